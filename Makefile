@@ -1,0 +1,44 @@
+# Two commands do everything: `make demo` shows the system at work, `make test` proves it.
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PYTHON ?= python3
+
+.PHONY: help install demo test check format clean
+
+help:
+	@echo "make demo    set up, color real photographs, say where to look"
+	@echo "make test    set up, run all tests"
+	@echo "make check   set up, lint, types, import rules"
+
+install: $(INSTALLED)
+
+# PyPI's torch brings its CUDA libraries along (about 5 GB); it runs on CPUs as well.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "colorize needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python docs/demo.py prepare demo/scans
+	$(BIN)/colorize bulk --input demo/scans --output demo/colored
+	$(BIN)/python docs/demo.py sheet demo/scans demo/colored demo/before-and-after.jpg
+	@echo
+	@echo "Look at demo/before-and-after.jpg, at the pictures in demo/colored/ and at demo/colored/_colorize/run.json"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q --durations=10
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_structure.py
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .mypy_cache .pytest_cache .ruff_cache

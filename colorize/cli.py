@@ -1,0 +1,154 @@
+"""The `colorize` command. Parses, calls one function, turns its outcome into an exit status.
+
+0 done; 1 an unexpected fault; 2 wrong usage or configuration; 3 finished, but more inputs failed than
+`--tolerate-failures` allows; 130 stopped by Ctrl-C or SIGTERM.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from colorize.config import BulkSettings, UsageError, load_settings
+
+EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES, EXIT_STOPPED = 1, 2, 3, 130
+
+app = typer.Typer(
+    name="colorize",
+    help="Gives old photographs color, one by one or a whole archive at a time.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[str, typer.Option("--model", help="`default`, a checkpoint file or a training run's folder")]
+Config = Annotated[Optional[Path], typer.Option("--config", help="YAML file with settings")]  # noqa: UP045
+Overrides = Annotated[
+    Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="one setting; may be repeated")  # noqa: UP045
+]
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False) -> None:
+    """Gives old photographs color, one by one or a whole archive at a time."""
+
+
+@app.command(epilog="Example: colorize photo grandma.jpg https://example.org/street.png -o colored/ --compare")
+def photo(
+    sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="picture files or http(s) links")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="DIR_OR_FILE", help="where to write")] = ".",
+    model: Model = "default",
+    compare: Annotated[bool, typer.Option(help="also write grey / colored / original side by side")] = False,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Colors single pictures, without Ray."""
+    from colorize.photo import color_photos
+
+    settings = load_settings(BulkSettings, config, overrides or ())
+    failed = 0
+    for outcome in color_photos(sources, output, model, settings, compare=compare):
+        failed += not outcome.ok
+        (sys.stdout if outcome.ok else sys.stderr).write(f"{outcome.line}\n")
+    if failed:
+        raise typer.Exit(EXIT_FAILURES)
+
+
+@app.command(epilog="Example: colorize bulk --input s3://archive/scans --output s3://archive/colored --set pool.max=4")
+def bulk(
+    input_: Annotated[str, typer.Option("--input", metavar="URI", help="folder, picture or Parquet; s3:// too")],
+    output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; s3:// too")],
+    model: Model = "default",
+    config: Config = None,
+    overrides: Overrides = None,
+    input_list: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="FILE", help="paths to color (text, or CSV / Parquet with a column `path`)"),
+    ] = None,
+    tolerate_failures: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
+    ] = None,
+    ray_address: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--ray", metavar="ADDRESS", help="cluster to use; default: RAY_ADDRESS, else one started here"),
+    ] = None,
+) -> None:
+    """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest."""
+    from colorize.inference.bulk import BulkJob, run_bulk
+
+    settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
+    job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv))
+    report = run_bulk(job)
+    t = report.totals
+    print(f"{t.done} inputs: {t.ok} colored, {t.skipped} skipped, {t.failed} failed; see {output}/_colorize")
+    for code, count in t.errors.most_common():
+        print(f"  {count} {code}")
+    if report.failed_fraction > settings.run.tolerate_failures:
+        raise typer.Exit(EXIT_FAILURES)
+
+
+@app.command(epilog="Example: colorize models")
+def models() -> None:
+    """Lists the registered architectures and the shipped weights."""
+    from colorize.checkpoint import load_checkpoint, shipped_weights
+    from colorize.models import list_models
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "kind", "architecture", "sha256"):
+        table.add_column(title)
+    for name, path in sorted(shipped_weights().items()):
+        loaded = load_checkpoint(path)
+        table.add_row(name, "shipped weights", loaded.name, loaded.sha256[:12])
+    for name in list_models():
+        table.add_row(name, "architecture", name, "")
+    Console().print(table)
+
+
+def _tolerance(fraction: float | None) -> list[str]:
+    return [] if fraction is None else [f"run.tolerate_failures={fraction}"]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line (`sys.argv` by default) and exits with its status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]  # may stand anywhere
+    sys.exit(run(words, debug=debug))
+
+
+def run(words: Sequence[str], *, debug: bool = False) -> int:
+    """Runs one command line and returns its exit status; errors are one line on stderr."""
+    try:
+        status = app(args=list(words), standalone_mode=False, prog_name="colorize")
+    except UsageError as error:
+        return _fail(str(error), EXIT_USAGE, debug)
+    except typer.exceptions.TyperException as error:
+        return _fail(error.format_message(), EXIT_USAGE, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("stopped; what was finished is in the manifest", EXIT_STOPPED, debug)
+    except Exception as error:
+        hint = "" if debug else " (--debug shows where)"
+        return _fail(f"unexpected fault: {type(error).__name__}: {_first_line(error)}{hint}", EXIT_FAULT, debug)
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _first_line(error: Exception) -> str:
+    """The end of an error's text: remote errors put their cause last, under a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else "no further message"

@@ -1,0 +1,144 @@
+"""Pictures in, color out: owns what lies between a grey picture of any size and a network's tensors.
+
+Every picture is scaled, its aspect kept, into one of a few canvases of about `size` x `size` pixels, the rest of
+which is filled by repeating the edge. Pictures of one canvas share a forward pass. No Ray here, and no files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from colorize.color import grey_to_lightness
+
+Grey = npt.NDArray[np.uint8]  # (h, w), upright, 0..255
+LowAb = npt.NDArray[np.float16]  # (2, h, w), Lab units, covers the whole picture
+
+CELL = 4  # pixels of the canvas that one output color covers at the coarsest; fitted sides are multiples
+MIN_CELLS_PER_SIDE = 2  # in units of the model's stride, so that extreme strips still give the network context
+
+
+class Colorizer:
+    """A network in eval mode, ready to color batches of grey pictures on one device."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        size: int = 256,
+        batch_size: int = 8,
+        device: str = "cpu",
+        precision: str = "auto",
+    ) -> None:
+        """Takes over `model` (moved to `device`, channels last).
+
+        Args:
+            model: maps L (B, 1, H, W) in [0, 100] to ab (B, 2, h, w); `model.stride` divides H and W.
+            size: the network sees about `size` x `size` pixels.
+            batch_size: pictures in a forward pass at most.
+            device: a torch device name.
+            precision: "float32", "bfloat16", or "auto" for bfloat16 where the hardware has it.
+        """
+        self.device = torch.device(device)
+        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.stride = int(model.stride)  # type: ignore[arg-type]
+        self.size = size
+        self.batch_size = batch_size
+        self.autocast = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
+
+    def __call__(self, greys: Sequence[Grey]) -> list[LowAb]:
+        """The ab of each picture, at the network's resolution, in the order given.
+
+        A picture whose colors are not finite comes back as NaN, for the caller to report.
+        """
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, grey in enumerate(greys):
+            groups[canvas_for(*grey.shape, self.size, self.stride)].append(index)
+        colors: dict[int, LowAb] = {}
+        for canvas, members in groups.items():
+            for chunk in _chunks(members, self.batch_size):
+                colors.update(zip(chunk, self._predict([greys[i] for i in chunk], canvas), strict=True))
+        return [colors[index] for index in range(len(greys))]
+
+    @torch.inference_mode()
+    def _predict(self, greys: Sequence[Grey], canvas: tuple[int, int]) -> Iterator[LowAb]:
+        fitted = [fit(grey, canvas) for grey in greys]
+        batch_B1HW = torch.from_numpy(np.stack([_pad(grey, canvas) for grey in fitted])[:, None])
+        L_B1HW = grey_to_lightness(batch_B1HW.to(self.device).float() / 255)
+        ab_B2hw = self._forward(L_B1HW).float().cpu()
+        for ab_2hw, grey in zip(ab_B2hw.numpy(), fitted, strict=True):
+            h, w = (
+                _covered(side, full, low) for side, full, low in zip(grey.shape, canvas, ab_2hw.shape[1:], strict=True)
+            )
+            yield ab_2hw[:, :h, :w].astype(np.float16)
+
+    def _forward(self, L_B1HW: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            ab: Tensor = self.model(L_B1HW.contiguous(memory_format=torch.channels_last))
+        return ab
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 arithmetic is in the hardware, and not emulated (then it would be slower)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@lru_cache(maxsize=4096)
+def canvas_for(height: int, width: int, size: int, stride: int) -> tuple[int, int]:
+    """The canvas (H, W), sides multiples of `stride`, area about size^2, that a picture fills best."""
+
+    def filled(canvas: tuple[int, int]) -> float:
+        scale = min(canvas[0] / height, canvas[1] / width)
+        return scale * scale * height * width / (canvas[0] * canvas[1])
+
+    return max(canvases(size, stride), key=filled)
+
+
+@lru_cache(maxsize=64)
+def canvases(size: int, stride: int) -> tuple[tuple[int, int], ...]:
+    """All canvases for a size: from a strip of two strides' width to its transpose, areas within one stride."""
+    area = (size / stride) ** 2
+    tall = [
+        (max(round(area / n), n), n) for n in range(min(MIN_CELLS_PER_SIDE, size // stride), round(math.sqrt(area)) + 1)
+    ]
+    return tuple(dict.fromkeys((h * stride, w * stride) for a, b in tall for h, w in ((a, b), (b, a))))
+
+
+def fit(grey: Grey, canvas: tuple[int, int]) -> Grey:
+    """`grey` scaled to touch the canvas in one direction and stay within it in the other, its aspect kept.
+
+    Sides are rounded to multiples of `CELL`, so that whole output cells cover the picture.
+    """
+    height, width = grey.shape
+    scale = min(canvas[0] / height, canvas[1] / width)
+    h, w = (
+        min(full, max(CELL, CELL * round(side * scale / CELL)))
+        for side, full in zip((height, width), canvas, strict=True)
+    )
+    if (h, w) == (height, width):
+        return grey
+    return np.asarray(Image.fromarray(grey).resize((w, h), Image.Resampling.BICUBIC))
+
+
+def _pad(grey: Grey, canvas: tuple[int, int]) -> Grey:
+    h, w = grey.shape
+    return np.pad(grey, ((0, canvas[0] - h), (0, canvas[1] - w)), mode="edge")
+
+
+def _covered(side: int, canvas: int, low: int) -> int:
+    return max(1, round(side * low / canvas))
+
+
+def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

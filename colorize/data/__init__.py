@@ -1,0 +1,1 @@
+"""Where rows come from, what they are while they travel, and where they end."""

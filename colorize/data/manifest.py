@@ -1,0 +1,164 @@
+"""The manifest: one row per input, what became of it and why, kept as Parquet under `_colorize/manifest/`.
+
+Each write task leaves a part named after the inputs that it holds, so that a task which runs twice replaces its
+part instead of adding one. When the run ends the parts are compacted into files of `manifest_rows` rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from colorize.data.storage import Storage
+
+LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
+MANIFEST = f"{LEDGER}/manifest"
+
+Status = Literal["ok", "skipped", "failed"]
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("output", pa.string()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("message", pa.string()),
+        ("format", pa.string()),
+        ("mode", pa.string()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("frames", pa.int64()),
+        ("bytes_in", pa.int64()),
+        ("bytes_out", pa.int64()),
+        ("sha256_in", pa.string()),
+        ("sha256_out", pa.string()),
+        ("identity", pa.string()),
+        ("was_color", pa.bool_()),
+        ("model", pa.string()),
+        ("model_sha256", pa.string()),
+        ("settings_sha256", pa.string()),
+        ("luma_exact", pa.bool_()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One manifest row. Unknown strings are empty and unknown numbers 0, so that no column is ever all null."""
+
+    path: str
+    output: str = ""
+    status: Status = "ok"
+    error: str = ""  # short and countable: truncated, not_an_image, ...
+    message: str = ""  # one sentence for a person
+    format: str = ""
+    mode: str = ""
+    width: int = 0  # as stored in the file, before any EXIF rotation
+    height: int = 0
+    frames: int = 0  # only the first is colored
+    bytes_in: int = 0
+    bytes_out: int = 0
+    sha256_in: str = ""
+    sha256_out: str = ""
+    identity: str = ""  # modification time or ETag of the source
+    was_color: bool = False  # the source had colors of its own
+    model: str = ""
+    model_sha256: str = ""
+    settings_sha256: str = ""
+    luma_exact: bool = False  # the output's luminance is the source's, bit for bit
+    seconds: float = 0.0  # of work on this picture, all stages together
+
+    def failed(self, error: str, message: str) -> Record:
+        """This record as a failure, with no output."""
+        return replace(
+            self,
+            status="failed",
+            error=error,
+            message=message,
+            output="",
+            bytes_out=0,
+            sha256_out="",
+            luma_exact=False,
+        )
+
+
+def records_table(records: Iterable[Record]) -> pa.Table:
+    """The records as a table of `MANIFEST_SCHEMA`."""
+    return pa.Table.from_pylist([asdict(record) for record in records], schema=MANIFEST_SCHEMA)
+
+
+def record_from(row: Mapping[str, Any]) -> Record:
+    """A record from a row that holds at least its columns."""
+    return Record(**{name: row[name] for name in MANIFEST_SCHEMA.names})
+
+
+def write_part(storage: Storage, records: Sequence[Record]) -> None:
+    """Writes the records as one part, under a name that is a function of the inputs they speak of."""
+    if not records:
+        return
+    paths = "\n".join(sorted(record.path for record in records))
+    name = f"{MANIFEST}/part-{hashlib.sha256(paths.encode()).hexdigest()[:24]}.parquet"
+    with storage.create(name) as file:
+        pq.write_table(records_table(records), file, compression="zstd")
+
+
+def compact(storage: Storage, rows_per_file: int) -> int:
+    """Merges all parts into files of `rows_per_file` rows, one row a path; returns the number of rows.
+
+    A path that stands in two parts (a task that ran twice) keeps its first row.
+    """
+    parts = sorted(entry.name for entry in storage.entries(MANIFEST))
+    total = 0
+    for number, table in enumerate(_chunks(_unique_rows(storage, parts), rows_per_file)):
+        with storage.create(f"{MANIFEST}/manifest-{number:05d}.parquet") as file:
+            pq.write_table(table, file, compression="zstd")
+        total += table.num_rows
+    for part in parts:
+        if "/part-" in part:
+            storage.delete(part)
+    return total
+
+
+def read_manifest(storage: Storage) -> pa.Table:
+    """The whole manifest of an output, in no particular order."""
+    parts = [entry.name for entry in storage.entries(MANIFEST)]
+    tables = [_read_part(storage, part) for part in sorted(parts)]
+    return pa.concat_tables(tables) if tables else MANIFEST_SCHEMA.empty_table()
+
+
+def _read_part(storage: Storage, name: str) -> pa.Table:
+    with storage.open(name) as file:
+        return pq.read_table(file, schema=MANIFEST_SCHEMA)
+
+
+def _unique_rows(storage: Storage, parts: Sequence[str]) -> Iterator[pa.Table]:
+    seen: set[bytes] = set()  # 16 bytes a path, not the path
+    for part in parts:
+        table = _read_part(storage, part)
+        keep = []
+        for path in table.column("path").to_pylist():
+            key = hashlib.blake2b(path.encode(), digest_size=16).digest()
+            keep.append(key not in seen)
+            seen.add(key)
+        yield table.filter(pa.array(keep, pa.bool_()))
+
+
+def _chunks(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows, in tables of `rows` rows (the last one shorter)."""
+    held: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        held.append(table)
+        count += table.num_rows
+        while count >= rows:
+            whole = pa.concat_tables(held)
+            yield whole.slice(0, rows)
+            held, count = [whole.slice(rows)], count - rows
+    if count:
+        yield pa.concat_tables(held)

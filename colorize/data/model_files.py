@@ -1,0 +1,53 @@
+"""From what a person calls a model to the bytes of its checkpoint."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, field
+
+from colorize.checkpoint import CheckpointError, load_checkpoint, shipped_weights
+from colorize.config import UsageError, nearest
+from colorize.data.storage import Storage, one_line
+
+DEFAULT_MODEL = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A checkpoint that was read and found whole."""
+
+    name: str  # as the user called it
+    architecture: str  # registry name
+    sha256: str  # of the checkpoint file
+    data: bytes = field(repr=False)
+
+
+def find_model(name: str) -> ModelFile:
+    """The checkpoint of a shipped model, of a file, or of a training run's folder (local or remote).
+
+    Raises:
+        UsageError: no such model, or a file that is not a whole checkpoint of a registered architecture.
+    """
+    shipped = shipped_weights()
+    try:
+        data = shipped[name].read_bytes() if name in shipped else _read(name, sorted(shipped))
+        loaded = load_checkpoint(data)
+    except CheckpointError as error:
+        raise UsageError(f"model {name!r}: {error}") from None
+    return ModelFile(name, loaded.name, loaded.sha256, data)
+
+
+def _read(name: str, shipped: list[str]) -> bytes:
+    storage = Storage(name)
+    try:
+        if storage.is_file():
+            parent, base = posixpath.split(storage.root)
+            folder = Storage(parent if storage.is_local else f"{storage.protocol}://{parent}")
+            return folder.read(base)
+        return storage.read("best.safetensors")
+    except UsageError as error:
+        if "/" in name or "." in name:
+            raise
+        raise UsageError(f"unknown model {name!r}{nearest(name, shipped)}, nor is there such a file") from error
+    except OSError as error:
+        raise UsageError(f"model {name!r}: the run holds no best.safetensors ({one_line(error)})") from None

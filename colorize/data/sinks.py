@@ -1,0 +1,142 @@
+"""Where colored pictures go: a mirrored tree of files, or Parquet archives that keep every input column.
+
+Effects happen at least once, since Ray may run a task again: every name is a function of the input alone, so a
+second run replaces the first one's file with equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from colorize.data.manifest import LEDGER, Record
+from colorize.data.storage import Storage, one_line
+
+FRAGMENTS = f"{LEDGER}/fragments"
+FRAGMENT_SCHEMA = pa.schema(
+    [("row", pa.int64()), ("colorized", pa.large_binary()), ("status", pa.string()), ("error", pa.string())]
+)
+OUTPUT_COLUMNS = ("colorized", "status", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One input's outcome on its way into a sink: its record, and the encoded picture if it is `ok`."""
+
+    record: Record
+    data: bytes | None = None
+    part: str = ""  # Parquet only: the archive and the row in it
+    row: int = -1
+
+
+class Sink(Protocol):
+    """What the write stage asks of a sink."""
+
+    @property
+    def storage(self) -> Storage:
+        """The root that outputs are named below."""
+        ...
+
+    def write(self, finished: Sequence[Finished]) -> list[Record]:
+        """Stores the pictures; a picture that could not be stored comes back as a failed record."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderSink:
+    """Writes each picture as a file named by its record's `output`."""
+
+    storage: Storage
+    threads: int
+
+    def write(self, finished: Sequence[Finished]) -> list[Record]:
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(self._write_file, finished))
+
+    def _write_file(self, item: Finished) -> Record:
+        if item.data is None:
+            return item.record
+        try:
+            self.storage.write(item.record.output, item.data)
+        except Exception as error:  # one file's fault, of whatever class the storage library raises
+            return item.record.failed("write_failed", one_line(error))
+        return item.record
+
+
+@dataclass(frozen=True)
+class ParquetSink:
+    """Writes runs of finished rows as fragments; `assemble` joins an archive's fragments with its input."""
+
+    storage: Storage
+
+    def write(self, finished: Sequence[Finished]) -> list[Record]:
+        """Raises where a fragment cannot be written: without it the whole archive cannot be either."""
+        in_archive = [item for item in finished if item.row >= 0]
+        for run in _runs(sorted(in_archive, key=lambda item: (item.part, item.row))):
+            self._write_fragment(run)
+        return [replace(item.record, output=item.record.path) if item.data else item.record for item in finished]
+
+    def _write_fragment(self, run: Sequence[Finished]) -> None:
+        rows = [{"row": i.row, "colorized": i.data, "status": i.record.status, "error": i.record.error} for i in run]
+        name = f"{FRAGMENTS}/{run[0].part}/{run[0].row:012d}-{run[-1].row:012d}.parquet"
+        with self.storage.create(name) as file:
+            pq.write_table(pa.Table.from_pylist(rows, schema=FRAGMENT_SCHEMA), file, compression="none")
+
+
+def assemble(source: Storage, sink: Storage, part: str) -> None:
+    """Writes the finished archive `part`: the input's columns, then `colorized`, `status` and `error`.
+
+    Streams both, so that memory holds a row batch, not an archive. An input column with the name of an output
+    column (a second pass over one's own output) gives way to the new one.
+    """
+    fragments = sorted(entry.name for entry in sink.entries(f"{FRAGMENTS}/{part}"))
+    with source.open(part) as opened, sink.create(part) as file:
+        archive = pq.ParquetFile(opened)
+        kept = [name for name in archive.schema_arrow.names if name not in OUTPUT_COLUMNS]
+        schema = pa.schema([archive.schema_arrow.field(name) for name in kept], archive.schema_arrow.metadata)
+        for name in OUTPUT_COLUMNS:
+            schema = schema.append(FRAGMENT_SCHEMA.field(name))
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            _join(archive, kept, _in_order(sink, fragments), writer)
+    sink.delete_tree(f"{FRAGMENTS}/{part}")
+
+
+def _join(archive: pq.ParquetFile, kept: list[str], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:
+    """Pairs the input's row batches with the finished rows, which come in the same order."""
+    held = FRAGMENT_SCHEMA.empty_table()
+    for group in range(archive.metadata.num_row_groups):
+        for batch in archive.iter_batches(batch_size=256, row_groups=[group], columns=kept):
+            while held.num_rows < batch.num_rows:
+                held = pa.concat_tables([held, next(finished)])
+            table = pa.Table.from_batches([batch])
+            for name in OUTPUT_COLUMNS:
+                table = table.append_column(name, held.column(name)[: batch.num_rows])
+            writer.write_table(table.cast(writer.schema))
+            held = held.slice(batch.num_rows)
+
+
+def _in_order(sink: Storage, fragments: Sequence[str]) -> Iterator[pa.Table]:
+    """The fragments' rows by row number, each once, also where a retried task cut its runs differently."""
+    expected = 0
+    for name in fragments:
+        with sink.open(name) as file:
+            table = pq.read_table(file, schema=FRAGMENT_SCHEMA)
+        fresh = table.filter(pc.greater_equal(table.column("row"), expected))
+        if fresh.num_rows:
+            expected = fresh.column("row")[-1].as_py() + 1
+            yield fresh
+
+
+def _runs(items: Sequence[Finished]) -> Iterator[Sequence[Finished]]:
+    """Cuts sorted items where the archive changes or a row number is left out."""
+    cuts = [index + 1 for index, (a, b) in enumerate(pairwise(items)) if a.part != b.part or b.row != a.row + 1]
+    for start, stop in pairwise([0, *cuts, len(items)]):
+        if start < stop:
+            yield items[start:stop]

@@ -1,0 +1,187 @@
+"""Where pictures come from: a tree of files or Parquet archives, planned as units that a load task can fetch.
+
+Planning happens on the driver and touches names, sizes and Parquet footers, never a picture. Only a source
+that cannot be used at all raises; a broken file or archive is planned like any other and fails in its row.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from colorize.config import SourceSettings, UsageError, nearest
+from colorize.data.manifest import LEDGER
+from colorize.data.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
+from colorize.data.storage import Entry, Storage, one_line
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k"})
+MIN_SLICE_ROWS = 512
+MAX_SLICES = 4  # of one row group: each slice reads the group from its start, so few
+
+Unit = dict[str, Any]  # one row of UNIT_SCHEMA
+
+
+@dataclass(frozen=True)
+class Source:
+    """A planned source: who reads it, the units of work, and how many pictures they hold."""
+
+    reader: Reader
+    units: list[Unit] = field(repr=False)
+    units_per_task: int
+    parts: dict[str, int] | None = None  # Parquet only: readable archives and their number of rows
+
+    @property
+    def storage(self) -> Storage:
+        return self.reader.storage
+
+    @property
+    def total(self) -> int:
+        """Pictures planned."""
+        return sum(unit["count"] for unit in self.units)
+
+    def blocks(self) -> list[pa.Table]:
+        """The units as tables of `UNIT_SCHEMA`, each the work of one load task."""
+        step = self.units_per_task
+        return [
+            pa.Table.from_pylist(self.units[i : i + step], schema=UNIT_SCHEMA) for i in range(0, len(self.units), step)
+        ]
+
+
+def open_source(uri: str, settings: SourceSettings, input_list: str | None = None) -> Source:
+    """The source at `uri`, planned: a tree of picture files, a single file, or Parquet archives.
+
+    A folder is a Parquet source if it holds `*.parquet` files and nothing that looks like a picture.
+
+    Raises:
+        UsageError: nothing is there, it is empty, or an archive lacks the image column.
+    """
+    storage, entries = _listing(Storage(uri), input_list)
+    listed = list(entries)
+    if not listed:
+        raise UsageError(f"there are no files in {uri}: name a folder of pictures or Parquet archives")
+    archives = [entry for entry in listed if entry.name.lower().endswith(".parquet")]
+    if archives and not any(_looks_like_picture(entry.name) for entry in listed):
+        return _plan_archives(storage, archives, settings)
+    units = [_unit(entry) for entry in listed]
+    return Source(FileReader(storage, settings), units, settings.rows_per_task)
+
+
+def read_input_list(uri: str, root: Storage) -> list[str]:
+    """The names in an inventory: one path a line, or a CSV or Parquet file with a column `path`.
+
+    Paths may be relative to `root` or full; they come back relative, in the order of the list, each once.
+
+    Raises:
+        UsageError: no such file, no column `path`, or a path outside the root.
+    """
+    parent, base = posixpath.split(uri)
+    try:
+        data = Storage(parent or ".").read(base)
+    except OSError as error:
+        raise UsageError(f"cannot read the input list {uri}: {one_line(error)}") from None
+    names = [_relative(name, root, uri) for name in _listed_paths(base, data, uri) if name]
+    return list(dict.fromkeys(names))
+
+
+def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterable[Entry]]:
+    """The root that names are relative to, and the files to color below it."""
+    is_file = storage.is_file()
+    if input_list is not None:
+        if is_file:
+            raise UsageError(f"--input {storage.url()} is a file; with --input-list it must be the root folder")
+        return storage, (Entry(name, -1, "") for name in read_input_list(input_list, storage))
+    if is_file:
+        parent, name = posixpath.split(storage.root)
+        root = Storage(parent if storage.is_local else f"{storage.protocol}://{parent}")
+        return root, [root.entry(name)]
+    return storage, (entry for entry in storage.entries() if not entry.name.startswith(f"{LEDGER}/"))
+
+
+def _looks_like_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _listed_paths(base: str, data: bytes, uri: str) -> Sequence[str]:
+    if base.lower().endswith(".parquet"):
+        table = pq.read_table(io.BytesIO(data))
+        _require_path_column(table.column_names, uri)
+        return [str(path) for path in table.column("path").to_pylist() if path is not None]
+    text = data.decode("utf-8-sig")
+    if base.lower().endswith(".csv"):
+        reader = csv.DictReader(io.StringIO(text))
+        _require_path_column(reader.fieldnames or [], uri)
+        return [row["path"] for row in reader]
+    return text.splitlines()
+
+
+def _require_path_column(columns: Sequence[str], uri: str) -> None:
+    if "path" not in columns:
+        raise UsageError(f"the input list {uri} has no column 'path'{nearest('path', list(columns))}")
+
+
+def _relative(name: str, root: Storage, uri: str) -> str:
+    for prefix in (root.url() + "/", root.path() + "/"):
+        name = name.removeprefix(prefix)
+    if name.startswith("/") or "://" in name or ".." in PurePosixPath(name).parts:
+        raise UsageError(f"the input list {uri} names {name!r}, which is not below {root.url()}")
+    return name.removeprefix("./")
+
+
+def _unit(entry: Entry, **rows: Any) -> Unit:
+    place = {"row_group": -1, "skip": 0, "first": 0, "count": 1, "error": "", "message": ""}
+    return {"name": entry.name, "size": entry.size, "identity": entry.identity, **place, **rows}
+
+
+def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: SourceSettings) -> Source:
+    with ThreadPoolExecutor(settings.fetch_threads) as pool:
+        plans = list(pool.map(lambda entry: _plan_archive(storage, entry, settings), archives))
+    units = [unit for plan in plans for unit in plan]
+    readable = [unit for unit in units if not unit["error"]]
+    parts = {entry.name: 0 for entry, plan in zip(archives, plans, strict=True) if not plan}  # no rows: still out
+    for unit in readable:
+        parts[unit["name"]] = parts.get(unit["name"], 0) + unit["count"]
+    return Source(ArchiveReader(storage, settings), units, units_per_task=1, parts=parts)
+
+
+def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit]:
+    """The units of one archive; a single failed one if its footer cannot be read."""
+    try:
+        with storage.open(entry.name) as file:
+            archive = pq.ParquetFile(file)
+            metadata, schema = archive.metadata, archive.schema_arrow
+    except (OSError, pa.ArrowException) as error:
+        return [_unit(entry, error="corrupt_parquet", message=one_line(error))]
+    _require_image_column(schema, settings.image_column, storage.url(entry.name))
+    return [_unit(entry, **rows) for rows in _slices(metadata)]
+
+
+def _slices(metadata: pq.FileMetaData) -> Iterator[dict[str, int]]:
+    """Runs of rows, small enough for a task and large enough to be worth opening the file for."""
+    first = 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        step = max(MIN_SLICE_ROWS, math.ceil(rows / MAX_SLICES))
+        for skip in range(0, rows, step):
+            yield {"row_group": group, "skip": skip, "first": first + skip, "count": min(step, rows - skip)}
+        first += rows
+
+
+def _require_image_column(schema: pa.Schema, column: str, url: str) -> None:
+    if column not in schema.names:
+        hint = nearest(column, schema.names)
+        raise UsageError(f"{url} has no column {column!r}{hint}; name it with --set source.image_column=...")
+    kind = schema.field(column).type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise UsageError(f"column {column!r} of {url} holds {kind}, not encoded bytes or a {{bytes, path}} struct")

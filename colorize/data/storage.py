@@ -1,0 +1,268 @@
+"""One storage root, local or remote, whose files are named by relative paths with `/`.
+
+A thin layer over fsspec with the three things that a batch job needs beside it: writes that nobody sees half
+done, faults translated into one clear line, and a check that answers within seconds when a bucket is
+unreachable or forbidden. A `Storage` pickles as its URI: no credential ever travels, every process reads
+`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL` and `AWS_REGION` from its own environment.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import fsspec
+
+from colorize.config import UsageError
+
+T = TypeVar("T")
+
+PROBE_SECONDS = 12.0  # a bucket that has not answered by then is called unreachable
+TEMPORARY_PREFIX = ".colorize-"  # a local file under construction, renamed when whole
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file below a root: its relative name, its size in bytes, and what changes when its content does."""
+
+    name: str
+    size: int
+    identity: str  # modification time on disk, ETag on S3
+
+
+class Storage:
+    """A root URI (path, `file://`, `s3://` or any fsspec URL) and the files below it."""
+
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        """Raises `UsageError` for a protocol that fsspec does not know."""
+        self.uri = os.fspath(uri)
+        protocol, _, rest = self.uri.partition("://") if "://" in self.uri else ("file", "", self.uri)
+        self.protocol = "file" if protocol == "local" else protocol
+        if not rest.strip("/") and not (self.is_local and rest):
+            raise UsageError(f"{self.uri!r} names no folder or bucket")
+        if self.protocol not in fsspec.available_protocols():
+            raise UsageError(f"{self.uri!r}: unknown protocol {protocol!r} (use a path, file:// or s3://)")
+        self.root = str(Path(rest).expanduser().absolute()) if self.is_local else rest.rstrip("/")
+
+    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
+        return Storage, (self.root if self.is_local else self.uri,)
+
+    def __repr__(self) -> str:
+        return f"Storage({self.uri!r})"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files are on a disk of this machine (or one mounted there)."""
+        return self.protocol == "file"
+
+    @cached_property
+    def fs(self) -> Any:
+        """The fsspec file system; its client is made on first use, in the process that uses it."""
+        return fsspec.filesystem(self.protocol, **self._options())
+
+    def path(self, name: str = "") -> str:
+        """The full path of `name` as the file system knows it."""
+        return f"{self.root.rstrip('/')}/{name}" if name else self.root
+
+    def url(self, name: str = "") -> str:
+        """`name` as a person would type it."""
+        return self.path(name) if self.is_local else f"{self.protocol}://{self.path(name)}"
+
+    def read(self, name: str) -> bytes:
+        """The whole content of `name`."""
+        if self.is_local:
+            return Path(self.path(name)).read_bytes()
+        return bytes(self.fs.cat_file(self.path(name)))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes `name` whole or not at all, creating folders as needed."""
+        if self.is_local:
+            with _replace_when_done(Path(self.path(name))) as file:
+                file.write(data)
+        else:
+            self.fs.pipe_file(self.path(name), data)
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[IO[bytes]]:
+        """A binary file to write `name` through; it appears when the block ends, and never when it fails.
+
+        On disk that is a temporary file in the same folder, flushed and renamed. Elsewhere it is one PUT, or a
+        multipart upload that is completed at the end and aborted on a fault.
+        """
+        if self.is_local:
+            with _replace_when_done(Path(self.path(name))) as file:
+                yield file
+            return
+        remote = self.fs.open(self.path(name), "wb")
+        try:
+            yield remote
+        except BaseException:
+            remote.discard()
+            remote.closed = True  # or its finaliser would complete the upload
+            raise
+        remote.close()
+
+    def open(self, name: str) -> IO[bytes]:
+        """A seekable binary file to read `name` from in parts."""
+        if self.is_local:
+            return Path(self.path(name)).open("rb")
+        opened: IO[bytes] = self.fs.open(self.path(name), "rb", cache_type="readahead")
+        return opened
+
+    def delete(self, name: str) -> None:
+        """Removes `name`; one that is not there is no fault."""
+        if self.is_local:
+            Path(self.path(name)).unlink(missing_ok=True)
+        elif self.fs.exists(self.path(name)):
+            self.fs.rm_file(self.path(name))
+
+    def delete_tree(self, name: str) -> None:
+        """Removes everything below `name`; nothing there is no fault."""
+        if self.fs.exists(self.path(name)):
+            self.fs.rm(self.path(name), recursive=True)
+
+    def entries(self, below: str = "") -> Iterator[Entry]:
+        """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
+        if self.is_local:
+            if not Path(self.path(below)).exists():
+                return  # as in a bucket, where folders do not exist either
+            yield from _walk_local(Path(self.path(below)), Path(self.root))
+            return
+        for folder, _, files in self.fs.walk(self.path(below), detail=True):
+            for base in sorted(filter(None, files)):  # S3 keys that end in "/" are folder markers
+                name = posixpath.join(folder, base)[len(self.root) :].lstrip("/")
+                yield Entry(name, int(files[base]["size"] or 0), _identity(files[base]))
+
+    def entry(self, name: str) -> Entry:
+        """The size and identity of one file.
+
+        Raises:
+            FileNotFoundError: there is none, or it is a folder.
+        """
+        info = self.fs.info(self.path(name))
+        if info["type"] != "file":
+            raise FileNotFoundError(self.url(name))
+        return Entry(name, int(info["size"] or 0), _identity(info))
+
+    def is_file(self) -> bool:
+        """Whether the root itself is a file; raises `UsageError`, within seconds, if there is nothing here."""
+        return bool(self._probe(lambda: self.fs.info(self.root)["type"] == "file"))
+
+    def check_writable(self) -> None:
+        """Raises `UsageError`, within seconds, if nothing can be written here."""
+        name = f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
+
+        def write_and_delete() -> None:
+            self.write(name, b"can this be written?")
+            self.delete(name)
+
+        self._probe(write_and_delete)
+
+    def _options(self) -> dict[str, Any]:
+        if self.is_local:
+            return {}
+        options: dict[str, Any] = {"use_listings_cache": False}
+        if self.protocol in ("s3", "s3a"):
+            options["max_concurrency"] = 1  # one request a picture: with more, s3fs asks for its size first
+            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+            options["client_kwargs"] = {"region_name": region} if region else {}
+            options["config_kwargs"] = {"connect_timeout": 5, "read_timeout": 60, "max_pool_connections": 64}
+        return options
+
+    def _probe(self, ask: Callable[[], T]) -> T:
+        """The answer of `ask`, its faults as usage errors, and none later than `PROBE_SECONDS`."""
+        try:
+            return _within(PROBE_SECONDS, ask)
+        except TimeoutError:
+            reason = f"no answer within {PROBE_SECONDS:.0f} s; is the endpoint up and the network open?"
+        except FileNotFoundError:
+            reason = "it does not exist"
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            reason = f"access refused ({one_line(error)}); check the path, permissions and credentials"
+        except Exception as error:  # every storage library has fault classes of its own
+            reason = one_line(error)
+        raise UsageError(f"cannot use {self.url()}: {reason}")
+
+
+def overlap(source: Storage, target: Storage) -> bool:
+    """Whether one root lies within the other, links followed, so that a run could read what it writes."""
+    if source.protocol != target.protocol:
+        return False
+    a, b = (os.path.realpath(s.root) if s.is_local else posixpath.normpath(s.root) for s in (source, target))
+    return a == b or a.startswith(b.rstrip("/") + "/") or b.startswith(a.rstrip("/") + "/")
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """A fault's text on one line of at most `limit` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _identity(info: dict[str, Any]) -> str:
+    return str(info.get("ETag") or info.get("mtime") or info.get("LastModified") or "").strip('"')
+
+
+def _walk_local(folder: Path, root: Path) -> Iterator[Entry]:
+    try:
+        with os.scandir(folder) as scan:
+            items = sorted(scan, key=lambda item: item.name)
+    except OSError:  # its row will say why it cannot be read
+        yield Entry(folder.relative_to(root).as_posix(), 0, "")
+        return
+    for item in items:
+        if item.is_dir(follow_symlinks=False):
+            yield from _walk_local(Path(item.path), root)
+        elif not item.name.startswith(TEMPORARY_PREFIX):
+            yield _local_entry(item, root)
+
+
+def _local_entry(item: os.DirEntry[str], root: Path) -> Entry:
+    name = Path(item.path).relative_to(root).as_posix()
+    try:
+        status = item.stat()
+    except OSError:  # a dangling link: listed, so that its row can say that it is unreadable
+        return Entry(name, 0, "")
+    return Entry(name, status.st_size, repr(status.st_mtime))
+
+
+@contextmanager
+def _replace_when_done(path: Path) -> Iterator[IO[bytes]]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T:
+    """Runs `ask` in a daemon thread, so that a connection that hangs cannot hold the process."""
+    answer: list[T] = []
+    fault: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answer.append(ask())
+        except BaseException as error:
+            fault.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="storage-probe")
+    thread.start()
+    thread.join(seconds)
+    if fault:
+        raise fault[0]
+    if not answer:
+        raise TimeoutError(f"no answer within {seconds} s")
+    return answer[0]

@@ -1,0 +1,251 @@
+"""Pictures from bytes and back: `decode_small` for the network, `decode` and `encode` for the full size.
+
+Formats, limits and names are in `image_formats`; what metadata is kept in `image_metadata`.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
+
+from colorize.colorimetry import LUMA_WEIGHTS
+from colorize.image_formats import (
+    ImageDecodeError,
+    ImageInfo,
+    check_pixels,
+    decode_errors,
+    describe,
+    load_pixels,
+    open_picture,
+    output_format,
+    output_name,
+    read_info,
+    stored_bits,
+)
+from colorize.image_metadata import Metadata, Provenance, read_metadata
+from colorize.jp2_file import write_jp2
+from colorize.jpeg_file import has_luma_plane, write_jpeg
+from colorize.orientation import orient, unorient
+from colorize.picture import Color, HalfChroma, Picture, Plane, SmallGrey
+from colorize.png_file import write_png
+from colorize.tiff_file import write_tiff
+
+__all__ = [
+    "Color",
+    "HalfChroma",
+    "ImageDecodeError",
+    "ImageInfo",
+    "Metadata",
+    "Picture",
+    "Provenance",
+    "SmallGrey",
+    "decode",
+    "decode_small",
+    "encode",
+    "output_format",
+    "output_name",
+    "read_info",
+]
+
+_TONES = 16
+_COLORFULNESS_PIXELS = 1 << 14
+
+
+def decode_small(data: bytes, area: int, *, max_pixels: int) -> SmallGrey:
+    """Decode a small upright grey copy of about `area` pixels (1 to 4 times that; never enlarged).
+
+    JPEGs are decoded at a fraction of their size, so a copy costs a few milliseconds. 16-bit samples are mapped
+    by their type's full range (the upper byte).
+
+    Raises:
+        ImageDecodeError: the file is no readable picture, or has more than `max_pixels`.
+    """
+    with open_picture(data) as image:
+        info = describe(image, data)
+        check_pixels(info, max_pixels)
+        with decode_errors(data, info.format):
+            grey, color = _small(image, info, area)
+            luma = np.asarray(grey)
+            if not isinstance(image, TiffImagePlugin.TiffImageFile):  # that plugin turns the picture by itself
+                luma = orient(luma, info.orientation)
+            return SmallGrey(info, np.ascontiguousarray(luma), colorfulness(color) if color else 0.0)
+
+
+def decode(data: bytes, *, max_pixels: int) -> Picture:
+    """Decode a picture's luminance (and alpha) at full size, in the layout of the file.
+
+    8-bit luma is Pillow's `convert("L")`, for JPEGs with a luma plane that plane; 16-bit luma is
+    round(0.299 R + 0.587 G + 0.114 B).
+
+    Raises:
+        ImageDecodeError: the file is no readable picture, or has more than `max_pixels`.
+    """
+    with open_picture(data) as image:
+        info = describe(image, data)
+        check_pixels(info, max_pixels)
+        with decode_errors(data, info.format):
+            luma, alpha = _planes16(image, info, data) if info.bits == 16 else _planes8(image, info)
+            if luma.shape != (info.height, info.width):
+                raise ImageDecodeError(
+                    "unreadable", f"decoded to {luma.shape}, the header says {info.height, info.width}"
+                )
+            exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
+            return Picture(info, luma, alpha, exact, read_metadata(image.info), data)
+
+
+def encode(picture: Picture, color: Color, provenance: Provenance | None = None) -> bytes:
+    """Encode the composed `color` of `picture` (see `colorize.compose`) in its output format.
+
+    Metadata is carried over, and `provenance` is added to it (`image_metadata` says where).
+    """
+    if isinstance(color, HalfChroma):
+        luma = None if picture.luma_exact else picture.luma.astype(np.uint8, copy=False)
+        size = picture.info.width, picture.info.height
+        return write_jpeg(picture.source, luma, color.cb, color.cr, size, provenance)
+    pixels: Plane = color if picture.alpha is None else np.dstack((color, picture.alpha))
+    match picture.info.output_format:
+        case "TIFF":
+            return write_tiff(pixels, picture.source, provenance)
+        case "JPEG2000":
+            return write_jp2(pixels, picture.source, provenance)
+        case "WEBP":
+            return _write_webp(pixels, picture.metadata, provenance)
+        case "BMP":
+            return _write_bmp(color, picture.metadata)
+        case _:
+            return write_png(pixels, picture.source, picture.metadata, provenance)
+
+
+def colorfulness(image: Image.Image) -> float:
+    """How much color a picture already has, in levels of 255; 0 for grey, and little for toned prints.
+
+    The standard deviation of the opponent colors R - G and (R + G) / 2 - B (Hasler and Suesstrunk, 2003) around
+    their mean at the same tone. A sepia or blue-toned print has one hue for each tone, so it measures near 0.
+    """
+    shrink = max(1, math.isqrt(image.width * image.height // _COLORFULNESS_PIXELS))
+    rgb = np.asarray(image.convert("RGB").reduce(shrink), dtype=np.float32).reshape(-1, 3)
+    tone = np.minimum(rgb @ np.array(LUMA_WEIGHTS, np.float32) * (_TONES / 256), _TONES - 1).astype(np.intp)
+    opponents = rgb[:, 0] - rgb[:, 1], (rgb[:, 0] + rgb[:, 1]) / 2 - rgb[:, 2]
+    counts = np.maximum(np.bincount(tone, minlength=_TONES), 1)
+    variance = 0.0
+    for opponent in opponents:
+        mean = np.bincount(tone, opponent, minlength=_TONES) / counts
+        variance += float(np.mean((opponent - mean[tone]) ** 2))
+    return math.sqrt(variance)
+
+
+def _small(image: ImageFile.ImageFile, info: ImageInfo, area: int) -> tuple[Image.Image, Image.Image | None]:
+    """Small grey copy and, where the picture has color, small color copy."""
+    fraction = min(1.0, math.sqrt(area / (info.width * info.height)))
+    size = math.ceil(image.width * fraction), math.ceil(image.height * fraction)
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        image.draft("YCbCr" if has_luma_plane(image) and image.mode == "RGB" else None, size)
+    load_pixels(image)
+    plain = _plain(image)
+    small = plain.reduce(max(1, min(plain.width // size[0], plain.height // size[1])))
+    if small.mode == "L":
+        return small, None
+    return (small.getchannel(0) if small.mode == "YCbCr" else small.convert("L")), small
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """As a mode that can be averaged: L, RGB or YCbCr, 8 bits."""
+    if image.mode in ("L", "RGB", "YCbCr"):
+        return image
+    if image.mode.startswith("I"):
+        return Image.fromarray((_grey16(image) >> 8).astype(np.uint8))
+    if image.mode in ("1", "LA", "La"):
+        return image.convert("LA").getchannel(0) if image.mode == "La" else image.convert("L")
+    return image.convert("RGBA").convert("RGB") if image.mode == "RGBa" else image.convert("RGB")
+
+
+def _planes8(image: ImageFile.ImageFile, info: ImageInfo) -> tuple[Plane, Plane | None]:
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and has_luma_plane(image):
+        image.draft("L", None)
+    load_pixels(image)
+    straight = {"RGBa": "RGBA", "La": "LA", "LAB": "RGB", "PA": "RGBA"}.get(image.mode)
+    pixels = image.convert(straight) if straight else image
+    luma = np.asarray(pixels if pixels.mode == "L" else pixels.convert("L"))
+    alpha = np.asarray(pixels.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        luma = unorient(luma, info.orientation)
+        alpha = None if alpha is None else unorient(alpha, info.orientation)
+    return luma, alpha
+
+
+def _planes16(image: ImageFile.ImageFile, info: ImageInfo, data: bytes) -> tuple[Plane, Plane | None]:
+    if image.mode.startswith("I"):
+        load_pixels(image)
+        grey = _grey16(image)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            grey = unorient(grey, info.orientation)
+        clear = image.info.get("transparency")
+        opaque = np.uint16(65535)
+        return grey, np.where(grey == clear, np.uint16(0), opaque) if isinstance(clear, int) else None
+    pixels = _pixels16(image, info, data)
+    alpha = np.ascontiguousarray(pixels[..., -1]) if pixels.shape[2] in (2, 4) else None
+    if pixels.shape[2] < 3:
+        return np.ascontiguousarray(pixels[..., 0]), alpha
+    red, green, blue = LUMA_WEIGHTS
+    luma = red * pixels[..., 0] + green * pixels[..., 1] + blue * pixels[..., 2]
+    return np.rint(luma).astype(np.uint16), alpha
+
+
+def _pixels16(image: ImageFile.ImageFile, info: ImageInfo, data: bytes) -> NDArray[np.uint16]:
+    """(H, W, channels) uint16 of the formats that Pillow reads as 8 bits."""
+    decoders = {"PNG": imagecodecs.png_decode, "TIFF": imagecodecs.tiff_decode, "JPEG2000": imagecodecs.jpeg2k_decode}
+    pixels = decoders[info.format](data)
+    if pixels.ndim == 3 and pixels.shape[1:] == (info.height, info.width):  # separate planes
+        pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.dtype != np.uint16 or pixels.ndim != 3 or not 2 <= pixels.shape[2] <= 4:
+        kind = f"samples of {pixels.dtype}, shape {pixels.shape}"
+        raise ImageDecodeError("unsupported", f"{info.format} with {kind}: convert it to plain 16-bit RGB first")
+    samples = np.left_shift(pixels, 16 - stored_bits(image, data), dtype=np.uint16)
+    return _unassociated(samples) if _has_associated_alpha(image) else samples
+
+
+def _has_associated_alpha(image: Image.Image) -> bool:
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and 1 in image.tag_v2.get(338, ())
+
+
+def _unassociated(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Undo the multiplication of the color with alpha (TIFF 6.0, ExtraSamples 1)."""
+    alpha = np.maximum(pixels[..., -1:], 1).astype(np.float64)
+    color = np.minimum(np.rint(pixels[..., :-1] * (65535 / alpha)), 65535).astype(np.uint16)
+    return np.concatenate((color, pixels[..., -1:]), axis=-1)
+
+
+def _grey16(image: Image.Image) -> NDArray[np.uint16]:
+    """Samples of a 16-bit grey picture; those of a TIFF with fewer bits are scaled up, so that white is white."""
+    samples = np.asarray(image).astype(np.uint16)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        samples <<= 16 - stored_bits(image, b"")
+    return samples
+
+
+def _write_webp(pixels: Plane, metadata: Metadata, provenance: Provenance | None) -> bytes:
+    out = io.BytesIO()
+    xmp = provenance.xmp(metadata.xmp) if provenance else metadata.xmp
+    Image.fromarray(pixels).save(
+        out,
+        "WEBP",
+        lossless=True,
+        exact=True,  # keep the color under transparent pixels
+        quality=50,  # of a lossless file: the effort
+        exif=metadata.exif or b"",
+        icc_profile=metadata.icc or b"",
+        xmp=xmp or b"",
+    )
+    return out.getvalue()
+
+
+def _write_bmp(pixels: Plane, metadata: Metadata) -> bytes:
+    out = io.BytesIO()
+    options = {"dpi": metadata.dpi} if metadata.dpi else {}
+    Image.fromarray(pixels).save(out, "BMP", **options)
+    return out.getvalue()

@@ -1,0 +1,1 @@
+"""The bulk job: source -> load -> predict -> write -> manifest, on Ray Data."""

@@ -1,0 +1,103 @@
+"""Getting hold of a Ray cluster, and being sure that a plan can run on it before anything depends on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from colorize.config import PoolSettings, UsageError
+from colorize.inference.plan import StagePlan, plan_stages
+
+STORE_BYTES = 2 << 30  # a streaming job keeps few blocks: a larger store only takes memory from the pictures
+FORWARDED = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")  # where, never who: no keys leave the driver
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[None]:
+    """Connects to the cluster at `address` (or `RAY_ADDRESS`, or one running here), else starts one here.
+
+    A cluster that was started here is stopped at the end; a connection that already existed is left alone.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    _connect(address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    for name in ("ray", "ray.data"):  # its notices are about settings that this program made
+        logging.getLogger(name).setLevel(logging.ERROR)
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    environment = {name: os.environ[name] for name in FORWARDED if name in os.environ}
+    if address not in (None, "local"):
+        try:
+            ray.init(address, runtime_env={"env_vars": environment}, logging_level=logging.ERROR, log_to_driver=False)
+        except ConnectionError as error:
+            raise UsageError(f"no Ray cluster answers at {address}: {error}; drop --ray to run here") from None
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local run tells nobody anything
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or Ray Data's own actors are warned of on stderr
+    store = min(STORE_BYTES, int(psutil.virtual_memory().available * 0.2))
+    ray.init(
+        "local", include_dashboard=False, object_store_memory=store, logging_level=logging.ERROR, log_to_driver=False
+    )
+
+
+def plan_for_cluster(pool: PoolSettings, wait_seconds: float) -> StagePlan:
+    """A plan that fits the connected cluster and is free to start now.
+
+    The cluster may still be growing, so a plan that does not fit yet is tried again until `wait_seconds` are
+    over. Then the least that the plan needs is reserved for a moment: what cannot be reserved would hang.
+
+    Raises:
+        UsageError: the cluster is too small, or something else occupies it.
+    """
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        resources = ray.cluster_resources()
+        try:
+            plan = plan_stages(pool, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+            break
+        except UsageError:
+            if time.monotonic() >= deadline or not _may_grow():
+                raise
+            time.sleep(1)
+    _require_free(plan, max(1.0, deadline - time.monotonic()))
+    return plan
+
+
+def _may_grow() -> bool:
+    """Whether more nodes may come: any cluster but the one that this process started for itself."""
+    return len(ray.nodes()) > 1 or not ray.get_runtime_context().gcs_address.startswith("127.0.0.1")
+
+
+def _require_free(plan: StagePlan, seconds: float) -> None:
+    group = placement_group(plan.bundles(), strategy="PACK")
+    try:
+        if group.wait(seconds):
+            return
+    finally:
+        remove_placement_group(group)
+    free = ray.available_resources()
+    raise UsageError(
+        f"the cluster has not had {_total(plan)} free within {seconds:.0f} s (free now: "
+        f"{free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs): stop other jobs, lower pool.min, "
+        "or wait longer with --set run.start_seconds=..."
+    )
+
+
+def _total(plan: StagePlan) -> str:
+    cpus = sum(bundle["CPU"] for bundle in plan.bundles())
+    gpus = sum(bundle.get("GPU", 0.0) for bundle in plan.bundles())
+    return f"{cpus:g} CPUs and {gpus:g} GPUs" if gpus else f"{cpus:g} CPUs"

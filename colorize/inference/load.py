@@ -1,0 +1,95 @@
+"""The load stage: fetch the encoded pictures, and make the small grey copy that the network sees."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from colorize.config import LimitSettings
+from colorize.data.manifest import Record
+from colorize.data.readers import Raw, Reader
+from colorize.image_io import ImageDecodeError, SmallGrey, decode_small
+from colorize.inference.census import note
+from colorize.inference.rows import LOADED_SCHEMA
+
+COLORFUL = 4.0  # SmallGrey.colorfulness above which a picture counts as one with colors of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What every record of a run says alike."""
+
+    model: str
+    model_sha256: str
+    settings_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """The load stage's parameters, in one picklable piece."""
+
+    reader: Reader
+    limits: LimitSettings
+    area: int  # pixels that the network sees
+    inline_bytes: int  # larger pictures are not passed on; the writer reads them again
+    stamp: Stamp
+
+
+def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
+    """Tables of `LOADED_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`."""
+    for raws in loader.reader.fetch(units):
+        rows = [_row(raw, loader) for raw in raws]
+        yield pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
+
+
+def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
+    started = time.perf_counter()
+    record, small = _examine(raw, loader)
+    return asdict(replace(record, seconds=time.perf_counter() - started)) | {
+        "part": raw.part,
+        "row": raw.row,
+        "data": raw.data if small is not None and (raw.part or len(raw.data) <= loader.inline_bytes) else b"",
+        "grey": small.luma.tobytes() if small is not None else b"",
+        "grey_height": small.luma.shape[0] if small is not None else 0,
+        "grey_width": small.luma.shape[1] if small is not None else 0,
+        "loaded_by": note("load"),
+    }
+
+
+def _examine(raw: Raw, loader: Loader) -> tuple[Record, SmallGrey | None]:
+    """The record as far as it is known, and the small picture unless the input ends here."""
+    record = Record(path=raw.path, identity=raw.identity, bytes_in=max(len(raw.data), raw.size), **asdict(loader.stamp))
+    if raw.skipped:
+        return replace(record, status="skipped", error=raw.error, message=raw.message), None
+    if raw.error:
+        return record.failed(raw.error, raw.message), None
+    record = replace(record, sha256_in=hashlib.sha256(raw.data).hexdigest())
+    try:
+        small = decode_small(raw.data, loader.area, max_pixels=loader.limits.max_pixels)
+    except ImageDecodeError as error:
+        return record.failed(error.code, str(error)), None
+    record = _described(record, small)
+    shortest = min(record.width, record.height)
+    if shortest < loader.limits.min_side:
+        reason = f"{record.width} x {record.height} pixels; limits.min_side is {loader.limits.min_side}"
+        return record.failed("too_small", reason), None
+    return record, small
+
+
+def _described(record: Record, small: SmallGrey) -> Record:
+    info = small.info
+    return replace(
+        record,
+        format=info.format,
+        mode=info.mode,
+        width=info.width,
+        height=info.height,
+        frames=info.frames,
+        was_color=small.colorfulness > COLORFUL,
+        message=f"the first of {info.frames} frames or pages" if info.frames > 1 else "",
+    )

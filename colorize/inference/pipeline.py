@@ -1,0 +1,76 @@
+"""The whole bulk pipeline on one screen: units -> load -> predict -> write -> summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from colorize.config import BulkSettings
+from colorize.data.manifest import LEDGER
+from colorize.data.sources import Source
+from colorize.inference.load import Loader, load
+from colorize.inference.plan import StagePlan
+from colorize.inference.predictor import Predictor
+from colorize.inference.write import Writer, write
+
+BLOCK_BYTES = 32 << 20  # a block is what one task hands to the next stage: small, so that memory stays flat
+MODEL_FILE = f"{LEDGER}/model.safetensors"  # beside the outputs: what made their colors can be had again
+MODEL_START_SECONDS = 240  # for importing torch and loading the network; room for it is checked before
+
+
+def stream(
+    source: Source, loader: Loader, writer: Writer, plan: StagePlan, settings: BulkSettings
+) -> Iterator[dict[str, Any]]:
+    """Runs the job, with the network in `MODEL_FILE` below the output; yields a row of SUMMARY_SCHEMA each time a batch of inputs is stored and accounted for."""
+    _configure(settings)
+    rows = settings.source.rows_per_task
+    dataset = (
+        ray.data.from_arrow(source.blocks())
+        .map_batches(
+            partial(load, loader=loader),
+            batch_size=source.units_per_task,
+            batch_format="pyarrow",
+            num_cpus=plan.task_cpus,
+        )
+        .map_batches(
+            Predictor,
+            fn_constructor_args=(writer.sink.storage, MODEL_FILE, settings.colorizer),
+            fn_constructor_kwargs={
+                "device": plan.device,
+                "cpus": plan.cpus_per_actor,
+                "batch_size": plan.batch_size,
+            },
+            batch_size=max(rows, 2 * plan.batch_size),  # several shapes share it, so more than one forward pass
+            batch_format="pyarrow",
+            num_cpus=plan.cpus_per_actor,
+            num_gpus=plan.gpus_per_actor,
+            compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.max_actors),
+        )
+        .map_batches(
+            partial(write, writer=writer),
+            batch_size=rows,
+            batch_format="pyarrow",
+            num_cpus=plan.task_cpus,
+        )
+    )
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from _summaries(batch)
+
+
+def _summaries(batch: pa.Table) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    return rows
+
+
+def _configure(settings: BulkSettings) -> None:
+    context = DataContext.get_current()
+    context.target_max_block_size = BLOCK_BYTES
+    context.enable_progress_bars = False  # the job has its own, which knows pictures and not blocks
+    context.print_on_execution_start = False
+    context.wait_for_min_actors_s = MODEL_START_SECONDS
+    context.execution_no_progress_timeout_s = settings.run.stall_seconds

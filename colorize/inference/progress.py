@@ -1,0 +1,123 @@
+"""What a person sees of a running job: bars on a terminal, and in any case a line every few seconds in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+log = logging.getLogger("colorize")
+
+
+@dataclass
+class Totals:
+    """Counts of a run so far, from the summaries of the write stage."""
+
+    inputs: int
+    ok: int = 0
+    skipped: int = 0
+    failed: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    work_seconds: float = 0.0
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def done(self) -> int:
+        """Inputs that are accounted for."""
+        return self.ok + self.skipped + self.failed
+
+    def add(self, summary: Mapping[str, Any]) -> None:
+        """Takes in one row of SUMMARY_SCHEMA."""
+        self.ok += summary["ok"]
+        self.skipped += summary["skipped"]
+        self.failed += summary["failed"]
+        self.bytes_in += summary["bytes_in"]
+        self.bytes_out += summary["bytes_out"]
+        self.work_seconds += summary["seconds"]
+        self.errors.update(summary["errors"])
+
+
+class Display:
+    """Shows totals as they grow: `with Display(totals, seconds) as display: display.update()`."""
+
+    def __init__(self, totals: Totals, log_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.totals = totals
+        self.log_seconds = log_seconds
+        self.clock = clock
+        self.started = self.last_line = clock()
+        self.first: tuple[float, int] | None = None  # when the first pictures came: start-up is not speed
+        self.bar = _bar() if sys.stderr.isatty() else None
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Display:
+        if self.bar is not None:
+            self.bar.start()
+            self.task = self.bar.add_task("starting", total=self.totals.inputs, rate="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        log.info(self.line())
+
+    def update(self) -> None:
+        """Shows the totals' present state; a log line only if the last one is old enough."""
+        now = self.clock()
+        if self.first is None and self.totals.done:
+            self.first = (now, self.totals.done)
+        if self.bar is not None and self.task is not None:
+            text = f"{self.rate():.1f}/s, {_duration(self.seconds_left())} left, {self.totals.failed} failed"
+            self.bar.update(self.task, completed=self.totals.done, description="coloring", rate=text)
+        if now - self.last_line >= self.log_seconds:
+            self.last_line = now
+            log.info(self.line())
+
+    def rate(self) -> float:
+        """Pictures a second since the first ones came out; before that, and for tiny runs, since the start."""
+        now = self.clock()
+        since, before = self.first or (self.started, 0)
+        if self.totals.done - before < self.totals.inputs / 10:
+            since, before = self.started, 0
+        return (self.totals.done - before) / max(now - since, 1e-3)
+
+    def seconds_left(self) -> float:
+        """Estimated time to the end; infinite before anything is done."""
+        rate = self.rate()
+        return (self.totals.inputs - self.totals.done) / rate if rate > 0 else float("inf")
+
+    def line(self) -> str:
+        """`done 120/2000, failed 1, skipped 0, 18.2 pictures/s, 1m43s left`."""
+        t = self.totals
+        return (
+            f"done {t.done}/{t.inputs}, failed {t.failed}, skipped {t.skipped}, "
+            f"{self.rate():.1f} pictures/s, {_duration(self.seconds_left())} left"
+        )
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.fields[rate]}"),
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "unknown time"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

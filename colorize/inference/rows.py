@@ -1,0 +1,61 @@
+"""The rows that travel between the stages of the bulk job.
+
+A row is its manifest record as far as it is known, the encoded picture, and what the next stage needs: the
+small grey picture for the network, then the low-resolution color for the composer. Arrays travel as bytes with
+their sides beside them, since Arrow has no ragged tensors. The record's `status` decides who touches a row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from colorize.data.manifest import MANIFEST_SCHEMA
+
+LOADED_SCHEMA = pa.schema(
+    [
+        *MANIFEST_SCHEMA,
+        ("part", pa.string()),
+        ("row", pa.int64()),
+        ("data", pa.large_binary()),  # the encoded picture; empty if the writer shall read it again
+        ("grey", pa.binary()),  # uint8 (grey_height, grey_width), upright
+        ("grey_height", pa.int64()),
+        ("grey_width", pa.int64()),
+        ("loaded_by", pa.string()),
+    ]
+)
+GREY_COLUMNS = ("grey", "grey_height", "grey_width")
+PREDICTED_FIELDS = (
+    pa.field("ab", pa.binary()),  # float16 (2, ab_height, ab_width), Lab units; empty where there is none
+    pa.field("ab_height", pa.int64()),
+    pa.field("ab_width", pa.int64()),
+    pa.field("predicted_by", pa.string()),
+)
+SUMMARY_SCHEMA = pa.schema(
+    [
+        ("ok", pa.int64()),
+        ("skipped", pa.int64()),
+        ("failed", pa.int64()),
+        ("bytes_in", pa.int64()),
+        ("bytes_out", pa.int64()),
+        ("seconds", pa.float64()),  # of work, all stages
+        ("errors", pa.list_(pa.string())),  # the code of each failed or skipped row
+        ("parts", pa.list_(pa.string())),  # the archive of each row that belongs to one
+        ("notes", pa.list_(pa.string())),  # see census.py
+    ]
+)
+
+
+def grey_from(row: dict[str, object]) -> npt.NDArray[np.uint8]:
+    """The small grey picture of a loaded row."""
+    flat = np.frombuffer(row["grey"], np.uint8)  # type: ignore[call-overload]
+    grey: npt.NDArray[np.uint8] = flat.reshape(row["grey_height"], row["grey_width"])
+    return grey
+
+
+def ab_from(row: dict[str, object]) -> npt.NDArray[np.float16]:
+    """The low-resolution color of a predicted row."""
+    flat = np.frombuffer(row["ab"], np.float16)  # type: ignore[call-overload]
+    ab: npt.NDArray[np.float16] = flat.reshape(2, row["ab_height"], row["ab_width"])
+    return ab

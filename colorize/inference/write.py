@@ -1,0 +1,85 @@
+"""The write stage: bring the color to full size, encode, store, and account for every row in the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from colorize.data.manifest import Record, record_from, write_part
+from colorize.data.sinks import Finished, Sink
+from colorize.data.storage import Storage, one_line
+from colorize.image_io import ImageDecodeError, output_name
+from colorize.inference.census import note
+from colorize.inference.rows import SUMMARY_SCHEMA, ab_from
+from colorize.render import Provenance, render
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """The write stage's parameters, in one picklable piece."""
+
+    source: Storage
+    sink: Sink
+    max_pixels: int
+
+
+def write(batch: pa.Table, writer: Writer) -> pa.Table:
+    """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
+    rows = batch.to_pylist()
+    records = writer.sink.write([_finish(row, writer) for row in rows])
+    write_part(writer.sink.storage, records)
+    notes = {row[role] for row in rows for role in ("loaded_by", "predicted_by")} | {note("write")}
+    return _summary(records, [row["part"] for row in rows if row["part"]], sorted(notes))
+
+
+def _finish(row: dict[str, Any], writer: Writer) -> Finished:
+    """The row's outcome: a rendered picture, or the failure that it came with or met here."""
+    record = record_from(row)
+    place = {"part": row["part"], "row": row["row"]}
+    if record.status != "ok":
+        return Finished(record, **place)
+    if not row["ab"]:
+        message = "the network's output for this picture is not finite; try --set colorizer.precision=float32"
+        return Finished(record.failed("not_finite", message), **place)
+    started = time.perf_counter()
+    try:
+        record, data = _render(row, record, writer)
+    except ImageDecodeError as error:
+        return Finished(record.failed(error.code, str(error)), **place)
+    except Exception as error:  # one picture's fault: it must not stop the run, and its row says so
+        return Finished(record.failed("render_failed", f"{type(error).__name__}: {one_line(error)}"), **place)
+    return Finished(replace(record, seconds=record.seconds + time.perf_counter() - started), data, **place)
+
+
+def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes]:
+    source = row["data"] or writer.source.read(record.path)
+    provenance = Provenance(record.model, record.model_sha256, record.path, record.sha256_in)
+    rendered = render(source, ab_from(row), provenance, max_pixels=writer.max_pixels)
+    record = replace(
+        record,
+        output=output_name(record.path, record.format),
+        bytes_out=len(rendered.data),
+        sha256_out=hashlib.sha256(rendered.data).hexdigest(),
+        luma_exact=rendered.luma_exact,
+    )
+    return record, rendered.data
+
+
+def _summary(records: Sequence[Record], parts: Sequence[str], notes: Sequence[str]) -> pa.Table:
+    states = Counter(record.status for record in records)
+    row = {
+        **{status: states[status] for status in ("ok", "skipped", "failed")},
+        "bytes_in": sum(record.bytes_in for record in records),
+        "bytes_out": sum(record.bytes_out for record in records),
+        "seconds": sum(record.seconds for record in records),
+        "errors": [record.error for record in records if record.status != "ok"],
+        "parts": list(parts),
+        "notes": list(notes),
+    }
+    return pa.Table.from_pylist([row], schema=SUMMARY_SCHEMA)

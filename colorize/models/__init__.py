@@ -1,0 +1,38 @@
+"""The networks, behind one explicit registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from colorize.config import UsageError, nearest
+from colorize.models.base import BinModel, ColorModel
+from colorize.models.unet import Unet
+
+__all__ = ["BinModel", "ColorModel", "create_model", "list_models"]
+
+_REGISTRY: dict[str, type[ColorModel]] = {
+    "unet": Unet,
+}
+
+
+def list_models() -> list[str]:
+    """Names that `create_model` knows, sorted."""
+    return sorted(_REGISTRY)
+
+
+def create_model(name: str, **args: Any) -> ColorModel:
+    """A freshly initialized network.
+
+    Args:
+        name: one of `list_models()`.
+        args: arguments of its class, as a checkpoint's metadata or a training configuration holds them.
+
+    Raises:
+        UsageError: an unknown name, or an argument that the network does not take.
+    """
+    if name not in _REGISTRY:
+        raise UsageError(f"unknown model {name!r}{nearest(name, list_models())}")
+    try:
+        return _REGISTRY[name](**args)
+    except TypeError as error:
+        raise UsageError(f"model {name!r}: {error}") from error

@@ -1,0 +1,150 @@
+"""`colorize photo`: single pictures, from files or links, without Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import posixpath
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import fsspec
+import torch
+from PIL import Image, ImageOps
+
+from colorize.checkpoint import load_checkpoint
+from colorize.colorizer import Colorizer
+from colorize.config import BulkSettings, UsageError
+from colorize.data.model_files import ModelFile, find_model
+from colorize.data.storage import Storage, one_line
+from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, output_name
+from colorize.render import Provenance, render
+
+LINK_SECONDS = 30
+COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one picture, as a line for a person."""
+
+    ok: bool
+    line: str
+
+
+def color_photos(
+    sources: Sequence[str], output: str, model: str, settings: BulkSettings, *, compare: bool = False
+) -> Iterator[Outcome]:
+    """Colors each source and writes it, never over a source; yields an outcome as each is done.
+
+    `output` is a file if there is one source and it has the suffix of one, else a folder. In the folder of its
+    source a picture is called `NAME.colorized.SUFFIX`.
+
+    Raises:
+        UsageError: an unknown model, or two sources that would get one name.
+    """
+    found = find_model(model)
+    targets = _targets(sources, output)
+    device = "cuda" if settings.pool.device != "cpu" and torch.cuda.is_available() else "cpu"
+    colorizer = Colorizer(
+        load_checkpoint(found.data).model,
+        size=settings.colorizer.size,
+        device=device,
+        precision=settings.colorizer.precision,
+    )
+    for source, target in zip(sources, targets, strict=True):
+        started = time.perf_counter()
+        try:
+            written = _color_photo(source, target, colorizer, found, settings.limits.max_pixels, compare)
+        except (OSError, ImageDecodeError, TimeoutError) as error:
+            yield Outcome(False, f"{source}: {one_line(error)}")
+        else:
+            yield Outcome(True, f"{source} -> {written} ({time.perf_counter() - started:.2f} s)")
+
+
+def _color_photo(
+    source: str, target: Path, colorizer: Colorizer, model: ModelFile, max_pixels: int, compare: bool
+) -> Path:
+    data = _fetch(source)
+    small = decode_small(data, colorizer.size**2, max_pixels=max_pixels)
+    ab = colorizer([small.luma])[0]
+    provenance = Provenance(model.name, model.sha256, _base_name(source), hashlib.sha256(data).hexdigest())
+    rendered = render(data, ab, provenance, max_pixels=max_pixels)
+    path = target.with_name(output_name(target.name, small.info.format))
+    Storage(path.parent).write(path.name, rendered.data)
+    if compare:
+        side_by_side = path.with_name(f"{path.name}.compare.jpg")
+        Storage(path.parent).write(side_by_side.name, _side_by_side(data, small, rendered.data))
+    return path
+
+
+def _fetch(source: str) -> bytes:
+    if "://" not in source:
+        return Path(source).read_bytes()
+    if source.startswith(("http://", "https://")):
+        import aiohttp  # here, since a file needs none of it
+
+        timeout = aiohttp.ClientTimeout(total=LINK_SECONDS)
+        with fsspec.open(source, "rb", client_kwargs={"timeout": timeout}).open() as file:
+            return bytes(file.read())
+    parent, name = posixpath.split(source)
+    return Storage(parent).read(name)
+
+
+def _base_name(source: str) -> str:
+    if source.startswith(("http://", "https://")):
+        return posixpath.basename(unquote(urlparse(source).path)) or "picture"
+    return posixpath.basename(source)
+
+
+def _targets(sources: Sequence[str], output: str) -> list[Path]:
+    """Where each source's picture goes; the suffix may still change with the content's format."""
+    path = Path(output)
+    if len(sources) == 1 and path.suffix and not path.is_dir():
+        if _same_file(sources[0], path):
+            raise UsageError(f"--output {output} is the source itself: choose another name")
+        return [path]
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--output {output} is a file; for {len(sources)} pictures name a folder")
+    targets = [_within(path, source) for source in sources]
+    for index, target in enumerate(targets):
+        if target in targets[:index]:
+            first = sources[targets.index(target)]
+            raise UsageError(f"{first} and {sources[index]} would both become {target}: color them one by one")
+    return targets
+
+
+def _within(folder: Path, source: str) -> Path:
+    target = folder / _base_name(source)
+    if _same_file(source, target):
+        return target.with_name(f"{target.stem}.colorized{target.suffix}")
+    return target
+
+
+def _same_file(source: str, target: Path) -> bool:
+    return "://" not in source and Path(source).resolve() == target.resolve()
+
+
+def _side_by_side(source: bytes, small: SmallGrey, colored: bytes) -> bytes:
+    """Grey, colored and the source as it is, upright, one height, as a JPEG."""
+    original = _panel(Image.open(io.BytesIO(source)))
+    panels = [original.convert("L").convert("RGB"), _panel(Image.open(io.BytesIO(colored))), original]
+    sheet = Image.new("RGB", (sum(p.width for p in panels), panels[0].height))
+    left = 0
+    for panel in panels:
+        sheet.paste(panel, (left, 0))
+        left += panel.width
+    encoded = io.BytesIO()
+    sheet.save(encoded, "JPEG", quality=92)
+    return encoded.getvalue()
+
+
+def _panel(image: Image.Image) -> Image.Image:
+    upright = ImageOps.exif_transpose(image)
+    width = max(1, round(upright.width * COMPARE_HEIGHT / upright.height))
+    if upright.mode.startswith(("I", "F")):  # 16 bits: Pillow clips these instead of scaling them
+        upright = upright.point(lambda v: v / 256).convert("L")
+    return upright.convert("RGB").resize((width, COMPARE_HEIGHT), Image.Resampling.LANCZOS)

@@ -1,0 +1,54 @@
+"""What travels between reading, composing and writing a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colorize.image_formats import ImageInfo
+from colorize.image_metadata import Metadata
+
+Plane: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+
+
+@dataclass(frozen=True, slots=True)
+class SmallGrey:
+    """A small upright grey copy of a picture, for the network.
+
+    `luma` is uint8 (h, w), EXIF orientation applied. `colorfulness` is how much color the file already has, in
+    levels of 255: 0 for grey, below about 3 for sepia and other toned prints, above about 5 for color photographs,
+    faded ones included.
+    """
+
+    info: ImageInfo
+    luma: NDArray[np.uint8]
+    colorfulness: float
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture at full size, in the layout of the file (EXIF orientation not applied).
+
+    `luma` and `alpha` are (H, W), uint8 or uint16 (`info.bits`). `luma_exact` tells whether the colored copy will
+    hold exactly this luminance. `source` is the encoded file.
+    """
+
+    info: ImageInfo
+    luma: Plane
+    alpha: Plane | None
+    luma_exact: bool
+    metadata: Metadata
+    source: bytes
+
+
+class HalfChroma(NamedTuple):
+    """The chroma planes of a JPEG: uint8, half the picture's resolution rounded up, 128 is neutral."""
+
+    cb: NDArray[np.uint8]
+    cr: NDArray[np.uint8]
+
+
+Color: TypeAlias = HalfChroma | Plane  # a plane of RGB is (H, W, 3)

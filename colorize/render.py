@@ -1,0 +1,37 @@
+"""One picture from its encoded bytes and its low-resolution color to the encoded colored copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from colorize.compose import compose
+from colorize.image_io import Provenance, decode, encode
+
+__all__ = ["Provenance", "Rendered", "render"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An encoded colored picture."""
+
+    data: bytes = field(repr=False)
+    luma_exact: bool  # its luminance is the source's, bit for bit
+
+
+def render(data: bytes, ab_2hw: npt.NDArray[np.floating], provenance: Provenance, *, max_pixels: int) -> Rendered:
+    """The colored copy of the picture in `data`: same size, same layout, same luminance.
+
+    Args:
+        data: the encoded source.
+        ab_2hw: upright Lab color of the whole picture, at any lower resolution.
+        provenance: what the copy says about itself in its metadata.
+        max_pixels: pictures with more are refused.
+
+    Raises:
+        ImageDecodeError: `data` is not a picture that can be colored.
+    """
+    picture = decode(data, max_pixels=max_pixels)
+    return Rendered(encode(picture, compose(picture, ab_2hw), provenance), picture.luma_exact)

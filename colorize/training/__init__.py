@@ -1,0 +1,1 @@
+"""Training: a step in pure torch, and loops around it."""

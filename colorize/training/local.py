@@ -1,0 +1,153 @@
+"""Train on one machine, without Ray: `python -m colorize.training.local --config F --data PARQUET --output RUN`."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sys
+import time
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+from colorize.color import rgb_to_lab
+from colorize.config import UsageError, load_settings
+from colorize.models import BinModel, create_model
+from colorize.training.losses import count_bins, shrink
+from colorize.training.photos import read_photos
+from colorize.training.run_folder import RunFolder
+from colorize.training.settings import TrainSettings
+from colorize.training.step import create_state, current_size, step
+from colorize.training.validation import sample_sheet, validate
+
+log = logging.getLogger(__name__)
+
+_PRIOR_BATCHES = 100  # the bins' frequencies settle long before all pictures are counted
+_LOG_SECONDS = 30.0
+
+
+class LocalTrainer:
+    """One process, one device, pictures in memory."""
+
+    def __init__(self, settings: TrainSettings, data: str, folder: RunFolder, minutes: float | None) -> None:
+        """Read the pictures, build the network, take up a saved state.
+
+        Args:
+            settings: of the run.
+            data: Parquet file or folder.
+            folder: where results go.
+            minutes: train for so long, this run and those it resumes together, instead of for a number of epochs.
+        """
+        self.settings, self.folder, self.minutes = settings, folder, minutes
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.photos = read_photos(data, "train", settings.data)
+        self.held_out = read_photos(data, "val", settings.data)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.state = create_state(settings, self.device, self._prior())
+        self.epoch, self.seconds, self.best = 0, 0.0, float("-inf")
+        saved = folder.load_state()
+        if saved:
+            self._resume(saved)
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of one epoch."""
+        schedule = self.settings.schedule
+        return schedule.epoch_steps or max(1, len(self.photos) // schedule.batch_size)
+
+    def run(self) -> None:
+        """Train to the end, an epoch after the other."""
+        batches = self.photos.random_batches(self.settings.schedule.batch_size, self.generator)
+        log.info("%d pictures, %d held out, on %s", len(self.photos), len(self.held_out), self.device)
+        while self.state.progress < 1:
+            self.epoch += 1
+            training = self._train_epoch(batches)
+            self._finish_epoch(training)
+
+    def _train_epoch(self, batches: Iterable[Tensor]) -> dict[str, float]:
+        """Mean metrics of an epoch's steps."""
+        sums: dict[str, Tensor] = {}
+        taken, started, logged = 0, time.monotonic(), time.monotonic()
+        for rgb in itertools.islice(batches, self.epoch_steps):
+            before = time.monotonic()
+            metrics = step(self.state, rgb.to(self.device))
+            for name, value in metrics.items():
+                sums[name] = sums.get(name, torch.zeros(())) + value.to("cpu", non_blocking=True)
+            taken += 1
+            self.seconds += time.monotonic() - before
+            self.state.progress = self._progress()
+            if time.monotonic() - logged > _LOG_SECONDS:
+                logged = time.monotonic()
+                rate = taken * len(rgb) / (logged - started)
+                log.info("%.1f %%, loss %.4f, %.1f pictures/s", 100 * self.state.progress, sums["loss"] / taken, rate)
+            if self.state.progress >= 1:
+                break
+        return {name: float(value) / taken for name, value in sums.items()}
+
+    def _progress(self) -> float:
+        if self.minutes:
+            return min(self.seconds / (60 * self.minutes), 1.0)
+        return min(self.state.steps / (self.settings.schedule.epochs * self.epoch_steps), 1.0)
+
+    def _finish_epoch(self, training: dict[str, float]) -> None:
+        settings, state = self.settings.validation, self.state
+        batches = self.held_out.batches(16, settings.limit)
+        measured = validate(state.average, (b.to(self.device) for b in batches), settings.size)
+        log.info("epoch %d: %s", self.epoch, {k: round(v, 4) for k, v in (training | measured).items()})
+        better = measured["psnr_ab"] > self.best
+        self.best = max(self.best, measured["psnr_ab"])
+        row = {"epoch": self.epoch, "seconds": self.seconds, "size": current_size(state)}
+        self.folder.add_metrics(row | training | {f"val_{k}": v for k, v in measured.items()})
+        if settings.samples:
+            shown = (b.to(self.device) for b in self.held_out.batches(4, settings.samples))
+            self.folder.add_samples(sample_sheet(state.average, shown, settings.size), self.epoch)
+        self.folder.add_checkpoint(state.average, self.epoch, better)
+        self.folder.save_state(self._saved())
+
+    def _prior(self) -> Tensor | None:
+        """How often each bin occurs in the training pictures, for networks that have bins."""
+        model = create_model(self.settings.model.name, **self.settings.model.args)
+        if not isinstance(model, BinModel):
+            return None
+        batches = self.photos.random_batches(32, torch.Generator().manual_seed(self.settings.seed))
+        counts = torch.zeros(len(model.bins_Q2))
+        for rgb in itertools.islice(batches, _PRIOR_BATCHES):
+            ab = rgb_to_lab(rgb)[:, 1:]
+            counts += count_bins(shrink(ab, (ab.shape[2] // 4, ab.shape[3] // 4)), model.bins_Q2)
+        return counts
+
+    def _saved(self) -> dict[str, Any]:
+        ours = {"epoch": self.epoch, "seconds": self.seconds, "best": self.best}
+        return ours | {"generator": self.generator.get_state(), "state": self.state.state_dict()}
+
+    def _resume(self, saved: dict[str, Any]) -> None:
+        self.epoch, self.seconds, self.best = saved["epoch"], saved["seconds"], saved["best"]
+        self.generator.set_state(saved["generator"])
+        self.state.load_state_dict(saved["state"])
+        self.state.progress = self._progress()
+        log.info("going on after epoch %d, at %.0f %%", self.epoch, 100 * self.state.progress)
+
+
+def main(
+    data: Annotated[str, typer.Option(help="Parquet file, or folder of them")],
+    output: Annotated[str, typer.Option(help="run folder to create")],
+    config: Annotated[str | None, typer.Option(help="YAML file of settings")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="key.name=value, repeatable")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in OUTPUT")] = False,
+    minutes: Annotated[float | None, typer.Option(help="train for so long instead of for epochs")] = None,
+) -> None:
+    """Train a colorization network on this machine."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        settings = load_settings(TrainSettings, config, overrides or [])
+        LocalTrainer(settings, data, RunFolder(output, settings, resume), minutes).run()
+    except UsageError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    typer.run(main)

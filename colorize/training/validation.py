@@ -1,0 +1,83 @@
+"""How well a network colors pictures that it never saw, and a sheet to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from colorize.color import grey_to_lightness, lab_to_rgb, luma, rgb_to_lab, rgb_to_ycbcr, ycbcr_to_rgb
+from colorize.models import ColorModel
+from colorize.training.augment import canvas_shape
+
+AB_PEAK = 220.0  # ab is in about [-110, 110]
+
+
+@torch.inference_mode()
+def validate(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[str, float]:
+    """Means over pictures, colored at about size x size as in use and measured at their own size.
+
+    Args:
+        model: in eval mode.
+        batches: sRGB in [0, 1] `(B, 3, H, W)` on the model's device.
+        size: the network sees about size x size pixels.
+
+    Returns:
+        `psnr` (dB, of RGB), `psnr_grey` (what the uncolored picture gets), `psnr_ab` (dB, peak 220),
+        `colorfulness` (predicted over true, 1 is right).
+    """
+    columns = [torch.stack(_measure(rgb, colorize(model, rgb, size)), dim=1) for rgb in batches]
+    psnr, psnr_grey, psnr_ab, ours, true = torch.cat(columns).mean(dim=0).tolist()
+    return {"psnr": psnr, "psnr_grey": psnr_grey, "psnr_ab": psnr_ab, "colorfulness": ours / true}
+
+
+def colorize(model: ColorModel, rgb_B3HW: Tensor, size: int) -> Tensor:
+    """Color the luma of color pictures: sRGB in [0, 1] -> sRGB of the same shape, luma as it was."""
+    grey = luma(rgb_B3HW)
+    canvas = canvas_shape(grey.shape[2:], size, model.stride)
+    resized = F.interpolate(grey, canvas, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+    ab = model(grey_to_lightness(resized))
+    ab = F.interpolate(ab, grey.shape[2:], mode="bilinear", align_corners=False)
+    chroma = rgb_to_ycbcr(lab_to_rgb(torch.cat((grey_to_lightness(grey), ab), dim=1)))[:, 1:]
+    return ycbcr_to_rgb(torch.cat((grey, chroma), dim=1)).clamp(0, 1)
+
+
+@torch.inference_mode()
+def sample_sheet(model: ColorModel, batches: Iterable[Tensor], size: int) -> Image.Image:
+    """One row a picture: grey, predicted, true."""
+    rows = []
+    for rgb in batches:
+        shown = torch.cat((luma(rgb).expand_as(rgb), colorize(model, rgb, size), rgb), dim=3)
+        rows += list(F.interpolate(shown, (128, 3 * 144), mode="bilinear", antialias=True))
+    sheet = (torch.cat(rows, dim=1) * 255).round().byte()
+    return Image.fromarray(np.ascontiguousarray(sheet.permute(1, 2, 0).cpu().numpy()))
+
+
+def colorfulness(rgb_B3HW: Tensor) -> Tensor:
+    """Hasler and Suesstrunk, "Measuring colourfulness in natural images" (2003), of RGB in 0..255: `(B,)`."""
+    red, green, blue = (rgb_B3HW * 255).flatten(2).unbind(1)
+    opponents = torch.stack((red - green, (red + green) / 2 - blue), dim=1)
+    deviation = opponents.var(dim=2, correction=0).sum(dim=1).sqrt()
+    magnitude = opponents.mean(dim=2).square().sum(dim=1).sqrt()
+    return deviation + 0.3 * magnitude
+
+
+def _measure(true: Tensor, ours: Tensor) -> tuple[Tensor, ...]:
+    ab_error = rgb_to_lab(ours)[:, 1:] - rgb_to_lab(true)[:, 1:]
+    grey = luma(true).expand_as(true)
+    return (
+        _psnr(ours - true, 1.0),
+        _psnr(grey - true, 1.0),
+        _psnr(ab_error, AB_PEAK),
+        colorfulness(ours),
+        colorfulness(true),
+    )
+
+
+def _psnr(error: Tensor, peak: float) -> Tensor:
+    mean_square = error.square().flatten(1).mean(dim=1).clamp(min=1e-10)
+    return 10 * torch.log10(peak**2 / mean_square)

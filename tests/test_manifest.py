@@ -1,0 +1,72 @@
+"""The manifest: parts that replace themselves, and compaction to one row per input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from colorize.data.manifest import MANIFEST, MANIFEST_SCHEMA, Record, compact, read_manifest, record_from, write_part
+from colorize.data.storage import Storage
+
+
+def parts(storage: Storage) -> list[str]:
+    return sorted(entry.name.rsplit("/", 1)[1] for entry in storage.entries(MANIFEST))
+
+
+def test_a_record_survives_the_file(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    record = Record("a/ü #1.jpg", "a/ü #1.jpg", width=3, height=4, was_color=True, luma_exact=True, seconds=0.25)
+    write_part(storage, [record])
+
+    (row,) = read_manifest(storage).to_pylist()
+    assert record_from(row) == record
+
+
+def test_a_failure_takes_back_what_only_an_output_has() -> None:
+    ok = Record("a", "a.png", bytes_out=10, sha256_out="00", luma_exact=True, width=5)
+    failed = ok.failed("truncated", "ends early")
+
+    assert (failed.status, failed.error, failed.output, failed.bytes_out, failed.sha256_out) == (
+        "failed", "truncated", "", 0, "",
+    )  # fmt: skip
+    assert failed.width == 5
+    assert not failed.luma_exact
+
+
+def test_a_task_that_runs_twice_replaces_its_part(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    write_part(storage, [Record("a"), Record("b")])
+    write_part(storage, [Record("b"), Record("a", message="again")])
+
+    assert len(parts(storage)) == 1
+    assert read_manifest(storage).num_rows == 2
+
+
+def test_compaction_leaves_one_row_per_input_in_files_of_the_size_asked_for(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    for start in range(0, 50, 5):
+        write_part(storage, [Record(f"{i:03d}") for i in range(start, start + 5)])
+    write_part(storage, [Record("003"), Record("050")])  # a retried task whose batch was cut differently
+
+    assert compact(storage, rows_per_file=20) == 51
+    assert parts(storage) == [f"manifest-{n:05d}.parquet" for n in range(3)]
+    assert sorted(read_manifest(storage).column("path").to_pylist()) == [f"{i:03d}" for i in range(51)]
+
+
+def test_files_have_the_documented_columns(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    write_part(storage, [Record("a")])
+    compact(storage, 10)
+
+    assert pq.read_schema(tmp_path / MANIFEST / "manifest-00000.parquet").names == MANIFEST_SCHEMA.names
+    documented = {
+        "path", "output", "status", "error", "message", "format", "mode", "width", "height", "bytes_in", "bytes_out",
+        "sha256_in", "sha256_out", "model", "model_sha256", "settings_sha256", "luma_exact", "seconds",
+    }  # fmt: skip
+    assert documented <= set(MANIFEST_SCHEMA.names)
+
+
+def test_an_empty_run_has_an_empty_manifest(tmp_path: Path) -> None:
+    assert compact(Storage(tmp_path), 10) == 0
+    assert read_manifest(Storage(tmp_path)).num_rows == 0

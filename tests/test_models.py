@@ -1,0 +1,92 @@
+"""Every registered network keeps the same promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from colorize.checkpoint import load_checkpoint, save_checkpoint
+from colorize.config import UsageError
+from colorize.models import BinModel, ColorModel, create_model, list_models
+
+SIDES = 2  # in strides
+
+
+@pytest.fixture(scope="module", params=list_models())
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(name: str) -> ColorModel:
+    torch.manual_seed(0)
+    return create_model(name).eval()
+
+
+def lightness(model: ColorModel, batch: int = 1, tall: int = SIDES, wide: int = SIDES) -> torch.Tensor:
+    unit = max(model.stride, 16)
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(batch, 1, tall * unit, wide * unit, generator=generator) * 100
+
+
+@pytest.mark.parametrize(("tall", "wide"), [(2, 2), (1, 4), (3, 2)])
+def test_any_size_in_strides_comes_out_in_its_shape(model: ColorModel, tall: int, wide: int) -> None:
+    L = lightness(model, 2, tall, wide)
+    with torch.inference_mode():
+        ab = model(L)
+    assert ab.shape[:2] == (2, 2)
+    assert ab.shape[2] * wide == ab.shape[3] * tall
+    assert ab.dtype == torch.float32
+
+
+def test_colors_are_finite_and_within_lab(model: ColorModel) -> None:
+    for level in (0.0, 50.0, 100.0):
+        with torch.inference_mode():
+            ab = model(torch.full_like(lightness(model), level))
+        assert ab.isfinite().all()
+        assert ab.abs().max() <= 128
+
+
+def test_bfloat16_arithmetic_still_gives_float32_colors(model: ColorModel) -> None:
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert model(lightness(model)).dtype == torch.float32
+
+
+def test_a_picture_is_colored_the_same_in_any_batch(model: ColorModel) -> None:
+    L = lightness(model, 3)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(L)[1:2], model(L[1:2]), atol=1e-2, rtol=1e-3)
+
+
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    model = create_model(name)
+    model(lightness(model, 2)).square().mean().backward()
+    silent = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert silent == []
+
+
+def test_checkpoint_rebuilds_it(name: str, model: ColorModel, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "m.safetensors", model, name=name, args={})
+    loaded = load_checkpoint(tmp_path / "m.safetensors").model
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(lightness(model)), model(lightness(model)), atol=0, rtol=0)
+
+
+def test_bins_decode_to_colors_between_them(model: ColorModel) -> None:
+    if not isinstance(model, BinModel):
+        pytest.skip("predicts no bins")
+    certain = torch.full((1, len(model.bins_Q2), 1, 1), -1e4)
+    certain[0, 7] = 1e4
+    torch.testing.assert_close(model.decode(certain)[0, :, 0, 0], model.bins_Q2[7])
+
+
+def test_an_unknown_model_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'unet'"):
+        create_model("unett")
+
+
+def test_an_argument_it_does_not_take_is_refused() -> None:
+    with pytest.raises(UsageError, match="no_such_thing"):
+        create_model("unet", no_such_thing=1)

@@ -1,0 +1,102 @@
+"""Sinks: pictures under their names, archives joined with every column they came with."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from colorize.data.manifest import Record
+from colorize.data.sinks import FRAGMENTS, Finished, FolderSink, ParquetSink, assemble
+from colorize.data.storage import Storage
+
+
+def test_a_folder_sink_writes_what_is_ok(tmp_path: Path) -> None:
+    done = [Finished(Record("a.jpg", "a.jpg"), b"A"), Finished(Record("b.jpg").failed("truncated", ""))]
+    records = FolderSink(Storage(tmp_path), threads=2).write(done)
+
+    assert records == [item.record for item in done]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+
+
+def test_a_picture_that_cannot_be_stored_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_bytes(b"a file where a folder is needed")
+    (record,) = FolderSink(Storage(tmp_path), threads=2).write([Finished(Record("taken/a.jpg", "taken/a.jpg"), b"A")])
+
+    assert (record.status, record.error, record.output) == ("failed", "write_failed", "")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[Finished]:
+    """An input archive of 40 rows, and their outcomes; every seventh failed."""
+    table = pa.table(
+        {
+            "image": pa.array([{"bytes": bytes([i]), "path": f"{i}.jpg"} for i in range(40)]),
+            "year": pa.array(range(1900, 1940), pa.int16()),
+            "tags": pa.array([[str(i), "x"] for i in range(40)]),
+        }
+    ).replace_schema_metadata({"origin": "museum"})
+    pq.write_table(table, tmp_path / "p.parquet", row_group_size=15)
+    outcomes = []
+    for i in range(40):
+        record = Record(f"p.parquet#{i}")
+        failed = i % 7 == 0
+        outcomes.append(
+            Finished(
+                record.failed("truncated", "") if failed else record, None if failed else bytes([i]) * 3, "p.parquet", i
+            )
+        )
+    return outcomes
+
+
+def check_joined(tmp_path: Path) -> None:
+    before, after = pq.read_table(tmp_path / "p.parquet"), pq.read_table(tmp_path / "out" / "p.parquet")
+
+    assert after.select(before.column_names).equals(before)
+    assert after.schema.metadata == {b"origin": b"museum"}
+    assert after["colorized"].to_pylist() == [None if i % 7 == 0 else bytes([i]) * 3 for i in range(40)]
+    assert after["status"].to_pylist() == ["failed" if i % 7 == 0 else "ok" for i in range(40)]
+    assert set(after["error"].to_pylist()) == {"", "truncated"}
+
+
+def test_an_archive_keeps_its_columns_and_order_whatever_order_its_rows_come_in(
+    tmp_path: Path, rows: list[Finished]
+) -> None:
+    target = Storage(tmp_path / "out")
+    batches = [rows[i : i + 6] for i in range(0, 40, 6)]
+    random.Random(1).shuffle(batches)
+    for batch in batches:
+        ParquetSink(target).write(batch)
+    assemble(Storage(tmp_path), target, "p.parquet")
+
+    check_joined(tmp_path)
+    assert not list(target.entries(FRAGMENTS))
+
+
+def test_a_batch_written_twice_and_cut_differently_changes_nothing(tmp_path: Path, rows: list[Finished]) -> None:
+    target = Storage(tmp_path / "out")
+    for start, stop in [(0, 10), (5, 20), (0, 3), (20, 40), (18, 25)]:
+        ParquetSink(target).write(rows[start:stop])
+    assemble(Storage(tmp_path), target, "p.parquet")
+
+    check_joined(tmp_path)
+
+
+def test_a_second_pass_replaces_the_columns_of_the_first(tmp_path: Path, rows: list[Finished]) -> None:
+    first, second = Storage(tmp_path / "out"), Storage(tmp_path / "again")
+    ParquetSink(first).write(rows)
+    assemble(Storage(tmp_path), first, "p.parquet")
+    ParquetSink(second).write(rows)
+    assemble(first, second, "p.parquet")
+
+    names = pq.read_schema(tmp_path / "again" / "p.parquet").names
+    assert names == ["image", "year", "tags", "colorized", "status", "error"]
+
+
+def test_records_of_an_archive_say_where_their_output_is(tmp_path: Path, rows: list[Finished]) -> None:
+    records = ParquetSink(Storage(tmp_path / "out")).write(rows[:2])
+
+    assert [record.output for record in records] == ["", "p.parquet#1"]

@@ -1,0 +1,179 @@
+"""Sources: what is planned, what a worker fetches of it, and which faults are rows and which are usage errors."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from colorize.config import SourceSettings, UsageError
+from colorize.data.readers import Raw
+from colorize.data.sources import MIN_SLICE_ROWS, Source, open_source, read_input_list
+from colorize.data.storage import Storage
+from tests.conftest import write_tree
+
+SETTINGS = SourceSettings(rows_per_task=4)
+
+
+def fetch(source: Source) -> list[Raw]:
+    reader = pickle.loads(pickle.dumps(source.reader))  # as a worker gets it
+    return [raw for block in source.blocks() for raws in reader.fetch(block) for raw in raws]
+
+
+def archive(path: Path, images: list[bytes | None], *, struct: bool = False, row_group: int = 100) -> None:
+    column: list[object] = [{"bytes": image, "path": "x.jpg"} for image in images] if struct else list(images)
+    table = pa.table({"id": list(range(len(images))), "image": column})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=row_group, use_dictionary=False)
+
+
+def test_a_folder_is_read_with_every_file_in_it(tmp_path: Path) -> None:
+    files = {f"box {i}/scan {j}.jpg": f"{i}{j}".encode() for i in range(3) for j in range(3)} | {"notes.txt": b"n"}
+    write_tree(tmp_path, files)
+    source = open_source(str(tmp_path), SETTINGS)
+
+    assert source.total == 10
+    assert {raw.path: raw.data for raw in fetch(source)} == files
+    assert all(raw.identity and raw.size == len(raw.data) for raw in fetch(source))
+
+
+def test_what_an_earlier_run_left_is_no_input(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"a.jpg": b"a", "_colorize/manifest/part-0.parquet": b"p", "_colorize/run.json": b"{}"})
+
+    assert [raw.path for raw in fetch(open_source(str(tmp_path), SETTINGS))] == ["a.jpg"]
+
+
+def test_a_single_picture_is_an_input(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"a.jpg": b"a", "b.jpg": b"b"})
+    source = open_source(str(tmp_path / "b.jpg"), SETTINGS)
+
+    assert [(raw.path, raw.data) for raw in fetch(source)] == [("b.jpg", b"b")]
+
+
+def test_a_file_that_cannot_be_read_is_a_row(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"a.jpg": b"a"})
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    gone = {raw.path: raw for raw in fetch(open_source(str(tmp_path), SETTINGS))}["gone.jpg"]
+
+    assert gone.error == "unreadable"
+    assert "No such file" in gone.message
+
+
+def test_files_of_no_interest_are_skipped_and_not_lost(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"a/1.jpg": b"1", "a/1.xmp": b"x", "Thumbs.db": b"t", "a/._1.jpg": b"m"})
+    settings = SourceSettings(include=("*.jpg",))
+    rows = {raw.path: raw for raw in fetch(open_source(str(tmp_path), settings))}
+
+    assert {path: (row.skipped, row.error) for path, row in rows.items()} == {
+        "a/1.jpg": (False, ""),
+        "a/1.xmp": (True, "excluded"),
+        "Thumbs.db": (True, "excluded"),
+        "a/._1.jpg": (True, "excluded"),
+    }
+
+
+@pytest.mark.parametrize("struct", [False, True])
+def test_an_archive_is_read_row_by_row(tmp_path: Path, struct: bool) -> None:
+    images: list[bytes | None] = [f"picture {i}".encode() for i in range(11)]
+    images[7] = None
+    archive(tmp_path / "x" / "p.parquet", images, struct=struct, row_group=5)
+    source = open_source(str(tmp_path), SETTINGS)
+    rows = fetch(source)
+
+    assert source.total == 11
+    assert source.parts == {"x/p.parquet": 11}
+    assert [(raw.part, raw.row, raw.path) for raw in rows] == [
+        ("x/p.parquet", i, f"x/p.parquet#{i}") for i in range(11)
+    ]
+    assert [raw.data or None for raw in rows] == images
+    assert rows[7].error == "empty"
+
+
+def test_large_row_groups_are_shared_between_tasks(tmp_path: Path) -> None:
+    images: list[bytes | None] = [str(i).encode() for i in range(3 * MIN_SLICE_ROWS + 7)]
+    archive(tmp_path / "p.parquet", images, row_group=len(images))
+    source = open_source(str(tmp_path / "p.parquet"), SETTINGS)
+
+    assert len(source.blocks()) == 4
+    assert [raw.data for raw in fetch(source)] == images
+
+
+def test_an_archive_without_a_footer_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:
+    archive(tmp_path / "a.parquet", [b"1", b"2"])
+    (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
+    source = open_source(str(tmp_path), SETTINGS)
+    rows = {raw.path: raw.error for raw in fetch(source)}
+
+    assert source.total == 3
+    assert rows == {"a.parquet#0": "", "a.parquet#1": "", "b.parquet": "corrupt_parquet"}
+
+
+def test_an_archive_damaged_inside_fails_the_rows_that_are_lost(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    archive(path, [random.Random(i).randbytes(5000) for i in range(40)], row_group=20)
+    start = pq.ParquetFile(path).metadata.row_group(1).column(1).data_page_offset
+    data = bytearray(path.read_bytes())
+    data[start : start + 200] = bytes(200)
+    path.write_bytes(data)
+    rows = fetch(open_source(str(path), SETTINGS))
+
+    assert [raw.row for raw in rows] == list(range(40))
+    assert {raw.error for raw in rows[:20]} == {""}
+    assert {raw.error for raw in rows[20:]} == {"corrupt_parquet"}
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("picture", r"no column 'picture'.*image_column"),
+        ("imagee", r"did you mean 'image'"),
+        ("id", r"column 'id' .* holds int64, not encoded bytes"),
+    ],
+)
+def test_a_wrong_image_column_is_a_usage_error(tmp_path: Path, column: str, message: str) -> None:
+    archive(tmp_path / "a.parquet", [b"1"])
+    with pytest.raises(UsageError, match=message):
+        open_source(str(tmp_path), SourceSettings(image_column=column))
+
+
+def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no files"):
+        open_source(str(tmp_path), SETTINGS)
+
+
+def test_an_inventory_replaces_the_listing(tmp_path: Path) -> None:
+    write_tree(tmp_path / "in", {"a.jpg": b"a", "b c.jpg": b"b", "d.jpg": b"d"})
+    lists = {
+        "list.txt": f"b c.jpg\n{tmp_path}/in/d.jpg\nb c.jpg\n\nmissing.jpg\n".encode(),
+        "list.csv": b'path,size\n"b c.jpg",1\nd.jpg,1\nmissing.jpg,2\n',
+    }
+    write_tree(tmp_path, lists)
+    pq.write_table(pa.table({"path": ["b c.jpg", "d.jpg", "missing.jpg"]}), tmp_path / "list.parquet")
+
+    for name in (*lists, "list.parquet"):
+        rows = fetch(open_source(str(tmp_path / "in"), SETTINGS, str(tmp_path / name)))
+        assert [(raw.path, raw.data, raw.error) for raw in rows] == [
+            ("b c.jpg", b"b", ""),
+            ("d.jpg", b"d", ""),
+            ("missing.jpg", b"", "unreadable"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("l.txt", "../../etc/passwd", "not below"),
+        ("l.txt", "s3://other/a.jpg", "not below"),
+        ("l.csv", "file\na.jpg", "no column 'path'"),
+        ("absent.txt", None, "cannot read the input list"),
+    ],
+)
+def test_a_bad_inventory_is_a_usage_error(tmp_path: Path, name: str, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=message):
+        read_input_list(str(tmp_path / name), Storage(tmp_path))

@@ -1,0 +1,160 @@
+"""Storage: names, atomic writes, listings, and faults that a person can act on."""
+
+from __future__ import annotations
+
+import pickle
+import secrets
+import time
+from pathlib import Path
+
+import pytest
+from s3fs import S3FileSystem
+
+from colorize.config import UsageError
+from colorize.data import storage as module
+from colorize.data.storage import Storage, overlap
+from tests.conftest import S3, free_ports, write_tree
+
+
+@pytest.fixture(params=["local", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An empty root, on disk and in a bucket: the same behavior is asked of both."""
+    if request.param == "local":
+        return Storage(tmp_path / "root")
+    request.getfixturevalue("s3")
+    return Storage(f"s3://scans/{secrets.token_hex(6)}")
+
+
+AWKWARD = ["a b.jpg", "über, straße.png", "x#1?.tif", "100%/%41+é.jpg", "deep/er/[x]*.jpg", "no_suffix"]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_what_is_written_is_read_back_under_any_name(root: Storage, name: str) -> None:
+    root.write(name, b"first")
+    root.write(name, b"second")
+
+    assert root.read(name) == b"second"
+    assert [entry.name for entry in root.entries()] == [name]
+    assert root.entry(name).size == 6
+
+
+def test_a_write_that_fails_leaves_nothing(root: Storage) -> None:
+    root.write("kept", b"old")
+    with pytest.raises(RuntimeError), root.create("kept") as file:
+        file.write(b"half of the new cont")
+        raise RuntimeError("cut off")
+
+    assert root.read("kept") == b"old"
+    assert [entry.name for entry in root.entries()] == ["kept"]
+
+
+def test_a_changed_file_has_another_identity(root: Storage) -> None:
+    root.write("a", b"one")
+    before = root.entry("a").identity
+    root.write("a", b"two!")
+
+    assert before
+    assert root.entry("a").identity != before
+    assert next(iter(root.entries())).identity == root.entry("a").identity
+
+
+def test_deleting_what_is_not_there_is_no_fault(root: Storage) -> None:
+    root.delete("nothing")
+    root.delete_tree("nothing/either")
+
+
+def test_a_tree_is_deleted_and_its_neighbor_kept(root: Storage) -> None:
+    write = root.write
+    write("a/1", b"1"), write("a/b/2", b"2"), write("ab/3", b"3")
+    root.delete_tree("a")
+
+    assert [entry.name for entry in root.entries()] == ["ab/3"]
+
+
+def test_a_storage_pickles_as_its_uri_and_carries_no_keys(root: Storage) -> None:
+    root.write("a", b"x")
+    frozen = pickle.dumps(root)
+
+    assert b"test-key" not in frozen
+    assert pickle.loads(frozen).read("a") == b"x"
+
+
+def test_only_what_a_person_can_read_is_listed_whole(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"b/2": b"", "a/1": b"", "c": b""})
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    (tmp_path / f"{module.TEMPORARY_PREFIX}abc").write_bytes(b"half")
+
+    assert [entry.name for entry in Storage(tmp_path).entries()] == ["a/1", "b/2", "c", "dangling"]
+
+
+@pytest.mark.parametrize("uri", ["", "s3://", "nothing://bucket/x"])
+def test_a_uri_that_names_nothing_is_refused(uri: str) -> None:
+    with pytest.raises(UsageError, match="names no folder|unknown protocol"):
+        Storage(uri)
+
+
+def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"scans: it does not exist"):
+        Storage(tmp_path / "scans").is_file()
+
+
+def test_a_bucket_that_is_not_there_is_named(s3: S3) -> None:
+    with pytest.raises(UsageError, match=r"s3://no-such-bucket"):
+        Storage("s3://no-such-bucket/scans").is_file()
+
+
+def test_a_wrong_key_is_refused_access(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    Storage("s3://scans/x").write("a.jpg", b"there")
+    S3FileSystem.clear_instance_cache()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    try:
+        with pytest.raises(UsageError, match="access refused"):
+            Storage("s3://scans/x").is_file()
+        with pytest.raises(UsageError, match="access refused"):
+            Storage("s3://colored/x").check_writable()
+    finally:
+        S3FileSystem.clear_instance_cache()
+
+
+def test_an_endpoint_where_nobody_listens_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    S3FileSystem.clear_instance_cache()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_ports(1)[0]}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k"), monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    started = time.monotonic()
+    try:
+        with pytest.raises(UsageError, match="s3://scans"):
+            Storage("s3://scans/x").is_file()
+    finally:
+        S3FileSystem.clear_instance_cache()
+    assert time.monotonic() - started < 15
+
+
+def test_an_endpoint_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROBE_SECONDS", 0.2)
+    storage = Storage("/")
+    with pytest.raises(UsageError, match="no answer"):
+        storage._probe(lambda: time.sleep(5))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("/x/in", "/x/out", False),
+        ("/x/in", "/x/in", True),
+        ("/x/in", "/x/in/out", True),
+        ("/x/in/deep", "/x/in", True),
+        ("/x/in", "/x/input", False),
+        ("s3://b/in", "s3://b/in/out", True),
+        ("s3://b/in/", "s3://b/in", True),
+        ("s3://b/in", "/b/in", False),
+    ],
+)
+def test_overlap(a: str, b: str, expected: bool) -> None:
+    assert overlap(Storage(a), Storage(b)) is expected
+
+
+def test_overlap_sees_through_links(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+
+    assert overlap(Storage(tmp_path / "in"), Storage(tmp_path / "link" / "out"))

@@ -1,0 +1,252 @@
+"""Training, from the augmentation to a finished run, on tiny networks and pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from colorize.checkpoint import load_checkpoint
+from colorize.color import luma, rgb_to_lab
+from colorize.config import UsageError, load_settings
+from colorize.models.unet import gamut_bins
+from colorize.training import augment, losses
+from colorize.training.local import LocalTrainer
+from colorize.training.photos import read_photos
+from colorize.training.run_folder import RunFolder
+from colorize.training.settings import AugmentSettings, DataSettings, TrainSettings
+from colorize.training.step import create_state, current_size, set_learning_rate, step, training_pair
+
+TINY = [
+    "model.args={widths: [16, 16, 16], context: 32, context_blocks: 1, grid: 20.0}",
+    "schedule={epochs: 2, batch_size: 4, sizes: [32, 64], epoch_steps: 2}",
+    "validation={size: 64, limit: 4, samples: 2}",
+    "data.short_side=48",
+]
+CLEAN = AugmentSettings(
+    min_area=1.0, p_flip=0, p_spectrum=0, p_blur=0, p_gamma=0, p_fade=0, p_shade=0, p_grain=0, p_scratches=0
+)
+
+
+@pytest.fixture
+def settings() -> TrainSettings:
+    return load_settings(TrainSettings, overrides=TINY)
+
+
+@pytest.fixture
+def rgb() -> torch.Tensor:
+    """Smooth colorful pictures (4, 3, 64, 64)."""
+    torch.manual_seed(0)
+    coarse = torch.rand(4, 3, 4, 4)
+    return torch.nn.functional.interpolate(coarse, (64, 64), mode="bilinear")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Twelve pictures in two splits, of three aspects and two sources."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(12):
+        width, height = ((64, 64), (88, 64), (64, 88))[index % 3]
+        picture = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((width, height))
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG")
+        split, source = ("val" if index >= 8 else "train"), ("rare" if index == 0 else "common")
+        rows.append({"image": buffer.getvalue(), "split": split, "source": source})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "photos.parquet")
+    return tmp_path / "photos.parquet"
+
+
+class TestAugment:
+    def test_switched_off_it_changes_nothing(self, rgb: torch.Tensor) -> None:
+        crops = augment.random_crops(rgb, (64, 64), CLEAN)
+        assert (crops - rgb).abs().mean() < 0.02  # but for the slight stretch
+        torch.testing.assert_close(augment.scanned_grey(rgb, CLEAN), luma(rgb))
+
+    def test_crops_have_the_shape_asked_for(self, rgb: torch.Tensor) -> None:
+        assert augment.random_crops(rgb, (32, 96), AugmentSettings()).shape == (4, 3, 32, 96)
+
+    def test_flips_mirror(self, rgb: torch.Tensor) -> None:
+        mirrored = augment.random_crops(rgb, (64, 64), CLEAN.model_copy(update={"p_flip": 1.0}))
+        assert (mirrored - rgb.flip(3)).abs().mean() < 0.02
+
+    @pytest.mark.parametrize("name", [n for n in AugmentSettings.model_fields if n not in ("min_area", "p_flip")])
+    def test_each_damage_changes_the_grey_and_keeps_its_range(self, rgb: torch.Tensor, name: str) -> None:
+        grey = augment.scanned_grey(rgb, CLEAN.model_copy(update={name: 1.0}))
+        assert grey.shape == (4, 1, 64, 64)
+        assert 0 <= grey.min() <= grey.max() <= 1
+        assert not torch.allclose(grey, luma(rgb), atol=1e-3)
+
+    def test_a_seed_repeats_it(self, rgb: torch.Tensor) -> None:
+        pairs = []
+        for _ in range(2):
+            torch.manual_seed(3)
+            pairs.append(augment.scanned_grey(rgb, AugmentSettings()))
+        assert torch.equal(*pairs)
+
+    @pytest.mark.parametrize(
+        ("sides", "shape"), [((128, 128), (256, 256)), ((100, 300), (160, 448)), ((1, 99), (32, 2560))]
+    )
+    def test_a_canvas_keeps_aspect_and_area(self, sides: tuple[int, int], shape: tuple[int, int]) -> None:
+        assert augment.canvas_shape(sides, 256, 32) == shape
+
+
+class TestLosses:
+    def test_soft_targets_average_to_their_color(self) -> None:
+        bins = gamut_bins(10.0)
+        color = torch.tensor([12.0, -8.0]).reshape(1, 2, 1, 1)
+        target = losses.soft_targets(bins, 5, 5.0)[losses.cell_index(color)][0, 0, 0]
+        assert target.sum() == pytest.approx(1)
+        assert (target > 0).sum() == 5
+        torch.testing.assert_close(target @ bins, torch.tensor([12.0, -8.0]), atol=3, rtol=0)
+
+    def test_a_color_beyond_all_bins_goes_to_the_nearest(self) -> None:
+        bins = gamut_bins(10.0)
+        target = losses.soft_targets(bins, 1, 5.0)[losses.cell_index(torch.full((1, 2, 1, 1), 500.0))]
+        assert target.isfinite().all()
+        assert target.sum() == 1
+
+    def test_rare_colors_weigh_more_and_the_mean_weight_is_one(self) -> None:
+        prior = torch.tensor([90.0, 9.0, 1.0])
+        weights = losses.rebalancing(prior, uniform=0.5, power=0.5)
+        assert weights[0] < weights[1] < weights[2]
+        assert (prior / 100 * weights).sum() == pytest.approx(1)
+        assert losses.rebalancing(prior, 0.5, power=0.0).tolist() == pytest.approx([1, 1, 1])
+
+    def test_bins_are_counted_at_the_nearest(self) -> None:
+        bins = torch.tensor([[0.0, 0.0], [50.0, 0.0]])
+        ab = torch.tensor([[10.0, 40.0], [3.0, 0.0]]).reshape(1, 2, 1, 2)
+        assert losses.count_bins(ab, bins).tolist() == [1, 1]
+
+
+class TestStep:
+    def test_it_learns_one_batch(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+        state = create_state(settings.model_copy(update={"augment": CLEAN}))
+        state.progress = 0.1
+        history = [float(step(state, rgb)["loss"]) for _ in range(25)]
+        assert np.mean(history[-3:]) < 0.8 * np.mean(history[:3])
+        assert state.steps == 25
+
+    def test_the_damage_never_touches_the_target(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+        whole = settings.model_copy(update={"augment": AugmentSettings(min_area=1.0, p_flip=0)})
+        L, ab = training_pair(rgb, 64, 32, whole)
+        assert L.shape == (4, 1, 64, 64)
+        assert (ab - rgb_to_lab(rgb)[:, 1:]).abs().mean() < 2
+
+    def test_the_average_follows_the_weights(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+        state = create_state(settings)
+        before = [p.clone() for p in state.average.parameters()]
+        step(state, rgb)
+        moved = [not torch.equal(a, b) for a, b in zip(before, state.average.parameters(), strict=True)]
+        assert any(moved)
+        assert not any(p.requires_grad for p in state.average.parameters())
+
+    def test_frozen_stages_stay_as_they_are(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+        model = settings.model.model_copy(update={"frozen_stages": 3})
+        state = create_state(settings.model_copy(update={"model": model}))
+        before = [{k: v.clone() for k, v in s.state_dict().items()} for s in state.model.encoder_stages()]
+        step(state, rgb)
+        after = [s.state_dict() for s in state.model.encoder_stages()]
+        same = [all(torch.equal(b[k], a[k]) for k in b) for b, a in zip(before, after, strict=True)]
+        assert same == [True] * 3 + [False] * 5
+
+    def test_the_rate_warms_up_then_falls(self, settings: TrainSettings) -> None:
+        state = create_state(settings)
+        rates = []
+        for state.progress in (0.0, 0.04, 0.5, 1.0):
+            rates.append(set_learning_rate(state))
+        assert rates[0] < rates[2] < rates[1] == pytest.approx(1e-3)
+        assert rates[3] == pytest.approx(1e-5)
+
+    def test_pictures_grow_as_training_goes_on(self, settings: TrainSettings) -> None:
+        state = create_state(settings)
+        sizes = []
+        for state.progress in (0.0, 0.49, 0.51, 1.0):
+            sizes.append(current_size(state))
+        assert sizes == [32, 32, 64, 64]
+
+    def test_a_saved_state_goes_on_as_if_never_stopped(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+        state = create_state(settings)
+        step(state, rgb)
+        buffer = io.BytesIO()
+        torch.save(state.state_dict(), buffer)
+        buffer.seek(0)
+        resumed = create_state(settings.model_copy(update={"seed": 9}))
+        resumed.load_state_dict(torch.load(buffer, weights_only=True))
+        results = []
+        for one in (state, resumed):
+            torch.manual_seed(5)
+            results.append(float(step(one, rgb)["loss"]))
+        assert results[0] == results[1]
+
+    def test_pretraining_what_has_no_encoder_is_refused(self) -> None:
+        from colorize.models import ColorModel
+
+        with pytest.raises(UsageError, match=r"model\.pretrained=false"):
+            ColorModel().load_pretrained()
+
+
+class TestPhotos:
+    def test_splits_and_shapes_are_kept_apart(self, archive: Path) -> None:
+        photos = read_photos(archive, "train", DataSettings(short_side=48))
+        assert len(photos) == 8
+        assert sorted(tuple(b.shape[2:]) for b in photos.buckets) == [(48, 48), (48, 64), (64, 48)]
+
+    def test_balance_draws_rare_sources_more_often(self, archive: Path) -> None:
+        photos = read_photos(archive, "train", DataSettings(short_side=48, balance=0.0))
+        weights = torch.cat(photos.weights).sort().values
+        assert weights.tolist() == pytest.approx([1 / 7] * 7 + [1.0])
+
+    def test_batches_are_colors_in_range(self, archive: Path) -> None:
+        photos = read_photos(archive, "train", DataSettings(short_side=48))
+        batch = next(photos.random_batches(5, torch.Generator().manual_seed(0)))
+        assert batch.shape[:2] == (5, 3)
+        assert 0 <= batch.min() <= batch.max() <= 1
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [({"split": "test"}, "no picture with split='test'"), ({"column": "photo"}, "no column 'photo'")],
+    )
+    def test_what_is_not_there_is_named(self, archive: Path, change: dict[str, str], message: str) -> None:
+        data = DataSettings(image_column=change.get("column", "image"))
+        with pytest.raises(UsageError, match=message):
+            read_photos(archive, change.get("split", "train"), data)
+
+    def test_a_missing_archive_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="no Parquet file at"):
+            read_photos(tmp_path / "none", "train", DataSettings())
+
+
+class TestRun:
+    def test_a_run_leaves_all_it_promises(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
+        run = tmp_path / "run"
+        LocalTrainer(settings, str(archive), RunFolder(run, settings), None).run()
+        with (run / "metrics.csv").open() as stream:
+            rows = list(csv.DictReader(stream))
+        assert [row["epoch"] for row in rows] == ["1", "2"]
+        assert {"loss", "val_psnr", "val_psnr_grey", "val_colorfulness"} <= rows[0].keys()
+        assert load_settings(TrainSettings, run / "config.yaml") == settings
+        assert sorted(p.name for p in (run / "samples").iterdir()) == ["epoch-001.png", "epoch-002.png"]
+        assert load_checkpoint(run / "best.safetensors").args == settings.model.args
+        assert load_checkpoint(run / "checkpoints" / "epoch-002.safetensors").name == "unet"
+
+    def test_a_run_is_resumed_not_repeated(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
+        run = tmp_path / "run"
+        LocalTrainer(settings, str(archive), RunFolder(run, settings), None).run()
+        longer = settings.model_copy(update={"schedule": settings.schedule.model_copy(update={"epochs": 3})})
+        trainer = LocalTrainer(longer, str(archive), RunFolder(run, longer, resume=True), None)
+        trainer.run()
+        assert trainer.epoch == 3
+        assert trainer.state.steps == 6
+
+    def test_a_run_is_never_overwritten(self, settings: TrainSettings, tmp_path: Path) -> None:
+        RunFolder(tmp_path / "run", settings)
+        with pytest.raises(UsageError, match="--resume"):
+            RunFolder(tmp_path / "run", settings)
