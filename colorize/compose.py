@@ -25,8 +25,8 @@ from colorize.colorimetry import (
     LUMA_WEIGHTS,
     XYZ_TO_RGB,
 )
-from colorize.orientation import unorient
-from colorize.picture import Color, HalfChroma, Picture, Plane
+from colorize.image_io.orientation import unorient
+from colorize.image_io.picture import Color, HalfChroma, Picture, Plane
 
 Float = NDArray[np.float32]
 

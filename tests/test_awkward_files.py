@@ -16,7 +16,7 @@ from PIL import Image
 
 from colorize.compose import compose
 from colorize.image_io import ImageDecodeError, Picture, Provenance, decode, decode_small, encode
-from colorize.jpeg_file import luma_coefficients
+from colorize.image_io.jpeg import luma_coefficients
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 FOLDERS = ("awkward", "archive")

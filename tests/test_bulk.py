@@ -306,12 +306,12 @@ def test_an_output_that_cannot_be_written_is_said_in_one_line(
 def busy_cluster() -> Iterator[None]:
     """Another job holds all CPUs."""
 
-    @ray.remote(num_cpus=LOGICAL_CPUS)
     class Hog:
         def ready(self) -> bool:
             return True
 
-    hog = Hog.remote()
+    remote: Any = ray.remote(num_cpus=LOGICAL_CPUS)(Hog)
+    hog = remote.remote()
     ray.get(hog.ready.remote())
     yield
     ray.kill(hog)

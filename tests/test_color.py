@@ -29,9 +29,7 @@ def test_doctests() -> None:
 
 
 def test_lab_agrees_with_scikit_image(rgb: torch.Tensor) -> None:
-    np.testing.assert_allclose(
-        channels_last(color.rgb_to_lab(rgb)), reference.rgb2lab(channels_last(rgb)), atol=1e-4
-    )
+    np.testing.assert_allclose(channels_last(color.rgb_to_lab(rgb)), reference.rgb2lab(channels_last(rgb)), atol=1e-4)
 
 
 def test_rgb_from_lab_agrees_with_scikit_image() -> None:
@@ -42,9 +40,7 @@ def test_rgb_from_lab_agrees_with_scikit_image() -> None:
 
 
 def test_float32_keeps_the_precision(rgb: torch.Tensor) -> None:
-    torch.testing.assert_close(
-        color.rgb_to_lab(rgb.float()).double(), color.rgb_to_lab(rgb), atol=1e-3, rtol=0
-    )
+    torch.testing.assert_close(color.rgb_to_lab(rgb.float()).double(), color.rgb_to_lab(rgb), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (2, 3, 5, 7), (2, 4, 3, 5, 7)])

@@ -11,10 +11,10 @@ from skimage import data
 
 from colorize.color import rgb_to_lab
 from colorize.compose import compose, exact_rgb, half_chroma, solve_rgb, upsample
-from colorize.image_formats import ImageInfo
-from colorize.image_metadata import Metadata
-from colorize.orientation import orient
-from colorize.picture import HalfChroma, Picture, Plane
+from colorize.image_io.formats import ImageInfo
+from colorize.image_io.metadata import Metadata
+from colorize.image_io.orientation import orient
+from colorize.image_io.picture import HalfChroma, Picture, Plane
 
 BITS = pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 

@@ -89,7 +89,7 @@ def test_only_what_a_person_can_read_is_listed_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("uri", ["", "s3://", "nothing://bucket/x"])
 def test_a_uri_that_names_nothing_is_refused(uri: str) -> None:
-    with pytest.raises(UsageError, match="names no folder|unknown protocol"):
+    with pytest.raises(UsageError, match=r"names no folder|unknown protocol"):
         Storage(uri)
 
 
@@ -119,7 +119,8 @@ def test_a_wrong_key_is_refused_access(s3: S3, monkeypatch: pytest.MonkeyPatch) 
 def test_an_endpoint_where_nobody_listens_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     S3FileSystem.clear_instance_cache()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_ports(1)[0]}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k"), monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     started = time.monotonic()
     try:
         with pytest.raises(UsageError, match="s3://scans"):

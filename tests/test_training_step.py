@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from colorize.checkpoint import load_checkpoint
 from colorize.color import luma, rgb_to_lab
 from colorize.config import UsageError, load_settings
+from colorize.models import ColorModel
 from colorize.models.unet import gamut_bins
 from colorize.training import augment, losses
 from colorize.training.local import LocalTrainer
@@ -33,6 +35,15 @@ TINY = [
 CLEAN = AugmentSettings(
     min_area=1.0, p_flip=0, p_spectrum=0, p_blur=0, p_gamma=0, p_fade=0, p_shade=0, p_grain=0, p_scratches=0
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small only make threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -130,9 +141,9 @@ class TestStep:
     def test_it_learns_one_batch(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
         state = create_state(settings.model_copy(update={"augment": CLEAN}))
         state.progress = 0.1
-        history = [float(step(state, rgb)["loss"]) for _ in range(25)]
-        assert np.mean(history[-3:]) < 0.8 * np.mean(history[:3])
-        assert state.steps == 25
+        history = [float(step(state, rgb)["loss"]) for _ in range(12)]
+        assert np.mean(history[-3:]) < 0.9 * np.mean(history[:3])
+        assert state.steps == 12
 
     def test_the_damage_never_touches_the_target(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
         whole = settings.model_copy(update={"augment": AugmentSettings(min_area=1.0, p_flip=0)})
@@ -187,8 +198,6 @@ class TestStep:
         assert results[0] == results[1]
 
     def test_pretraining_what_has_no_encoder_is_refused(self) -> None:
-        from colorize.models import ColorModel
-
         with pytest.raises(UsageError, match=r"model\.pretrained=false"):
             ColorModel().load_pretrained()
 

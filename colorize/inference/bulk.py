@@ -34,7 +34,7 @@ from colorize.inference.write import Writer
 log = logging.getLogger("colorize")
 
 RUN_FILE = f"{LEDGER}/run.json"
-RECORDED_PACKAGES = ("colorize", "ray", "torch", "numpy", "pillow", "pyarrow", "pyvips")
+RECORDED_PACKAGES = ("colorize", "ray", "torch", "numpy", "pillow", "pyarrow", "imagecodecs", "jpeglib")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def run_bulk(job: BulkJob) -> RunReport:
     prepared = prepare(job)
     census = Census(prepared.source.total)
     report = RunReport(job, prepared.model, Totals(prepared.source.total), census)
-    with _terminable(), ray_session(job.ray_address):
+    with ray_session(job.ray_address), _terminable():  # in this order: Ray sets a handler of its own
         report.plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds)
         with run_log(prepared.target):
             _run(prepared, report)

@@ -17,7 +17,7 @@ from colorize.image_io import ImageDecodeError, SmallGrey, decode_small
 from colorize.inference.census import note
 from colorize.inference.rows import LOADED_SCHEMA
 
-COLORFUL = 4.0  # SmallGrey.colorfulness above which a picture counts as one with colors of its own
+COLORFUL = 5.0  # SmallGrey.colorfulness above which a picture counts as one with colors of its own
 
 
 @dataclass(frozen=True, slots=True)

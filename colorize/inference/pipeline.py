@@ -26,7 +26,10 @@ MODEL_START_SECONDS = 240  # for importing torch and loading the network; room f
 def stream(
     source: Source, loader: Loader, writer: Writer, plan: StagePlan, settings: BulkSettings
 ) -> Iterator[dict[str, Any]]:
-    """Runs the job, with the network in `MODEL_FILE` below the output; yields a row of SUMMARY_SCHEMA each time a batch of inputs is stored and accounted for."""
+    """Runs the job, with the network in `MODEL_FILE` below the output.
+
+    Yields a row of SUMMARY_SCHEMA each time a batch of inputs is stored and accounted for.
+    """
     _configure(settings)
     rows = settings.source.rows_per_task
     dataset = (

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from colorize.image_formats import ImageInfo
-from colorize.image_metadata import Metadata
+from colorize.image_io.formats import ImageInfo
+from colorize.image_io.metadata import Metadata
 
 Plane: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from PIL import TiffImagePlugin
 
-from colorize.image_formats import decode_errors
-from colorize.image_metadata import Provenance, is_rgb_profile
-from colorize.picture import Plane
+from colorize.image_io.formats import decode_errors
+from colorize.image_io.metadata import Provenance, is_rgb_profile
+from colorize.image_io.picture import Plane
 
 _STRIP_BYTES = 1 << 20
 _LEVEL = 3  # of Deflate: scans have grain, which higher levels hardly make smaller

@@ -1,7 +1,4 @@
-"""Pictures from bytes and back: `decode_small` for the network, `decode` and `encode` for the full size.
-
-Formats, limits and names are in `image_formats`; what metadata is kept in `image_metadata`.
-"""
+"""Decoding to luminance and encoding color: `decode_small`, `decode` and `encode`."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from colorize.colorimetry import LUMA_WEIGHTS
-from colorize.image_formats import (
+from colorize.image_io.formats import (
     ImageDecodeError,
     ImageInfo,
     check_pixels,
@@ -22,35 +19,15 @@ from colorize.image_formats import (
     describe,
     load_pixels,
     open_picture,
-    output_format,
-    output_name,
-    read_info,
     stored_bits,
 )
-from colorize.image_metadata import Metadata, Provenance, read_metadata
-from colorize.jp2_file import write_jp2
-from colorize.jpeg_file import has_luma_plane, write_jpeg
-from colorize.orientation import orient, unorient
-from colorize.picture import Color, HalfChroma, Picture, Plane, SmallGrey
-from colorize.png_file import write_png
-from colorize.tiff_file import write_tiff
-
-__all__ = [
-    "Color",
-    "HalfChroma",
-    "ImageDecodeError",
-    "ImageInfo",
-    "Metadata",
-    "Picture",
-    "Provenance",
-    "SmallGrey",
-    "decode",
-    "decode_small",
-    "encode",
-    "output_format",
-    "output_name",
-    "read_info",
-]
+from colorize.image_io.jp2 import write_jp2
+from colorize.image_io.jpeg import has_luma_plane, write_jpeg
+from colorize.image_io.metadata import Metadata, Provenance, read_metadata
+from colorize.image_io.orientation import orient, unorient
+from colorize.image_io.picture import Color, HalfChroma, Picture, Plane, SmallGrey
+from colorize.image_io.png import write_png
+from colorize.image_io.tiff import write_tiff
 
 _TONES = 16
 _COLORFULNESS_PIXELS = 1 << 14
@@ -101,7 +78,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
 def encode(picture: Picture, color: Color, provenance: Provenance | None = None) -> bytes:
     """Encode the composed `color` of `picture` (see `colorize.compose`) in its output format.
 
-    Metadata is carried over, and `provenance` is added to it (`image_metadata` says where).
+    Metadata is carried over, and `provenance` is added to it (`metadata` says where).
     """
     if isinstance(color, HalfChroma):
         luma = None if picture.luma_exact else picture.luma.astype(np.uint8, copy=False)

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from colorize.image_formats import ImageDecodeError
-from colorize.image_metadata import Provenance, is_rgb_profile
+from colorize.image_io.formats import ImageDecodeError
+from colorize.image_io.metadata import Provenance, is_rgb_profile
 
 _SOI = b"\xff\xd8"
 _APP0, _APP1, _APP2, _APP14, _APP15, _COM, _SOS = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE, 0xDA

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import imagecodecs
 import numpy as np
 
-from colorize.image_metadata import Provenance, is_rgb_profile
-from colorize.picture import Plane
+from colorize.image_io.metadata import Provenance, is_rgb_profile
+from colorize.image_io.picture import Plane
 
 _CODESTREAM = b"\xff\x4f\xff\x51"  # markers SOC and SIZ
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3

@@ -69,9 +69,7 @@ class Provenance:
             "Iptc4xmpExt:DigitalSourceType": _SOURCE_TYPE,
         }
         written = " ".join(f"{name}={quoteattr(_printable(value))}" for name, value in properties.items())
-        return (
-            f'<rdf:Description rdf:about="" xmlns:colorize="{NAMESPACE}" xmlns:Iptc4xmpExt="{_IPTC}" {written}/>'
-        )
+        return f'<rdf:Description rdf:about="" xmlns:colorize="{NAMESPACE}" xmlns:Iptc4xmpExt="{_IPTC}" {written}/>'
 
 
 @dataclass(frozen=True, slots=True)

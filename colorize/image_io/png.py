@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import imagecodecs
 
-from colorize.image_metadata import Metadata, Provenance, is_rgb_profile
-from colorize.picture import Plane
+from colorize.image_io.metadata import Metadata, Provenance, is_rgb_profile
+from colorize.image_io.picture import Plane
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33  # signature (8), then length, type, 13 bytes and checksum of IHDR

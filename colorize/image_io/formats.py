@@ -5,7 +5,7 @@ each is written as:
 
 | read                                   | written as | because |
 | -------------------------------------- | ---------- | ------- |
-| JPEG, MPO                              | JPEG       | luma coefficients carried over (`colorize.jpeg_file`) |
+| JPEG, MPO                              | JPEG       | luma coefficients carried over (`colorize.image_io.jpeg`) |
 | PNG, TIFF, BMP, JPEG 2000, WebP        | the same   | always lossless, also where the input was lossy |
 | PGM, PBM, PPM, PNM                     | PNG        | no color in PGM and PBM, no place for metadata in any |
 | GIF, AVIF, PSD, TGA, PCX, QOI, SGI, SUN | PNG       | no true color, lossy, or not written by Pillow |

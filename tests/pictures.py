@@ -1,0 +1,58 @@
+"""Small pictures in every format and mode, and the way from bytes to colored bytes, for several tests."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+
+from colorize.compose import compose
+from colorize.image_io import Picture, Provenance, decode, encode
+
+LIMIT = 10**8
+PROVENANCE = Provenance("unet", "a" * 64, "1931/K\u00f6ln & 'more' <1>.tif", "b" * 64)
+LOSSLESS = ("PNG", "TIFF", "WEBP", "BMP", "JPEG2000")
+
+
+def saved(image: Image.Image, format: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    if format == "WEBP":
+        options = {"lossless": True, "exact": True, **options}
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+def opened(encoded: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(encoded))
+    image.load()
+    return image
+
+
+def astronaut() -> Image.Image:
+    return Image.fromarray(data.astronaut())
+
+
+def photograph(mode: str = "L", size: tuple[int, int] = (61, 47)) -> Image.Image:
+    return astronaut().crop((60, 0, 410, 350)).resize(size).convert(mode)
+
+
+def smooth_ab(seed: int = 3) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).uniform(-45, 45, (2, 3, 4)).astype(np.float32)
+
+
+def colored(encoded: bytes) -> tuple[Picture, bytes]:
+    picture = decode(encoded, max_pixels=LIMIT)
+    return picture, encode(picture, compose(picture, smooth_ab()), PROVENANCE)
+
+
+def grey(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(image.convert("L"))
+
+
+def is_colored(image: Image.Image) -> bool:
+    rgb = np.asarray(image.convert("RGB")).astype(int)
+    return bool(np.abs(rgb[..., 0] - rgb[..., 2]).max() > 8)

@@ -1,0 +1,95 @@
+"""The colorizer: aspect kept, canvases shared, colors back in the right order and for the right region."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from colorize.color import grey_to_lightness
+from colorize.colorizer import CELL, Colorizer, canvas_for, canvases, fit
+
+
+class Echo(nn.Module):
+    """A network whose a is the mean lightness of each 4 x 4 cell and whose b counts its pictures a call."""
+
+    stride = 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[tuple[int, ...]] = []
+
+    def forward(self, L_B1HW: Tensor) -> Tensor:
+        self.batches.append(tuple(L_B1HW.shape))
+        a = nn.functional.avg_pool2d(L_B1HW, 4)
+        return torch.cat((a, torch.full_like(a, len(L_B1HW))), dim=1)
+
+
+def grey(height: int, width: int, value: int = 128) -> np.ndarray:
+    return np.full((height, width), value, np.uint8)
+
+
+@pytest.mark.parametrize("size", [64, 128, 256, 512])
+def test_canvases_have_about_one_area_and_sides_that_the_network_takes(size: int) -> None:
+    for height, width in canvases(size, 32):
+        assert height % 32 == width % 32 == 0
+        assert 0.7 * size**2 <= height * width <= 1.3 * size**2
+        assert (width, height) in canvases(size, 32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "canvas"),
+    [((100, 100), (256, 256)), ((1200, 1600), (224, 288)), ((1600, 1200), (288, 224)), ((1, 1), (256, 256))],
+)
+def test_a_picture_gets_the_canvas_that_it_fills_best(shape: tuple[int, int], canvas: tuple[int, int]) -> None:
+    assert canvas_for(*shape, 256, 32) == canvas
+
+
+@pytest.mark.parametrize(
+    "shape", [(300, 400), (399, 401), (64, 1000), (1000, 64), (1, 5000), (5000, 1), (1, 1), (33, 31)]
+)
+def test_fitting_keeps_the_aspect_within_a_cell(shape: tuple[int, int]) -> None:
+    canvas = canvas_for(*shape, 256, 32)
+    fitted = fit(grey(*shape), canvas).shape
+
+    assert all(f <= c for f, c in zip(fitted, canvas, strict=True))
+    assert all(f % CELL == 0 for f in fitted)
+    scale = min(canvas[0] / shape[0], canvas[1] / shape[1])
+    for side, got in zip(shape, fitted, strict=True):
+        assert abs(got - side * scale) <= CELL / 2 or got == CELL
+
+
+def test_pictures_of_one_shape_share_a_pass_of_the_batch_size() -> None:
+    network = Echo()
+    shapes = [(300, 400), (400, 300), (300, 400), (300, 400), (400, 300), (300, 400), (300, 400)]
+    Colorizer(network, size=128, batch_size=4, precision="float32")([grey(*shape) for shape in shapes])
+
+    assert sorted(shape[0] for shape in network.batches) == [1, 2, 4]
+
+
+def test_colors_come_back_in_the_order_of_the_pictures() -> None:
+    values = [10, 200, 90, 40, 250, 120, 60]
+    pictures = [grey(60 + 90 * (i % 3), 100, value) for i, value in enumerate(values)]
+    colors = Colorizer(Echo(), size=64, batch_size=2, precision="float32")(pictures)
+
+    expected = grey_to_lightness(torch.tensor(values) / 255)
+    assert [float(ab[0].mean()) for ab in colors] == pytest.approx(expected.tolist(), abs=0.05)
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (90, 160), (160, 90), (20, 400)])
+def test_colors_cover_the_picture_and_nothing_of_the_padding(shape: tuple[int, int]) -> None:
+    """A picture that is bright on its right and lower half gives colors that are, too, right up to the edge."""
+    picture = grey(*shape, 0)
+    picture[:, shape[1] // 2 :] = 255
+    (ab,) = Colorizer(Echo(), size=128, precision="float32")([picture])
+    height, width = ab.shape[1:]
+
+    assert ab.dtype == np.float16
+    assert width / height == pytest.approx(shape[1] / shape[0], rel=0.2)
+    assert np.allclose(ab[0, :, -1], 100, atol=0.5)
+    assert np.allclose(ab[0, :, : width // 2 - 1], 0, atol=3)
+
+
+def test_no_pictures_no_colors() -> None:
+    assert Colorizer(Echo(), precision="float32")([]) == []

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+
+from colorize.image_io import (
+    Provenance,
+    decode_small,
+    read_info,
+)
+from colorize.image_io.jpeg import segments
+from colorize.image_io.orientation import orient, unorient
+from tests.pictures import (
+    LIMIT,
+    PROVENANCE,
+    colored,
+    grey,
+    opened,
+    photograph,
+    saved,
+)
+
+# Metadata
+
+
+def exif_block(orientation: int = 1, xmp: bytes | None = None) -> bytes:
+    exif = Image.Exif()
+    if xmp:
+        exif[0x02BC] = xmp
+    exif[0x010E], exif[0x0131], exif[0x0112] = "Pier, 1931", "ScanStation", orientation
+    exif.get_ifd(0x8769)[0x9003] = "1931:05:01 12:00:00"
+    return exif.tobytes()
+
+
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="box 12"/>'
+    b"</rdf:RDF></x:xmpmeta>"
+)
+
+
+def xmp_of(encoded: bytes) -> bytes:
+    info = opened(encoded).info
+    packet = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
+    return packet.encode() if isinstance(packet, str) else packet
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_metadata_is_kept_beside_the_provenance(format: str) -> None:
+    rgb_profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    options: dict[str, Any] = {"exif": exif_block(), "xmp": XMP, "icc_profile": rgb_profile, "dpi": (300, 300)}
+    if format == "PNG":
+        options.pop("xmp")
+        options["pnginfo"] = png_text("XML:com.adobe.xmp", XMP.decode())
+    if format == "TIFF":
+        options["exif"] = exif_block(xmp=XMP)
+    _, out = colored(saved(photograph("RGB"), format, **options))
+    written = opened(out)
+    exif = written.getexif()
+    assert (exif[0x010E], exif[0x0131]) == ("Pier, 1931", "ScanStation")
+    assert exif.get_ifd(0x8769)[0x9003] == "1931:05:01 12:00:00"
+    assert written.info["icc_profile"] == rgb_profile
+    assert b"box 12" in xmp_of(out)
+    assert b'colorize:ModelSHA256="' + b"a" * 64 in xmp_of(out)
+    if format != "WEBP":
+        assert written.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+
+
+def png_text(key: str, value: str) -> Any:
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt(key, value)
+    return text
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "GIF"])
+def test_the_copy_says_where_its_colors_come_from(format: str) -> None:
+    _, out = colored(saved(photograph(), format))
+    packet = out.partition(b"<x:xmpmeta")[2] if format == "JPEG2000" else xmp_of(out)
+    for word in (b"Colors inferred by unet", b"a" * 64, b"b" * 64, b"compositeWithTrainedAlgorithmicMedia"):
+        assert word in packet
+    assert "K\u00f6ln &amp; 'more' &lt;1&gt;.tif".encode() in packet
+
+
+def test_the_provenance_is_well_formed_xml_whatever_the_source_is_called() -> None:
+    odd = Provenance("m", "0" * 64, "a\x00b\udcff\"'<&>\n.png", "1" * 64)
+    for existing in (None, XMP, b"not a packet"):
+        ElementTree.fromstring(odd.xmp(existing))
+    ElementTree.fromstring(PROVENANCE.xmp(XMP))
+
+
+def test_plain_sentences_are_where_viewers_show_them() -> None:
+    _, jpeg = colored(saved(photograph(), "JPEG", comment="box 12"))
+    comments = [s.payload for s in segments(jpeg) if s.marker == 0xFE]
+    assert comments[0] == b"box 12"
+    assert comments[1].startswith(b"Colors inferred by unet")
+    _, png = colored(saved(photograph(), "PNG"))
+    assert opened(png).info["Comment"].startswith("Colors inferred by unet")
+    _, tiff = colored(saved(photograph(), "TIFF"))
+    assert opened(tiff).tag_v2[270].startswith("Colors inferred by unet")  # type: ignore[attr-defined]
+    _, codestream = colored(saved(photograph(), "JPEG2000", no_jp2=True))
+    assert b"Colors inferred by unet" in codestream
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_grey_profile_is_left_out(format: str) -> None:
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[16:20] = b"GRAY"
+    _, out = colored(saved(photograph(), format, icc_profile=bytes(profile)))
+    assert not opened(out).info.get("icc_profile")
+
+
+def test_png_text_is_kept() -> None:
+    _, out = colored(saved(photograph(), "PNG", pnginfo=png_text("Title", "Pier")))
+    assert opened(out).info["Title"] == "Pier"
+
+
+# Orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_the_network_sees_upright_and_the_file_keeps_its_layout(format: str, orientation: int) -> None:
+    source = saved(photograph(), format, exif=exif_block(orientation))
+    small = decode_small(source, LIMIT, max_pixels=LIMIT)
+    upright = grey(ImageOps.exif_transpose(Image.open(io.BytesIO(source))))
+    assert np.array_equal(small.luma, upright)
+    assert (small.info.width, small.info.height, small.info.orientation) == (61, 47, orientation)
+
+    picture, out = colored(source)
+    assert picture.luma.shape == (47, 61)
+    assert Image.open(io.BytesIO(out)).size == Image.open(io.BytesIO(source)).size
+    assert read_info(out).orientation == orientation
+    again = grey(ImageOps.exif_transpose(Image.open(io.BytesIO(out))))
+    assert np.abs(again.astype(int) - upright).max() <= (255 if format == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orienting_is_pillows_and_can_be_undone(orientation: int) -> None:
+    stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    image = Image.fromarray(stored)
+    image.getexif()[0x0112] = orientation
+    assert np.array_equal(orient(stored, orientation), np.asarray(ImageOps.exif_transpose(image)))
+    assert np.array_equal(unorient(orient(stored, orientation), orientation), stored)
