@@ -13,10 +13,12 @@ import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from colorize.config import SourceSettings, UsageError, nearest
@@ -28,6 +30,9 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp",
 MIN_SLICE_ROWS = 512
 MAX_SLICES = 4  # of one row group: each slice reads the group from its start, so few
 
+MAX_BLOCKS = 10_000  # of a plan: each is an object that Ray keeps track of
+LISTING_ROWS = 10_000  # gathered as Python objects before they become a table, which takes a tenth of the memory
+
 Unit = dict[str, Any]  # one row of UNIT_SCHEMA
 
 
@@ -36,8 +41,8 @@ class Source:
     """A planned source: who reads it, the units of work, and how many pictures they hold."""
 
     reader: Reader
-    units: list[Unit] = field(repr=False)
-    units_per_task: int
+    units: pa.Table = field(repr=False)  # of UNIT_SCHEMA
+    units_per_batch: int
     parts: dict[str, int] | None = None  # Parquet only: readable archives and their number of rows
 
     @property
@@ -47,14 +52,12 @@ class Source:
     @property
     def total(self) -> int:
         """Pictures planned."""
-        return sum(unit["count"] for unit in self.units)
+        return pc.sum(self.units["count"]).as_py() or 0
 
     def blocks(self) -> list[pa.Table]:
         """The units as tables of `UNIT_SCHEMA`, each the work of one load task."""
-        step = self.units_per_task
-        return [
-            pa.Table.from_pylist(self.units[i : i + step], schema=UNIT_SCHEMA) for i in range(0, len(self.units), step)
-        ]
+        step = max(self.units_per_batch, math.ceil(self.units.num_rows / MAX_BLOCKS))
+        return [self.units.slice(i, step).combine_chunks() for i in range(0, self.units.num_rows, step)]
 
 
 def open_source(uri: str, settings: SourceSettings, input_list: str | None = None) -> Source:
@@ -66,13 +69,11 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
         UsageError: nothing is there, it is empty, or an archive lacks the image column.
     """
     storage, entries = _listing(Storage(uri), input_list)
-    listed = list(entries)
-    if not listed:
+    units = _table(_unit(entry) for entry in entries)
+    if not units.num_rows:
         raise UsageError(f"there are no files in {uri}: name a folder of pictures or Parquet archives")
-    archives = [entry for entry in listed if entry.name.lower().endswith(".parquet")]
-    if archives and not any(_looks_like_picture(entry.name) for entry in listed):
+    if archives := _archives(units):
         return _plan_archives(storage, archives, settings)
-    units = [_unit(entry) for entry in listed]
     return Source(FileReader(storage, settings), units, settings.rows_per_task)
 
 
@@ -107,8 +108,23 @@ def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterabl
     return storage, (entry for entry in storage.entries() if not entry.name.startswith(f"{LEDGER}/"))
 
 
-def _looks_like_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+def _archives(units: pa.Table) -> list[Entry]:
+    """The Parquet files among the listed ones, if these are archives: none where there are pictures as well."""
+    found = []
+    for name, size, identity in zip(*(units[c].to_pylist() for c in ("name", "size", "identity")), strict=True):
+        suffix = PurePosixPath(name).suffix.lower()
+        if suffix in PICTURE_SUFFIXES:
+            return []
+        if suffix == ".parquet":
+            found.append(Entry(name, size, identity))
+    return found
+
+
+def _table(units: Iterable[Unit]) -> pa.Table:
+    remaining = iter(units)
+    chunks = iter(lambda: list(islice(remaining, LISTING_ROWS)), [])
+    tables = [pa.Table.from_pylist(chunk, schema=UNIT_SCHEMA) for chunk in chunks]
+    return pa.concat_tables(tables) if tables else UNIT_SCHEMA.empty_table()
 
 
 def _listed_paths(base: str, data: bytes, uri: str) -> Sequence[str]:
@@ -150,7 +166,7 @@ def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: Source
     parts = {entry.name: 0 for entry, plan in zip(archives, plans, strict=True) if not plan}  # no rows: still out
     for unit in readable:
         parts[unit["name"]] = parts.get(unit["name"], 0) + unit["count"]
-    return Source(ArchiveReader(storage, settings), units, units_per_task=1, parts=parts)
+    return Source(ArchiveReader(storage, settings), _table(units), units_per_batch=1, parts=parts)
 
 
 def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit]:

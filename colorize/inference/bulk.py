@@ -133,8 +133,8 @@ def run_bulk(job: BulkJob) -> RunReport:
     prepared = prepare(job)
     census = Census(prepared.source.total)
     report = RunReport(job, prepared.model, Totals(prepared.source.total), census)
-    with ray_session(job.ray_address), _terminable():  # in this order: Ray sets a handler of its own
-        report.plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds)
+    with ray_session(job.ray_address) as may_grow, _terminable():  # in this order: Ray sets a handler of its own
+        report.plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
         with run_log(prepared.target):
             _run(prepared, report)
     return report

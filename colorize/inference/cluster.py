@@ -20,22 +20,23 @@ FORWARDED = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")  # where, n
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[None]:
+def ray_session(address: str | None) -> Iterator[bool]:
     """Connects to the cluster at `address` (or `RAY_ADDRESS`, or one running here), else starts one here.
 
     A cluster that was started here is stopped at the end; a connection that already existed is left alone.
+    Yields whether the cluster may grow: any may but the one that this process started for itself.
     """
     if ray.is_initialized():
-        yield
+        yield True
         return
-    _connect(address)
+    may_grow = _connect(address)
     try:
-        yield
+        yield may_grow
     finally:
         ray.shutdown()
 
 
-def _connect(address: str | None) -> None:
+def _connect(address: str | None) -> bool:
     for name in ("ray", "ray.data"):  # its notices are about settings that this program made
         logging.getLogger(name).setLevel(logging.ERROR)
     address = address or os.environ.get("RAY_ADDRESS") or None
@@ -45,20 +46,21 @@ def _connect(address: str | None) -> None:
             ray.init(address, runtime_env={"env_vars": environment}, logging_level=logging.ERROR, log_to_driver=False)
         except ConnectionError as error:
             raise UsageError(f"no Ray cluster answers at {address}: {error}; drop --ray to run here") from None
-        return
+        return True
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local run tells nobody anything
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or Ray Data's own actors are warned of on stderr
     store = min(STORE_BYTES, int(psutil.virtual_memory().available * 0.2))
     ray.init(
         "local", include_dashboard=False, object_store_memory=store, logging_level=logging.ERROR, log_to_driver=False
     )
+    return False
 
 
-def plan_for_cluster(pool: PoolSettings, wait_seconds: float) -> StagePlan:
+def plan_for_cluster(pool: PoolSettings, wait_seconds: float, may_grow: bool) -> StagePlan:
     """A plan that fits the connected cluster and is free to start now.
 
-    The cluster may still be growing, so a plan that does not fit yet is tried again until `wait_seconds` are
-    over. Then the least that the plan needs is reserved for a moment: what cannot be reserved would hang.
+    On a cluster that may grow, a plan that does not fit yet is tried again until `wait_seconds` are over. Then the
+    least that the plan needs is reserved for a moment: what cannot be reserved would hang.
 
     Raises:
         UsageError: the cluster is too small, or something else occupies it.
@@ -70,16 +72,11 @@ def plan_for_cluster(pool: PoolSettings, wait_seconds: float) -> StagePlan:
             plan = plan_stages(pool, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
             break
         except UsageError:
-            if time.monotonic() >= deadline or not _may_grow():
+            if time.monotonic() >= deadline or not may_grow:
                 raise
             time.sleep(1)
-    _require_free(plan, max(1.0, deadline - time.monotonic()))
+    _require_free(plan, max(5.0, deadline - time.monotonic()))
     return plan
-
-
-def _may_grow() -> bool:
-    """Whether more nodes may come: any cluster but the one that this process started for itself."""
-    return len(ray.nodes()) > 1 or not ray.get_runtime_context().gcs_address.startswith("127.0.0.1")
 
 
 def _require_free(plan: StagePlan, seconds: float) -> None:

@@ -36,7 +36,7 @@ def stream(
         ray.data.from_arrow(source.blocks())
         .map_batches(
             partial(load, loader=loader),
-            batch_size=source.units_per_task,
+            batch_size=source.units_per_batch,
             batch_format="pyarrow",
             num_cpus=plan.task_cpus,
         )
