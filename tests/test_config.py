@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from colorize.config import BulkSettings, UsageError, load_settings, save_settings
@@ -78,3 +79,10 @@ def test_only_settings_that_change_pixels_change_the_pixels_digest() -> None:
     assert plain.pixels_digest() == faster.pixels_digest()
     assert plain.pixels_digest() != other.pixels_digest()
     assert plain.digest() != faster.digest()
+
+
+def test_the_documented_configuration_is_the_default_and_leaves_nothing_out() -> None:
+    path = Path(__file__).parent.parent / "configs/bulk/default.yaml"
+
+    assert load_settings(BulkSettings, path) == BulkSettings()
+    assert yaml.safe_load(path.read_text()) == BulkSettings().model_dump(mode="json")

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from colorize.checkpoint import load_checkpoint
@@ -20,7 +21,7 @@ from colorize.config import UsageError, load_settings
 from colorize.models import ColorModel
 from colorize.models.unet import gamut_bins
 from colorize.training import augment, losses
-from colorize.training.local import LocalTrainer
+from colorize.training.local import LocalTrainer, main
 from colorize.training.photos import read_photos
 from colorize.training.run_folder import RunFolder
 from colorize.training.settings import AugmentSettings, DataSettings, TrainSettings
@@ -259,3 +260,20 @@ class TestRun:
         RunFolder(tmp_path / "run", settings)
         with pytest.raises(UsageError, match="--resume"):
             RunFolder(tmp_path / "run", settings)
+
+    def test_resuming_with_another_model_is_refused(self, settings: TrainSettings, tmp_path: Path) -> None:
+        RunFolder(tmp_path / "run", settings)
+        other = settings.model.model_copy(update={"args": {"grid": 16.0}})
+        with pytest.raises(UsageError, match="another model"):
+            RunFolder(tmp_path / "run", settings.model_copy(update={"model": other}), resume=True)
+
+    def test_wrong_usage_ends_with_status_2(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            main(data=str(tmp_path), output=str(tmp_path / "run"), overrides=["schedule.epoch=1"])
+        assert stopped.value.code == 2
+        assert "did you mean 'schedule.epochs'" in capsys.readouterr().err
+
+    def test_the_shipped_recipe_is_complete(self) -> None:
+        recipe = Path(__file__).parent.parent / "configs" / "train" / "unet.yaml"
+        settings = load_settings(TrainSettings, recipe)
+        assert yaml.safe_load(recipe.read_text()) == settings.model_dump(mode="json")

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from colorize.checkpoint import save_checkpoint
-from colorize.config import UsageError, save_settings
+from colorize.config import UsageError, load_settings, save_settings
 from colorize.models import ColorModel
 from colorize.training.settings import TrainSettings
 
@@ -23,13 +23,15 @@ class RunFolder:
         """Create the folder, or open it to go on.
 
         Raises:
-            UsageError: there is a run already and `resume` is off, or the run there had other settings.
+            UsageError: there is a run already and `resume` is off, or it trains another model.
         """
         self.path = Path(path)
         self.settings = settings
         config = self.path / "config.yaml"
         if not resume and config.exists():
             raise UsageError(f"{path} holds a training run: give --resume to go on with it, or another --output")
+        if config.exists() and load_settings(TrainSettings, config).model != settings.model:
+            raise UsageError(f"{path} trains another model: --resume can change how it trains, not model.*")
         for folder in ("samples", "checkpoints"):
             (self.path / folder).mkdir(parents=True, exist_ok=True)
         config.write_text(save_settings(settings), encoding="utf-8")
