@@ -60,11 +60,16 @@ def save_checkpoint(
         dtype: of the floating-point tensors in the file, such as `torch.float16` to halve it; None keeps theirs.
     """
     target = Path(target)
-    state = {key: _stored(value, dtype) for key, value in model.state_dict().items()}
-    data = save(state, metadata={"model": name, "args": json.dumps(dict(args), sort_keys=True)})
+    data = dump_checkpoint(model, name=name, args=args, dtype=dtype)
     partial = target.with_name(target.name + ".partial")
     partial.write_bytes(data)
     partial.replace(target)
+
+
+def dump_checkpoint(model: nn.Module, *, name: str, args: Mapping[str, Any], dtype: torch.dtype | None = None) -> bytes:
+    """What `save_checkpoint` writes, for those who store it elsewhere."""
+    state = {key: _stored(value, dtype) for key, value in model.state_dict().items()}
+    return save(state, metadata={"model": name, "args": json.dumps(dict(args), sort_keys=True)})
 
 
 def load_checkpoint(source: bytes | str | Path) -> LoadedCheckpoint:

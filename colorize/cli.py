@@ -35,6 +35,11 @@ Overrides = Annotated[
     Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="one setting; may be repeated")  # noqa: UP045
 ]
 
+RayAddress = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--ray", metavar="ADDRESS", help="cluster to use; default: RAY_ADDRESS, else one started here"),
+]
+
 
 @app.callback()
 def _options(debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False) -> None:
@@ -44,7 +49,10 @@ def _options(debug: Annotated[bool, typer.Option("--debug", help="show the trace
 @app.command(epilog="Example: colorize photo grandma.jpg https://example.org/street.png -o colored/ --compare")
 def photo(
     sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="picture files or http(s) links")],
-    output: Annotated[str, typer.Option("--output", "-o", metavar="DIR_OR_FILE", help="where to write")] = ".",
+    output: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="DIR_OR_FILE", help="where to; default: here, as NAME.colorized.SUFFIX"),
+    ] = None,
     model: Model = "default",
     compare: Annotated[bool, typer.Option(help="also write grey / colored / original side by side")] = False,
     config: Config = None,
@@ -77,10 +85,7 @@ def bulk(
         Optional[float],  # noqa: UP045
         typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
     ] = None,
-    ray_address: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--ray", metavar="ADDRESS", help="cluster to use; default: RAY_ADDRESS, else one started here"),
-    ] = None,
+    ray_address: RayAddress = None,
 ) -> None:
     """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest."""
     from colorize.inference.bulk import BulkJob, run_bulk
@@ -94,6 +99,25 @@ def bulk(
         print(f"  {count} {code}")
     if report.failed_fraction > settings.run.tolerate_failures:
         raise typer.Exit(EXIT_FAILURES)
+
+
+@app.command(epilog="Example: colorize train --config configs/train/unet.yaml --data photos/ --output runs/unet")
+def train(
+    data: Annotated[str, typer.Option("--data", metavar="URI", help="color pictures: folder or Parquet; s3:// too")],
+    output: Annotated[str, typer.Option("--output", metavar="URI", help="run folder to create; s3:// too")],
+    config: Config = None,
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --output")] = False,
+    ray_address: RayAddress = None,
+) -> None:
+    """Trains a network, data-parallel on Ray Train, on a folder or Parquet archives of color pictures."""
+    from colorize.training.launch import TrainJob, run_training
+    from colorize.training.settings import TrainSettings
+
+    settings = load_settings(TrainSettings, config, overrides or ())
+    figures = run_training(TrainJob(settings, data, output, resume, ray_address))
+    print(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")
+    print(", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_"))))
 
 
 @app.command(epilog="Example: colorize models")

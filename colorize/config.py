@@ -28,11 +28,6 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
 
-    def digest(self) -> str:
-        """SHA-256 of the settings as canonical JSON: equal settings, equal digest."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
 
 class SourceSettings(Settings):
     """How inputs are found and read."""
@@ -69,7 +64,9 @@ class PoolSettings(Settings):
     min: int | None = Field(None, ge=1, description="predictors that are always up")
     max: int | None = Field(None, ge=1, description="predictors at most")
     batch_size: int | None = Field(None, ge=1, le=4096, description="pictures of one shape in a forward pass")
-    cpus_per_actor: float | None = Field(None, gt=0, description="CPUs (and threads) of a predictor")
+    cpus_per_actor: float | None = Field(
+        None, ge=0.01, allow_inf_nan=False, description="CPUs (and threads) of a predictor"
+    )
     gpus_per_actor: float | None = Field(None, ge=0, description="GPUs of a predictor; 0.5 puts two on one GPU")
 
     @model_validator(mode="after")
@@ -90,7 +87,9 @@ class RunSettings(Settings):
     """How the job itself behaves; none of these changes a pixel."""
 
     tolerate_failures: float = Field(0.0, ge=0, le=1, description="fraction of inputs that may fail with exit 0")
-    start_seconds: float = Field(20.0, gt=0, description="how long to wait for the CPUs and GPUs that the plan needs")
+    start_seconds: float = Field(
+        20.0, gt=0, allow_inf_nan=False, description="how long to wait for the CPUs and GPUs that the plan needs"
+    )
     stall_seconds: float = Field(300.0, gt=0, description="give up after so long without one finished picture")
     log_seconds: float = Field(5.0, gt=0, description="interval of the progress lines in the log")
 
@@ -107,9 +106,8 @@ class BulkSettings(Settings):
 
     def pixels_digest(self) -> str:
         """SHA-256 of the settings that can change an output: the manifest's `settings_sha256`."""
-        pixels = {"limits": self.limits, "colorizer": self.colorizer, "device": self.pool.device}
-        canonical = {key: v.model_dump(mode="json") if isinstance(v, Settings) else v for key, v in pixels.items()}
-        return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
+        pixels = self.model_dump(mode="json", include={"limits": True, "colorizer": True, "pool": {"device"}})
+        return hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()
 
 
 S = TypeVar("S", bound=Settings)

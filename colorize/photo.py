@@ -36,15 +36,15 @@ class Outcome:
 
 
 def color_photos(
-    sources: Sequence[str], output: str, model: str, settings: BulkSettings, *, compare: bool = False
+    sources: Sequence[str], output: str | None, model: str, settings: BulkSettings, *, compare: bool = False
 ) -> Iterator[Outcome]:
     """Colors each source and writes it, never over a source; yields an outcome as each is done.
 
-    `output` is a file if there is one source and it has the suffix of one, else a folder. In the folder of its
-    source a picture is called `NAME.colorized.SUFFIX`.
+    `output` is a file if there is one source and it has the suffix of one, else a folder, where names are kept and
+    files of that name replaced. Without an `output` pictures go here, as `NAME.colorized.SUFFIX`.
 
     Raises:
-        UsageError: an unknown model, or two sources that would get one name.
+        UsageError: an unknown model, two sources that would get one name, or an output that is no path.
     """
     found = find_model(model)
     targets = _targets(sources, output)
@@ -100,16 +100,18 @@ def _base_name(source: str) -> str:
     return posixpath.basename(source)
 
 
-def _targets(sources: Sequence[str], output: str) -> list[Path]:
-    """Where each source's picture goes; the suffix may still change with the content's format."""
-    path = Path(output)
+def _targets(sources: Sequence[str], output: str | None) -> list[Path]:
+    """Where each source's picture goes; a suffix may still be added where the format cannot hold color."""
+    if output is not None and "://" in output:
+        raise UsageError(f"--output {output} is no path: use `colorize bulk` to write to a bucket")
+    path = Path(output or ".")
     if len(sources) == 1 and path.suffix and not path.is_dir():
         if _same_file(sources[0], path):
             raise UsageError(f"--output {output} is the source itself: choose another name")
         return [path]
     if path.exists() and not path.is_dir():
         raise UsageError(f"--output {output} is a file; for {len(sources)} pictures name a folder")
-    targets = [_within(path, source) for source in sources]
+    targets = [_within(path, source, renamed=output is None) for source in sources]
     for index, target in enumerate(targets):
         if target in targets[:index]:
             first = sources[targets.index(target)]
@@ -117,9 +119,9 @@ def _targets(sources: Sequence[str], output: str) -> list[Path]:
     return targets
 
 
-def _within(folder: Path, source: str) -> Path:
+def _within(folder: Path, source: str, renamed: bool) -> Path:
     target = folder / _base_name(source)
-    if _same_file(source, target):
+    if renamed or _same_file(source, target):
         return target.with_name(f"{target.stem}.colorized{target.suffix}")
     return target
 

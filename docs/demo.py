@@ -1,7 +1,7 @@
 """What `make demo` needs beside the program: photographs that packages carry, and a sheet of before and after.
 
-    python docs/demo.py prepare FOLDER           writes grey "scans" of color photographs, and old grey photographs
-    python docs/demo.py sheet SCANS COLORED OUT  puts each scan beside its colored copy
+python docs/demo.py prepare FOLDER           writes grey "scans" of color photographs, and old grey photographs
+python docs/demo.py sheet SCANS COLORED OUT  puts each scan beside its colored copy
 """
 
 from __future__ import annotations

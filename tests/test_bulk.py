@@ -158,11 +158,18 @@ def test_two_inputs_never_share_an_output(tmp_path: Path) -> None:
     Image.open(io.BytesIO(grey_jpeg(3))).save(gif, "GIF")
     png = io.BytesIO()
     Image.open(io.BytesIO(grey_jpeg(4))).save(png, "PNG")
-    write_tree(tmp_path / "in", {"a.gif": gif.getvalue(), "a.png": png.getvalue(), "b/a.png": png.getvalue()})
+    files = {"a.gif": gif.getvalue(), "a.png": png.getvalue(), "b/a.png": png.getvalue(), "b/a.gif": gif.getvalue()}
+    write_tree(tmp_path / "in", files | {"b/a.gif.png": png.getvalue()})
     assert bulk(tmp_path / "in", tmp_path / "out") == 0
 
     outputs = {path: row["output"] for path, row in rows(tmp_path / "out").items()}
-    assert outputs == {"a.gif": "a.gif.png", "a.png": "a.png", "b/a.png": "b/a.png"}
+    assert outputs == {
+        "a.gif": "a.gif.png",
+        "a.png": "a.png",
+        "b/a.png": "b/a.png",
+        "b/a.gif": "b/a.gif.colorized.png",
+        "b/a.gif.png": "b/a.gif.png",
+    }
     assert all((tmp_path / "out" / name).exists() for name in outputs.values())
 
 
@@ -192,6 +199,30 @@ def test_parquet_in_parquet_out(tmp_path: Path, struct: bool) -> None:
     assert pq.read_table(tmp_path / "out/none.parquet").num_rows == 0
     assert len(rows(tmp_path / "out")) == 15
     assert not (tmp_path / "out/_colorize/fragments").exists()
+
+
+def test_a_damaged_archive_fails_alone(tmp_path: Path) -> None:
+    images = [grey_jpeg(seed) for seed in range(30)]
+    table = pa.table({"image": images, "year": list(range(30))})
+    (tmp_path / "in").mkdir()
+    for name in ("good.parquet", "damaged.parquet"):
+        pq.write_table(table, tmp_path / "in" / name, row_group_size=10, use_dictionary=False)
+    path = tmp_path / "in/damaged.parquet"
+    start = pq.ParquetFile(path).metadata.row_group(1).column(0).data_page_offset
+    data = bytearray(path.read_bytes())
+    data[start : start + 100] = bytes(100)
+    path.write_bytes(data)
+    assert bulk(tmp_path / "in", tmp_path / "out") == EXIT_FAILURES
+
+    states = {path: (row["status"], row["error"]) for path, row in rows(tmp_path / "out").items()}
+    assert len(states) == 60
+    assert {states[f"good.parquet#{i}"] for i in range(30)} == {("ok", "")}
+    assert {states[f"damaged.parquet#{i}"][0] for i in range(30)} == {"failed"}
+    assert {states[f"damaged.parquet#{i}"][1] for i in range(10, 20)} == {"corrupt_parquet"}
+    assert states["damaged.parquet#0"][1] == "archive_unreadable"
+    assert [p.name for p in (tmp_path / "out").glob("*.parquet")] == ["good.parquet"]
+    report = json.loads((tmp_path / "out/_colorize/run.json").read_text())
+    assert (report["totals"]["ok"], report["totals"]["failed"]) == (30, 30)
 
 
 def test_from_bucket_to_bucket(s3: S3, photo_files: dict[str, bytes]) -> None:
@@ -256,6 +287,7 @@ def test_limits_refuse_a_picture_and_say_how_to_raise_them(photo_folder: Path, t
         (["--set", "pool.min=50"], f"the cluster has {LOGICAL_CPUS} CPUs"),
         (["--set", "pool.cpus_per_actor=64"], f"the cluster has {LOGICAL_CPUS} CPUs"),
         (["--bogus"], "--bogus"),
+        (["--set", "pool.cpus_per_actor=0.00001"], "pool.cpus_per_actor"),
     ],
 )
 def test_wrong_usage_is_said_in_one_line(

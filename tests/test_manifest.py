@@ -49,9 +49,31 @@ def test_compaction_leaves_one_row_per_input_in_files_of_the_size_asked_for(tmp_
         write_part(storage, [Record(f"{i:03d}") for i in range(start, start + 5)])
     write_part(storage, [Record("003"), Record("050")])  # a retried task whose batch was cut differently
 
-    assert compact(storage, rows_per_file=20) == 51
-    assert parts(storage) == [f"manifest-{n:05d}.parquet" for n in range(3)]
+    assert compact(storage, rows_per_file=20) == {"ok": 51}
+    assert parts(storage) == [f"manifest-001-{n:05d}.parquet" for n in range(3)]
     assert sorted(read_manifest(storage).column("path").to_pylist()) == [f"{i:03d}" for i in range(51)]
+
+
+def test_compaction_can_be_repeated_and_cut_off_at_any_point(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    write_part(storage, [Record(f"{i:03d}") for i in range(30)])
+    before = {entry.name: storage.read(entry.name) for entry in storage.entries(MANIFEST)}
+    compact(storage, rows_per_file=20)
+    compact(storage, rows_per_file=8)
+    assert sorted(read_manifest(storage)["path"].to_pylist()) == [f"{i:03d}" for i in range(30)]
+
+    for name, data in before.items():  # killed before the old parts were gone
+        storage.write(name, data)
+    assert read_manifest(storage).num_rows == 30
+
+
+def test_rows_of_an_archive_that_could_not_be_written_are_failures(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    write_part(storage, [Record("a.parquet#0", "a.parquet#0"), Record("b.parquet#0", "b.parquet#0")])
+
+    assert compact(storage, 10, {"a.parquet": "damaged"}) == {"ok": 1, "failed": 1}
+    rows = {row["path"]: row for row in read_manifest(storage).to_pylist()}
+    assert (rows["a.parquet#0"]["error"], rows["a.parquet#0"]["output"]) == ("archive_unreadable", "")
 
 
 def test_files_have_the_documented_columns(tmp_path: Path) -> None:
@@ -59,7 +81,7 @@ def test_files_have_the_documented_columns(tmp_path: Path) -> None:
     write_part(storage, [Record("a")])
     compact(storage, 10)
 
-    assert pq.read_schema(tmp_path / MANIFEST / "manifest-00000.parquet").names == MANIFEST_SCHEMA.names
+    assert pq.read_schema(tmp_path / MANIFEST / "manifest-001-00000.parquet").names == MANIFEST_SCHEMA.names
     documented = {
         "path", "output", "status", "error", "message", "format", "mode", "width", "height", "bytes_in", "bytes_out",
         "sha256_in", "sha256_out", "model", "model_sha256", "settings_sha256", "luma_exact", "seconds",
@@ -68,5 +90,5 @@ def test_files_have_the_documented_columns(tmp_path: Path) -> None:
 
 
 def test_an_empty_run_has_an_empty_manifest(tmp_path: Path) -> None:
-    assert compact(Storage(tmp_path), 10) == 0
+    assert not compact(Storage(tmp_path), 10)
     assert read_manifest(Storage(tmp_path)).num_rows == 0

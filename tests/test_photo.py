@@ -37,10 +37,12 @@ def test_a_source_is_never_overwritten(photo_folder: Path, monkeypatch: pytest.M
     before = (photo_folder / "grey.jpg").read_bytes()
     monkeypatch.chdir(photo_folder)
     assert run(["photo", "grey.jpg"]) == 0
+    assert run(["photo", "1931/wide.png"]) == 0
     assert run(["photo", "grey.jpg", "-o", "grey.jpg"]) == EXIT_USAGE
 
     assert (photo_folder / "grey.jpg").read_bytes() == before
     assert (photo_folder / "grey.colorized.jpg").exists()
+    assert (photo_folder / "wide.colorized.png").exists()
 
 
 def test_compare_puts_grey_colored_and_original_side_by_side(photo_folder: Path, tmp_path: Path) -> None:
@@ -53,7 +55,12 @@ def test_compare_puts_grey_colored_and_original_side_by_side(photo_folder: Path,
 @pytest.fixture
 def web(photo_folder: Path) -> Iterator[str]:
     """`photo_folder` behind a web server on the loopback interface."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(photo_folder))
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing: the tests look at stderr."""
+
+    handler = functools.partial(Quiet, directory=str(photo_folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -91,6 +98,7 @@ def test_what_cannot_be_colored_is_said_and_the_rest_is_done(
         (["x.jpg", "--model", "nope"], "unknown model 'nope'"),
         (["x.jpg", "--set", "colorizer.sise=1"], "did you mean 'colorizer.size'"),
         ([], "Missing argument"),
+        (["x.jpg", "-o", "s3://bucket/x"], "use `colorize bulk`"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

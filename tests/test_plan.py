@@ -48,6 +48,7 @@ def test_cpus_can_be_chosen_though_there_are_gpus() -> None:
     ("pool", "cpus", "gpus", "message"),
     [
         ({"device": "cuda"}, 8, 0, "no GPU"),
+        ({"device": "cuda", "gpus_per_actor": 0}, 8, 1, "contradicts"),
         ({"device": "cpu", "gpus_per_actor": 1}, 8, 1, "contradicts"),
         ({"min": 8}, 8, 0, "need 9 CPUs; the cluster has 8 CPUs"),
         ({"min": 3, "gpus_per_actor": 1}, 8, 2, "3 GPUs"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from colorize.config import SourceSettings, UsageError
+from colorize.data import readers
 from colorize.data.readers import Raw
 from colorize.data.sources import MIN_SLICE_ROWS, Source, open_source, read_input_list
 from colorize.data.storage import Storage
@@ -61,6 +63,28 @@ def test_a_file_that_cannot_be_read_is_a_row(tmp_path: Path) -> None:
 
     assert gone.error == "unreadable"
     assert "No such file" in gone.message
+
+
+def test_a_name_that_is_not_utf_8_is_a_row(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"a.jpg": b"a"})
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.jpg")).write_bytes(b"m")
+    rows = {raw.path: raw.error for raw in fetch(open_source(str(tmp_path), SETTINGS))}
+
+    assert rows == {"a.jpg": "", "M\\xfcller.jpg": "bad_name"}
+
+
+def test_a_step_holds_few_large_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "FETCH_BYTES", 100)
+    write_tree(tmp_path, {f"{i}.jpg": bytes(60) for i in range(3)})
+    source = open_source(str(tmp_path), SETTINGS)
+
+    assert [len(raws) for raws in source.reader.fetch(source.units)] == [1, 1, 1]
+
+
+def test_an_archive_with_a_column_that_the_output_adds_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [b"1"], "status": ["draft"]}), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"column 'status', which the output adds"):
+        open_source(str(tmp_path), SETTINGS)
 
 
 def test_files_of_no_interest_are_skipped_and_not_lost(tmp_path: Path) -> None:
@@ -148,7 +172,7 @@ def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
 def test_an_inventory_replaces_the_listing(tmp_path: Path) -> None:
     write_tree(tmp_path / "in", {"a.jpg": b"a", "b c.jpg": b"b", "d.jpg": b"d"})
     lists = {
-        "list.txt": f"b c.jpg\n{tmp_path}/in/d.jpg\nb c.jpg\n\nmissing.jpg\n".encode(),
+        "list.txt": f"b c.jpg\r\n{tmp_path}/in/d.jpg\n./b c.jpg\n\nmissing.jpg\n".encode(),
         "list.csv": b'path,size\n"b c.jpg",1\nd.jpg,1\nmissing.jpg,2\n',
     }
     write_tree(tmp_path, lists)
@@ -166,8 +190,10 @@ def test_an_inventory_replaces_the_listing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("l.txt", "../../etc/passwd", "not below"),
-        ("l.txt", "s3://other/a.jpg", "not below"),
+        ("l.txt", "../../etc/passwd", "no picture below"),
+        ("l.txt", "s3://other/a.jpg", "no picture below"),
+        ("l.txt", "_colorize/run.json", "no picture below"),
+        ("l.parquet", "no parquet", "cannot read the input list"),
         ("l.csv", "file\na.jpg", "no column 'path'"),
         ("absent.txt", None, "cannot read the input list"),
     ],

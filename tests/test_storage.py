@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import secrets
 import time
@@ -65,8 +66,8 @@ def test_deleting_what_is_not_there_is_no_fault(root: Storage) -> None:
 
 def test_a_tree_is_deleted_and_its_neighbor_kept(root: Storage) -> None:
     write = root.write
-    write("a/1", b"1"), write("a/b/2", b"2"), write("ab/3", b"3")
-    root.delete_tree("a")
+    write("a*/1", b"1"), write("a*/b/2", b"2"), write("ab/3", b"3")
+    root.delete_tree("a*")
 
     assert [entry.name for entry in root.entries()] == ["ab/3"]
 
@@ -79,12 +80,14 @@ def test_a_storage_pickles_as_its_uri_and_carries_no_keys(root: Storage) -> None
     assert pickle.loads(frozen).read("a") == b"x"
 
 
-def test_only_what_a_person_can_read_is_listed_whole(tmp_path: Path) -> None:
+def test_everything_in_a_tree_is_listed_in_order(tmp_path: Path) -> None:
     write_tree(tmp_path, {"b/2": b"", "a/1": b"", "c": b""})
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")
-    (tmp_path / f"{module.TEMPORARY_PREFIX}abc").write_bytes(b"half")
+    os.mkfifo(tmp_path / "pipe")
 
-    assert [entry.name for entry in Storage(tmp_path).entries()] == ["a/1", "b/2", "c", "dangling"]
+    assert [entry.name for entry in Storage(tmp_path).entries()] == ["a/1", "b/2", "c", "dangling", "pipe"]
+    with pytest.raises(OSError, match="not a regular file"):
+        Storage(tmp_path).read("pipe")
 
 
 @pytest.mark.parametrize("uri", ["", "s3://", "nothing://bucket/x"])
@@ -148,6 +151,7 @@ def test_an_endpoint_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPa
         ("s3://b/in", "s3://b/in/out", True),
         ("s3://b/in/", "s3://b/in", True),
         ("s3://b/in", "/b/in", False),
+        ("s3a://b/in", "s3://b/in/out", True),
     ],
 )
 def test_overlap(a: str, b: str, expected: bool) -> None:

@@ -7,6 +7,7 @@ part instead of adding one. When the run ends the parts are compacted into files
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -108,45 +109,57 @@ def write_part(storage: Storage, records: Sequence[Record]) -> None:
         pq.write_table(records_table(records), file, compression="zstd")
 
 
-def compact(storage: Storage, rows_per_file: int) -> int:
-    """Merges all parts into files of `rows_per_file` rows, one row a path; returns the number of rows.
+def compact(storage: Storage, rows_per_file: int, lost_archives: Mapping[str, str] | None = None) -> Counter[str]:
+    """Merges all parts into files of `rows_per_file` rows, one row a path; returns the number of rows per status.
 
-    A path that stands in two parts (a task that ran twice) keeps its first row.
+    A path that stands in two parts (a task that ran twice) keeps its first row. Rows of `lost_archives` (archives
+    that could not be written, and why) become failures. The new files have names of their own and the old ones go
+    last, so that a reader, who takes each path once, finds every row at any moment.
     """
-    parts = sorted(entry.name for entry in storage.entries(MANIFEST))
-    total = 0
-    for number, table in enumerate(_chunks(_unique_rows(storage, parts), rows_per_file)):
-        with storage.create(f"{MANIFEST}/manifest-{number:05d}.parquet") as file:
+    parts = _part_names(storage)
+    merged = [name.rsplit("/", 1)[1] for name in parts if "/manifest-" in name]
+    generation = 1 + max((int(name.split("-")[1]) for name in merged), default=0)
+    states: Counter[str] = Counter()
+    for number, table in enumerate(_chunks(_unique_rows(storage, parts, lost_archives or {}), rows_per_file)):
+        with storage.create(f"{MANIFEST}/manifest-{generation:03d}-{number:05d}.parquet") as file:
             pq.write_table(table, file, compression="zstd")
-        total += table.num_rows
+        states.update(table["status"].to_pylist())
     for part in parts:
-        if "/part-" in part:
-            storage.delete(part)
-    return total
+        storage.delete(part)
+    return states
 
 
 def read_manifest(storage: Storage) -> pa.Table:
-    """The whole manifest of an output, in no particular order."""
-    parts = [entry.name for entry in storage.entries(MANIFEST)]
-    tables = [_read_part(storage, part) for part in sorted(parts)]
+    """The whole manifest of an output, each path once, in no particular order."""
+    tables = list(_unique_rows(storage, _part_names(storage), {}))
     return pa.concat_tables(tables) if tables else MANIFEST_SCHEMA.empty_table()
 
 
-def _read_part(storage: Storage, name: str) -> pa.Table:
-    with storage.open(name) as file:
-        return pq.read_table(file, schema=MANIFEST_SCHEMA)
+def _part_names(storage: Storage) -> list[str]:
+    return sorted(entry.name for entry in storage.entries(MANIFEST) if entry.name.endswith(".parquet"))
 
 
-def _unique_rows(storage: Storage, parts: Sequence[str]) -> Iterator[pa.Table]:
+def _unique_rows(storage: Storage, parts: Sequence[str], lost_archives: Mapping[str, str]) -> Iterator[pa.Table]:
     seen: set[bytes] = set()  # 16 bytes a path, not the path
     for part in parts:
-        table = _read_part(storage, part)
+        with storage.open(part) as file:
+            table = pq.read_table(file, schema=MANIFEST_SCHEMA)
         keep = []
         for path in table.column("path").to_pylist():
             key = hashlib.blake2b(path.encode(), digest_size=16).digest()
             keep.append(key not in seen)
             seen.add(key)
-        yield table.filter(pa.array(keep, pa.bool_()))
+        table = table.filter(pa.array(keep, pa.bool_()))
+        yield _without_archives(table, lost_archives) if lost_archives else table
+
+
+def _without_archives(table: pa.Table, lost: Mapping[str, str]) -> pa.Table:
+    records = [record_from(row) for row in table.to_pylist()]
+    archives = [record.path.rpartition("#")[0] for record in records]
+    return records_table(
+        record.failed("archive_unreadable", lost[archive]) if archive in lost and record.status == "ok" else record
+        for record, archive in zip(records, archives, strict=True)
+    )
 
 
 def _chunks(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import fnmatch
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colorize.config import SourceSettings
-from colorize.data.storage import Storage, one_line
+from colorize.data.storage import TEMPORARY_PREFIX, Storage, one_line
 
 UNIT_SCHEMA = pa.schema(
     [
@@ -27,11 +27,13 @@ UNIT_SCHEMA = pa.schema(
         ("skip", pa.int64()),  # rows of the group before this unit's
         ("first", pa.int64()),  # number of this unit's first row in the whole archive
         ("count", pa.int64()),
-        ("error", pa.string()),  # why the archive could not even be planned
+        ("name_taken", pa.bool_()),  # another input is called like this one with `.png` added
+        ("error", pa.string()),  # why it could not even be planned
         ("message", pa.string()),
     ]
 )
 LITTER = ("thumbs.db", "desktop.ini", ".ds_store")  # what operating systems leave among pictures
+FETCH_BYTES = 64 << 20  # about what one step of a task holds at once, or one picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Raw:
     size: int = -1
     part: str = ""  # Parquet only: the archive, and the row's number in it
     row: int = -1
+    name_taken: bool = False  # see UNIT_SCHEMA
+    columns: Mapping[str, Any] = field(default_factory=dict)  # others that the reader was asked for
     skipped: bool = False  # with an error: not a failure, just none of our business
     error: str = ""
     message: str = ""
@@ -70,14 +74,28 @@ class FileReader:
     settings: SourceSettings
 
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
-        rows = units.to_pylist()
-        step = self.settings.rows_per_task
         with ThreadPoolExecutor(self.settings.fetch_threads) as pool:
-            for i in range(0, len(rows), step):
-                yield list(pool.map(self._fetch, rows[i : i + step]))
+            for step in self._steps(units.to_pylist()):
+                yield list(pool.map(self._fetch, step))
+
+    def _steps(self, units: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+        """Cuts where a step has rows enough, or bytes enough."""
+        step: list[dict[str, Any]] = []
+        held = 0
+        for unit in units:
+            size = max(unit["size"], 0)
+            if step and (len(step) >= self.settings.rows_per_task or held + size > FETCH_BYTES):
+                yield step
+                step, held = [], 0
+            step.append(unit)
+            held += size
+        if step:
+            yield step
 
     def _fetch(self, unit: dict[str, Any]) -> Raw:
         name, identity = unit["name"], unit["identity"]
+        if unit["error"]:
+            return Raw(name, identity=identity, size=unit["size"], error=unit["error"], message=unit["message"])
         if reason := self._not_ours(name):
             return Raw(name, identity=identity, size=unit["size"], skipped=True, error="excluded", message=reason)
         try:
@@ -85,12 +103,14 @@ class FileReader:
         except Exception as error:  # one file's fault, of whatever class the storage library raises
             message = one_line(error)
             return Raw(name, identity=identity, size=unit["size"], error="unreadable", message=message)
-        return Raw(name, data, identity, len(data))
+        return Raw(name, data, identity, len(data), name_taken=unit["name_taken"])
 
     def _not_ours(self, name: str) -> str:
         base = posixpath.basename(name).lower()
         if base in LITTER or base.startswith("._"):
             return "left by an operating system"
+        if base.startswith(TEMPORARY_PREFIX):
+            return "left by an interrupted run"
         include = self.settings.include
         if include and not any(fnmatch.fnmatchcase(name, pattern) for pattern in include):
             return f"matches none of source.include ({', '.join(include)})"
@@ -99,10 +119,14 @@ class FileReader:
 
 @dataclass(frozen=True)
 class ArchiveReader:
-    """Reads the image column of Parquet archives; a unit is a run of rows of one row group."""
+    """Reads the image column of Parquet archives; a unit is a run of rows of one row group.
+
+    `extra` columns come along in `Raw.columns`, from those archives that have them.
+    """
 
     storage: Storage
     settings: SourceSettings
+    extra: tuple[str, ...] = ()
 
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         for unit in units.to_pylist():
@@ -115,23 +139,24 @@ class ArchiveReader:
         """The unit's rows; where the archive breaks off in the middle, the rest of them as failures."""
         done = 0
         try:
-            for images in self._read_images(unit):
-                yield [_raw_row(unit, done + i, image) for i, image in enumerate(images)]
-                done += len(images)
+            for rows in self._read_rows(unit):
+                yield [_raw_row(unit, done + i, row, self.settings.image_column) for i, row in enumerate(rows)]
+                done += len(rows)
         except Exception as error:  # damaged pages raise OSError, ArrowException, or the storage's own classes
             message = one_line(error)
             yield [_broken_row(unit, offset, message) for offset in range(done, unit["count"])]
 
-    def _read_images(self, unit: dict[str, Any]) -> Iterator[list[Any]]:
+    def _read_rows(self, unit: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
         skip, left = unit["skip"], unit["count"]
-        group, column = [unit["row_group"]], [self.settings.image_column]
         with self.storage.open(unit["name"]) as file:
-            for batch in pq.ParquetFile(file).iter_batches(self.settings.rows_per_task, group, column):
-                images: Sequence[Any] = batch.column(0)[skip : skip + left].to_pylist()
+            archive = pq.ParquetFile(file)
+            columns = [self.settings.image_column, *set(self.extra).intersection(archive.schema_arrow.names)]
+            for batch in archive.iter_batches(self.settings.rows_per_task, [unit["row_group"]], columns):
+                rows: list[dict[str, Any]] = batch.slice(skip, left).to_pylist()
                 skip = max(skip - batch.num_rows, 0)
-                left -= len(images)
-                if images:
-                    yield list(images)
+                left -= len(rows)
+                if rows:
+                    yield rows
                 if not left:
                     return
 
@@ -141,11 +166,12 @@ def _place(unit: dict[str, Any], offset: int) -> dict[str, Any]:
     return {"path": f"{unit['name']}#{row}", "part": unit["name"], "row": row, "identity": unit["identity"]}
 
 
-def _raw_row(unit: dict[str, Any], offset: int, image: Any) -> Raw:
+def _raw_row(unit: dict[str, Any], offset: int, row: dict[str, Any], image_column: str) -> Raw:
+    image = row.pop(image_column)
     data = image.get("bytes") if isinstance(image, dict) else image
     if data is None:
         return Raw(**_place(unit, offset), size=0, error="empty", message="the row holds no picture")
-    return Raw(**_place(unit, offset), size=len(data), data=data)
+    return Raw(**_place(unit, offset), size=len(data), data=data, columns=row)
 
 
 def _broken_row(unit: dict[str, Any], offset: int, message: str) -> Raw:

@@ -6,8 +6,9 @@ second run replaces the first one's file with equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol
@@ -20,6 +21,7 @@ from colorize.data.manifest import LEDGER, Record
 from colorize.data.storage import Storage, one_line
 
 FRAGMENTS = f"{LEDGER}/fragments"
+HELD_BYTES = 64 << 20
 FRAGMENT_SCHEMA = pa.schema(
     [("row", pa.int64()), ("colorized", pa.large_binary()), ("status", pa.string()), ("error", pa.string())]
 )
@@ -44,8 +46,8 @@ class Sink(Protocol):
         """The root that outputs are named below."""
         ...
 
-    def write(self, finished: Sequence[Finished]) -> list[Record]:
-        """Stores the pictures; a picture that could not be stored comes back as a failed record."""
+    def write(self, finished: Iterable[Finished]) -> list[Record]:
+        """Stores the pictures as they come; one that could not be stored comes back as a failed record."""
         ...
 
 
@@ -56,9 +58,21 @@ class FolderSink:
     storage: Storage
     threads: int
 
-    def write(self, finished: Sequence[Finished]) -> list[Record]:
+    def write(self, finished: Iterable[Finished]) -> list[Record]:
+        """Writes in threads while the next picture is made, holding `HELD_BYTES` (or one picture) at most."""
+        records: list[Record] = []
+        pending: deque[tuple[int, Future[Record]]] = deque()
+        held = 0
         with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(self._write_file, finished))
+            for item in finished:
+                size = len(item.data or b"")
+                while pending and held + size > HELD_BYTES:
+                    done, future = pending.popleft()
+                    records.append(future.result())
+                    held -= done
+                pending.append((size, pool.submit(self._write_file, item)))
+                held += size
+            return records + [future.result() for _, future in pending]
 
     def _write_file(self, item: Finished) -> Record:
         if item.data is None:
@@ -76,8 +90,9 @@ class ParquetSink:
 
     storage: Storage
 
-    def write(self, finished: Sequence[Finished]) -> list[Record]:
+    def write(self, finished: Iterable[Finished]) -> list[Record]:
         """Raises where a fragment cannot be written: without it the whole archive cannot be either."""
+        finished = list(finished)
         in_archive = [item for item in finished if item.row >= 0]
         for run in _runs(sorted(in_archive, key=lambda item: (item.part, item.row))):
             self._write_fragment(run)
@@ -90,12 +105,24 @@ class ParquetSink:
             pq.write_table(pa.Table.from_pylist(rows, schema=FRAGMENT_SCHEMA), file, compression="none")
 
 
-def assemble(source: Storage, sink: Storage, part: str) -> None:
+def assemble(source: Storage, sink: Storage, part: str) -> str:
     """Writes the finished archive `part`: the input's columns, then `colorized`, `status` and `error`.
+
+    Returns why that was impossible (the archive is damaged: then there is no output for it), or "".
 
     Streams both, so that memory holds a row batch, not an archive. An input column with the name of an output
     column (a second pass over one's own output) gives way to the new one.
     """
+    try:
+        _assemble(source, sink, part)
+    except (OSError, pa.ArrowException) as error:
+        return one_line(error)
+    finally:
+        sink.delete_tree(f"{FRAGMENTS}/{part}")
+    return ""
+
+
+def _assemble(source: Storage, sink: Storage, part: str) -> None:
     fragments = sorted(entry.name for entry in sink.entries(f"{FRAGMENTS}/{part}"))
     with source.open(part) as opened, sink.create(part) as file:
         archive = pq.ParquetFile(opened)
@@ -105,7 +132,6 @@ def assemble(source: Storage, sink: Storage, part: str) -> None:
             schema = schema.append(FRAGMENT_SCHEMA.field(name))
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             _join(archive, kept, _in_order(sink, fragments), writer)
-    sink.delete_tree(f"{FRAGMENTS}/{part}")
 
 
 def _join(archive: pq.ParquetFile, kept: list[str], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:

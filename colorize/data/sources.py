@@ -24,7 +24,9 @@ import pyarrow.parquet as pq
 from colorize.config import SourceSettings, UsageError, nearest
 from colorize.data.manifest import LEDGER
 from colorize.data.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
+from colorize.data.sinks import OUTPUT_COLUMNS
 from colorize.data.storage import Entry, Storage, one_line
+from colorize.image_io import ADDED_SUFFIX
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k"})
 MIN_SLICE_ROWS = 512
@@ -74,7 +76,7 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
         raise UsageError(f"there are no files in {uri}: name a folder of pictures or Parquet archives")
     if archives := _archives(units):
         return _plan_archives(storage, archives, settings)
-    return Source(FileReader(storage, settings), units, settings.rows_per_task)
+    return Source(FileReader(storage, settings), _with_taken_names(units), settings.rows_per_task)
 
 
 def read_input_list(uri: str, root: Storage) -> list[str]:
@@ -87,10 +89,12 @@ def read_input_list(uri: str, root: Storage) -> list[str]:
     """
     parent, base = posixpath.split(uri)
     try:
-        data = Storage(parent or ".").read(base)
-    except OSError as error:
+        listed = _listed_paths(base, Storage(parent or ".").read(base), uri)
+    except UsageError:
+        raise
+    except Exception as error:  # storage libraries and parsers raise many classes, all of them the list's fault
         raise UsageError(f"cannot read the input list {uri}: {one_line(error)}") from None
-    names = [_relative(name, root, uri) for name in _listed_paths(base, data, uri) if name]
+    names = [_relative(name, root, uri) for name in listed if name]
     return list(dict.fromkeys(names))
 
 
@@ -120,6 +124,15 @@ def _archives(units: pa.Table) -> list[Entry]:
     return found
 
 
+def _with_taken_names(units: pa.Table) -> pa.Table:
+    """Marks the units whose name plus `.png` is another unit's name: see `output_name`."""
+    names = units["name"]
+    suffixed = names.filter(pc.ends_with(names, ADDED_SUFFIX))
+    stems = pc.utf8_slice_codeunits(suffixed, 0, -len(ADDED_SUFFIX))
+    taken = pc.is_in(names, value_set=stems.combine_chunks())
+    return units.set_column(units.schema.get_field_index("name_taken"), "name_taken", taken)
+
+
 def _table(units: Iterable[Unit]) -> pa.Table:
     remaining = iter(units)
     chunks = iter(lambda: list(islice(remaining, LISTING_ROWS)), [])
@@ -137,7 +150,7 @@ def _listed_paths(base: str, data: bytes, uri: str) -> Sequence[str]:
         reader = csv.DictReader(io.StringIO(text))
         _require_path_column(reader.fieldnames or [], uri)
         return [row["path"] for row in reader]
-    return text.splitlines()
+    return [line.removesuffix("\r") for line in text.split("\n")]  # and not at every mark that Unicode calls one
 
 
 def _require_path_column(columns: Sequence[str], uri: str) -> None:
@@ -148,14 +161,22 @@ def _require_path_column(columns: Sequence[str], uri: str) -> None:
 def _relative(name: str, root: Storage, uri: str) -> str:
     for prefix in (root.url() + "/", root.path() + "/"):
         name = name.removeprefix(prefix)
-    if name.startswith("/") or "://" in name or ".." in PurePosixPath(name).parts:
-        raise UsageError(f"the input list {uri} names {name!r}, which is not below {root.url()}")
-    return name.removeprefix("./")
+    clean = posixpath.normpath(name) if root.is_local else name  # in a bucket "a//b" is a name of its own
+    parts = PurePosixPath(clean).parts
+    if name.startswith("/") or "://" in name or ".." in parts or parts[:1] in ((), (LEDGER,)):
+        raise UsageError(f"the input list {uri} names {name!r}, which is no picture below {root.url()}")
+    return clean
 
 
 def _unit(entry: Entry, **rows: Any) -> Unit:
-    place = {"row_group": -1, "skip": 0, "first": 0, "count": 1, "error": "", "message": ""}
-    return {"name": entry.name, "size": entry.size, "identity": entry.identity, **place, **rows}
+    place = {"row_group": -1, "skip": 0, "first": 0, "count": 1, "name_taken": False, "error": "", "message": ""}
+    unit = {"name": entry.name, "size": entry.size, "identity": entry.identity, **place, **rows}
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:  # bytes on disk that are not UTF-8 can stand in no manifest
+        unit["name"] = entry.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        unit |= {"error": "bad_name", "message": "the file's name is not valid UTF-8: rename it"}
+    return unit
 
 
 def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: SourceSettings) -> Source:
@@ -178,6 +199,7 @@ def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> l
     except (OSError, pa.ArrowException) as error:
         return [_unit(entry, error="corrupt_parquet", message=one_line(error))]
     _require_image_column(schema, settings.image_column, storage.url(entry.name))
+    _require_free_columns(schema, storage.url(entry.name))
     return [_unit(entry, **rows) for rows in _slices(metadata)]
 
 
@@ -190,6 +212,13 @@ def _slices(metadata: pq.FileMetaData) -> Iterator[dict[str, int]]:
         for skip in range(0, rows, step):
             yield {"row_group": group, "skip": skip, "first": first + skip, "count": min(step, rows - skip)}
         first += rows
+
+
+def _require_free_columns(schema: pa.Schema, url: str) -> None:
+    """Refuses columns that the output's would replace, unless the archive is an output of ours itself."""
+    clash = [name for name in OUTPUT_COLUMNS if name in schema.names]
+    if clash and len(clash) < len(OUTPUT_COLUMNS):
+        raise UsageError(f"{url} has a column {clash[0]!r}, which the output adds: rename it in the archive")
 
 
 def _require_image_column(schema: pa.Schema, column: str, url: str) -> None:

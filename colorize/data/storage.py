@@ -11,8 +11,11 @@ from __future__ import annotations
 import os
 import posixpath
 import secrets
+import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +29,7 @@ from colorize.config import UsageError
 T = TypeVar("T")
 
 PROBE_SECONDS = 12.0  # a bucket that has not answered by then is called unreachable
+DELETE_THREADS = 16
 TEMPORARY_PREFIX = ".colorize-"  # a local file under construction, renamed when whole
 
 
@@ -45,12 +49,12 @@ class Storage:
         """Raises `UsageError` for a protocol that fsspec does not know."""
         self.uri = os.fspath(uri)
         protocol, _, rest = self.uri.partition("://") if "://" in self.uri else ("file", "", self.uri)
-        self.protocol = "file" if protocol == "local" else protocol
-        if not rest.strip("/") and not (self.is_local and rest):
+        self.protocol = {"local": "file", "s3a": "s3"}.get(protocol, protocol)
+        if "\0" in rest or not (rest if self.is_local else rest.strip("/")):
             raise UsageError(f"{self.uri!r} names no folder or bucket")
         if self.protocol not in fsspec.available_protocols():
             raise UsageError(f"{self.uri!r}: unknown protocol {protocol!r} (use a path, file:// or s3://)")
-        self.root = str(Path(rest).expanduser().absolute()) if self.is_local else rest.rstrip("/")
+        self.root = os.path.abspath(os.path.expanduser(rest)) if self.is_local else rest.rstrip("/")  # noqa: PTH100, PTH111
 
     def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
         return Storage, (self.root if self.is_local else self.uri,)
@@ -79,7 +83,10 @@ class Storage:
     def read(self, name: str) -> bytes:
         """The whole content of `name`."""
         if self.is_local:
-            return Path(self.path(name)).read_bytes()
+            path = Path(self.path(name))
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
+                raise OSError("a folder or device, not a regular file")
+            return path.read_bytes()
         return bytes(self.fs.cat_file(self.path(name)))
 
     def write(self, name: str, data: bytes) -> None:
@@ -126,8 +133,11 @@ class Storage:
 
     def delete_tree(self, name: str) -> None:
         """Removes everything below `name`; nothing there is no fault."""
-        if self.fs.exists(self.path(name)):
-            self.fs.rm(self.path(name), recursive=True)
+        if self.is_local:
+            shutil.rmtree(self.path(name), ignore_errors=not Path(self.path(name)).exists())
+            return
+        with ThreadPoolExecutor(DELETE_THREADS) as pool:  # one by one: `fs.rm` takes names for glob patterns
+            list(pool.map(lambda entry: self.fs.rm_file(self.path(entry.name)), self.entries(name)))
 
     def entries(self, below: str = "") -> Iterator[Entry]:
         """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
@@ -136,7 +146,9 @@ class Storage:
                 return  # as in a bucket, where folders do not exist either
             yield from _walk_local(Path(self.path(below)), Path(self.root))
             return
-        for folder, _, files in self.fs.walk(self.path(below), detail=True):
+        if not self.fs.exists(self.path(below)):
+            return
+        for folder, _, files in self.fs.walk(self.path(below), detail=True, on_error="raise"):
             for base in sorted(filter(None, files)):  # S3 keys that end in "/" are folder markers
                 name = posixpath.join(folder, base)[len(self.root) :].lstrip("/")
                 yield Entry(name, int(files[base]["size"] or 0), _identity(files[base]))
@@ -154,7 +166,10 @@ class Storage:
 
     def is_file(self) -> bool:
         """Whether the root itself is a file; raises `UsageError`, within seconds, if there is nothing here."""
-        return bool(self._probe(lambda: self.fs.info(self.root)["type"] == "file"))
+        kind = self._probe(lambda: self.fs.info(self.root)["type"])
+        if kind not in ("file", "directory"):
+            raise UsageError(f"cannot use {self.url()}: it is neither a file nor a folder")
+        return bool(kind == "file")
 
     def check_writable(self) -> None:
         """Raises `UsageError`, within seconds, if nothing can be written here."""
@@ -170,7 +185,7 @@ class Storage:
         if self.is_local:
             return {}
         options: dict[str, Any] = {"use_listings_cache": False}
-        if self.protocol in ("s3", "s3a"):
+        if self.protocol == "s3":
             options["max_concurrency"] = 1  # one request a picture: with more, s3fs asks for its size first
             region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
             options["client_kwargs"] = {"region_name": region} if region else {}
@@ -220,7 +235,7 @@ def _walk_local(folder: Path, root: Path) -> Iterator[Entry]:
     for item in items:
         if item.is_dir(follow_symlinks=False):
             yield from _walk_local(Path(item.path), root)
-        elif not item.name.startswith(TEMPORARY_PREFIX):
+        else:
             yield _local_entry(item, root)
 
 

@@ -7,11 +7,12 @@ copy is written without touching its luminance in one file a format. Nothing her
 from __future__ import annotations
 
 from colorize.image_io.codec import decode, decode_small, encode
-from colorize.image_io.formats import ImageDecodeError, ImageInfo, output_format, output_name, read_info
+from colorize.image_io.formats import ADDED_SUFFIX, ImageDecodeError, ImageInfo, output_format, output_name, read_info
 from colorize.image_io.metadata import Metadata, Provenance
 from colorize.image_io.picture import Color, HalfChroma, Picture, SmallGrey
 
 __all__ = [
+    "ADDED_SUFFIX",
     "Color",
     "HalfChroma",
     "ImageDecodeError",

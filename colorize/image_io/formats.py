@@ -114,17 +114,23 @@ def output_format(format: str) -> str:
     return format if format in _WRITTEN else "PNG"
 
 
-def output_name(name: str, format: str) -> str:
+ADDED_SUFFIX = ".png"  # of copies whose source's format cannot hold color
+
+
+def output_name(name: str, format: str, taken: bool = False) -> str:
     """Name for the colored copy of the file `name` with content of `format`; folders are kept.
 
     The name stays as it is, an unusual or wrong suffix included, unless the format cannot hold color or is not
-    written: then `.png` is appended. It replaces nothing, so that `a.gif` and `a.png` of one folder do not meet:
+    written: then `.png` is appended. It replaces nothing, so that `a.gif` and `a.png` of one folder do not meet. Where
+    that name is `taken` by another source, `.colorized.png` is appended.
 
     >>> output_name("1931/a.JPEG", "JPEG"), output_name("1931/a.gif", "GIF"), output_name("scan", "TIFF")
     ('1931/a.JPEG', '1931/a.gif.png', 'scan')
     """
-    kept = output_format(format) != "PNG" or format == "PNG" or name.lower().endswith(".png")
-    return name if kept else f"{name}.png"
+    kept = output_format(format) != "PNG" or format == "PNG" or name.lower().endswith(ADDED_SUFFIX)
+    if kept:
+        return name
+    return f"{name}.colorized{ADDED_SUFFIX}" if taken else f"{name}{ADDED_SUFFIX}"
 
 
 @contextmanager

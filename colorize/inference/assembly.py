@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 
 import ray
@@ -11,31 +11,47 @@ from colorize.data.sinks import FRAGMENTS, assemble
 from colorize.data.sources import Source
 from colorize.data.storage import Storage
 
+AT_ONCE = 4
+
+# No CPUs are asked for: the stages may hold them all, and this is mostly reading and writing.
+_assemble = ray.remote(num_cpus=0)(assemble)
+
 
 class Assembly:
-    """Counts finished rows per archive and starts the joining of each complete one as a Ray task."""
+    """Counts finished rows per archive and joins each complete one in a Ray task, a few at a time.
+
+    Attributes:
+        lost: archives that could not be written, and why.
+    """
 
     def __init__(self, source: Source, target: Storage) -> None:
         self.source = source.storage
         self.target = target
         self.left = Counter(source.parts or {})
-        self.running: list[ray.ObjectRef[None]] = []
-        for part in [part for part, rows in self.left.items() if rows == 0]:
-            self._start(part)
+        self.waiting = deque(part for part, rows in self.left.items() if rows == 0)
+        self.running: dict[ray.ObjectRef[str], str] = {}
+        self.lost: dict[str, str] = {}
 
     def add(self, parts: Iterable[str]) -> None:
-        """Takes note of finished rows, given as the archive of each."""
+        """Takes note of finished rows, given as the archive of each; starts what can be started."""
         for part, rows in Counter(parts).items():
             self.left[part] -= rows
             if self.left[part] == 0:
-                self._start(part)
+                self.waiting.append(part)
+        self._advance(timeout=0)
 
     def finish(self) -> None:
-        """Waits for the last archives; raises what went wrong with one."""
-        ray.get(self.running)
+        """Joins what is left."""
+        while self.waiting or self.running:
+            self._advance(timeout=None)
         self.target.delete_tree(FRAGMENTS)
 
-    def _start(self, part: str) -> None:
-        # No CPUs are asked for: the stages may hold them all, and this is mostly reading and writing.
-        join = ray.remote(num_cpus=0)(assemble)
-        self.running.append(join.remote(self.source, self.target, part))
+    def _advance(self, timeout: float | None) -> None:
+        while self.waiting and len(self.running) < AT_ONCE:
+            part = self.waiting.popleft()
+            self.running[_assemble.remote(self.source, self.target, part)] = part
+        ready, _ = ray.wait(list(self.running), timeout=timeout) if self.running else ([], [])
+        for reference in ready:
+            part = self.running.pop(reference)
+            if reason := ray.get(reference):
+                self.lost[part] = reason

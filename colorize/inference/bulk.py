@@ -166,24 +166,35 @@ def _run(prepared: Prepared, report: RunReport) -> None:
         prepared.target.delete_tree(stale)
     _save(prepared.target, report)
     _announce(prepared, report)
+    assembly = Assembly(prepared.source, prepared.target)
     try:
-        _consume(prepared, report)
+        _consume(prepared, report, assembly)
         report.state = "finished"
     except BaseException as error:
         report.state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         raise
     finally:
-        rows = compact(prepared.target, prepared.job.settings.output.manifest_rows)
-        report.finished = time.time()
-        _save(prepared.target, report)
-    if rows != prepared.source.total:
-        raise RuntimeError(f"the manifest holds {rows} rows for {prepared.source.total} inputs")
+        _close(prepared, report, assembly)
+    if report.state != "finished":
+        raise RuntimeError(f"the manifest holds {report.totals.done} rows for {prepared.source.total} inputs")
 
 
-def _consume(prepared: Prepared, report: RunReport) -> None:
+def _close(prepared: Prepared, report: RunReport, assembly: Assembly) -> None:
+    """Compacts the manifest and saves the report; the manifest has the last word on how inputs ended."""
+    states = compact(prepared.target, prepared.job.settings.output.manifest_rows, assembly.lost)
+    totals = report.totals
+    totals.errors["archive_unreadable"] += max(0, states["failed"] - totals.failed)
+    totals.errors = +totals.errors
+    totals.ok, totals.skipped, totals.failed = states["ok"], states["skipped"], states["failed"]
+    if report.state == "finished" and totals.done != prepared.source.total:
+        report.state = "failed"
+    report.finished = time.time()
+    _save(prepared.target, report)
+
+
+def _consume(prepared: Prepared, report: RunReport, assembly: Assembly) -> None:
     assert report.plan is not None
     totals, settings = report.totals, prepared.job.settings
-    assembly = Assembly(prepared.source, prepared.target)
     prepared.target.write(MODEL_FILE, prepared.model.data)
     summaries = stream(prepared.source, prepared.loader(), prepared.writer(), report.plan, settings)
     with Display(totals, settings.run.log_seconds) as display:

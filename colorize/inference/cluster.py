@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +14,16 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from colorize.config import PoolSettings, UsageError
+from colorize.data.storage import one_line
 from colorize.inference.plan import StagePlan, plan_stages
 
 STORE_BYTES = 2 << 30  # a streaming job keeps few blocks: a larger store only takes memory from the pictures
-FORWARDED = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")  # where, never who: no keys leave the driver
+CONNECT_SECONDS = 5.0
 
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[bool]:
-    """Connects to the cluster at `address` (or `RAY_ADDRESS`, or one running here), else starts one here.
+    """Connects to the cluster at `address` (or `RAY_ADDRESS`; "auto" finds one on this machine), else starts one.
 
     A cluster that was started here is stopped at the end; a connection that already existed is left alone.
     Yields whether the cluster may grow: any may but the one that this process started for itself.
@@ -40,12 +42,14 @@ def _connect(address: str | None) -> bool:
     for name in ("ray", "ray.data"):  # its notices are about settings that this program made
         logging.getLogger(name).setLevel(logging.ERROR)
     address = address or os.environ.get("RAY_ADDRESS") or None
-    environment = {name: os.environ[name] for name in FORWARDED if name in os.environ}
     if address not in (None, "local"):
         try:
-            ray.init(address, runtime_env={"env_vars": environment}, logging_level=logging.ERROR, log_to_driver=False)
-        except ConnectionError as error:
-            raise UsageError(f"no Ray cluster answers at {address}: {error}; drop --ray to run here") from None
+            _require_listener(address)
+            ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"no Ray cluster answers at {address} ({one_line(error)}); drop --ray to run here"
+            ) from None
         return True
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local run tells nobody anything
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or Ray Data's own actors are warned of on stderr
@@ -54,6 +58,13 @@ def _connect(address: str | None) -> bool:
         "local", include_dashboard=False, object_store_memory=store, logging_level=logging.ERROR, log_to_driver=False
     )
     return False
+
+
+def _require_listener(address: str) -> None:
+    """Raises OSError within seconds where nobody listens; Ray itself would try for minutes."""
+    if address != "auto":
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def plan_for_cluster(pool: PoolSettings, wait_seconds: float, may_grow: bool) -> StagePlan:

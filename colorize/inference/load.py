@@ -53,6 +53,7 @@ def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
     return asdict(replace(record, seconds=time.perf_counter() - started)) | {
         "part": raw.part,
         "row": raw.row,
+        "name_taken": raw.name_taken,
         "data": raw.data if small is not None and (raw.part or len(raw.data) <= loader.inline_bytes) else b"",
         "grey": small.luma.tobytes() if small is not None else b"",
         "grey_height": small.luma.shape[0] if small is not None else 0,

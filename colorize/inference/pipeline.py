@@ -20,6 +20,8 @@ from colorize.inference.write import Writer, write
 
 BLOCK_BYTES = 32 << 20  # a block is what one task hands to the next stage: small, so that memory stays flat
 MODEL_FILE = f"{LEDGER}/model.safetensors"  # beside the outputs: what made their colors can be had again
+RETRIES = 3  # of a task whose worker died; without a limit a picture that kills its worker does so for ever
+ACTOR_RESTARTS = 100  # nodes may go and come
 MODEL_START_SECONDS = 240  # for importing torch and loading the network; room for it is checked before
 
 
@@ -39,6 +41,7 @@ def stream(
             batch_size=source.units_per_batch,
             batch_format="pyarrow",
             num_cpus=plan.task_cpus,
+            max_retries=RETRIES,
         )
         .map_batches(
             Predictor,
@@ -52,6 +55,8 @@ def stream(
             batch_format="pyarrow",
             num_cpus=plan.cpus_per_actor,
             num_gpus=plan.gpus_per_actor,
+            max_restarts=ACTOR_RESTARTS,
+            max_task_retries=RETRIES,
             compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.max_actors),
         )
         .map_batches(
@@ -59,6 +64,7 @@ def stream(
             batch_size=rows,
             batch_format="pyarrow",
             num_cpus=plan.task_cpus,
+            max_retries=RETRIES,
         )
     )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

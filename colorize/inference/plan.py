@@ -65,6 +65,8 @@ def plan_stages(pool: PoolSettings, cpus: float, gpus: float) -> StagePlan:
 def _device(pool: PoolSettings, gpus: float) -> str:
     if pool.device == "cuda" and gpus <= 0:
         raise UsageError("pool.device=cuda, but the cluster has no GPU: use pool.device=auto or add a GPU node")
+    if pool.device == "cuda" and pool.gpus_per_actor == 0:
+        raise UsageError("pool.gpus_per_actor=0 contradicts pool.device=cuda: drop one")
     if pool.device == "cpu" and pool.gpus_per_actor:
         raise UsageError(f"pool.gpus_per_actor={pool.gpus_per_actor:g} contradicts pool.device=cpu: drop one")
     if pool.device == "auto":

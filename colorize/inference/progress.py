@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -11,7 +12,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from colorize.durations import duration
 
 log = logging.getLogger("colorize")
 
@@ -52,7 +56,9 @@ class Display:
         self.totals = totals
         self.log_seconds = log_seconds
         self.clock = clock
-        self.started = self.last_line = clock()
+        self.started = clock()
+        self.stop = threading.Event()
+        self.ticker = threading.Thread(target=self._log_lines, daemon=True, name="progress")
         self.first: tuple[float, int] | None = None  # when the first pictures came: start-up is not speed
         self.bar = _bar() if sys.stderr.isatty() else None
         self.task: TaskID | None = None
@@ -61,25 +67,30 @@ class Display:
         if self.bar is not None:
             self.bar.start()
             self.task = self.bar.add_task("starting", total=self.totals.inputs, rate="")
+        self.ticker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop.set()
+        self.ticker.join()
         if self.bar is not None:
             self.bar.stop()
         log.info(self.line())
 
     def update(self) -> None:
-        """Shows the totals' present state; a log line only if the last one is old enough."""
+        """Shows the totals' present state."""
         now = self.clock()
         if self.first is None and self.totals.done:
             self.first = (now, self.totals.done)
         if self.bar is not None and self.task is not None:
-            text = f"{self.rate():.1f}/s, {_duration(self.seconds_left())} left, {self.totals.failed} failed"
+            text = f"{self.rate():.1f}/s, {duration(self.seconds_left())} left, {self.totals.failed} failed"
             self.bar.update(self.task, completed=self.totals.done, description="coloring", rate=text)
-        if now - self.last_line >= self.log_seconds:
-            self.last_line = now
+
+    def _log_lines(self) -> None:
+        """A line every few seconds, whether or not anything was finished in between."""
+        while not self.stop.wait(self.log_seconds):
             log.info(self.line())
 
     def rate(self) -> float:
@@ -100,7 +111,7 @@ class Display:
         t = self.totals
         return (
             f"done {t.done}/{t.inputs}, failed {t.failed}, skipped {t.skipped}, "
-            f"{self.rate():.1f} pictures/s, {_duration(self.seconds_left())} left"
+            f"{self.rate():.1f} pictures/s, {duration(self.seconds_left())} left"
         )
 
 
@@ -110,14 +121,5 @@ def _bar() -> Progress:
         BarColumn(bar_width=None),
         TextColumn("{task.completed}/{task.total}"),
         TextColumn("{task.fields[rate]}"),
+        console=Console(stderr=True),
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds == float("inf"):
-        return "unknown time"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes:02d}m"
-    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -18,6 +18,7 @@ LOADED_SCHEMA = pa.schema(
         *MANIFEST_SCHEMA,
         ("part", pa.string()),
         ("row", pa.int64()),
+        ("name_taken", pa.bool_()),
         ("data", pa.large_binary()),  # the encoded picture; empty if the writer shall read it again
         ("grey", pa.binary()),  # uint8 (grey_height, grey_width), upright
         ("grey_height", pa.int64()),

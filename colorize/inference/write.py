@@ -31,11 +31,11 @@ class Writer:
 
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
     """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
-    rows = batch.to_pylist()
-    records = writer.sink.write([_finish(row, writer) for row in rows])
+    rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded pictures are large
+    records = writer.sink.write(_finish(row, writer) for row in rows)
     write_part(writer.sink.storage, records)
-    notes = {row[role] for row in rows for role in ("loaded_by", "predicted_by")} | {note("write")}
-    return _summary(records, [row["part"] for row in rows if row["part"]], sorted(notes))
+    notes = {*batch["loaded_by"].to_pylist(), *batch["predicted_by"].to_pylist(), note("write")}
+    return _summary(records, [part for part in batch["part"].to_pylist() if part], sorted(notes))
 
 
 def _finish(row: dict[str, Any], writer: Writer) -> Finished:
@@ -58,17 +58,25 @@ def _finish(row: dict[str, Any], writer: Writer) -> Finished:
 
 
 def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes]:
-    source = row["data"] or writer.source.read(record.path)
+    source = row["data"] or _read_again(record, writer)
     provenance = Provenance(record.model, record.model_sha256, record.path, record.sha256_in)
     rendered = render(source, ab_from(row), provenance, max_pixels=writer.max_pixels)
     record = replace(
         record,
-        output=output_name(record.path, record.format),
+        output=output_name(record.path, record.format, row["name_taken"]),
         bytes_out=len(rendered.data),
         sha256_out=hashlib.sha256(rendered.data).hexdigest(),
         luma_exact=rendered.luma_exact,
     )
     return record, rendered.data
+
+
+def _read_again(record: Record, writer: Writer) -> bytes:
+    """A picture too large to travel, if it is still the one that was loaded."""
+    data = writer.source.read(record.path)
+    if hashlib.sha256(data).hexdigest() != record.sha256_in:
+        raise ImageDecodeError("changed", "the file changed while the job ran; run again")
+    return data
 
 
 def _summary(records: Sequence[Record], parts: Sequence[str], notes: Sequence[str]) -> pa.Table:

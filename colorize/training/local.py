@@ -52,6 +52,7 @@ class LocalTrainer:
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.state = create_state(settings, self.device, self._prior())
         self.epoch, self.seconds, self.best = 0, 0.0, float("-inf")
+        self.history: list[dict[str, float]] = []
         saved = folder.load_state()
         if saved:
             self._resume(saved)
@@ -104,7 +105,8 @@ class LocalTrainer:
         better = measured["psnr_ab"] > self.best
         self.best = max(self.best, measured["psnr_ab"])
         row = {"epoch": self.epoch, "seconds": self.seconds, "size": current_size(state)}
-        self.folder.add_metrics(row | training | {f"val_{k}": v for k, v in measured.items()})
+        self.history.append(row | training | {f"val_{k}": v for k, v in measured.items()})
+        self.folder.write_metrics(self.history)
         if settings.samples:
             shown = (b.to(self.device) for b in self.held_out.batches(4, settings.samples))
             self.folder.add_samples(sample_sheet(state.average, shown, settings.size), self.epoch)
@@ -124,11 +126,12 @@ class LocalTrainer:
         return counts
 
     def _saved(self) -> dict[str, Any]:
-        ours = {"epoch": self.epoch, "seconds": self.seconds, "best": self.best}
+        ours = {"epoch": self.epoch, "seconds": self.seconds, "best": self.best, "history": self.history}
         return ours | {"generator": self.generator.get_state(), "state": self.state.state_dict()}
 
     def _resume(self, saved: dict[str, Any]) -> None:
         self.epoch, self.seconds, self.best = saved["epoch"], saved["seconds"], saved["best"]
+        self.history = saved["history"]
         self.generator.set_state(saved["generator"])
         self.state.load_state_dict(saved["state"])
         self.state.progress = self._progress()

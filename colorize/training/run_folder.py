@@ -1,79 +1,99 @@
-"""What a training run leaves behind: settings, metrics, samples, checkpoints, and the state to resume from."""
+"""What a training run leaves behind, on a disk or in a bucket: settings, metrics, curves, samples, checkpoints."""
 
 from __future__ import annotations
 
 import csv
-import shutil
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from PIL import Image
 
-from colorize.checkpoint import save_checkpoint
-from colorize.config import UsageError, load_settings, save_settings
+from colorize.checkpoint import dump_checkpoint
+from colorize.config import UsageError, save_settings
+from colorize.data.storage import Storage
 from colorize.models import ColorModel
+from colorize.training.curves import draw_curves
 from colorize.training.settings import TrainSettings
+
+CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
+
+Row = Mapping[str, float]
 
 
 class RunFolder:
-    """`config.yaml`, `metrics.csv`, `samples/`, `checkpoints/`, `best.safetensors` and `state.pt` in one folder."""
+    """`config.yaml`, `metrics.csv`, `curves.png`, `samples/`, `checkpoints/`, `best.safetensors`, `state.pt`."""
 
-    def __init__(self, path: str | Path, settings: TrainSettings, resume: bool = False) -> None:
+    def __init__(self, path: str | Path | Storage, settings: TrainSettings, resume: bool = False) -> None:
         """Create the folder, or open it to go on.
 
         Raises:
-            UsageError: there is a run already and `resume` is off, or it trains another model.
+            UsageError: it cannot be written, there is a run already and `resume` is off, or it trains another model.
         """
-        self.path = Path(path)
+        self.storage = path if isinstance(path, Storage) else Storage(path)
         self.settings = settings
-        config = self.path / "config.yaml"
-        if not resume and config.exists():
-            raise UsageError(f"{path} holds a training run: give --resume to go on with it, or another --output")
-        if config.exists() and load_settings(TrainSettings, config).model != settings.model:
-            raise UsageError(f"{path} trains another model: --resume can change how it trains, not model.*")
-        for folder in ("samples", "checkpoints"):
-            (self.path / folder).mkdir(parents=True, exist_ok=True)
-        config.write_text(save_settings(settings), encoding="utf-8")
-
-    @property
-    def state_file(self) -> Path:
-        """What `--resume` reads."""
-        return self.path / "state.pt"
+        self.storage.check_writable()
+        before = self._read(CONFIG)
+        if before is not None and not resume:
+            raise UsageError(
+                f"{self.storage.url()} holds a training run: give --resume to go on with it, or another --output"
+            )
+        if before is not None and yaml.safe_load(before).get("model") != settings.model.model_dump(mode="json"):
+            raise UsageError(
+                f"{self.storage.url()} trains another model: --resume can change how it trains, not model.*"
+            )
+        self.storage.write(CONFIG, save_settings(settings).encode())
 
     def load_state(self) -> dict[str, Any] | None:
         """The saved state, or None before the first epoch has ended."""
-        if not self.state_file.exists():
-            return None
-        state: dict[str, Any] = torch.load(self.state_file, map_location="cpu", weights_only=True)
-        return state
+        data = self._read(STATE)
+        return None if data is None else load_state_bytes(data)
 
-    def save_state(self, state: dict[str, Any]) -> None:
+    def save_state(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state; a kill in between leaves the old one."""
-        partial = self.state_file.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.state_file)
+        self.storage.write(STATE, dump_state_bytes(state))
 
-    def add_metrics(self, row: dict[str, float]) -> None:
-        """Append one epoch to `metrics.csv`."""
-        file = self.path / "metrics.csv"
-        new = not file.exists()
-        with file.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+    def write_metrics(self, history: Sequence[Row]) -> None:
+        """Write `metrics.csv`, one row an epoch, and its curves; whole each time, so that no row comes twice."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=list(history[-1]), restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
+        self.storage.write(METRICS, text.getvalue().encode())
+        self.storage.write(CURVES, draw_curves(history))
 
     def add_checkpoint(self, model: ColorModel, epoch: int, best: bool) -> None:
         """Save an epoch's weights, in half precision, and keep them as the best if they are."""
-        file = self.path / "checkpoints" / f"epoch-{epoch:03d}.safetensors"
-        model_settings = self.settings.model
-        save_checkpoint(file, model, name=model_settings.name, args=model_settings.args, dtype=torch.float16)
+        which = self.settings.model
+        data = dump_checkpoint(model, name=which.name, args=which.args, dtype=torch.float16)
+        self.storage.write(f"checkpoints/epoch-{epoch:03d}.safetensors", data)
         if best:
-            partial = self.path / "best.partial"
-            shutil.copyfile(file, partial)
-            partial.replace(self.path / "best.safetensors")
+            self.storage.write(BEST, data)
 
     def add_samples(self, sheet: Image.Image, epoch: int) -> None:
         """Save an epoch's sample sheet."""
-        sheet.save(self.path / "samples" / f"epoch-{epoch:03d}.png")
+        encoded = io.BytesIO()
+        sheet.save(encoded, "PNG")
+        self.storage.write(f"samples/epoch-{epoch:03d}.png", encoded.getvalue())
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return self.storage.read(name)
+        except FileNotFoundError:
+            return None
+
+
+def dump_state_bytes(state: Mapping[str, Any]) -> bytes:
+    """Tensors, numbers, strings, lists and dictionaries as bytes."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    return buffer.getvalue()
+
+
+def load_state_bytes(data: bytes) -> dict[str, Any]:
+    """What `dump_state_bytes` wrote; nothing else is ever unpickled."""
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from colorize.config import Settings
+from colorize.config import Device, Settings
 
 
 class ModelSettings(Settings):
@@ -24,6 +24,8 @@ class DataSettings(Settings):
     image_column: str = Field("image", description="Parquet column with encoded bytes")
     short_side: int = Field(128, ge=32, description="pictures are scaled down to it once, when they are read")
     limit: int | None = Field(None, ge=1, description="read so many training pictures at most")
+    val_fraction: float = Field(0.1, ge=0, lt=1, description="held out where no column and no folder says what is")
+    tolerate_broken: float = Field(0.01, ge=0, le=1, description="fraction of pictures that may be broken")
     balance: float = Field(
         1.0, ge=0, le=1, description="a source of n pictures is drawn as if it had n**balance; 1 is as they come"
     )
@@ -81,6 +83,16 @@ class ValidationSettings(Settings):
     samples: int = Field(8, ge=0, description="pictures on the sample sheet")
 
 
+class TrainerSettings(Settings):
+    """How Ray Train runs it."""
+
+    workers: int = Field(1, ge=1, description="data-parallel processes, one per GPU or share of the CPUs")
+    cpus_per_worker: float | None = Field(None, gt=0, description="None: half of the CPUs, shared between the workers")
+    device: Device = Field("auto", description="cuda where the cluster has GPUs")
+    retries: int = Field(2, ge=0, description="how often dead workers are replaced before the run fails")
+    shuffle_rows: int = Field(2048, ge=1, description="pictures in each worker's shuffle buffer")
+
+
 class TrainSettings(Settings):
     """A whole training run."""
 
@@ -91,5 +103,6 @@ class TrainSettings(Settings):
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     validation: ValidationSettings = ValidationSettings()
+    trainer: TrainerSettings = TrainerSettings()
     precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="arithmetic of the forward pass")
     seed: int = 0

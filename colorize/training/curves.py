@@ -1,0 +1,30 @@
+"""`curves.png`: the loss and the validation figures over the epochs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+SIZE = (8.4, 5.2)  # inches, at 100 dots each
+
+
+def draw_curves(history: Sequence[Mapping[str, float]]) -> bytes:
+    """A PNG with a chart of the loss and one for each validation figure that every epoch has."""
+    names = ["loss", *(name for name in history[-1] if name.startswith("val_"))]
+    names = [name for name in names if all(name in row for row in history)]
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.subplots(-(-len(names) // 2), 2, squeeze=False)
+    epochs = [row["epoch"] for row in history]
+    for axis, name in zip(axes.flat, names, strict=False):
+        axis.plot(epochs, [row[name] for row in history], marker="o", markersize=3)
+        axis.set(title=name, xlabel="epoch")
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    encoded = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(encoded, format="png")
+    return encoded.getvalue()

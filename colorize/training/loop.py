@@ -1,0 +1,214 @@
+"""What each Ray Train worker runs: the pure-torch step, fed by its shard, with a checkpoint after every epoch."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from ray.train import Checkpoint
+from ray.train.torch import get_device, prepare_model
+from torch import Tensor
+
+from colorize.data.storage import Storage
+from colorize.durations import duration
+from colorize.training.journal import Journal
+from colorize.training.photos import as_float
+from colorize.training.run_folder import STATE, RunFolder, dump_state_bytes, load_state_bytes
+from colorize.training.settings import TrainSettings
+from colorize.training.step import TrainState, create_state, current_size, step
+from colorize.training.validation import sample_sheet, validate
+
+LOG_SECONDS = 10.0
+EXPLOSION = 100.0  # times the epoch's mean loss
+
+
+class TrainingFailedError(RuntimeError):
+    """Training cannot go on, and trying again would not help."""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """What the driver tells every worker."""
+
+    settings: TrainSettings
+    storage: Storage  # the run folder
+    prior: Tensor | None  # (Q,): how often each color bin occurs
+    pictures: int  # about how many an epoch has
+
+
+@dataclass
+class Progress:
+    """Where a run is; saved with every checkpoint."""
+
+    epoch: int = 0
+    seconds: float = 0.0
+    best: float = float("-inf")
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train_loop(arguments: dict[str, Any]) -> None:
+    """Trains from the last checkpoint, if there is one, to the last epoch."""
+    config: LoopConfig = arguments["config"]
+    settings = config.settings
+    state, progress = _start(config)
+    while progress.epoch < settings.schedule.epochs:
+        progress.epoch += 1
+        training = _train_epoch(state, config, progress)
+        _finish_epoch(state, config, progress, training)
+
+
+def _start(config: LoopConfig) -> tuple[TrainState, Progress]:
+    """The network on this worker's device, wrapped for data parallelism, in the state of the last checkpoint."""
+    state = create_state(config.settings, get_device(), config.prior)
+    progress = Progress()
+    if checkpoint := ray.train.get_checkpoint():
+        with checkpoint.as_directory() as folder:
+            saved = load_state_bytes((Path(folder) / STATE).read_bytes())
+        state.load_state_dict(saved["state"])
+        progress = Progress(**saved["progress"])
+        torch.set_rng_state(saved["torch_random"])
+    rank = ray.train.get_context().get_world_rank()
+    torch.manual_seed(config.settings.seed + 1000 * progress.epoch + rank)  # workers must damage pictures differently
+    state.objective = prepare_model(state.objective)
+    return state, progress
+
+
+def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> dict[str, float]:
+    """Mean metrics of one pass over this worker's shard."""
+    started = logged = time.monotonic()
+    sums: dict[str, float] = {}
+    taken, pictures = 0, 0
+    for rgb in _batches(config):
+        metrics = step(state, rgb)
+        state.progress = _progress(config, progress.epoch, pictures)
+        taken, pictures = taken + 1, pictures + len(rgb)
+        for name, value in metrics.items():
+            sums[name] = sums.get(name, 0.0) + float(value)
+        _require_sane(sums["loss"] / taken, float(metrics["loss"]))
+        if time.monotonic() - logged > LOG_SECONDS:
+            logged = time.monotonic()
+            _log_line(config, progress, sums["loss"] / taken, pictures, logged - started)
+    if not taken:
+        raise TrainingFailedError(
+            f"no batch of {config.settings.schedule.batch_size} pictures: lower schedule.batch_size"
+        )
+    progress.seconds += time.monotonic() - started
+    return {name: value / taken for name, value in sums.items()}
+
+
+def _batches(config: LoopConfig) -> Iterator[Tensor]:
+    """This worker's share of every global batch: sRGB in [0, 1] `(B, 3, H, W)`, broken pictures left out."""
+    settings = config.settings
+    workers = ray.train.get_context().get_world_size()
+    size = max(1, settings.schedule.batch_size // workers)
+    broken, seen = 0, 0
+    shard = ray.train.get_dataset_shard("train")
+    for batch in shard.iter_torch_batches(
+        batch_size=size, drop_last=True, local_shuffle_buffer_size=settings.trainer.shuffle_rows
+    ):
+        bad = batch["broken"].bool()
+        broken, seen = broken + int(bad.sum()), seen + len(bad)
+        if broken > max(3, settings.data.tolerate_broken * seen):
+            raise TrainingFailedError(
+                f"{broken} of {seen} pictures are broken: more than data.tolerate_broken allows "
+                f"({settings.data.tolerate_broken})"
+            )
+        good = batch["rgb"][~bad] if bad.any() and not bad.all() else batch["rgb"]
+        yield as_float(good.permute(0, 3, 1, 2))
+
+
+def _finish_epoch(state: TrainState, config: LoopConfig, progress: Progress, training: dict[str, float]) -> None:
+    """Measures and saves on the first worker; the report is where all workers wait for each other.
+
+    Weights and figures are written before the report: if the run dies in between, the epoch is done again and
+    they are replaced.
+    """
+    if ray.train.get_context().get_world_rank() != 0:
+        ray.train.report({})
+        return
+    measured = _validate(state, config)
+    better = measured.get("psnr_ab", -training["loss"]) > progress.best
+    progress.best = max(progress.best, measured.get("psnr_ab", -training["loss"]))
+    row = {"epoch": progress.epoch, "seconds": progress.seconds, "size": current_size(state)}
+    progress.history.append(row | training | {f"val_{name}": value for name, value in measured.items()})
+    folder = RunFolder(config.storage, config.settings, resume=True)
+    folder.add_checkpoint(state.average, progress.epoch, better)
+    folder.write_metrics(progress.history)
+    _add_samples(state, config, folder, progress.epoch)
+    figures = {name: value for name, value in progress.history[-1].items() if name.startswith(("loss", "val_"))}
+    Journal(config.storage).add(
+        f"epoch {progress.epoch} done: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items())
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(temporary, STATE).write_bytes(dump_state_bytes(_saved(state, progress)))
+        ray.train.report(progress.history[-1], checkpoint=Checkpoint.from_directory(temporary))
+
+
+def _saved(state: TrainState, progress: Progress) -> dict[str, Any]:
+    return {"state": state.state_dict(), "progress": vars(progress), "torch_random": torch.get_rng_state()}
+
+
+def _validate(state: TrainState, config: LoopConfig) -> dict[str, float]:
+    """Figures of the averaged weights on held-out pictures; none where nothing is held out."""
+    batches = _held_out(16)
+    first = next(batches, None)
+    if first is None:
+        return {}
+    return validate(state.average, itertools.chain([first], batches), config.settings.validation.size)
+
+
+def _add_samples(state: TrainState, config: LoopConfig, folder: RunFolder, epoch: int) -> None:
+    wanted = config.settings.validation.samples
+    shown = list(itertools.islice(_held_out(1), wanted))
+    if shown:
+        folder.add_samples(sample_sheet(state.average, shown, config.settings.validation.size), epoch)
+
+
+def _held_out(batch_size: int) -> Iterator[Tensor]:
+    shard = ray.train.get_dataset_shard("val")
+    for batch in shard.iter_torch_batches(batch_size=batch_size):
+        good = batch["rgb"][~batch["broken"].bool()]
+        if len(good):
+            yield as_float(good.permute(0, 3, 1, 2))
+
+
+def _progress(config: LoopConfig, epoch: int, pictures: int) -> float:
+    """How much of the training is done, if every worker has seen as many pictures of this epoch."""
+    expected = min(config.settings.data.limit or config.pictures, config.pictures)
+    seen = min(pictures * ray.train.get_context().get_world_size() / max(expected, 1), 1.0)
+    return float(epoch - 1 + seen) / config.settings.schedule.epochs
+
+
+def _require_sane(mean: float, latest: float) -> None:
+    if not math.isfinite(latest):
+        raise TrainingFailedError(
+            f"the loss is {latest}: lower optimizer.learning_rate; the last good checkpoint is kept, "
+            "go on from it with --resume"
+        )
+    if latest > EXPLOSION * max(mean, 1e-6):
+        raise TrainingFailedError(
+            f"the loss exploded to {latest:.3g} (mean {mean:.3g}): lower optimizer.learning_rate or clip_norm"
+        )
+
+
+def _log_line(config: LoopConfig, progress: Progress, loss: float, pictures: int, seconds: float) -> None:
+    """`epoch 2/12, loss 3.21, 240 pictures/s, 3m20s left` from the first worker."""
+    context = ray.train.get_context()
+    if context.get_world_rank() != 0:
+        return
+    rate = pictures * context.get_world_size() / seconds
+    done = _progress(config, progress.epoch, pictures)
+    spent = progress.seconds + seconds
+    left = spent * (1 - done) / max(done, 1e-6)
+    epochs = config.settings.schedule.epochs
+    Journal(config.storage).add(
+        f"epoch {progress.epoch}/{epochs}, loss {loss:.4f}, {rate:.0f} pictures/s, {duration(left)} left"
+    )

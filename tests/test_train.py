@@ -1,0 +1,190 @@
+"""Training on Ray Train, end to end: from color pictures to weights that color, faults survived on the way."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from colorize.cli import EXIT_FAULT, EXIT_USAGE, run
+from colorize.data.storage import Storage
+from colorize.training.feed import split_of, square
+from tests.conftest import S3
+
+SMALL = [
+    "data.short_side=64", "schedule.batch_size=16", "schedule.sizes=[64]", "validation.size=64",
+    "validation.limit=8", "validation.samples=2", "data.val_fraction=0.2", "trainer.shuffle_rows=32",
+]  # fmt: skip
+
+
+def options(*more: str) -> list[str]:
+    return [word for setting in (*SMALL, *more) for word in ("--set", setting)]
+
+
+def crops(astronaut: Image.Image, count: int) -> list[bytes]:
+    """Small color JPEGs, no two alike."""
+    random, encoded = np.random.default_rng(0), []
+    for left, top in random.integers(0, 400, (count, 2)):
+        buffer = io.BytesIO()
+        astronaut.crop((left, top, left + 100, top + 80)).save(buffer, "JPEG")
+        encoded.append(buffer.getvalue())
+    return encoded
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory, astronaut: Image.Image) -> Path:
+    """80 pictures, the last 12 of which are held out by a column, and two that are broken."""
+    images = [*crops(astronaut, 80), b"broken", b""]
+    path = tmp_path_factory.mktemp("data") / "photos.parquet"
+    split = ["train"] * 68 + ["val"] * 12 + ["train"] * 2
+    pq.write_table(pa.table({"image": images, "split": split}), path, row_group_size=20)
+    return path
+
+
+def metrics(storage: Storage) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(storage.read("metrics.csv").decode())))
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
+    s3: S3, archive: Path, astronaut: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two workers; broken pictures are left out."""
+    Storage("s3://scans/photos").write("photos.parquet", archive.read_bytes())
+    arguments = ["train", "--data", "s3://scans/photos", "--output", "s3://colored/run"]
+    more = options("schedule.epochs=2", "trainer.workers=2", "trainer.cpus_per_worker=1", "data.tolerate_broken=0.1")
+    assert run([*arguments, *more]) == 0
+
+    folder = Storage("s3://colored/run")
+    names = {entry.name for entry in folder.entries() if not entry.name.startswith("_ray/")}
+    assert names == {
+        "config.yaml", "metrics.csv", "curves.png", "train.log", "best.safetensors",
+        "checkpoints/epoch-001.safetensors", "checkpoints/epoch-002.safetensors",
+        "samples/epoch-001.png", "samples/epoch-002.png",
+    }  # fmt: skip
+    assert [row["epoch"] for row in metrics(folder)] == ["1", "2"]
+    assert float(metrics(folder)[1]["loss"]) < float(metrics(folder)[0]["loss"])
+    assert Image.open(io.BytesIO(folder.read("samples/epoch-002.png"))).width > 100
+    assert "epoch 2 done" in capsys.readouterr().out
+
+    astronaut.convert("L").save(tmp_path / "grey.jpg")
+    assert run(["photo", str(tmp_path / "grey.jpg"), "-o", str(tmp_path / "out"), "--model", "s3://colored/run"]) == 0
+    assert run([*arguments, *more]) == EXIT_USAGE  # a run is there already
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(420)
+def test_a_run_that_was_killed_goes_on_where_it_was(archive: Path, tmp_path: Path) -> None:
+    """Every process of the run dies at once in mid-epoch, as with a machine."""
+    output = tmp_path / "run"
+    words = [
+        "train",
+        "--data",
+        str(archive),
+        "--output",
+        str(output),
+        *options("schedule.epochs=3", "trainer.retries=0"),
+    ]
+    command = [sys.executable, "-m", "colorize", *words]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log)
+        deadline = time.monotonic() + 180
+        while not list(output.glob("_ray/checkpoint_*/state.pt")):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        kill_tree(process.pid)
+    subprocess.run([*command, "--resume"], check=True, timeout=240)
+
+    rows = metrics(Storage(output))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert sorted(float(row["seconds"]) for row in rows) == [float(row["seconds"]) for row in rows]
+
+
+def kill_tree(pid: int) -> None:
+    """Kills a process and all that it started, sessions of their own included."""
+    import psutil
+
+    process = psutil.Process(pid)
+    for victim in [*process.children(recursive=True), process]:
+        try:
+            os.kill(victim.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait(30)
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optimizer.learning_rate=1e30", "the loss is nan"),
+        ("data.tolerate_broken=0.0", "pictures are broken"),
+    ],
+)
+def test_what_cannot_be_trained_stops_with_a_reason(
+    setting: str, message: str, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = options("schedule.epochs=1", "trainer.retries=0", "data.tolerate_broken=0.5", "optimizer.clip_norm=1e30")
+    assert (
+        run(["train", "--data", str(archive), "--output", str(tmp_path / "run"), *settings, "--set", setting])
+        == EXIT_FAULT
+    )
+
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("trainer.workers=50", "the cluster has 4 CPUs"),
+        ("trainer.device=cuda", "need a GPU each"),
+        ("model.name=unett", "did you mean 'unet'"),
+        ("data.image_column=picture", "no column 'picture'"),
+        ("schedule.epoch=3", "did you mean 'schedule.epochs'"),
+    ],
+)
+def test_wrong_usage_is_said_in_one_line(
+    setting: str, message: str, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "--data", str(archive), "--output", str(tmp_path / "run"), "--set", setting]) == EXIT_USAGE
+
+    text = capsys.readouterr().err
+    assert message in text
+    assert text.count("\n") == 1
+
+
+def test_a_split_is_a_column_a_folder_or_a_hash() -> None:
+    assert split_of({"split": "val", "path": "train/a.jpg"}, b"", 0.5) == "val"
+    assert split_of({"path": "flowers/test/a.jpg"}, b"", 0.5) == "test"
+    assert split_of({"path": "train.jpg"}, b"", 0.0) == "train"
+    hashed = [split_of({}, bytes([i, j]), 0.25) for i in range(40) for j in range(50)]
+    assert hashed == [split_of({}, bytes([i, j]), 0.25) for i in range(40) for j in range(50)]
+    assert hashed.count("val") / len(hashed) == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_square_moves_along_the_longer_side(astronaut: Image.Image) -> None:
+    buffer = io.BytesIO()
+    wide = np.zeros((50, 150, 3), np.uint8)
+    wide[:, 100:] = 255
+    Image.fromarray(wide).save(buffer, "PNG")
+
+    assert [int(s.mean()) for p in (0.0, 1.0) if (s := square(buffer.getvalue(), 32, p)) is not None] == [0, 255]
+    assert square(b"broken", 32, 0.5) is None
