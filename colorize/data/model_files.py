@@ -41,9 +41,7 @@ def _read(name: str, shipped: list[str]) -> bytes:
     storage = Storage(name)
     try:
         if storage.is_file():
-            parent, base = posixpath.split(storage.root)
-            folder = Storage(parent if storage.is_local else f"{storage.protocol}://{parent}")
-            return folder.read(base)
+            return storage.parent().read(posixpath.basename(storage.root))
         return storage.read("best.safetensors")
     except UsageError as error:
         if "/" in name or "." in name:

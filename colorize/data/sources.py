@@ -106,9 +106,8 @@ def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterabl
             raise UsageError(f"--input {storage.url()} is a file; with --input-list it must be the root folder")
         return storage, (Entry(name, -1, "") for name in read_input_list(input_list, storage))
     if is_file:
-        parent, name = posixpath.split(storage.root)
-        root = Storage(parent if storage.is_local else f"{storage.protocol}://{parent}")
-        return root, [root.entry(name)]
+        root = storage.parent()
+        return root, [root.entry(posixpath.basename(storage.root))]
     return storage, (entry for entry in storage.entries() if not entry.name.startswith(f"{LEDGER}/"))
 
 

@@ -28,7 +28,7 @@ from colorize.config import UsageError
 
 T = TypeVar("T")
 
-PROBE_SECONDS = 12.0  # a bucket that has not answered by then is called unreachable
+PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
 TEMPORARY_PREFIX = ".colorize-"  # a local file under construction, renamed when whole
 
@@ -163,6 +163,11 @@ class Storage:
         if info["type"] != "file":
             raise FileNotFoundError(self.url(name))
         return Entry(name, int(info["size"] or 0), _identity(info))
+
+    def parent(self) -> Storage:
+        """The folder that the root lies in."""
+        folder = posixpath.dirname(self.root)
+        return Storage(folder if self.is_local else f"{self.protocol}://{folder}")
 
     def is_file(self) -> bool:
         """Whether the root itself is a file; raises `UsageError`, within seconds, if there is nothing here."""

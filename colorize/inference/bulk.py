@@ -146,19 +146,21 @@ def prepare(job: BulkJob) -> Prepared:
     Raises:
         UsageError: with one line that says what to change.
     """
-    target = Storage(job.output)
-    model = find_model(job.model)
-    source = open_source(job.input, job.settings.source, job.input_list)
-    _require_apart(job, source, target)
+    source, target = Storage(job.input), Storage(job.output)
+    _require_apart(
+        source, target
+    )  # asks the storage, within seconds: before the model and the listing, which take some
     target.check_writable()
-    return Prepared(job, source, target, model)
+    model = find_model(job.model)
+    return Prepared(job, open_source(job.input, job.settings.source, job.input_list), target, model)
 
 
-def _require_apart(job: BulkJob, source: Source, target: Storage) -> None:
+def _require_apart(source: Storage, target: Storage) -> None:
     """A run must never write where it reads: outputs would become inputs, or replace them."""
-    named = Storage(job.input)
-    if overlap(named, target) or (named.root != source.storage.root and target.root == source.storage.root):
-        raise UsageError(f"--output {job.output} and --input {job.input} overlap: choose an output folder outside")
+    folder = source.parent() if source.is_file() else source
+    beside = folder is not source and target.root != folder.root  # of a single file only its own folder is taboo
+    if not beside and overlap(folder, target):
+        raise UsageError(f"--output {target.url()} and --input {source.url()} overlap: choose an output folder outside")
 
 
 def _run(prepared: Prepared, report: RunReport) -> None:
