@@ -6,7 +6,7 @@ import itertools
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import torch
@@ -15,8 +15,11 @@ from torch import Tensor
 
 from colorize.color import rgb_to_lab
 from colorize.config import UsageError, load_settings
-from colorize.models import BinModel, create_model
+from colorize.models import BinModel, ColorModel, create_model
+from colorize.models.palette_cnn import PaletteCnn
+from colorize.training.accuracy import recorded_metrics
 from colorize.training.losses import count_bins, shrink
+from colorize.training.palette import fit_palette, sample_pixels, spread_colors
 from colorize.training.photos import read_photos
 from colorize.training.run_folder import RunFolder
 from colorize.training.settings import TrainSettings
@@ -46,7 +49,8 @@ class LocalTrainer:
         self.photos = read_photos(data, "train", settings.data)
         self.held_out = read_photos(data, "val", settings.data)
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.state = create_state(settings, self.device, self._prior())
+        network = create_model(settings.model.name, **settings.model.args)
+        self.state = create_state(settings, self.device, self._prior(network), self._palette(network))
         self.epoch, self.seconds, self.best = 0, 0.0, float("-inf")
         saved = folder.load_state()
         if saved:
@@ -64,6 +68,7 @@ class LocalTrainer:
         log.info("%d pictures, %d held out, on %s", len(self.photos), len(self.held_out), self.device)
         while self.state.progress < 1:
             self.epoch += 1
+            self.state.epoch = self.epoch
             training = self._train_epoch(batches)
             self._finish_epoch(training)
 
@@ -94,8 +99,8 @@ class LocalTrainer:
 
     def _finish_epoch(self, training: dict[str, float]) -> None:
         settings, state = self.settings.validation, self.state
-        batches = self.held_out.batches(16, settings.limit)
-        measured = validate(state.average, (b.to(self.device) for b in batches), settings.size)
+        measured = validate(state.average, self._held_out_batches(), settings.size)
+        measured |= recorded_metrics(state.average, self._held_out_batches(), settings.size)
         log.info("epoch %d: %s", self.epoch, {k: round(v, 4) for k, v in (training | measured).items()})
         better = measured["psnr_ab"] > self.best
         self.best = max(self.best, measured["psnr_ab"])
@@ -107,17 +112,33 @@ class LocalTrainer:
         self.folder.add_checkpoint(state.average, self.epoch, better)
         self.folder.save_state(self._saved())
 
-    def _prior(self) -> Tensor | None:
+    def _held_out_batches(self) -> Iterator[Tensor]:
+        for rgb in self.held_out.batches(16, self.settings.validation.limit):
+            yield rgb.to(self.device)
+
+    def _prior(self, network: ColorModel) -> Tensor | None:
         """How often each bin occurs in the training pictures, for networks that have bins."""
-        model = create_model(self.settings.model.name, **self.settings.model.args)
-        if not isinstance(model, BinModel):
+        if not isinstance(network, BinModel):
             return None
         batches = self.photos.random_batches(32, torch.Generator().manual_seed(self.settings.seed))
-        counts = torch.zeros(len(model.bins_Q2))
+        counts = torch.zeros(len(network.bins_Q2))
         for rgb in itertools.islice(batches, _PRIOR_BATCHES):
             ab = rgb_to_lab(rgb)[:, 1:]
-            counts += count_bins(shrink(ab, (ab.shape[2] // 4, ab.shape[3] // 4)), model.bins_Q2)
+            counts += count_bins(shrink(ab, (ab.shape[2] // 4, ab.shape[3] // 4)), network.bins_Q2)
         return counts
+
+    def _palette(self, network: ColorModel) -> Tensor | None:
+        """The training pictures' palette, for the network that has one."""
+        if not isinstance(network, PaletteCnn):
+            return None
+        settings = self.settings.palette
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        batches = self.photos.batches(256, len(self.photos))
+        chunks = [sample_pixels(rgb, settings.sample, generator) for rgb in batches]
+        start = spread_colors(torch.cat(chunks), len(network.palette_K3), generator)
+        palette, counts = fit_palette(chunks, start, settings.iterations)
+        log.info("palette %s, shares %s", (palette * 255).round().int().tolist(), (counts / counts.sum()).tolist())
+        return palette
 
     def _saved(self) -> dict[str, Any]:
         ours = {"epoch": self.epoch, "seconds": self.seconds, "best": self.best}

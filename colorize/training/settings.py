@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 
 from colorize.config import Settings
 
@@ -18,6 +18,20 @@ class ModelSettings(Settings):
     frozen_stages: int = Field(0, ge=0, description="finest encoder stages, the stem included, that stay as they are")
 
 
+class SplitSettings(Settings):
+    """Pictures held out by chance: the same ones each time, for the same seed and paths."""
+
+    val: float = Field(0.1, gt=0, lt=1, description="fraction of all pictures for validation")
+    test: float = Field(0.0, ge=0, lt=1, description="fraction of all pictures that training never reads")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _some_are_left(self) -> SplitSettings:
+        if self.val + self.test >= 1:
+            raise ValueError(f"split.val={self.val} and split.test={self.test} leave no pictures to train on")
+        return self
+
+
 class DataSettings(Settings):
     """Which pictures, and how often each."""
 
@@ -27,6 +41,11 @@ class DataSettings(Settings):
     balance: float = Field(
         1.0, ge=0, le=1, description="a source of n pictures is drawn as if it had n**balance; 1 is as they come"
     )
+    aspects: list[PositiveFloat] = Field(
+        [0.75, 1.0, 1.375], min_length=1, description="width / height that pictures are cropped to, the nearest one"
+    )
+    labels: list[str] | None = Field(None, description="only pictures whose column `label` holds one of these")
+    split: SplitSettings | None = Field(None, description="fractions to hold out; None goes by the column `split`")
 
 
 class AugmentSettings(Settings):
@@ -44,8 +63,14 @@ class AugmentSettings(Settings):
 
 
 class LossSettings(Settings):
-    """Bins: rebalanced cross-entropy on soft targets (Zhang et al. 2016), plus a Huber distance of the decoded ab."""
+    """A distance by its name, or for networks that predict bins what is below.
 
+    Bins: rebalanced cross-entropy on soft targets (Zhang et al. 2016), plus a Huber distance of the decoded ab.
+    """
+
+    name: Literal["auto", "mse", "msle", "l1", "bce", "huber", "cross_entropy"] = Field(
+        "auto", description="auto: bins where the network has them, else Huber; cross_entropy: a palette's colors"
+    )
     neighbors: int = Field(5, ge=1, description="bins that share a target color")
     sigma: float = Field(5.0, gt=0, description="spread of a target color over those bins, Lab units")
     uniform: float = Field(0.5, ge=0, le=1, description="how far the frequencies of colors are evened out first")
@@ -53,15 +78,37 @@ class LossSettings(Settings):
     huber: float = Field(0.3, ge=0, description="weight of the distance between decoded and true ab")
 
 
-class OptimizerSettings(Settings):
-    """AdamW on a warm-up followed by a half cosine, and the moving average of the weights that is kept."""
+class AdversarialSettings(Settings):
+    """A discriminator to deceive: its verdict, as BCE, plus the weighted loss make the generator's loss."""
 
+    loss_weight: float = Field(75.0, ge=0, description="weight of `loss.name` beside the discriminator's verdict")
+    max_accuracy: float = Field(0.8, gt=0.5, le=1, description="a discriminator better than this is not trained")
+    noise: float = Field(0.1, ge=0, description="deviation of noise on its input, which is in [-1, 1]")
+    noise_every: int = Field(5, ge=1, description="the noise is on in every so many-th epoch")
+    learning_rate: float = Field(2e-4, gt=0, description="of the discriminator, which Adam trains")
+    width: int = Field(64, ge=1, description="channels of its first layer")
+
+
+class PaletteSettings(Settings):
+    """k-means over the training pictures' pixels, for networks that have a palette."""
+
+    sample: float = Field(0.4, gt=0, le=1, description="fraction of the pixels that is drawn")
+    iterations: int = Field(100, ge=1, description="of Lloyd's algorithm at most; it ends when no color moves")
+
+
+class OptimizerSettings(Settings):
+    """The rate warms up, then follows a half cosine; and the moving average of the weights that is kept."""
+
+    name: Literal["adamw", "adam", "rmsprop", "adadelta"] = "adamw"
+    annealing: Literal["cosine", "none"] = Field("cosine", description="how the rate falls; none keeps it")
     learning_rate: float = Field(1e-3, gt=0)
     encoder_factor: float = Field(0.3, gt=0, description="a pretrained encoder learns so much slower")
     weight_decay: float = Field(0.02, ge=0)
     warmup: float = Field(0.04, ge=0, lt=1, description="fraction of the training over which the rate rises")
-    clip_norm: float = Field(2.0, gt=0, description="longest gradient")
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="of the averaged weights, which are what is saved")
+    clip_norm: float | None = Field(2.0, gt=0, description="longest gradient; None for any")
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="of the averaged weights, which are what is saved; 0 saves the last ones"
+    )
 
 
 class ScheduleSettings(Settings):
@@ -88,6 +135,8 @@ class TrainSettings(Settings):
     data: DataSettings = DataSettings()
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
+    adversarial: AdversarialSettings | None = None
+    palette: PaletteSettings = PaletteSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     validation: ValidationSettings = ValidationSettings()
