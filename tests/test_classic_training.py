@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from colorize.checkpoint import load_checkpoint
@@ -21,25 +17,22 @@ from colorize.colorizer import Colorizer
 from colorize.config import UsageError, load_settings
 from colorize.models import create_model, list_models
 from colorize.models.palette_cnn import PaletteCnn
-from colorize.training import accuracy, palette
+from colorize.training import accuracy
 from colorize.training.adversarial import noise_in_epoch, train_discriminator
 from colorize.training.distances import DISTANCES
 from colorize.training.local import LocalTrainer
 from colorize.training.objectives import create_objective
 from colorize.training.optimizers import create_optimizer
-from colorize.training.photos import read_photos
 from colorize.training.run_folder import RunFolder
 from colorize.training.settings import (
     AdversarialSettings,
-    DataSettings,
     LossSettings,
     OptimizerSettings,
-    SplitSettings,
     TrainSettings,
 )
-from colorize.training.splits import assign_splits
 from colorize.training.step import TrainState, create_state, rgb_pair, set_learning_rate, step
 from colorize.training.workers import mean_over_workers, sum_over_workers
+from tests.pictures import labeled_archive
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "train"
 SMALLER = {  # what would take long in a test
@@ -77,20 +70,6 @@ def rgb() -> Tensor:
     """Smooth colorful pictures (4, 3, 96, 96)."""
     coarse = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     return torch.nn.functional.interpolate(coarse, (96, 96), mode="bilinear")
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """Forty small pictures, every second a bird, without a column of splits."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for index in range(40):
-        label = ("bird", "ship")[index % 2]
-        buffer = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((48, 32)).save(buffer, "PNG")
-        rows.append({"path": f"{label}/{index}.png", "label": label, "image": buffer.getvalue()})
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pictures.parquet")
-    return tmp_path / "pictures.parquet"
 
 
 class TestConfigurations:
@@ -141,7 +120,7 @@ class TestLosses:
         for parameter in model.layers[-1].parameters():
             torch.nn.init.zeros_(parameter)
         losses = create_objective(model, LossSettings())(torch.rand(2, 1, 32, 32), torch.rand(2, 3, 32, 32))
-        assert float(losses["loss"]) == pytest.approx(math.log(4))
+        assert losses["loss"].item() == pytest.approx(math.log(4))
 
     @pytest.mark.parametrize(
         ("model", "loss"), [("lab_cnn", "bce"), ("palette_cnn", "mse"), ("dense", "cross_entropy"), ("unet", "l1")]
@@ -193,79 +172,6 @@ class TestPairs:
         L, target = rgb_pair(rgb, 32, 2, recipe("superres_cnn"), enlarges=3)
         assert (L.shape, target.shape) == ((4, 1, 32, 32), (4, 3, 96, 96))
         torch.testing.assert_close(target, rgb, atol=1e-4, rtol=0)
-
-
-class TestSplits:
-    def test_shares_are_exact_and_complete(self) -> None:
-        splits = assign_splits([f"bird/{i}.jpg" for i in range(5000)], SplitSettings(val=0.1))
-        assert [splits.count(s) for s in ("train", "val", "test")] == [4500, 500, 0]
-        splits = assign_splits([f"flower/{i}.jpg" for i in range(8189)], SplitSettings(val=0.07, test=0.3))
-        assert [splits.count(s) for s in ("train", "val", "test")] == [5159, 573, 2457]
-
-    def test_a_picture_stays_in_its_split_whatever_the_order(self) -> None:
-        keys = [f"{i}.jpg" for i in range(100)]
-        settings = SplitSettings(val=0.2, test=0.2)
-        forward = dict(zip(keys, assign_splits(keys, settings), strict=True))
-        backward = dict(zip(keys[::-1], assign_splits(keys[::-1], settings), strict=True))
-        assert forward == backward
-        assert forward != dict(zip(keys, assign_splits(keys, SplitSettings(val=0.2, test=0.2, seed=1)), strict=True))
-
-    def test_something_must_be_left_to_train_on(self) -> None:
-        with pytest.raises(UsageError, match="leave no pictures"):
-            load_settings(TrainSettings, overrides=["data.split={val: 0.5, test: 0.5}"])
-
-    def test_pictures_are_held_out_of_an_archive_that_says_nothing(self, archive: Path) -> None:
-        settings = DataSettings(short_side=32, split=SplitSettings(val=0.25))
-        assert [len(read_photos(archive, split, settings)) for split in ("train", "val")] == [30, 10]
-        with pytest.raises(UsageError, match=r"data\.split=\{val"):
-            read_photos(archive, "val", DataSettings(short_side=32))
-
-    def test_only_birds(self, archive: Path) -> None:
-        settings = DataSettings(short_side=32, labels=["bird"], split=SplitSettings(val=0.25))
-        assert [len(read_photos(archive, split, settings)) for split in ("train", "val")] == [15, 5]
-        with pytest.raises(UsageError, match=r"labeled 'birds' \(did you mean 'bird'\?\)"):
-            read_photos(archive, "train", DataSettings(labels=["birds"]))
-
-    def test_squares_only(self, archive: Path) -> None:
-        photos = read_photos(archive, "train", DataSettings(short_side=32, aspects=[1.0]))
-        assert [bucket.shape for bucket in photos.buckets] == [(40, 3, 32, 32)]
-
-
-class TestPalette:
-    def test_known_clusters_are_found_and_sorted_by_size(self) -> None:
-        generator = torch.Generator().manual_seed(0)
-        centers = torch.tensor([[0.1, 0.1, 0.1], [0.9, 0.2, 0.1], [0.2, 0.4, 0.9], [0.8, 0.9, 0.8]])
-        counts = [400, 300, 200, 100]
-        pixels = torch.cat([c.repeat(n, 1) for c, n in zip(centers, counts, strict=True)])
-        pixels += 0.02 * torch.randn(pixels.shape, generator=generator)
-        pixels = pixels[torch.randperm(len(pixels), generator=generator)]
-        start = palette.spread_colors(pixels, 4, generator)
-        found, sizes = palette.fit_palette(pixels.chunk(7), start, iterations=50)
-        torch.testing.assert_close(found, centers, atol=0.01, rtol=0)
-        assert sizes.tolist() == counts
-
-    def test_sums_of_parts_are_the_sums_of_the_whole(self) -> None:
-        pixels, colors = torch.rand(1000, 3), torch.rand(4, 3)
-        whole = palette.cluster_sums([pixels], colors)
-        parts = [palette.cluster_sums([part], colors) for part in pixels.chunk(3)]
-        for index in (0, 1):
-            torch.testing.assert_close(whole[index], torch.stack([p[index] for p in parts]).sum(dim=0))
-
-    def test_a_color_without_pixels_stays(self) -> None:
-        start = torch.tensor([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
-        found, sizes = palette.fit_palette([torch.full((5, 3), 0.2)], start, iterations=5)
-        torch.testing.assert_close(found, torch.tensor([[0.2] * 3, [0.9] * 3]))
-        assert sizes.tolist() == [5, 0]
-
-    def test_one_color_only_still_gives_a_palette(self) -> None:
-        start = palette.spread_colors(torch.full((5, 3), 0.2), 4, torch.Generator().manual_seed(0))
-        assert start.shape == (4, 3)
-
-    def test_a_fraction_of_the_pixels_is_drawn(self, rgb: Tensor) -> None:
-        pixels = palette.sample_pixels(rgb, 0.4, torch.Generator().manual_seed(0))
-        assert len(pixels) == pytest.approx(0.4 * 4 * 96 * 96, rel=0.03)
-        everything = palette.sample_pixels(rgb, 1.0, torch.Generator())
-        torch.testing.assert_close(everything[:2], rgb[0, :, 0, :2].T)
 
 
 class TestAdversary:
@@ -381,7 +287,8 @@ def test_a_worker_alone_is_its_own_sum(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in list_models() if n != "unet"])
-def test_a_run_trains_resumes_and_colors(name: str, archive: Path, tmp_path: Path) -> None:
+def test_a_run_trains_resumes_and_colors(name: str, tmp_path: Path) -> None:
+    archive = labeled_archive(tmp_path)
     short = ["schedule.batch_size=8", "schedule.epoch_steps=1", "validation.limit=4", "data.limit=8"]
     labels = ["data.labels=[bird]"] if name == "palette_cnn" else []
     settings = recipe(name, *short, *labels, "schedule.epochs=1")
@@ -394,3 +301,9 @@ def test_a_run_trains_resumes_and_colors(name: str, archive: Path, tmp_path: Pat
     (ab,) = Colorizer(best.model, precision="float32")([np.full((50, 70), 128, np.uint8)])
     assert (best.name, trainer.epoch) == (name, 2)
     assert np.isfinite(ab).all()
+
+
+def test_the_best_epoch_is_chosen_by_a_figure_of_the_networks(tmp_path: Path) -> None:
+    settings = recipe("dense", "validation.best=pixel_accuracy", "schedule={epochs: 1, sizes: [32], epoch_steps: 1}")
+    with pytest.raises(UsageError, match=r"validation\.best=pixel_accuracy: .* psnr_ab, .*, mse"):
+        LocalTrainer(settings, str(labeled_archive(tmp_path)), RunFolder(tmp_path / "run", settings), None).run()

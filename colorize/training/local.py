@@ -102,8 +102,9 @@ class LocalTrainer:
         measured = validate(state.average, self._held_out_batches(), settings.size)
         measured |= recorded_metrics(state.average, self._held_out_batches(), settings.size)
         log.info("epoch %d: %s", self.epoch, {k: round(v, 4) for k, v in (training | measured).items()})
-        better = measured["psnr_ab"] > self.best
-        self.best = max(self.best, measured["psnr_ab"])
+        quality = _quality(measured, settings.best)
+        better = quality > self.best
+        self.best = max(self.best, quality)
         row = {"epoch": self.epoch, "seconds": self.seconds, "size": current_size(state)}
         self.folder.add_metrics(row | training | {f"val_{k}": v for k, v in measured.items()})
         if settings.samples:
@@ -150,6 +151,13 @@ class LocalTrainer:
         self.state.load_state_dict(saved["state"])
         self.state.progress = self._progress()
         log.info("going on after epoch %d, at %.0f %%", self.epoch, 100 * self.state.progress)
+
+
+def _quality(measured: dict[str, float], name: str) -> float:
+    """The figure by which epochs are compared, larger being better."""
+    if name not in measured:
+        raise UsageError(f"validation.best={name}: this network's figures are {', '.join(measured)}")
+    return -measured[name] if name == "mse" else measured[name]
 
 
 def main(

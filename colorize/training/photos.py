@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
 
-from colorize.config import UsageError, nearest
+from colorize.training.archive import choose_rows, read_images
 from colorize.training.settings import DataSettings
-from colorize.training.splits import assign_splits
 
 
 @dataclass(frozen=True)
@@ -61,18 +58,6 @@ def as_float(rgb_uint8: Tensor) -> Tensor:
     return rgb_uint8.float() / 255
 
 
-@dataclass(frozen=True)
-class _Row:
-    """Where a picture is, and what its archive says of it; empty where that has no such column."""
-
-    file: Path
-    number: int
-    path: str = ""
-    label: str = ""
-    split: str = "train"
-    source: str = ""
-
-
 def read_photos(path: str | Path, split: str, settings: DataSettings) -> Photos:
     """Decode every picture of a split from a Parquet file or a folder of them.
 
@@ -82,56 +67,11 @@ def read_photos(path: str | Path, split: str, settings: DataSettings) -> Photos:
     Raises:
         UsageError: no Parquet file there, no such column, or no picture of that split or those labels.
     """
-    chosen = _choose(Path(path), split, settings)
-    encoded = [data for file, rows in groupby(chosen, lambda r: r.file) for data in _read_images(file, rows, settings)]
+    chosen = choose_rows(Path(path), split, settings)
+    encoded = read_images(chosen, settings.image_column)
     with ThreadPoolExecutor() as pool:
         pictures = list(pool.map(lambda data: _decode(data, settings), encoded))
     return _bucket(pictures, _source_weights([row.source for row in chosen], settings.balance))
-
-
-def _choose(path: Path, split: str, settings: DataSettings) -> list[_Row]:
-    """The rows of a split, in the archive's order."""
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        raise UsageError(f"no Parquet file at {path}: give a *.parquet file or a folder of them")
-    rows = _with_labels([row for file in files for row in _list_rows(file, settings)], settings.labels)
-    splits = [row.split for row in rows]
-    if settings.split:
-        splits = assign_splits([row.path or f"{row.file.name}:{row.number}" for row in rows], settings.split)
-    chosen = [row for row, its_split in zip(rows, splits, strict=True) if its_split == split]
-    if not chosen:
-        raise UsageError(
-            f"{path} holds no picture with split={split!r}: data.split={{val: 0.1}} holds some out by chance"
-        )
-    return chosen[: settings.limit]
-
-
-def _list_rows(file: Path, settings: DataSettings) -> list[_Row]:
-    names = pq.read_schema(file).names
-    for needed in (settings.image_column, *(["label"] if settings.labels else [])):
-        if needed not in names:
-            raise UsageError(f"{file} has no column {needed!r} (it has: {', '.join(names)})")
-    columns = [c for c in ("path", "label", "split", "source") if c in names]
-    table = pq.read_table(file, columns=columns)
-    rows = table.to_pylist() if columns else [{}] * pq.read_metadata(file).num_rows
-    known = ({key: str(value) for key, value in row.items() if value is not None} for row in rows)
-    return [_Row(file, number, **row) for number, row in enumerate(known)]
-
-
-def _with_labels(rows: list[_Row], labels: Sequence[str] | None) -> list[_Row]:
-    if labels is None:
-        return rows
-    unknown = sorted(set(labels) - {row.label for row in rows})
-    if unknown:
-        known = sorted({row.label for row in rows})
-        raise UsageError(f"data.labels: no picture is labeled {unknown[0]!r}{nearest(unknown[0], known)}")
-    return [row for row in rows if row.label in labels]
-
-
-def _read_images(file: Path, rows: Iterable[_Row], settings: DataSettings) -> list[bytes]:
-    column = pq.read_table(file, columns=[settings.image_column]).column(0)
-    encoded: list[bytes] = column.take([row.number for row in rows]).to_pylist()
-    return encoded
 
 
 def _decode(encoded: bytes, settings: DataSettings) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:

@@ -45,6 +45,8 @@ class DataSettings(Settings):
         [0.75, 1.0, 1.375], min_length=1, description="width / height that pictures are cropped to, the nearest one"
     )
     labels: list[str] | None = Field(None, description="only pictures whose column `label` holds one of these")
+    sources: list[str] | None = Field(None, description="only pictures whose column `source` holds one of these")
+    include: list[str] | None = Field(None, description="only pictures whose column `path` fits one of these globs")
     split: SplitSettings | None = Field(None, description="fractions to hold out; None goes by the column `split`")
 
 
@@ -126,6 +128,9 @@ class ValidationSettings(Settings):
     size: int = Field(256, ge=32, description="the network sees about size x size pixels, as in use")
     limit: int = Field(400, ge=1, description="validation pictures that are measured")
     samples: int = Field(8, ge=0, description="pictures on the sample sheet")
+    best: Literal["psnr_ab", "psnr", "mse", "pixel_accuracy"] = Field(
+        "psnr_ab", description="the figure by which best.safetensors is chosen"
+    )
 
 
 class TrainSettings(Settings):
