@@ -31,7 +31,6 @@ from colorize.training.settings import (
     TrainSettings,
 )
 from colorize.training.step import TrainState, create_state, rgb_pair, set_learning_rate, step
-from colorize.training.workers import mean_over_workers, sum_over_workers
 from tests.pictures import labeled_archive
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "train"
@@ -273,17 +272,6 @@ class TestAccuracy:
     )
     def test_each_network_has_its_authors_figures(self, rgb: Tensor, name: str, found: set[str]) -> None:
         assert accuracy.recorded_metrics(create_model(name).eval(), [rgb], 32).keys() == found
-
-
-def test_a_worker_alone_is_its_own_sum(tmp_path: Path) -> None:
-    value = torch.tensor([1.0, 2.0])
-    assert torch.equal(sum_over_workers(value), value)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    try:
-        assert torch.equal(sum_over_workers(value), value)
-        assert torch.equal(mean_over_workers(value), value)
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("name", [n for n in list_models() if n != "unet"])

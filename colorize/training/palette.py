@@ -26,7 +26,7 @@ def fit_palette(
 
     Args:
         chunks: pixels `(N, 3)`, of this worker; every worker takes part with its own.
-        start_K3: the same on every worker: see `spread_colors`.
+        start_K3: the same on every worker, on the chunks' device: see `spread_colors`.
         iterations: at most.
         settled: it ends when no color has moved by more.
     """
@@ -45,10 +45,10 @@ def fit_palette(
 
 def cluster_sums(chunks: Sequence[Tensor], palette_K3: Tensor) -> tuple[Tensor, Tensor]:
     """Sum `(K, 3)` and number `(K,)` of the pixels nearest to each color, over all chunks of all workers."""
-    sums_K4 = torch.zeros(len(palette_K3), 4, dtype=torch.float64)
+    sums_K4 = palette_K3.new_zeros(len(palette_K3), 4, dtype=torch.float64)
     for chunk in chunks:
         nearest = torch.cdist(chunk, palette_K3).argmin(dim=1)
-        sums_K4.index_add_(0, nearest, torch.cat((chunk, torch.ones(len(chunk), 1)), dim=1).double())
+        sums_K4.index_add_(0, nearest, torch.cat((chunk, torch.ones_like(chunk[:, :1])), dim=1).double())
     total = sum_over_workers(sums_K4).float()
     return total[:, :3], total[:, 3]
 

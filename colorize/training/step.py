@@ -115,7 +115,7 @@ def _create_objective(
     objective = create_objective(model, settings.loss, prior_Q)
     if settings.adversarial is None:
         return objective, None
-    if isinstance(model, RgbModel) or not isinstance(objective, AbObjective | RegressionObjective):
+    if not isinstance(objective, AbObjective | RegressionObjective):
         raise UsageError(f"adversarial: {settings.model.name} does not predict ab itself; set adversarial=null")
     adversary = create_adversary(settings.adversarial, device)
     distance, weight = named_distance(settings.loss.name), settings.adversarial.loss_weight
