@@ -42,7 +42,7 @@ class Colorizer:
 
         Args:
             model: maps L (B, 1, H, W) in [0, 100] to ab (B, 2, h, w); `model.stride` divides H and W.
-            size: the network sees about `size` x `size` pixels.
+            size: the network sees about `size` x `size` pixels, unless `model.canvas` says for which it was made.
             batch_size: pictures in a forward pass at most.
             device: a torch device name.
             precision: "float32", "bfloat16", or "auto" for bfloat16 where the hardware has it.
@@ -51,6 +51,7 @@ class Colorizer:
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.stride = int(model.stride)  # type: ignore[arg-type]
         self.size = size
+        self.canvas_size = int(getattr(model, "canvas", None) or size)
         self.batch_size = batch_size
         self.autocast = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
 
@@ -61,7 +62,7 @@ class Colorizer:
         """
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, grey in enumerate(greys):
-            groups[canvas_for(*grey.shape, self.size, self.stride)].append(index)
+            groups[canvas_for(*grey.shape, self.canvas_size, self.stride)].append(index)
         colors: dict[int, LowAb] = {}
         for canvas, members in groups.items():
             for chunk in _chunks(members, self.batch_size):

@@ -51,7 +51,12 @@ class LimitSettings(Settings):
 class ColorizerSettings(Settings):
     """What the network sees, and how it runs."""
 
-    size: int = Field(256, ge=32, le=1024, description="the network sees about size x size pixels, aspect kept")
+    size: int = Field(
+        256,
+        ge=32,
+        le=1024,
+        description="the network sees about size x size pixels, aspect kept; one made for another size sees that",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="arithmetic of the network; auto is bfloat16 on hardware that has it, else float32"
     )

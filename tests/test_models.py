@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from colorize.checkpoint import load_checkpoint, save_checkpoint
+from colorize.colorizer import Colorizer
 from colorize.config import UsageError
 from colorize.models import BinModel, ColorModel, create_model, list_models
 
@@ -27,6 +31,8 @@ def model(name: str) -> ColorModel:
 
 def lightness(model: ColorModel, batch: int = 1, tall: int = SIDES, wide: int = SIDES) -> torch.Tensor:
     unit = max(model.stride, 16)
+    if model.stride == model.canvas:
+        tall = wide = 1  # the only size that it takes
     generator = torch.Generator().manual_seed(0)
     return torch.rand(batch, 1, tall * unit, wide * unit, generator=generator) * 100
 
@@ -37,7 +43,7 @@ def test_any_size_in_strides_comes_out_in_its_shape(model: ColorModel, tall: int
     with torch.inference_mode():
         ab = model(L)
     assert ab.shape[:2] == (2, 2)
-    assert ab.shape[2] * wide == ab.shape[3] * tall
+    assert ab.shape[2] * L.shape[3] == ab.shape[3] * L.shape[2]
     assert ab.dtype == torch.float32
 
 
@@ -72,6 +78,25 @@ def test_checkpoint_rebuilds_it(name: str, model: ColorModel, tmp_path: Path) ->
     loaded = load_checkpoint(tmp_path / "m.safetensors").model
     with torch.inference_mode():
         torch.testing.assert_close(loaded(lightness(model)), model(lightness(model)), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 300), (331, 250)])
+def test_pictures_of_any_size_are_colored_through_the_colorizer(model: ColorModel, shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    with seen_by(model) as areas:
+        (ab,) = Colorizer(model, size=96, precision="float32")([picture])
+    assert ab.ndim == 3
+    assert np.isfinite(ab).all()
+    assert areas == [pytest.approx((model.canvas or 96) ** 2, rel=0.4)]
+
+
+@contextmanager
+def seen_by(model: ColorModel) -> Iterator[list[int]]:
+    """Collects the areas of the inputs that the network gets."""
+    areas: list[int] = []
+    hook = model.register_forward_pre_hook(lambda _, args: areas.append(args[0].shape[2] * args[0].shape[3]))
+    yield areas
+    hook.remove()
 
 
 def test_bins_decode_to_colors_between_them(model: ColorModel) -> None:

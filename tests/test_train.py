@@ -19,12 +19,13 @@ from PIL import Image
 
 from colorize.cli import EXIT_FAULT, EXIT_USAGE, run
 from colorize.data.storage import Storage
-from colorize.training.feed import split_of, square
+from colorize.training.feed import is_wanted, split_of, square
+from colorize.training.settings import DataSettings, SplitSettings
 from tests.conftest import S3
 
 SMALL = [
-    "data.short_side=64", "schedule.batch_size=16", "schedule.sizes=[64]", "validation.size=64",
-    "validation.limit=8", "validation.samples=2", "data.val_fraction=0.2", "trainer.shuffle_rows=32",
+    "data.short_side=64", "trainer.batch_size=16", "trainer.sizes=[64]", "validation.size=64",
+    "validation.limit=8", "validation.samples=2", "data.short_side=64", "trainer.shuffle_rows=32",
 ]  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
     """Two workers; broken pictures are left out."""
     Storage("s3://scans/photos").write("photos.parquet", archive.read_bytes())
     arguments = ["train", "--data", "s3://scans/photos", "--output", "s3://colored/run"]
-    more = options("schedule.epochs=2", "trainer.workers=2", "trainer.cpus_per_worker=1", "data.tolerate_broken=0.1")
+    more = options("trainer.epochs=2", "trainer.workers=2", "trainer.cpus_per_worker=1", "data.tolerate_broken=0.1")
     assert run([*arguments, *more]) == 0
 
     folder = Storage("s3://colored/run")
@@ -95,7 +96,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(archive: Path, tmp_path: Pat
         str(archive),
         "--output",
         str(output),
-        *options("schedule.epochs=3", "trainer.retries=0"),
+        *options("trainer.epochs=3", "trainer.retries=0"),
     ]
     command = [sys.executable, "-m", "colorize", *words]
     with (tmp_path / "log").open("wb") as log:
@@ -138,7 +139,7 @@ def kill_tree(pid: int) -> None:
 def test_what_cannot_be_trained_stops_with_a_reason(
     setting: str, message: str, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = options("schedule.epochs=1", "trainer.retries=0", "data.tolerate_broken=0.5", "optimizer.clip_norm=1e30")
+    settings = options("trainer.epochs=1", "trainer.retries=0", "data.tolerate_broken=0.5", "optimizer.clip_norm=1e30")
     assert (
         run(["train", "--data", str(archive), "--output", str(tmp_path / "run"), *settings, "--set", setting])
         == EXIT_FAULT
@@ -158,7 +159,7 @@ def test_what_cannot_be_trained_stops_with_a_reason(
         ("trainer.device=cuda", "need a GPU each"),
         ("model.name=unett", "did you mean 'unet'"),
         ("data.image_column=picture", "no column 'picture'"),
-        ("schedule.epoch=3", "did you mean 'schedule.epochs'"),
+        ("trainer.epoch=3", "did you mean 'trainer.epochs'"),
     ],
 )
 def test_wrong_usage_is_said_in_one_line(
@@ -171,13 +172,24 @@ def test_wrong_usage_is_said_in_one_line(
     assert text.count("\n") == 1
 
 
-def test_a_split_is_a_column_a_folder_or_a_hash() -> None:
-    assert split_of({"split": "val", "path": "train/a.jpg"}, b"", 0.5) == "val"
-    assert split_of({"path": "flowers/test/a.jpg"}, b"", 0.5) == "test"
-    assert split_of({"path": "train.jpg"}, b"", 0.0) == "train"
-    hashed = [split_of({}, bytes([i, j]), 0.25) for i in range(40) for j in range(50)]
-    assert hashed == [split_of({}, bytes([i, j]), 0.25) for i in range(40) for j in range(50)]
-    assert hashed.count("val") / len(hashed) == pytest.approx(0.25, abs=0.03)
+def test_a_split_is_a_fraction_a_column_or_a_folder() -> None:
+    assert split_of({"split": "val", "path": "train/a.jpg"}, None) == "val"
+    assert split_of({"path": "flowers/test/a.jpg"}, None) == "test"
+    paths = [f"{i}.jpg" for i in range(2000)]
+    cut = SplitSettings(val=0.25, test=0.1)
+    splits = [split_of({"path": path, "split": "train"}, cut) for path in paths]
+    assert splits == [split_of({"path": path}, cut) for path in paths]
+    assert splits.count("val") / 2000 == pytest.approx(0.25, abs=0.03)
+    assert splits.count("test") / 2000 == pytest.approx(0.1, abs=0.03)
+
+
+def test_pictures_are_chosen_by_label_source_and_path() -> None:
+    row = {"path": "birds/1.jpg", "source": "cifar"}
+    assert is_wanted(row, DataSettings())
+    assert is_wanted(row, DataSettings(labels=["birds"], sources=["cifar"], include=["*/1.jpg"]))
+    assert not is_wanted(row | {"label": "cat"}, DataSettings(labels=["birds"]))
+    assert not is_wanted(row, DataSettings(sources=["flowers"]))
+    assert not is_wanted(row, DataSettings(include=["*.png"]))
 
 
 def test_a_square_moves_along_the_longer_side(astronaut: Image.Image) -> None:
@@ -186,5 +198,7 @@ def test_a_square_moves_along_the_longer_side(astronaut: Image.Image) -> None:
     wide[:, 100:] = 255
     Image.fromarray(wide).save(buffer, "PNG")
 
-    assert [int(s.mean()) for p in (0.0, 1.0) if (s := square(buffer.getvalue(), 32, p)) is not None] == [0, 255]
+    assert [int(s.mean()) for p in (0.0, 1.0) if (s := square(buffer.getvalue(), 32, p)) is not None] == pytest.approx(
+        [0, 255], abs=2
+    )
     assert square(b"broken", 32, 0.5) is None

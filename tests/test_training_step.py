@@ -29,7 +29,7 @@ from colorize.training.step import create_state, current_size, set_learning_rate
 
 TINY = [
     "model.args={widths: [16, 16, 16], context: 32, context_blocks: 1, grid: 20.0}",
-    "schedule={epochs: 2, batch_size: 4, sizes: [32, 64], epoch_steps: 2}",
+    "trainer={epochs: 2, batch_size: 4, sizes: [32, 64], epoch_steps: 2}",
     "validation={size: 64, limit: 4, samples: 2}",
     "data.short_side=48",
 ]
@@ -250,7 +250,7 @@ class TestRun:
     def test_a_run_is_resumed_not_repeated(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         LocalTrainer(settings, str(archive), RunFolder(run, settings), None).run()
-        longer = settings.model_copy(update={"schedule": settings.schedule.model_copy(update={"epochs": 3})})
+        longer = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"epochs": 3})})
         trainer = LocalTrainer(longer, str(archive), RunFolder(run, longer, resume=True), None)
         trainer.run()
         assert trainer.epoch == 3
@@ -269,9 +269,9 @@ class TestRun:
 
     def test_wrong_usage_ends_with_status_2(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stopped:
-            main(data=str(tmp_path), output=str(tmp_path / "run"), overrides=["schedule.epoch=1"])
+            main(data=str(tmp_path), output=str(tmp_path / "run"), overrides=["trainer.epoch=1"])
         assert stopped.value.code == 2
-        assert "did you mean 'schedule.epochs'" in capsys.readouterr().err
+        assert "did you mean 'trainer.epochs'" in capsys.readouterr().err
 
     def test_the_shipped_recipe_is_complete(self) -> None:
         recipe = Path(__file__).parent.parent / "configs" / "train" / "unet.yaml"

@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from colorize.config import UsageError, nearest
-from colorize.models.base import BinModel, ColorModel
+from colorize.models.base import BinModel, ColorModel, RgbModel
+from colorize.models.dense import BnConvDense, ConvDense, Dense
+from colorize.models.gan import Gan
+from colorize.models.lab_cnn import LabCnn
+from colorize.models.palette_cnn import PaletteCnn
+from colorize.models.superres_cnn import SuperresCnn
 from colorize.models.unet import Unet
 
-__all__ = ["BinModel", "ColorModel", "create_model", "list_models"]
+__all__ = ["BinModel", "ColorModel", "RgbModel", "create_model", "list_models"]
 
 _REGISTRY: dict[str, type[ColorModel]] = {
+    "bn_conv_dense": BnConvDense,
+    "conv_dense": ConvDense,
+    "dense": Dense,
+    "gan": Gan,
+    "lab_cnn": LabCnn,
+    "palette_cnn": PaletteCnn,
+    "superres_cnn": SuperresCnn,
     "unet": Unet,
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from colorize.color import rgb_to_lab
 from colorize.config import UsageError
 
 
@@ -12,14 +14,17 @@ class ColorModel(nn.Module):
 
     Attributes:
         stride: the sides of an input must be multiples of it.
+        canvas: it was made for inputs of about canvas x canvas pixels, and is shown no others; where `stride` is
+            the same, for exactly those. None: any area will do.
     """
 
     stride: int = 1
+    canvas: int | None = None
 
     def forward(self, L_B1HW: Tensor) -> Tensor:
         """L* in [0, 100] `(B, 1, H, W)` float32 -> ab `(B, 2, h, w)` float32, Lab units (about [-110, 110]).
 
-        `h, w` may be smaller than `H, W`: the eye needs less resolution in color than in lightness.
+        `h, w` cover the input and need not be `H, W`: the eye needs less resolution in color than in lightness.
         """
         raise NotImplementedError
 
@@ -56,3 +61,22 @@ class BinModel(ColorModel):
 
     def forward(self, L_B1HW: Tensor) -> Tensor:
         return self.decode(self.logits(L_B1HW))
+
+
+class RgbModel(ColorModel):
+    """A network that paints whole pictures; of these only the color is kept, the scan has the better lightness.
+
+    Attributes:
+        enlarges: `rgb` is so many times higher and wider than its input.
+    """
+
+    enlarges: int = 1
+
+    def rgb(self, L_B1HW: Tensor) -> Tensor:
+        """L* in [0, 100] `(B, 1, H, W)` -> sRGB in [0, 1] `(B, 3, enlarges * H, enlarges * W)`."""
+        raise NotImplementedError
+
+    def forward(self, L_B1HW: Tensor) -> Tensor:
+        rgb = self.rgb(L_B1HW)
+        with torch.autocast(rgb.device.type, enabled=False):
+            return rgb_to_lab(rgb.float())[:, 1:]

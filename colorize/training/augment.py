@@ -30,11 +30,13 @@ def canvas_shape(sides: Sequence[int], size: int, stride: int) -> tuple[int, int
 def random_crops(rgb_B3HW: Tensor, shape: tuple[int, int], settings: AugmentSettings) -> Tensor:
     """A random part of each picture, some mirrored, resampled to `shape`: `(B, 3, *shape)`.
 
-    A crop keeps its picture's aspect ratio to within a tenth, and lies inside it.
+    A crop keeps its picture's aspect ratio to within a tenth, and lies inside it. With `min_area` 1 it is the
+    picture as it is.
     """
     batch, device = len(rgb_B3HW), rgb_B3HW.device
+    reach = 0.05 if settings.min_area < 1 else 0.0
     side = _uniform(batch, settings.min_area, 1.0, device).sqrt()
-    stretch = _uniform(batch, -0.05, 0.05, device).exp()
+    stretch = _uniform(batch, -reach, reach, device).exp()
     scale_B2 = torch.stack((side * stretch, side / stretch), dim=1).clamp(max=1.0)
     shift_B2 = (torch.rand(batch, 2, device=device) * 2 - 1) * (1 - scale_B2)
     mirror_B2 = torch.stack((1 - 2 * _chosen(batch, settings.p_flip, device), torch.ones_like(side)), dim=1)

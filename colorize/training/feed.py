@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -12,24 +13,45 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from colorize.training.settings import DataSettings, SplitSettings
+
 Split = Literal["train", "val", "test"]
 Square = npt.NDArray[np.uint8]  # (side, side, 3), sRGB
 
 FOLDERS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-def split_of(row: Mapping[str, Any], data: bytes, val_fraction: float) -> Split:
-    """Which split a row belongs to: its column `split`, else a folder of that name, else its content's hash.
+def split_of(row: Mapping[str, Any], settings: SplitSettings | None) -> Split:
+    """Which split a row belongs to: by fractions where they are given, else its column `split`, else a folder's name.
 
-    The hash makes the same cut in every run and on every machine, whatever the order of the files.
+    A fraction goes by a hash of the row's path, which makes the same cut in every run, whatever the order of files.
     """
-    if row.get("split"):
-        return FOLDERS.get(str(row["split"]), "test")
-    for part in PurePosixPath(str(row.get("path") or "")).parts[:-1]:
-        if part in FOLDERS:
-            return FOLDERS[part]
-    number = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") / 2**64
-    return "val" if number < val_fraction else "train"
+    if settings is None:
+        if row.get("split"):
+            return FOLDERS.get(str(row["split"]), "test")
+        for part in PurePosixPath(str(row["path"])).parts[:-1]:
+            if part in FOLDERS:
+                return FOLDERS[part]
+    cut = settings or SplitSettings()
+    digest = hashlib.sha256(f"{cut.seed}:{row['path']}".encode()).digest()
+    number = int.from_bytes(digest[:8], "big") / 2**64
+    if number < cut.test:
+        return "test"
+    return "val" if number < cut.test + cut.val else "train"
+
+
+def is_wanted(row: Mapping[str, Any], settings: DataSettings) -> bool:
+    """Whether a row passes the filters `labels`, `sources` and `include`.
+
+    The label of a picture that has none is the name of its folder.
+    """
+    path = str(row["path"])
+    label = str(row.get("label") or PurePosixPath(path).parent.name)
+    return (
+        (settings.labels is None or label in settings.labels)
+        and (settings.sources is None or str(row.get("source")) in settings.sources)
+        and (settings.include is None or any(fnmatchcase(path, pattern) for pattern in settings.include))
+    )
 
 
 def keep_shares(counts: Mapping[str, int], balance: float) -> dict[str, float]:

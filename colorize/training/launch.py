@@ -25,7 +25,7 @@ from colorize.data.sources import Source, open_source
 from colorize.data.storage import Storage
 from colorize.inference.cluster import ray_session
 from colorize.models import BinModel, create_model
-from colorize.training.feed import keep_shares, split_of, training_row
+from colorize.training.feed import is_wanted, keep_shares, split_of, training_row
 from colorize.training.journal import follow
 from colorize.training.loop import LoopConfig, train_loop
 from colorize.training.losses import count_bins, shrink
@@ -77,7 +77,7 @@ def _fit(trainer: TorchTrainer) -> dict[str, float]:
 def _open(job: TrainJob) -> Source:
     source = open_source(job.data, SourceSettings(image_column=job.settings.data.image_column))
     if isinstance(source.reader, ArchiveReader):
-        source = replace(source, reader=replace(source.reader, extra=("path", "split", "source")))
+        source = replace(source, reader=replace(source.reader, extra=("path", "split", "source", "label")))
     return source
 
 
@@ -171,8 +171,9 @@ def _fetch_split(
             {"data": raw.data}
             for raw in raws
             if not raw.skipped
+            and is_wanted({"path": raw.path, **raw.columns}, settings.data)
+            and split_of({"path": raw.path, **raw.columns}, settings.data.split) == split
             and random.random() < shares.get(raw.columns.get("source", ""), 1.0)
-            and split_of({"path": raw.path, **raw.columns}, raw.data, settings.data.val_fraction) == split
         ]
         yield pa.Table.from_pylist(rows, schema=pa.schema([("data", pa.binary())]))
 

@@ -10,7 +10,7 @@ import itertools
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import torch
@@ -19,13 +19,16 @@ from torch import Tensor
 
 from colorize.color import rgb_to_lab
 from colorize.config import UsageError, load_settings
-from colorize.models import BinModel, create_model
+from colorize.models import BinModel, ColorModel, create_model
+from colorize.models.palette_cnn import PaletteCnn
+from colorize.training.accuracy import recorded_metrics
 from colorize.training.losses import count_bins, shrink
+from colorize.training.palette import fit_palette, sample_pixels, spread_colors
 from colorize.training.photos import read_photos
 from colorize.training.run_folder import RunFolder
 from colorize.training.settings import TrainSettings
 from colorize.training.step import create_state, current_size, step
-from colorize.training.validation import sample_sheet, validate
+from colorize.training.validation import quality_of, sample_sheet, validate
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +53,8 @@ class LocalTrainer:
         self.photos = read_photos(data, "train", settings.data)
         self.held_out = read_photos(data, "val", settings.data)
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.state = create_state(settings, self.device, self._prior())
+        network = create_model(settings.model.name, **settings.model.args)
+        self.state = create_state(settings, self.device, self._prior(network), self._palette(network))
         self.epoch, self.seconds, self.best = 0, 0.0, float("-inf")
         self.history: list[dict[str, float]] = []
         saved = folder.load_state()
@@ -60,15 +64,16 @@ class LocalTrainer:
     @property
     def epoch_steps(self) -> int:
         """Steps of one epoch."""
-        schedule = self.settings.schedule
-        return schedule.epoch_steps or max(1, len(self.photos) // schedule.batch_size)
+        trainer = self.settings.trainer
+        return trainer.epoch_steps or max(1, len(self.photos) // trainer.batch_size)
 
     def run(self) -> None:
         """Train to the end, an epoch after the other."""
-        batches = self.photos.random_batches(self.settings.schedule.batch_size, self.generator)
+        batches = self.photos.random_batches(self.settings.trainer.batch_size, self.generator)
         log.info("%d pictures, %d held out, on %s", len(self.photos), len(self.held_out), self.device)
         while self.state.progress < 1:
             self.epoch += 1
+            self.state.epoch = self.epoch
             training = self._train_epoch(batches)
             self._finish_epoch(training)
 
@@ -95,15 +100,16 @@ class LocalTrainer:
     def _progress(self) -> float:
         if self.minutes:
             return min(self.seconds / (60 * self.minutes), 1.0)
-        return min(self.state.steps / (self.settings.schedule.epochs * self.epoch_steps), 1.0)
+        return min(self.state.steps / (self.settings.trainer.epochs * self.epoch_steps), 1.0)
 
     def _finish_epoch(self, training: dict[str, float]) -> None:
         settings, state = self.settings.validation, self.state
-        batches = self.held_out.batches(16, settings.limit)
-        measured = validate(state.average, (b.to(self.device) for b in batches), settings.size)
+        measured = validate(state.average, self._held_out_batches(), settings.size)
+        measured |= recorded_metrics(state.average, self._held_out_batches(), settings.size)
         log.info("epoch %d: %s", self.epoch, {k: round(v, 4) for k, v in (training | measured).items()})
-        better = measured["psnr_ab"] > self.best
-        self.best = max(self.best, measured["psnr_ab"])
+        quality = quality_of(measured, settings.best)
+        better = quality > self.best
+        self.best = max(self.best, quality)
         row = {"epoch": self.epoch, "seconds": self.seconds, "size": current_size(state)}
         self.history.append(row | training | {f"val_{k}": v for k, v in measured.items()})
         self.folder.write_metrics(self.history)
@@ -113,17 +119,33 @@ class LocalTrainer:
         self.folder.add_checkpoint(state.average, self.epoch, better)
         self.folder.save_state(self._saved())
 
-    def _prior(self) -> Tensor | None:
+    def _held_out_batches(self) -> Iterator[Tensor]:
+        for rgb in self.held_out.batches(16, self.settings.validation.limit):
+            yield rgb.to(self.device)
+
+    def _prior(self, network: ColorModel) -> Tensor | None:
         """How often each bin occurs in the training pictures, for networks that have bins."""
-        model = create_model(self.settings.model.name, **self.settings.model.args)
-        if not isinstance(model, BinModel):
+        if not isinstance(network, BinModel):
             return None
         batches = self.photos.random_batches(32, torch.Generator().manual_seed(self.settings.seed))
-        counts = torch.zeros(len(model.bins_Q2))
+        counts = torch.zeros(len(network.bins_Q2))
         for rgb in itertools.islice(batches, _PRIOR_BATCHES):
             ab = rgb_to_lab(rgb)[:, 1:]
-            counts += count_bins(shrink(ab, (ab.shape[2] // 4, ab.shape[3] // 4)), model.bins_Q2)
+            counts += count_bins(shrink(ab, (ab.shape[2] // 4, ab.shape[3] // 4)), network.bins_Q2)
         return counts
+
+    def _palette(self, network: ColorModel) -> Tensor | None:
+        """The training pictures' palette, for the network that has one."""
+        if not isinstance(network, PaletteCnn):
+            return None
+        settings = self.settings.palette
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        batches = self.photos.batches(256, len(self.photos))
+        chunks = [sample_pixels(rgb, settings.sample, generator) for rgb in batches]
+        start = spread_colors(torch.cat(chunks), len(network.palette_K3), generator)
+        palette, counts = fit_palette(chunks, start, settings.iterations)
+        log.info("palette %s, shares %s", (palette * 255).round().int().tolist(), (counts / counts.sum()).tolist())
+        return palette
 
     def _saved(self) -> dict[str, Any]:
         ours = {"epoch": self.epoch, "seconds": self.seconds, "best": self.best, "history": self.history}

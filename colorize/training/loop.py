@@ -19,14 +19,19 @@ from torch import Tensor
 
 from colorize.data.storage import Storage
 from colorize.durations import duration
+from colorize.models import create_model
+from colorize.models.palette_cnn import PaletteCnn
+from colorize.training.accuracy import recorded_metrics
 from colorize.training.journal import Journal
+from colorize.training.palette import fit_palette, sample_pixels, spread_colors
 from colorize.training.photos import as_float
 from colorize.training.run_folder import STATE, RunFolder, dump_state_bytes, load_state_bytes
 from colorize.training.settings import TrainSettings
 from colorize.training.step import TrainState, create_state, current_size, step
-from colorize.training.validation import sample_sheet, validate
+from colorize.training.validation import quality_of, sample_sheet, validate
 
 LOG_SECONDS = 10.0
+PALETTE_BATCHES = 500  # of each worker: the colors settle long before, and their pixels stay in memory
 EXPLOSION = 100.0  # times the epoch's mean loss
 
 
@@ -59,17 +64,20 @@ def train_loop(arguments: dict[str, Any]) -> None:
     config: LoopConfig = arguments["config"]
     settings = config.settings
     state, progress = _start(config)
-    while progress.epoch < settings.schedule.epochs:
+    while progress.epoch < settings.trainer.epochs:
         progress.epoch += 1
+        state.epoch = progress.epoch
         training = _train_epoch(state, config, progress)
         _finish_epoch(state, config, progress, training)
 
 
 def _start(config: LoopConfig) -> tuple[TrainState, Progress]:
     """The network on this worker's device, wrapped for data parallelism, in the state of the last checkpoint."""
-    state = create_state(config.settings, get_device(), config.prior)
+    checkpoint = ray.train.get_checkpoint()
+    palette = None if checkpoint else _palette(config)  # a checkpoint holds its own
+    state = create_state(config.settings, get_device(), config.prior, palette)
     progress = Progress()
-    if checkpoint := ray.train.get_checkpoint():
+    if checkpoint:
         with checkpoint.as_directory() as folder:
             saved = load_state_bytes((Path(folder) / STATE).read_bytes())
         state.load_state_dict(saved["state"])
@@ -81,12 +89,28 @@ def _start(config: LoopConfig) -> tuple[TrainState, Progress]:
     return state, progress
 
 
+def _palette(config: LoopConfig) -> Tensor | None:
+    """The training pictures' palette, for the network that has one: every worker counts its own pictures."""
+    settings = config.settings
+    network = create_model(settings.model.name, **settings.model.args)
+    if not isinstance(network, PaletteCnn):
+        return None
+    generator = torch.Generator().manual_seed(settings.seed)
+    batches = itertools.islice(_batches(config), PALETTE_BATCHES)
+    chunks = [sample_pixels(rgb.cpu(), settings.palette.sample, generator) for rgb in batches]
+    start = spread_colors(torch.cat(chunks), len(network.palette_K3), generator)
+    if ray.train.get_context().get_world_size() > 1:
+        torch.distributed.broadcast(start, src=0)
+    palette, _ = fit_palette(chunks, start, settings.palette.iterations)
+    return palette
+
+
 def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> dict[str, float]:
     """Mean metrics of one pass over this worker's shard."""
     started = logged = time.monotonic()
     sums: dict[str, float] = {}
     taken, pictures = 0, 0
-    for rgb in _batches(config):
+    for rgb in itertools.islice(_batches(config), config.settings.trainer.epoch_steps):
         metrics = step(state, rgb)
         state.progress = _progress(config, progress.epoch, pictures)
         taken, pictures = taken + 1, pictures + len(rgb)
@@ -98,7 +122,7 @@ def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> d
             _log_line(config, progress, sums["loss"] / taken, pictures, logged - started)
     if not taken:
         raise TrainingFailedError(
-            f"no batch of {config.settings.schedule.batch_size} pictures: lower schedule.batch_size"
+            f"no batch of {config.settings.trainer.batch_size} pictures: lower trainer.batch_size"
         )
     progress.seconds += time.monotonic() - started
     return {name: value / taken for name, value in sums.items()}
@@ -108,7 +132,7 @@ def _batches(config: LoopConfig) -> Iterator[Tensor]:
     """This worker's share of every global batch: sRGB in [0, 1] `(B, 3, H, W)`, broken pictures left out."""
     settings = config.settings
     workers = ray.train.get_context().get_world_size()
-    size = max(1, settings.schedule.batch_size // workers)
+    size = max(1, settings.trainer.batch_size // workers)
     broken, seen = 0, 0
     shard = ray.train.get_dataset_shard("train")
     for batch in shard.iter_torch_batches(
@@ -135,8 +159,9 @@ def _finish_epoch(state: TrainState, config: LoopConfig, progress: Progress, tra
         ray.train.report({})
         return
     measured = _validate(state, config)
-    better = measured.get("psnr_ab", -training["loss"]) > progress.best
-    progress.best = max(progress.best, measured.get("psnr_ab", -training["loss"]))
+    quality = quality_of(measured, config.settings.validation.best) if measured else -training["loss"]
+    better = quality > progress.best
+    progress.best = max(progress.best, quality)
     row = {"epoch": progress.epoch, "seconds": progress.seconds, "size": current_size(state)}
     progress.history.append(row | training | {f"val_{name}": value for name, value in measured.items()})
     folder = RunFolder(config.storage, config.settings, resume=True)
@@ -158,11 +183,10 @@ def _saved(state: TrainState, progress: Progress) -> dict[str, Any]:
 
 def _validate(state: TrainState, config: LoopConfig) -> dict[str, float]:
     """Figures of the averaged weights on held-out pictures; none where nothing is held out."""
-    batches = _held_out(16)
-    first = next(batches, None)
-    if first is None:
+    size = config.settings.validation.size
+    if next(_held_out(1), None) is None:
         return {}
-    return validate(state.average, itertools.chain([first], batches), config.settings.validation.size)
+    return validate(state.average, _held_out(16), size) | recorded_metrics(state.average, _held_out(16), size)
 
 
 def _add_samples(state: TrainState, config: LoopConfig, folder: RunFolder, epoch: int) -> None:
@@ -184,7 +208,7 @@ def _progress(config: LoopConfig, epoch: int, pictures: int) -> float:
     """How much of the training is done, if every worker has seen as many pictures of this epoch."""
     expected = min(config.settings.data.limit or config.pictures, config.pictures)
     seen = min(pictures * ray.train.get_context().get_world_size() / max(expected, 1), 1.0)
-    return float(epoch - 1 + seen) / config.settings.schedule.epochs
+    return float(epoch - 1 + seen) / config.settings.trainer.epochs
 
 
 def _require_sane(mean: float, latest: float) -> None:
@@ -208,7 +232,7 @@ def _log_line(config: LoopConfig, progress: Progress, loss: float, pictures: int
     done = _progress(config, progress.epoch, pictures)
     spent = progress.seconds + seconds
     left = spent * (1 - done) / max(done, 1e-6)
-    epochs = config.settings.schedule.epochs
+    epochs = config.settings.trainer.epochs
     Journal(config.storage).add(
         f"epoch {progress.epoch}/{epochs}, loss {loss:.4f}, {rate:.0f} pictures/s, {duration(left)} left"
     )

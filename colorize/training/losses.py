@@ -18,19 +18,6 @@ _REACH = 128.0  # the cells cover [-128, 128] in a* and b*
 _AB_UNIT = 10.0  # Lab units: the distance from which the Huber term grows linearly only
 
 
-def create_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor | None = None) -> nn.Module:
-    """The objective that fits the network: bins where it predicts bins, else the distance of ab.
-
-    Args:
-        model: any registered network.
-        settings: weights of the terms.
-        prior_Q: how often each of the network's bins occurs in the training pictures (`count_bins`).
-    """
-    if isinstance(model, BinModel):
-        return BinObjective(model, settings, prior_Q)
-    return RegressionObjective(model)
-
-
 class RegressionObjective(nn.Module):
     """Huber distance between predicted and true ab, in units of 10."""
 

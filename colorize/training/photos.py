@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
 
-from colorize.config import UsageError
+from colorize.training.archive import choose_rows, read_images
 from colorize.training.settings import DataSettings
-
-# Aspect ratios (width / height) that pictures are brought to, so that they fit into batches. Sides stay multiples
-# of 16, and the nearest one cuts off little.
-_ASPECTS = (0.75, 1.0, 1.375)
 
 
 @dataclass(frozen=True)
@@ -65,46 +61,30 @@ def as_float(rgb_uint8: Tensor) -> Tensor:
 def read_photos(path: str | Path, split: str, settings: DataSettings) -> Photos:
     """Decode every picture of a split from a Parquet file or a folder of them.
 
-    Columns: the encoded picture; `split` and `source` where they exist (a file without `split` is all training).
+    Columns: the encoded picture; `path`, `label`, `split` and `source` where they exist. A file without `split` is
+    all training, unless `settings.split` says what is held out.
 
     Raises:
-        UsageError: no Parquet file there, no such column, or no picture of that split.
+        UsageError: no Parquet file there, no such column, or no picture of that split or those labels.
     """
-    encoded, sources = _read_rows(Path(path), split, settings)
-    if not encoded:
-        raise UsageError(f"{path} holds no picture with split={split!r}")
+    chosen = choose_rows(Path(path), split, settings)
+    encoded = read_images(chosen, settings.image_column)
     with ThreadPoolExecutor() as pool:
-        pictures = list(pool.map(lambda data: _decode(data, settings.short_side), encoded))
-    return _bucket(pictures, _source_weights(sources, settings.balance))
+        pictures = list(pool.map(lambda data: _decode(data, settings), encoded))
+    return _bucket(pictures, _source_weights([row.source for row in chosen], settings.balance))
 
 
-def _read_rows(path: Path, split: str, settings: DataSettings) -> tuple[list[bytes], list[str]]:
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        raise UsageError(f"no Parquet file at {path}: give a *.parquet file or a folder of them")
-    encoded: list[bytes] = []
-    sources: list[str] = []
-    for file in files:
-        names = pq.read_schema(file).names
-        if settings.image_column not in names:
-            raise UsageError(f"{file} has no column {settings.image_column!r} (it has: {', '.join(names)})")
-        columns = [c for c in (settings.image_column, "split", "source") if c in names]
-        for row in pq.read_table(file, columns=columns).to_pylist():
-            if row.get("split", "train") == split:
-                encoded.append(row[settings.image_column])
-                sources.append(row.get("source") or "")
-        if settings.limit and len(encoded) >= settings.limit:
-            break
-    return encoded[: settings.limit], sources[: settings.limit]
+def _decode(encoded: bytes, settings: DataSettings) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    """RGB `(H, W, 3)` of one of the bucket shapes: the nearest aspect ratio, what is over cut off evenly.
 
-
-def _decode(encoded: bytes, short_side: int) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-    """RGB `(H, W, 3)` of one of the bucket shapes: the nearest aspect ratio, what is over cut off evenly."""
+    Sides are multiples of 16.
+    """
+    short_side = settings.short_side
     with Image.open(io.BytesIO(encoded)) as opened:
         opened.draft("RGB", (2 * short_side, 2 * short_side))
         picture = opened.convert("RGB")
     width, height = picture.size
-    aspect = min(_ASPECTS, key=lambda a: abs(np.log(a * height / width)))
+    aspect = min(settings.aspects, key=lambda a: abs(np.log(a * height / width)))
     shape = (round(short_side * max(aspect, 1)), round(short_side / min(aspect, 1)))
     shape = (shape[0] // 16 * 16, shape[1] // 16 * 16)
     scale = min(width / shape[0], height / shape[1])
@@ -114,7 +94,7 @@ def _decode(encoded: bytes, short_side: int) -> np.ndarray[tuple[int, int, int],
 
 
 def _source_weights(sources: Sequence[str], balance: float) -> list[float]:
-    counts = {source: sources.count(source) for source in set(sources)}
+    counts = Counter(sources)
     return [counts[source] ** (balance - 1) for source in sources]
 
 

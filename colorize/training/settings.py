@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 
 from colorize.config import Device, Settings
 
@@ -18,16 +18,40 @@ class ModelSettings(Settings):
     frozen_stages: int = Field(0, ge=0, description="finest encoder stages, the stem included, that stay as they are")
 
 
+class SplitSettings(Settings):
+    """Pictures held out by chance: the same ones each time, for the same seed and paths."""
+
+    val: float = Field(0.1, gt=0, lt=1, description="fraction of all pictures for validation")
+    test: float = Field(0.0, ge=0, lt=1, description="fraction of all pictures that training never reads")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _some_are_left(self) -> SplitSettings:
+        if self.val + self.test >= 1:
+            raise ValueError(f"split.val={self.val} and split.test={self.test} leave no pictures to train on")
+        return self
+
+
 class DataSettings(Settings):
     """Which pictures, and how often each."""
 
     image_column: str = Field("image", description="Parquet column with encoded bytes")
     short_side: int = Field(128, ge=32, description="pictures are scaled down to it once, when they are read")
     limit: int | None = Field(None, ge=1, description="read so many training pictures at most")
-    val_fraction: float = Field(0.1, ge=0, lt=1, description="held out where no column and no folder says what is")
     tolerate_broken: float = Field(0.01, ge=0, le=1, description="fraction of pictures that may be broken")
     balance: float = Field(
         1.0, ge=0, le=1, description="a source of n pictures is drawn as if it had n**balance; 1 is as they come"
+    )
+    aspects: list[PositiveFloat] = Field(
+        [0.75, 1.0, 1.375],
+        min_length=1,
+        description="width / height of crops, the nearest one (Ray's feed cuts squares)",
+    )
+    labels: list[str] | None = Field(None, description="only pictures whose column `label` holds one of these")
+    sources: list[str] | None = Field(None, description="only pictures whose column `source` holds one of these")
+    include: list[str] | None = Field(None, description="only pictures whose column `path` fits one of these globs")
+    split: SplitSettings | None = Field(
+        None, description="fractions to hold out; None goes by column `split` or folder"
     )
 
 
@@ -46,8 +70,14 @@ class AugmentSettings(Settings):
 
 
 class LossSettings(Settings):
-    """Bins: rebalanced cross-entropy on soft targets (Zhang et al. 2016), plus a Huber distance of the decoded ab."""
+    """A distance by its name, or for networks that predict bins what is below.
 
+    Bins: rebalanced cross-entropy on soft targets (Zhang et al. 2016), plus a Huber distance of the decoded ab.
+    """
+
+    name: Literal["auto", "mse", "msle", "l1", "bce", "huber", "cross_entropy"] = Field(
+        "auto", description="auto: bins where the network has them, else Huber; cross_entropy: a palette's colors"
+    )
     neighbors: int = Field(5, ge=1, description="bins that share a target color")
     sigma: float = Field(5.0, gt=0, description="spread of a target color over those bins, Lab units")
     uniform: float = Field(0.5, ge=0, le=1, description="how far the frequencies of colors are evened out first")
@@ -55,24 +85,51 @@ class LossSettings(Settings):
     huber: float = Field(0.3, ge=0, description="weight of the distance between decoded and true ab")
 
 
-class OptimizerSettings(Settings):
-    """AdamW on a warm-up followed by a half cosine, and the moving average of the weights that is kept."""
+class AdversarialSettings(Settings):
+    """A discriminator to deceive: its verdict, as BCE, plus the weighted loss make the generator's loss."""
 
+    loss_weight: float = Field(75.0, ge=0, description="weight of `loss.name` beside the discriminator's verdict")
+    max_accuracy: float = Field(0.8, gt=0.5, le=1, description="a discriminator better than this is not trained")
+    noise: float = Field(0.1, ge=0, description="deviation of noise on its input, which is in [-1, 1]")
+    noise_every: int = Field(5, ge=1, description="the noise is on in every so many-th epoch")
+    learning_rate: float = Field(2e-4, gt=0, description="of the discriminator, which Adam trains")
+    width: int = Field(64, ge=1, description="channels of its first layer")
+
+
+class PaletteSettings(Settings):
+    """k-means over the training pictures' pixels, for networks that have a palette."""
+
+    sample: float = Field(0.4, gt=0, le=1, description="fraction of the pixels that is drawn")
+    iterations: int = Field(100, ge=1, description="of Lloyd's algorithm at most; it ends when no color moves")
+
+
+class OptimizerSettings(Settings):
+    """The rate warms up, then follows a half cosine; and the moving average of the weights that is kept."""
+
+    name: Literal["adamw", "adam", "rmsprop", "adadelta"] = "adamw"
+    annealing: Literal["cosine", "none"] = Field("cosine", description="how the rate falls; none keeps it")
     learning_rate: float = Field(1e-3, gt=0)
     encoder_factor: float = Field(0.3, gt=0, description="a pretrained encoder learns so much slower")
     weight_decay: float = Field(0.02, ge=0)
     warmup: float = Field(0.04, ge=0, lt=1, description="fraction of the training over which the rate rises")
-    clip_norm: float = Field(2.0, gt=0, description="longest gradient")
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="of the averaged weights, which are what is saved")
+    clip_norm: float | None = Field(2.0, gt=0, description="longest gradient; None for any")
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="of the averaged weights, which are what is saved; 0 saves the last ones"
+    )
 
 
-class ScheduleSettings(Settings):
-    """How long, and at which sizes."""
+class TrainerSettings(Settings):
+    """How long, at which sizes, and by how many workers."""
 
     epochs: int = Field(12, ge=1)
     batch_size: int = Field(32, ge=1)
     sizes: list[int] = Field([128, 160, 192], min_length=1, description="areas size x size, for equal spans of time")
     epoch_steps: int | None = Field(None, ge=1, description="steps of an epoch; None is as many as there are batches")
+    workers: int = Field(1, ge=1, description="data-parallel processes, one per GPU or share of the CPUs")
+    cpus_per_worker: float | None = Field(None, gt=0, description="None: half of the CPUs, shared between the workers")
+    device: Device = Field("auto", description="cuda where the cluster has GPUs")
+    retries: int = Field(2, ge=0, description="how often dead workers are replaced before the run fails")
+    shuffle_rows: int = Field(2048, ge=1, description="pictures in each worker's shuffle buffer")
 
 
 class ValidationSettings(Settings):
@@ -81,16 +138,9 @@ class ValidationSettings(Settings):
     size: int = Field(256, ge=32, description="the network sees about size x size pixels, as in use")
     limit: int = Field(400, ge=1, description="validation pictures that are measured")
     samples: int = Field(8, ge=0, description="pictures on the sample sheet")
-
-
-class TrainerSettings(Settings):
-    """How Ray Train runs it."""
-
-    workers: int = Field(1, ge=1, description="data-parallel processes, one per GPU or share of the CPUs")
-    cpus_per_worker: float | None = Field(None, gt=0, description="None: half of the CPUs, shared between the workers")
-    device: Device = Field("auto", description="cuda where the cluster has GPUs")
-    retries: int = Field(2, ge=0, description="how often dead workers are replaced before the run fails")
-    shuffle_rows: int = Field(2048, ge=1, description="pictures in each worker's shuffle buffer")
+    best: Literal["psnr_ab", "psnr", "mse", "pixel_accuracy"] = Field(
+        "psnr_ab", description="the figure by which best.safetensors is chosen"
+    )
 
 
 class TrainSettings(Settings):
@@ -100,8 +150,9 @@ class TrainSettings(Settings):
     data: DataSettings = DataSettings()
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
+    adversarial: AdversarialSettings | None = None
+    palette: PaletteSettings = PaletteSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
-    schedule: ScheduleSettings = ScheduleSettings()
     validation: ValidationSettings = ValidationSettings()
     trainer: TrainerSettings = TrainerSettings()
     precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="arithmetic of the forward pass")

@@ -11,10 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from colorize.color import grey_to_lightness, rgb_to_lab
-from colorize.models import ColorModel, create_model
+from colorize.config import UsageError
+from colorize.models import ColorModel, RgbModel, create_model
+from colorize.models.palette_cnn import PaletteCnn
+from colorize.training.adversarial import (
+    AdversarialObjective,
+    Adversary,
+    create_adversary,
+    noise_in_epoch,
+    train_discriminator,
+)
 from colorize.training.augment import canvas_shape, random_crops, scanned_grey
-from colorize.training.losses import create_objective
-from colorize.training.settings import OptimizerSettings, TrainSettings
+from colorize.training.losses import Losses, RegressionObjective, shrink
+from colorize.training.objectives import AbObjective, create_objective, named_distance
+from colorize.training.optimizers import create_optimizer
+from colorize.training.settings import TrainSettings
 
 
 @dataclass
@@ -24,10 +35,13 @@ class TrainState:
     Attributes:
         model: the network being trained.
         average: exponential moving average of its weights: what is validated and saved.
-        objective: maps (L, ab) to losses; holds `model`. Wrap it for data parallelism.
+        objective: maps (L, ab), or (L, sRGB) for an `RgbModel`, to losses; holds `model`. Wrap it for data
+            parallelism.
         optimizer: its learning rate follows `progress`.
+        adversary: the discriminator of an adversarial training.
         progress: how much of the training is done, in [0, 1]; set by the loop, by steps or by time.
         steps: how many steps were taken.
+        epoch: which one it is, from 1 on; set by the loop.
     """
 
     settings: TrainSettings
@@ -35,61 +49,86 @@ class TrainState:
     average: ColorModel
     objective: nn.Module
     optimizer: torch.optim.Optimizer
+    adversary: Adversary | None = None
     progress: float = 0.0
     steps: int = 0
+    epoch: int = 1
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs, as tensors, numbers and dictionaries only."""
-        return {
+        saved = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "progress": self.progress,
             "steps": self.steps,
         }
+        return saved | ({"adversary": self.adversary.state_dict()} if self.adversary else {})
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken. Raises RuntimeError for another network's state."""
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        if self.adversary:
+            self.adversary.load_state_dict(saved["adversary"])
         self.progress, self.steps = saved["progress"], saved["steps"]
 
 
 def create_state(
-    settings: TrainSettings, device: str | torch.device = "cpu", prior_Q: Tensor | None = None
+    settings: TrainSettings,
+    device: str | torch.device = "cpu",
+    prior_Q: Tensor | None = None,
+    palette_K3: Tensor | None = None,
 ) -> TrainState:
     """A network, its optimizer and its objective, at the beginning.
 
+    Args:
+        settings: of the run.
+        device: where it trains.
+        prior_Q: how often each bin occurs in the training pictures, for networks that have bins.
+        palette_K3: sRGB in [0, 1] of the training pictures' palette, for `palette_cnn`.
+
     Raises:
-        UsageError: an unknown model or argument.
+        UsageError: an unknown model or argument, or a loss or sizes that do not fit the model.
         ModuleNotFoundError: pretrained weights are asked for and their package is missing.
     """
     torch.manual_seed(settings.seed)
     model = create_model(settings.model.name, **settings.model.args)
+    _check_sizes(model, settings)
     if settings.model.pretrained:
         model.load_pretrained()
+    if palette_K3 is not None and isinstance(model, PaletteCnn):
+        model.palette_K3.copy_(palette_K3)
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).eval().requires_grad_(False)
     for stage in model.encoder_stages()[: settings.model.frozen_stages]:
         stage.requires_grad_(False)
-    objective = create_objective(model, settings.loss, prior_Q).to(device)
-    return TrainState(settings, model, average, objective, create_optimizer(model, settings.optimizer))
+    objective, adversary = _create_objective(model, settings, device, prior_Q)
+    optimizer = create_optimizer(model, settings.optimizer)
+    return TrainState(settings, model, average, objective.to(device), optimizer, adversary)
 
 
-def create_optimizer(model: ColorModel, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """AdamW; the encoder learns slower, and biases and normalizations are not decayed."""
-    encoder = {parameter for stage in model.encoder_stages() for parameter in stage.parameters()}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            factor = settings.encoder_factor if parameter in encoder else 1.0
-            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((factor, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": p, "factor": f, "weight_decay": d} for (f, d), p in groups.items()],
-        lr=settings.learning_rate,
-    )
+def _create_objective(
+    model: ColorModel, settings: TrainSettings, device: str | torch.device, prior_Q: Tensor | None
+) -> tuple[nn.Module, Adversary | None]:
+    objective = create_objective(model, settings.loss, prior_Q)
+    if settings.adversarial is None:
+        return objective, None
+    if not isinstance(objective, AbObjective | RegressionObjective):
+        raise UsageError(f"adversarial: {settings.model.name} does not predict ab itself; set adversarial=null")
+    adversary = create_adversary(settings.adversarial, device)
+    distance, weight = named_distance(settings.loss.name), settings.adversarial.loss_weight
+    return AdversarialObjective(model, adversary.discriminator, distance, weight), adversary
+
+
+def _check_sizes(model: ColorModel, settings: TrainSettings) -> None:
+    canvas, sizes = model.canvas, settings.trainer.sizes
+    if canvas and (set(sizes) | {settings.validation.size}) != {canvas}:
+        raise UsageError(
+            f"model {settings.model.name} sees {canvas} x {canvas} pixels, trainer.sizes={sizes} and "
+            f"validation.size={settings.validation.size} do not: set them to [{canvas}] and {canvas}"
+        )
 
 
 def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
@@ -105,13 +144,15 @@ def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
     settings = state.settings
     _set_training_mode(state)
     rate = set_learning_rate(state)
-    L, ab = training_pair(rgb_B3HW, current_size(state), state.model.stride, settings)
+    L, target = _pair_for(state.model, rgb_B3HW, current_size(state), settings)
     with torch.autocast(rgb_B3HW.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-        losses = state.objective(L, ab)
+        losses = state.objective(L, target)
     state.optimizer.zero_grad(set_to_none=True)
     losses["loss"].backward()
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.optimizer.clip_norm)
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.optimizer.clip_norm or math.inf)
     state.optimizer.step()
+    if state.adversary:
+        losses |= _train_adversary(state, state.adversary, L, target)
     state.steps += 1
     update_average(state)
     rate_tensor = torch.tensor(rate)
@@ -121,24 +162,48 @@ def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
 @torch.no_grad()
 def training_pair(rgb_B3HW: Tensor, size: int, stride: int, settings: TrainSettings) -> tuple[Tensor, Tensor]:
     """A network's input and target: L of a damaged grey crop `(B, 1, h, w)` and the crop's ab `(B, 2, h, w)`."""
+    L, rgb = rgb_pair(rgb_B3HW, size, stride, settings)
+    return L, rgb_to_lab(rgb)[:, 1:]
+
+
+@torch.no_grad()
+def rgb_pair(
+    rgb_B3HW: Tensor, size: int, stride: int, settings: TrainSettings, enlarges: int = 1
+) -> tuple[Tensor, Tensor]:
+    """L of a damaged grey crop `(B, 1, h, w)`, and the crop's sRGB, `enlarges` times as high and wide."""
     shape = canvas_shape(rgb_B3HW.shape[2:], size, stride)
-    rgb = random_crops(rgb_B3HW, shape, settings.augment)
-    L = grey_to_lightness(scanned_grey(rgb, settings.augment))
-    return L.contiguous(memory_format=torch.channels_last), rgb_to_lab(rgb)[:, 1:]
+    rgb = random_crops(rgb_B3HW, (shape[0] * enlarges, shape[1] * enlarges), settings.augment)
+    grey = scanned_grey(rgb, settings.augment)
+    L = grey_to_lightness(shrink(grey, shape) if enlarges > 1 else grey)
+    return L.contiguous(memory_format=torch.channels_last), rgb
+
+
+def _pair_for(model: ColorModel, rgb_B3HW: Tensor, size: int, settings: TrainSettings) -> tuple[Tensor, Tensor]:
+    if isinstance(model, RgbModel):
+        return rgb_pair(rgb_B3HW, size, model.stride, settings, model.enlarges)
+    return training_pair(rgb_B3HW, size, model.stride, settings)
+
+
+def _train_adversary(state: TrainState, adversary: Adversary, L: Tensor, ab: Tensor) -> Losses:
+    with torch.autocast(L.device.type, torch.bfloat16, enabled=state.settings.precision == "bfloat16"):
+        with torch.no_grad():
+            fake = state.model(L)
+        return train_discriminator(adversary, L, fake, ab, noise_in_epoch(state.epoch, adversary.settings))
 
 
 def current_size(state: TrainState) -> int:
     """Pictures grow as training goes on: the schedule's sizes take equal shares of it."""
-    sizes = state.settings.schedule.sizes
+    sizes = state.settings.trainer.sizes
     return sizes[min(int(state.progress * len(sizes)), len(sizes) - 1)]
 
 
 def set_learning_rate(state: TrainState) -> float:
-    """Linear warm-up, then half a cosine to a hundredth. Returns the rate of what is not pretrained."""
+    """Linear warm-up, then half a cosine to a hundredth, or none. Returns the rate of what is not pretrained."""
     settings = state.settings.optimizer
+    relative = 1.0
     if state.progress < settings.warmup:
         relative = max(state.progress / settings.warmup, 0.01)
-    else:
+    elif settings.annealing == "cosine":
         done = (state.progress - settings.warmup) / (1 - settings.warmup)
         relative = 0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1.0))) / 2
     for group in state.optimizer.param_groups:

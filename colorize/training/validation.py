@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from colorize.color import grey_to_lightness, lab_to_rgb, luma, rgb_to_lab, rgb_to_ycbcr, ycbcr_to_rgb
+from colorize.config import UsageError
 from colorize.models import ColorModel
 from colorize.training.augment import canvas_shape
 
@@ -44,6 +45,17 @@ def colorize(model: ColorModel, rgb_B3HW: Tensor, size: int) -> Tensor:
     ab = F.interpolate(ab, grey.shape[2:], mode="bilinear", align_corners=False)
     chroma = rgb_to_ycbcr(lab_to_rgb(torch.cat((grey_to_lightness(grey), ab), dim=1)))[:, 1:]
     return ycbcr_to_rgb(torch.cat((grey, chroma), dim=1)).clamp(0, 1)
+
+
+def quality_of(measured: Mapping[str, float], name: str) -> float:
+    """The figure by which epochs are compared, larger being better.
+
+    Raises:
+        UsageError: this network has no such figure.
+    """
+    if name not in measured:
+        raise UsageError(f"validation.best={name}: this network's figures are {', '.join(measured)}")
+    return -measured[name] if name == "mse" else measured[name]
 
 
 @torch.inference_mode()

@@ -1,0 +1,119 @@
+"""Training against a discriminator: the generator's objective, and the discriminator's own step.
+
+The discriminator is held back: while it tells more pictures apart than `max_accuracy` says it learns nothing, so
+that the generator can catch up; and in every fifth epoch noise on what it sees keeps it from becoming too sure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from colorize.models import ColorModel
+from colorize.models.gan import Discriminator
+from colorize.training.distances import Distance
+from colorize.training.losses import Losses
+from colorize.training.objectives import AB_SCALE, ab_distance
+from colorize.training.settings import AdversarialSettings
+from colorize.training.workers import mean_over_workers
+
+
+class AdversarialObjective(nn.Module):
+    """The generator's loss: BCE with the labels flipped, so that deceiving pays, plus the weighted distance."""
+
+    def __init__(self, model: ColorModel, discriminator: nn.Module, distance: Distance, weight: float) -> None:
+        super().__init__()
+        self.model, self.distance, self.weight = model, distance, weight
+        self.discriminator = discriminator.requires_grad_(False)
+
+    def forward(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> Losses:
+        ab = self.model(L_B1HW)
+        verdict = self.discriminator(scaled_lab(L_B1HW, ab)).float()
+        deception = F.binary_cross_entropy_with_logits(verdict, torch.ones_like(verdict))
+        distance = ab_distance(self.distance, ab, ab_B2HW)
+        loss = deception + self.weight * distance
+        return {"loss": loss, "deception": deception.detach(), "distance": distance.detach()}
+
+
+@dataclass
+class Adversary:
+    """The discriminator and what trains it. Its parameters want gradients during `train_discriminator` only."""
+
+    discriminator: nn.Module
+    optimizer: torch.optim.Optimizer
+    settings: AdversarialSettings
+
+    def state_dict(self) -> dict[str, Any]:
+        """What resuming needs."""
+        return {"discriminator": self.discriminator.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self.discriminator.load_state_dict(saved["discriminator"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+
+
+def create_adversary(settings: AdversarialSettings, device: str | torch.device) -> Adversary:
+    """An untrained discriminator with its optimizer."""
+    discriminator = Discriminator(settings.width).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Adversary(discriminator, torch.optim.Adam(discriminator.parameters(), settings.learning_rate), settings)
+
+
+def train_discriminator(
+    adversary: Adversary, L_B1HW: Tensor, fake_B2HW: Tensor, true_B2HW: Tensor, noise: float
+) -> Losses:
+    """One step on colored pictures and photographs, unless it is too good at them already.
+
+    Args:
+        adversary: changed in place.
+        L_B1HW: L* of the pictures.
+        fake_B2HW: the generator's ab, without gradient.
+        true_B2HW: the photographs' ab.
+        noise: deviation of the noise on its input: see `noise_in_epoch`.
+
+    Returns:
+        `discriminator_loss`, `discriminator_accuracy` before the step, `discriminator_trained` (0 or 1).
+    """
+    adversary.discriminator.requires_grad_(True)
+    # Apart, so that each kind is normalized by its own statistics, as in the generator's step.
+    fake, true = (_judge(adversary, scaled_lab(L_B1HW, ab), noise) for ab in (fake_B2HW, true_B2HW))
+    verdict, label = torch.cat((fake, true)), torch.cat((torch.zeros_like(fake), torch.ones_like(true)))
+    loss = F.binary_cross_entropy_with_logits(verdict, label)
+    accuracy = mean_over_workers(((verdict > 0) == label.bool()).float().mean())
+    learns = bool(accuracy <= adversary.settings.max_accuracy)
+    if learns:
+        _descend(adversary, loss)
+    adversary.discriminator.requires_grad_(False)
+    return {
+        "discriminator_loss": loss.detach(),
+        "discriminator_accuracy": accuracy,
+        "discriminator_trained": torch.tensor(float(learns)),
+    }
+
+
+def noise_in_epoch(epoch: int, settings: AdversarialSettings) -> float:
+    """Deviation of the noise on the discriminator's input in an epoch, counted from 1."""
+    return settings.noise if epoch % settings.noise_every == 0 else 0.0
+
+
+def scaled_lab(L_B1HW: Tensor, ab_B2HW: Tensor) -> Tensor:
+    """What the discriminator sees: `(B, 3, H, W)`, about [-1, 1]."""
+    return torch.cat((L_B1HW / 50 - 1, ab_B2HW / AB_SCALE), dim=1)
+
+
+def _judge(adversary: Adversary, lab_B3HW: Tensor, noise: float) -> Tensor:
+    verdict: Tensor = adversary.discriminator(lab_B3HW + noise * torch.randn_like(lab_B3HW))
+    return verdict.float()
+
+
+def _descend(adversary: Adversary, loss: Tensor) -> None:
+    adversary.optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    for parameter in adversary.discriminator.parameters():
+        if parameter.grad is not None:
+            parameter.grad = mean_over_workers(parameter.grad)
+    adversary.optimizer.step()

@@ -1,0 +1,68 @@
+"""Two processes that train together: their sums, the palette that they fit, the gate that holds for both."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
+
+from colorize.training.adversarial import create_adversary, train_discriminator
+from colorize.training.palette import fit_palette
+from colorize.training.settings import AdversarialSettings
+from colorize.training.workers import mean_over_workers, sum_over_workers
+
+PIXELS = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0))
+START = PIXELS[:4]
+
+
+def work_together(rank: int, folder: str) -> None:
+    """What each of two workers does with its half of the data."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    half = PIXELS.chunk(2)[rank]
+    found = {
+        "sum": sum_over_workers(torch.tensor([rank + 1.0])),
+        "mean": mean_over_workers(torch.tensor([rank + 1.0])),
+        "palette": fit_palette(half.chunk(3), START, iterations=20)[0],
+        "discriminator": trained_discriminator(rank),
+    }
+    torch.save(found, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def trained_discriminator(rank: int) -> torch.Tensor:
+    """Its parameters, in one row, after a step on pictures that differ between the workers."""
+    torch.manual_seed(0)
+    adversary = create_adversary(AdversarialSettings(width=4, max_accuracy=1.0), "cpu")
+    torch.manual_seed(rank)
+    L, true = torch.rand(2, 1, 16, 16) * 100, torch.randn(2, 2, 16, 16) * 40
+    train_discriminator(adversary, L, torch.zeros_like(true), true, noise=0.1)
+    return torch.cat([p.detach().flatten() for p in adversary.discriminator.parameters()])
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, torch.Tensor]]:
+    folder = tmp_path_factory.mktemp("workers")
+    spawn(work_together, args=(str(folder),), nprocs=2)  # type: ignore[no-untyped-call]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_every_worker_gets_the_sum_and_the_mean(found: list[dict[str, torch.Tensor]]) -> None:
+    assert [(one["sum"].item(), one["mean"].item()) for one in found] == [(3, 1.5)] * 2
+
+
+def test_two_workers_fit_the_palette_that_one_would(found: list[dict[str, torch.Tensor]]) -> None:
+    alone, _ = fit_palette([PIXELS], START, iterations=20)
+    for one in found:
+        torch.testing.assert_close(one["palette"], alone, atol=1e-5, rtol=0)
+
+
+def test_their_discriminators_stay_the_same(found: list[dict[str, torch.Tensor]]) -> None:
+    torch.testing.assert_close(found[0]["discriminator"], found[1]["discriminator"], atol=1e-6, rtol=0)
+
+
+def test_a_worker_alone_is_its_own_sum() -> None:
+    value = torch.tensor([1.0, 2.0])
+    assert torch.equal(sum_over_workers(value), value)
+    assert torch.equal(mean_over_workers(value), value)
