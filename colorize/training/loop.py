@@ -32,6 +32,7 @@ from colorize.training.validation import quality_of, sample_sheet, validate
 
 LOG_SECONDS = 10.0
 PALETTE_BATCHES = 500  # of each worker: the colors settle long before, and their pixels stay in memory
+CHECK_STEPS = 20
 EXPLOSION = 100.0  # times the epoch's mean loss
 
 
@@ -82,9 +83,9 @@ def _start(config: LoopConfig) -> tuple[TrainState, Progress]:
             saved = load_state_bytes((Path(folder) / STATE).read_bytes())
         state.load_state_dict(saved["state"])
         progress = Progress(**saved["progress"])
-        torch.set_rng_state(saved["torch_random"])
     rank = ray.train.get_context().get_world_rank()
-    torch.manual_seed(config.settings.seed + 1000 * progress.epoch + rank)  # workers must damage pictures differently
+    # By epoch, so that a resumed run does not repeat itself, and by worker, so that each damages pictures differently.
+    torch.manual_seed(config.settings.seed + 1000 * progress.epoch + rank)
     state.objective = prepare_model(state.objective)
     return state, progress
 
@@ -108,24 +109,25 @@ def _palette(config: LoopConfig) -> Tensor | None:
 def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> dict[str, float]:
     """Mean metrics of one pass over this worker's shard."""
     started = logged = time.monotonic()
-    sums: dict[str, float] = {}
+    sums: dict[str, Tensor] = {}
     taken, pictures = 0, 0
     for rgb in itertools.islice(_batches(config), config.settings.trainer.epoch_steps):
         metrics = step(state, rgb)
         state.progress = _progress(config, progress.epoch, pictures)
         taken, pictures = taken + 1, pictures + len(rgb)
         for name, value in metrics.items():
-            sums[name] = sums.get(name, 0.0) + float(value)
-        _require_sane(sums["loss"] / taken, float(metrics["loss"]))
+            sums[name] = sums[name] + value if name in sums else value.clone()
+        if taken % CHECK_STEPS == 0:  # looking at a figure waits for the device
+            _require_sane(float(sums["loss"]) / taken, float(metrics["loss"]))
         if time.monotonic() - logged > LOG_SECONDS:
             logged = time.monotonic()
-            _log_line(config, progress, sums["loss"] / taken, pictures, logged - started)
+            _log_line(config, progress, float(sums["loss"]) / taken, pictures, logged - started)
     if not taken:
-        raise TrainingFailedError(
-            f"no batch of {config.settings.trainer.batch_size} pictures: lower trainer.batch_size"
-        )
+        wanted = config.settings.trainer.batch_size
+        raise TrainingFailedError(f"too few pictures for a batch of {wanted}: lower trainer.batch_size")
+    _require_sane(float(sums["loss"]) / taken, float(metrics["loss"]))
     progress.seconds += time.monotonic() - started
-    return {name: value / taken for name, value in sums.items()}
+    return {name: float(value) / taken for name, value in sums.items()}
 
 
 def _batches(config: LoopConfig) -> Iterator[Tensor]:
@@ -178,7 +180,7 @@ def _finish_epoch(state: TrainState, config: LoopConfig, progress: Progress, tra
 
 
 def _saved(state: TrainState, progress: Progress) -> dict[str, Any]:
-    return {"state": state.state_dict(), "progress": vars(progress), "torch_random": torch.get_rng_state()}
+    return {"state": state.state_dict(), "progress": vars(progress)}
 
 
 def _validate(state: TrainState, config: LoopConfig) -> dict[str, float]:
