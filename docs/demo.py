@@ -15,7 +15,8 @@ from PIL import Image, ImageOps
 
 app = typer.Typer(add_completion=False)
 
-TILE = 256  # pixels, height of a picture on the sheet
+TILE = 256  # pixels, height of a picture before its row is brought to the sheet's width
+WIDTH = 1400
 PAIRS_PER_ROW = 2
 GAP = 6
 
@@ -35,6 +36,7 @@ def prepare(folder: Path) -> None:
         "things/flower.png": flower,
         "things/coffee.webp": data.coffee(),
         "things/cat.jpg": data.chelsea(),
+        "things/motorcycle.png": data.stereo_motorcycle()[0],
     }
     for name, pixels in scans.items():
         path = folder / name
@@ -47,13 +49,13 @@ def sheet(scans: Path, colored: Path, out: Path) -> None:
     """Draws pairs of scan and colored copy, and saves them as one picture."""
     pairs = [_pair(path, colored / path.relative_to(scans)) for path in sorted(scans.rglob("*.*")) if path.is_file()]
     rows = [_beside(pairs[i : i + PAIRS_PER_ROW]) for i in range(0, len(pairs), PAIRS_PER_ROW)]
-    width, height = max(row.width for row in rows), sum(row.height + GAP for row in rows) - GAP
-    page = Image.new("RGB", (width, height), "white")
+    rows = [row.resize((WIDTH, round(row.height * WIDTH / row.width)), Image.Resampling.LANCZOS) for row in rows]
+    page = Image.new("RGB", (WIDTH, sum(row.height + GAP for row in rows) - GAP), "white")
     top = 0
     for row in rows:
         page.paste(row, (0, top))
         top += row.height + GAP
-    page.save(out, quality=90)
+    page.save(out, quality=85)
 
 
 def _pair(scan: Path, copy: Path) -> Image.Image:
