@@ -41,7 +41,7 @@ def stream(
             batch_size=source.units_per_batch,
             batch_format="pyarrow",
             num_cpus=plan.task_cpus,
-            max_retries=RETRIES,
+            ray_remote_args_fn=_task_limits,
         )
         .map_batches(
             Predictor,
@@ -55,8 +55,7 @@ def stream(
             batch_format="pyarrow",
             num_cpus=plan.cpus_per_actor,
             num_gpus=plan.gpus_per_actor,
-            max_restarts=ACTOR_RESTARTS,
-            max_task_retries=RETRIES,
+            ray_remote_args_fn=_actor_limits,
             compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.max_actors),
         )
         .map_batches(
@@ -64,11 +63,19 @@ def stream(
             batch_size=rows,
             batch_format="pyarrow",
             num_cpus=plan.task_cpus,
-            max_retries=RETRIES,
+            ray_remote_args_fn=_task_limits,
         )
     )
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from _summaries(batch)
+
+
+def _task_limits() -> dict[str, int]:
+    return {"max_retries": RETRIES}
+
+
+def _actor_limits() -> dict[str, int]:
+    return {"max_restarts": ACTOR_RESTARTS, "max_task_retries": RETRIES}
 
 
 def _summaries(batch: pa.Table) -> list[dict[str, Any]]:
