@@ -45,7 +45,7 @@ class Head:
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     """`ray start --head` on loopback ports of its own, in the foreground, ended by its process id."""
-    gcs, dashboard, client = free_ports(3)
+    gcs, dashboard, client, agent, agent_grpc = free_ports(5)  # the session's own cluster holds the default ones
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_ADDRESS", "RAY_JOB"))}
     environment |= {
         "PATH": f"{BIN}{os.pathsep}{environment['PATH']}",  # `python` of a job is the head's
@@ -57,13 +57,14 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         process = subprocess.Popen(
             [str(BIN / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}",
              "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
+             f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
              "--num-cpus=4", f"--object-store-memory={1 << 30}", "--disable-usage-stats"],
             env=environment, stdout=file, stderr=file,
         )  # fmt: skip
     try:
         running = Head(environment["RAY_API_SERVER_ADDRESS"], environment)
         deadline = time.monotonic() + 120
-        while running.ray("job", "list").returncode:
+        while running.ray("job", "submit", "--", "python", "-c", "pass").returncode:  # the agent comes last
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the head did not start: {log.read_text(errors='replace')[-2000:]}")
         yield running
