@@ -24,7 +24,7 @@ from colorize.training.settings import DataSettings, SplitSettings
 from tests.conftest import S3
 
 SMALL = [
-    "data.short_side=64", "trainer.batch_size=16", "trainer.sizes=[64]", "validation.size=64",
+    "data.short_side=64", "trainer.batch_size=10", "trainer.sizes=[64]", "validation.size=64",
     "validation.limit=8", "validation.samples=2", "data.short_side=64", "trainer.shuffle_rows=32",
 ]  # fmt: skip
 

@@ -116,7 +116,7 @@ def _scaling(settings: TrainSettings) -> ScalingConfig:
     if each * workers > free:
         raise UsageError(
             f"trainer.workers={workers} of {each:g} CPUs and loading beside them need {each * workers + 1:g} CPUs; "
-            f"the cluster has {cpus:g}: lower trainer.workers or trainer.cpus_per_worker"
+            f"the cluster has {cpus:g} CPUs: lower trainer.workers or trainer.cpus_per_worker"
         )
     return ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": each, "GPU": int(use_gpu)})
 

@@ -33,6 +33,7 @@ from colorize.training.validation import quality_of, sample_sheet, validate
 LOG_SECONDS = 10.0
 PALETTE_BATCHES = 500  # of each worker: the colors settle long before, and their pixels stay in memory
 CHECK_STEPS = 20
+FEW_PICTURES = 300  # of which a fraction says nothing yet: as many broken ones are tolerated as of this number
 EXPLOSION = 100.0  # times the epoch's mean loss
 
 
@@ -142,7 +143,7 @@ def _batches(config: LoopConfig) -> Iterator[Tensor]:
     ):
         bad = batch["broken"].bool()
         broken, seen = broken + int(bad.sum()), seen + len(bad)
-        if broken > max(3, settings.data.tolerate_broken * seen):
+        if broken > settings.data.tolerate_broken * max(seen, FEW_PICTURES):
             raise TrainingFailedError(
                 f"{broken} of {seen} pictures are broken: more than data.tolerate_broken allows "
                 f"({settings.data.tolerate_broken})"
