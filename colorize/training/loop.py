@@ -161,7 +161,8 @@ def _finish_epoch(state: TrainState, config: LoopConfig, progress: Progress, tra
     if ray.train.get_context().get_world_rank() != 0:
         ray.train.report({})
         return
-    measured = _validate(state, config)
+    held_out = list(_held_out(16))  # a few hundred pictures at most: decoded once, looked at three times
+    measured = _validate(state, config, held_out)
     quality = quality_of(measured, config.settings.validation.best) if measured else -training["loss"]
     better = quality > progress.best
     progress.best = max(progress.best, quality)
@@ -170,7 +171,7 @@ def _finish_epoch(state: TrainState, config: LoopConfig, progress: Progress, tra
     folder = RunFolder(config.storage, config.settings, resume=True)
     folder.add_checkpoint(state.average, progress.epoch, better)
     folder.write_metrics(progress.history)
-    _add_samples(state, config, folder, progress.epoch)
+    _add_samples(state, config, folder, progress.epoch, held_out)
     figures = {name: value for name, value in progress.history[-1].items() if name.startswith(("loss", "val_"))}
     Journal(config.storage).add(
         f"epoch {progress.epoch} done: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items())
@@ -184,17 +185,17 @@ def _saved(state: TrainState, progress: Progress) -> dict[str, Any]:
     return {"state": state.state_dict(), "progress": vars(progress)}
 
 
-def _validate(state: TrainState, config: LoopConfig) -> dict[str, float]:
+def _validate(state: TrainState, config: LoopConfig, held_out: list[Tensor]) -> dict[str, float]:
     """Figures of the averaged weights on held-out pictures; none where nothing is held out."""
     size = config.settings.validation.size
-    if next(_held_out(1), None) is None:
+    if not held_out:
         return {}
-    return validate(state.average, _held_out(16), size) | recorded_metrics(state.average, _held_out(16), size)
+    return validate(state.average, held_out, size) | recorded_metrics(state.average, held_out, size)
 
 
-def _add_samples(state: TrainState, config: LoopConfig, folder: RunFolder, epoch: int) -> None:
-    wanted = config.settings.validation.samples
-    shown = list(itertools.islice(_held_out(1), wanted))
+def _add_samples(state: TrainState, config: LoopConfig, folder: RunFolder, epoch: int, held_out: list[Tensor]) -> None:
+    singles = (rgb.unsqueeze(0) for batch in held_out for rgb in batch)
+    shown = list(itertools.islice(singles, config.settings.validation.samples))
     if shown:
         folder.add_samples(sample_sheet(state.average, shown, config.settings.validation.size), epoch)
 
