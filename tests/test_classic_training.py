@@ -30,7 +30,7 @@ from colorize.training.settings import (
     OptimizerSettings,
     TrainSettings,
 )
-from colorize.training.step import TrainState, create_state, rgb_pair, set_learning_rate, step
+from colorize.training.step import TrainState, create_state, rgb_pair, set_learning_rate, settle_average, step
 from tests.pictures import labeled_archive
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "train"
@@ -157,6 +157,7 @@ class TestOptimizers:
     def test_without_averaging_the_last_weights_are_kept(self, rgb: Tensor) -> None:
         state = create_state(recipe("bn_conv_dense"))
         step(state, rgb)
+        settle_average(state)
         ours, theirs = state.average.state_dict(), state.model.state_dict()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 

@@ -19,8 +19,8 @@ from PIL import Image
 
 from colorize.cli import EXIT_FAULT, EXIT_USAGE, run
 from colorize.data.storage import Storage
-from colorize.training.feed import is_wanted, split_of, square
-from colorize.training.settings import DataSettings, SplitSettings
+from colorize.training.feed import is_wanted, square
+from colorize.training.settings import DataSettings
 from tests.conftest import S3
 
 SMALL = [
@@ -170,17 +170,6 @@ def test_wrong_usage_is_said_in_one_line(
     text = capsys.readouterr().err
     assert message in text
     assert text.count("\n") == 1
-
-
-def test_a_split_is_a_fraction_a_column_or_a_folder() -> None:
-    assert split_of({"split": "val", "path": "train/a.jpg"}, None) == "val"
-    assert split_of({"path": "flowers/test/a.jpg"}, None) == "test"
-    paths = [f"{i}.jpg" for i in range(2000)]
-    cut = SplitSettings(val=0.25, test=0.1)
-    splits = [split_of({"path": path, "split": "train"}, cut) for path in paths]
-    assert splits == [split_of({"path": path}, cut) for path in paths]
-    assert splits.count("val") / 2000 == pytest.approx(0.25, abs=0.03)
-    assert splits.count("test") / 2000 == pytest.approx(0.1, abs=0.03)
 
 
 def test_pictures_are_chosen_by_label_source_and_path() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -217,8 +218,16 @@ class TestPhotos:
     def test_batches_are_colors_in_range(self, archive: Path) -> None:
         photos = read_photos(archive, "train", DataSettings(short_side=48))
         batch = next(photos.random_batches(5, torch.Generator().manual_seed(0)))
-        assert batch.shape[:2] == (5, 3)
+        assert batch.shape[1] == 3
         assert 0 <= batch.min() <= batch.max() <= 1
+
+    def test_each_picture_comes_once_in_a_round(self, archive: Path) -> None:
+        photos = read_photos(archive, "train", DataSettings(short_side=48))
+        random = photos.random_batches(3, torch.Generator().manual_seed(0))
+        rounds = [[next(random) for _ in range(sum(math.ceil(len(b) / 3) for b in photos.buckets))] for _ in range(2)]
+        for batches in rounds:
+            means = sorted(float(rgb.mean()) for batch in batches for rgb in batch)
+            assert means == sorted(float(rgb.float().mean() / 255) for bucket in photos.buckets for rgb in bucket)
 
     @pytest.mark.parametrize(
         ("change", "message"),

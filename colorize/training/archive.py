@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from colorize.config import UsageError, nearest
+from colorize.data.splits import Split, split_of
 from colorize.training.settings import DataSettings
-from colorize.training.splits import assign_splits
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Row:
     number: int
     path: str = ""
     label: str = ""
-    split: str = "train"
+    split: str = ""
     source: str = ""
 
 
@@ -39,15 +39,19 @@ def choose_rows(path: Path, split: str, settings: DataSettings) -> list[Row]:
     rows = [row for file in files for row in _list_rows(file, settings)]
     rows = _only(_only(rows, "label", settings.labels), "source", settings.sources)
     rows = _matching(rows, settings.include)
-    splits = [row.split for row in rows]
-    if settings.split:
-        splits = assign_splits([row.path or f"{row.file.name}:{row.number}" for row in rows], settings.split)
-    chosen = [row for row, its_split in zip(rows, splits, strict=True) if its_split == split]
+    chosen = [row for row in rows if _split(row, settings, of_several=len(files) > 1) == split]
     if not chosen:
         raise UsageError(
             f"{path} holds no picture with split={split!r}: data.split={{val: 0.1}} holds some out by chance"
         )
     return chosen[: settings.limit]
+
+
+def _split(row: Row, settings: DataSettings, of_several: bool) -> Split:
+    """A picture without a path is known by its place; a file's name says nothing where it is the only one."""
+    name = row.file.name
+    said = {"path": row.path or f"{name}#{row.number}", "split": row.split, "archive": name if of_several else ""}
+    return split_of(said, settings.split)
 
 
 def _list_rows(file: Path, settings: DataSettings) -> list[Row]:

@@ -1,43 +1,20 @@
-"""From encoded photographs to training rows: square crops, splits, and what to do with a broken picture. No Ray."""
+"""From encoded photographs to training rows: square crops, filters, and what to do with a broken picture. No Ray."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorize.training.settings import DataSettings, SplitSettings
+from colorize.training.settings import DataSettings
 
-Split = Literal["train", "val", "test"]
 Square = npt.NDArray[np.uint8]  # (side, side, 3), sRGB
-
-FOLDERS: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
-
-def split_of(row: Mapping[str, Any], settings: SplitSettings | None) -> Split:
-    """Which split a row belongs to: by fractions where they are given, else its column `split`, else a folder's name.
-
-    A fraction goes by a hash of the row's path, which makes the same cut in every run, whatever the order of files.
-    """
-    if settings is None:
-        if row.get("split"):
-            return FOLDERS.get(str(row["split"]), "test")
-        for part in PurePosixPath(str(row["path"])).parts[:-1]:
-            if part in FOLDERS:
-                return FOLDERS[part]
-    cut = settings or SplitSettings()
-    digest = hashlib.sha256(f"{cut.seed}:{row['path']}".encode()).digest()
-    number = int.from_bytes(digest[:8], "big") / 2**64
-    if number < cut.test:
-        return "test"
-    return "val" if number < cut.test + cut.val else "train"
 
 
 def is_wanted(row: Mapping[str, Any], settings: DataSettings) -> bool:

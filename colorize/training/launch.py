@@ -22,10 +22,11 @@ from colorize.color import rgb_to_lab
 from colorize.config import SourceSettings, UsageError
 from colorize.data.readers import ArchiveReader, Reader
 from colorize.data.sources import Source, open_source
+from colorize.data.splits import Split, split_of
 from colorize.data.storage import Storage
 from colorize.inference.cluster import ray_session
 from colorize.models import BinModel, create_model
-from colorize.training.feed import is_wanted, keep_shares, split_of, training_row
+from colorize.training.feed import is_wanted, keep_shares, training_row
 from colorize.training.journal import follow
 from colorize.training.loop import LoopConfig, train_loop
 from colorize.training.losses import count_bins, shrink
@@ -59,10 +60,11 @@ def run_training(job: TrainJob) -> dict[str, float]:
     folder = RunFolder(job.output, job.settings, job.resume)
     with ray_session(job.ray_address):
         scaling = _scaling(job.settings)
-        train, val = (_dataset(source, split, job.settings) for split in ("train", "val"))
-        config = LoopConfig(job.settings, folder.storage, _prior(train, job.settings), source.total)
+        splits: tuple[Split, ...] = ("train", "val", "test") if job.settings.validation.test else ("train", "val")
+        datasets: dict[str, Dataset] = {split: _dataset(source, split, job.settings) for split in splits}
+        config = LoopConfig(job.settings, folder.storage, _prior(datasets["train"], job.settings), source.total)
         with follow(folder.storage, print):
-            return _fit(_trainer(job, scaling, config, {"train": train, "val": val}))
+            return _fit(_trainer(job, scaling, config, datasets))
 
 
 def _fit(trainer: TorchTrainer) -> dict[str, float]:
@@ -81,13 +83,13 @@ def _open(job: TrainJob) -> Source:
     return source
 
 
-def _trainer(job: TrainJob, scaling: ScalingConfig, config: LoopConfig, datasets: dict[str, Any]) -> TorchTrainer:
+def _trainer(job: TrainJob, scaling: ScalingConfig, config: LoopConfig, datasets: Mapping[str, Any]) -> TorchTrainer:
     storage = Storage(job.output)
     return TorchTrainer(
         train_loop,
         train_loop_config={"config": config},
         scaling_config=scaling,
-        datasets=datasets,
+        datasets=dict(datasets),
         dataset_config=DataConfig(datasets_to_split=["train"]),
         run_config=RunConfig(
             name=STATE_FOLDER,  # the same name and storage as before is how Ray Train resumes
@@ -121,7 +123,7 @@ def _scaling(settings: TrainSettings) -> ScalingConfig:
     return ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": each, "GPU": int(use_gpu)})
 
 
-def _dataset(source: Source, split: str, settings: TrainSettings) -> Dataset:
+def _dataset(source: Source, split: Split, settings: TrainSettings) -> Dataset:
     """A split as rows of `rgb` and `broken`, decoded anew (with another crop) in every epoch."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -130,16 +132,19 @@ def _dataset(source: Source, split: str, settings: TrainSettings) -> Dataset:
     if split == "train":
         np.random.default_rng(settings.seed).shuffle(blocks)
     shares = _source_shares(source, settings) if split == "train" else {}
-    limit = settings.data.limit if split == "train" else settings.validation.limit
+    several = len(source.parts or ()) > 1  # else an archive's name says nothing about its split
+    limits = {"train": settings.data.limit, "val": settings.validation.limit, "test": None}
     return (
         ray.data.from_arrow(blocks)
         .map_batches(
-            partial(_fetch_split, reader=source.reader, split=split, settings=settings, shares=shares),
+            partial(
+                _fetch_split, reader=source.reader, of_several=several, split=split, settings=settings, shares=shares
+            ),
             batch_size=source.units_per_batch,
             batch_format="pyarrow",
             num_cpus=LOAD_CPUS,
         )
-        .limit(limit or source.total)
+        .limit(limits[split] or source.total)
         .map_batches(
             partial(_decode, side=settings.data.short_side, random=split == "train"),
             batch_size=64,
@@ -163,18 +168,23 @@ def _source_shares(source: Source, settings: TrainSettings) -> dict[str, float]:
 
 
 def _fetch_split(
-    units: pa.Table, *, reader: Reader, split: str, settings: TrainSettings, shares: Mapping[str, float]
+    units: pa.Table,
+    *,
+    reader: Reader,
+    of_several: bool,
+    split: Split,
+    settings: TrainSettings,
+    shares: Mapping[str, float],
 ) -> Iterator[pa.Table]:
     random = np.random.default_rng()
     for raws in reader.fetch(units):
-        rows = [
-            {"data": raw.data}
-            for raw in raws
-            if not raw.skipped
-            and is_wanted({"path": raw.path, **raw.columns}, settings.data)
-            and split_of({"path": raw.path, **raw.columns}, settings.data.split) == split
-            and random.random() < shares.get(raw.columns.get("source", ""), 1.0)
-        ]
+        chosen = []
+        for raw in raws:
+            said = {"path": raw.path, "archive": raw.part if of_several else "", **raw.columns}
+            wanted = not raw.skipped and is_wanted(said, settings.data)
+            if wanted and split_of(said, settings.data.split) == split:
+                chosen.append((raw, shares.get(said.get("source", ""), 1.0)))
+        rows = [{"data": raw.data} for raw, share in chosen if random.random() < share]
         yield pa.Table.from_pylist(rows, schema=pa.schema([("data", pa.binary())]))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ import torch
 import typer
 from torch import Tensor
 
+from colorize.checkpoint import load_checkpoint
 from colorize.color import rgb_to_lab
 from colorize.config import UsageError, load_settings
 from colorize.models import BinModel, ColorModel, create_model
@@ -24,10 +26,10 @@ from colorize.models.palette_cnn import PaletteCnn
 from colorize.training.accuracy import recorded_metrics
 from colorize.training.losses import count_bins, shrink
 from colorize.training.palette import fit_palette, sample_pixels, spread_colors
-from colorize.training.photos import read_photos
-from colorize.training.run_folder import RunFolder
+from colorize.training.photos import Photos, read_photos
+from colorize.training.run_folder import BEST, RunFolder
 from colorize.training.settings import TrainSettings
-from colorize.training.step import create_state, current_size, step
+from colorize.training.step import compiled, create_state, current_size, settle_average, step
 from colorize.training.validation import quality_of, sample_sheet, validate
 
 log = logging.getLogger(__name__)
@@ -48,13 +50,14 @@ class LocalTrainer:
             folder: where results go.
             minutes: train for so long, this run and those it resumes together, instead of for a number of epochs.
         """
-        self.settings, self.folder, self.minutes = settings, folder, minutes
+        self.settings, self.data, self.folder, self.minutes = settings, data, folder, minutes
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.photos = read_photos(data, "train", settings.data)
         self.held_out = read_photos(data, "val", settings.data)
         self.generator = torch.Generator().manual_seed(settings.seed)
         network = create_model(settings.model.name, **settings.model.args)
         self.state = create_state(settings, self.device, self._prior(network), self._palette(network))
+        self.state.objective = compiled(self.state.objective, settings)
         self.epoch, self.seconds, self.best = 0, 0.0, float("-inf")
         self.history: list[dict[str, float]] = []
         saved = folder.load_state()
@@ -65,7 +68,7 @@ class LocalTrainer:
     def epoch_steps(self) -> int:
         """Steps of one epoch."""
         trainer = self.settings.trainer
-        return trainer.epoch_steps or max(1, len(self.photos) // trainer.batch_size)
+        return trainer.epoch_steps or sum(math.ceil(len(b) / trainer.batch_size) for b in self.photos.buckets)
 
     def run(self) -> None:
         """Train to the end, an epoch after the other."""
@@ -76,6 +79,8 @@ class LocalTrainer:
             self.state.epoch = self.epoch
             training = self._train_epoch(batches)
             self._finish_epoch(training)
+        if self.settings.validation.test:
+            self._test()
 
     def _train_epoch(self, batches: Iterable[Tensor]) -> dict[str, float]:
         """Mean metrics of an epoch's steps."""
@@ -104,8 +109,8 @@ class LocalTrainer:
 
     def _finish_epoch(self, training: dict[str, float]) -> None:
         settings, state = self.settings.validation, self.state
-        measured = validate(state.average, self._held_out_batches(), settings.size)
-        measured |= recorded_metrics(state.average, self._held_out_batches(), settings.size)
+        settle_average(state)
+        measured = self._measure(state.average, self.held_out, settings.limit)
         log.info("epoch %d: %s", self.epoch, {k: round(v, 4) for k, v in (training | measured).items()})
         quality = quality_of(measured, settings.best)
         better = quality > self.best
@@ -119,9 +124,20 @@ class LocalTrainer:
         self.folder.add_checkpoint(state.average, self.epoch, better)
         self.folder.save_state(self._saved())
 
-    def _held_out_batches(self) -> Iterator[Tensor]:
-        for rgb in self.held_out.batches(16, self.settings.validation.limit):
-            yield rgb.to(self.device)
+    def _test(self) -> None:
+        """The best weights' figures on the pictures that nothing was chosen by."""
+        best = load_checkpoint(self.folder.storage.read(BEST)).model.to(self.device)
+        photos = read_photos(self.data, "test", self.settings.data)
+        measured = self._measure(best, photos, len(photos))
+        log.info("test: %s", {name: round(value, 4) for name, value in measured.items()})
+        self.folder.write_test(measured)
+
+    def _measure(self, model: ColorModel, photos: Photos, limit: int) -> dict[str, float]:
+        def batches() -> Iterator[Tensor]:
+            return (rgb.to(self.device) for rgb in photos.batches(16, limit))
+
+        size = self.settings.validation.size
+        return validate(model, batches(), size) | recorded_metrics(model, batches(), size)
 
     def _prior(self, network: ColorModel) -> Tensor | None:
         """How often each bin occurs in the training pictures, for networks that have bins."""

@@ -6,33 +6,36 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import torch
+from ray.data import DataIterator
 from ray.train import Checkpoint
 from ray.train.torch import get_device, prepare_model
 from torch import Tensor
 
+from colorize.checkpoint import load_checkpoint
 from colorize.data.storage import Storage
 from colorize.durations import duration
-from colorize.models import create_model
+from colorize.models import ColorModel, create_model
 from colorize.models.palette_cnn import PaletteCnn
 from colorize.training.accuracy import recorded_metrics
 from colorize.training.journal import Journal
 from colorize.training.palette import fit_palette, sample_pixels, spread_colors
 from colorize.training.photos import as_float
-from colorize.training.run_folder import STATE, RunFolder, dump_state_bytes, load_state_bytes
+from colorize.training.run_folder import BEST, STATE, RunFolder, dump_state_bytes, load_state_bytes
 from colorize.training.settings import TrainSettings
-from colorize.training.step import TrainState, create_state, current_size, step
+from colorize.training.step import TrainState, compiled, create_state, current_size, settle_average, step
 from colorize.training.validation import quality_of, sample_sheet, validate
 
 LOG_SECONDS = 10.0
 PALETTE_BATCHES = 500  # of each worker: the colors settle long before, and their pixels stay in memory
 CHECK_STEPS = 20
+VALIDATION_BATCH = 16
 FEW_PICTURES = 300  # of which a fraction says nothing yet: as many broken ones are tolerated as of this number
 EXPLOSION = 100.0  # times the epoch's mean loss
 
@@ -69,8 +72,11 @@ def train_loop(arguments: dict[str, Any]) -> None:
     while progress.epoch < settings.trainer.epochs:
         progress.epoch += 1
         state.epoch = progress.epoch
+        # By epoch, so that a resumed run draws what it would have drawn; by worker, so that each damages differently.
+        torch.manual_seed(settings.seed + 1000 * progress.epoch + ray.train.get_context().get_world_rank())
         training = _train_epoch(state, config, progress)
         _finish_epoch(state, config, progress, training)
+    _test(config)
 
 
 def _start(config: LoopConfig) -> tuple[TrainState, Progress]:
@@ -84,10 +90,7 @@ def _start(config: LoopConfig) -> tuple[TrainState, Progress]:
             saved = load_state_bytes((Path(folder) / STATE).read_bytes())
         state.load_state_dict(saved["state"])
         progress = Progress(**saved["progress"])
-    rank = ray.train.get_context().get_world_rank()
-    # By epoch, so that a resumed run does not repeat itself, and by worker, so that each damages pictures differently.
-    torch.manual_seed(config.settings.seed + 1000 * progress.epoch + rank)
-    state.objective = prepare_model(state.objective)
+    state.objective = compiled(prepare_model(state.objective), config.settings)
     return state, progress
 
 
@@ -98,7 +101,7 @@ def _palette(config: LoopConfig) -> Tensor | None:
     if not isinstance(network, PaletteCnn):
         return None
     generator = torch.Generator().manual_seed(settings.seed)
-    batches = itertools.islice(_batches(config), PALETTE_BATCHES)
+    batches = itertools.islice(_batches(config, 0), PALETTE_BATCHES)
     chunks = [sample_pixels(rgb.cpu(), settings.palette.sample, generator) for rgb in batches]
     start = spread_colors(torch.cat(chunks), len(network.palette_K3), generator)
     if ray.train.get_context().get_world_size() > 1:
@@ -112,7 +115,7 @@ def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> d
     started = logged = time.monotonic()
     sums: dict[str, Tensor] = {}
     taken, pictures = 0, 0
-    for rgb in itertools.islice(_batches(config), config.settings.trainer.epoch_steps):
+    for rgb in itertools.islice(_batches(config, progress.epoch), config.settings.trainer.epoch_steps):
         metrics = step(state, rgb)
         state.progress = _progress(config, progress.epoch, pictures)
         taken, pictures = taken + 1, pictures + len(rgb)
@@ -124,22 +127,31 @@ def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> d
             logged = time.monotonic()
             _log_line(config, progress, float(sums["loss"]) / taken, pictures, logged - started)
     if not taken:
-        wanted = config.settings.trainer.batch_size
-        raise TrainingFailedError(f"too few pictures for a batch of {wanted}: lower trainer.batch_size")
+        raise TrainingFailedError("there are fewer pictures to train on than workers: lower trainer.workers")
     _require_sane(float(sums["loss"]) / taken, float(metrics["loss"]))
     progress.seconds += time.monotonic() - started
     return {name: float(value) / taken for name, value in sums.items()}
 
 
-def _batches(config: LoopConfig) -> Iterator[Tensor]:
-    """This worker's share of every global batch: sRGB in [0, 1] `(B, 3, H, W)`, broken pictures left out."""
-    settings = config.settings
-    workers = ray.train.get_context().get_world_size()
-    size = max(1, settings.trainer.batch_size // workers)
-    broken, seen = 0, 0
+def _batches(config: LoopConfig, epoch: int) -> Iterator[Tensor]:
     shard = ray.train.get_dataset_shard("train")
+    return shard_batches(shard, config.settings, ray.train.get_context().get_world_size(), epoch)
+
+
+def shard_batches(shard: DataIterator, settings: TrainSettings, workers: int, epoch: int) -> Iterator[Tensor]:
+    """A worker's share of every batch of an epoch: sRGB in [0, 1] `(B, 3, H, W)`, broken pictures left out.
+
+    Each picture comes once. All workers get as many, so that none waits for another's gradients for ever: of a
+    number that they cannot share evenly, the last few are left out.
+
+    Raises:
+        TrainingFailedError: more pictures are broken than `data.tolerate_broken` allows.
+    """
+    broken, seen = 0, 0
     for batch in shard.iter_torch_batches(
-        batch_size=size, drop_last=True, local_shuffle_buffer_size=settings.trainer.shuffle_rows
+        batch_size=max(1, settings.trainer.batch_size // workers),
+        local_shuffle_buffer_size=settings.trainer.shuffle_rows,
+        local_shuffle_seed=settings.seed + epoch,
     ):
         bad = batch["broken"].bool()
         broken, seen = broken + int(bad.sum()), seen + len(bad)
@@ -161,8 +173,9 @@ def _finish_epoch(state: TrainState, config: LoopConfig, progress: Progress, tra
     if ray.train.get_context().get_world_rank() != 0:
         ray.train.report({})
         return
-    held_out = list(_held_out(16))  # a few hundred pictures at most: decoded once, looked at three times
-    measured = _validate(state, config, held_out)
+    settle_average(state)
+    held_out = list(_held_out("val"))  # a few hundred pictures at most: decoded once, looked at three times
+    measured = _measure(state.average, config, lambda: held_out)
     quality = quality_of(measured, config.settings.validation.best) if measured else -training["loss"]
     better = quality > progress.best
     progress.best = max(progress.best, quality)
@@ -185,12 +198,25 @@ def _saved(state: TrainState, progress: Progress) -> dict[str, Any]:
     return {"state": state.state_dict(), "progress": vars(progress)}
 
 
-def _validate(state: TrainState, config: LoopConfig, held_out: list[Tensor]) -> dict[str, float]:
-    """Figures of the averaged weights on held-out pictures; none where nothing is held out."""
+def _measure(model: ColorModel, config: LoopConfig, batches: Callable[[], Iterable[Tensor]]) -> dict[str, float]:
+    """A network's figures on held-out pictures; none where nothing is held out."""
     size = config.settings.validation.size
-    if not held_out:
+    if next(iter(batches()), None) is None:
         return {}
-    return validate(state.average, held_out, size) | recorded_metrics(state.average, held_out, size)
+    return validate(model, batches(), size) | recorded_metrics(model, batches(), size)
+
+
+def _test(config: LoopConfig) -> None:
+    """If the run asks for it, the best weights' figures on the pictures that nothing was chosen by: `test.json`."""
+    if not config.settings.validation.test or ray.train.get_context().get_world_rank() != 0:
+        return
+    folder = RunFolder(config.storage, config.settings, resume=True)
+    best = load_checkpoint(folder.storage.read(BEST)).model.to(get_device())
+    measured = _measure(best, config, lambda: _held_out("test"))
+    if not measured:
+        raise TrainingFailedError("validation.test: no picture is of the split `test`; see data.split.test")
+    folder.write_test(measured)
+    Journal(config.storage).add("test: " + ", ".join(f"{name} {value:.4g}" for name, value in measured.items()))
 
 
 def _add_samples(state: TrainState, config: LoopConfig, folder: RunFolder, epoch: int, held_out: list[Tensor]) -> None:
@@ -200,9 +226,8 @@ def _add_samples(state: TrainState, config: LoopConfig, folder: RunFolder, epoch
         folder.add_samples(sample_sheet(state.average, shown, config.settings.validation.size), epoch)
 
 
-def _held_out(batch_size: int) -> Iterator[Tensor]:
-    shard = ray.train.get_dataset_shard("val")
-    for batch in shard.iter_torch_batches(batch_size=batch_size):
+def _held_out(split: str) -> Iterator[Tensor]:
+    for batch in ray.train.get_dataset_shard(split).iter_torch_batches(batch_size=VALIDATION_BATCH):
         good = batch["rgb"][~batch["broken"].bool()]
         if len(good):
             yield as_float(good.permute(0, 3, 1, 2))

@@ -38,12 +38,23 @@ class Photos:
         return Photos([b.to(device) for b in self.buckets], [w.to(device) for w in self.weights])
 
     def random_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Batches of one shape each, without end: sRGB in [0, 1] `(B, 3, H, W)`, float32."""
-        shares = torch.stack([weights.sum().cpu() for weights in self.weights])
+        """Batches of one shape each, without end: sRGB in [0, 1] `(B, 3, H, W)`, float32.
+
+        Each picture comes once in a round; where weights differ, as often as its weight says on average.
+        """
         while True:
-            which = int(torch.multinomial(shares, 1, generator=generator))
-            index = torch.multinomial(self.weights[which].cpu(), batch_size, True, generator=generator)
-            yield as_float(self.buckets[which][index.to(self.buckets[which].device)])
+            drawn = [torch.split(self._draw(weights.cpu(), generator), batch_size) for weights in self.weights]
+            queue = [(which, index) for which, batches in enumerate(drawn) for index in batches]
+            for position in torch.randperm(len(queue), generator=generator).tolist():
+                which, index = queue[position]
+                yield as_float(self.buckets[which][index.to(self.buckets[which].device)])
+
+    @staticmethod
+    def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
+        """As many positions as there are weights, in random order: each once if the weights are equal."""
+        if (weights == weights[0]).all():
+            return torch.randperm(len(weights), generator=generator)
+        return torch.multinomial(weights, len(weights), True, generator=generator)
 
     def batches(self, batch_size: int, limit: int) -> Iterator[Tensor]:
         """The first `limit` pictures at most, evenly from the buckets, in a fixed order, as `random_batches`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from colorize.training.curves import draw_curves
 from colorize.training.settings import TrainSettings
 
 CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
+TEST = "test.json"
 
 Row = Mapping[str, float]
 
@@ -64,6 +66,10 @@ class RunFolder:
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
         self.storage.write(METRICS, text.getvalue().encode())
         self.storage.write(CURVES, draw_curves(history))
+
+    def write_test(self, measured: Row) -> None:
+        """Write `test.json`: the best weights' figures on the pictures kept for it."""
+        self.storage.write(TEST, (json.dumps(dict(measured), indent=2) + "\n").encode())
 
     def add_checkpoint(self, model: ColorModel, epoch: int, best: bool) -> None:
         """Save an epoch's weights, in half precision, and keep them as the best if they are."""

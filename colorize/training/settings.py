@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat
 
 from colorize.config import Device, Settings
+from colorize.data.splits import SplitSettings
 
 
 class ModelSettings(Settings):
@@ -16,20 +17,6 @@ class ModelSettings(Settings):
     args: dict[str, Any] = Field(default_factory=dict, description="its constructor's arguments")
     pretrained: bool = Field(False, description="start the encoder from ImageNet weights")
     frozen_stages: int = Field(0, ge=0, description="finest encoder stages, the stem included, that stay as they are")
-
-
-class SplitSettings(Settings):
-    """Pictures held out by chance: the same ones each time, for the same seed and paths."""
-
-    val: float = Field(0.1, gt=0, lt=1, description="fraction of all pictures for validation")
-    test: float = Field(0.0, ge=0, lt=1, description="fraction of all pictures that training never reads")
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _some_are_left(self) -> SplitSettings:
-        if self.val + self.test >= 1:
-            raise ValueError(f"split.val={self.val} and split.test={self.test} leave no pictures to train on")
-        return self
 
 
 class DataSettings(Settings):
@@ -51,7 +38,7 @@ class DataSettings(Settings):
     sources: list[str] | None = Field(None, description="only pictures whose column `source` holds one of these")
     include: list[str] | None = Field(None, description="only pictures whose column `path` fits one of these globs")
     split: SplitSettings | None = Field(
-        None, description="fractions to hold out; None goes by column `split` or folder"
+        None, description="fractions to hold out; None goes by column `split`, folder or archive's name"
     )
 
 
@@ -128,6 +115,7 @@ class TrainerSettings(Settings):
     workers: int = Field(1, ge=1, description="data-parallel processes, one per GPU or share of the CPUs")
     cpus_per_worker: float | None = Field(None, gt=0, description="None: half of the CPUs, shared between the workers")
     device: Device = Field("auto", description="cuda where the cluster has GPUs")
+    compile: bool = Field(False, description="torch.compile the network: a minute to start, faster steps on GPUs")
     retries: int = Field(2, ge=0, description="how often dead workers are replaced before the run fails")
     shuffle_rows: int = Field(2048, ge=1, description="pictures in each worker's shuffle buffer")
 
@@ -138,6 +126,7 @@ class ValidationSettings(Settings):
     size: int = Field(256, ge=32, description="the network sees about size x size pixels, as in use")
     limit: int = Field(400, ge=1, description="validation pictures that are measured")
     samples: int = Field(8, ge=0, description="pictures on the sample sheet")
+    test: bool = Field(False, description="at the end measure the best weights on the split `test`: test.json")
     best: Literal["psnr_ab", "psnr", "mse", "pixel_accuracy"] = Field(
         "psnr_ab", description="the figure by which best.safetensors is chosen"
     )

@@ -214,12 +214,25 @@ def set_learning_rate(state: TrainState) -> float:
 @torch.no_grad()
 def update_average(state: TrainState) -> None:
     """Move the average towards the weights; early on, when they change fast, in longer strides."""
+    if not state.settings.optimizer.ema_decay:
+        return  # see `settle_average`: copying large networks in every step takes a tenth of the time
     decay = min(state.settings.optimizer.ema_decay, (1 + state.steps) / (10 + state.steps))
     ours, theirs = state.average.state_dict(), state.model.state_dict()
     floating = [key for key, value in ours.items() if value.is_floating_point()]
     torch._foreach_lerp_([ours[k] for k in floating], [theirs[k] for k in floating], 1 - decay)
     for key in ours.keys() - set(floating):
         ours[key].copy_(theirs[key])
+
+
+def settle_average(state: TrainState) -> None:
+    """Where no average is kept, `average` becomes the weights as they are: call it before it is used."""
+    if not state.settings.optimizer.ema_decay:
+        state.average.load_state_dict(state.model.state_dict())
+
+
+def compiled(objective: nn.Module, settings: TrainSettings) -> nn.Module:
+    """The objective, compiled if the settings want it. Each size of picture is compiled anew, at its first step."""
+    return torch.compile(objective) if settings.trainer.compile else objective  # type: ignore[return-value]
 
 
 def _set_training_mode(state: TrainState) -> None:
