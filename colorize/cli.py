@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from colorize.config import BulkSettings, UsageError, load_settings
+
+if TYPE_CHECKING:  # importing it takes seconds
+    from colorize.photo import Outcome
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES, EXIT_STOPPED = 1, 2, 3, 130
 
@@ -55,19 +59,50 @@ def photo(
     ] = None,
     model: Model = "default",
     compare: Annotated[bool, typer.Option(help="also write grey / colored / original side by side")] = False,
+    run_folder: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--run", metavar="RUN", help="a training run's folder, as the model"),
+    ] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="one sheet with the picture by each epoch of --run, side by side")
+    ] = False,
+    enlarge: Annotated[
+        bool, typer.Option("--enlarge", help="three times the size, painted by a superres_cnn (no luminance is kept)")
+    ] = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
     """Colors single pictures, without Ray."""
-    from colorize.photo import color_photos
-
     settings = load_settings(BulkSettings, config, overrides or ())
+    if history and enlarge:
+        raise UsageError("--history and --enlarge write different pictures: give one of them")
+    if history and run_folder is None:
+        raise UsageError("--history shows the epochs of a training run: name its folder with --run")
     failed = 0
-    for outcome in color_photos(sources, output, model, settings, compare=compare):
+    for outcome in _photo_outcomes(sources, output, run_folder or model, settings, compare, history, enlarge):
         failed += not outcome.ok
         (sys.stdout if outcome.ok else sys.stderr).write(f"{outcome.line}\n")
     if failed:
         raise typer.Exit(EXIT_FAILURES)
+
+
+def _photo_outcomes(
+    sources: list[str],
+    output: str | None,
+    model: str,
+    settings: BulkSettings,
+    compare: bool,
+    history: bool,
+    enlarge: bool,
+) -> Iterator[Outcome]:
+    from colorize.enlarge import write_enlarged
+    from colorize.history import write_history
+    from colorize.photo import color_photos, outcomes
+
+    if not (history or enlarge):
+        return color_photos(sources, output, model, settings, compare=compare)
+    write = write_history if history else write_enlarged
+    return outcomes((source, partial(write, source, model, output, settings)) for source in sources)
 
 
 @app.command(epilog="Example: colorize bulk --input s3://archive/scans --output s3://archive/colored --set pool.max=4")

@@ -6,8 +6,9 @@ import hashlib
 import io
 import posixpath
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -55,10 +56,18 @@ def color_photos(
         device=device,
         precision=settings.colorizer.precision,
     )
-    for source, target in zip(sources, targets, strict=True):
+    yield from outcomes(
+        (source, partial(_color_photo, source, target, colorizer, found, settings.limits.max_pixels, compare))
+        for source, target in zip(sources, targets, strict=True)
+    )
+
+
+def outcomes(jobs: Iterable[tuple[str, Callable[[], Path]]]) -> Iterator[Outcome]:
+    """Does what is to be done for each source, one after the other; a picture's own fault stops none of the others."""
+    for source, write in jobs:
         started = time.perf_counter()
         try:
-            written = _color_photo(source, target, colorizer, found, settings.limits.max_pixels, compare)
+            written = write()
         except (OSError, ImageDecodeError, TimeoutError) as error:
             yield Outcome(False, f"{source}: {one_line(error)}")
         else:
@@ -68,10 +77,10 @@ def color_photos(
 def _color_photo(
     source: str, target: Path, colorizer: Colorizer, model: ModelFile, max_pixels: int, compare: bool
 ) -> Path:
-    data = _fetch(source)
+    data = fetch(source)
     small = decode_small(data, colorizer.size**2, max_pixels=max_pixels)
     ab = colorizer([small.luma])[0]
-    provenance = Provenance(model.name, model.sha256, _base_name(source), hashlib.sha256(data).hexdigest())
+    provenance = Provenance(model.name, model.sha256, base_name(source), hashlib.sha256(data).hexdigest())
     rendered = render(data, ab, provenance, max_pixels=max_pixels)
     path = target.with_name(output_name(target.name, small.info.format))
     Storage(path.parent).write(path.name, rendered.data)
@@ -81,7 +90,8 @@ def _color_photo(
     return path
 
 
-def _fetch(source: str) -> bytes:
+def fetch(source: str) -> bytes:
+    """The encoded picture at a path, http(s) link or other URL."""
     if "://" not in source:
         return Path(source).read_bytes()
     if source.startswith(("http://", "https://")):
@@ -94,7 +104,8 @@ def _fetch(source: str) -> bytes:
     return Storage(parent).read(name)
 
 
-def _base_name(source: str) -> str:
+def base_name(source: str) -> str:
+    """The file's name at the end of a path or link."""
     if source.startswith(("http://", "https://")):
         return posixpath.basename(unquote(urlparse(source).path)) or "picture"
     return posixpath.basename(source)
@@ -120,7 +131,7 @@ def _targets(sources: Sequence[str], output: str | None) -> list[Path]:
 
 
 def _within(folder: Path, source: str, renamed: bool) -> Path:
-    target = folder / _base_name(source)
+    target = folder / base_name(source)
     if renamed or _same_file(source, target):
         return target.with_name(f"{target.stem}.colorized{target.suffix}")
     return target

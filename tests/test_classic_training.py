@@ -30,7 +30,7 @@ from colorize.training.settings import (
     OptimizerSettings,
     TrainSettings,
 )
-from colorize.training.step import TrainState, create_state, rgb_pair, set_learning_rate, settle_average, step
+from colorize.training.step import TrainState, compiled, create_state, rgb_pair, set_learning_rate, settle_average, step
 from tests.pictures import labeled_archive
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "train"
@@ -153,6 +153,16 @@ class TestOptimizers:
         for state.progress in (0.0, 0.5, 1.0):
             rates.append(set_learning_rate(state))
         assert rates == [3e-4] * 3
+
+    def test_a_compiled_step_learns_the_same(self, rgb: Tensor) -> None:
+        losses = []
+        for compile_ in ("false", "true"):
+            small = ["model.args={widths: [8, 8, 8], dropout: 0.0, canvas: 32}", f"trainer.compile={compile_}"]
+            settings = load_settings(TrainSettings, CONFIGS / "lab_cnn.yaml", small)
+            state = create_state(settings)
+            state.objective = compiled(state.objective, settings)
+            losses.append([float(step(state, rgb)["loss"]) for _ in range(3)])
+        assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
     def test_without_averaging_the_last_weights_are_kept(self, rgb: Tensor) -> None:
         state = create_state(recipe("bn_conv_dense"))

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray.data
 from PIL import Image
 
 from colorize.cli import EXIT_FAULT, EXIT_USAGE, run
 from colorize.data.storage import Storage
 from colorize.training.feed import is_wanted, square
-from colorize.training.settings import DataSettings
+from colorize.training.loop import shard_batches
+from colorize.training.settings import DataSettings, TrainerSettings, TrainSettings
 from tests.conftest import S3
 
 SMALL = [
@@ -83,6 +87,74 @@ def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
     astronaut.convert("L").save(tmp_path / "grey.jpg")
     assert run(["photo", str(tmp_path / "grey.jpg"), "-o", str(tmp_path / "out"), "--model", "s3://colored/run"]) == 0
     assert run([*arguments, *more]) == EXIT_USAGE  # a run is there already
+
+
+def rows_of_pictures(count: int) -> ray.data.Dataset:
+    """Tiny pictures, each of a grey level of its own."""
+    rgb = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    return ray.data.from_numpy(np.array_split(rgb, 7)).map_batches(
+        lambda batch: {"rgb": batch["data"], "broken": np.zeros(len(batch["data"]), bool)}
+    )
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(("workers", "pictures"), [(1, 83), (2, 84)])
+def test_each_picture_is_seen_once_an_epoch(workers: int, pictures: int) -> None:
+    settings = TrainSettings(trainer=TrainerSettings(batch_size=10, shuffle_rows=20))
+    shards = rows_of_pictures(pictures).streaming_split(workers, equal=True)
+    with ThreadPoolExecutor(workers) as pool:
+        batches = list(pool.map(lambda shard: list(shard_batches(shard, settings, workers, epoch=1)), shards))
+
+    seen = [round(float(rgb.mean()) * 255) for of_one in batches for batch in of_one for rgb in batch]
+    assert sorted(seen) == list(range(pictures))
+    assert seen != sorted(seen)
+    assert len({len(of_one) for of_one in batches}) == 1  # as many steps for each
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+def test_one_worker_and_two_reach_the_same_loss(archive: Path, tmp_path: Path) -> None:
+    errors = []
+    for workers in (1, 2):
+        output = tmp_path / str(workers)
+        more = options(
+            "model={name: lab_cnn, args: {widths: [8, 16, 16], dropout: 0.0}}", "trainer.epochs=3", "loss.name=mse",
+            f"trainer.workers={workers}", "trainer.cpus_per_worker=1", "data.tolerate_broken=0.1", "precision=float32",
+            "augment.min_area=1.0",
+        )  # fmt: skip
+        assert run(["train", "--data", str(archive), "--output", str(output), *more]) == 0
+        errors.append(float(metrics(Storage(output))[-1]["val_mse"]))
+    assert errors[1] == pytest.approx(errors[0], rel=0.1)
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("name", ["palette_cnn", "gan", "superres_cnn"])
+def test_recipes_with_a_step_of_their_own_run_on_ray(name: str, archive: Path, tmp_path: Path) -> None:
+    """Palette, adversary, a target larger than the input, a measurement on test pictures: as the file says."""
+    smaller = {"gan": ["model.args={width: 8, canvas: 32}", "trainer.sizes=[32]", "validation.size=32"]}.get(name, [])
+    settings = [
+        *smaller, "trainer.epochs=1", "data.limit=32", "trainer.batch_size=16", "data.tolerate_broken=0.1",
+        "data.split={val: 0.2, test: 0.2}", "validation.test=true",
+    ]  # fmt: skip
+    words = [
+        "train",
+        "--config",
+        f"configs/train/{name}.yaml",
+        "--data",
+        str(archive),
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    assert run([*words, *(word for setting in settings for word in ("--set", setting))]) == 0
+
+    tested = json.loads((tmp_path / "run/test.json").read_text())
+    assert 0 < tested["mse"] < 1
+    Image.new("L", (40, 30), 128).save(tmp_path / "grey.png")
+    assert (
+        run(["photo", str(tmp_path / "grey.png"), "--run", str(tmp_path / "run"), "-o", str(tmp_path / "out.png")]) == 0
+    )
 
 
 @pytest.mark.cluster

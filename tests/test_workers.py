@@ -1,4 +1,4 @@
-"""Two processes that train together: their sums, the palette that they fit, the gate that holds for both."""
+"""Two processes that train together: sums, gradients, the palette that they fit, the gate that holds for both."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import pytest
 import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
 
+from colorize.color import rgb_to_lab
 from colorize.training.adversarial import create_adversary, train_discriminator
 from colorize.training.palette import fit_palette
-from colorize.training.settings import AdversarialSettings
+from colorize.training.settings import AdversarialSettings, LossSettings, ModelSettings, TrainSettings
+from colorize.training.step import TrainState, create_state
 from colorize.training.workers import mean_over_workers, sum_over_workers
 
 PIXELS = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0))
 START = PIXELS[:4]
+PICTURES = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+RECIPE = TrainSettings(
+    model=ModelSettings(name="lab_cnn", args={"widths": [8, 16, 16], "dropout": 0.0}), loss=LossSettings(name="mse")
+)
 
 
 def work_together(rank: int, folder: str) -> None:
@@ -26,9 +33,23 @@ def work_together(rank: int, folder: str) -> None:
         "mean": mean_over_workers(torch.tensor([rank + 1.0])),
         "palette": fit_palette(half.chunk(3), START, iterations=20)[0],
         "discriminator": trained_discriminator(rank),
+        "gradient": shared_gradient(PICTURES.chunk(2)[rank]),
     }
     torch.save(found, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
+
+
+def shared_gradient(rgb: torch.Tensor) -> torch.Tensor:
+    state = create_state(RECIPE)
+    state.objective = DistributedDataParallel(state.objective)
+    return gradient(state, rgb)
+
+
+def gradient(state: TrainState, rgb: torch.Tensor) -> torch.Tensor:
+    """Of all parameters, in one row."""
+    lab = rgb_to_lab(rgb)
+    state.objective(lab[:, :1], lab[:, 1:])["loss"].backward()
+    return torch.cat([p.grad.flatten() for p in state.model.parameters() if p.grad is not None])
 
 
 def trained_discriminator(rank: int) -> torch.Tensor:
@@ -66,3 +87,10 @@ def test_a_worker_alone_is_its_own_sum() -> None:
     value = torch.tensor([1.0, 2.0])
     assert torch.equal(sum_over_workers(value), value)
     assert torch.equal(mean_over_workers(value), value)
+
+
+def test_two_halves_of_a_batch_have_the_gradient_of_the_whole(found: list[dict[str, torch.Tensor]]) -> None:
+    """1 x 64 and 2 x 32 pictures; the network has no statistics of its batch, which would differ."""
+    alone = gradient(create_state(RECIPE), PICTURES)
+    for one in found:
+        torch.testing.assert_close(one["gradient"], alone, atol=1e-6, rtol=1e-4)

@@ -111,11 +111,14 @@ def _palette(config: LoopConfig) -> Tensor | None:
 
 
 def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> dict[str, float]:
-    """Mean metrics of one pass over this worker's shard."""
-    started = logged = time.monotonic()
+    """Mean metrics of one pass over this worker's shard, and how fast it went."""
+    started = logged = first = time.monotonic()
     sums: dict[str, Tensor] = {}
     taken, pictures = 0, 0
     for rgb in itertools.islice(_batches(config, progress.epoch), config.settings.trainer.epoch_steps):
+        if not taken:
+            first = time.monotonic()
+            _log_start(config, progress)
         metrics = step(state, rgb)
         state.progress = _progress(config, progress.epoch, pictures)
         taken, pictures = taken + 1, pictures + len(rgb)
@@ -129,8 +132,12 @@ def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> d
     if not taken:
         raise TrainingFailedError("there are fewer pictures to train on than workers: lower trainer.workers")
     _require_sane(float(sums["loss"]) / taken, float(metrics["loss"]))
-    progress.seconds += time.monotonic() - started
-    return {name: float(value) / taken for name, value in sums.items()}
+    means = {name: float(value) / taken for name, value in sums.items()}  # waits for the device
+    ended = time.monotonic()
+    progress.seconds += ended - started
+    workers = ray.train.get_context().get_world_size()
+    speed = {"first_batch_seconds": first - started, "pictures_per_second": pictures * workers / (ended - first)}
+    return means | speed
 
 
 def _batches(config: LoopConfig, epoch: int) -> Iterator[Tensor]:
@@ -250,6 +257,13 @@ def _require_sane(mean: float, latest: float) -> None:
         raise TrainingFailedError(
             f"the loss exploded to {latest:.3g} (mean {mean:.3g}): lower optimizer.learning_rate or clip_norm"
         )
+
+
+def _log_start(config: LoopConfig, progress: Progress) -> None:
+    """Says that the first pictures have come: until then a run shows nothing."""
+    context = ray.train.get_context()
+    if progress.epoch == 1 and context.get_world_rank() == 0:
+        Journal(config.storage).add(f"training begins, {context.get_world_size()} workers on {get_device().type}")
 
 
 def _log_line(config: LoopConfig, progress: Progress, loss: float, pictures: int, seconds: float) -> None:

@@ -1,0 +1,84 @@
+"""`colorize photo --enlarge`: what `superres_cnn` was made for, a picture three times as high and wide.
+
+Here the network paints everything, the lightness too, so that nothing of the scan is kept as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from colorize.checkpoint import load_checkpoint
+from colorize.color import grey_to_lightness
+from colorize.config import BulkSettings, UsageError
+from colorize.data.model_files import ModelFile, find_model
+from colorize.data.storage import Storage
+from colorize.image_io import decode_small
+from colorize.models.superres_cnn import SuperresCnn
+from colorize.photo import base_name, fetch
+
+TILE, MARGIN = 256, 16  # pixels of the source; the margin is wider than what an output pixel depends on
+Plane = npt.NDArray[np.uint8]
+
+
+def write_enlarged(source: str, model: str, output: str | None, settings: BulkSettings) -> Path:
+    """Writes a PNG, upright, three times the size of `source`; returns where.
+
+    Args:
+        source: a picture file or link.
+        model: a trained `superres_cnn`: checkpoint or run.
+        output: a file, or a folder for `NAME.enlarged.png`; None is the current folder.
+        settings: `limits.max_pixels` holds for what is written.
+
+    Raises:
+        UsageError: the model is another network.
+        ImageDecodeError, OSError: the picture cannot be read, or would become too large.
+    """
+    found = find_model(model)
+    network = load_checkpoint(found.data).model.eval()
+    if not isinstance(network, SuperresCnn):
+        raise UsageError(f"--enlarge: {found.name} is no superres_cnn, which alone paints larger pictures")
+    data = fetch(source)
+    limit = settings.limits.max_pixels // network.enlarges**2
+    grey = decode_small(data, limit, max_pixels=limit).luma
+    target = Path(output or ".")
+    if target.is_dir() or not target.suffix:
+        target = target / f"{Path(base_name(source)).stem}.enlarged.png"
+    encoded = io.BytesIO()
+    text = PngInfo()
+    text.add_text("Description", _sentence(found, base_name(source), hashlib.sha256(data).hexdigest()))
+    Image.fromarray(enlarge(network, grey)).save(encoded, "PNG", pnginfo=text)
+    Storage(target.parent).write(target.name, encoded.getvalue())
+    return target
+
+
+@torch.inference_mode()
+def enlarge(network: SuperresCnn, grey: Plane) -> Plane:
+    """Grey (H, W) -> sRGB (3 H, 3 W, 3), tile by tile: memory does not grow with the network's channels."""
+    height, width = grey.shape
+    times = network.enlarges
+    out = np.empty((times * height, times * width, 3), np.uint8)
+    for top in range(0, height, TILE):
+        for left in range(0, width, TILE):
+            y, x = max(top - MARGIN, 0), max(left - MARGIN, 0)
+            tile = grey[y : top + TILE + MARGIN, x : left + TILE + MARGIN]
+            L = grey_to_lightness(torch.from_numpy(tile[None, None].copy()).float() / 255)
+            rgb = (network.enlarge(L)[0].permute(1, 2, 0) * 255).round().byte().numpy()
+            inner = rgb[times * (top - y) :, times * (left - x) :][: times * TILE, : times * TILE]
+            rows = slice(times * top, times * top + inner.shape[0])
+            out[rows, times * left : times * left + inner.shape[1]] = inner
+    return out
+
+
+def _sentence(model: ModelFile, source: str, sha256: str) -> str:
+    return (
+        f"Colors and detail inferred by {model.name} (sha256 {model.sha256}) from {source} (sha256 {sha256}), "
+        "three times its size; luminance not as scanned."
+    )
