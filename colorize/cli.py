@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn, Optional
 
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from colorize.config import BulkSettings, UsageError, load_settings
+from colorize.outcome import Outcome
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES, EXIT_STOPPED = 1, 2, 3, 130
 
@@ -62,12 +63,21 @@ def photo(
     from colorize.photo import color_photos
 
     settings = load_settings(BulkSettings, config, overrides or ())
-    failed = 0
-    for outcome in color_photos(sources, output, model, settings, compare=compare):
-        failed += not outcome.ok
-        (sys.stdout if outcome.ok else sys.stderr).write(f"{outcome.line}\n")
-    if failed:
-        raise typer.Exit(EXIT_FAILURES)
+    _print_outcomes(color_photos(sources, output, model, settings, compare=compare))
+
+
+@app.command("restore-grey", epilog="Example: colorize restore-grey colored/ -o grey/")
+def restore_grey_command(
+    sources: Annotated[list[str], typer.Argument(metavar="OUT...", help="colored pictures or folders; s3:// too")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="IN2", help="where the scans go: a folder, or a file for one")
+    ],
+    force: Annotated[bool, typer.Option(help="take the luminance of pictures that say nothing of it too")] = False,
+) -> None:
+    """Gives the scans back out of colored pictures: bit for bit, where the manifest says `luma_exact`."""
+    from colorize.restore import restore_grey
+
+    _print_outcomes(restore_grey(sources, output, force=force))
 
 
 @app.command(epilog="Example: colorize bulk --input s3://archive/scans --output s3://archive/colored --set pool.max=4")
@@ -135,6 +145,16 @@ def models() -> None:
     for name in list_models():
         table.add_row(name, "architecture", name, "")
     Console().print(table)
+
+
+def _print_outcomes(outcomes: Iterable[Outcome]) -> None:
+    """A line for each picture, as it is done; raises `typer.Exit` if one was not."""
+    failed = 0
+    for outcome in outcomes:
+        failed += not outcome.ok
+        (sys.stdout if outcome.ok else sys.stderr).write(f"{outcome.line}\n")
+    if failed:
+        raise typer.Exit(EXIT_FAILURES)
 
 
 def _tolerance(fraction: float | None) -> list[str]:

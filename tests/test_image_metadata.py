@@ -13,7 +13,7 @@ from colorize.image_io import (
     decode_small,
     read_info,
 )
-from colorize.image_io.jpeg import segments
+from colorize.image_io.jpeg_stream import segments
 from colorize.image_io.orientation import orient, unorient
 from tests.pictures import (
     LIMIT,
@@ -81,7 +81,7 @@ def png_text(key: str, value: str) -> Any:
 def test_the_copy_says_where_its_colors_come_from(format: str) -> None:
     _, out = colored(saved(photograph(), format))
     packet = out.partition(b"<x:xmpmeta")[2] if format == "JPEG2000" else xmp_of(out)
-    for word in (b"Colors inferred by unet", b"a" * 64, b"b" * 64, b"compositeWithTrainedAlgorithmicMedia"):
+    for word in (b"Colors inferred by unet", b"a" * 64, b"b" * 64, b"digitalsourcetype/algorithmicallyEnhanced"):
         assert word in packet
     assert "K\u00f6ln &amp; 'more' &lt;1&gt;.tif".encode() in packet
 
