@@ -145,6 +145,22 @@ def cluster(s3: S3) -> Iterator[None]:
     ray.shutdown()
 
 
+def program(name: str, package: str) -> str:
+    """Where a program lies that tests need; a test that finds none fails, and says which Debian package holds it."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.fail(f"the program {name} is missing: apt-get install {package}")
+    return found
+
+
+def jpegtran(data: bytes, *options: str) -> bytes:
+    """A JPEG through libjpeg-turbo's own lossless transformer, without its metadata."""
+    command = [program("jpegtran", "libjpeg-turbo-progs"), "-copy", "none", *options]
+    done = subprocess.run(command, input=data, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
 def _wait_for_s3(process: subprocess.Popen[bytes], log: Path) -> None:
     from colorize.data.storage import Storage
 

@@ -159,11 +159,14 @@ def _scratch() -> Iterator[Path]:
 
 
 def _tables(image: JpegImagePlugin.JpegImageFile) -> tuple[Sequence[int], Sequence[int]]:
-    """Quantization tables for luma and chroma: the source's own, or the standard chroma at its quality."""
+    """Quantization tables for luma and chroma: the source's own, or the standard chroma at its quality.
+
+    Below quality 50 the color of a grey source would show blocks before its luma does, so it stays at that.
+    """
     tables, layers = image.quantization, image.layer
     luma = tables[layers[0][3]]
     if len(layers) == 3 and layers[1][3] != layers[0][3]:
         return luma, tables[layers[1][3]]
-    scale = sum(luma) / _STANDARD_LUMA_SUM
+    scale = min(1.0, sum(luma) / _STANDARD_LUMA_SUM)
     chroma = np.clip(np.rint(_STANDARD_CHROMA * scale), 1, 255).astype(int)
     return luma, chroma.flatten().tolist()
