@@ -9,7 +9,7 @@ Where the provenance is written, so that the color is never taken for the scan's
 | format    | machine-readable                        | plain sentence |
 | --------- | --------------------------------------- | -------------- |
 | JPEG      | XMP (APP1, merged into the file's own)  | COM segment, after the file's own |
-| PNG       | XMP (iTXt)                              | tEXt `Comment` |
+| PNG       | XMP (iTXt)                              | tEXt `Comment`, or `Disclaimer` where the file has a comment |
 | TIFF      | XMP (tag 700)                           | ImageDescription, where the file has none |
 | WebP      | XMP chunk                               | |
 | JPEG 2000 | XMP (`uuid` box; not in a bare codestream) | COM segment of the codestream |

@@ -17,7 +17,7 @@ from colorize.image_io.picture import Plane, channels
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33  # signature (8), then length, type, 13 bytes and checksum of IHDR
 _LEVEL = 3  # a third of level 6's time for files 3 % larger (photographs with grain)
-_XMP, _COMMENT = b"XML:com.adobe.xmp\0", b"Comment\0"
+_XMP, _COMMENT, _DISCLAIMER = b"XML:com.adobe.xmp\0", b"Comment\0", b"Disclaimer\0"
 
 # What holds for the copy as for the source. Not kept: tRNS, PLTE, sBIT, bKGD, hIST (they depend on the color type).
 _CARRIED = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME")
@@ -42,7 +42,8 @@ def write_png(pixels: Plane, source: bytes, metadata: Metadata, words: Words) ->
     encoded = bytes(imagecodecs.png_encode(pixels, level=_LEVEL))
     own = list(chunks(source)) if source.startswith(_SIGNATURE) else _from_metadata(metadata)
     kept = (_adapted(c, pixels) for c in own if c.type in _CARRIED and not _is_replaced(c))
-    carried = [*(c for c in kept if c), *_said(metadata.xmp, words)]
+    carried = [c for c in kept if c]
+    carried += _said(metadata.xmp, words, commented=any(c.data.startswith(_COMMENT) for c in carried))
     return encoded[:_IHDR_END] + b"".join(c.encoded() for c in carried) + encoded[_IHDR_END:]
 
 
@@ -55,12 +56,13 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         position += 12 + length
 
 
-def _said(xmp: bytes | None, words: Words) -> list[Chunk]:
-    """The XMP packet and the plain sentence."""
+def _said(xmp: bytes | None, words: Words, commented: bool) -> list[Chunk]:
+    """The XMP packet and the plain sentence, which never hides the file's own comment."""
     packet = words.xmp(xmp)
     found = [Chunk(b"iTXt", _XMP + b"\0\0\0\0" + packet)] if packet else []
     if words.sentence:
-        found.append(Chunk(b"tEXt", _COMMENT + words.sentence.encode("latin-1", "replace")))
+        keyword = _DISCLAIMER if commented else _COMMENT
+        found.append(Chunk(b"tEXt", keyword + words.sentence.encode("latin-1", "replace")))
     return found
 
 
@@ -81,8 +83,8 @@ def _from_metadata(metadata: Metadata) -> list[Chunk]:
 def _is_replaced(chunk: Chunk) -> bool:
     """Whether a chunk is XMP, which is merged, or a sentence of an earlier coloring."""
     xmp = chunk.type == b"iTXt" and chunk.data.startswith(_XMP)
-    own = chunk.type == b"tEXt" and chunk.data.startswith(_COMMENT)
-    return xmp or (own and is_own_sentence(chunk.data.removeprefix(_COMMENT).decode("latin-1")))
+    sentence = chunk.data.partition(b"\0")[2].decode("latin-1")
+    return xmp or (chunk.type == b"tEXt" and is_own_sentence(sentence))
 
 
 def _adapted(chunk: Chunk, pixels: Plane) -> Chunk | None:
