@@ -155,9 +155,14 @@ def program(name: str, package: str) -> str:
 
 def jpegtran(data: bytes, *options: str) -> bytes:
     """A JPEG through libjpeg-turbo's own lossless transformer, without its metadata."""
-    command = [program("jpegtran", "libjpeg-turbo-progs"), "-copy", "none", *options]
-    done = subprocess.run(command, input=data, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    return filtered("jpegtran", "libjpeg-turbo-progs", data, "-copy", "none", *options)
+
+
+def filtered(name: str, package: str, data: bytes, *options: str) -> bytes:
+    """What a program makes of its standard input; a failure raises `CalledProcessError`, a warning (2) does not."""
+    done = subprocess.run([program(name, package), *options], input=data, capture_output=True, check=False)
+    if done.returncode not in (0, 2):
+        raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
     return done.stdout
 
 

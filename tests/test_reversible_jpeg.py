@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from PIL import Image, ImageOps
 from colorize.compose import compose
 from colorize.image_io import ImageDecodeError, Picture, decode, decode_small, encode, encode_grey, read_info
 from colorize.image_io.jpeg_stream import first_plane
-from tests.conftest import jpegtran, program
+from tests.conftest import filtered, jpegtran
 from tests.pictures import LIMIT, PROVENANCE, astronaut, opened, photograph, saved, smooth_ab
 
 SIZES = [(1, 1), (1, 9), (8, 8), (16, 16), (17, 9), (61, 47), (200, 33)]
@@ -75,8 +74,7 @@ def resampled(image: Image.Image, sampling: str) -> bytes:
 
 
 def cjpeg(image: Image.Image, *options: str) -> bytes:
-    command = [program("cjpeg", "libjpeg-turbo-progs"), *options]
-    return subprocess.run(command, input=saved(image, "PPM"), capture_output=True, check=True).stdout
+    return filtered("cjpeg", "libjpeg-turbo-progs", saved(image, "PPM"), *options)
 
 
 @pytest.mark.parametrize("tables", [[[1] * 64], [[255] * 64], [list(range(1, 65))]], ids=["ones", "255", "ramp"])

@@ -217,10 +217,16 @@ def _unassociated(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
 
 
 def _grey16(image: Image.Image) -> NDArray[np.uint16]:
-    """Samples of a 16-bit grey picture; those of a TIFF with fewer bits are scaled up, so that white is white."""
+    """Samples of a 16-bit grey picture, black at 0; those of a TIFF with fewer bits are scaled up: white is white.
+
+    Pillow turns TIFFs in which 0 is white (photometric interpretation 0) the right way round at 8 bits only.
+    """
     samples = np.asarray(image).astype(np.uint16)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        samples <<= 16 - stored_bits(image, b"")
+        bits = stored_bits(image, b"")
+        if image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
+            samples = np.uint16((1 << bits) - 1) - samples
+        samples <<= 16 - bits
     return samples
 
 

@@ -15,7 +15,19 @@ from colorize.image_io.formats import decode_errors
 from colorize.image_io.icc import fitting
 from colorize.image_io.metadata import Words, is_own_sentence
 from colorize.image_io.picture import Plane, channels
-from colorize.image_io.tiff_tags import BYTE, LONG, SHORT, UNDEFINED, Tag, byte_order, encoded, numbers, read_tags, text
+from colorize.image_io.tiff_tags import (
+    BYTE,
+    LONG,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    Tag,
+    byte_order,
+    encoded,
+    numbers,
+    read_tags,
+    text,
+)
 
 _STRIP_BYTES = 1 << 20
 _LEVEL = 3  # of Deflate: scans have grain, which higher levels hardly make smaller
@@ -23,7 +35,7 @@ _NONE, _LZW, _DEFLATE, _PACKBITS, _ZSTD = 1, 5, 8, 32773, 50000
 _PREDICTED = (_LZW, _DEFLATE, _ZSTD)
 _GREY, _RGB = 1, 2  # photometric interpretations: 0 is black, red green blue
 _COMPRESSION, _STARTS, _DESCRIPTION, _XMP, _ICC = 259, 273, 270, 700, 34675
-_EXIF, _PIXEL_X, _PIXEL_Y = 34665, 0xA002, 0xA003
+_EXIF, _PIXEL_X, _PIXEL_Y, _X_RESOLUTION = 34665, 0xA002, 0xA003, 282
 
 # Tags that describe how the source's samples are stored, so not the copy's: sizes, layout, compression, palette,
 # curves and ranges of grey (TIFF 6.0, sections 8 to 22), tiles and old JPEG, sub-images, page number.
@@ -98,7 +110,16 @@ def _carried(own: list[Tag], order: str, pixels: Plane, words: Words) -> list[Ta
         description = ""
     if words.sentence and not description:
         found[_DESCRIPTION] = text(_DESCRIPTION, words.sentence)
+    if _X_RESOLUTION not in found:
+        found |= _no_resolution(order)
     return [tag for tag in found.values() if tag.data or tag.inner]
+
+
+def _no_resolution(order: str) -> dict[int, Tag]:
+    """Resolution tags that tell no unit: TIFF demands some of every file."""
+    square = struct.pack(order + "II", 1, 1)
+    tags = Tag(_X_RESOLUTION, RATIONAL, square), Tag(283, RATIONAL, square), numbers(order, 296, SHORT, (1,))
+    return {tag.number: tag for tag in tags}
 
 
 def _adapted(tag: Tag, order: str, pixels: Plane) -> Tag:
