@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -95,6 +95,13 @@ class OutputSettings(Settings):
     )  # fmt: skip
     write_threads: int = Field(8, ge=1, le=256, description="concurrent uploads within one write task")
     manifest_rows: int = Field(500_000, ge=1, description="rows of one file of the finished manifest")
+
+    @field_validator("subsampling", mode="before")
+    @classmethod
+    def _not_a_number(cls, value: object) -> object:
+        """YAML 1.1 takes an unquoted 4:2:0 for a number in base 60."""
+        sexagesimal = {4 * 3600 + 2 * 60: "4:2:0", 4 * 3600 + 4 * 60 + 4: "4:4:4"}
+        return sexagesimal.get(value, value) if isinstance(value, int) else value
 
 
 class RunSettings(Settings):

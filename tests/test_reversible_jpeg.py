@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import io
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image, ImageOps
 
 from colorize.compose import compose
 from colorize.image_io import ImageDecodeError, Picture, decode, decode_small, encode, encode_grey, read_info
+from colorize.image_io.jpeg import luma_coefficients
 from colorize.image_io.jpeg_stream import first_plane
 from tests.conftest import filtered, jpegtran
 from tests.pictures import LIMIT, PROVENANCE, astronaut, opened, photograph, saved, smooth_ab
@@ -155,6 +158,17 @@ def test_damage_in_the_scan_never_yields_another_scan(options: dict[str, Any]) -
         luma_only = Image.open(io.BytesIO(out))
         luma_only.draft("L", None)
         assert np.array_equal(np.asarray(luma_only), picture.luma)
+
+
+def test_damaged_files_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    source = saved(photograph("RGB", (90, 70)), "JPEG")
+    for length in range(200, len(source), 97):
+        try:
+            luma_coefficients(source[:length] + bytes(50))
+        except ImageDecodeError as error:
+            assert error.code == "unreadable"
+    assert not list(tmp_path.iterdir())
 
 
 def test_stray_bytes_around_the_segments_do_no_harm() -> None:

@@ -92,7 +92,7 @@ def merged(planes: tuple[Plane, ...], segments: Iterable[Segment], factors: int 
     out = [SOI, *(segment.encoded() for segment in header)]
     for identifier, plane in enumerate(planes, 1):
         out += [scan.encoded(identifier) for scan in plane.scans]
-        if plane.has_restarts:
+        if plane.has_restarts and plane is not planes[-1]:
             out.append(Segment(DRI, b"\0\0").encoded())
     return b"".join((*out, EOI))
 
