@@ -166,6 +166,23 @@ def test_damaged_exif_does_no_harm(seed: int) -> None:
     assert refreshed(bytes(block[: rng.integers(0, len(block))]), (10, 20), 3) is not None
 
 
+def test_stale_thumbnails_of_jpegs_go_and_the_rest_stays() -> None:
+    resource = b"8BIM%b\0\0\0\0\0\x04%b"
+    resources = (
+        resource % (b"\x04\x04", b"IPTC") + resource % (b"\x04\x0c", b"stal") + resource % (b"\x03\xed", b"dpi!")
+    )
+    jfif = b"\xff\xe0\0\x13JFIF\0\x01\x02\x01\0\x48\0\x48\x01\x01xyz"
+    jfxx = b"\xff\xe0\0\x0bJFXX\0\x13old"
+    photoshop = b"\xff\xed" + (len(resources) + 16).to_bytes(2, "big") + b"Photoshop 3.0\0" + resources
+    plain = saved(photograph("L"), "JPEG")
+    _, out = colored(plain[:2] + jfif + jfxx + photoshop + plain[20:])
+    found = segments(out)
+    assert found[0].payload == jfif[4:16] + b"\0\0"
+    assert b"JFXX" not in out
+    written = next(s.payload for s in found if s.marker == 0xED)
+    assert written == b"Photoshop 3.0\0" + resources[:16] + resources[32:]
+
+
 def test_png_text_is_kept() -> None:
     _, out = colored(saved(photograph(), "PNG", pnginfo=png_text("Title", "Pier")))
     assert opened(out).info["Title"] == "Pier"

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from colorize.compose import compose
 from colorize.image_io import ImageDecodeError, Picture, decode, decode_small, encode, encode_grey, read_info
 from colorize.image_io.jpeg import luma_coefficients
-from colorize.image_io.jpeg_stream import first_plane
+from colorize.image_io.jpeg_stream import first_plane, segments
 from tests.conftest import filtered, jpegtran
 from tests.pictures import LIMIT, PROVENANCE, astronaut, opened, photograph, saved, smooth_ab
 
@@ -169,6 +169,14 @@ def test_damaged_files_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.
         except ImageDecodeError as error:
             assert error.code == "unreadable"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_any_amount_of_metadata_is_carried_over(mode: str) -> None:
+    comments = [b"\xff\xfe\0\x09note%03d" % number for number in range(200)]
+    source = saved(photograph(mode), "JPEG")
+    out = check_reversible(source[:20] + b"".join(comments) + source[20:])
+    assert [s.payload for s in segments(out) if s.marker == 0xFE][:200] == [c[4:] for c in comments]
 
 
 def test_stray_bytes_around_the_segments_do_no_harm() -> None:

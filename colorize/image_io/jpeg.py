@@ -25,9 +25,9 @@ from jpeglib._bind import CJpegLib
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from colorize.image_io.formats import ImageDecodeError
+from colorize.image_io.formats import ImageDecodeError, decode_errors
 from colorize.image_io.jpeg_segments import carried
-from colorize.image_io.jpeg_stream import Plane, first_plane, merged, segments
+from colorize.image_io.jpeg_stream import Plane, bare, first_plane, merged, segments
 from colorize.image_io.metadata import Words
 
 # ITU-T T.81, annex K, the sum of table K.1 and table K.2: what encoders scale to a quality.
@@ -114,7 +114,7 @@ def _encoded(plane: NDArray[np.uint8], table: Sequence[int], progressive: bool) 
 
 def _transcoded(source: bytes) -> bytes:
     """A grey JPEG, sequential and Huffman-coded, with the luma coefficients of any JPEG."""
-    with JpegImagePlugin.JpegImageFile(io.BytesIO(source)) as image:
+    with decode_errors(source, "JPEG"), JpegImagePlugin.JpegImageFile(io.BytesIO(source)) as image:
         width, height = image.size
     with _scratch() as scratch:
         y, table = _read_luma(source, scratch)
@@ -129,7 +129,7 @@ def _read_luma(data: bytes, scratch: Path) -> tuple[Coefficients, NDArray[np.uin
     """Luma coefficients and their table. Calls jpeglib's library itself: its reader leaves files behind on damage."""
     _choose_library()
     path = scratch / "read.jpg"
-    path.write_bytes(data)
+    path.write_bytes(bare(data))  # jpeglib reads no file with more than 49 metadata segments
     down, across = jpeglib.read_dct(str(path)).block_dims[0]
     y = np.zeros((down, across, 8, 8), np.int16)
     tables, used = np.zeros((4, 8, 8), np.uint16), np.zeros(4, np.int16)

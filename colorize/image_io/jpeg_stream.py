@@ -99,10 +99,18 @@ def merged(planes: tuple[Plane, ...], segments: Iterable[Segment], factors: int 
 
 def segments(data: bytes) -> list[Segment]:
     """The marker segments of a JPEG's header, up to its first scan."""
-    return list(_header(data))
+    return [segment for segment, _ in _header(data)]
 
 
-def _header(data: bytes) -> Iterator[Segment]:
+def bare(data: bytes) -> bytes:
+    """The JPEG without its metadata, of which it may have any amount."""
+    found = list(_header(data))
+    needed = b"".join(s.encoded() for s, _ in found if not (APP0 <= s.marker <= APP15 or s.marker == COM))
+    return SOI + needed + data[found[-1][1] :] if found else data
+
+
+def _header(data: bytes) -> Iterator[tuple[Segment, int]]:
+    """Each segment before the first scan, and where it ends."""
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:  # decoders skip stray bytes between segments
@@ -115,7 +123,7 @@ def _header(data: bytes) -> Iterator[Segment]:
         if marker == SOS:
             return
         length = int.from_bytes(data[position + 2 : position + 4], "big")
-        yield Segment(marker, data[position + 4 : position + 2 + length])
+        yield Segment(marker, data[position + 4 : position + 2 + length]), position + 2 + length
         position += 2 + length
 
 
