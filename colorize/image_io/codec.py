@@ -33,6 +33,7 @@ from colorize.image_io.webp import write_webp
 
 _TONES = 16
 _COLORFULNESS_PIXELS = 1 << 14
+_BAND_PIXELS = 1 << 20
 
 
 def decode_small(data: bytes, area: int, *, max_pixels: int) -> SmallGrey:
@@ -221,11 +222,15 @@ def _grey16(image: Image.Image) -> NDArray[np.uint16]:
 
     Pillow turns TIFFs in which 0 is white (photometric interpretation 0) the right way round at 8 bits only.
     """
-    samples = np.asarray(image).astype(np.uint16)
+    samples = np.empty((image.height, image.width), np.uint16)
+    rows = max(1, _BAND_PIXELS // image.width)  # of the whole picture at once Pillow makes two copies more
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        samples[top : top + rows] = np.asarray(band)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = stored_bits(image, b"")
         if image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-            samples = np.uint16((1 << bits) - 1) - samples
+            np.subtract(np.uint16((1 << bits) - 1), samples, out=samples)
         samples <<= 16 - bits
     return samples
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,21 @@ class Chroma(NamedTuple):
 Color: TypeAlias = Chroma | Plane  # a plane of RGB is (H, W, 3)
 
 
-def channels(pixels: Plane) -> int:
+class Pixels(Protocol):
+    """Pixels (H, W) or (H, W, channels) that are read by rows: an array, or what makes them when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    @property
+    def itemsize(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Plane: ...
+
+
+def channels(pixels: Pixels) -> int:
     """How many channels pixels (H, W) or (H, W, channels) have."""
     return 1 if pixels.ndim == 2 else int(pixels.shape[2])

@@ -5,16 +5,16 @@ Pillow writes no 16-bit RGB, so the strips are laid out here (TIFF 6.0). Only th
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
-from collections.abc import Sequence
 
 import imagecodecs
 
 from colorize.image_io.formats import decode_errors
 from colorize.image_io.icc import fitting
 from colorize.image_io.metadata import Words, is_own_sentence
-from colorize.image_io.picture import Plane, channels
+from colorize.image_io.picture import Pixels, Plane, channels
 from colorize.image_io.tiff_tags import (
     BYTE,
     LONG,
@@ -24,6 +24,7 @@ from colorize.image_io.tiff_tags import (
     Tag,
     byte_order,
     encoded,
+    header,
     numbers,
     read_tags,
     text,
@@ -34,7 +35,7 @@ _LEVEL = 3  # of Deflate: scans have grain, which higher levels hardly make smal
 _NONE, _LZW, _DEFLATE, _PACKBITS, _ZSTD = 1, 5, 8, 32773, 50000
 _PREDICTED = (_LZW, _DEFLATE, _ZSTD)
 _GREY, _RGB = 1, 2  # photometric interpretations: 0 is black, red green blue
-_COMPRESSION, _STARTS, _DESCRIPTION, _XMP, _ICC = 259, 273, 270, 700, 34675
+_COMPRESSION, _STARTS, _SIZES, _DESCRIPTION, _XMP, _ICC = 259, 273, 279, 270, 700, 34675
 _EXIF, _PIXEL_X, _PIXEL_Y, _X_RESOLUTION = 34665, 0xA002, 0xA003, 282
 
 # Tags that describe how the source's samples are stored, so not the copy's: sizes, layout, compression, palette,
@@ -46,8 +47,8 @@ _STRUCTURAL = {
 }  # fmt: skip
 
 
-def write_tiff(pixels: Plane, source: bytes, words: Words) -> bytes:
-    """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels as TIFF.
+def write_tiff(pixels: Pixels, source: bytes, words: Words) -> bytes:
+    """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels as TIFF; they are read once, a strip at a time.
 
     Compressed as `source` is, or by Deflate where that way is lossy (JPEG), for bilevel pictures (CCITT) or rare.
 
@@ -59,9 +60,19 @@ def write_tiff(pixels: Plane, source: bytes, words: Words) -> bytes:
         own = read_tags(source)
     compression = _compression(own, order)
     rows = min(max(1, _STRIP_BYTES // pixels[:1].nbytes), pixels.shape[0])
-    strips = [_strip(pixels[top : top + rows], order, compression) for top in range(0, pixels.shape[0], rows)]
+    out = io.BytesIO(header(order, 0))
+    starts, sizes = list[int](), list[int]()
+    for top in range(0, pixels.shape[0], rows):
+        starts.append(out.seek(0, io.SEEK_END))
+        sizes.append(out.write(_strip(pixels[top : top + rows], order, compression)))
     tags = [*_carried(own, order, pixels, words), *_layout(order, pixels, rows, compression)]
-    return b"".join((_directory(order, tags, [len(strip) for strip in strips]), *strips))
+    tags += [numbers(order, _STARTS, LONG, starts), numbers(order, _SIZES, LONG, sizes)]
+    out.write(bytes(out.tell() % 2))
+    end = out.tell()
+    out.write(encoded(order, tags, end))
+    out.seek(0)
+    out.write(header(order, end))
+    return out.getvalue()
 
 
 def _compression(own: list[Tag], order: str) -> int:
@@ -71,7 +82,7 @@ def _compression(own: list[Tag], order: str) -> int:
     return value if value in (_NONE, _LZW, _PACKBITS, _ZSTD) else _DEFLATE
 
 
-def _layout(order: str, pixels: Plane, rows: int, compression: int) -> list[Tag]:
+def _layout(order: str, pixels: Pixels, rows: int, compression: int) -> list[Tag]:
     """The tags that say how the copy's samples are stored, but for the places of the strips."""
     count, (height, width) = channels(pixels), pixels.shape[:2]
     short = {258: (pixels.itemsize * 8,) * count, 259: (compression,), 262: (_RGB if count > 2 else _GREY,)}
@@ -87,17 +98,7 @@ def _layout(order: str, pixels: Plane, rows: int, compression: int) -> list[Tag]
     ]
 
 
-def _directory(order: str, tags: list[Tag], sizes: Sequence[int]) -> bytes:
-    """The file up to its first strip; the strips follow one another."""
-    tags = [*tags, numbers(order, 279, LONG, sizes)]
-    start = len(encoded(order, [*tags, numbers(order, _STARTS, LONG, sizes)]))  # as long with any values
-    starts = [start]
-    for size in sizes[:-1]:
-        starts.append(starts[-1] + size)
-    return encoded(order, [*tags, numbers(order, _STARTS, LONG, starts)])
-
-
-def _carried(own: list[Tag], order: str, pixels: Plane, words: Words) -> list[Tag]:
+def _carried(own: list[Tag], order: str, pixels: Pixels, words: Words) -> list[Tag]:
     """The source's tags that hold for the copy too, and the words."""
     found = {tag.number: _adapted(tag, order, pixels) for tag in own if tag.number not in _STRUCTURAL}
     packet = words.xmp(found[_XMP].data if _XMP in found else None)
@@ -122,7 +123,7 @@ def _no_resolution(order: str) -> dict[int, Tag]:
     return {tag.number: tag for tag in tags}
 
 
-def _adapted(tag: Tag, order: str, pixels: Plane) -> Tag:
+def _adapted(tag: Tag, order: str, pixels: Pixels) -> Tag:
     """A profile for the copy's kind of pixels, and EXIF with its dimensions; any other tag as it is."""
     if tag.number == _ICC:
         return Tag(_ICC, UNDEFINED, fitting(tag.data, channels(pixels)) or b"")

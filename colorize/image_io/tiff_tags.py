@@ -62,9 +62,27 @@ def numbers(order: str, number: int, type: int, values: Iterable[int]) -> Tag:
     return Tag(number, type, struct.pack(f"{order}{len(items)}{'H' if type == SHORT else 'I'}", *items))
 
 
-def encoded(order: str, tags: Iterable[Tag]) -> bytes:
-    """A TIFF file of one directory, without pixels."""
-    return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8) + _encoded(order, tags, 8)
+def header(order: str, directory: int) -> bytes:
+    """The 8 bytes that a TIFF file begins with, `directory` being where its first directory lies."""
+    return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", directory)
+
+
+def encoded(order: str, tags: Iterable[Tag], start: int) -> bytes:
+    """A directory that begins at `start`, followed by its values and the directories within."""
+    kept = sorted({tag.number: tag for tag in tags}.values())
+    end = start + 2 + 12 * len(kept) + 4
+    entries, body = bytearray(struct.pack(order + "H", len(kept))), bytearray()
+    for tag in kept:
+        data, count = tag.data, len(tag.data) // _SIZES[tag.type]
+        if tag.inner:
+            data, count = struct.pack(order + "I", end + len(body)), 1
+            body += encoded(order, tag.inner, end + len(body))
+        elif len(data) > 4:
+            at = struct.pack(order + "I", end + len(body))
+            body += data + bytes(len(data) % 2)
+            data = at
+        entries += struct.pack(order + "HHI", tag.number, tag.type, count) + data.ljust(4, b"\0")
+    return bytes(entries) + bytes(4) + bytes(body)
 
 
 def _directory(data: bytes, at: int, layout: _Layout, depth: int) -> Iterator[Tag]:
@@ -94,21 +112,3 @@ def _tag(data: bytes, start: int, entry: struct.Struct, layout: _Layout, depth: 
         place = offset
     if size > 0 and place + size <= len(data) and type_ not in _ONLY_BIG:
         yield Tag(number, type_, data[place : place + size])
-
-
-def _encoded(order: str, tags: Iterable[Tag], start: int) -> bytes:
-    """A directory that begins at `start`, followed by its values and the directories within."""
-    kept = sorted({tag.number: tag for tag in tags}.values())
-    end = start + 2 + 12 * len(kept) + 4
-    entries, body = bytearray(struct.pack(order + "H", len(kept))), bytearray()
-    for tag in kept:
-        data, count = tag.data, len(tag.data) // _SIZES[tag.type]
-        if tag.inner:
-            data, count = struct.pack(order + "I", end + len(body)), 1
-            body += _encoded(order, tag.inner, end + len(body))
-        elif len(data) > 4:
-            at = struct.pack(order + "I", end + len(body))
-            body += data + bytes(len(data) % 2)
-            data = at
-        entries += struct.pack(order + "HHI", tag.number, tag.type, count) + data.ljust(4, b"\0")
-    return bytes(entries) + bytes(4) + bytes(body)
