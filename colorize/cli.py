@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
+from typing import Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from colorize.config import BulkSettings, UsageError, load_settings
-
-if TYPE_CHECKING:  # importing it takes seconds
-    from colorize.photo import Outcome
+from colorize.outcome import Outcome
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES, EXIT_STOPPED = 1, 2, 3, 130
 
@@ -78,12 +76,21 @@ def photo(
         raise UsageError("--history and --enlarge write different pictures: give one of them")
     if history and run_folder is None:
         raise UsageError("--history shows the epochs of a training run: name its folder with --run")
-    failed = 0
-    for outcome in _photo_outcomes(sources, output, run_folder or model, settings, compare, history, enlarge):
-        failed += not outcome.ok
-        (sys.stdout if outcome.ok else sys.stderr).write(f"{outcome.line}\n")
-    if failed:
-        raise typer.Exit(EXIT_FAILURES)
+    _print_outcomes(_photo_outcomes(sources, output, run_folder or model, settings, compare, history, enlarge))
+
+
+@app.command("restore-grey", epilog="Example: colorize restore-grey colored/ -o grey/")
+def restore_grey_command(
+    sources: Annotated[list[str], typer.Argument(metavar="OUT...", help="colored pictures or folders; s3:// too")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="IN2", help="where the scans go: a folder, or a file for one")
+    ],
+    force: Annotated[bool, typer.Option(help="take the luminance of pictures that say nothing of it too")] = False,
+) -> None:
+    """Gives the scans back out of colored pictures: bit for bit, where the manifest says `luma_exact`."""
+    from colorize.restore import restore_grey
+
+    _print_outcomes(restore_grey(sources, output, force=force))
 
 
 def _photo_outcomes(
@@ -170,6 +177,16 @@ def models() -> None:
     for name in list_models():
         table.add_row(name, "architecture", name, "")
     Console().print(table)
+
+
+def _print_outcomes(outcomes: Iterable[Outcome]) -> None:
+    """A line for each picture, as it is done; raises `typer.Exit` if one was not."""
+    failed = 0
+    for outcome in outcomes:
+        failed += not outcome.ok
+        (sys.stdout if outcome.ok else sys.stderr).write(f"{outcome.line}\n")
+    if failed:
+        raise typer.Exit(EXIT_FAILURES)
 
 
 def _tolerance(fraction: float | None) -> list[str]:

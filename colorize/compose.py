@@ -2,8 +2,8 @@
 
 The network's Lab color is brought to the picture's resolution, turned into chroma for each pixel's own luma, and
 reduced towards grey where the sRGB gamut ends, so that nothing is ever clipped: a clipped channel would change
-the luminance. JPEG takes the chroma at half resolution; for lossless formats R and B are rounded and G is the
-integer that makes the luma formula give exactly the input's value.
+the luminance. JPEG takes the chroma, by default at half resolution; for lossless formats R and B are rounded and G
+is the integer that makes the luma formula give exactly the input's value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from colorize.colorimetry import (
     XYZ_TO_RGB,
 )
 from colorize.image_io.orientation import unorient
-from colorize.image_io.picture import Color, HalfChroma, Picture, Plane
+from colorize.image_io.picture import Chroma, Color, Picture, Plane, Subsampling
 
 Float = NDArray[np.float32]
 
@@ -35,11 +35,11 @@ _STEPS = (1 << 16) - 1  # of the tables of the gamma curve and of L*
 _RED, _GREEN, _BLUE = (np.float32(w) for w in LUMA_WEIGHTS)
 
 
-def compose(picture: Picture, ab_2hw: NDArray[np.floating]) -> Color:
+def compose(picture: Picture, ab_2hw: NDArray[np.floating], subsampling: Subsampling = "4:2:0") -> Color:
     """Color `picture` with a low-resolution prediction.
 
     `ab_2hw` is upright Lab color, float (2, h, w) in about [-110, 110], and covers the whole picture. Returns
-    half-resolution chroma planes for pictures that are written as JPEG, else RGB (H, W, 3) of the luma's type,
+    chroma planes, subsampled as told, for pictures that are written as JPEG, else RGB (H, W, 3) of the luma's type,
     whose luma is `picture.luma` in every pixel.
 
     Raises:
@@ -49,19 +49,19 @@ def compose(picture: Picture, ab_2hw: NDArray[np.floating]) -> Color:
     if not np.isfinite(ab).all():
         raise ValueError("the predicted color holds values that are no numbers: the model or its input is at fault")
     if picture.info.output_format == "JPEG":
-        return half_chroma(picture.luma, ab)
+        return chroma_planes(picture.luma, ab, subsampling)
     return exact_rgb(picture.luma, ab)
 
 
-def half_chroma(luma: Plane, ab: Float) -> HalfChroma:
-    """Chroma planes at half resolution, rounded up, for luma (H, W) and color (2, h, w) in the same layout."""
-    half = np.asarray(Image.fromarray(luma).reduce(2))
-    cb, cr = np.empty_like(half), np.empty_like(half)
-    for rows in _strips(half):
-        red, blue = chroma_offsets(_unit(half[rows]), upsample(ab, half.shape, rows))
+def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0") -> Chroma:
+    """Chroma planes for luma (H, W) and color (2, h, w) in the same layout; 4:2:0 is half the size, rounded up."""
+    stored = luma if subsampling == "4:4:4" else np.asarray(Image.fromarray(luma).reduce(2))
+    cb, cr = np.empty_like(stored), np.empty_like(stored)
+    for rows in _strips(stored):
+        red, blue = chroma_offsets(_unit(stored[rows]), upsample(ab, stored.shape, rows))
         cb[rows] = np.rint(128 + (255 * CB_SCALE) * blue)
         cr[rows] = np.rint(128 + (255 * CR_SCALE) * red)
-    return HalfChroma(cb, cr)
+    return Chroma(cb, cr)
 
 
 def exact_rgb(luma: Plane, ab: Float) -> Plane:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -84,8 +84,24 @@ class PoolSettings(Settings):
 class OutputSettings(Settings):
     """How the colored pictures are written."""
 
+    subsampling: Literal["4:2:0", "4:4:4"] = Field(
+        "4:2:0", description="resolution of a JPEG's color: half of the picture's each way, or all of it"
+    )
+    digital_source_type: Literal[
+        "algorithmicallyEnhanced", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia",
+        "compositeSynthetic", "algorithmicMedia",
+    ] = Field(
+        "algorithmicallyEnhanced", description="what the XMP calls the copy, a term of the IPTC's NewsCodes"
+    )  # fmt: skip
     write_threads: int = Field(8, ge=1, le=256, description="concurrent uploads within one write task")
     manifest_rows: int = Field(500_000, ge=1, description="rows of one file of the finished manifest")
+
+    @field_validator("subsampling", mode="before")
+    @classmethod
+    def _not_a_number(cls, value: object) -> object:
+        """YAML 1.1 takes an unquoted 4:2:0 for a number in base 60."""
+        sexagesimal = {4 * 3600 + 2 * 60: "4:2:0", 4 * 3600 + 4 * 60 + 4: "4:4:4"}
+        return sexagesimal.get(value, value) if isinstance(value, int) else value
 
 
 class RunSettings(Settings):
@@ -111,7 +127,10 @@ class BulkSettings(Settings):
 
     def pixels_digest(self) -> str:
         """SHA-256 of the settings that can change an output: the manifest's `settings_sha256`."""
-        pixels = self.model_dump(mode="json", include={"limits": True, "colorizer": True, "pool": {"device"}})
+        output = {"subsampling", "digital_source_type"}
+        pixels = self.model_dump(
+            mode="json", include={"limits": True, "colorizer": True, "pool": {"device"}, "output": output}
+        )
         return hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()
 
 

@@ -7,7 +7,6 @@ import io
 import posixpath
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -22,18 +21,11 @@ from colorize.config import BulkSettings, UsageError
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.storage import Storage, one_line
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, output_name
+from colorize.outcome import Outcome
 from colorize.render import Provenance, render
 
 LINK_SECONDS = 30
 COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one picture, as a line for a person."""
-
-    ok: bool
-    line: str
 
 
 def color_photos(
@@ -57,7 +49,7 @@ def color_photos(
         precision=settings.colorizer.precision,
     )
     yield from outcomes(
-        (source, partial(_color_photo, source, target, colorizer, found, settings.limits.max_pixels, compare))
+        (source, partial(_color_photo, source, target, colorizer, found, settings, compare))
         for source, target in zip(sources, targets, strict=True)
     )
 
@@ -75,13 +67,15 @@ def outcomes(jobs: Iterable[tuple[str, Callable[[], Path]]]) -> Iterator[Outcome
 
 
 def _color_photo(
-    source: str, target: Path, colorizer: Colorizer, model: ModelFile, max_pixels: int, compare: bool
+    source: str, target: Path, colorizer: Colorizer, model: ModelFile, settings: BulkSettings, compare: bool
 ) -> Path:
     data = fetch(source)
+    max_pixels, output = settings.limits.max_pixels, settings.output
     small = decode_small(data, colorizer.size**2, max_pixels=max_pixels)
     ab = colorizer([small.luma])[0]
-    provenance = Provenance(model.name, model.sha256, base_name(source), hashlib.sha256(data).hexdigest())
-    rendered = render(data, ab, provenance, max_pixels=max_pixels)
+    digest = hashlib.sha256(data).hexdigest()
+    provenance = Provenance(model.name, model.sha256, base_name(source), digest, output.digital_source_type)
+    rendered = render(data, ab, provenance, max_pixels=max_pixels, subsampling=output.subsampling)
     path = target.with_name(output_name(target.name, small.info.format))
     Storage(path.parent).write(path.name, rendered.data)
     if compare:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from colorize.compose import compose
-from colorize.image_io import Provenance, decode, encode
+from colorize.image_io import Provenance, Subsampling, decode, encode
 
 __all__ = ["Provenance", "Rendered", "render"]
 
@@ -21,7 +21,14 @@ class Rendered:
     luma_exact: bool  # its luminance is the source's, bit for bit
 
 
-def render(data: bytes, ab_2hw: npt.NDArray[np.floating], provenance: Provenance, *, max_pixels: int) -> Rendered:
+def render(
+    data: bytes,
+    ab_2hw: npt.NDArray[np.floating],
+    provenance: Provenance,
+    *,
+    max_pixels: int,
+    subsampling: Subsampling = "4:2:0",
+) -> Rendered:
     """The colored copy of the picture in `data`: same size, same layout, same luminance.
 
     Args:
@@ -29,9 +36,10 @@ def render(data: bytes, ab_2hw: npt.NDArray[np.floating], provenance: Provenance
         ab_2hw: upright Lab color of the whole picture, at any lower resolution.
         provenance: what the copy says about itself in its metadata.
         max_pixels: pictures with more are refused.
+        subsampling: of the chroma, where the copy is a JPEG.
 
     Raises:
         ImageDecodeError: `data` is not a picture that can be colored.
     """
     picture = decode(data, max_pixels=max_pixels)
-    return Rendered(encode(picture, compose(picture, ab_2hw), provenance), picture.luma_exact)
+    return Rendered(encode(picture, compose(picture, ab_2hw, subsampling), provenance), picture.luma_exact)

@@ -145,6 +145,27 @@ def cluster(s3: S3) -> Iterator[None]:
     ray.shutdown()
 
 
+def program(name: str, package: str) -> str:
+    """Where a program lies that tests need; a test that finds none fails, and says which Debian package holds it."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.fail(f"the program {name} is missing: apt-get install {package}")
+    return found
+
+
+def jpegtran(data: bytes, *options: str) -> bytes:
+    """A JPEG through libjpeg-turbo's own lossless transformer, without its metadata."""
+    return filtered("jpegtran", "libjpeg-turbo-progs", data, "-copy", "none", *options)
+
+
+def filtered(name: str, package: str, data: bytes, *options: str) -> bytes:
+    """What a program makes of its standard input; a failure raises `CalledProcessError`, a warning (2) does not."""
+    done = subprocess.run([program(name, package), *options], input=data, capture_output=True, check=False)
+    if done.returncode not in (0, 2):
+        raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
+    return done.stdout
+
+
 def _wait_for_s3(process: subprocess.Popen[bytes], log: Path) -> None:
     from colorize.data.storage import Storage
 

@@ -10,11 +10,11 @@ from PIL import Image
 from skimage import data
 
 from colorize.color import rgb_to_lab
-from colorize.compose import compose, exact_rgb, half_chroma, solve_rgb, upsample
+from colorize.compose import chroma_planes, compose, exact_rgb, solve_rgb, upsample
 from colorize.image_io.formats import ImageInfo
 from colorize.image_io.metadata import Metadata
 from colorize.image_io.orientation import orient
-from colorize.image_io.picture import HalfChroma, Picture, Plane
+from colorize.image_io.picture import Chroma, Picture, Plane
 
 BITS = pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 
@@ -117,14 +117,14 @@ def test_colors_out_of_gamut_keep_their_hue() -> None:
 
 
 def test_jpeg_chroma_has_half_the_resolution_rounded_up() -> None:
-    chroma = half_chroma(np.full((7, 12), 128, np.uint8), random_ab(3, 5, 20))
+    chroma = chroma_planes(np.full((7, 12), 128, np.uint8), random_ab(3, 5, 20))
     assert chroma.cb.shape == chroma.cr.shape == (4, 6)
     assert chroma.cb.dtype == np.uint8
 
 
 def test_jpeg_chroma_is_the_chroma_of_the_color() -> None:
     rgb = np.full((8, 8, 3), (170, 120, 90), np.uint8)
-    chroma = half_chroma(grey_of(rgb), lab_ab(rgb))
+    chroma = chroma_planes(grey_of(rgb), lab_ab(rgb))
     _, cb, cr = Image.fromarray(rgb).convert("YCbCr").getpixel((0, 0))  # type: ignore[misc]
     assert abs(int(chroma.cb[0, 0]) - cb) <= 1
     assert abs(int(chroma.cr[0, 0]) - cr) <= 1
@@ -154,7 +154,7 @@ def test_upright_color_lands_where_the_stored_layout_has_it(orientation: int) ->
 
 def test_half_precision_predictions_are_taken() -> None:
     color = compose(picture(np.full((9, 9), 90, np.uint8), "JPEG"), random_ab(2, 2, 30).astype(np.float16))
-    assert isinstance(color, HalfChroma)
+    assert isinstance(color, Chroma)
 
 
 def test_a_prediction_that_is_not_finite_is_refused() -> None:

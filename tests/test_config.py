@@ -85,3 +85,16 @@ def test_the_documented_configuration_is_the_default_and_leaves_nothing_out() ->
 
     assert load_settings(BulkSettings, path) == BulkSettings()
     assert yaml.safe_load(path.read_text()) == BulkSettings().model_dump(mode="json")
+
+
+@pytest.mark.parametrize("text", ["4:2:0", "4:4:4", '"4:4:4"'])
+def test_subsampling_may_be_written_without_quotes(text: str) -> None:
+    settings = load_settings(BulkSettings, overrides=[f"output.subsampling={text}"])
+    assert settings.output.subsampling == text.strip('"')
+
+
+def test_what_changes_an_output_is_in_the_digest() -> None:
+    plain = BulkSettings().pixels_digest()
+    for override in ("output.subsampling=4:4:4", "output.digital_source_type=trainedAlgorithmicMedia"):
+        assert load_settings(BulkSettings, overrides=[override]).pixels_digest() != plain
+    assert load_settings(BulkSettings, overrides=["output.write_threads=3"]).pixels_digest() == plain

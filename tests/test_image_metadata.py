@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from colorize.image_io import (
-    Provenance,
-    decode_small,
-    read_info,
-)
-from colorize.image_io.jpeg import segments
+from colorize.image_io import Provenance, decode_small, read_info, read_origin
+from colorize.image_io.exif import refreshed
+from colorize.image_io.jpeg_stream import segments
+from colorize.image_io.metadata import Restored
 from colorize.image_io.orientation import orient, unorient
 from tests.pictures import (
     LIMIT,
@@ -81,7 +79,7 @@ def png_text(key: str, value: str) -> Any:
 def test_the_copy_says_where_its_colors_come_from(format: str) -> None:
     _, out = colored(saved(photograph(), format))
     packet = out.partition(b"<x:xmpmeta")[2] if format == "JPEG2000" else xmp_of(out)
-    for word in (b"Colors inferred by unet", b"a" * 64, b"b" * 64, b"compositeWithTrainedAlgorithmicMedia"):
+    for word in (b"Colors inferred by unet", b"a" * 64, b"b" * 64, b"digitalsourcetype/algorithmicallyEnhanced"):
         assert word in packet
     assert "K\u00f6ln &amp; 'more' &lt;1&gt;.tif".encode() in packet
 
@@ -112,6 +110,77 @@ def test_a_grey_profile_is_left_out(format: str) -> None:
     profile[16:20] = b"GRAY"
     _, out = colored(saved(photograph(), format, icc_profile=bytes(profile)))
     assert not opened(out).info.get("icc_profile")
+
+
+RDF = 'xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        XMP,
+        b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>' + XMP + b"\n" + b" " * 2000 + b'<?xpacket end="w"?>\0\0',
+        f'<r:RDF {RDF}><r:Description r:about="x" xmlns:p="urn:p:" p:q="box 12"/></r:RDF>'.encode(),
+        f'<RDF {RDF.replace(":r", "")}><Description xmlns:p="urn:p:"><p:q>box 12</p:q></Description></RDF>'.encode(),
+    ],
+    ids=["plain", "padded", "other prefix", "no prefix"],
+)
+def test_any_packet_is_merged_and_can_be_had_back(packet: bytes) -> None:
+    merged = PROVENANCE.xmp(packet)
+    assert b"box 12" in merged
+    origin = read_origin(merged)
+    assert origin is not None
+    assert (origin.source_sha256, origin.luma_exact) == ("b" * 64, True)
+    restored = Restored().xmp(merged)
+    assert restored is not None
+    assert b"box 12" in restored
+    assert b"colorize" not in restored
+    assert b"digitalsourcetype" not in restored
+
+
+def test_without_a_packet_of_the_sources_own_none_is_left() -> None:
+    assert Restored().xmp(PROVENANCE.xmp(None)) is None
+    assert Restored().xmp(XMP) == XMP
+
+
+def test_colored_twice_only_the_last_colors_are_told() -> None:
+    other = Provenance("ddcolor", "c" * 64, "a.tif", "d" * 64, "trainedAlgorithmicMedia")
+    twice = PROVENANCE.xmp(other.xmp(XMP))
+    assert twice.count(b"colorize:Model=") == 1
+    assert b"ddcolor" not in twice
+    assert b"trainedAlgorithmicMedia" not in twice
+
+
+def test_a_packet_that_could_blow_up_is_not_read() -> None:
+    bomb = b'<!DOCTYPE x [<!ENTITY a "boom"><!ENTITY b "&a;&a;&a;">]>' + XMP.replace(b"box 12", b"&b;")
+    assert b"boom" not in PROVENANCE.xmp(bomb)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_damaged_exif_does_no_harm(seed: int) -> None:
+    block = bytearray(exif_block(orientation=6))
+    rng = np.random.default_rng(seed)
+    for position in rng.integers(6, len(block), 6):
+        block[position] = rng.integers(0, 256)
+    assert refreshed(bytes(block), (10, 20), 3).startswith(b"Exif")
+    assert refreshed(bytes(block[: rng.integers(0, len(block))]), (10, 20), 3) is not None
+
+
+def test_stale_thumbnails_of_jpegs_go_and_the_rest_stays() -> None:
+    resource = b"8BIM%b\0\0\0\0\0\x04%b"
+    resources = (
+        resource % (b"\x04\x04", b"IPTC") + resource % (b"\x04\x0c", b"stal") + resource % (b"\x03\xed", b"dpi!")
+    )
+    jfif = b"\xff\xe0\0\x13JFIF\0\x01\x02\x01\0\x48\0\x48\x01\x01xyz"
+    jfxx = b"\xff\xe0\0\x0bJFXX\0\x13old"
+    photoshop = b"\xff\xed" + (len(resources) + 16).to_bytes(2, "big") + b"Photoshop 3.0\0" + resources
+    plain = saved(photograph("L"), "JPEG")
+    _, out = colored(plain[:2] + jfif + jfxx + photoshop + plain[20:])
+    found = segments(out)
+    assert found[0].payload == jfif[4:16] + b"\0\0"
+    assert b"JFXX" not in out
+    written = next(s.payload for s in found if s.marker == 0xED)
+    assert written == b"Photoshop 3.0\0" + resources[:16] + resources[32:]
 
 
 def test_png_text_is_kept() -> None:

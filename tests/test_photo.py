@@ -39,6 +39,14 @@ def test_one_picture_can_be_given_a_name(photo_folder: Path, tmp_path: Path) -> 
     assert (tmp_path / "mine.jpg").exists()
 
 
+def test_settings_say_how_the_color_is_stored_and_called(photo_folder: Path, tmp_path: Path) -> None:
+    chosen = ["--set", "output.subsampling=4:4:4", "--set", "output.digital_source_type=trainedAlgorithmicMedia"]
+    assert run(["photo", str(photo_folder / "grey.jpg"), "-o", str(tmp_path / "mine.jpg"), *chosen]) == 0
+    written = (tmp_path / "mine.jpg").read_bytes()
+    assert b"digitalsourcetype/trainedAlgorithmicMedia" in written
+    assert [layer[1:3] for layer in Image.open(io.BytesIO(written)).layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
+
+
 def test_a_source_is_never_overwritten(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (photo_folder / "grey.jpg").read_bytes()
     monkeypatch.chdir(photo_folder)

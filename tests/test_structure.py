@@ -13,20 +13,14 @@ MODULES = sorted((ROOT / "colorize").rglob("*.py")) + sorted((ROOT / "jobs").glo
 
 # From the bottom up: a module may import from layers below its own, and from its own.
 LAYERS = (
-    ("colorize", "colorize.config", "colorize.colorimetry", "colorize.durations"),
+    ("colorize", "colorize.config", "colorize.colorimetry", "colorize.durations", "colorize.outcome"),
     ("colorize.color", "colorize.image_io"),
     ("colorize.models",),
     ("colorize.checkpoint", "colorize.compose", "colorize.metrics"),
     ("colorize.colorizer", "colorize.render"),
     ("colorize.data",),
-    (
-        "colorize.photo",
-        "colorize.history",
-        "colorize.enlarge",
-        "colorize.training",
-        "colorize.inference",
-        "colorize.report",
-    ),
+    ("colorize.photo", "colorize.restore", "colorize.training", "colorize.inference", "colorize.report"),
+    ("colorize.history", "colorize.enlarge"),
     ("colorize.cli",),
     ("jobs", "colorize.__main__"),
 )

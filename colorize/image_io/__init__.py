@@ -6,25 +6,29 @@ copy is written without touching its luminance in one file a format. Nothing her
 
 from __future__ import annotations
 
-from colorize.image_io.codec import decode, decode_small, encode
+from colorize.image_io.codec import decode, decode_small, encode, encode_grey
 from colorize.image_io.formats import ADDED_SUFFIX, ImageDecodeError, ImageInfo, output_format, output_name, read_info
-from colorize.image_io.metadata import Metadata, Provenance
-from colorize.image_io.picture import Color, HalfChroma, Picture, SmallGrey
+from colorize.image_io.metadata import Metadata, Origin, Provenance, read_origin
+from colorize.image_io.picture import Chroma, Color, Picture, SmallGrey, Subsampling
 
 __all__ = [
     "ADDED_SUFFIX",
+    "Chroma",
     "Color",
-    "HalfChroma",
     "ImageDecodeError",
     "ImageInfo",
     "Metadata",
+    "Origin",
     "Picture",
     "Provenance",
     "SmallGrey",
+    "Subsampling",
     "decode",
     "decode_small",
     "encode",
+    "encode_grey",
     "output_format",
     "output_name",
     "read_info",
+    "read_origin",
 ]

@@ -1,9 +1,10 @@
-"""Decoding to luminance and encoding color: `decode_small`, `decode` and `encode`."""
+"""Decoding to luminance, encoding color, and encoding the luminance alone again."""
 
 from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 
 import imagecodecs
 import numpy as np
@@ -21,16 +22,18 @@ from colorize.image_io.formats import (
     open_picture,
     stored_bits,
 )
-from colorize.image_io.jp2 import write_jp2
-from colorize.image_io.jpeg import has_luma_plane, write_jpeg
-from colorize.image_io.metadata import Metadata, Provenance, read_metadata
+from colorize.image_io.jp2 import read_xmp, write_jp2
+from colorize.image_io.jpeg import has_luma_plane, write_grey_jpeg, write_jpeg
+from colorize.image_io.metadata import Metadata, Provenance, Restored, Words, read_metadata
 from colorize.image_io.orientation import orient, unorient
-from colorize.image_io.picture import Color, HalfChroma, Picture, Plane, SmallGrey
+from colorize.image_io.picture import Chroma, Color, Picture, Plane, SmallGrey
 from colorize.image_io.png import write_png
 from colorize.image_io.tiff import write_tiff
+from colorize.image_io.webp import write_webp
 
 _TONES = 16
 _COLORFULNESS_PIXELS = 1 << 14
+_BAND_PIXELS = 1 << 20
 
 
 def decode_small(data: bytes, area: int, *, max_pixels: int) -> SmallGrey:
@@ -72,30 +75,47 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
                     "unreadable", f"decoded to {luma.shape}, the header says {info.height, info.width}"
                 )
             exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
-            return Picture(info, luma, alpha, exact, read_metadata(image.info), data)
+            metadata = read_metadata(image.info)
+            if info.format == "JPEG2000":  # Pillow leaves this one out
+                metadata = replace(metadata, xmp=read_xmp(data))
+            return Picture(info, luma, alpha, exact, metadata, data)
 
 
-def encode(picture: Picture, color: Color, provenance: Provenance | None = None) -> bytes:
+def encode(picture: Picture, color: Color, provenance: Provenance) -> bytes:
     """Encode the composed `color` of `picture` (see `colorize.compose`) in its output format.
 
     Metadata is carried over, and `provenance` is added to it (`metadata` says where).
     """
-    if isinstance(color, HalfChroma):
+    words = replace(provenance, luma_exact=picture.luma_exact, source_mode=picture.info.mode)
+    if isinstance(color, Chroma):
         luma = None if picture.luma_exact else picture.luma.astype(np.uint8, copy=False)
-        size = picture.info.width, picture.info.height
-        return write_jpeg(picture.source, luma, color.cb, color.cr, size, provenance)
+        return write_jpeg(picture.source, luma, color.cb, color.cr, words)
+    return _write_lossless(picture, color, words)
+
+
+def encode_grey(picture: Picture) -> bytes:
+    """Encode a colored copy's luminance in its own format, without what was said about its color.
+
+    From a JPEG only the chroma is taken out; WebP and BMP, which have no grey kind, get three equal channels.
+    """
+    if picture.info.output_format == "JPEG":
+        return write_grey_jpeg(picture.source, Restored())
+    return _write_lossless(picture, picture.luma, Restored())
+
+
+def _write_lossless(picture: Picture, color: Plane, words: Words) -> bytes:
     pixels: Plane = color if picture.alpha is None else np.dstack((color, picture.alpha))
     match picture.info.output_format:
         case "TIFF":
-            return write_tiff(pixels, picture.source, provenance)
+            return write_tiff(pixels, picture.source, words)
         case "JPEG2000":
-            return write_jp2(pixels, picture.source, provenance)
+            return write_jp2(pixels, picture.source, words)
         case "WEBP":
-            return _write_webp(pixels, picture.metadata, provenance)
+            return write_webp(pixels, picture.metadata, words)
         case "BMP":
             return _write_bmp(color, picture.metadata)
         case _:
-            return write_png(pixels, picture.source, picture.metadata, provenance)
+            return write_png(pixels, picture.source, picture.metadata, words)
 
 
 def colorfulness(image: Image.Image) -> float:
@@ -198,27 +218,21 @@ def _unassociated(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
 
 
 def _grey16(image: Image.Image) -> NDArray[np.uint16]:
-    """Samples of a 16-bit grey picture; those of a TIFF with fewer bits are scaled up, so that white is white."""
-    samples = np.asarray(image).astype(np.uint16)
+    """Samples of a 16-bit grey picture, black at 0; those of a TIFF with fewer bits are scaled up: white is white.
+
+    Pillow turns TIFFs in which 0 is white (photometric interpretation 0) the right way round at 8 bits only.
+    """
+    samples = np.empty((image.height, image.width), np.uint16)
+    rows = max(1, _BAND_PIXELS // image.width)  # of the whole picture at once Pillow makes two copies more
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        samples[top : top + rows] = np.asarray(band)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        samples <<= 16 - stored_bits(image, b"")
+        bits = stored_bits(image, b"")
+        if image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
+            np.subtract(np.uint16((1 << bits) - 1), samples, out=samples)
+        samples <<= 16 - bits
     return samples
-
-
-def _write_webp(pixels: Plane, metadata: Metadata, provenance: Provenance | None) -> bytes:
-    out = io.BytesIO()
-    xmp = provenance.xmp(metadata.xmp) if provenance else metadata.xmp
-    Image.fromarray(pixels).save(
-        out,
-        "WEBP",
-        lossless=True,
-        exact=True,  # keep the color under transparent pixels
-        quality=50,  # of a lossless file: the effort
-        exif=metadata.exif or b"",
-        icc_profile=metadata.icc or b"",
-        xmp=xmp or b"",
-    )
-    return out.getvalue()
 
 
 def _write_bmp(pixels: Plane, metadata: Metadata) -> bytes:

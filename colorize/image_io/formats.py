@@ -146,6 +146,8 @@ def decode_errors(data: bytes, format: str) -> Iterator[None]:
         raise ImageDecodeError("too_large", f"{format}: {e} limits.max_pixels does not raise this one.") from e
     except Exception as e:  # decoders of damaged files raise anything: OSError, SyntaxError, KeyError, struct.error
         code = "truncated" if _ends_early(data, format, e) else "unreadable"
+        if isinstance(e, SyntaxError) and "cannot handle" in str(e):  # 12-bit JPEG
+            code = "unsupported"
         raise ImageDecodeError(code, f"{format} file of {len(data)} bytes: {e or type(e).__name__}") from e
 
 

@@ -1,4 +1,4 @@
-"""JPEG 2000 files: lossless true-color pixels at 8 or 16 bits, with the source's own boxes carried over.
+"""JPEG 2000 files: lossless grey or true-color pixels at 8 or 16 bits, with the source's own boxes carried over.
 
 Box layout: ISO/IEC 15444-1, annex I. Bare codestreams stay bare.
 """
@@ -11,14 +11,16 @@ from typing import NamedTuple
 import imagecodecs
 import numpy as np
 
-from colorize.image_io.metadata import Provenance, is_rgb_profile
-from colorize.image_io.picture import Plane
+from colorize.image_io import exif
+from colorize.image_io.icc import fitting
+from colorize.image_io.metadata import Words
+from colorize.image_io.picture import Plane, channels
 
 _CODESTREAM = b"\xff\x4f\xff\x51"  # markers SOC and SIZ
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3
+_EXIF_UUID = b"JpgTiffExif->JP2"
 _LATIN = b"\x00\x01"
-# Channels 0 to 2 are red, green, blue; channel 3 is the opacity of the whole picture.
-_ALPHA_LAST = np.array([4, 0, 0, 1, 1, 0, 2, 2, 0, 3, 3, 1, 0], ">u2").tobytes()
+_SRGB, _GREY = 16, 17  # enumerated color spaces
 
 
 class Box(NamedTuple):
@@ -31,21 +33,26 @@ class Box(NamedTuple):
         return (len(self.data) + 8).to_bytes(4, "big") + self.type + self.data
 
 
-def write_jp2(pixels: Plane, source: bytes, provenance: Provenance | None) -> bytes:
-    """Encode (H, W, 3 or 4) uint8 or uint16 pixels, reversibly, as JP2 or as a bare codestream like `source`."""
+def write_jp2(pixels: Plane, source: bytes, words: Words) -> bytes:
+    """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels, reversibly, as JP2 or bare codestream like `source`."""
     codestream = bytes(imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="j2k"))
-    if provenance:
-        codestream = _with_comment(codestream, provenance.sentence)
+    if words.sentence:
+        codestream = _with_comment(codestream, words.sentence)
     if source.startswith(_CODESTREAM):
         return codestream
     own = list(boxes(source))
     out = [Box(b"jP  ", b"\r\n\x87\n"), Box(b"ftyp", b"jp2 \0\0\0\0jp2 "), _header(pixels, own)]
     xmp = [b for b in own if b.type == b"uuid" and b.data.startswith(_XMP_UUID)]
-    out += [b for b in own if b.type in (b"xml ", b"uuid", b"uinf") and b not in xmp]
-    if provenance:
-        packet = provenance.xmp(xmp[0].data[len(_XMP_UUID) :] if xmp else None)
-        xmp = [Box(b"uuid", _XMP_UUID + packet)]
-    return b"".join(b.encoded() for b in [*out, *xmp, Box(b"jp2c", codestream)])
+    out += [_refreshed(b, pixels) for b in own if b.type in (b"xml ", b"uuid", b"uinf") and b not in xmp]
+    packet = words.xmp(xmp[0].data[len(_XMP_UUID) :] if xmp else None)
+    said = [Box(b"uuid", _XMP_UUID + packet)] if packet else []
+    return b"".join(b.encoded() for b in [*out, *said, Box(b"jp2c", codestream)])
+
+
+def read_xmp(data: bytes) -> bytes | None:
+    """The XMP packet of a JP2 file."""
+    found = (b.data[len(_XMP_UUID) :] for b in boxes(data) if b.type == b"uuid" and b.data.startswith(_XMP_UUID))
+    return next(found, None)
 
 
 def boxes(data: bytes) -> Iterator[Box]:
@@ -62,18 +69,34 @@ def boxes(data: bytes) -> Iterator[Box]:
         position = end
 
 
+def _refreshed(box: Box, pixels: Plane) -> Box:
+    """An EXIF box without its thumbnail; any other as it is."""
+    if not box.data.startswith(_EXIF_UUID):
+        return box
+    size, components = (pixels.shape[1], pixels.shape[0]), 3 if channels(pixels) > 2 else 1
+    return Box(box.type, _EXIF_UUID + exif.refreshed(box.data[len(_EXIF_UUID) :], size, components))
+
+
 def _header(pixels: Plane, own: list[Box]) -> Box:
     """The `jp2h` box: sizes and color of the copy, resolution of the source."""
-    height, width, channels = pixels.shape
-    sizes = np.array([height, width], ">u4").tobytes() + bytes((0, channels, pixels.itemsize * 8 - 1, 7, 0, 0))
+    count = channels(pixels)
+    depth = bytes((0, count, pixels.itemsize * 8 - 1, 7, 0, 0))
     inner = [b for box in own if box.type == b"jp2h" for b in boxes(box.data)]
-    profile = next((b for b in inner if b.type == b"colr" and b.data[:1] == b"\2" and is_rgb_profile(b.data[3:])), None)
-    srgb = Box(b"colr", b"\1\0\0" + (16).to_bytes(4, "big"))
-    children = [Box(b"ihdr", sizes), profile or srgb]
-    if channels == 4:
-        children.append(Box(b"cdef", _ALPHA_LAST))
+    profiles = (fitting(b.data[3:], count) for b in inner if b.type == b"colr" and b.data[:1] == b"\2")
+    profile = next((p for p in profiles if p), None)
+    space = (_SRGB if count > 2 else _GREY).to_bytes(4, "big")
+    color = Box(b"colr", b"\2\0\0" + profile if profile else b"\1\0\0" + space)
+    children = [Box(b"ihdr", np.array(pixels.shape[:2], ">u4").tobytes() + depth), color]
+    if count in (2, 4):
+        children.append(_channel_definition(count))
     children += [b for b in inner if b.type == b"res "]
     return Box(b"jp2h", b"".join(b.encoded() for b in children))
+
+
+def _channel_definition(count: int) -> Box:
+    """The `cdef` box: channels are the colors in their order, the last is the opacity of the whole picture."""
+    rows = [(i, 0, i + 1) for i in range(count - 1)] + [(count - 1, 1, 0)]
+    return Box(b"cdef", np.array([count, *(value for row in rows for value in row)], ">u2").tobytes())
 
 
 def _with_comment(codestream: bytes, sentence: str) -> bytes:

@@ -1,32 +1,34 @@
 """JPEG files with the source's own luma coefficients: nothing of the scan is decoded and encoded again.
 
-The luma block of a JPEG does not depend on its chroma, so a colored copy is the source's quantized luma
-coefficients, bit for bit, and two chroma planes at half resolution (4:2:0, ITU-T T.81). The copy is always
-sequential and Huffman-coded, also where the source is progressive or arithmetic-coded: the coefficients are the
-same. Metadata segments are copied as they are.
+The luma of a JPEG does not depend on its chroma, so a colored copy is the source's quantized luma coefficients, bit
+for bit, and two chroma planes (ITU-T T.81). Each component has scans of its own. Those of a grey source are moved into
+the copy byte for byte: it stays progressive, keeps its restart markers, and costs no time. From a source whose luma
+and chroma share scans, and from an arithmetic-coded one, the luma coefficients are coded once more, without loss.
+
+What has no luma coefficients to carry over (CMYK and RGB-coded files) is encoded from pixels; 12-bit files are not
+read at all.
 """
 
 from __future__ import annotations
 
+import ctypes
 import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import jpeglib
 import numpy as np
+from jpeglib._bind import CJpegLib
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from colorize.image_io.formats import ImageDecodeError
-from colorize.image_io.metadata import Provenance, is_rgb_profile
-
-_SOI = b"\xff\xd8"
-_APP0, _APP1, _APP2, _APP14, _APP15, _COM, _SOS = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE, 0xDA
-_ICC, _XMP, _MPF, _ADOBE = b"ICC_PROFILE\0", b"http://ns.adobe.com/xap/1.0/\0", b"MPF\0", b"Adobe"
-_LONGEST = 65533  # bytes of payload that fit a segment
+from colorize.image_io.formats import ImageDecodeError, decode_errors
+from colorize.image_io.jpeg_segments import carried
+from colorize.image_io.jpeg_stream import Plane, bare, first_plane, merged, segments
+from colorize.image_io.metadata import Words
 
 # ITU-T T.81, annex K, the sum of table K.1 and table K.2: what encoders scale to a quality.
 _STANDARD_LUMA_SUM = 3688
@@ -34,16 +36,6 @@ _STANDARD_CHROMA = np.full((8, 8), 99)
 _STANDARD_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
 
 Coefficients = NDArray[np.int16]  # (blocks down, blocks across, 8, 8)
-
-
-class Segment(NamedTuple):
-    """One marker segment of the header: its marker's second byte and its payload."""
-
-    marker: int
-    payload: bytes
-
-    def encoded(self) -> bytes:
-        return bytes((0xFF, self.marker)) + (len(self.payload) + 2).to_bytes(2, "big") + self.payload
 
 
 def has_luma_plane(image: JpegImagePlugin.JpegImageFile) -> bool:
@@ -62,36 +54,44 @@ def has_luma_plane(image: JpegImagePlugin.JpegImageFile) -> bool:
 
 
 def write_jpeg(
-    source: bytes,
-    luma: NDArray[np.uint8] | None,
-    cb: NDArray[np.uint8],
-    cr: NDArray[np.uint8],
-    size: tuple[int, int],
-    provenance: Provenance | None,
+    source: bytes, luma: NDArray[np.uint8] | None, cb: NDArray[np.uint8], cr: NDArray[np.uint8], words: Words
 ) -> bytes:
-    """A colored copy of the JPEG `source`, `size` (width, height) pixels large.
+    """A colored copy of the JPEG `source`.
 
-    `cb` and `cr` have half the resolution, rounded up. `luma` (H, W) is encoded where it is given, with the
-    source's tables; `None` carries the source's own luma coefficients over.
+    `cb` and `cr` have the picture's size (4:4:4), or half of it rounded up (4:2:0). `luma` (H, W) is encoded where it
+    is given, with the source's tables; `None` carries the source's own luma coefficients over.
 
     Raises:
         ImageDecodeError: `unreadable`, for a damaged source whose coefficients no JPEG can hold.
     """
     with JpegImagePlugin.JpegImageFile(io.BytesIO(source)) as image:
         luma_table, chroma_table = _tables(image)
-    with _scratch() as scratch:
-        blocks = -(-size[1] // 8), -(-size[0] // 8)
-        y_source = source if luma is None else _grey_jpeg(luma, luma_table)
-        y, y_table = _first_component(y_source, scratch)
-        planes = [_first_component(_grey_jpeg(plane, chroma_table), scratch) for plane in (cb, cr)]
-        copy = jpeglib.from_dct(
-            Y=y[: blocks[0], : blocks[1]], Cb=planes[0][0], Cr=planes[1][0], qt=np.stack((y_table, planes[0][1]))
-        )
-        copy.width, copy.height = size
-        copy.samp_factor = np.array([[2, 2], [1, 1], [1, 1]])
-        path = scratch / "copy.jpg"
-        copy.write_dct(str(path), flags=["+OPTIMIZE_CODING"])
-        return _with_segments(path.read_bytes(), _carried(segments(source), provenance))
+    y = luma_plane(source) if luma is None else _encoded(luma, luma_table, progressive=False)
+    planes = (y, *(_encoded(plane, chroma_table, y.progressive) for plane in (cb, cr)))
+    factors = 1 if cb.shape == (y.height, y.width) else 2
+    return merged(planes, carried(segments(source), words, (y.width, y.height), components=3), factors)
+
+
+def write_grey_jpeg(source: bytes, words: Words) -> bytes:
+    """`source` without its chroma: a grey JPEG of the same luma coefficients.
+
+    Raises:
+        ImageDecodeError: `unreadable`, for a damaged source.
+    """
+    y = luma_plane(source)
+    return merged((y,), carried(segments(source), words, (y.width, y.height), components=1))
+
+
+def luma_plane(source: bytes) -> Plane:
+    """The luma of a JPEG as a component of its own: as it is stored where that is possible, else coded again.
+
+    Raises:
+        ImageDecodeError: `unreadable`.
+    """
+    plane = first_plane(source) or first_plane(_transcoded(source))
+    if plane is None:
+        raise ImageDecodeError("unreadable", "JPEG whose luma cannot be carried over: damaged data")
+    return plane
 
 
 def luma_coefficients(data: bytes) -> Coefficients:
@@ -101,29 +101,49 @@ def luma_coefficients(data: bytes) -> Coefficients:
         ImageDecodeError: `unreadable`.
     """
     with _scratch() as scratch:
-        return _first_component(data, scratch)[0]
+        return _read_luma(data, scratch)[0]
 
 
-def segments(data: bytes) -> list[Segment]:
-    """The marker segments of a JPEG's header, up to its first scan."""
-    return list(_segments(data))
+def _encoded(plane: NDArray[np.uint8], table: Sequence[int], progressive: bool) -> Plane:
+    out = io.BytesIO()
+    Image.fromarray(plane).save(out, "JPEG", qtables=[list(table)], optimize=True, progressive=progressive)
+    found = first_plane(out.getvalue())
+    assert found is not None  # it was just written
+    return found
 
 
-def _segments(data: bytes) -> Iterator[Segment]:
-    position = 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:  # decoders skip stray bytes between segments
-            position += 1
-            continue
-        marker = data[position + 1]
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:
-            position += 1
-            continue
-        if marker == _SOS:
-            return
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        yield Segment(marker, data[position + 4 : position + 2 + length])
-        position += 2 + length
+def _transcoded(source: bytes) -> bytes:
+    """A grey JPEG, sequential and Huffman-coded, with the luma coefficients of any JPEG."""
+    with decode_errors(source, "JPEG"), JpegImagePlugin.JpegImageFile(io.BytesIO(source)) as image:
+        width, height = image.size
+    with _scratch() as scratch:
+        y, table = _read_luma(source, scratch)
+        copy = jpeglib.from_dct(Y=y, qt=table[np.newaxis])
+        copy.width, copy.height = width, height
+        path = scratch / "grey.jpg"
+        copy.write_dct(str(path), flags=["+OPTIMIZE_CODING"])
+        return path.read_bytes()
+
+
+def _read_luma(data: bytes, scratch: Path) -> tuple[Coefficients, NDArray[np.uint16]]:
+    """Luma coefficients and their table. Calls jpeglib's library itself: its reader leaves files behind on damage."""
+    _choose_library()
+    path = scratch / "read.jpg"
+    path.write_bytes(bare(data))  # jpeglib reads no file with more than 49 metadata segments
+    down, across = jpeglib.read_dct(str(path)).block_dims[0]
+    y = np.zeros((down, across, 8, 8), np.int16)
+    tables, used = np.zeros((4, 8, 8), np.uint16), np.zeros(4, np.int16)
+    buffers = (a.ctypes.data_as(ctypes.c_void_p) for a in (y, tables, used))
+    y_buffer, table_buffer, used_buffer = buffers
+    if not CJpegLib.get().read_jpeg_dct(str(path).encode(), y_buffer, None, None, None, table_buffer, used_buffer):
+        raise OSError("the coefficients cannot be read")
+    return y, tables[used[0]]
+
+
+@lru_cache(maxsize=1)
+def _choose_library() -> None:
+    """libjpeg-turbo: the fastest of those that jpeglib brings, and one that reads arithmetic coding."""
+    jpeglib.version.set("turbo210")
 
 
 @contextmanager
@@ -138,56 +158,15 @@ def _scratch() -> Iterator[Path]:
             raise ImageDecodeError("unreadable", "JPEG whose luma cannot be carried over: damaged data") from e
 
 
-def _first_component(data: bytes, scratch: Path) -> tuple[Coefficients, NDArray[np.uint16]]:
-    path = scratch / "read.jpg"
-    path.write_bytes(data)
-    picture = jpeglib.read_dct(str(path))
-    return picture.Y, picture.qt[picture.quant_tbl_no[0]]
-
-
-def _grey_jpeg(plane: NDArray[np.uint8], table: Sequence[int]) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(plane).save(out, "JPEG", qtables=[list(table)])
-    return out.getvalue()
-
-
 def _tables(image: JpegImagePlugin.JpegImageFile) -> tuple[Sequence[int], Sequence[int]]:
-    """Quantization tables for luma and chroma: the source's own, or the standard chroma at its quality."""
+    """Quantization tables for luma and chroma: the source's own, or the standard chroma at its quality.
+
+    Below quality 50 the color of a grey source would show blocks before its luma does, so it stays at that.
+    """
     tables, layers = image.quantization, image.layer
     luma = tables[layers[0][3]]
     if len(layers) == 3 and layers[1][3] != layers[0][3]:
         return luma, tables[layers[1][3]]
-    scale = sum(luma) / _STANDARD_LUMA_SUM
+    scale = min(1.0, sum(luma) / _STANDARD_LUMA_SUM)
     chroma = np.clip(np.rint(_STANDARD_CHROMA * scale), 1, 255).astype(int)
     return luma, chroma.flatten().tolist()
-
-
-def _carried(header: list[Segment], provenance: Provenance | None) -> list[Segment]:
-    """The source's metadata segments that hold for the copy too, and the provenance."""
-    icc = b"".join(s.payload[14:] for s in header if s.marker == _APP2 and s.payload.startswith(_ICC))
-    kept = [s for s in header if _is_metadata(s) and (is_rgb_profile(icc) or not s.payload.startswith(_ICC))]
-    if provenance is None:
-        return kept
-    xmp = next((s for s in kept if s.marker == _APP1 and s.payload.startswith(_XMP)), None)
-    packet = Segment(_APP1, _XMP + provenance.xmp(xmp.payload[len(_XMP) :] if xmp else None))
-    comment = Segment(_COM, provenance.sentence.encode())
-    if len(packet.payload) > _LONGEST:  # a full segment: the sentence has to do
-        return [*kept, comment]
-    return [*(s for s in kept if s is not xmp), packet, comment]
-
-
-def _is_metadata(segment: Segment) -> bool:
-    marker, payload = segment
-    if marker == _APP14 and payload.startswith(_ADOBE):
-        return len(payload) >= 12 and payload[11] == 1  # another transform would name another color space
-    if marker == _APP2 and payload.startswith(_MPF):
-        return False  # the other pictures of the file are not carried over
-    return marker == _COM or _APP0 <= marker <= _APP15
-
-
-def _with_segments(data: bytes, carried: list[Segment]) -> bytes:
-    """Replace the metadata segments of a JPEG."""
-    start = 2
-    while data[start + 1] == _COM or _APP0 <= data[start + 1] <= _APP15:
-        start += 2 + int.from_bytes(data[start + 2 : start + 4], "big")
-    return _SOI + b"".join(s.encoded() for s in carried) + data[start:]

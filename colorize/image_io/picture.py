@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +44,37 @@ class Picture:
     source: bytes
 
 
-class HalfChroma(NamedTuple):
-    """The chroma planes of a JPEG: uint8, half the picture's resolution rounded up, 128 is neutral."""
+Subsampling: TypeAlias = Literal["4:2:0", "4:4:4"]
+
+
+class Chroma(NamedTuple):
+    """The chroma planes of a JPEG: uint8, 128 is neutral.
+
+    They have half the picture's resolution, rounded up (4:2:0), or all of it (4:4:4).
+    """
 
     cb: NDArray[np.uint8]
     cr: NDArray[np.uint8]
 
 
-Color: TypeAlias = HalfChroma | Plane  # a plane of RGB is (H, W, 3)
+Color: TypeAlias = Chroma | Plane  # a plane of RGB is (H, W, 3)
+
+
+class Pixels(Protocol):
+    """Pixels (H, W) or (H, W, channels) that are read by rows: an array, or what makes them when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    @property
+    def itemsize(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Plane: ...
+
+
+def channels(pixels: Pixels) -> int:
+    """How many channels pixels (H, W) or (H, W, channels) have."""
+    return 1 if pixels.ndim == 2 else int(pixels.shape[2])

@@ -1,4 +1,4 @@
-"""PNG files: true-color pixels at 8 or 16 bits, with the source's own ancillary chunks carried over."""
+"""PNG files: grey or true-color pixels at 8 or 16 bits, with the source's own ancillary chunks carried over."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 import imagecodecs
 
-from colorize.image_io.metadata import Metadata, Provenance, is_rgb_profile
-from colorize.image_io.picture import Plane
+from colorize.image_io import exif
+from colorize.image_io.icc import fitting
+from colorize.image_io.metadata import Metadata, Words, is_own_sentence
+from colorize.image_io.picture import Plane, channels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33  # signature (8), then length, type, 13 bytes and checksum of IHDR
 _LEVEL = 3  # a third of level 6's time for files 3 % larger (photographs with grain)
-_XMP = b"XML:com.adobe.xmp\0"
+_XMP, _COMMENT, _DISCLAIMER = b"XML:com.adobe.xmp\0", b"Comment\0", b"Disclaimer\0"
 
 # What holds for the copy as for the source. Not kept: tRNS, PLTE, sBIT, bKGD, hIST (they depend on the color type).
 _CARRIED = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME")
@@ -32,15 +34,16 @@ class Chunk(NamedTuple):
         return struct.pack(">I", len(self.data)) + self.type + self.data + struct.pack(">I", checksum)
 
 
-def write_png(pixels: Plane, source: bytes, metadata: Metadata, provenance: Provenance | None) -> bytes:
-    """Encode (H, W, 3 or 4) uint8 or uint16 pixels as PNG.
+def write_png(pixels: Plane, source: bytes, metadata: Metadata, words: Words) -> bytes:
+    """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels as PNG.
 
     The chunks come from `source` where that is a PNG, else from `metadata`.
     """
     encoded = bytes(imagecodecs.png_encode(pixels, level=_LEVEL))
     own = list(chunks(source)) if source.startswith(_SIGNATURE) else _from_metadata(metadata)
-    carried = [c for c in own if c.type in _CARRIED and _fits_rgb(c) and not _is_xmp(c)]
-    carried += _words(metadata.xmp, provenance)
+    kept = (_adapted(c, pixels) for c in own if c.type in _CARRIED and not _is_replaced(c))
+    carried = [c for c in kept if c]
+    carried += _said(metadata.xmp, words, commented=any(c.data.startswith(_COMMENT) for c in carried))
     return encoded[:_IHDR_END] + b"".join(c.encoded() for c in carried) + encoded[_IHDR_END:]
 
 
@@ -53,13 +56,13 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         position += 12 + length
 
 
-def _words(xmp: bytes | None, provenance: Provenance | None) -> list[Chunk]:
-    """The XMP packet and the plain sentence; without provenance the source's own XMP."""
-    packet = provenance.xmp(xmp) if provenance else xmp
+def _said(xmp: bytes | None, words: Words, commented: bool) -> list[Chunk]:
+    """The XMP packet and the plain sentence, which never hides the file's own comment."""
+    packet = words.xmp(xmp)
     found = [Chunk(b"iTXt", _XMP + b"\0\0\0\0" + packet)] if packet else []
-    if provenance:
-        sentence = provenance.sentence.encode("latin-1", "replace")
-        found.append(Chunk(b"tEXt", b"Comment\0" + sentence))
+    if words.sentence:
+        keyword = _DISCLAIMER if commented else _COMMENT
+        found.append(Chunk(b"tEXt", keyword + words.sentence.encode("latin-1", "replace")))
     return found
 
 
@@ -77,16 +80,23 @@ def _from_metadata(metadata: Metadata) -> list[Chunk]:
     return found
 
 
-def _is_xmp(chunk: Chunk) -> bool:
-    return chunk.type == b"iTXt" and chunk.data.startswith(_XMP)
+def _is_replaced(chunk: Chunk) -> bool:
+    """Whether a chunk is XMP, which is merged, or a sentence of an earlier coloring."""
+    xmp = chunk.type == b"iTXt" and chunk.data.startswith(_XMP)
+    sentence = chunk.data.partition(b"\0")[2].decode("latin-1")
+    return xmp or (chunk.type == b"tEXt" and is_own_sentence(sentence))
 
 
-def _fits_rgb(chunk: Chunk) -> bool:
-    """Whether a profile describes RGB data; every other chunk does no harm."""
+def _adapted(chunk: Chunk, pixels: Plane) -> Chunk | None:
+    """EXIF without its thumbnail, and a profile for the copy's kind of pixels; None where there is none."""
+    if chunk.type == b"eXIf":
+        size = pixels.shape[1], pixels.shape[0]
+        return Chunk(b"eXIf", exif.refreshed(chunk.data, size, 3 if channels(pixels) > 2 else 1))
     if chunk.type != b"iCCP":
-        return True
-    compressed = chunk.data.partition(b"\0")[2][1:]
+        return chunk
+    name, _, compressed = chunk.data.partition(b"\0")
     try:
-        return is_rgb_profile(zlib.decompressobj().decompress(compressed, 128))
+        profile = fitting(zlib.decompress(compressed[1:]), channels(pixels))
     except zlib.error:
-        return False
+        return None
+    return Chunk(b"iCCP", name + b"\0\0" + zlib.compress(profile)) if profile else None

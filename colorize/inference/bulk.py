@@ -72,7 +72,7 @@ class Prepared:
             if self.source.parts is None
             else ParquetSink(self.target)
         )
-        return Writer(self.source.storage, sink, settings.limits.max_pixels)
+        return Writer(self.source.storage, sink, settings.limits.max_pixels, settings.output)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from colorize.config import OutputSettings
 from colorize.data.manifest import Record, record_from, write_part
 from colorize.data.sinks import Finished, Sink
 from colorize.data.storage import Storage, one_line
@@ -27,6 +28,7 @@ class Writer:
     source: Storage
     sink: Sink
     max_pixels: int
+    output: OutputSettings
 
 
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
@@ -59,8 +61,11 @@ def _finish(row: dict[str, Any], writer: Writer) -> Finished:
 
 def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes]:
     source = row["data"] or _read_again(record, writer)
-    provenance = Provenance(record.model, record.model_sha256, record.path, record.sha256_in)
-    rendered = render(source, ab_from(row), provenance, max_pixels=writer.max_pixels)
+    output = writer.output
+    provenance = Provenance(
+        record.model, record.model_sha256, record.path, record.sha256_in, output.digital_source_type
+    )
+    rendered = render(source, ab_from(row), provenance, max_pixels=writer.max_pixels, subsampling=output.subsampling)
     record = replace(
         record,
         output=output_name(record.path, record.format, row["name_taken"]),

@@ -1,0 +1,120 @@
+"""XMP packets (ISO 16684-1): statements read, added and taken out; everything else stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+from xml.dom import minidom
+from xml.parsers.expat import ExpatError
+
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'.encode()
+_BEGIN = b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+_END = b'<?xpacket end="w"?>'
+_PADDING = b"\0 \t\r\n"
+
+
+class Name(NamedTuple):
+    """A property's name: its namespace, the usual prefix of that, and the local part."""
+
+    namespace: str
+    prefix: str
+    local: str
+
+
+class Packet:
+    """An XMP packet that can be changed. One that is damaged, or absent, counts as empty."""
+
+    def __init__(self, data: bytes | None) -> None:
+        self._document = _parsed(data) or minidom.parseString(_EMPTY)
+        self._rdf = _find_rdf(self._document)
+
+    def get(self, name: Name) -> str | None:
+        """A simple property's value."""
+        for description in self._descriptions():
+            if description.hasAttributeNS(name.namespace, name.local):
+                return str(description.getAttributeNS(name.namespace, name.local))
+            for child in _elements(description):
+                if _is(child, name):
+                    return "".join(c.data for c in child.childNodes if isinstance(c, minidom.Text))
+        return None
+
+    def remove(self, name: Name) -> None:
+        """Take a property out."""
+        for description in self._descriptions():
+            if description.hasAttributeNS(name.namespace, name.local):
+                description.removeAttributeNS(name.namespace, name.local)
+            for child in [c for c in _elements(description) if _is(c, name)]:
+                description.removeChild(child)
+
+    def remove_namespace(self, namespace: str) -> None:
+        """Take all properties of a namespace out, and descriptions that are empty then."""
+        for description in self._descriptions():
+            attributes = [a for a in dict(description.attributes.items()) if a.split(":")[0] != "xmlns"]
+            for key in attributes:
+                if description.attributes[key].namespaceURI == namespace:
+                    description.removeAttribute(key)
+            for child in [c for c in _elements(description) if c.namespaceURI == namespace]:
+                description.removeChild(child)
+            if _says_nothing(description):
+                self._rdf.removeChild(description)
+
+    def add(self, values: Mapping[Name, str]) -> None:
+        """Add simple properties, in a description of their own; characters that XML cannot hold are replaced."""
+        description = self._document.createElementNS(_RDF, f"{self._rdf.prefix or 'rdf'}:Description")
+        if self._rdf.prefix is None:
+            description.setAttribute("xmlns:rdf", _RDF)
+        description.setAttributeNS(_RDF, f"{self._rdf.prefix or 'rdf'}:about", self._about())
+        for name, value in values.items():
+            description.setAttribute(f"xmlns:{name.prefix}", name.namespace)
+            description.setAttributeNS(name.namespace, f"{name.prefix}:{name.local}", _printable(value))
+        self._rdf.appendChild(description)
+
+    def encoded(self) -> bytes | None:
+        """The packet as bytes; None if it says nothing."""
+        if all(_says_nothing(d) for d in self._descriptions()):
+            return None
+        root = self._document.documentElement
+        return _BEGIN + root.toxml().encode() + _END if root else None
+
+    def _descriptions(self) -> list[minidom.Element]:
+        return [e for e in _elements(self._rdf) if (e.namespaceURI, e.localName) == (_RDF, "Description")]
+
+    def _about(self) -> str:
+        """What the packet's other descriptions are about: all of a packet must say the same."""
+        return next((str(d.getAttributeNS(_RDF, "about")) for d in self._descriptions()), "")
+
+
+def _parsed(data: bytes | None) -> minidom.Document | None:
+    if not data or b"<!DOCTYPE" in data:  # XMP has none; entities may blow up
+        return None
+    try:
+        document = minidom.parseString(data.strip(_PADDING))
+        _find_rdf(document)
+    except (ExpatError, ValueError, LookupError):
+        return None
+    return document
+
+
+def _find_rdf(document: minidom.Document) -> minidom.Element:
+    """The RDF element; LookupError without one."""
+    found = document.getElementsByTagNameNS(_RDF, "RDF")
+    return found[0]
+
+
+def _elements(parent: minidom.Element) -> Iterator[minidom.Element]:
+    return (node for node in list(parent.childNodes) if isinstance(node, minidom.Element))
+
+
+def _is(element: minidom.Element, name: Name) -> bool:
+    return (element.namespaceURI, element.localName) == (name.namespace, name.local)
+
+
+def _says_nothing(description: minidom.Element) -> bool:
+    said = [a for a in dict(description.attributes.items()) if a.split(":")[0] != "xmlns" and not a.endswith(":about")]
+    return not said and not any(_elements(description))
+
+
+def _printable(value: str) -> str:
+    """XML 1.0 has no place for control characters and lone surrogates, which file names may have."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)

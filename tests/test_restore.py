@@ -1,0 +1,170 @@
+"""`colorize restore-grey`: the scan back out of a colored copy, compared with the original."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageOps
+
+from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
+from colorize.data.storage import Storage
+from colorize.image_io import read_info
+from tests.conftest import S3, jpegtran
+from tests.every_kind import samples
+from tests.pictures import colored, grey, opened, photograph, saved
+
+SUFFIXES = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp", "JPEG2000": "jp2"}
+
+
+def restored(source: bytes, folder: Path, name: str = "a.bin") -> bytes:
+    """The source, colored, and restored by the command."""
+    (folder / name).write_bytes(colored(source)[1])
+    target = folder / "restored" / name
+    assert run(["restore-grey", str(folder / name), "-o", str(target)]) == 0
+    return target.read_bytes()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}], ids=str)
+def test_a_grey_jpeg_comes_back_with_every_coefficient_and_every_byte_of_its_scans(
+    options: dict[str, int], tmp_path: Path
+) -> None:
+    source = saved(photograph("L"), "JPEG", quality=88, **options)
+    back = restored(source, tmp_path)
+    assert opened(back).mode == "L"
+    assert jpegtran(back, "-optimize") == jpegtran(source, "-optimize")
+    scan = source[source.index(b"\xff\xda") :]
+    assert back.endswith(scan)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "sepia"])
+def test_of_a_toned_jpeg_its_luminance_comes_back(kind: str, tmp_path: Path) -> None:
+    toned = ImageOps.colorize(photograph("L"), (40, 20, 5), (255, 240, 200), mid=(140, 100, 70))
+    source = saved(toned if kind == "sepia" else photograph("RGB"), "JPEG", quality=88)
+    back = restored(source, tmp_path)
+    assert jpegtran(back, "-optimize") == jpegtran(source, "-grayscale", "-optimize")
+
+
+@pytest.mark.parametrize(
+    ("format", "mode"),
+    [
+        *((f, m) for f in ("PNG", "TIFF", "WEBP", "JPEG2000") for m in ("L", "LA", "RGB", "RGBA")),
+        *((f, "1") for f in ("PNG", "TIFF", "WEBP")),
+    ],
+)
+def test_lossless_formats_come_back_pixel_by_pixel(format: str, mode: str, tmp_path: Path) -> None:
+    image = photograph(mode)
+    if "A" in mode:
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    back = opened(restored(saved(image, format), tmp_path))
+    assert np.array_equal(grey(back), grey(image))
+    if "A" in mode:
+        assert back.getchannel("A").tobytes() == image.getchannel("A").tobytes()
+    assert back.mode in (("RGB", "RGBA") if format == "WEBP" else ("L", "LA"))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_16_bits_come_back_pixel_by_pixel(channels: int, tmp_path: Path) -> None:
+    pixels = samples(channels, 16, (61, 47))
+    png = restored(bytes(imagecodecs.png_encode(pixels)), tmp_path)
+    assert np.array_equal(imagecodecs.png_decode(png), pixels)
+    if channels == 1:
+        tiff = restored(saved(Image.fromarray(pixels), "TIFF"), tmp_path)
+        assert np.array_equal(tifffile.imread(io.BytesIO(tiff)), pixels)
+        jp2 = restored(saved(Image.fromarray(pixels), "JPEG2000"), tmp_path)
+        assert np.array_equal(imagecodecs.jpeg2k_decode(jp2), pixels)
+
+
+@pytest.mark.parametrize("format", SUFFIXES)
+def test_orientation_and_metadata_stay_and_the_statement_goes(format: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "Pier, 1931"
+    options = {"exif": exif} if format != "JPEG2000" else {}
+    back = restored(saved(photograph("L"), format, **options), tmp_path)
+    assert b"Colors inferred" not in back
+    assert b"colorize:" not in back
+    if format != "JPEG2000":
+        assert read_info(back).orientation == 6
+        assert opened(back).getexif()[0x010E] == "Pier, 1931"
+
+
+def test_whole_trees_are_restored_under_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = tmp_path / "colored"
+    for name, format in (("a.jpg", "JPEG"), ("1931/a.jpg", "JPEG"), ("1931/b.png", "PNG")):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(colored(saved(photograph("L"), format))[1])
+    (tree / "_colorize").mkdir()
+    (tree / "_colorize" / "run.json").write_text("{}")
+    assert run(["restore-grey", str(tree), "-o", str(tmp_path / "grey")]) == 0
+
+    written = sorted(path.relative_to(tmp_path / "grey").as_posix() for path in (tmp_path / "grey").rglob("*.*"))
+    assert written == ["1931/a.jpg", "1931/b.png", "a.jpg"]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all("as scanned" in line for line in lines)
+
+
+def test_what_was_not_colored_here_is_refused_and_can_be_forced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cmyk = colored(saved(photograph("CMYK"), "JPEG"))[1]
+    files = {
+        "plain.png": saved(photograph("RGB"), "PNG"),
+        "from-cmyk.jpg": cmyk,
+        "colored.bmp": colored(saved(photograph("L"), "BMP"))[1],
+        "notes.txt": b"no picture",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    paths = [str(tmp_path / name) for name in files]
+    assert run(["restore-grey", *paths, "-o", str(tmp_path / "grey")]) == EXIT_FAILURES
+
+    errors = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in errors] == paths
+    reasons = ("XMP says nothing", "not exactly", "BMP holds no metadata", "no known")
+    for line, words in zip(errors, reasons, strict=True):
+        assert words in line
+    assert all("--force" in line for line in errors[:3])
+    assert not (tmp_path / "grey").exists()
+
+    assert run(["restore-grey", *paths[:3], "-o", str(tmp_path / "grey"), "--force"]) == 0
+    for name in ("plain.png", "colored.bmp"):
+        assert np.array_equal(grey(opened((tmp_path / "grey" / name).read_bytes())), grey(opened(files[name])))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.jpg", "-o", "out"], "does not exist"),
+        (["a.jpg", "-o", "a.jpg"], "overlaps"),
+        (["a.jpg", "b/a.jpg", "-o", "out"], "would both become"),
+        (["a.jpg"], "Missing option"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert run(["restore-grey", *arguments]) == EXIT_USAGE
+    text = capsys.readouterr().err
+    assert message in text
+    assert text.count("\n") == 1
+
+
+def test_buckets_are_restored_too(s3: S3) -> None:
+    source = saved(photograph("L"), "JPEG")
+    Storage("s3://colored/restore").write("1931/a.jpg", colored(source)[1])
+    assert run(["restore-grey", "s3://colored/restore", "-o", "s3://scans/restored"]) == 0
+    back = Storage("s3://scans/restored").read("1931/a.jpg")
+    assert jpegtran(back, "-optimize") == jpegtran(source, "-optimize")
