@@ -37,6 +37,7 @@ PALETTE_BATCHES = 500  # of each worker: the colors settle long before, and thei
 CHECK_STEPS = 20
 VALIDATION_BATCH = 16
 FEW_PICTURES = 300  # of which a fraction says nothing yet: as many broken ones are tolerated as of this number
+NO_PICTURES = "no picture to train on for some worker: see data.labels, sources, include, split and trainer.workers"
 EXPLOSION = 100.0  # times the epoch's mean loss
 
 
@@ -103,6 +104,8 @@ def _palette(config: LoopConfig) -> Tensor | None:
     generator = torch.Generator().manual_seed(settings.seed)
     batches = itertools.islice(_batches(config, 0), PALETTE_BATCHES)
     chunks = [sample_pixels(rgb.cpu(), settings.palette.sample, generator) for rgb in batches]
+    if not chunks:
+        raise TrainingFailedError(NO_PICTURES)
     start = spread_colors(torch.cat(chunks), len(network.palette_K3), generator)
     if ray.train.get_context().get_world_size() > 1:
         torch.distributed.broadcast(start, src=0)
@@ -130,7 +133,7 @@ def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> d
             logged = time.monotonic()
             _log_line(config, progress, float(sums["loss"]) / taken, pictures, logged - started)
     if not taken:
-        raise TrainingFailedError("there are fewer pictures to train on than workers: lower trainer.workers")
+        raise TrainingFailedError(NO_PICTURES)
     _require_sane(float(sums["loss"]) / taken, float(metrics["loss"]))
     means = {name: float(value) / taken for name, value in sums.items()}  # waits for the device
     ended = time.monotonic()
