@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn, Optional
 
@@ -39,6 +40,13 @@ RayAddress = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--ray", metavar="ADDRESS", help="cluster to use; default: RAY_ADDRESS, else one started here"),
 ]
+
+
+class Verify(StrEnum):
+    """How `colorize bulk` tells whether an input changed since an earlier run."""
+
+    stat = "stat"
+    hash = "hash"
 
 
 @app.callback()
@@ -85,17 +93,28 @@ def bulk(
         Optional[float],  # noqa: UP045
         typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
     ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed in earlier runs")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="start anew, also what earlier runs have done")] = False,
+    verify: Annotated[Verify, typer.Option(help="what tells a changed input: time and size, or content")] = Verify.stat,
     ray_address: RayAddress = None,
 ) -> None:
-    """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest."""
-    from colorize.inference.bulk import BulkJob, run_bulk
+    """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest.
+
+    Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
+    """
+    from colorize.inference.bulk import run_bulk
+    from colorize.inference.resume import Resume
+    from colorize.inference.run_report import BulkJob
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
-    job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv))
+    resume = Resume(fresh, retry_failed, verify.value)
+    job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv), resume)
     report = run_bulk(job)
     t = report.totals
-    print(f"{t.done} inputs: {t.ok} colored, {t.skipped} skipped, {t.failed} failed; see {output}/_colorize")
-    for code, count in t.errors.most_common():
+    ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
+    earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
+    print(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/_colorize")
+    for code, count in t.all_errors().most_common():
         print(f"  {count} {code}")
     if report.failed_fraction > settings.run.tolerate_failures:
         raise typer.Exit(EXIT_FAILURES)

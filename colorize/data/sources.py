@@ -12,7 +12,7 @@ import math
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
@@ -45,7 +45,8 @@ class Source:
     reader: Reader
     units: pa.Table = field(repr=False)  # of UNIT_SCHEMA
     units_per_batch: int
-    parts: dict[str, int] | None = None  # Parquet only: readable archives and their number of rows
+    parts: dict[str, int] | None = None  # Parquet only: archives to be written, and how many rows they wait for
+    versions: dict[str, str] = field(default_factory=dict)  # Parquet only: the identity of each archive
 
     @property
     def storage(self) -> Storage:
@@ -55,6 +56,10 @@ class Source:
     def total(self) -> int:
         """Pictures planned."""
         return pc.sum(self.units["count"]).as_py() or 0
+
+    def only(self, units: pa.Table, parts: dict[str, int] | None = None) -> Source:
+        """A part of this source: fewer units, and of archives how many rows are still awaited."""
+        return replace(self, units=units, parts=parts)
 
     def blocks(self) -> list[pa.Table]:
         """The units as tables of `UNIT_SCHEMA`, each the work of one load task."""
@@ -104,7 +109,7 @@ def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterabl
     if input_list is not None:
         if is_file:
             raise UsageError(f"--input {storage.url()} is a file; with --input-list it must be the root folder")
-        return storage, (Entry(name, -1, "") for name in read_input_list(input_list, storage))
+        return storage, map(storage.glance, read_input_list(input_list, storage))
     if is_file:
         root = storage.parent()
         return root, [root.entry(posixpath.basename(storage.root))]
@@ -186,7 +191,8 @@ def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: Source
     parts = {entry.name: 0 for entry, plan in zip(archives, plans, strict=True) if not plan}  # no rows: still out
     for unit in readable:
         parts[unit["name"]] = parts.get(unit["name"], 0) + unit["count"]
-    return Source(ArchiveReader(storage, settings), _table(units), units_per_batch=1, parts=parts)
+    versions = {entry.name: entry.identity for entry in archives}
+    return Source(ArchiveReader(storage, settings), _table(units), 1, parts, versions)
 
 
 def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit]:

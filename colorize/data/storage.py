@@ -39,7 +39,7 @@ class Entry:
 
     name: str
     size: int
-    identity: str  # modification time on disk, ETag on S3
+    identity: str  # modification time and size on disk, ETag on S3
 
 
 class Storage:
@@ -139,6 +139,14 @@ class Storage:
         with ThreadPoolExecutor(DELETE_THREADS) as pool:  # one by one: `fs.rm` takes names for glob patterns
             list(pool.map(lambda entry: self.fs.rm_file(self.path(entry.name)), self.entries(name)))
 
+    def sweep(self) -> None:
+        """Removes what killed processes left half done: on disk, temporary files; elsewhere nothing can be seen."""
+        if self.is_local:
+            for folder, _, names in os.walk(self.root):
+                for name in names:
+                    if name.startswith(TEMPORARY_PREFIX):
+                        Path(folder, name).unlink(missing_ok=True)
+
     def entries(self, below: str = "") -> Iterator[Entry]:
         """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
         if self.is_local:
@@ -163,6 +171,16 @@ class Storage:
         if info["type"] != "file":
             raise FileNotFoundError(self.url(name))
         return Entry(name, int(info["size"] or 0), _identity(info))
+
+    def glance(self, name: str) -> Entry:
+        """Size and identity of one file as far as they can be had for nothing: unknown elsewhere than on disk."""
+        try:
+            status = Path(self.path(name)).stat() if self.is_local else None
+        except OSError:  # its row will say why
+            status = None
+        if status is None:
+            return Entry(name, -1, "")
+        return Entry(name, status.st_size, _identity({"mtime": status.st_mtime, "size": status.st_size}))
 
     def parent(self) -> Storage:
         """The folder that the root lies in."""
@@ -227,7 +245,9 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 
 
 def _identity(info: dict[str, Any]) -> str:
-    return str(info.get("ETag") or info.get("mtime") or info.get("LastModified") or "").strip('"')
+    if tag := info.get("ETag"):
+        return str(tag).strip('"')
+    return f"{info.get('mtime') or info.get('LastModified') or ''}/{info.get('size', '')}"
 
 
 def _walk_local(folder: Path, root: Path) -> Iterator[Entry]:
@@ -250,7 +270,7 @@ def _local_entry(item: os.DirEntry[str], root: Path) -> Entry:
         status = item.stat()
     except OSError:  # a dangling link: listed, so that its row can say that it is unreadable
         return Entry(name, 0, "")
-    return Entry(name, status.st_size, repr(status.st_mtime))
+    return Entry(name, status.st_size, _identity({"mtime": status.st_mtime, "size": status.st_size}))
 
 
 @contextmanager

@@ -27,6 +27,7 @@ class Stamp:
     model: str
     model_sha256: str
     settings_sha256: str
+    run: int
 
 
 @dataclass(frozen=True, slots=True)
