@@ -48,6 +48,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("model_sha256", pa.string()),
         ("settings_sha256", pa.string()),
         ("luma_exact", pa.bool_()),
+        ("degraded", pa.string()),
         ("seconds", pa.float64()),
         ("run", pa.int64()),
     ]
@@ -79,6 +80,7 @@ class Record:
     model_sha256: str = ""
     settings_sha256: str = ""
     luma_exact: bool = False  # the output's luminance is the source's, bit for bit
+    degraded: str = ""  # how the network was run with less than asked for, where memory had run out
     seconds: float = 0.0  # of work on this picture, all stages together
     run: int = 0  # number of the run that wrote this row, counted from 1 for each output
 

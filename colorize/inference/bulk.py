@@ -57,7 +57,7 @@ class Prepared:
             if self.source.parts is None
             else ParquetSink(self.target)
         )
-        return Writer(self.source.storage, sink, settings.limits.max_pixels)
+        return Writer(self.source.storage, sink, settings.limits)
 
     def assembly(self, work: Work) -> Assembly:
         return Assembly(work.left, self.target, self.model.sha256, self.job.settings.pixels_digest())
@@ -134,6 +134,8 @@ def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, s
     if prepared.source.parts is None:
         for name in found.orphans:  # an earlier color copy of an input that fails now, or is called otherwise
             prepared.target.delete(name)
+    if report.totals.degraded:
+        log.warning("memory ran out for %d pictures: see `degraded` in the manifest", report.totals.degraded)
     prepared.target.sweep()
     complete = report.totals.done == prepared.source.total
     report.state = "finished" if complete else "failed"

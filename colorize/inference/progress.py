@@ -34,6 +34,7 @@ class Totals:
     bytes_in: int = 0
     bytes_out: int = 0
     work_seconds: float = 0.0
+    degraded: int = 0  # colored with a smaller batch, at a smaller size or on the CPU, since memory ran out
     errors: Counter[str] = field(default_factory=Counter)
     before: Counter[tuple[str, str]] = field(default_factory=Counter)  # by status and error code
 
@@ -69,6 +70,7 @@ class Totals:
         self.bytes_out += summary["bytes_out"]
         self.work_seconds += summary["seconds"]
         self.errors.update(summary["errors"])
+        self.degraded += summary["degraded"]
 
 
 class Display:

@@ -88,6 +88,7 @@ class RunReport:
             "totals": {
                 "inputs": t.inputs, **{status: t.all(status) for status in STATUSES}, "done_before": t.before_total,
                 "bytes_in": t.bytes_in, "bytes_out": t.bytes_out, "work_seconds": round(t.work_seconds, 3),
+                "degraded": t.degraded,
             },
             "errors": dict(t.all_errors().most_common()),
             "processes": self.census.report(),
