@@ -104,7 +104,7 @@ def test_poisonous_pictures_fail_and_the_run_goes_on(tmp_path: Path) -> None:
     write_tree(tmp_path / "in", files)
     command = [
         sys.executable, "-m", "colorize", "bulk", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"),
-        *("--set", "limits.seconds=6", "--set", "limits.memory_mb=250", "--set", "colorizer.size=64"),
+        *("--set", "limits.seconds=6", "--set", "limits.memory_mb=120", "--set", "colorizer.size=64"),
     ]  # fmt: skip
     site = poison.install(tmp_path / "site")
     environment = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}"}

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from colorize.config import LimitSettings
-from colorize.inference.memory_limit import limit_memory
+from colorize.inference.memory_limit import memory_limit
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,6 +29,11 @@ R = TypeVar("R")
 OUT_OF_MEMORY = "decoding it, or making its copy, takes more memory than limits.memory_mb allows or the machine has"
 BYTES_PER_PIXEL = 12  # that decoding and coloring a picture takes at most, roughly; 16 bits a sample more
 START_SECONDS = 240.0  # for the child's imports, and for loading a network, on a busy machine
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, also where a decoder's wrapper calls that a fault of the picture."""
+    return isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +161,13 @@ class Child:
 def serve(connection: Connection) -> None:
     """The child's side: gets a function and limits, then answers item by item until the parent is gone."""
     function, limits = connection.recv()
-    if limits.memory_mb:
-        limit_memory(limits.memory_mb)
     connection.send("ready")
     while True:
         item = connection.recv()
         faulthandler.dump_traceback_later(2 * limits.seconds, exit=True)  # a parent that died ends nobody
         try:
-            answer = function(item)
+            with memory_limit(limits.memory_mb):
+                answer = function(item)
         except MemoryError:
             answer = Fault("out_of_memory", OUT_OF_MEMORY)
         connection.send(answer)

@@ -16,7 +16,7 @@ from colorize.data.manifest import Record
 from colorize.data.readers import Raw, Reader
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_info
 from colorize.inference.census import note
-from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, may_exceed
+from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
 from colorize.inference.rows import LOADED_SCHEMA
 
 COLORFUL = 5.0  # SmallGrey.colorfulness above which a picture counts as one with colors of its own
@@ -96,10 +96,10 @@ def _examine(raw: Raw, loader: Loader) -> tuple[Record, SmallGrey | None]:
     record = replace(record, sha256_in=hashlib.sha256(raw.data).hexdigest())
     try:
         small = decode_small(raw.data, loader.area, max_pixels=loader.limits.max_pixels)
-    except ImageDecodeError as error:
+    except (ImageDecodeError, MemoryError) as error:
+        if is_out_of_memory(error) or isinstance(error, MemoryError):
+            return record.failed("out_of_memory", OUT_OF_MEMORY), None
         return record.failed(error.code, str(error)), None
-    except MemoryError:
-        return record.failed("out_of_memory", OUT_OF_MEMORY), None
     record = _described(record, small)
     shortest = min(record.width, record.height)
     if shortest < loader.limits.min_side:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 
 
-def limit_memory(megabytes: int) -> None:
-    """Lets this process take `megabytes` more than it has now; what asks for more gets MemoryError or dies of it."""
+@contextmanager
+def memory_limit(megabytes: int) -> Iterator[None]:
+    """Within the block this process may take `megabytes` more than it has (0: any); what wants more gets MemoryError.
+
+    Address space is what the system can limit, so memory that is asked for and never touched counts, too.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     ceiling = psutil.Process().memory_info().vms + megabytes * 2**20
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (ceiling if hard == resource.RLIM_INFINITY else min(ceiling, hard), hard))
+    limits = [limit for limit in (ceiling if megabytes else soft, soft) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits, default=resource.RLIM_INFINITY), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

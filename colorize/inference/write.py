@@ -18,7 +18,7 @@ from colorize.data.sinks import Finished, Sink
 from colorize.data.storage import Storage, one_line
 from colorize.image_io import ImageDecodeError, output_name
 from colorize.inference.census import note
-from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, may_exceed
+from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
 from colorize.inference.rows import SUMMARY_SCHEMA, ab_from
 from colorize.render import Provenance, render
 
@@ -64,13 +64,18 @@ def _finish(row: dict[str, Any], writer: Writer) -> Finished:
     started = time.perf_counter()
     try:
         record, data = _render(row, record, writer)
-    except ImageDecodeError as error:
-        return Finished(record.failed(error.code, str(error)), **place)
-    except MemoryError:
-        return Finished(record.failed("out_of_memory", OUT_OF_MEMORY), **place)
     except Exception as error:  # one picture's fault: it must not stop the run, and its row says so
-        return Finished(record.failed("render_failed", f"{type(error).__name__}: {one_line(error)}"), **place)
+        return Finished(record.failed(*_reason(error)), **place)
     return Finished(replace(record, seconds=record.seconds + time.perf_counter() - started), data, **place)
+
+
+def _reason(error: Exception) -> tuple[str, str]:
+    """Code and message."""
+    if is_out_of_memory(error):
+        return "out_of_memory", OUT_OF_MEMORY
+    if isinstance(error, ImageDecodeError):
+        return error.code, str(error)
+    return "render_failed", f"{type(error).__name__}: {one_line(error)}"
 
 
 def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes]:
