@@ -63,6 +63,9 @@ def photo(
     ] = None,
     model: Model = "default",
     compare: Annotated[bool, typer.Option(help="also write grey / colored / original side by side")] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="follow links to private and loopback addresses, too")
+    ] = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
@@ -71,7 +74,7 @@ def photo(
 
     settings = load_settings(BulkSettings, config, overrides or ())
     failed = 0
-    for outcome in color_photos(sources, output, model, settings, compare=compare):
+    for outcome in color_photos(sources, output, model, settings, compare=compare, allow_private=allow_private):
         failed += not outcome.ok
         (sys.stdout if outcome.ok else sys.stderr).write(f"{outcome.line}\n")
     if failed:

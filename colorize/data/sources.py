@@ -25,7 +25,7 @@ from colorize.config import SourceSettings, UsageError, nearest
 from colorize.data.manifest import LEDGER
 from colorize.data.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
 from colorize.data.sinks import OUTPUT_COLUMNS
-from colorize.data.storage import Entry, Storage, one_line
+from colorize.data.storage import Entry, Storage, escapes, one_line
 from colorize.image_io import ADDED_SUFFIX
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k"})
@@ -75,10 +75,14 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
     Raises:
         UsageError: nothing is there, it is empty, or an archive lacks the image column.
     """
-    storage, entries = _listing(Storage(uri), input_list)
+    return _plan(Storage(uri), input_list, settings)
+
+
+def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> Source:
+    storage, entries = _listing(root, input_list)
     units = _table(_unit(entry) for entry in entries)
     if not units.num_rows:
-        raise UsageError(f"there are no files in {uri}: name a folder of pictures or Parquet archives")
+        raise UsageError(f"there are no files in {root.uri}: name a folder of pictures or Parquet archives")
     if archives := _archives(units):
         return _plan_archives(storage, archives, settings)
     return Source(FileReader(storage, settings), _with_taken_names(units), settings.rows_per_task)
@@ -175,6 +179,8 @@ def _relative(name: str, root: Storage, uri: str) -> str:
 def _unit(entry: Entry, **rows: Any) -> Unit:
     place = {"row_group": -1, "skip": 0, "first": 0, "count": 1, "name_taken": False, "error": "", "message": ""}
     unit = {"name": entry.name, "size": entry.size, "identity": entry.identity, **place, **rows}
+    if escapes(entry.name):  # a bucket's keys may be anything
+        unit |= {"error": "bad_name", "message": f"{entry.name!r} leads out of the folder: rename it"}
     try:
         entry.name.encode()
     except UnicodeEncodeError:  # bytes on disk that are not UTF-8 can stand in no manifest

@@ -76,6 +76,20 @@ class Storage:
         """The full path of `name` as the file system knows it."""
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
+    def target(self, name: str) -> str:
+        """The full path of `name` as a place to write to.
+
+        Raises:
+            OSError: it would lie outside of the root: through `..`, an absolute name, or a link within the root.
+        """
+        if escapes(name) or (self.is_local and posixpath.normpath(name) != name):
+            raise OSError(f"{name!r} is no name of a file below {self.url()}")
+        if self.is_local:
+            folder, root = os.path.realpath(os.path.dirname(self.path(name))), os.path.realpath(self.root)  # noqa: PTH120
+            if folder != root and not folder.startswith(root.rstrip("/") + "/"):
+                raise OSError(f"{self.path(name)} lies in {folder}, outside of {root}: remove the link")
+        return self.path(name)
+
     def url(self, name: str = "") -> str:
         """`name` as a person would type it."""
         return self.path(name) if self.is_local else f"{self.protocol}://{self.path(name)}"
@@ -92,10 +106,10 @@ class Storage:
     def write(self, name: str, data: bytes) -> None:
         """Writes `name` whole or not at all, creating folders as needed."""
         if self.is_local:
-            with _replace_when_done(Path(self.path(name))) as file:
+            with _replace_when_done(Path(self.target(name))) as file:
                 file.write(data)
         else:
-            self.fs.pipe_file(self.path(name), data)
+            self.fs.pipe_file(self.target(name), data)
 
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
@@ -105,10 +119,10 @@ class Storage:
         multipart upload that is completed at the end and aborted on a fault.
         """
         if self.is_local:
-            with _replace_when_done(Path(self.path(name))) as file:
+            with _replace_when_done(Path(self.target(name))) as file:
                 yield file
             return
-        remote = self.fs.open(self.path(name), "wb")
+        remote = self.fs.open(self.target(name), "wb")
         try:
             yield remote
         except BaseException:
@@ -126,10 +140,11 @@ class Storage:
 
     def delete(self, name: str) -> None:
         """Removes `name`; one that is not there is no fault."""
+        path = self.target(name)
         if self.is_local:
-            Path(self.path(name)).unlink(missing_ok=True)
-        elif self.fs.exists(self.path(name)):
-            self.fs.rm_file(self.path(name))
+            Path(path).unlink(missing_ok=True)
+        elif self.fs.exists(path):
+            self.fs.rm_file(path)
 
     def delete_tree(self, name: str) -> None:
         """Removes everything below `name`; nothing there is no fault."""
@@ -236,6 +251,11 @@ def overlap(source: Storage, target: Storage) -> bool:
         return False
     a, b = (os.path.realpath(s.root) if s.is_local else posixpath.normpath(s.root) for s in (source, target))
     return a == b or a.startswith(b.rstrip("/") + "/") or b.startswith(a.rstrip("/") + "/")
+
+
+def escapes(name: str) -> bool:
+    """Whether a relative name could lead out of the root that it is joined to, on any kind of storage."""
+    return not name or name.startswith("/") or ".." in name.split("/") or "\0" in name
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
