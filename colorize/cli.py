@@ -17,9 +17,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from colorize.config import BulkSettings, UsageError, load_settings
+from colorize.config import BulkSettings, StoppedError, UsageError, load_settings
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES, EXIT_STOPPED = 1, 2, 3, 130
+STOPPED = "stopped; run the same command again to go on"
 
 app = typer.Typer(
     name="colorize",
@@ -177,13 +178,17 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
         status = app(args=list(words), standalone_mode=False, prog_name="colorize")
     except UsageError as error:
         return _fail(str(error), EXIT_USAGE, debug)
+    except StoppedError as error:
+        return _fail(str(error), error.status, debug)
     except typer.exceptions.TyperException as error:
         return _fail(error.format_message(), EXIT_USAGE, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("stopped; what was finished is in the manifest", EXIT_STOPPED, debug)
+        return _fail(STOPPED, EXIT_STOPPED, debug)
     except Exception as error:
         hint = "" if debug else " (--debug shows where)"
         return _fail(f"unexpected fault: {type(error).__name__}: {_first_line(error)}{hint}", EXIT_FAULT, debug)
+    if status == EXIT_STOPPED:  # typer has caught the interrupt and says nothing
+        return _fail(STOPPED, EXIT_STOPPED, debug)
     return status if isinstance(status, int) else 0
 
 

@@ -23,6 +23,14 @@ class UsageError(ValueError):
     """Wrong usage or configuration (exit status 2): the message names the value, the limit and the way out."""
 
 
+class StoppedError(RuntimeError):
+    """A job that ended for a reason outside of it: one line that says what to do, and the exit status."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Settings(BaseModel):
     """Base of every group of settings: immutable, unknown keys forbidden, defaults validated."""
 

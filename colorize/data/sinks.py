@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from colorize.data.manifest import LEDGER, Record
-from colorize.data.storage import Storage, one_line
+from colorize.data.storage import Storage, one_line, storage_exhausted
 
 FRAGMENTS = f"{LEDGER}/fragments"
 HELD_BYTES = 64 << 20
@@ -81,6 +81,8 @@ class FolderSink:
         try:
             self.storage.write(item.record.output, item.data)
         except Exception as error:  # one file's fault, of whatever class the storage library raises
+            if storage_exhausted(error):
+                raise  # no file's fault: rows that say so by the million would help nobody
             return item.record.failed("write_failed", one_line(error))
         return item.record
 

@@ -202,7 +202,9 @@ def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: Source
 
 
 def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit]:
-    """The units of one archive; a single failed one if its footer cannot be read."""
+    """The units of one archive; a single failed one if its name is unfit or its footer cannot be read."""
+    if (unit := _unit(entry))["error"]:
+        return [unit]
     try:
         with storage.open(entry.name) as file:
             archive = pq.ParquetFile(file)

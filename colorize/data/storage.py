@@ -8,6 +8,7 @@ unreachable or forbidden. A `Storage` pickles as its URI: no credential ever tra
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import secrets
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
+EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 TEMPORARY_PREFIX = ".colorize-"  # a local file under construction, renamed when whole
 
 
@@ -251,6 +253,16 @@ def overlap(source: Storage, target: Storage) -> bool:
         return False
     a, b = (os.path.realpath(s.root) if s.is_local else posixpath.normpath(s.root) for s in (source, target))
     return a == b or a.startswith(b.rstrip("/") + "/") or b.startswith(a.rstrip("/") + "/")
+
+
+def storage_exhausted(error: BaseException | None) -> str:
+    """What a person should know where the storage can take no file at all (full, read-only) behind `error`; else ""."""
+    while error is not None:
+        for fault in (error, getattr(error, "cause", None)):  # Ray keeps what a task raised in `cause`
+            if isinstance(fault, OSError) and fault.errno in EXHAUSTED:
+                return f"{fault.filename or 'the output'}: {(fault.strerror or 'cannot be written').lower()}"
+        error = error.__cause__
+    return ""
 
 
 def escapes(name: str) -> bool:

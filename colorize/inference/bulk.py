@@ -7,16 +7,16 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
-from colorize.config import UsageError
+from colorize.config import StoppedError, UsageError
 from colorize.data.compaction import Compacted, compact
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.sinks import FolderSink, ParquetSink
 from colorize.data.sources import Source, open_source
-from colorize.data.storage import Storage, overlap
+from colorize.data.storage import Storage, overlap, storage_exhausted
 from colorize.inference.assembly import Assembly
 from colorize.inference.census import note
 from colorize.inference.cluster import plan_for_cluster, ray_session
@@ -29,6 +29,8 @@ from colorize.inference.run_report import RUN_FILE, BulkJob, RunReport
 from colorize.inference.write import Writer
 
 log = logging.getLogger("colorize")
+
+STOPPED = 130  # exit status, as of a shell command that Ctrl-C has ended
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def run_bulk(job: BulkJob) -> RunReport:
 
     Raises:
         UsageError: input, output, model or cluster cannot be used. Nothing was written then.
-        KeyboardInterrupt: stopped by a signal; what was done is in the manifest.
+        StoppedError: stopped by a signal, or by a full disk; what was done is in the manifest.
     """
     started = time.time()
     prepared = prepare(job)
@@ -122,7 +124,13 @@ def _run(prepared: Prepared, report: RunReport, work: Work) -> None:
     except BaseException as error:
         report.state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         report.finished = time.time()
-        _save(prepared.target, report)  # the parts that exist are the manifest; the next run compacts them
+        with suppress(OSError):  # what stopped the run may stop this, too
+            _save(prepared.target, report)  # the parts that exist are the manifest; the next run compacts them
+        if isinstance(error, KeyboardInterrupt):
+            done = f"{report.totals.done} of {report.totals.inputs} inputs are done and in the manifest"
+            raise StoppedError(f"stopped; {done}; run the same command again to go on", STOPPED) from None
+        if reason := storage_exhausted(error):
+            raise StoppedError(f"{reason}; what was finished is kept: run the same command again to go on") from error
         raise
 
 
