@@ -22,6 +22,7 @@ from colorize.inference.assembly import Assembly
 from colorize.inference.census import note
 from colorize.inference.cluster import plan_for_cluster, ray_session
 from colorize.inference.load import Loader, Stamp
+from colorize.inference.merging import Merging
 from colorize.inference.pipeline import MODEL_FILE, stream
 from colorize.inference.progress import Display
 from colorize.inference.resume import Ledger, Work
@@ -169,6 +170,7 @@ def _settle(report: RunReport, found: Compacted) -> None:
 def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assembly, stop: threading.Event) -> None:
     assert report.plan is not None
     totals, settings = report.totals, prepared.job.settings
+    merging = Merging(prepared.target, work.run)
     prepared.target.write(MODEL_FILE, prepared.model.data)
     summaries = stream(work.left, prepared.loader(work.run), prepared.writer(), report.plan, settings)
     with Display(totals, settings.run.log_seconds) as display:
@@ -179,8 +181,10 @@ def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assemb
             report.first_done = report.first_done or time.time()
             report.census.add([*summary["notes"], note("driver")], totals.now)
             assembly.add(summary["parts"])
+            merging.add(summary["manifest_part"])
             display.update()
         assembly.finish()
+        merging.finish()
 
 
 def _announce(prepared: Prepared, report: RunReport) -> None:
