@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn, Optional
@@ -17,10 +18,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from colorize.config import BulkSettings, UsageError, load_settings
+from colorize.config import BulkSettings, StoppedError, UsageError, load_settings
 from colorize.outcome import Outcome
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES, EXIT_STOPPED = 1, 2, 3, 130
+STOPPED = "stopped; run the same command again to go on"
 
 app = typer.Typer(
     name="colorize",
@@ -41,6 +43,13 @@ RayAddress = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--ray", metavar="ADDRESS", help="cluster to use; default: RAY_ADDRESS, else one started here"),
 ]
+
+
+class Verify(StrEnum):
+    """How `colorize bulk` tells whether an input changed since an earlier run."""
+
+    stat = "stat"
+    hash = "hash"
 
 
 @app.callback()
@@ -67,6 +76,9 @@ def photo(
     enlarge: Annotated[
         bool, typer.Option("--enlarge", help="three times the size, painted by a superres_cnn (no luminance is kept)")
     ] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="follow links to private and loopback addresses, too")
+    ] = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
@@ -76,7 +88,9 @@ def photo(
         raise UsageError("--history and --enlarge write different pictures: give one of them")
     if history and run_folder is None:
         raise UsageError("--history shows the epochs of a training run: name its folder with --run")
-    _print_outcomes(_photo_outcomes(sources, output, run_folder or model, settings, compare, history, enlarge))
+    _print_outcomes(
+        _photo_outcomes(sources, output, run_folder or model, settings, compare, history, enlarge, allow_private)
+    )
 
 
 @app.command("restore-grey", epilog="Example: colorize restore-grey colored/ -o grey/")
@@ -101,15 +115,16 @@ def _photo_outcomes(
     compare: bool,
     history: bool,
     enlarge: bool,
+    allow_private: bool,
 ) -> Iterator[Outcome]:
     from colorize.enlarge import write_enlarged
     from colorize.history import write_history
     from colorize.photo import color_photos, outcomes
 
     if not (history or enlarge):
-        return color_photos(sources, output, model, settings, compare=compare)
+        return color_photos(sources, output, model, settings, compare=compare, allow_private=allow_private)
     write = write_history if history else write_enlarged
-    return outcomes((source, partial(write, source, model, output, settings)) for source in sources)
+    return outcomes((source, partial(write, source, model, output, settings, allow_private)) for source in sources)
 
 
 @app.command(epilog="Example: colorize bulk --input s3://archive/scans --output s3://archive/colored --set pool.max=4")
@@ -127,17 +142,28 @@ def bulk(
         Optional[float],  # noqa: UP045
         typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
     ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed in earlier runs")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="start anew, also what earlier runs have done")] = False,
+    verify: Annotated[Verify, typer.Option(help="what tells a changed input: time and size, or content")] = Verify.stat,
     ray_address: RayAddress = None,
 ) -> None:
-    """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest."""
-    from colorize.inference.bulk import BulkJob, run_bulk
+    """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest.
+
+    Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
+    """
+    from colorize.inference.bulk import run_bulk
+    from colorize.inference.resume import Resume
+    from colorize.inference.run_report import BulkJob
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
-    job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv))
+    resume = Resume(fresh, retry_failed, verify.value)
+    job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv), resume)
     report = run_bulk(job)
     t = report.totals
-    print(f"{t.done} inputs: {t.ok} colored, {t.skipped} skipped, {t.failed} failed; see {output}/_colorize")
-    for code, count in t.errors.most_common():
+    ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
+    earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
+    print(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/_colorize")
+    for code, count in t.all_errors().most_common():
         print(f"  {count} {code}")
     if report.failed_fraction > settings.run.tolerate_failures:
         raise typer.Exit(EXIT_FAILURES)
@@ -207,13 +233,17 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
         status = app(args=list(words), standalone_mode=False, prog_name="colorize")
     except UsageError as error:
         return _fail(str(error), EXIT_USAGE, debug)
+    except StoppedError as error:
+        return _fail(str(error), error.status, debug)
     except typer.exceptions.TyperException as error:
         return _fail(error.format_message(), EXIT_USAGE, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("stopped; what was finished is in the manifest", EXIT_STOPPED, debug)
+        return _fail(STOPPED, EXIT_STOPPED, debug)
     except Exception as error:
         hint = "" if debug else " (--debug shows where)"
         return _fail(f"unexpected fault: {type(error).__name__}: {_first_line(error)}{hint}", EXIT_FAULT, debug)
+    if status == EXIT_STOPPED:  # typer has caught the interrupt and says nothing
+        return _fail(STOPPED, EXIT_STOPPED, debug)
     return status if isinstance(status, int) else 0
 
 

@@ -28,7 +28,9 @@ TILE, MARGIN = 256, 16  # pixels of the source; the margin is wider than what an
 Plane = npt.NDArray[np.uint8]
 
 
-def write_enlarged(source: str, model: str, output: str | None, settings: BulkSettings) -> Path:
+def write_enlarged(
+    source: str, model: str, output: str | None, settings: BulkSettings, allow_private: bool = False
+) -> Path:
     """Writes a PNG, upright, three times the size of `source`; returns where.
 
     Args:
@@ -36,6 +38,7 @@ def write_enlarged(source: str, model: str, output: str | None, settings: BulkSe
         model: a trained `superres_cnn`: checkpoint or run.
         output: a file, or a folder for `NAME.enlarged.png`; None is the current folder.
         settings: `limits.max_pixels` holds for what is written.
+        allow_private: follow links to private addresses, too.
 
     Raises:
         UsageError: the model is another network.
@@ -45,7 +48,7 @@ def write_enlarged(source: str, model: str, output: str | None, settings: BulkSe
     network = load_checkpoint(found.data).model.eval()
     if not isinstance(network, SuperresCnn):
         raise UsageError(f"--enlarge: {found.name} is no superres_cnn, which alone paints larger pictures")
-    data = fetch(source)
+    data = fetch(source, allow_private)
     limit = settings.limits.max_pixels // network.enlarges**2
     grey = decode_small(data, limit, max_pixels=limit).luma
     target = Path(output or ".")

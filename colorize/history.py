@@ -27,7 +27,9 @@ CAPTION = 24  # pixels, below each panel
 CHECKPOINT = re.compile(r"checkpoints/epoch-(\d+)\.safetensors")
 
 
-def write_history(source: str, run: str, output: str | None, settings: BulkSettings) -> Path:
+def write_history(
+    source: str, run: str, output: str | None, settings: BulkSettings, allow_private: bool = False
+) -> Path:
     """Writes a sheet: the grey picture, then its copy by each epoch of `run`, each with its number; returns where.
 
     Args:
@@ -35,13 +37,14 @@ def write_history(source: str, run: str, output: str | None, settings: BulkSetti
         run: a training run's folder, local or S3.
         output: a file, or a folder for `NAME.history.png`; None is the current folder.
         settings: of the colorizer.
+        allow_private: follow links to private addresses, too.
 
     Raises:
         UsageError: `run` keeps no epochs' weights.
         ImageDecodeError, OSError: the picture cannot be read.
     """
     epochs = kept_epochs(Storage(run))
-    grey = decode_small(fetch(source), PANEL_AREA, max_pixels=settings.limits.max_pixels).luma
+    grey = decode_small(fetch(source, allow_private), PANEL_AREA, max_pixels=settings.limits.max_pixels).luma
     panels = [("grey", np.stack([grey] * 3, axis=2))]
     panels += [(f"epoch {epoch}", picture) for epoch, picture in _colored(grey, Storage(run), epochs, settings)]
     target = Path(output or ".")

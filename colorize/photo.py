@@ -11,30 +11,36 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-import fsspec
 import torch
 from PIL import Image, ImageOps
 
 from colorize.checkpoint import load_checkpoint
 from colorize.colorizer import Colorizer
 from colorize.config import BulkSettings, UsageError
+from colorize.data.links import LinkLimits, fetch_link
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.storage import Storage, one_line
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, output_name
 from colorize.outcome import Outcome
 from colorize.render import Provenance, render
 
-LINK_SECONDS = 30
 COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
 
 
 def color_photos(
-    sources: Sequence[str], output: str | None, model: str, settings: BulkSettings, *, compare: bool = False
+    sources: Sequence[str],
+    output: str | None,
+    model: str,
+    settings: BulkSettings,
+    *,
+    compare: bool = False,
+    allow_private: bool = False,
 ) -> Iterator[Outcome]:
     """Colors each source and writes it, never over a source; yields an outcome as each is done.
 
     `output` is a file if there is one source and it has the suffix of one, else a folder, where names are kept and
-    files of that name replaced. Without an `output` pictures go here, as `NAME.colorized.SUFFIX`.
+    files of that name replaced. Without an `output` pictures go here, as `NAME.colorized.SUFFIX`. Links to
+    private addresses are refused unless `allow_private`.
 
     Raises:
         UsageError: an unknown model, two sources that would get one name, or an output that is no path.
@@ -49,7 +55,7 @@ def color_photos(
         precision=settings.colorizer.precision,
     )
     yield from outcomes(
-        (source, partial(_color_photo, source, target, colorizer, found, settings, compare))
+        (source, partial(_color_photo, source, target, colorizer, found, settings, compare, allow_private))
         for source, target in zip(sources, targets, strict=True)
     )
 
@@ -67,9 +73,15 @@ def outcomes(jobs: Iterable[tuple[str, Callable[[], Path]]]) -> Iterator[Outcome
 
 
 def _color_photo(
-    source: str, target: Path, colorizer: Colorizer, model: ModelFile, settings: BulkSettings, compare: bool
+    source: str,
+    target: Path,
+    colorizer: Colorizer,
+    model: ModelFile,
+    settings: BulkSettings,
+    compare: bool,
+    allow_private: bool,
 ) -> Path:
-    data = fetch(source)
+    data = fetch(source, allow_private)
     max_pixels, output = settings.limits.max_pixels, settings.output
     small = decode_small(data, colorizer.size**2, max_pixels=max_pixels)
     ab = colorizer([small.luma])[0]
@@ -84,16 +96,12 @@ def _color_photo(
     return path
 
 
-def fetch(source: str) -> bytes:
+def fetch(source: str, allow_private: bool) -> bytes:
     """The encoded picture at a path, http(s) link or other URL."""
     if "://" not in source:
         return Path(source).read_bytes()
     if source.startswith(("http://", "https://")):
-        import aiohttp  # here, since a file needs none of it
-
-        timeout = aiohttp.ClientTimeout(total=LINK_SECONDS)
-        with fsspec.open(source, "rb", client_kwargs={"timeout": timeout}).open() as file:
-            return bytes(file.read())
+        return fetch_link(source, LinkLimits(allow_private=allow_private))
     parent, name = posixpath.split(source)
     return Storage(parent).read(name)
 
