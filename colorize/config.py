@@ -48,6 +48,21 @@ class LimitSettings(Settings):
     min_side: int = Field(1, ge=1, description="pictures with a shorter side fail as `too_small`")
 
 
+Policy = Literal["color", "skip", "copy"]
+
+
+class TriageSettings(Settings):
+    """What becomes of each kind of picture: color it, skip it, or copy its file unchanged to the output."""
+
+    color: Policy = Field("skip", description="already in color")
+    grey: Policy = Field("color", description="one channel")
+    grey_as_rgb: Policy = Field("color", description="three channels, no color in them")
+    toned: Policy = Field("color", description="sepia or another tone, a cast")
+    blank: Policy = Field("color", description="nothing to be seen")
+    text: Policy = Field("color", description="a page of text")
+    negative: Policy = Field("color", description="color negative film")
+
+
 class ColorizerSettings(Settings):
     """What the network sees, and how it runs."""
 
@@ -104,6 +119,7 @@ class BulkSettings(Settings):
 
     source: SourceSettings = SourceSettings()
     limits: LimitSettings = LimitSettings()
+    triage: TriageSettings = TriageSettings()
     colorizer: ColorizerSettings = ColorizerSettings()
     pool: PoolSettings = PoolSettings()
     output: OutputSettings = OutputSettings()
@@ -111,7 +127,9 @@ class BulkSettings(Settings):
 
     def pixels_digest(self) -> str:
         """SHA-256 of the settings that can change an output: the manifest's `settings_sha256`."""
-        pixels = self.model_dump(mode="json", include={"limits": True, "colorizer": True, "pool": {"device"}})
+        pixels = self.model_dump(
+            mode="json", include={"limits": True, "triage": True, "colorizer": True, "pool": {"device"}}
+        )
         return hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()
 
 

@@ -22,6 +22,7 @@ from colorize.data.model_files import ModelFile, find_model
 from colorize.data.storage import Storage, one_line
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, output_name
 from colorize.render import Provenance, render
+from colorize.triage import NAMES, Kind
 
 LINK_SECONDS = 30
 COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
@@ -58,16 +59,16 @@ def color_photos(
     for source, target in zip(sources, targets, strict=True):
         started = time.perf_counter()
         try:
-            written = _color_photo(source, target, colorizer, found, settings.limits.max_pixels, compare)
+            written, kind = _color_photo(source, target, colorizer, found, settings.limits.max_pixels, compare)
         except (OSError, ImageDecodeError, TimeoutError) as error:
             yield Outcome(False, f"{source}: {one_line(error)}")
         else:
-            yield Outcome(True, f"{source} -> {written} ({time.perf_counter() - started:.2f} s)")
+            yield Outcome(True, f"{source} -> {written} ({NAMES[kind]}, {time.perf_counter() - started:.2f} s)")
 
 
 def _color_photo(
     source: str, target: Path, colorizer: Colorizer, model: ModelFile, max_pixels: int, compare: bool
-) -> Path:
+) -> tuple[Path, Kind]:
     data = _fetch(source)
     small = decode_small(data, colorizer.size**2, max_pixels=max_pixels)
     ab = colorizer([small.luma])[0]
@@ -78,7 +79,7 @@ def _color_photo(
     if compare:
         side_by_side = path.with_name(f"{path.name}.compare.jpg")
         Storage(path.parent).write(side_by_side.name, _side_by_side(data, small, rendered.data))
-    return path
+    return path, small.kind
 
 
 def _fetch(source: str) -> bytes:

@@ -92,7 +92,7 @@ def guided(ab: Float, luma: Grey, radius: int = 1, eps: float = 0.001) -> Float:
     return color
 
 
-def joint_bilateral(ab: Float, luma: Grey, spatial: float = 0.7, tonal: float = 0.05, radius: int = 2) -> Float:
+def joint_bilateral(ab: Float, luma: Grey, spatial: float = 0.5, tonal: float = 0.05, radius: int = 2) -> Float:
     """Joint bilateral upsampling: Kopf, Cohen, Lischinski and Uyttendaele (2007); spatial in cells, tonal in luma."""
     full = _unit(luma)
     grey = reduced(full[None], ab.shape[1:])[0]
@@ -106,8 +106,7 @@ def joint_bilateral(ab: Float, luma: Grey, spatial: float = 0.7, tonal: float = 
         weight = place * (np.exp(-((full - grey[cell]) ** 2) / np.float32(2 * tonal**2)) + np.float32(1e-8))
         total += weight * ab[:, cell[0], cell[1]]
         weights += weight
-    color: Float = total / weights
-    return color
+    return np.asarray(total / weights, np.float32)
 
 
 def ours(ab: Float, luma: Grey) -> Float:
