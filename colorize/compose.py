@@ -1,9 +1,9 @@
 """Low-resolution color and full-size luminance -> full-size color, the luminance kept exactly.
 
-The network's Lab color is brought to the picture's resolution, turned into chroma for each pixel's own luma, and
-reduced towards grey where the sRGB gamut ends, so that nothing is ever clipped: a clipped channel would change
-the luminance. JPEG takes the chroma, by default at half resolution; for lossless formats R and B are rounded and G
-is the integer that makes the luma formula give exactly the input's value.
+The network's Lab color is brought to the picture's resolution along its edges (`colorize.upsample`), turned into
+chroma for each pixel's own luma, and reduced towards grey where the sRGB gamut ends, so that nothing is ever clipped:
+a clipped channel would change the luminance. JPEG takes the chroma, by default at half resolution; for lossless
+formats R and B are rounded and G is the integer that makes the luma formula give exactly the input's value.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from colorize.colorimetry import (
 )
 from colorize.image_io.orientation import unorient
 from colorize.image_io.picture import Chroma, Color, Picture, Plane, Subsampling
+from colorize.upsample import guide
 
 Float = NDArray[np.float32]
 
@@ -56,9 +57,11 @@ def compose(picture: Picture, ab_2hw: NDArray[np.floating], subsampling: Subsamp
 def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0") -> Chroma:
     """Chroma planes for luma (H, W) and color (2, h, w) in the same layout; 4:2:0 is half the size, rounded up."""
     stored = luma if subsampling == "4:4:4" else np.asarray(Image.fromarray(luma).reduce(2))
+    color = guide(ab, stored)
     cb, cr = np.empty_like(stored), np.empty_like(stored)
     for rows in _strips(stored):
-        red, blue = chroma_offsets(_unit(stored[rows]), upsample(ab, stored.shape, rows))
+        unit = _unit(stored[rows])
+        red, blue = chroma_offsets(unit, color.rows(rows, unit))
         cb[rows] = np.rint(128 + (255 * CB_SCALE) * blue)
         cr[rows] = np.rint(128 + (255 * CR_SCALE) * red)
     return Chroma(cb, cr)
@@ -67,19 +70,12 @@ def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0") ->
 def exact_rgb(luma: Plane, ab: Float) -> Plane:
     """RGB (H, W, 3) whose luma is exactly `luma` (H, W), for color (2, h, w) in the same layout."""
     rgb = np.empty((*luma.shape, 3), luma.dtype)
+    color = guide(ab, luma)
     for rows in _strips(luma):
-        red, blue = chroma_offsets(_unit(luma[rows]), upsample(ab, luma.shape, rows))
+        unit = _unit(luma[rows])
+        red, blue = chroma_offsets(unit, color.rows(rows, unit))
         rgb[rows] = solve_rgb(luma[rows], red, blue)
     return rgb
-
-
-def upsample(ab: Float, shape: tuple[int, ...], rows: slice) -> Float:
-    """Rows of the color planes (2, h, w) scaled to `shape` (H, W): bilinear, pixel areas aligned."""
-    height, width = shape
-    scale = ab.shape[1] / height
-    box = (0, rows.start * scale, ab.shape[2], min(rows.stop * scale, ab.shape[1]))
-    size = width, rows.stop - rows.start
-    return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BILINEAR, box)) for p in ab])
 
 
 def chroma_offsets(luma: Float, ab: Float) -> tuple[Float, Float]:

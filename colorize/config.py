@@ -62,6 +62,21 @@ class LimitSettings(Settings):
     )
 
 
+Policy = Literal["color", "skip", "copy"]
+
+
+class TriageSettings(Settings):
+    """What becomes of each kind of picture: color it, skip it, or copy its file unchanged to the output."""
+
+    color: Policy = Field("skip", description="already in color")
+    grey: Policy = Field("color", description="one channel")
+    grey_as_rgb: Policy = Field("color", description="three channels, no color in them")
+    toned: Policy = Field("color", description="sepia or another tone, a cast")
+    blank: Policy = Field("color", description="nothing to be seen")
+    text: Policy = Field("color", description="a page of text")
+    negative: Policy = Field("color", description="color negative film")
+
+
 class ColorizerSettings(Settings):
     """What the network sees, and how it runs."""
 
@@ -134,6 +149,7 @@ class BulkSettings(Settings):
 
     source: SourceSettings = SourceSettings()
     limits: LimitSettings = LimitSettings()
+    triage: TriageSettings = TriageSettings()
     colorizer: ColorizerSettings = ColorizerSettings()
     pool: PoolSettings = PoolSettings()
     output: OutputSettings = OutputSettings()
@@ -143,6 +159,7 @@ class BulkSettings(Settings):
         """SHA-256 of the settings that can change an output: the manifest's `settings_sha256`."""
         included: dict[str, Any] = {
             "limits": {"max_pixels", "min_side"},
+            "triage": True,
             "colorizer": True,
             "pool": {"device"},
             "output": {"subsampling", "digital_source_type"},

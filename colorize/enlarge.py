@@ -30,8 +30,8 @@ Plane = npt.NDArray[np.uint8]
 
 def write_enlarged(
     source: str, model: str, output: str | None, settings: BulkSettings, allow_private: bool = False
-) -> Path:
-    """Writes a PNG, upright, three times the size of `source`; returns where.
+) -> tuple[Path, str]:
+    """Writes a PNG, upright, three times the size of `source`; returns where, and a word about it.
 
     Args:
         source: a picture file or link.
@@ -59,7 +59,7 @@ def write_enlarged(
     text.add_text("Description", _sentence(found, base_name(source), hashlib.sha256(data).hexdigest()))
     Image.fromarray(enlarge(network, grey)).save(encoded, "PNG", pnginfo=text)
     Storage(target.parent).write(target.name, encoded.getvalue())
-    return target
+    return target, "three times the size"
 
 
 @torch.inference_mode()

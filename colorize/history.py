@@ -29,8 +29,8 @@ CHECKPOINT = re.compile(r"checkpoints/epoch-(\d+)\.safetensors")
 
 def write_history(
     source: str, run: str, output: str | None, settings: BulkSettings, allow_private: bool = False
-) -> Path:
-    """Writes a sheet: the grey picture, then its copy by each epoch of `run`, each with its number; returns where.
+) -> tuple[Path, str]:
+    """Writes a sheet: the grey picture, then its copy by each epoch of `run`; returns where, and a word about it.
 
     Args:
         source: a picture file or link.
@@ -53,7 +53,7 @@ def write_history(
     encoded = io.BytesIO()
     contact_sheet(panels).save(encoded, "PNG")
     Storage(target.parent).write(target.name, encoded.getvalue())
-    return target
+    return target, f"{len(epochs)} epochs"
 
 
 def kept_epochs(run: Storage) -> dict[int, str]:

@@ -23,6 +23,7 @@ from colorize.data.storage import Storage, one_line
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, output_name
 from colorize.outcome import Outcome
 from colorize.render import Provenance, render
+from colorize.triage import NAMES
 
 COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
 
@@ -60,16 +61,19 @@ def color_photos(
     )
 
 
-def outcomes(jobs: Iterable[tuple[str, Callable[[], Path]]]) -> Iterator[Outcome]:
-    """Does what is to be done for each source, one after the other; a picture's own fault stops none of the others."""
+def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iterator[Outcome]:
+    """Does what is to be done for each source, one after the other; a picture's own fault stops none of the others.
+
+    A job returns where its picture went, and a word about it.
+    """
     for source, write in jobs:
         started = time.perf_counter()
         try:
-            written = write()
+            written, word = write()
         except (OSError, ImageDecodeError, TimeoutError) as error:
             yield Outcome(False, f"{source}: {one_line(error)}")
         else:
-            yield Outcome(True, f"{source} -> {written} ({time.perf_counter() - started:.2f} s)")
+            yield Outcome(True, f"{source} -> {written} ({word}, {time.perf_counter() - started:.2f} s)")
 
 
 def _color_photo(
@@ -80,7 +84,7 @@ def _color_photo(
     settings: BulkSettings,
     compare: bool,
     allow_private: bool,
-) -> Path:
+) -> tuple[Path, str]:
     data = fetch(source, allow_private)
     max_pixels, output = settings.limits.max_pixels, settings.output
     small = decode_small(data, colorizer.size**2, max_pixels=max_pixels)
@@ -93,7 +97,7 @@ def _color_photo(
     if compare:
         side_by_side = path.with_name(f"{path.name}.compare.jpg")
         Storage(path.parent).write(side_by_side.name, _side_by_side(data, small, rendered.data))
-    return path
+    return path, NAMES[small.kind]
 
 
 def fetch(source: str, allow_private: bool) -> bytes:

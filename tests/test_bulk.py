@@ -28,7 +28,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
 
 def bulk(source: object, target: object, *options: str) -> int:
     """`colorize bulk` in this process, on the session's cluster; its exit status."""
-    return run(["bulk", "--input", str(source), "--output", str(target), *options])
+    everything = () if any(option.startswith("triage.") for option in options) else ("--set", "triage.color=color")
+    return run(["bulk", "--input", str(source), "--output", str(target), *everything, *options])
 
 
 def rows(target: object) -> dict[str, dict[str, Any]]:
@@ -66,10 +67,23 @@ def test_a_folder_becomes_the_same_tree_in_color(
         if row["luma_exact"] and row["format"] != "JPEG":
             assert (grey(colored) == grey(data)).all()
     assert all(manifest[name]["luma_exact"] for name in ("1931/wide.png", "1931/tall.tif", "modern.webp"))
-    assert {name for name, row in manifest.items() if row["was_color"]} == {
+    assert {name for name, row in manifest.items() if row["triage"] == "color"} == {
         "modern.webp",
         "1931/Köln, Straße #3 100%.jpg",
     }
+
+
+def test_pictures_in_color_are_skipped_or_copied_as_told(photo_folder: Path, tmp_path: Path) -> None:
+    assert bulk(photo_folder, tmp_path / "skipped", "--set", "triage.color=skip") == 0
+    assert bulk(photo_folder, tmp_path / "copied", "--set", "triage.color=copy") == 0
+
+    skipped, copied = rows(tmp_path / "skipped")["modern.webp"], rows(tmp_path / "copied")["modern.webp"]
+    assert (skipped["status"], skipped["error"], skipped["output"]) == ("skipped", "already_colour", "")
+    assert not (tmp_path / "skipped/modern.webp").exists()
+    assert (copied["status"], copied["error"], copied["output"]) == ("skipped", "already_colour", "modern.webp")
+    assert copied["sha256_in"] == copied["sha256_out"]
+    assert (tmp_path / "copied/modern.webp").read_bytes() == (photo_folder / "modern.webp").read_bytes()
+    assert rows(tmp_path / "skipped")["grey.jpg"]["status"] == "ok"
 
 
 def test_the_output_says_where_its_colors_come_from(photo_folder: Path, tmp_path: Path) -> None:

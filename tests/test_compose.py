@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from colorize.color import rgb_to_lab
-from colorize.compose import chroma_planes, compose, exact_rgb, solve_rgb, upsample
+from colorize.compose import chroma_planes, compose, exact_rgb, solve_rgb
 from colorize.image_io.formats import ImageInfo
 from colorize.image_io.metadata import Metadata
 from colorize.image_io.orientation import orient
@@ -135,12 +135,6 @@ def test_strips_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = exact_rgb(luma, ab)
     monkeypatch.setattr("colorize.compose._STRIP_PIXELS", 640)
     assert np.array_equal(exact_rgb(luma, ab), whole)
-
-
-def test_upsampling_a_strip_equals_the_strip_of_the_upsampled() -> None:
-    ab = random_ab(11, 6)
-    whole = upsample(ab, (100, 40), slice(0, 100))
-    assert np.allclose(upsample(ab, (100, 40), slice(37, 61)), whole[:, 37:61], atol=1e-3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

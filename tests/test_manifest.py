@@ -18,7 +18,7 @@ def parts(storage: Storage) -> list[str]:
 
 def test_a_record_survives_the_file(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
-    record = Record("a/ü #1.jpg", "a/ü #1.jpg", width=3, height=4, was_color=True, luma_exact=True, seconds=0.25)
+    record = Record("a/ü #1.jpg", "a/ü #1.jpg", width=3, height=4, triage="color", luma_exact=True, seconds=0.25)
     write_part(storage, [record])
 
     (row,) = read_manifest(storage).to_pylist()

@@ -14,9 +14,9 @@ MODULES = sorted((ROOT / "colorize").rglob("*.py")) + sorted((ROOT / "jobs").glo
 # From the bottom up: a module may import from layers below its own, and from its own.
 LAYERS = (
     ("colorize", "colorize.config", "colorize.colorimetry", "colorize.durations", "colorize.outcome"),
-    ("colorize.color", "colorize.image_io"),
+    ("colorize.color", "colorize.image_io", "colorize.triage"),
     ("colorize.models",),
-    ("colorize.checkpoint", "colorize.compose", "colorize.metrics"),
+    ("colorize.checkpoint", "colorize.compose", "colorize.metrics", "colorize.upsample"),
     ("colorize.colorizer", "colorize.render"),
     ("colorize.data",),
     ("colorize.photo", "colorize.restore", "colorize.training", "colorize.inference", "colorize.report"),

@@ -43,7 +43,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("sha256_in", pa.string()),
         ("sha256_out", pa.string()),
         ("identity", pa.string()),
-        ("was_color", pa.bool_()),
+        ("triage", pa.string()),
         ("model", pa.string()),
         ("model_sha256", pa.string()),
         ("settings_sha256", pa.string()),
@@ -75,7 +75,7 @@ class Record:
     sha256_in: str = ""
     sha256_out: str = ""
     identity: str = ""  # modification time or ETag of the source
-    was_color: bool = False  # the source had colors of its own
+    triage: str = ""  # what the source is: color, grey, grey_as_rgb, toned, blank, text, negative
     model: str = ""
     model_sha256: str = ""
     settings_sha256: str = ""

@@ -30,9 +30,8 @@ from colorize.image_io.picture import Chroma, Color, Picture, Plane, SmallGrey
 from colorize.image_io.png import write_png
 from colorize.image_io.tiff import write_tiff
 from colorize.image_io.webp import write_webp
+from colorize.triage import colorfulness, triage
 
-_TONES = 16
-_COLORFULNESS_PIXELS = 1 << 14
 _BAND_PIXELS = 1 << 20
 
 
@@ -53,7 +52,8 @@ def decode_small(data: bytes, area: int, *, max_pixels: int) -> SmallGrey:
             luma = np.asarray(grey)
             if not isinstance(image, TiffImagePlugin.TiffImageFile):  # that plugin turns the picture by itself
                 luma = orient(luma, info.orientation)
-            return SmallGrey(info, np.ascontiguousarray(luma), colorfulness(color) if color else 0.0)
+            found = colorfulness(color) if color else 0.0
+            return SmallGrey(info, np.ascontiguousarray(luma), found, triage(grey, color))
 
 
 def decode(data: bytes, *, max_pixels: int) -> Picture:
@@ -116,24 +116,6 @@ def _write_lossless(picture: Picture, color: Plane, words: Words) -> bytes:
             return _write_bmp(color, picture.metadata)
         case _:
             return write_png(pixels, picture.source, picture.metadata, words)
-
-
-def colorfulness(image: Image.Image) -> float:
-    """How much color a picture already has, in levels of 255; 0 for grey, and little for toned prints.
-
-    The standard deviation of the opponent colors R - G and (R + G) / 2 - B (Hasler and Suesstrunk, 2003) around
-    their mean at the same tone. A sepia or blue-toned print has one hue for each tone, so it measures near 0.
-    """
-    shrink = max(1, math.isqrt(image.width * image.height // _COLORFULNESS_PIXELS))
-    rgb = np.asarray(image.convert("RGB").reduce(shrink), dtype=np.float32).reshape(-1, 3)
-    tone = np.minimum(rgb @ np.array(LUMA_WEIGHTS, np.float32) * (_TONES / 256), _TONES - 1).astype(np.intp)
-    opponents = rgb[:, 0] - rgb[:, 1], (rgb[:, 0] + rgb[:, 1]) / 2 - rgb[:, 2]
-    counts = np.maximum(np.bincount(tone, minlength=_TONES), 1)
-    variance = 0.0
-    for opponent in opponents:
-        mean = np.bincount(tone, opponent, minlength=_TONES) / counts
-        variance += float(np.mean((opponent - mean[tone]) ** 2))
-    return math.sqrt(variance)
 
 
 def _small(image: ImageFile.ImageFile, info: ImageInfo, area: int) -> tuple[Image.Image, Image.Image | None]:

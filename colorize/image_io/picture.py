@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from colorize.image_io.formats import ImageInfo
 from colorize.image_io.metadata import Metadata
+from colorize.triage import Kind
 
 Plane: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
@@ -20,12 +21,13 @@ class SmallGrey:
 
     `luma` is uint8 (h, w), EXIF orientation applied. `colorfulness` is how much color the file already has, in
     levels of 255: 0 for grey, below about 3 for sepia and other toned prints, above about 5 for color photographs,
-    faded ones included.
+    faded ones included. `kind` is what the picture is (`colorize.triage`).
     """
 
     info: ImageInfo
     luma: NDArray[np.uint8]
     colorfulness: float
+    kind: Kind = "grey"
 
 
 @dataclass(frozen=True, slots=True)

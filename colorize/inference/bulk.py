@@ -52,7 +52,7 @@ class Prepared:
         settings = self.job.settings
         stamp = Stamp(self.model.name, self.model.sha256, settings.pixels_digest(), run)
         inline = settings.source.inline_bytes
-        return Loader(self.source.reader, settings.limits, settings.colorizer.size**2, inline, stamp)
+        return Loader(self.source.reader, settings.limits, settings.triage, settings.colorizer.size**2, inline, stamp)
 
     def writer(self) -> Writer:
         settings = self.job.settings

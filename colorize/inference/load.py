@@ -11,15 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from colorize.config import LimitSettings
+from colorize.config import LimitSettings, TriageSettings
 from colorize.data.manifest import Record
 from colorize.data.readers import Raw, Reader
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_info
 from colorize.inference.census import note
 from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
 from colorize.inference.rows import LOADED_SCHEMA
-
-COLORFUL = 5.0  # SmallGrey.colorfulness above which a picture counts as one with colors of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,7 @@ class Loader:
 
     reader: Reader
     limits: LimitSettings
+    triage: TriageSettings
     area: int  # pixels that the network sees
     inline_bytes: int  # larger pictures are not passed on; the writer reads them again
     stamp: Stamp
@@ -78,7 +77,9 @@ def _loaded(raw: Raw, record: Record, small: SmallGrey | None, loader: Loader) -
         "part": raw.part,
         "row": raw.row,
         "name_taken": raw.name_taken,
-        "data": raw.data if small is not None and (raw.part or len(raw.data) <= loader.inline_bytes) else b"",
+        "data": raw.data
+        if (small is not None or record.output) and (raw.part or len(raw.data) <= loader.inline_bytes)
+        else b"",
         "grey": small.luma.tobytes() if small is not None else b"",
         "grey_height": small.luma.shape[0] if small is not None else 0,
         "grey_width": small.luma.shape[1] if small is not None else 0,
@@ -105,11 +106,21 @@ def _examine(raw: Raw, loader: Loader) -> tuple[Record, SmallGrey | None]:
     if shortest < loader.limits.min_side:
         reason = f"{record.width} x {record.height} pixels; limits.min_side is {loader.limits.min_side}"
         return record.failed("too_small", reason), None
+    policy = getattr(loader.triage, small.kind)
+    if policy != "color":
+        return _left_alone(record, copied=policy == "copy"), None
     return record, small
 
 
 def _record(raw: Raw, loader: Loader) -> Record:
     return Record(path=raw.path, identity=raw.identity, bytes_in=max(len(raw.data), raw.size), **asdict(loader.stamp))
+
+
+def _left_alone(record: Record, copied: bool) -> Record:
+    """A skipped picture; where its file shall be copied, `output` says so to the writer."""
+    error = "already_colour" if record.triage == "color" else f"triage_{record.triage}"
+    words = f"taken for {record.triage}: {'copied as it is' if copied else 'left out'} by triage.{record.triage}"
+    return replace(record, status="skipped", error=error, message=words, output=record.path if copied else "")
 
 
 def _described(record: Record, small: SmallGrey) -> Record:
@@ -121,6 +132,6 @@ def _described(record: Record, small: SmallGrey) -> Record:
         width=info.width,
         height=info.height,
         frames=info.frames,
-        was_color=small.colorfulness > COLORFUL,
+        triage=small.kind,
         message=f"the first of {info.frames} frames or pages" if info.frames > 1 else "",
     )

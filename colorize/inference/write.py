@@ -57,6 +57,8 @@ def _finish(row: dict[str, Any], writer: Writer) -> Finished:
     """The row's outcome: a rendered picture, or the failure that it came with or met here."""
     record = record_from(row)
     place = {"part": row["part"], "row": row["row"]}
+    if record.status == "skipped" and record.output:
+        return _copied(row, record, writer)
     if record.status != "ok":
         return Finished(record, **place)
     if not row["ab"]:
@@ -77,6 +79,17 @@ def _reason(error: Exception) -> tuple[str, str]:
     if isinstance(error, ImageDecodeError):
         return error.code, str(error)
     return "render_failed", f"{type(error).__name__}: {one_line(error)}"
+
+
+def _copied(row: dict[str, Any], record: Record, writer: Writer) -> Finished:
+    """The source's own bytes, by the triage's policy `copy`."""
+    place = {"part": row["part"], "row": row["row"]}
+    try:
+        data = row["data"] or _read_again(record, writer)
+    except (ImageDecodeError, OSError) as error:
+        return Finished(record.failed(getattr(error, "code", "unreadable"), one_line(error)), **place)
+    record = replace(record, bytes_out=len(data), sha256_out=record.sha256_in, luma_exact=True)
+    return Finished(record, data, **place)
 
 
 def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes]:
