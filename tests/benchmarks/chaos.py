@@ -35,6 +35,7 @@ from tests.benchmarks.photographs import write_photographs
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+SPARED = ("IDLE", "Agent")  # no work in progress; a part of the node, which dies with it
 NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 300 << 20}
 
 
@@ -74,7 +75,7 @@ class Chaos:
                     name = " ".join(process.cmdline())
                 except psutil.Error:
                     continue
-                if name.startswith("ray::") and "IDLE" not in name:
+                if name.startswith("ray::") and not any(word in name for word in SPARED):
                     yield process, "actors" if "Worker" in name or "Actor" in name else "workers"
 
     def shutdown(self) -> None:
