@@ -82,7 +82,8 @@ def test_signals_and_kills_lose_nothing_and_the_outputs_are_those_of_a_calm_run(
     assert process.wait(PATIENCE) == 0
 
     totals = json.loads((target / "_colorize/run.json").read_text())["totals"]
-    assert (totals["inputs"], totals["ok"], totals["done_before"]) == (300, 300, done)
+    assert (totals["inputs"], totals["ok"]) == (300, 300)
+    assert 300 > totals["done_before"] >= done  # workers of the killed driver may have finished what they were at
     calm = start(scans, tmp_path / "calm", "--set", "source.rows_per_task=23", "--set", "pool.batch_size=5")
     assert calm.wait(PATIENCE) == 0
     assert differences(Storage(tmp_path / "calm"), Storage(target), set(names)) == []
