@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from colorize.config import BulkSettings, UsageError, load_settings
+from colorize.durations import duration
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES, EXIT_STOPPED = 1, 2, 3, 130
 
@@ -118,6 +119,38 @@ def train(
     figures = run_training(TrainJob(settings, data, output, resume, ray_address))
     print(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")
     print(", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_"))))
+
+
+@app.command(
+    epilog="Example: colorize evaluate --model default --model grey --data photos/ --split val --output evaluation/"
+)
+def evaluate(
+    models: Annotated[
+        list[str], typer.Option("--model", help="as in `colorize bulk`, or `grey`; repeat it to compare several")
+    ],
+    data: Annotated[str, typer.Option("--data", metavar="URI", help="color pictures: folder or Parquet; s3:// too")],
+    output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; s3:// too")],
+    split: Annotated[str, typer.Option("--split", help="train, val, test, or all")] = "val",
+    limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="measure so many pictures at most")] = None,  # noqa: UP045
+    config: Config = None,
+    overrides: Overrides = None,
+    ray_address: RayAddress = None,
+) -> None:
+    """Measures models on color pictures: made grey, colored, compared with the truth."""
+    from colorize.evaluation.job import run_evaluation
+    from colorize.evaluation.outcome import EvaluateJob
+    from colorize.evaluation.settings import EvaluateSettings
+    from colorize.report.terminal import figures_table
+
+    settings = load_settings(EvaluateSettings, config, overrides or ())
+    job = EvaluateJob(tuple(models), data, output, split, limit, ray_address, settings, tuple(sys.argv))
+    done = run_evaluation(job)
+    Console().print(figures_table(done))
+    print(f"{done.scores.count} pictures in {duration(done.seconds)}; see {output}/evaluation.html")
+    for code, count in done.scores.errors().most_common():
+        print(f"  {count} {code}")
+    if done.broken_fraction > settings.run.tolerate_failures:
+        raise typer.Exit(EXIT_FAILURES)
 
 
 @app.command(epilog="Example: colorize models")

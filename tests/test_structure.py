@@ -19,7 +19,7 @@ LAYERS = (
     ("colorize.checkpoint", "colorize.compose", "colorize.metrics"),
     ("colorize.colorizer", "colorize.render"),
     ("colorize.data",),
-    ("colorize.photo", "colorize.training", "colorize.inference", "colorize.report"),
+    ("colorize.photo", "colorize.training", "colorize.inference", "colorize.evaluation", "colorize.report"),
     ("colorize.cli",),
     ("jobs", "colorize.__main__"),
 )
