@@ -34,7 +34,7 @@ PER_PICTURE = (
 )  # fmt: skip
 PER_SET = (
     Figure("auc_rebalanced", "AuC, rebalanced", "%", "higher", 2, "the area with rare colors weighing more"),
-    Figure("frechet_lite0", "Lite0 Frechet", "", "lower", 3, "Frechet distance of EfficientNet-Lite0's features"),
+    Figure("frechet_lite0", "Lite0 Frechet", "", "lower", 1, "Frechet distance of EfficientNet-Lite0's features"),
     Figure("colorfulness", "Colorfulness", "", "higher", 2, "after Hasler and Suesstrunk, as published"),
     Figure("colorfulness_gap", "Colorfulness gap", "", "lower", 2, "distance of the means, ours and true"),
     Figure("colorfulness_absolute", "Colorfulness, abs.", "", "higher", 2, "of absolute opponents, as papers do"),

@@ -168,7 +168,7 @@ def _resampled(statistic: Any, pictures: int, settings: MeasureSettings) -> Inte
 
 def _model_scores(rows: Sequence[Mapping[str, Any]], truths: Mapping[str, Floats]) -> ModelScores:
     columns = {name: _column(rows, name) for name in _MEASURED}
-    columns = {name: values for name, values in columns.items() if not np.isnan(values).all()}
+    columns = {name: values for name, values in columns.items() if not (rows and np.isnan(values).all())}
     for name, true in truths.items():
         columns[f"{name}_error"] = np.abs(columns[name] - true)
     return ModelScores(columns, _vectors([row["scores"] for row in rows]), _vectors([row["features"] for row in rows]))

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 WIDTH, HEIGHT = 440, 170
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 8, 34
-BINS = 32
+MOST_BINS = 32
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ def distribution_chart(series: Sequence[Series], label: str) -> Markup:
     low, high = (float(v) for v in np.quantile(values, [0.005, 0.995]))
     if low == high:
         low, high = low - 0.5, high + 0.5
-    shares = [np.histogram(s.values.clip(low, high), BINS, (low, high))[0] / len(s.values) for s in series]
+    bins = max(6, min(MOST_BINS, math.isqrt(4 * len(series[0].values))))
+    shares = [np.histogram(s.values.clip(low, high), bins, (low, high))[0] / len(s.values) for s in series]
     top = max(float(share.max()) for share in shares)
-    corners = np.repeat(np.linspace(low, high, BINS + 1), 2)[1:-1]
+    corners = np.repeat(np.linspace(low, high, bins + 1), 2)[1:-1]
     lines = [
         _line(_points(corners, np.repeat(share, 2), (low, high), top), one.style, one.name)
         for one, share in zip(series, shares, strict=True)

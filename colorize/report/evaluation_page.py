@@ -51,7 +51,7 @@ def evaluation_page(done: Evaluation, shown: Mapping[str, Shown]) -> bytes:
     """The page; `shown` holds the chosen pictures by path."""
     return render_page(
         "evaluation.html",
-        title=f"Evaluation of {', '.join(done.scores.labels)}",
+        title=f"Evaluation: {', '.join(done.scores.labels)}",
         done=done,
         data=Storage(done.job.data).url(),
         finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
