@@ -90,10 +90,12 @@ def bulk(
 ) -> None:
     """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest."""
     from colorize.inference.bulk import BulkJob, run_bulk
+    from colorize.report.bulk_page import write_report
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv))
     report = run_bulk(job)
+    write_report(output)
     t = report.totals
     print(f"{t.done} inputs: {t.ok} colored, {t.skipped} skipped, {t.failed} failed; see {output}/_colorize")
     for code, count in t.errors.most_common():
@@ -151,6 +153,14 @@ def evaluate(
         print(f"  {count} {code}")
     if done.broken_fraction > settings.run.tolerate_failures:
         raise typer.Exit(EXIT_FAILURES)
+
+
+@app.command(epilog="Example: colorize report s3://archive/colored")
+def report(uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")]) -> None:
+    """Makes the page of a bulk run again, from its manifest."""
+    from colorize.report.bulk_page import write_report
+
+    print(write_report(uri))
 
 
 @app.command(epilog="Example: colorize models")

@@ -91,6 +91,9 @@ class OutputSettings(Settings):
 class RunSettings(Settings):
     """How the job itself behaves; none of these changes a pixel."""
 
+    confidence: bool = Field(
+        True, description="ask the network how sure it is; one that predicts no distribution then runs twice"
+    )
     tolerate_failures: float = Field(0.0, ge=0, le=1, description="fraction of inputs that may fail with exit 0")
     start_seconds: float = Field(
         20.0, gt=0, allow_inf_nan=False, description="how long to wait for the CPUs and GPUs that the plan needs"

@@ -14,10 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # or Ray writes a token into the home folder
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -84,6 +88,20 @@ def grey_jpeg(seed: int, width: int = 96, height: int = 64) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(buffer, "JPEG")
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, headless. Without one its tests are skipped, or fail where COLORIZE_BROWSER=required."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((path for path in map(shutil.which, names) if path), None)
+    if program is None:
+        missing = "there is no chromium to open the pages in: apt-get install chromium"
+        (pytest.fail if os.environ.get("COLORIZE_BROWSER") == "required" else pytest.skip)(missing)
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])  # root has no sandbox
 
 
 @dataclass(frozen=True)

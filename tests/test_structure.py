@@ -16,7 +16,7 @@ LAYERS = (
     ("colorize", "colorize.config", "colorize.colorimetry", "colorize.durations"),
     ("colorize.color", "colorize.image_io"),
     ("colorize.models",),
-    ("colorize.checkpoint", "colorize.compose", "colorize.metrics"),
+    ("colorize.checkpoint", "colorize.compose", "colorize.confidence", "colorize.metrics"),
     ("colorize.colorizer", "colorize.render"),
     ("colorize.data",),
     ("colorize.photo", "colorize.training", "colorize.inference", "colorize.evaluation", "colorize.report"),

@@ -40,6 +40,8 @@ MANIFEST_SCHEMA = pa.schema(
         ("sha256_out", pa.string()),
         ("identity", pa.string()),
         ("was_color", pa.bool_()),
+        ("confidence", pa.float64()),
+        ("finished", pa.float64()),
         ("model", pa.string()),
         ("model_sha256", pa.string()),
         ("settings_sha256", pa.string()),
@@ -69,6 +71,8 @@ class Record:
     sha256_out: str = ""
     identity: str = ""  # modification time or ETag of the source
     was_color: bool = False  # the source had colors of its own
+    confidence: float = 0.0  # of the network in its colors, up to 1; 0 where it was not asked
+    finished: float = 0.0  # Unix time when this row was settled
     model: str = ""
     model_sha256: str = ""
     settings_sha256: str = ""

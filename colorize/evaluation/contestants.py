@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from colorize.checkpoint import load_checkpoint
-from colorize.colorizer import Colorizer, Grey, LowAb
+from colorize.colorizer import Colored, Colorizer, Grey
 from colorize.compose import compose
 from colorize.config import ColorizerSettings, UsageError
 from colorize.data.model_files import ModelFile, find_model
@@ -16,8 +17,9 @@ from colorize.evaluation.truth import RGB
 from colorize.image_io import decode, decode_small
 
 GREY = "grey"  # the baseline: pictures left as they are
+_LIMIT = 1 << 30  # pixels: the pictures are crops that were made here
 
-Paint = Callable[[Sequence[Grey]], list[LowAb]]  # upright grey pictures -> their ab, as `Colorizer` does
+Paint = Callable[[Sequence[Grey]], list[Colored]]  # upright grey pictures -> their color, as `Colorizer.color` does
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +62,21 @@ def painter(file: ModelFile, settings: ColorizerSettings, device: str, batch_siz
     if file.name == GREY:
         return leave_grey
     model = load_checkpoint(file.data).model
-    return Colorizer(model, size=settings.size, batch_size=batch_size, device=device, precision=settings.precision)
+    colorizer = Colorizer(model, size=settings.size, batch_size=batch_size, device=device, precision=settings.precision)
+    return partial(colorizer.color, confidence=True)
 
 
-def leave_grey(greys: Sequence[Grey]) -> list[LowAb]:
+def leave_grey(greys: Sequence[Grey]) -> list[Colored]:
     """No color at all, as ab of one cell."""
-    return [np.zeros((2, 1, 1), np.float16) for _ in greys]
+    return [Colored(np.zeros((2, 1, 1), np.float16), 0.0) for _ in greys]
 
 
-def color_scans(scans: Sequence[bytes], paint: Paint, area: int) -> list[RGB]:
-    """Losslessly encoded grey pictures, colored the way that the bulk job colors them: `(H, W, 3)` each."""
-    limit = 1 << 30
-    small = [decode_small(scan, area, max_pixels=limit).luma for scan in scans]
+def color_scans(scans: Sequence[bytes], paint: Paint, area: int) -> list[tuple[RGB, float]]:
+    """Losslessly encoded grey pictures, colored the way that the bulk job colors them, and how sure the model is."""
+    small = [decode_small(scan, area, max_pixels=_LIMIT).luma for scan in scans]
     return [
-        np.asarray(compose(decode(scan, max_pixels=limit), ab)) for scan, ab in zip(scans, paint(small), strict=True)
+        (np.asarray(compose(decode(scan, max_pixels=_LIMIT), colored.ab)), colored.confidence)
+        for scan, colored in zip(scans, paint(small), strict=True)
     ]
 
 

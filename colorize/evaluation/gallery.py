@@ -58,7 +58,7 @@ def paint_again(
     colored: dict[str, list[RGB]] = {}
     for contestant in contestants:
         paint = painter(contestant.file, settings.colorizer, "cpu", 8)
-        colored[contestant.label] = color_scans(scans, paint, loader.area) if scans else []
+        colored[contestant.label] = [picture for picture, _ in color_scans(scans, paint, loader.area)]
     return {
         row["path"]: Shown(crop, {label: pictures[i] for label, pictures in colored.items()})
         for i, (row, crop) in enumerate(zip(rows, crops, strict=True))

@@ -19,7 +19,7 @@ from colorize.data.storage import Storage, overlap
 from colorize.evaluation.contestants import find_contestants
 from colorize.evaluation.gallery import paint_again
 from colorize.evaluation.outcome import EvaluateJob, Evaluation
-from colorize.evaluation.scores import Scores, collect, compare, summarize
+from colorize.evaluation.scores import Scores, collect, compare, summarize, sureness
 from colorize.evaluation.settings import EvaluateSettings
 from colorize.evaluation.truth import ALL, TruthLoader
 from colorize.inference.cluster import plan_for_cluster, ray_session
@@ -54,8 +54,17 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
         scores = collect(_told(rows, job.settings.run.log_seconds), [c.label for c in contestants])
     if not scores.count:
         raise UsageError(_nothing(job, source, scores))
-    figures = summarize(scores, job.settings.measure), compare(scores, job.settings.measure)
-    done = Evaluation(job, contestants, scores, *figures, left_out, time.monotonic() - started)
+    measure = job.settings.measure
+    done = Evaluation(
+        job=job,
+        contestants=contestants,
+        scores=scores,
+        summary=summarize(scores, measure),
+        comparisons=compare(scores, measure),
+        sureness=sureness(scores, measure),
+        left_out=left_out,
+        seconds=time.monotonic() - started,
+    )
     _write(done, source, target)
     return done
 

@@ -54,7 +54,8 @@ class Judge:
     @torch.inference_mode()
     def compare(self, truth: Truth, paint: Paint) -> dict[str, list[Any]]:
         """Columns with what one model is worth on each of the pictures."""
-        ours = self._tensor(color_scans(truth.scans, paint, self.area))
+        colored, confidence = zip(*color_scans(truth.scans, paint, self.area), strict=True)
+        ours = self._tensor(colored)
         lab = rgb_to_lab(ours)
         pixels, scores = auc_by_bin(lab[:, 1:], truth.lab[:, 1:])
         return {
@@ -65,6 +66,7 @@ class Judge:
             "auc": (100 * scores.sum(dim=1) / pixels.sum(dim=1)).tolist(),
             "colorfulness": colorfulness(ours).tolist(),
             "colorfulness_absolute": absolute_colorfulness(ours).tolist(),
+            "confidence": list(confidence),
             "scores": _packed(scores),
             **self._by_features(truth, ours),
         }

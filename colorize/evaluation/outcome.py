@@ -9,7 +9,7 @@ from typing import Any
 
 from colorize.evaluation.contestants import Contestant
 from colorize.evaluation.figures import FIGURES
-from colorize.evaluation.scores import Comparison, Scores
+from colorize.evaluation.scores import Comparison, Scores, Sureness
 from colorize.evaluation.settings import EvaluateSettings
 from colorize.metrics import Interval
 
@@ -37,6 +37,7 @@ class Evaluation:
     scores: Scores
     summary: dict[str, dict[str, Interval]]
     comparisons: list[Comparison]
+    sureness: dict[str, Sureness]
     left_out: str  # why figures are missing
     seconds: float
 
@@ -62,6 +63,7 @@ class Evaluation:
                 for c in self.contestants
             },
             "true": {name: float(values.mean()) for name, values in scores.true_columns.items()},
+            "confidence": {label: asdict(item) for label, item in self.sureness.items()},
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "figures": {name: asdict(figure) for name, figure in FIGURES.items()},
             "left_out": self.left_out,

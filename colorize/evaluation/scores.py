@@ -19,7 +19,7 @@ from colorize.metrics.resampling import Counts
 Floats = npt.NDArray[np.float64]
 
 _MEASURED = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "top1_lite0",
-             "colorfulness", "colorfulness_absolute")  # fmt: skip
+             "colorfulness", "colorfulness_absolute", "confidence")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,41 @@ def compare(scores: Scores, settings: MeasureSettings) -> list[Comparison]:
         for figure in PER_PICTURE
         if figure.name in scores.models[a].columns
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sureness:
+    """What a model's confidence is worth: the mean CIEDE2000 of its least and most confident tenths, and of the rest.
+
+    `rank` is Spearman's correlation of confidence and CIEDE2000: -1 if one orders the other exactly.
+    """
+
+    least: Interval
+    rest: Interval
+    most: Interval
+    rank: float
+
+
+def sureness(scores: Scores, settings: MeasureSettings) -> dict[str, Sureness]:
+    """By label, for the models that say how sure they are, if there are pictures enough for tenths."""
+    found = {}
+    for label, model in scores.models.items():
+        sure, error = model.columns["confidence"], model.columns["ciede2000"]
+        tenth = scores.count // 10
+        if tenth < 2 or not sure.any():
+            continue
+        order = np.argsort(sure, kind="stable")
+        least, rest, most = (_mean(error[i], settings) for i in (order[:tenth], order[tenth:], order[-tenth:]))
+        found[label] = Sureness(least, rest, most, float(np.corrcoef(_ranks(sure), _ranks(error))[0, 1]))
+    return found
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks from 0; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    ranks: Floats = (ends - (counts + 1) / 2)[place]
+    return ranks
 
 
 def _comparison(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from colorize.config import ColorizerSettings, LimitSettings, PoolSettings, RunSettings, Settings, SourceSettings
+from colorize.config import ColorizerSettings, LimitSettings, PoolSettings, Settings, SourceSettings
 
 
 class PictureSettings(Settings):
@@ -32,6 +32,17 @@ class MeasureSettings(Settings):
     gallery: int = Field(3, ge=1, le=12, description="pictures shown of each kind: best, median, worst")
 
 
+class EvaluationRunSettings(Settings):
+    """How the job itself behaves."""
+
+    tolerate_failures: float = Field(0.0, ge=0, le=1, description="fraction of pictures that may be broken with exit 0")
+    start_seconds: float = Field(
+        20.0, gt=0, allow_inf_nan=False, description="how long to wait for the CPUs and GPUs that the plan needs"
+    )
+    stall_seconds: float = Field(300.0, gt=0, description="give up after so long without one finished task")
+    log_seconds: float = Field(5.0, gt=0, description="interval of the progress lines in the log")
+
+
 class EvaluateSettings(Settings):
     """Everything that can be set."""
 
@@ -40,4 +51,4 @@ class EvaluateSettings(Settings):
     colorizer: ColorizerSettings = ColorizerSettings()
     pool: PoolSettings = PoolSettings()
     measure: MeasureSettings = MeasureSettings()
-    run: RunSettings = RunSettings()
+    run: EvaluationRunSettings = EvaluationRunSettings()

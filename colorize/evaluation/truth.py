@@ -115,7 +115,7 @@ def grey_png(rgb: RGB) -> bytes:
 def _belongs(raw: Raw, loader: TruthLoader) -> bool:
     if raw.skipped or (loader.only is not None and raw.path not in loader.only):
         return False
-    return loader.split == ALL or split_of({"path": raw.path, **raw.columns}, None) == loader.split
+    return loader.split == ALL or split_of({"path": raw.path, "archive": raw.part, **raw.columns}, None) == loader.split
 
 
 def _pixels(data: bytes, loader: TruthLoader) -> dict[str, Any]:

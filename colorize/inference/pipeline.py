@@ -50,6 +50,7 @@ def stream(
                 "device": plan.device,
                 "cpus": plan.cpus_per_actor,
                 "batch_size": plan.batch_size,
+                "confidence": settings.run.confidence,
             },
             batch_size=max(rows, 2 * plan.batch_size),  # several shapes share it, so more than one forward pass
             batch_format="pyarrow",

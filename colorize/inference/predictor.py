@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from colorize.checkpoint import load_checkpoint
-from colorize.colorizer import Colorizer, LowAb
+from colorize.colorizer import Colored, Colorizer
 from colorize.config import ColorizerSettings
 from colorize.data.storage import Storage
 from colorize.inference.census import note
@@ -29,6 +29,7 @@ class Predictor:
         device: str,
         cpus: float,
         batch_size: int,
+        confidence: bool,
     ) -> None:
         """Loads the network from `checkpoint` below `storage`, the run's output, which every worker reaches.
 
@@ -36,6 +37,7 @@ class Predictor:
         the CPUs, so the threads are set here.
         """
         torch.set_num_threads(max(1, math.floor(cpus)))
+        self.confidence = confidence
         model = load_checkpoint(storage.read(checkpoint)).model
         self.colorizer = Colorizer(
             model,
@@ -50,15 +52,16 @@ class Predictor:
         started = time.perf_counter()
         rows = batch.select([*GREY_COLUMNS, "status"]).to_pylist()
         wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
-        colors = dict(zip(wanted, self.colorizer([grey_from(rows[i]) for i in wanted]), strict=True))
+        found = self.colorizer.color([grey_from(rows[i]) for i in wanted], confidence=self.confidence)
+        colors = dict(zip(wanted, found, strict=True))
         share = (time.perf_counter() - started) / max(len(wanted), 1)
         return _with_colors(batch, colors, share)
 
 
-def _with_colors(batch: pa.Table, colors: dict[int, LowAb], seconds: float) -> pa.Table:
+def _with_colors(batch: pa.Table, colors: dict[int, Colored], seconds: float) -> pa.Table:
     indices = range(batch.num_rows)
     # Colors that are not numbers are left out here, and the writer reports the row as failed.
-    good = {i: ab for i, ab in colors.items() if np.isfinite(ab).all()}
+    good = {i: colored.ab for i, colored in colors.items() if np.isfinite(colored.ab).all()}
     columns = (
         [good[i].tobytes() if i in good else b"" for i in indices],
         [good[i].shape[1] if i in good else 0 for i in indices],
@@ -66,8 +69,10 @@ def _with_colors(batch: pa.Table, colors: dict[int, LowAb], seconds: float) -> p
         [note("predict")] * batch.num_rows,
     )
     spent = [before + (seconds if i in colors else 0.0) for i, before in enumerate(batch["seconds"].to_pylist())]
+    sure = [round(colors[i].confidence, 4) if i in good else 0.0 for i in indices]
     result = batch.drop_columns(list(GREY_COLUMNS))
-    result = result.set_column(result.schema.get_field_index("seconds"), "seconds", pa.array(spent, pa.float64()))
+    for name, numbers in (("seconds", spent), ("confidence", sure)):
+        result = result.set_column(result.schema.get_field_index(name), name, pa.array(numbers, pa.float64()))
     for kind, values in zip(PREDICTED_FIELDS, columns, strict=True):
         result = result.append_column(kind, pa.array(values, kind.type))
     return result

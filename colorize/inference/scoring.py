@@ -134,7 +134,7 @@ def measure_whole(batch: pa.Table, *, max_pixels: int) -> pa.Table:
 def scored_schema(truth: pa.Schema) -> pa.Schema:
     """The rows' schema after the score stage."""
     numbers = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "top1_lite0",
-               "colorfulness", "colorfulness_absolute")  # fmt: skip
+               "colorfulness", "colorfulness_absolute", "confidence")  # fmt: skip
     fields = [*((name, pa.float64()) for name in numbers), ("scores", pa.binary()), ("features", pa.binary()),
               ("ab", pa.binary()), ("ab_height", pa.int64()), ("ab_width", pa.int64())]  # fmt: skip
     described = [("true_colorfulness", pa.float64()), ("true_colorfulness_absolute", pa.float64()),
@@ -150,7 +150,7 @@ def _rows(batch: pa.Table) -> list[dict[str, Any]]:
 def _whole_ab(rows: Sequence[dict[str, Any]], paint: Any) -> dict[str, list[Any]]:
     if not rows[0]["data"]:
         return {}
-    colors = paint([grey_from(row) for row in rows])
+    colors = [colored.ab for colored in paint([grey_from(row) for row in rows])]
     return {
         "ab": [ab.tobytes() for ab in colors],
         "ab_height": [ab.shape[1] for ab in colors],

@@ -32,7 +32,8 @@ class Writer:
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
     """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
     rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded pictures are large
-    records = writer.sink.write(_finish(row, writer) for row in rows)
+    settled = writer.sink.write(_finish(row, writer) for row in rows)
+    records = [replace(record, finished=round(time.time(), 3)) for record in settled]
     write_part(writer.sink.storage, records)
     notes = {*batch["loaded_by"].to_pylist(), *batch["predicted_by"].to_pylist(), note("write")}
     return _summary(records, [part for part in batch["part"].to_pylist() if part], sorted(notes))

@@ -12,7 +12,8 @@ from markupsafe import Markup, escape
 
 Floats = npt.NDArray[np.float64]
 
-WIDTH, HEIGHT = 440, 170
+HEIGHT = 170
+NARROW, WIDE = 440, 900
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 8, 34
 MOST_BINS = 32
 
@@ -48,15 +49,15 @@ def time_chart(seconds: Sequence[float], rates: Sequence[float], label: str) -> 
     end = max(float(seconds[-1]), 1e-3)
     top = max([*rates, 1e-9]) * 1.05
     times = np.repeat(np.asarray(seconds, np.float64), 2)[1:-1]
-    points = _points(times, np.repeat(np.asarray(rates, np.float64), 2), (0.0, end), top)
-    return _chart([_line(points, "series-0", label)], (0.0, end), top, label, "pictures a second", "s")
+    points = _points(times, np.repeat(np.asarray(rates, np.float64), 2), (0.0, end), top, WIDE)
+    return _chart([_line(points, "series-0", label)], (0.0, end), top, label, "pictures a second", "s", WIDE)
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
     """About `count` round numbers within [low, high].
 
     >>> ticks(0, 10, 5), ticks(17.3, 41.0, 4)
-    ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0], [20.0, 25.0, 30.0, 35.0, 40.0])
+    ([0, 2, 4, 6, 8, 10], [20, 25, 30, 35, 40])
     """
     rough = (high - low) / count
     power = 10 ** math.floor(math.log10(rough))
@@ -66,12 +67,18 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def _chart(
-    lines: Sequence[Markup], across: tuple[float, float], top: float, label: str, vertical: str, unit: str = ""
+    lines: Sequence[Markup],
+    across: tuple[float, float],
+    top: float,
+    label: str,
+    vertical: str,
+    unit: str = "",
+    width: int = NARROW,
 ) -> Markup:
-    grid = [*_across(across, unit), *_upward(top)]
+    grid = [*_across(across, unit, width), *_upward(top, width)]
     title = Markup("<title>{}</title>").format(label)
     caption = Markup('<text class="axis" x="{}" y="{}">{}</text>').format(LEFT, HEIGHT - 2, vertical)
-    size = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, label)
+    size = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(width, HEIGHT, label)
     return size + title + Markup("").join([*grid, *lines, caption]) + Markup("</svg>")
 
 
@@ -79,20 +86,20 @@ def _line(points: str, style: str, name: str) -> Markup:
     return Markup('<polyline class="series {}" points="{}"><title>{}</title></polyline>').format(style, points, name)
 
 
-def _across(span: tuple[float, float], unit: str) -> list[Markup]:
+def _across(span: tuple[float, float], unit: str, width: int) -> list[Markup]:
     marks = []
-    for value in ticks(*span, 5):
-        x = LEFT + (value - span[0]) / (span[1] - span[0]) * (WIDTH - LEFT - RIGHT)
+    for value in ticks(*span, width // 88):
+        x = LEFT + (value - span[0]) / (span[1] - span[0]) * (width - LEFT - RIGHT)
         marks.append(_text(x, HEIGHT - BOTTOM + 15, f"{value:g}{unit}", "middle"))
     return marks
 
 
-def _upward(top: float) -> list[Markup]:
+def _upward(top: float, width: int) -> list[Markup]:
     marks = []
     for value in ticks(0, top, 3):
         y = HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM)
         rule = Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>')
-        marks += [rule.format(LEFT, WIDTH - RIGHT, y, y), _text(LEFT - 6, y + 4, f"{value:g}", "end")]
+        marks += [rule.format(LEFT, width - RIGHT, y, y), _text(LEFT - 6, y + 4, f"{value:g}", "end")]
     return marks
 
 
@@ -102,7 +109,7 @@ def _text(x: float, y: float, text: str, anchor: str) -> Markup:
     )
 
 
-def _points(x: Floats, y: Floats, span: tuple[float, float], top: float) -> str:
-    across = LEFT + (x - span[0]) / (span[1] - span[0]) * (WIDTH - LEFT - RIGHT)
+def _points(x: Floats, y: Floats, span: tuple[float, float], top: float, width: int = NARROW) -> str:
+    across = LEFT + (x - span[0]) / (span[1] - span[0]) * (width - LEFT - RIGHT)
     upward = HEIGHT - BOTTOM - y / top * (HEIGHT - TOP - BOTTOM)
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, upward, strict=True))

@@ -14,7 +14,8 @@ from PIL import Image
 
 from colorize.durations import duration
 
-THUMBNAIL_QUALITY = 80
+THUMBNAIL_QUALITIES = (80, 60, 40, 20, 8)  # the first that keeps a thumbnail small
+THUMBNAIL_BYTES = 32_000
 
 
 def render_page(template: str, **context: Any) -> bytes:
@@ -23,12 +24,15 @@ def render_page(template: str, **context: Any) -> bytes:
 
 
 def thumbnail(picture: Image.Image | npt.NDArray[np.uint8], side: int) -> str:
-    """A small JPEG copy, its longer side at most `side` pixels, as a data URI."""
+    """A small JPEG copy, its longer side at most `side` pixels, as a data URI of 43 kB at most."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     image = image.convert("RGB")
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=THUMBNAIL_QUALITY, optimize=True)
+    for quality in THUMBNAIL_QUALITIES:
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=quality, optimize=True)
+        if out.tell() <= THUMBNAIL_BYTES:
+            break
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
