@@ -86,14 +86,25 @@ def bulk(
         Optional[float],  # noqa: UP045
         typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="write nothing: count, measure a sample, estimate time and cost")
+    ] = False,
+    price_per_hour: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="PRICE", min=0, help="of the whole cluster, for --dry-run's estimate"),
+    ] = None,
     ray_address: RayAddress = None,
 ) -> None:
     """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest."""
-    from colorize.inference.bulk import BulkJob, run_bulk
+    from colorize.inference import dry_run as dry
+    from colorize.inference.bulk import BulkJob, prepare, run_bulk
     from colorize.report.bulk_page import write_report
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv))
+    if dry_run:
+        print("\n".join(dry.dry_run(prepare(job), price_per_hour).lines()))
+        return
     report = run_bulk(job)
     write_report(output)
     t = report.totals
