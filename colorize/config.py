@@ -100,6 +100,9 @@ class RunSettings(Settings):
     )
     stall_seconds: float = Field(300.0, gt=0, description="give up after so long without one finished picture")
     log_seconds: float = Field(5.0, gt=0, description="interval of the progress lines in the log")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="json: an object a line, with the run's id, for machines that collect logs"
+    )
 
 
 class BulkSettings(Settings):

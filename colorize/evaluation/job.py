@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import logging
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -26,8 +26,6 @@ from colorize.inference.cluster import plan_for_cluster, ray_session
 from colorize.inference.scoring import score
 from colorize.models.efficientnet_lite import published_state
 from colorize.report.evaluation_page import chosen_pictures, evaluation_page
-
-log = logging.getLogger("colorize")
 
 SPLITS = ("train", "val", "test", ALL)
 METRICS_FILE, TABLE_FILE, PAGE_FILE = "metrics.json", "per_image.parquet", "evaluation.html"
@@ -105,12 +103,12 @@ def _why_no_features(settings: EvaluateSettings) -> str:
 
 
 def _told(rows: Iterator[dict[str, Any]], seconds: float) -> Iterator[dict[str, Any]]:
-    """The same rows; how many there were is logged every few seconds."""
+    """The same rows; how many there were is said on stderr every few seconds."""
     last = time.monotonic()
     for count, row in enumerate(rows, 1):
         if time.monotonic() - last >= seconds:
             last = time.monotonic()
-            log.info("measured %d pictures", count)
+            print(f"measured {count} pictures", file=sys.stderr)
         yield row
 
 

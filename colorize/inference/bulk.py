@@ -28,7 +28,7 @@ from colorize.inference.load import Loader, Stamp
 from colorize.inference.pipeline import MODEL_FILE, stream
 from colorize.inference.plan import StagePlan
 from colorize.inference.progress import Display, Totals
-from colorize.inference.run_log import run_log
+from colorize.inference.run_log import JsonLines, run_id, run_log
 from colorize.inference.write import Writer
 
 log = logging.getLogger("colorize")
@@ -94,11 +94,17 @@ class RunReport:
         """Failed inputs among all that are accounted for."""
         return self.totals.failed / max(self.totals.done, 1)
 
+    @property
+    def id(self) -> str:
+        """What the run is called in its log."""
+        return run_id(self.started, self.job.output)
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         t, end = self.totals, self.finished or time.time()
         seconds = max(end - self.started, 1e-6)
         return {
+            "id": self.id,
             "state": self.state,
             "command": list(self.job.command),
             "input": self.job.input,
@@ -135,7 +141,8 @@ def run_bulk(job: BulkJob) -> RunReport:
     report = RunReport(job, prepared.model, Totals(prepared.source.total), census)
     with ray_session(job.ray_address) as may_grow, _terminable():  # in this order: Ray sets a handler of its own
         report.plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
-        with run_log(prepared.target):
+        formatter = JsonLines(report.id) if job.settings.run.log_format == "json" else None
+        with run_log(prepared.target, formatter):
             _run(prepared, report)
     return report
 

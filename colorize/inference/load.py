@@ -16,6 +16,7 @@ from colorize.data.readers import Raw, Reader
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small
 from colorize.inference.census import note
 from colorize.inference.rows import LOADED_SCHEMA
+from colorize.inference.telemetry import worked
 
 COLORFUL = 5.0  # SmallGrey.colorfulness above which a picture counts as one with colors of its own
 
@@ -44,6 +45,7 @@ def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Tables of `LOADED_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`."""
     for raws in loader.reader.fetch(units):
         rows = [_row(raw, loader) for raw in raws]
+        worked("load", sum(row["seconds"] for row in rows))
         yield pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
 
 

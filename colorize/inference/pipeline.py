@@ -67,6 +67,7 @@ def stream(
             ray_remote_args_fn=_task_limits,
         )
     )
+    dataset.set_name("colorize")  # what Ray's dashboard calls it; the stages are called load, Predictor and write
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from _summaries(batch)
 

@@ -15,6 +15,7 @@ from colorize.config import ColorizerSettings
 from colorize.data.storage import Storage
 from colorize.inference.census import note
 from colorize.inference.rows import GREY_COLUMNS, PREDICTED_FIELDS, grey_from
+from colorize.inference.telemetry import worked
 
 
 class Predictor:
@@ -54,7 +55,9 @@ class Predictor:
         wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
         found = self.colorizer.color([grey_from(rows[i]) for i in wanted], confidence=self.confidence)
         colors = dict(zip(wanted, found, strict=True))
-        share = (time.perf_counter() - started) / max(len(wanted), 1)
+        spent = time.perf_counter() - started
+        share = spent / max(len(wanted), 1)
+        worked("predict", spent)
         return _with_colors(batch, colors, share)
 
 

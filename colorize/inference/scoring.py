@@ -77,6 +77,7 @@ def score(
             num_cpus=plan.task_cpus,
         )
     )
+    dataset.set_name("colorize-evaluate")  # what Ray's dashboard calls it
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from _rows(batch)
 

@@ -17,6 +17,7 @@ from colorize.data.storage import Storage, one_line
 from colorize.image_io import ImageDecodeError, output_name
 from colorize.inference.census import note
 from colorize.inference.rows import SUMMARY_SCHEMA, ab_from
+from colorize.inference.telemetry import settled, worked
 from colorize.render import Provenance, render
 
 
@@ -31,10 +32,13 @@ class Writer:
 
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
     """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
+    started = time.perf_counter()
     rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded pictures are large
-    settled = writer.sink.write(_finish(row, writer) for row in rows)
-    records = [replace(record, finished=round(time.time(), 3)) for record in settled]
+    stored = writer.sink.write(_finish(row, writer) for row in rows)
+    records = [replace(record, finished=round(time.time(), 3)) for record in stored]
     write_part(writer.sink.storage, records)
+    worked("write", time.perf_counter() - started)
+    settled(records)
     notes = {*batch["loaded_by"].to_pylist(), *batch["predicted_by"].to_pylist(), note("write")}
     return _summary(records, [part for part in batch["part"].to_pylist() if part], sorted(notes))
 
