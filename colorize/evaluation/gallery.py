@@ -30,15 +30,12 @@ def ranked(scores: Scores, label: str, figure: Figure, count: int) -> dict[str, 
     """Numbers of the pictures to show by a figure of one model: `count` of each kind, none twice."""
     values = scores.models[label].columns[figure.name]
     order = [int(i) for i in np.argsort(-values if figure.better == "higher" else values, kind="stable")]
-    count = min(count, max(1, len(order) // len(KINDS)))
-    middle = (len(order) - count) // 2
-    return {
-        "best": order[:count],
-        "median": order[middle : middle + count] if len(order) > count else [],
-        "worst": order[-count:][::-1]
-        if len(order) > 2 * count
-        else order[count + len(order[middle : middle + count]) :],
-    }
+    count = min(count, -(-len(order) // len(KINDS)))
+    best, rest = order[:count], order[count:]
+    cut = max(0, len(rest) - count)
+    worst, middle = rest[cut:], rest[:cut]
+    start = max(0, (len(middle) - count) // 2)
+    return {"best": best, "median": middle[start : start + count], "worst": worst[::-1]}
 
 
 def paint_again(

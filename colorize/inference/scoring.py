@@ -26,7 +26,7 @@ from colorize.inference.pipeline import BLOCK_BYTES, MODEL_START_SECONDS
 from colorize.inference.plan import StagePlan
 from colorize.inference.rows import GREY_COLUMNS, ab_from, grey_from
 
-CPU_BATCH, GPU_BATCH = 16, 64  # pictures that are compared at once; at 256 x 256 about 20 MB each while they are
+CPU_BATCH, GPU_BATCH = 8, 64  # pictures that are compared at once; at 256 x 256 about 100 MB each while they are
 DROPPED = ("crop", "data", *GREY_COLUMNS)
 
 
