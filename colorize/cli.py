@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn, Optional
 
@@ -16,10 +17,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from colorize.config import BulkSettings, UsageError, load_settings
+from colorize.config import BulkSettings, StoppedError, UsageError, load_settings
 from colorize.durations import duration
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES, EXIT_STOPPED = 1, 2, 3, 130
+STOPPED = "stopped; run the same command again to go on"
 
 app = typer.Typer(
     name="colorize",
@@ -42,6 +44,13 @@ RayAddress = Annotated[
 ]
 
 
+class Verify(StrEnum):
+    """How `colorize bulk` tells whether an input changed since an earlier run."""
+
+    stat = "stat"
+    hash = "hash"
+
+
 @app.callback()
 def _options(debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False) -> None:
     """Gives old photographs color, one by one or a whole archive at a time."""
@@ -56,6 +65,9 @@ def photo(
     ] = None,
     model: Model = "default",
     compare: Annotated[bool, typer.Option(help="also write grey / colored / original side by side")] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="follow links to private and loopback addresses, too")
+    ] = False,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
@@ -64,7 +76,7 @@ def photo(
 
     settings = load_settings(BulkSettings, config, overrides or ())
     failed = 0
-    for outcome in color_photos(sources, output, model, settings, compare=compare):
+    for outcome in color_photos(sources, output, model, settings, compare=compare, allow_private=allow_private):
         failed += not outcome.ok
         (sys.stdout if outcome.ok else sys.stderr).write(f"{outcome.line}\n")
     if failed:
@@ -86,6 +98,9 @@ def bulk(
         Optional[float],  # noqa: UP045
         typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
     ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed in earlier runs")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="start anew, also what earlier runs have done")] = False,
+    verify: Annotated[Verify, typer.Option(help="what tells a changed input: time and size, or content")] = Verify.stat,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="write nothing: count, measure a sample, estimate time and cost")
     ] = False,
@@ -95,21 +110,29 @@ def bulk(
     ] = None,
     ray_address: RayAddress = None,
 ) -> None:
-    """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest."""
+    """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest.
+
+    Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
+    """
     from colorize.inference import dry_run as dry
-    from colorize.inference.bulk import BulkJob, prepare, run_bulk
+    from colorize.inference.bulk import prepare, run_bulk
+    from colorize.inference.resume import Resume
+    from colorize.inference.run_report import BulkJob
     from colorize.report.bulk_page import write_report
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
-    job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv))
+    resume = Resume(fresh, retry_failed, verify.value)
+    job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv), resume)
     if dry_run:
         print("\n".join(dry.dry_run(prepare(job), price_per_hour).lines()))
         return
     report = run_bulk(job)
     write_report(output)
     t = report.totals
-    print(f"{t.done} inputs: {t.ok} colored, {t.skipped} skipped, {t.failed} failed; see {output}/_colorize")
-    for code, count in t.errors.most_common():
+    ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
+    earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
+    print(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/_colorize")
+    for code, count in t.all_errors().most_common():
         print(f"  {count} {code}")
     if report.failed_fraction > settings.run.tolerate_failures:
         raise typer.Exit(EXIT_FAILURES)
@@ -209,13 +232,17 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
         status = app(args=list(words), standalone_mode=False, prog_name="colorize")
     except UsageError as error:
         return _fail(str(error), EXIT_USAGE, debug)
+    except StoppedError as error:
+        return _fail(str(error), error.status, debug)
     except typer.exceptions.TyperException as error:
         return _fail(error.format_message(), EXIT_USAGE, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("stopped; what was finished is in the manifest", EXIT_STOPPED, debug)
+        return _fail(STOPPED, EXIT_STOPPED, debug)
     except Exception as error:
         hint = "" if debug else " (--debug shows where)"
         return _fail(f"unexpected fault: {type(error).__name__}: {_first_line(error)}{hint}", EXIT_FAULT, debug)
+    if status == EXIT_STOPPED:  # typer has caught the interrupt and says nothing
+        return _fail(STOPPED, EXIT_STOPPED, debug)
     return status if isinstance(status, int) else 0
 
 

@@ -23,6 +23,14 @@ class UsageError(ValueError):
     """Wrong usage or configuration (exit status 2): the message names the value, the limit and the way out."""
 
 
+class StoppedError(RuntimeError):
+    """A job that ended for a reason outside of it: one line that says what to do, and the exit status."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Settings(BaseModel):
     """Base of every group of settings: immutable, unknown keys forbidden, defaults validated."""
 
@@ -46,6 +54,12 @@ class LimitSettings(Settings):
 
     max_pixels: int = Field(400_000_000, ge=1, description="larger pictures fail as `too_large`")
     min_side: int = Field(1, ge=1, description="pictures with a shorter side fail as `too_small`")
+    seconds: float = Field(
+        120.0, gt=0, allow_inf_nan=False, description="for decoding a picture, or for making its copy; else `too_slow`"
+    )
+    memory_mb: int = Field(
+        4096, ge=0, description="for one picture in a process of its own; else `out_of_memory`; 0: no limit"
+    )
 
 
 class ColorizerSettings(Settings):
@@ -68,7 +82,7 @@ class PoolSettings(Settings):
     device: Device = "auto"
     min: int | None = Field(None, ge=1, description="predictors that are always up")
     max: int | None = Field(None, ge=1, description="predictors at most")
-    batch_size: int | None = Field(None, ge=1, le=4096, description="pictures of one shape in a forward pass")
+    batch_size: int | None = Field(None, ge=1, le=4096, description="pictures of one shape in a forward pass of a GPU")
     cpus_per_actor: float | None = Field(
         None, ge=0.01, allow_inf_nan=False, description="CPUs (and threads) of a predictor"
     )
@@ -117,7 +131,9 @@ class BulkSettings(Settings):
 
     def pixels_digest(self) -> str:
         """SHA-256 of the settings that can change an output: the manifest's `settings_sha256`."""
-        pixels = self.model_dump(mode="json", include={"limits": True, "colorizer": True, "pool": {"device"}})
+        pixels = self.model_dump(
+            mode="json", include={"limits": {"max_pixels", "min_side"}, "colorizer": True, "pool": {"device"}}
+        )
         return hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()
 
 

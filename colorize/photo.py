@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-import fsspec
 import torch
 from PIL import Image, ImageOps
 
 from colorize.checkpoint import load_checkpoint
 from colorize.colorizer import Colorizer
 from colorize.config import BulkSettings, UsageError
+from colorize.data.links import LinkLimits, fetch_link
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.storage import Storage, one_line
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, output_name
 from colorize.render import Provenance, render
 
-LINK_SECONDS = 30
 COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
 
 
@@ -36,12 +35,19 @@ class Outcome:
 
 
 def color_photos(
-    sources: Sequence[str], output: str | None, model: str, settings: BulkSettings, *, compare: bool = False
+    sources: Sequence[str],
+    output: str | None,
+    model: str,
+    settings: BulkSettings,
+    *,
+    compare: bool = False,
+    allow_private: bool = False,
 ) -> Iterator[Outcome]:
     """Colors each source and writes it, never over a source; yields an outcome as each is done.
 
     `output` is a file if there is one source and it has the suffix of one, else a folder, where names are kept and
-    files of that name replaced. Without an `output` pictures go here, as `NAME.colorized.SUFFIX`.
+    files of that name replaced. Without an `output` pictures go here, as `NAME.colorized.SUFFIX`. Links to
+    private addresses are refused unless `allow_private`.
 
     Raises:
         UsageError: an unknown model, two sources that would get one name, or an output that is no path.
@@ -58,7 +64,9 @@ def color_photos(
     for source, target in zip(sources, targets, strict=True):
         started = time.perf_counter()
         try:
-            written = _color_photo(source, target, colorizer, found, settings.limits.max_pixels, compare)
+            written = _color_photo(
+                source, _fetch(source, allow_private), target, colorizer, found, settings.limits.max_pixels, compare
+            )
         except (OSError, ImageDecodeError, TimeoutError) as error:
             yield Outcome(False, f"{source}: {one_line(error)}")
         else:
@@ -66,9 +74,8 @@ def color_photos(
 
 
 def _color_photo(
-    source: str, target: Path, colorizer: Colorizer, model: ModelFile, max_pixels: int, compare: bool
+    source: str, data: bytes, target: Path, colorizer: Colorizer, model: ModelFile, max_pixels: int, compare: bool
 ) -> Path:
-    data = _fetch(source)
     small = decode_small(data, colorizer.size**2, max_pixels=max_pixels)
     ab = colorizer([small.luma])[0]
     provenance = Provenance(model.name, model.sha256, _base_name(source), hashlib.sha256(data).hexdigest())
@@ -81,15 +88,11 @@ def _color_photo(
     return path
 
 
-def _fetch(source: str) -> bytes:
+def _fetch(source: str, allow_private: bool) -> bytes:
     if "://" not in source:
         return Path(source).read_bytes()
     if source.startswith(("http://", "https://")):
-        import aiohttp  # here, since a file needs none of it
-
-        timeout = aiohttp.ClientTimeout(total=LINK_SECONDS)
-        with fsspec.open(source, "rb", client_kwargs={"timeout": timeout}).open() as file:
-            return bytes(file.read())
+        return fetch_link(source, LinkLimits(allow_private=allow_private))
     parent, name = posixpath.split(source)
     return Storage(parent).read(name)
 

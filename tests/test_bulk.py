@@ -100,14 +100,6 @@ def test_a_run_records_itself(photo_folder: Path, tmp_path: Path) -> None:
     assert "pictures/s" in log
 
 
-def test_a_second_run_replaces_the_first(photo_folder: Path, tmp_path: Path) -> None:
-    assert bulk(photo_folder, tmp_path / "out") == 0
-    (photo_folder / "grey.jpg").unlink()
-    assert bulk(photo_folder, tmp_path / "out", "--set", "colorizer.size=64") == 0
-
-    assert len(rows(tmp_path / "out")) == 4
-
-
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
     """Two good pictures among what an archive also holds."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colorize.data.manifest import MANIFEST, MANIFEST_SCHEMA, Record, compact, read_manifest, record_from, write_part
+from colorize.data.compaction import compact
+from colorize.data.manifest import MANIFEST, MANIFEST_SCHEMA, Record, read_manifest, record_from, write_part
 from colorize.data.storage import Storage
 
 
@@ -49,8 +51,8 @@ def test_compaction_leaves_one_row_per_input_in_files_of_the_size_asked_for(tmp_
         write_part(storage, [Record(f"{i:03d}") for i in range(start, start + 5)])
     write_part(storage, [Record("003"), Record("050")])  # a retried task whose batch was cut differently
 
-    assert compact(storage, rows_per_file=20) == {"ok": 51}
-    assert parts(storage) == [f"manifest-001-{n:05d}.parquet" for n in range(3)]
+    assert compact(storage, 0, rows_per_file=20).states == {"ok": 51}
+    assert parts(storage) == [f"manifest-000001-{n:05d}.parquet" for n in range(3)]
     assert sorted(read_manifest(storage).column("path").to_pylist()) == [f"{i:03d}" for i in range(51)]
 
 
@@ -58,8 +60,8 @@ def test_compaction_can_be_repeated_and_cut_off_at_any_point(tmp_path: Path) -> 
     storage = Storage(tmp_path)
     write_part(storage, [Record(f"{i:03d}") for i in range(30)])
     before = {entry.name: storage.read(entry.name) for entry in storage.entries(MANIFEST)}
-    compact(storage, rows_per_file=20)
-    compact(storage, rows_per_file=8)
+    compact(storage, 1, rows_per_file=20)
+    compact(storage, 2, rows_per_file=8)
     assert sorted(read_manifest(storage)["path"].to_pylist()) == [f"{i:03d}" for i in range(30)]
 
     for name, data in before.items():  # killed before the old parts were gone
@@ -71,7 +73,8 @@ def test_rows_of_an_archive_that_could_not_be_written_are_failures(tmp_path: Pat
     storage = Storage(tmp_path)
     write_part(storage, [Record("a.parquet#0", "a.parquet#0"), Record("b.parquet#0", "b.parquet#0")])
 
-    assert compact(storage, 10, {"a.parquet": "damaged"}) == {"ok": 1, "failed": 1}
+    found = compact(storage, 0, 10, {"a.parquet": "damaged"})
+    assert (found.states, found.errors, found.lost_before) == ({"ok": 1, "failed": 1}, {"archive_unreadable": 1}, 0)
     rows = {row["path"]: row for row in read_manifest(storage).to_pylist()}
     assert (rows["a.parquet#0"]["error"], rows["a.parquet#0"]["output"]) == ("archive_unreadable", "")
 
@@ -79,9 +82,9 @@ def test_rows_of_an_archive_that_could_not_be_written_are_failures(tmp_path: Pat
 def test_files_have_the_documented_columns(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     write_part(storage, [Record("a")])
-    compact(storage, 10)
+    compact(storage, 1, 10)
 
-    assert pq.read_schema(tmp_path / MANIFEST / "manifest-001-00000.parquet").names == MANIFEST_SCHEMA.names
+    assert pq.read_schema(tmp_path / MANIFEST / "manifest-000001-00000.parquet").names == MANIFEST_SCHEMA.names
     documented = {
         "path", "output", "status", "error", "message", "format", "mode", "width", "height", "bytes_in", "bytes_out",
         "sha256_in", "sha256_out", "model", "model_sha256", "settings_sha256", "luma_exact", "seconds",
@@ -90,5 +93,52 @@ def test_files_have_the_documented_columns(tmp_path: Path) -> None:
 
 
 def test_an_empty_run_has_an_empty_manifest(tmp_path: Path) -> None:
-    assert not compact(Storage(tmp_path), 10)
+    assert not compact(Storage(tmp_path), 1, 10).states
     assert read_manifest(Storage(tmp_path)).num_rows == 0
+
+
+def test_the_newest_run_has_the_last_word_and_its_numbers_are_its_own(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    write_part(storage, [Record("a", "a").failed("truncated", ""), Record("b", "b", run=1)])
+    compact(storage, 1, 10)
+    write_part(storage, [Record("a", "a", run=2)])
+    assert {row["path"]: row["run"] for row in read_manifest(storage).to_pylist()} == {"a": 2, "b": 1}
+
+    assert compact(storage, 2, 10).states == {"ok": 1}
+    assert {row["path"]: row["status"] for row in read_manifest(storage).to_pylist()} == {"a": "ok", "b": "ok"}
+
+
+def test_what_is_compact_is_not_written_again(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    write_part(storage, [Record("a", run=1)])
+    compact(storage, 1, 10)
+    before = parts(storage)
+    compact(storage, 2, 10)
+
+    assert parts(storage) == before
+
+
+def test_outputs_that_no_row_names_any_more_are_told(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    write_part(storage, [Record("a.gif", "a.gif.png", run=1), Record("b.jpg", "b.jpg", run=1)])
+    compact(storage, 1, 10)
+    write_part(storage, [Record("a.gif", run=2).failed("truncated", ""), Record("b.jpg", "b.jpg", run=2)])
+
+    assert compact(storage, 2, 10).orphans == ["a.gif.png"]
+
+
+def test_rows_of_what_is_no_input_any_more_go(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    write_part(storage, [Record("a.parquet", run=1).failed("corrupt_parquet", ""), Record("b.parquet#0", run=1)])
+    compact(storage, 2, 10, superseded=["a.parquet"])
+
+    assert read_manifest(storage)["path"].to_pylist() == ["b.parquet#0"]
+
+
+def test_a_manifest_of_an_older_release_is_read(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    table = pa.table({"path": ["a"], "status": ["ok"], "width": [3]})
+    with storage.create(f"{MANIFEST}/manifest-001-00000.parquet") as file:
+        pq.write_table(table, file)
+
+    assert record_from(read_manifest(storage).to_pylist()[0]) == Record("a", width=3)

@@ -69,9 +69,15 @@ def web(photo_folder: Path) -> Iterator[str]:
 
 def test_a_link_is_fetched(web: str, tmp_path: Path) -> None:
     link = f"{web}/1931/K%C3%B6ln,%20Stra%C3%9Fe%20%233%20100%25.jpg"
-    assert run(["photo", link, f"{web}/grey.jpg", "-o", str(tmp_path)]) == 0
+    assert run(["photo", link, f"{web}/grey.jpg", "-o", str(tmp_path), "--allow-private"]) == 0
 
     assert {path.name for path in tmp_path.glob("*.jpg")} == {"Köln, Straße #3 100%.jpg", "grey.jpg"}
+
+
+def test_a_private_address_is_not_asked(web: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["photo", f"{web}/grey.jpg", "-o", str(tmp_path / "out")]) == EXIT_FAILURES
+
+    assert "private address 127.0.0.1: refused without --allow-private" in capsys.readouterr().err
 
 
 def test_what_cannot_be_colored_is_said_and_the_rest_is_done(
@@ -84,7 +90,7 @@ def test_what_cannot_be_colored_is_said_and_the_rest_is_done(
         str(tmp_path / "gone.jpg"),
         str(photo_folder / "grey.jpg"),
     ]
-    assert run(["photo", *sources, "-o", str(tmp_path / "out")]) == EXIT_FAILURES
+    assert run(["photo", *sources, "-o", str(tmp_path / "out"), "--allow-private"]) == EXIT_FAILURES
 
     captured = capsys.readouterr()
     assert [line.split(": ")[0] for line in captured.err.splitlines()] == sources[:3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from colorize.data.manifest import Record
-from colorize.data.sinks import FRAGMENTS, Finished, FolderSink, ParquetSink, assemble
+from colorize.data.sinks import FRAGMENTS, Finished, FolderSink, ParquetSink, assemble, fragments_of
 from colorize.data.storage import Storage
+
+OWN = fragments_of("p.parquet", "", "", "")  # the fragments of records that name no model
 
 
 def test_a_folder_sink_writes_what_is_ok(tmp_path: Path) -> None:
@@ -70,7 +73,7 @@ def test_an_archive_keeps_its_columns_and_order_whatever_order_its_rows_come_in(
     random.Random(1).shuffle(batches)
     for batch in batches:
         ParquetSink(target).write(batch)
-    assemble(Storage(tmp_path), target, "p.parquet")
+    assemble(Storage(tmp_path), target, "p.parquet", OWN)
 
     check_joined(tmp_path)
     assert not list(target.entries(FRAGMENTS))
@@ -80,7 +83,7 @@ def test_a_batch_written_twice_and_cut_differently_changes_nothing(tmp_path: Pat
     target = Storage(tmp_path / "out")
     for start, stop in [(0, 10), (5, 20), (0, 3), (20, 40), (18, 25)]:
         ParquetSink(target).write(rows[start:stop])
-    assemble(Storage(tmp_path), target, "p.parquet")
+    assemble(Storage(tmp_path), target, "p.parquet", OWN)
 
     check_joined(tmp_path)
 
@@ -88,9 +91,9 @@ def test_a_batch_written_twice_and_cut_differently_changes_nothing(tmp_path: Pat
 def test_a_second_pass_replaces_the_columns_of_the_first(tmp_path: Path, rows: list[Finished]) -> None:
     first, second = Storage(tmp_path / "out"), Storage(tmp_path / "again")
     ParquetSink(first).write(rows)
-    assemble(Storage(tmp_path), first, "p.parquet")
+    assemble(Storage(tmp_path), first, "p.parquet", OWN)
     ParquetSink(second).write(rows)
-    assemble(first, second, "p.parquet")
+    assemble(first, second, "p.parquet", OWN)
 
     names = pq.read_schema(tmp_path / "again" / "p.parquet").names
     assert names == ["image", "year", "tags", "colorized", "status", "error"]
@@ -100,3 +103,15 @@ def test_records_of_an_archive_say_where_their_output_is(tmp_path: Path, rows: l
     records = ParquetSink(Storage(tmp_path / "out")).write(rows[:2])
 
     assert [record.output for record in records] == ["", "p.parquet#1"]
+
+
+def test_fragments_of_another_model_or_state_of_the_archive_are_left_alone(
+    tmp_path: Path, rows: list[Finished]
+) -> None:
+    target = Storage(tmp_path / "out")
+    others = [replace(item, record=replace(item.record, model_sha256="other"), data=b"other") for item in rows]
+    ParquetSink(target).write(others)
+    ParquetSink(target).write(rows)
+    assemble(Storage(tmp_path), target, "p.parquet", OWN)
+
+    check_joined(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +15,8 @@ import pytest
 from colorize.config import SourceSettings, UsageError
 from colorize.data import readers
 from colorize.data.readers import Raw
-from colorize.data.sources import MIN_SLICE_ROWS, Source, open_source, read_input_list
-from colorize.data.storage import Storage
+from colorize.data.sources import MIN_SLICE_ROWS, Source, _plan, open_source, read_input_list
+from colorize.data.storage import Entry, Storage
 from tests.conftest import write_tree
 
 SETTINGS = SourceSettings(rows_per_task=4)
@@ -203,3 +204,15 @@ def test_a_bad_inventory_is_a_usage_error(tmp_path: Path, name: str, content: st
         (tmp_path / name).write_text(content)
     with pytest.raises(UsageError, match=message):
         read_input_list(str(tmp_path / name), Storage(tmp_path))
+
+
+def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:
+    class Bucket(Storage):
+        """Lists a name that no disk could hold."""
+
+        def entries(self, below: str = "") -> Iterator[Entry]:
+            yield Entry("a/../../b.jpg", 3, "tag")
+
+    source = _plan(Bucket(tmp_path), None, SETTINGS)
+
+    assert [(raw.path, raw.error) for raw in fetch(source)] == [("a/../../b.jpg", "bad_name")]

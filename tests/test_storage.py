@@ -163,3 +163,33 @@ def test_overlap_sees_through_links(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "in")
 
     assert overlap(Storage(tmp_path / "in"), Storage(tmp_path / "link" / "out"))
+
+
+@pytest.mark.parametrize("name", ["../out.jpg", "a/../../out.jpg", "/etc/out.jpg", "", "a/\0.jpg", ".."])
+def test_nothing_is_written_outside_of_the_root(root: Storage, name: str) -> None:
+    with pytest.raises(OSError, match="no name of a file below"):
+        root.write(name, b"x")
+    with pytest.raises(OSError, match="no name of a file below"), root.create(name) as file:
+        file.write(b"x")
+    with pytest.raises(OSError, match="no name of a file below"):
+        root.delete(name)
+
+
+@pytest.mark.parametrize("name", ["a//b.jpg", "a/./b.jpg", "./a.jpg"])
+def test_names_of_a_bucket_that_would_share_a_file_on_disk_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OSError, match="no name of a file below"):
+        Storage(tmp_path).write(name, b"x")
+
+
+def test_a_link_within_the_root_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/box").symlink_to(tmp_path / "scans")
+    (tmp_path / "scans/a.jpg").write_bytes(b"scan")
+    with pytest.raises(OSError, match="remove the link"):
+        Storage(tmp_path / "out").write("box/a.jpg", b"color")
+    (tmp_path / "out/b.jpg").symlink_to(tmp_path / "scans/a.jpg")
+    Storage(tmp_path / "out").write("b.jpg", b"color")  # replaces the link, not what it leads to
+
+    assert (tmp_path / "scans/a.jpg").read_bytes() == b"scan"
+    assert (tmp_path / "out/b.jpg").read_bytes() == b"color"

@@ -1,19 +1,23 @@
 """The manifest: one row per input, what became of it and why, kept as Parquet under `_colorize/manifest/`.
 
-Each write task leaves a part named after the inputs that it holds, so that a task which runs twice replaces its
-part instead of adding one. When the run ends the parts are compacted into files of `manifest_rows` rows.
+Each write task leaves a part named after its run and the inputs that it holds, so that a task which runs twice
+replaces its part instead of adding one. Where a path stands in several parts the newest run's row counts;
+`compaction` merges them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from colorize.data.storage import Storage
 
@@ -46,9 +50,12 @@ MANIFEST_SCHEMA = pa.schema(
         ("model_sha256", pa.string()),
         ("settings_sha256", pa.string()),
         ("luma_exact", pa.bool_()),
+        ("degraded", pa.string()),
         ("seconds", pa.float64()),
+        ("run", pa.int64()),
     ]
 )
+READ_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,9 @@ class Record:
     model_sha256: str = ""
     settings_sha256: str = ""
     luma_exact: bool = False  # the output's luminance is the source's, bit for bit
+    degraded: str = ""  # how the network was run with less than asked for, where memory had run out
     seconds: float = 0.0  # of work on this picture, all stages together
+    run: int = 0  # number of the run that wrote this row, counted from 1 for each output
 
     def failed(self, error: str, message: str) -> Record:
         """This record as a failure, with no output."""
@@ -104,78 +113,72 @@ def record_from(row: Mapping[str, Any]) -> Record:
 
 
 def write_part(storage: Storage, records: Sequence[Record]) -> None:
-    """Writes the records as one part, under a name that is a function of the inputs they speak of."""
+    """Writes the records of one run as one part, under a name that is a function of the inputs they speak of."""
     if not records:
         return
     paths = "\n".join(sorted(record.path for record in records))
-    name = f"{MANIFEST}/part-{hashlib.sha256(paths.encode()).hexdigest()[:24]}.parquet"
+    digest = hashlib.sha256(paths.encode()).hexdigest()[:24]
+    write_rows(storage, f"{MANIFEST}/part-{records[0].run:06d}-{digest}.parquet", records_table(records))
+
+
+def write_rows(storage: Storage, name: str, rows: pa.Table) -> None:
+    """Writes one file of the manifest."""
     with storage.create(name) as file:
-        pq.write_table(records_table(records), file, compression="zstd")
+        pq.write_table(rows, file, compression="zstd")
 
 
-def compact(storage: Storage, rows_per_file: int, lost_archives: Mapping[str, str] | None = None) -> Counter[str]:
-    """Merges all parts into files of `rows_per_file` rows, one row a path; returns the number of rows per status.
+def part_names(storage: Storage) -> list[str]:
+    """The files that the manifest consists of."""
+    return sorted(entry.name for entry in storage.entries(MANIFEST) if entry.name.endswith(".parquet"))
 
-    A path that stands in two parts (a task that ran twice) keeps its first row. Rows of `lost_archives` (archives
-    that could not be written, and why) become failures. The new files have names of their own and the old ones go
-    last, so that a reader, who takes each path once, finds every row at any moment.
+
+def last_run(parts: Iterable[str]) -> int:
+    """The number of the newest run that left one of these files; 0 if there are none."""
+    return max((int(name.rsplit("/", 1)[1].split("-")[1]) for name in parts), default=0)
+
+
+def read_rows(storage: Storage, part: str, columns: Sequence[str] = tuple(MANIFEST_SCHEMA.names)) -> pa.Table:
+    """Some columns of one file; what an older release did not write is empty or 0."""
+    with storage.open(part) as file:
+        table = pq.read_table(file, schema=MANIFEST_SCHEMA, columns=list(columns))
+    for index, kind in enumerate(table.schema):
+        if table.column(index).null_count:
+            empty = "" if pa.types.is_string(kind.type) else False if pa.types.is_boolean(kind.type) else 0
+            table = table.set_column(index, kind, pc.fill_null(table.column(index), pa.scalar(empty, kind.type)))
+    return table
+
+
+def newest_rows(storage: Storage, parts: Sequence[str]) -> list[NDArray[np.bool_]]:
+    """Which rows of each part count: of those with one path the newest run's, and each path once.
+
+    Memory: 32 bytes a row, whatever the length of the paths.
     """
-    parts = _part_names(storage)
-    merged = [name.rsplit("/", 1)[1] for name in parts if "/manifest-" in name]
-    generation = 1 + max((int(name.split("-")[1]) for name in merged), default=0)
-    states: Counter[str] = Counter()
-    for number, table in enumerate(_chunks(_unique_rows(storage, parts, lost_archives or {}), rows_per_file)):
-        with storage.create(f"{MANIFEST}/manifest-{generation:03d}-{number:05d}.parquet") as file:
-            pq.write_table(table, file, compression="zstd")
-        states.update(table["status"].to_pylist())
-    for part in parts:
-        storage.delete(part)
-    return states
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        tables = list(pool.map(lambda part: _keys(read_rows(storage, part, ("path", "run"))), parts))
+    if not tables:
+        return []
+    keys, runs = (np.concatenate(arrays) for arrays in zip(*tables, strict=True))
+    order = np.lexsort((-runs, keys[:, 0], keys[:, 1]))
+    first = np.ones(len(order), bool)
+    first[1:] = (keys[order][1:] != keys[order][:-1]).any(axis=1)
+    keep = np.zeros(len(order), bool)
+    keep[order[first]] = True
+    return np.split(keep, np.cumsum([len(runs) for _, runs in tables])[:-1])
 
 
 def read_manifest(storage: Storage) -> pa.Table:
     """The whole manifest of an output, each path once, in no particular order."""
-    tables = list(_unique_rows(storage, _part_names(storage), {}))
+    parts = part_names(storage)
+    keep = newest_rows(storage, parts)
+    tables = [read_rows(storage, part).filter(pa.array(mask)) for part, mask in zip(parts, keep, strict=True)]
     return pa.concat_tables(tables) if tables else MANIFEST_SCHEMA.empty_table()
 
 
-def _part_names(storage: Storage) -> list[str]:
-    return sorted(entry.name for entry in storage.entries(MANIFEST) if entry.name.endswith(".parquet"))
+def path_keys(paths: Iterable[str]) -> NDArray[np.uint64]:
+    """128 bits (n, 2) that stand for each path."""
+    digests = b"".join(hashlib.blake2b(path.encode(), digest_size=16).digest() for path in paths)
+    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 
-def _unique_rows(storage: Storage, parts: Sequence[str], lost_archives: Mapping[str, str]) -> Iterator[pa.Table]:
-    seen: set[bytes] = set()  # 16 bytes a path, not the path
-    for part in parts:
-        with storage.open(part) as file:
-            table = pq.read_table(file, schema=MANIFEST_SCHEMA)
-        keep = []
-        for path in table.column("path").to_pylist():
-            key = hashlib.blake2b(path.encode(), digest_size=16).digest()
-            keep.append(key not in seen)
-            seen.add(key)
-        table = table.filter(pa.array(keep, pa.bool_()))
-        yield _without_archives(table, lost_archives) if lost_archives else table
-
-
-def _without_archives(table: pa.Table, lost: Mapping[str, str]) -> pa.Table:
-    records = [record_from(row) for row in table.to_pylist()]
-    archives = [record.path.rpartition("#")[0] for record in records]
-    return records_table(
-        record.failed("archive_unreadable", lost[archive]) if archive in lost and record.status == "ok" else record
-        for record, archive in zip(records, archives, strict=True)
-    )
-
-
-def _chunks(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """The same rows, in tables of `rows` rows (the last one shorter)."""
-    held: list[pa.Table] = []
-    count = 0
-    for table in tables:
-        held.append(table)
-        count += table.num_rows
-        while count >= rows:
-            whole = pa.concat_tables(held)
-            yield whole.slice(0, rows)
-            held, count = [whole.slice(rows)], count - rows
-    if count:
-        yield pa.concat_tables(held)
+def _keys(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    return path_keys(table["path"].to_pylist()), table["run"].to_numpy()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -61,6 +61,11 @@ class Reader(Protocol):
         """The root that names are relative to."""
         ...
 
+    @property
+    def settings(self) -> SourceSettings:
+        """How it reads."""
+        ...
+
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         """The inputs of some units (a table of `UNIT_SCHEMA`), in lists of at most `rows_per_task`."""
         ...
@@ -96,7 +101,7 @@ class FileReader:
         name, identity = unit["name"], unit["identity"]
         if unit["error"]:
             return Raw(name, identity=identity, size=unit["size"], error=unit["error"], message=unit["message"])
-        if reason := self._not_ours(name):
+        if reason := excluded(name, self.settings.include):
             return Raw(name, identity=identity, size=unit["size"], skipped=True, error="excluded", message=reason)
         try:
             data = self.storage.read(name)
@@ -104,17 +109,6 @@ class FileReader:
             message = one_line(error)
             return Raw(name, identity=identity, size=unit["size"], error="unreadable", message=message)
         return Raw(name, data, identity, len(data), name_taken=unit["name_taken"])
-
-    def _not_ours(self, name: str) -> str:
-        base = posixpath.basename(name).lower()
-        if base in LITTER or base.startswith("._"):
-            return "left by an operating system"
-        if base.startswith(TEMPORARY_PREFIX):
-            return "left by an interrupted run"
-        include = self.settings.include
-        if include and not any(fnmatch.fnmatchcase(name, pattern) for pattern in include):
-            return f"matches none of source.include ({', '.join(include)})"
-        return ""
 
 
 @dataclass(frozen=True)
@@ -159,6 +153,18 @@ class ArchiveReader:
                     yield rows
                 if not left:
                     return
+
+
+def excluded(name: str, include: Sequence[str]) -> str:
+    """Why a file is none of our business, or ""."""
+    base = posixpath.basename(name).lower()
+    if base in LITTER or base.startswith("._"):
+        return "left by an operating system"
+    if base.startswith(TEMPORARY_PREFIX):
+        return "left by an interrupted run"
+    if include and not any(fnmatch.fnmatchcase(name, pattern) for pattern in include):
+        return f"matches none of source.include ({', '.join(include)})"
+    return ""
 
 
 def _place(unit: dict[str, Any], offset: int) -> dict[str, Any]:

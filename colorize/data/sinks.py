@@ -6,6 +6,7 @@ second run replaces the first one's file with equal bytes.
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from colorize.data.manifest import LEDGER, Record
-from colorize.data.storage import Storage, one_line
+from colorize.data.storage import Storage, one_line, storage_exhausted
 
 FRAGMENTS = f"{LEDGER}/fragments"
 HELD_BYTES = 64 << 20
@@ -80,6 +81,8 @@ class FolderSink:
         try:
             self.storage.write(item.record.output, item.data)
         except Exception as error:  # one file's fault, of whatever class the storage library raises
+            if storage_exhausted(error):
+                raise  # no file's fault: rows that say so by the million would help nobody
             return item.record.failed("write_failed", one_line(error))
         return item.record
 
@@ -100,13 +103,21 @@ class ParquetSink:
 
     def _write_fragment(self, run: Sequence[Finished]) -> None:
         rows = [{"row": i.row, "colorized": i.data, "status": i.record.status, "error": i.record.error} for i in run]
-        name = f"{FRAGMENTS}/{run[0].part}/{run[0].row:012d}-{run[-1].row:012d}.parquet"
+        record = run[0].record
+        folder = fragments_of(run[0].part, record.model_sha256, record.settings_sha256, record.identity)
+        name = f"{folder}/{run[0].row:012d}-{run[-1].row:012d}.parquet"
         with self.storage.create(name) as file:
             pq.write_table(pa.Table.from_pylist(rows, schema=FRAGMENT_SCHEMA), file, compression="none")
 
 
-def assemble(source: Storage, sink: Storage, part: str) -> str:
-    """Writes the finished archive `part`: the input's columns, then `colorized`, `status` and `error`.
+def fragments_of(part: str, model_sha256: str, settings_sha256: str, identity: str) -> str:
+    """The folder of an archive's fragments: what another model, setting or state of the archive made lies elsewhere."""
+    made_by = hashlib.sha256("\n".join((model_sha256, settings_sha256, identity)).encode()).hexdigest()[:16]
+    return f"{FRAGMENTS}/{made_by}/{part}"
+
+
+def assemble(source: Storage, sink: Storage, part: str, fragments: str) -> str:
+    """Writes the archive `part`: the input's columns, then `colorized`, `status` and `error` from its `fragments`.
 
     Returns why that was impossible (the archive is damaged: then there is no output for it), or "".
 
@@ -114,16 +125,16 @@ def assemble(source: Storage, sink: Storage, part: str) -> str:
     column (a second pass over one's own output) gives way to the new one.
     """
     try:
-        _assemble(source, sink, part)
+        _assemble(source, sink, part, fragments)
     except (OSError, pa.ArrowException) as error:
         return one_line(error)
     finally:
-        sink.delete_tree(f"{FRAGMENTS}/{part}")
+        sink.delete_tree(fragments)
     return ""
 
 
-def _assemble(source: Storage, sink: Storage, part: str) -> None:
-    fragments = sorted(entry.name for entry in sink.entries(f"{FRAGMENTS}/{part}"))
+def _assemble(source: Storage, sink: Storage, part: str, folder: str) -> None:
+    fragments = sorted(entry.name for entry in sink.entries(folder))
     with source.open(part) as opened, sink.create(part) as file:
         archive = pq.ParquetFile(opened)
         kept = [name for name in archive.schema_arrow.names if name not in OUTPUT_COLUMNS]

@@ -12,7 +12,7 @@ import math
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
@@ -25,7 +25,7 @@ from colorize.config import SourceSettings, UsageError, nearest
 from colorize.data.manifest import LEDGER
 from colorize.data.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
 from colorize.data.sinks import OUTPUT_COLUMNS
-from colorize.data.storage import Entry, Storage, one_line
+from colorize.data.storage import Entry, Storage, escapes, one_line
 from colorize.image_io import ADDED_SUFFIX
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k"})
@@ -45,7 +45,8 @@ class Source:
     reader: Reader
     units: pa.Table = field(repr=False)  # of UNIT_SCHEMA
     units_per_batch: int
-    parts: dict[str, int] | None = None  # Parquet only: readable archives and their number of rows
+    parts: dict[str, int] | None = None  # Parquet only: archives to be written, and how many rows they wait for
+    versions: dict[str, str] = field(default_factory=dict)  # Parquet only: the identity of each archive
 
     @property
     def storage(self) -> Storage:
@@ -55,6 +56,10 @@ class Source:
     def total(self) -> int:
         """Pictures planned."""
         return pc.sum(self.units["count"]).as_py() or 0
+
+    def only(self, units: pa.Table, parts: dict[str, int] | None = None) -> Source:
+        """A part of this source: fewer units, and of archives how many rows are still awaited."""
+        return replace(self, units=units, parts=parts)
 
     def blocks(self) -> list[pa.Table]:
         """The units as tables of `UNIT_SCHEMA`, each the work of one load task."""
@@ -70,10 +75,14 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
     Raises:
         UsageError: nothing is there, it is empty, or an archive lacks the image column.
     """
-    storage, entries = _listing(Storage(uri), input_list)
+    return _plan(Storage(uri), input_list, settings)
+
+
+def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> Source:
+    storage, entries = _listing(root, input_list)
     units = _table(_unit(entry) for entry in entries)
     if not units.num_rows:
-        raise UsageError(f"there are no files in {uri}: name a folder of pictures or Parquet archives")
+        raise UsageError(f"there are no files in {root.uri}: name a folder of pictures or Parquet archives")
     if archives := _archives(units):
         return _plan_archives(storage, archives, settings)
     return Source(FileReader(storage, settings), _with_taken_names(units), settings.rows_per_task)
@@ -104,7 +113,7 @@ def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterabl
     if input_list is not None:
         if is_file:
             raise UsageError(f"--input {storage.url()} is a file; with --input-list it must be the root folder")
-        return storage, (Entry(name, -1, "") for name in read_input_list(input_list, storage))
+        return storage, map(storage.glance, read_input_list(input_list, storage))
     if is_file:
         root = storage.parent()
         return root, [root.entry(posixpath.basename(storage.root))]
@@ -170,6 +179,8 @@ def _relative(name: str, root: Storage, uri: str) -> str:
 def _unit(entry: Entry, **rows: Any) -> Unit:
     place = {"row_group": -1, "skip": 0, "first": 0, "count": 1, "name_taken": False, "error": "", "message": ""}
     unit = {"name": entry.name, "size": entry.size, "identity": entry.identity, **place, **rows}
+    if escapes(entry.name):  # a bucket's keys may be anything
+        unit |= {"error": "bad_name", "message": f"{entry.name!r} leads out of the folder: rename it"}
     try:
         entry.name.encode()
     except UnicodeEncodeError:  # bytes on disk that are not UTF-8 can stand in no manifest
@@ -186,11 +197,14 @@ def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: Source
     parts = {entry.name: 0 for entry, plan in zip(archives, plans, strict=True) if not plan}  # no rows: still out
     for unit in readable:
         parts[unit["name"]] = parts.get(unit["name"], 0) + unit["count"]
-    return Source(ArchiveReader(storage, settings), _table(units), units_per_batch=1, parts=parts)
+    versions = {entry.name: entry.identity for entry in archives}
+    return Source(ArchiveReader(storage, settings), _table(units), 1, parts, versions)
 
 
 def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit]:
-    """The units of one archive; a single failed one if its footer cannot be read."""
+    """The units of one archive; a single failed one if its name is unfit or its footer cannot be read."""
+    if (unit := _unit(entry))["error"]:
+        return [unit]
     try:
         with storage.open(entry.name) as file:
             archive = pq.ParquetFile(file)

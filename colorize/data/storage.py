@@ -8,6 +8,7 @@ unreachable or forbidden. A `Storage` pickles as its URI: no credential ever tra
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import secrets
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
+EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 TEMPORARY_PREFIX = ".colorize-"  # a local file under construction, renamed when whole
 
 
@@ -39,7 +41,7 @@ class Entry:
 
     name: str
     size: int
-    identity: str  # modification time on disk, ETag on S3
+    identity: str  # modification time and size on disk, ETag on S3
 
 
 class Storage:
@@ -76,6 +78,20 @@ class Storage:
         """The full path of `name` as the file system knows it."""
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
+    def target(self, name: str) -> str:
+        """The full path of `name` as a place to write to.
+
+        Raises:
+            OSError: it would lie outside of the root: through `..`, an absolute name, or a link within the root.
+        """
+        if escapes(name) or (self.is_local and posixpath.normpath(name) != name):
+            raise OSError(f"{name!r} is no name of a file below {self.url()}")
+        if self.is_local:
+            folder, root = os.path.realpath(os.path.dirname(self.path(name))), os.path.realpath(self.root)  # noqa: PTH120
+            if folder != root and not folder.startswith(root.rstrip("/") + "/"):
+                raise OSError(f"{self.path(name)} lies in {folder}, outside of {root}: remove the link")
+        return self.path(name)
+
     def url(self, name: str = "") -> str:
         """`name` as a person would type it."""
         return self.path(name) if self.is_local else f"{self.protocol}://{self.path(name)}"
@@ -92,10 +108,10 @@ class Storage:
     def write(self, name: str, data: bytes) -> None:
         """Writes `name` whole or not at all, creating folders as needed."""
         if self.is_local:
-            with _replace_when_done(Path(self.path(name))) as file:
+            with _replace_when_done(Path(self.target(name))) as file:
                 file.write(data)
         else:
-            self.fs.pipe_file(self.path(name), data)
+            self.fs.pipe_file(self.target(name), data)
 
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
@@ -105,10 +121,10 @@ class Storage:
         multipart upload that is completed at the end and aborted on a fault.
         """
         if self.is_local:
-            with _replace_when_done(Path(self.path(name))) as file:
+            with _replace_when_done(Path(self.target(name))) as file:
                 yield file
             return
-        remote = self.fs.open(self.path(name), "wb")
+        remote = self.fs.open(self.target(name), "wb")
         try:
             yield remote
         except BaseException:
@@ -126,10 +142,11 @@ class Storage:
 
     def delete(self, name: str) -> None:
         """Removes `name`; one that is not there is no fault."""
+        path = self.target(name)
         if self.is_local:
-            Path(self.path(name)).unlink(missing_ok=True)
-        elif self.fs.exists(self.path(name)):
-            self.fs.rm_file(self.path(name))
+            Path(path).unlink(missing_ok=True)
+        elif self.fs.exists(path):
+            self.fs.rm_file(path)
 
     def delete_tree(self, name: str) -> None:
         """Removes everything below `name`; nothing there is no fault."""
@@ -138,6 +155,14 @@ class Storage:
             return
         with ThreadPoolExecutor(DELETE_THREADS) as pool:  # one by one: `fs.rm` takes names for glob patterns
             list(pool.map(lambda entry: self.fs.rm_file(self.path(entry.name)), self.entries(name)))
+
+    def sweep(self) -> None:
+        """Removes what killed processes left half done: on disk, temporary files; elsewhere nothing can be seen."""
+        if self.is_local:
+            for folder, _, names in os.walk(self.root):
+                for name in names:
+                    if name.startswith(TEMPORARY_PREFIX):
+                        Path(folder, name).unlink(missing_ok=True)
 
     def entries(self, below: str = "") -> Iterator[Entry]:
         """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
@@ -163,6 +188,16 @@ class Storage:
         if info["type"] != "file":
             raise FileNotFoundError(self.url(name))
         return Entry(name, int(info["size"] or 0), _identity(info))
+
+    def glance(self, name: str) -> Entry:
+        """Size and identity of one file as far as they can be had for nothing: unknown elsewhere than on disk."""
+        try:
+            status = Path(self.path(name)).stat() if self.is_local else None
+        except OSError:  # its row will say why
+            status = None
+        if status is None:
+            return Entry(name, -1, "")
+        return Entry(name, status.st_size, _identity({"mtime": status.st_mtime, "size": status.st_size}))
 
     def parent(self) -> Storage:
         """The folder that the root lies in."""
@@ -220,6 +255,21 @@ def overlap(source: Storage, target: Storage) -> bool:
     return a == b or a.startswith(b.rstrip("/") + "/") or b.startswith(a.rstrip("/") + "/")
 
 
+def storage_exhausted(error: BaseException | None) -> str:
+    """What a person should know where the storage can take no file at all (full, read-only) behind `error`; else ""."""
+    while error is not None:
+        for fault in (error, getattr(error, "cause", None)):  # Ray keeps what a task raised in `cause`
+            if isinstance(fault, OSError) and fault.errno in EXHAUSTED:
+                return f"{fault.filename or 'the output'}: {(fault.strerror or 'cannot be written').lower()}"
+        error = error.__cause__
+    return ""
+
+
+def escapes(name: str) -> bool:
+    """Whether a relative name could lead out of the root that it is joined to, on any kind of storage."""
+    return not name or name.startswith("/") or ".." in name.split("/") or "\0" in name
+
+
 def one_line(error: BaseException, limit: int = 300) -> str:
     """A fault's text on one line of at most `limit` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
@@ -227,7 +277,9 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 
 
 def _identity(info: dict[str, Any]) -> str:
-    return str(info.get("ETag") or info.get("mtime") or info.get("LastModified") or "").strip('"')
+    if tag := info.get("ETag"):
+        return str(tag).strip('"')
+    return f"{info.get('mtime') or info.get('LastModified') or ''}/{info.get('size', '')}"
 
 
 def _walk_local(folder: Path, root: Path) -> Iterator[Entry]:
@@ -250,7 +302,7 @@ def _local_entry(item: os.DirEntry[str], root: Path) -> Entry:
         status = item.stat()
     except OSError:  # a dangling link: listed, so that its row can say that it is unreadable
         return Entry(name, 0, "")
-    return Entry(name, status.st_size, repr(status.st_mtime))
+    return Entry(name, status.st_size, _identity({"mtime": status.st_mtime, "size": status.st_size}))
 
 
 @contextmanager

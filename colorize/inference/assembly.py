@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import ray
 
-from colorize.data.sinks import FRAGMENTS, assemble
+from colorize.data.sinks import FRAGMENTS, assemble, fragments_of
 from colorize.data.sources import Source
 from colorize.data.storage import Storage
 
@@ -24,7 +24,9 @@ class Assembly:
         lost: archives that could not be written, and why.
     """
 
-    def __init__(self, source: Source, target: Storage) -> None:
+    def __init__(self, source: Source, target: Storage, model_sha256: str, settings_sha256: str) -> None:
+        self.made_by = model_sha256, settings_sha256
+        self.identities = source.versions
         self.source = source.storage
         self.target = target
         self.left = Counter(source.parts or {})
@@ -49,7 +51,8 @@ class Assembly:
     def _advance(self, timeout: float | None) -> None:
         while self.waiting and len(self.running) < AT_ONCE:
             part = self.waiting.popleft()
-            self.running[_assemble.remote(self.source, self.target, part)] = part
+            fragments = fragments_of(part, *self.made_by, self.identities[part])
+            self.running[_assemble.remote(self.source, self.target, part, fragments)] = part
         ready, _ = ray.wait(list(self.running), timeout=timeout) if self.running else ([], [])
         for reference in ready:
             part = self.running.pop(reference)

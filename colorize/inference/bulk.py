@@ -4,50 +4,33 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
-from colorize.config import BulkSettings, UsageError
-from colorize.data.manifest import LEDGER, MANIFEST, compact
-from colorize.data.model_files import DEFAULT_MODEL, ModelFile, find_model
-from colorize.data.sinks import FRAGMENTS, FolderSink, ParquetSink
+from colorize.config import StoppedError, UsageError
+from colorize.data.compaction import Compacted, compact
+from colorize.data.model_files import ModelFile, find_model
+from colorize.data.sinks import FolderSink, ParquetSink
 from colorize.data.sources import Source, open_source
-from colorize.data.storage import Storage, overlap
+from colorize.data.storage import Storage, overlap, storage_exhausted
 from colorize.inference.assembly import Assembly
-from colorize.inference.census import Census, note
+from colorize.inference.census import note
 from colorize.inference.cluster import plan_for_cluster, ray_session
 from colorize.inference.load import Loader, Stamp
 from colorize.inference.pipeline import MODEL_FILE, stream
-from colorize.inference.plan import StagePlan
-from colorize.inference.progress import Display, Totals
-from colorize.inference.run_log import JsonLines, run_id, run_log
+from colorize.inference.progress import Display
+from colorize.inference.resume import Ledger, Work
+from colorize.inference.run_log import JsonLines, run_log
+from colorize.inference.run_report import RUN_FILE, BulkJob, RunReport
 from colorize.inference.write import Writer
 
 log = logging.getLogger("colorize")
 
-RUN_FILE = f"{LEDGER}/run.json"
-RECORDED_PACKAGES = ("colorize", "ray", "torch", "numpy", "pillow", "pyarrow", "imagecodecs", "jpeglib")
-
-
-@dataclass(frozen=True)
-class BulkJob:
-    """What one bulk run is asked to do."""
-
-    input: str
-    output: str
-    model: str = DEFAULT_MODEL
-    input_list: str | None = None
-    ray_address: str | None = None
-    settings: BulkSettings = field(default_factory=BulkSettings)
-    command: tuple[str, ...] = ()
+STOPPED = 130  # exit status, as of a shell command that Ctrl-C has ended
 
 
 @dataclass(frozen=True)
@@ -59,9 +42,13 @@ class Prepared:
     target: Storage
     model: ModelFile
 
-    def loader(self) -> Loader:
+    def work(self, ledger: Ledger) -> Work:
+        """What earlier runs left to do."""
+        return ledger.plan(self.source, self.model.sha256, self.job.settings.pixels_digest())
+
+    def loader(self, run: int) -> Loader:
         settings = self.job.settings
-        stamp = Stamp(self.model.name, self.model.sha256, settings.pixels_digest())
+        stamp = Stamp(self.model.name, self.model.sha256, settings.pixels_digest(), run)
         inline = settings.source.inline_bytes
         return Loader(self.source.reader, settings.limits, settings.colorizer.size**2, inline, stamp)
 
@@ -72,79 +59,40 @@ class Prepared:
             if self.source.parts is None
             else ParquetSink(self.target)
         )
-        return Writer(self.source.storage, sink, settings.limits.max_pixels)
+        return Writer(self.source.storage, sink, settings.limits)
 
-
-@dataclass
-class RunReport:
-    """How a run went: what `run.json` holds."""
-
-    job: BulkJob
-    model: ModelFile
-    totals: Totals
-    census: Census
-    plan: StagePlan | None = None
-    state: str = "running"
-    started: float = field(default_factory=time.time)
-    first_done: float | None = None
-    finished: float | None = None
-
-    @property
-    def failed_fraction(self) -> float:
-        """Failed inputs among all that are accounted for."""
-        return self.totals.failed / max(self.totals.done, 1)
-
-    @property
-    def id(self) -> str:
-        """What the run is called in its log."""
-        return run_id(self.started, self.job.output)
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        t, end = self.totals, self.finished or time.time()
-        seconds = max(end - self.started, 1e-6)
-        return {
-            "id": self.id,
-            "state": self.state,
-            "command": list(self.job.command),
-            "input": self.job.input,
-            "output": self.job.output,
-            "input_list": self.job.input_list,
-            "model": {"name": self.model.name, "architecture": self.model.architecture, "sha256": self.model.sha256},
-            "settings": self.job.settings.model_dump(mode="json"),
-            "settings_sha256": self.job.settings.pixels_digest(),
-            "plan": self.plan.as_dict() if self.plan else None,
-            "versions": {"python": platform.python_version(), **{p: version(p) for p in RECORDED_PACKAGES}},
-            "started": _iso(self.started),
-            "finished": _iso(self.finished) if self.finished else None,
-            "seconds": round(seconds, 3),
-            "seconds_to_first_output": round(self.first_done - self.started, 3) if self.first_done else None,
-            "pictures_per_second": round(t.done / seconds, 3),
-            "totals": {
-                "inputs": t.inputs, "ok": t.ok, "skipped": t.skipped, "failed": t.failed,
-                "bytes_in": t.bytes_in, "bytes_out": t.bytes_out, "work_seconds": round(t.work_seconds, 3),
-            },
-            "errors": dict(t.errors.most_common()),
-            "processes": self.census.report(),
-        }  # fmt: skip
+    def assembly(self, work: Work) -> Assembly:
+        return Assembly(work.left, self.target, self.model.sha256, self.job.settings.pixels_digest())
 
 
 def run_bulk(job: BulkJob) -> RunReport:
-    """Runs the job to its end and returns what `run.json` then holds.
+    """Runs the job to its end and returns what `run.json` then holds. What earlier runs have settled is not done again.
 
     Raises:
         UsageError: input, output, model or cluster cannot be used. Nothing was written then.
-        KeyboardInterrupt: stopped by a signal; what was done is in the manifest.
+        StoppedError: stopped by a signal, or by a full disk; what was done is in the manifest.
     """
+    started = time.time()
     prepared = prepare(job)
-    census = Census(prepared.source.total)
-    report = RunReport(job, prepared.model, Totals(prepared.source.total), census)
+    ledger = Ledger.of(prepared.target, job.resume)
+    work = None if ledger.is_large else prepared.work(ledger)
+    if work is not None and work.is_nothing:
+        report = RunReport.of(job, prepared.model, prepared.source.total, work, started)
+        with run_log(prepared.target, _formatter(report)):
+            log.info("nothing to do: %d inputs were settled by earlier runs", report.totals.before_total)
+            _finish(prepared, report, work, {})
+        return report
     with ray_session(job.ray_address) as may_grow, _terminable():  # in this order: Ray sets a handler of its own
-        report.plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
-        formatter = JsonLines(report.id) if job.settings.run.log_format == "json" else None
-        with run_log(prepared.target, formatter):
-            _run(prepared, report)
+        plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
+        work = work or prepared.work(ledger)
+        report = RunReport.of(job, prepared.model, prepared.source.total, work, started, plan)
+        with run_log(prepared.target, _formatter(report)):
+            _run(prepared, report, work)
     return report
+
+
+def _formatter(report: RunReport) -> logging.Formatter | None:
+    return JsonLines(report.id) if report.job.settings.run.log_format == "json" else None
 
 
 def prepare(job: BulkJob) -> Prepared:
@@ -170,47 +118,64 @@ def _require_apart(source: Storage, target: Storage) -> None:
         raise UsageError(f"--output {target.url()} and --input {source.url()} overlap: choose an output folder outside")
 
 
-def _run(prepared: Prepared, report: RunReport) -> None:
-    for stale in (MANIFEST, FRAGMENTS):
-        prepared.target.delete_tree(stale)
-    _save(prepared.target, report)
-    _announce(prepared, report)
-    assembly = Assembly(prepared.source, prepared.target)
+def _run(prepared: Prepared, report: RunReport, work: Work) -> None:
+    assembly = prepared.assembly(work)
     try:
-        _consume(prepared, report, assembly)
-        report.state = "finished"
+        _save(prepared.target, report)
+        _announce(prepared, report)
+        _consume(prepared, report, work, assembly)
+        _finish(prepared, report, work, assembly.lost)
     except BaseException as error:
         report.state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        report.finished = time.time()
+        with suppress(OSError):  # what stopped the run may stop this, too
+            _save(prepared.target, report)  # the parts that exist are the manifest; the next run compacts them
+        if isinstance(error, KeyboardInterrupt):
+            done = f"{report.totals.done} of {report.totals.inputs} inputs are done and in the manifest"
+            raise StoppedError(f"stopped; {done}; run the same command again to go on", STOPPED) from None
+        if reason := storage_exhausted(error):
+            raise StoppedError(f"{reason}; what was finished is kept: run the same command again to go on") from error
         raise
-    finally:
-        _close(prepared, report, assembly)
-    if report.state != "finished":
+
+
+def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, str]) -> None:
+    """Compacts the manifest and saves the report; the manifest has the last word on how inputs ended."""
+    rows = prepared.job.settings.output.manifest_rows
+    found = compact(prepared.target, work.run, rows, lost, work.stale)
+    _settle(report, found)
+    if prepared.source.parts is None:
+        for name in found.orphans:  # an earlier color copy of an input that fails now, or is called otherwise
+            prepared.target.delete(name)
+    if report.totals.degraded:
+        log.warning("memory ran out for %d pictures: see `degraded` in the manifest", report.totals.degraded)
+    prepared.target.sweep()
+    complete = report.totals.done == prepared.source.total
+    report.state = "finished" if complete else "failed"
+    report.finished = time.time()
+    _save(prepared.target, report)
+    if not complete:
         raise RuntimeError(f"the manifest holds {report.totals.done} rows for {prepared.source.total} inputs")
 
 
-def _close(prepared: Prepared, report: RunReport, assembly: Assembly) -> None:
-    """Compacts the manifest and saves the report; the manifest has the last word on how inputs ended."""
-    states = compact(prepared.target, prepared.job.settings.output.manifest_rows, assembly.lost)
+def _settle(report: RunReport, found: Compacted) -> None:
     totals = report.totals
-    totals.errors["archive_unreadable"] += max(0, states["failed"] - totals.failed)
-    totals.errors = +totals.errors
-    totals.ok, totals.skipped, totals.failed = states["ok"], states["skipped"], states["failed"]
-    if report.state == "finished" and totals.done != prepared.source.total:
-        report.state = "failed"
-    report.finished = time.time()
-    _save(prepared.target, report)
+    totals.ok, totals.skipped, totals.failed = (found.states[status] for status in ("ok", "skipped", "failed"))
+    totals.errors = found.errors
+    for _ in range(found.lost_before):
+        totals.before["ok", ""] -= 1
+        totals.before["failed", "archive_unreadable"] += 1
 
 
-def _consume(prepared: Prepared, report: RunReport, assembly: Assembly) -> None:
+def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assembly) -> None:
     assert report.plan is not None
     totals, settings = report.totals, prepared.job.settings
     prepared.target.write(MODEL_FILE, prepared.model.data)
-    summaries = stream(prepared.source, prepared.loader(), prepared.writer(), report.plan, settings)
+    summaries = stream(work.left, prepared.loader(work.run), prepared.writer(), report.plan, settings)
     with Display(totals, settings.run.log_seconds) as display:
         for summary in summaries:
             totals.add(summary)
             report.first_done = report.first_done or time.time()
-            report.census.add([*summary["notes"], note("driver")], totals.done)
+            report.census.add([*summary["notes"], note("driver")], totals.now)
             assembly.add(summary["parts"])
             display.update()
         assembly.finish()
@@ -221,6 +186,8 @@ def _announce(prepared: Prepared, report: RunReport) -> None:
     assert plan is not None
     pool = f"{plan.min_actors} to {plan.max_actors} {plan.device} predictors of {plan.cpus_per_actor:g} CPUs"
     log.info("%d inputs from %s to %s", prepared.source.total, prepared.job.input, prepared.job.output)
+    if report.totals.before_total:
+        log.info("%d of them were settled by earlier runs", report.totals.before_total)
     log.info("model %s (%s), %s", prepared.model.name, prepared.model.sha256[:12], pool)
 
 
@@ -240,7 +207,3 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -13,8 +14,9 @@ import pyarrow as pa
 from colorize.config import LimitSettings
 from colorize.data.manifest import Record
 from colorize.data.readers import Raw, Reader
-from colorize.image_io import ImageDecodeError, SmallGrey, decode_small
+from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_info
 from colorize.inference.census import note
+from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
 from colorize.inference.rows import LOADED_SCHEMA
 from colorize.inference.telemetry import worked
 
@@ -28,6 +30,7 @@ class Stamp:
     model: str
     model_sha256: str
     settings_sha256: str
+    run: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,37 @@ class Loader:
 
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Tables of `LOADED_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`."""
-    for raws in loader.reader.fetch(units):
-        rows = [_row(raw, loader) for raw in raws]
-        worked("load", sum(row["seconds"] for row in rows))
-        yield pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
+    with Careful(partial(_row, loader=loader), loader.limits, partial(_is_heavy, limits=loader.limits)) as row_of:
+        for raws in loader.reader.fetch(units):
+            rows = [_blamed(raw, row, loader) if isinstance(row := row_of(raw), Fault) else row for raw in raws]
+            worked("load", sum(row["seconds"] for row in rows))
+            yield pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
+
+
+def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
+    """Whether decoding the picture may take more than its memory; a JPEG is decoded at a fraction of its size."""
+    if not limits.memory_mb or not raw.data or raw.data.startswith(b"\xff\xd8"):
+        return False
+    try:
+        info = read_info(raw.data)
+    except ImageDecodeError:  # its row will say why
+        return False
+    return may_exceed(info.width * info.height, limits)
 
 
 def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
     started = time.perf_counter()
     record, small = _examine(raw, loader)
-    return asdict(replace(record, seconds=time.perf_counter() - started)) | {
+    return _loaded(raw, replace(record, seconds=time.perf_counter() - started), small, loader)
+
+
+def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
+    digest = hashlib.sha256(raw.data).hexdigest()
+    return _loaded(raw, replace(_record(raw, loader), sha256_in=digest).failed(fault.code, fault.message), None, loader)
+
+
+def _loaded(raw: Raw, record: Record, small: SmallGrey | None, loader: Loader) -> dict[str, Any]:
+    return asdict(record) | {
         "part": raw.part,
         "row": raw.row,
         "name_taken": raw.name_taken,
@@ -66,7 +90,7 @@ def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
 
 def _examine(raw: Raw, loader: Loader) -> tuple[Record, SmallGrey | None]:
     """The record as far as it is known, and the small picture unless the input ends here."""
-    record = Record(path=raw.path, identity=raw.identity, bytes_in=max(len(raw.data), raw.size), **asdict(loader.stamp))
+    record = _record(raw, loader)
     if raw.skipped:
         return replace(record, status="skipped", error=raw.error, message=raw.message), None
     if raw.error:
@@ -74,7 +98,9 @@ def _examine(raw: Raw, loader: Loader) -> tuple[Record, SmallGrey | None]:
     record = replace(record, sha256_in=hashlib.sha256(raw.data).hexdigest())
     try:
         small = decode_small(raw.data, loader.area, max_pixels=loader.limits.max_pixels)
-    except ImageDecodeError as error:
+    except (ImageDecodeError, MemoryError) as error:
+        if is_out_of_memory(error) or isinstance(error, MemoryError):
+            return record.failed("out_of_memory", OUT_OF_MEMORY), None
         return record.failed(error.code, str(error)), None
     record = _described(record, small)
     shortest = min(record.width, record.height)
@@ -82,6 +108,10 @@ def _examine(raw: Raw, loader: Loader) -> tuple[Record, SmallGrey | None]:
         reason = f"{record.width} x {record.height} pixels; limits.min_side is {loader.limits.min_side}"
         return record.failed("too_small", reason), None
     return record, small
+
+
+def _record(raw: Raw, loader: Loader) -> Record:
+    return Record(path=raw.path, identity=raw.identity, bytes_in=max(len(raw.data), raw.size), **asdict(loader.stamp))
 
 
 def _described(record: Record, small: SmallGrey) -> Record:

@@ -20,7 +20,7 @@ from colorize.inference.write import Writer, write
 
 BLOCK_BYTES = 32 << 20  # a block is what one task hands to the next stage: small, so that memory stays flat
 MODEL_FILE = f"{LEDGER}/model.safetensors"  # beside the outputs: what made their colors can be had again
-RETRIES = 3  # of a task whose worker died; without a limit a picture that kills its worker does so for ever
+RETRIES = 10  # of a task whose worker died; a picture that kills it is blamed in the first (see isolation)
 ACTOR_RESTARTS = 100  # nodes may go and come
 MODEL_START_SECONDS = 240  # for importing torch and loading the network; room for it is checked before
 

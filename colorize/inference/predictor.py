@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import torch
 
-from colorize.checkpoint import load_checkpoint
-from colorize.colorizer import Colored, Colorizer
+from colorize.colorizer import Colored, Grey
 from colorize.config import ColorizerSettings
 from colorize.data.storage import Storage
 from colorize.inference.census import note
+from colorize.inference.frugal import color_frugally
+from colorize.inference.isolation import Fault, was_restarted
+from colorize.inference.lone_predictor import LonePredictor, NetworkSource
 from colorize.inference.rows import GREY_COLUMNS, PREDICTED_FIELDS, grey_from
 from colorize.inference.telemetry import worked
+
+# Batches that a predictor which was started again colors one by one in a child process. Ray sends again what the dead
+# one held, four batches at most (Ray Data's limit in flight), and does not say which of them those are.
+SUSPECTS = 4
 
 
 class Predictor:
@@ -34,45 +40,66 @@ class Predictor:
     ) -> None:
         """Loads the network from `checkpoint` below `storage`, the run's output, which every worker reaches.
 
-        Ray sizes OMP's pool when it starts a worker process and reuses the process later with other shares of
-        the CPUs, so the threads are set here.
+        A CPU colors picture by picture: it is as fast (measured), and no picture's last bits depend on the others.
         """
-        torch.set_num_threads(max(1, math.floor(cpus)))
-        self.confidence = confidence
-        model = load_checkpoint(storage.read(checkpoint)).model
-        self.colorizer = Colorizer(
-            model,
-            size=settings.size,
-            batch_size=batch_size,
-            device=device,
-            precision=settings.precision,
+        threads = max(1, math.floor(cpus))
+        self.network = NetworkSource(
+            storage, checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
         )
+        _ = self.network.colorizer  # now, so that a fault stops the start
+        self.suspects = SUSPECTS if was_restarted() else 0
+        self.lone = LonePredictor(self.network)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """`batch` (LOADED_SCHEMA) less the grey pictures, plus `PREDICTED_FIELDS`."""
         started = time.perf_counter()
         rows = batch.select([*GREY_COLUMNS, "status"]).to_pylist()
         wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
-        found = self.colorizer.color([grey_from(rows[i]) for i in wanted], confidence=self.confidence)
-        colors = dict(zip(wanted, found, strict=True))
+        colors, degraded = self._color([grey_from(rows[i]) for i in wanted])
         spent = time.perf_counter() - started
         share = spent / max(len(wanted), 1)
         worked("predict", spent)
-        return _with_colors(batch, colors, share)
+        found = dict(zip(wanted, colors, strict=True))
+        return _with_colors(_blamed(batch, found), found, share, degraded)
+
+    def _color(self, greys: list[Grey]) -> tuple[Sequence[Colored | Fault], str]:
+        if self.suspects:
+            self.suspects -= 1
+            colors = self.lone(greys)
+            if not self.suspects:
+                self.lone.close()
+            return colors, ""
+        return color_frugally(self.network.colorizer, greys, self.network.confidence)
 
 
-def _with_colors(batch: pa.Table, colors: dict[int, Colored], seconds: float) -> pa.Table:
+def _blamed(batch: pa.Table, colors: Mapping[int, Colored | Fault]) -> pa.Table:
+    """The batch, with the rows of pictures that killed their process as failures."""
+    faults = {index: fault for index, fault in colors.items() if isinstance(fault, Fault)}
+    if not faults:
+        return batch
+    for name, text in (("status", "failed"), ("error", None), ("message", None)):
+        values = batch[name].to_pylist()
+        for index, fault in faults.items():
+            values[index] = text or (fault.code if name == "error" else fault.message)
+        batch = batch.set_column(batch.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    return batch
+
+
+def _with_colors(batch: pa.Table, colors: Mapping[int, Colored | Fault], seconds: float, degraded: str) -> pa.Table:
     indices = range(batch.num_rows)
     # Colors that are not numbers are left out here, and the writer reports the row as failed.
-    good = {i: colored.ab for i, colored in colors.items() if np.isfinite(colored.ab).all()}
+    good = {i: c for i, c in colors.items() if not isinstance(c, Fault) and np.isfinite(c.ab).all()}
     columns = (
-        [good[i].tobytes() if i in good else b"" for i in indices],
-        [good[i].shape[1] if i in good else 0 for i in indices],
-        [good[i].shape[2] if i in good else 0 for i in indices],
+        [good[i].ab.tobytes() if i in good else b"" for i in indices],
+        [good[i].ab.shape[1] if i in good else 0 for i in indices],
+        [good[i].ab.shape[2] if i in good else 0 for i in indices],
         [note("predict")] * batch.num_rows,
     )
+    if degraded:
+        texts = pa.array([degraded if i in good else "" for i in indices])
+        batch = batch.set_column(batch.schema.get_field_index("degraded"), "degraded", texts)
     spent = [before + (seconds if i in colors else 0.0) for i, before in enumerate(batch["seconds"].to_pylist())]
-    sure = [round(colors[i].confidence, 4) if i in good else 0.0 for i in indices]
+    sure = [round(good[i].confidence, 4) if i in good else 0.0 for i in indices]
     result = batch.drop_columns(list(GREY_COLUMNS))
     for name, numbers in (("seconds", spent), ("confidence", sure)):
         result = result.set_column(result.schema.get_field_index(name), name, pa.array(numbers, pa.float64()))

@@ -20,9 +20,12 @@ from colorize.durations import duration
 log = logging.getLogger("colorize")
 
 
+STATUSES = ("ok", "skipped", "failed")
+
+
 @dataclass
 class Totals:
-    """Counts of a run so far, from the summaries of the write stage."""
+    """Counts of a run so far, from the summaries of the write stage, and how earlier runs settled the other inputs."""
 
     inputs: int
     ok: int = 0
@@ -31,12 +34,32 @@ class Totals:
     bytes_in: int = 0
     bytes_out: int = 0
     work_seconds: float = 0.0
+    degraded: int = 0  # colored with a smaller batch, at a smaller size or on the CPU, since memory ran out
     errors: Counter[str] = field(default_factory=Counter)
+    before: Counter[tuple[str, str]] = field(default_factory=Counter)  # by status and error code
+
+    @property
+    def now(self) -> int:
+        """Inputs that this run has done."""
+        return self.ok + self.skipped + self.failed
+
+    @property
+    def before_total(self) -> int:
+        """Inputs that earlier runs had settled."""
+        return self.before.total()
 
     @property
     def done(self) -> int:
         """Inputs that are accounted for."""
-        return self.ok + self.skipped + self.failed
+        return self.now + self.before_total
+
+    def all(self, status: str) -> int:
+        """Inputs with this status, whichever run gave it to them."""
+        return int(getattr(self, status)) + sum(n for (state, _), n in self.before.items() if state == status)
+
+    def all_errors(self) -> Counter[str]:
+        """How many inputs failed or were skipped, by code, whichever run found it."""
+        return +(self.errors + Counter({code: n for (_, code), n in self.before.items() if code}))
 
     def add(self, summary: Mapping[str, Any]) -> None:
         """Takes in one row of SUMMARY_SCHEMA."""
@@ -47,6 +70,7 @@ class Totals:
         self.bytes_out += summary["bytes_out"]
         self.work_seconds += summary["seconds"]
         self.errors.update(summary["errors"])
+        self.degraded += summary["degraded"]
 
 
 class Display:
@@ -82,8 +106,8 @@ class Display:
     def update(self) -> None:
         """Shows the totals' present state."""
         now = self.clock()
-        if self.first is None and self.totals.done:
-            self.first = (now, self.totals.done)
+        if self.first is None and self.totals.now:
+            self.first = (now, self.totals.now)
         if self.bar is not None and self.task is not None:
             text = f"{self.rate():.1f}/s, {duration(self.seconds_left())} left, {self.totals.failed} failed"
             self.bar.update(self.task, completed=self.totals.done, description="coloring", rate=text)
@@ -97,9 +121,9 @@ class Display:
         """Pictures a second since the first ones came out; before that, and for tiny runs, since the start."""
         now = self.clock()
         since, before = self.first or (self.started, 0)
-        if self.totals.done - before < self.totals.inputs / 10:
+        if self.totals.now - before < (self.totals.inputs - self.totals.before_total) / 10:
             since, before = self.started, 0
-        return (self.totals.done - before) / max(now - since, 1e-3)
+        return (self.totals.now - before) / max(now - since, 1e-3)
 
     def seconds_left(self) -> float:
         """Estimated time to the end; infinite before anything is done."""
@@ -109,8 +133,9 @@ class Display:
     def line(self) -> str:
         """`done 120/2000, failed 1, skipped 0, 18.2 pictures/s, 1m43s left`."""
         t = self.totals
+        earlier = f" ({t.before_total} by earlier runs)" if t.before_total else ""
         return (
-            f"done {t.done}/{t.inputs}, failed {t.failed}, skipped {t.skipped}, "
+            f"done {t.done}/{t.inputs}{earlier}, failed {t.all('failed')}, skipped {t.all('skipped')}, "
             f"{self.rate():.1f} pictures/s, {duration(self.seconds_left())} left"
         )
 

@@ -42,6 +42,7 @@ SUMMARY_SCHEMA = pa.schema(
         ("bytes_out", pa.int64()),
         ("seconds", pa.float64()),  # of work, all stages
         ("errors", pa.list_(pa.string())),  # the code of each failed or skipped row
+        ("degraded", pa.int64()),  # rows for which the network had to be run with less memory
         ("parts", pa.list_(pa.string())),  # the archive of each row that belongs to one
         ("notes", pa.list_(pa.string())),  # see census.py
     ]

@@ -7,15 +7,18 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
+from colorize.config import LimitSettings
 from colorize.data.manifest import Record, record_from, write_part
 from colorize.data.sinks import Finished, Sink
 from colorize.data.storage import Storage, one_line
 from colorize.image_io import ImageDecodeError, output_name
 from colorize.inference.census import note
+from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
 from colorize.inference.rows import SUMMARY_SCHEMA, ab_from
 from colorize.inference.telemetry import settled, worked
 from colorize.render import Provenance, render
@@ -27,20 +30,31 @@ class Writer:
 
     source: Storage
     sink: Sink
-    max_pixels: int
+    limits: LimitSettings
 
 
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
     """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
     started = time.perf_counter()
     rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded pictures are large
-    stored = writer.sink.write(_finish(row, writer) for row in rows)
+    with Careful(partial(_finish, writer=writer), writer.limits, partial(_is_heavy, limits=writer.limits)) as finish:
+        stored = writer.sink.write(
+            _blamed(row, done) if isinstance(done := finish(row), Fault) else done for row in rows
+        )
     records = [replace(record, finished=round(time.time(), 3)) for record in stored]
     write_part(writer.sink.storage, records)
     worked("write", time.perf_counter() - started)
     settled(records)
     notes = {*batch["loaded_by"].to_pylist(), *batch["predicted_by"].to_pylist(), note("write")}
     return _summary(records, [part for part in batch["part"].to_pylist() if part], sorted(notes))
+
+
+def _is_heavy(row: dict[str, Any], limits: LimitSettings) -> bool:
+    return row["status"] == "ok" and may_exceed(row["width"] * row["height"], limits)
+
+
+def _blamed(row: dict[str, Any], fault: Fault) -> Finished:
+    return Finished(record_from(row).failed(fault.code, fault.message), part=row["part"], row=row["row"])
 
 
 def _finish(row: dict[str, Any], writer: Writer) -> Finished:
@@ -55,17 +69,24 @@ def _finish(row: dict[str, Any], writer: Writer) -> Finished:
     started = time.perf_counter()
     try:
         record, data = _render(row, record, writer)
-    except ImageDecodeError as error:
-        return Finished(record.failed(error.code, str(error)), **place)
     except Exception as error:  # one picture's fault: it must not stop the run, and its row says so
-        return Finished(record.failed("render_failed", f"{type(error).__name__}: {one_line(error)}"), **place)
+        return Finished(record.failed(*_reason(error)), **place)
     return Finished(replace(record, seconds=record.seconds + time.perf_counter() - started), data, **place)
+
+
+def _reason(error: Exception) -> tuple[str, str]:
+    """Code and message."""
+    if is_out_of_memory(error):
+        return "out_of_memory", OUT_OF_MEMORY
+    if isinstance(error, ImageDecodeError):
+        return error.code, str(error)
+    return "render_failed", f"{type(error).__name__}: {one_line(error)}"
 
 
 def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes]:
     source = row["data"] or _read_again(record, writer)
     provenance = Provenance(record.model, record.model_sha256, record.path, record.sha256_in)
-    rendered = render(source, ab_from(row), provenance, max_pixels=writer.max_pixels)
+    rendered = render(source, ab_from(row), provenance, max_pixels=writer.limits.max_pixels)
     record = replace(
         record,
         output=output_name(record.path, record.format, row["name_taken"]),
@@ -92,6 +113,7 @@ def _summary(records: Sequence[Record], parts: Sequence[str], notes: Sequence[st
         "bytes_out": sum(record.bytes_out for record in records),
         "seconds": sum(record.seconds for record in records),
         "errors": [record.error for record in records if record.status != "ok"],
+        "degraded": sum(bool(record.degraded) for record in records),
         "parts": list(parts),
         "notes": list(notes),
     }

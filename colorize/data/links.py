@@ -1,0 +1,131 @@
+"""Fetching a picture by an http(s) link: bounded in bytes, seconds and redirects, and never from a private address.
+
+A link may come from anywhere, and the machine that follows it may reach what its author cannot: services on the
+loopback interface, a cloud's metadata server, a router's page. So each host name is resolved here, every address
+that it stands for must be public, and the connection goes to the very address that was looked at, at every redirect.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+REDIRECTS = (301, 302, 303, 307, 308)
+NAT64 = ipaddress.ip_network("64:ff9b::/96")  # holds an IPv4 address in its last 32 bits
+AGENT = "colorize (https links of `colorize photo`)"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLimits:
+    """What following one link may cost, and where it may lead."""
+
+    max_bytes: int = 256 << 20
+    seconds: float = 30.0
+    redirects: int = 5
+    allow_private: bool = False
+
+
+def fetch_link(link: str, limits: LinkLimits | None = None) -> bytes:
+    """What the link leads to.
+
+    Raises:
+        OSError: it cannot be fetched, or not within the limits; the message says which.
+    """
+    limits = limits or LinkLimits()
+    deadline = time.monotonic() + limits.seconds
+    for _ in range(limits.redirects + 1):
+        try:
+            answer = _ask(link, limits, deadline)
+        except (http.client.HTTPException, ValueError) as error:
+            raise OSError(f"{type(error).__name__}: {error}") from None
+        if isinstance(answer, bytes):
+            _left(deadline, limits)  # a body without a length ends where the timer cut it
+            return answer
+        link = answer
+    raise OSError(f"more than {limits.redirects} redirects")
+
+
+def _ask(link: str, limits: LinkLimits, deadline: float) -> bytes | str:
+    """The body, or the link that the server sends on to."""
+    parts = urlsplit(link)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise OSError(f"{link} is no http(s) link")
+    connection = _connect(parts, limits, deadline)
+    sock = connection.sock
+    timer = threading.Timer(_left(deadline, limits), sock.shutdown, [socket.SHUT_RDWR])  # a server may dribble
+    timer.start()
+    try:
+        return _answer(link, parts, connection, limits)
+    except (OSError, http.client.HTTPException):
+        _left(deadline, limits)  # the cut by the timer shows as many faults: say the one that it is
+        raise
+    finally:
+        timer.cancel()
+        connection.close()
+
+
+def _answer(link: str, parts: SplitResult, connection: http.client.HTTPConnection, limits: LinkLimits) -> bytes | str:
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    connection.request("GET", _quoted(target), headers={"User-Agent": AGENT, "Accept": "image/*,*/*;q=0.5"})
+    response = connection.getresponse()
+    if response.status in REDIRECTS and (location := response.getheader("Location")):
+        return urljoin(link, location)
+    if response.status != 200:
+        raise OSError(f"the server answers {response.status} {response.reason}")
+    return _body(response, limits.max_bytes)
+
+
+def _connect(parts: SplitResult, limits: LinkLimits, deadline: float) -> http.client.HTTPConnection:
+    """A connection to an address of the host that was found fit."""
+    assert parts.hostname is not None
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    address = _fit_address(parts.hostname, port, limits.allow_private)
+    connection = http.client.HTTPConnection(parts.hostname, port)  # its name goes into the Host header
+    connection.sock = socket.create_connection((address, port), timeout=_left(deadline, limits))
+    if parts.scheme == "https":
+        connection.sock = ssl.create_default_context().wrap_socket(connection.sock, server_hostname=parts.hostname)
+    return connection
+
+
+def _fit_address(host: str, port: int, allow_private: bool) -> str:
+    """The first address of a host all of whose addresses are public (or any, if private ones are allowed)."""
+    found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    private = [address for address in found if not _is_public(address)]
+    if private and not allow_private:
+        raise OSError(f"{host} is the private address {private[0]}: refused without --allow-private")
+    return found[0]
+
+
+def _is_public(address: str) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    inner = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
+    if ip in NAT64:
+        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.is_global and not ip.is_multicast and (inner is None or inner.is_global)
+
+
+def _body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
+    data = response.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(f"more than {max_bytes} bytes")
+    if response.length:
+        raise OSError(f"the connection ended {response.length} bytes early")
+    return data
+
+
+def _left(deadline: float, limits: LinkLimits) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError(f"not done within {limits.seconds:g} s")
+    return left
+
+
+def _quoted(target: str) -> str:
+    """The path as a request line can hold it: what is not ASCII, and blanks, percent-encoded."""
+    return "".join(c if "!" <= c <= "~" else "".join(f"%{byte:02X}" for byte in c.encode()) for c in target)

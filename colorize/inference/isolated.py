@@ -1,0 +1,13 @@
+"""`python -m colorize.inference.isolated FD`: the process that `isolation.Child` starts."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from multiprocessing.connection import Connection
+
+from colorize.inference.isolation import serve
+
+if __name__ == "__main__":
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        serve(Connection(int(sys.argv[1])))

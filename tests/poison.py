@@ -1,0 +1,62 @@
+"""Makes chosen pictures deadly in every process of a run: the folder that `install` fills goes onto PYTHONPATH.
+
+A picture whose file ends in `poison:load:segfault` crashes the process that decodes its small copy, and so on for
+`write` (the full decode) and for `hang`. A picture that is all black crashes the network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SITE = """
+import ctypes, importlib.abc, importlib.util, sys, time
+
+def strike(data, stage):
+    if data.endswith(f"poison:{stage}:segfault".encode()):
+        ctypes.string_at(0)
+    if data.endswith(f"poison:{stage}:hang".encode()):
+        time.sleep(3600)
+
+def patch_codec(module):
+    small, full = module.decode_small, module.decode
+    def decode_small(data, *args, **options):
+        strike(data, "load")
+        return small(data, *args, **options)
+    def decode(data, *args, **options):
+        strike(data, "write")
+        return full(data, *args, **options)
+    module.decode_small, module.decode = decode_small, decode
+
+def patch_colorizer(module):
+    call = module.Colorizer.__call__
+    def colored(self, greys):
+        if any(not grey.any() for grey in greys):
+            ctypes.string_at(0)
+        return call(self, greys)
+    module.Colorizer.__call__ = colored
+
+PATCHES = {"colorize.image_io.codec": patch_codec, "colorize.colorizer": patch_colorizer}
+
+class Patcher(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name not in PATCHES:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        sys.meta_path.insert(0, self)
+        run = spec.loader.exec_module
+        def exec_module(module):
+            run(module)
+            PATCHES[name](module)
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Patcher())
+"""
+
+
+def install(folder: Path) -> Path:
+    """Fills `folder` and returns it."""
+    folder.mkdir(parents=True)
+    (folder / "sitecustomize.py").write_text(SITE)
+    return folder

@@ -1,0 +1,66 @@
+"""Storage that refuses, cuts off and dawdles: transient faults are retried, permanent ones are not, full is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from s3fs import S3FileSystem
+
+from colorize.data.manifest import Record
+from colorize.data.sinks import Finished, FolderSink
+from colorize.data.storage import Storage, storage_exhausted
+from tests.conftest import S3, free_ports
+from tests.faulty_proxy import FaultyProxy, running
+
+
+@pytest.fixture
+def proxy(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """The S3 server seen through a proxy that does no harm yet."""
+    faulty = FaultyProxy(s3.endpoint)
+    with running(faulty, free_ports(1)[0]) as endpoint:
+        S3FileSystem.clear_instance_cache()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        yield faulty
+    S3FileSystem.clear_instance_cache()
+
+
+def test_refusals_and_cut_answers_are_retried(proxy: FaultyProxy) -> None:
+    proxy.refuse, proxy.cut = 0.25, 0.25
+    storage = Storage("s3://scans/faulty")
+    content = {f"{i}.bin": bytes([i]) * 5000 for i in range(30)}
+    for name, data in content.items():
+        storage.write(name, data)
+
+    assert {name: storage.read(name) for name in content} == content
+    assert sorted(entry.name for entry in storage.entries()) == sorted(content)
+    assert proxy.seen["refused"] > 5
+    assert proxy.seen["cut"] > 3
+
+
+def test_what_is_not_there_is_asked_for_once(proxy: FaultyProxy) -> None:
+    storage = Storage("s3://scans/faulty")
+    storage.write("there.jpg", b"x")  # so that the client is connected
+    before = proxy.seen["requests"]
+    with pytest.raises(FileNotFoundError):
+        storage.read("nothing.jpg")
+
+    assert proxy.seen["requests"] - before == 1
+
+
+def test_a_full_disk_is_no_fault_of_a_picture_and_holds_nothing_half_written(small_disk: Path) -> None:
+    sink = FolderSink(Storage(small_disk), threads=2)
+    pictures = [Finished(Record(f"{i}.jpg", f"{i}.jpg"), bytes(200_000)) for i in range(8)]
+    with pytest.raises(OSError, match="No space left") as caught:
+        sink.write(pictures)
+
+    assert "no space left on device" in storage_exhausted(caught.value)
+    assert {path.stat().st_size for path in small_disk.iterdir()} == {200_000}
+
+
+def test_a_fault_of_one_file_is_not_taken_for_a_full_disk() -> None:
+    assert not storage_exhausted(PermissionError(errno.EACCES, os.strerror(errno.EACCES), "a.jpg"))
+    assert storage_exhausted(OSError(errno.EROFS, os.strerror(errno.EROFS), "a.jpg")) == "a.jpg: read-only file system"

@@ -1,0 +1,125 @@
+"""Links: bounded in bytes, seconds and redirects, and no way to an address that is not public."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from colorize.data import links
+from colorize.data.links import LinkLimits, fetch_link
+
+OPEN = LinkLimits(seconds=5, allow_private=True)
+
+
+class Site(http.server.BaseHTTPRequestHandler):
+    """A server with the habits that the limits are for."""
+
+    def do_GET(self) -> None:
+        kind, _, rest = self.path[1:].partition("/")
+        getattr(self, f"_{kind}")(rest)
+
+    def _plain(self, rest: str) -> None:
+        self._send(200, f"picture {rest} for {self.headers['Host']}".encode())
+
+    def _to(self, rest: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", rest)
+        self.end_headers()
+
+    def _loop(self, rest: str) -> None:
+        self._to("/loop")
+
+    def _large(self, rest: str) -> None:
+        self._send(200, bytes(3000))
+
+    def _endless(self, rest: str) -> None:
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(100):
+            self.wfile.write(b"x")
+            time.sleep(0.1)
+
+    def _dribble(self, rest: str) -> None:
+        for _ in range(100):
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n"[:1])
+            time.sleep(0.1)
+
+    def _cut(self, rest: str) -> None:
+        self._send(200, b"half", length=8)
+
+    def _gone(self, rest: str) -> None:
+        self._send(404, b"")
+
+    def _send(self, status: int, body: bytes, length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Where the server listens, on every loopback address."""
+    server = http.server.ThreadingHTTPServer(("", 0), Site)
+    server.handle_error = lambda request, address: None  # type: ignore[method-assign, assignment]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+
+
+def test_a_link_and_its_redirects_are_followed(port: int) -> None:
+    site = f"http://localhost:{port}"
+    assert fetch_link(f"{site}/plain/1", OPEN) == f"picture 1 for localhost:{port}".encode()
+    assert fetch_link(f"{site}/to//plain/2", OPEN) == f"picture 2 for localhost:{port}".encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("loop", "more than 5 redirects"),
+        ("large", "more than 2000 bytes"),
+        ("endless", "not done within 1 s"),
+        ("dribble", "not done within 1 s"),
+        ("cut", "4 bytes early"),
+        ("gone", "answers 404"),
+        ("to/file:///etc/passwd", "no http"),
+    ],
+)
+def test_each_limit_is_named(port: int, path: str, message: str) -> None:
+    limits = LinkLimits(max_bytes=2000, seconds=1, allow_private=True)
+    started = time.monotonic()
+    with pytest.raises(OSError, match=message):
+        fetch_link(f"http://127.0.0.1:{port}/{path}", limits)
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "10.1.2.3",
+     "192.168.0.1", "169.254.169.254", "100.64.0.1", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]", "224.0.0.1"],
+)  # fmt: skip
+def test_addresses_that_are_not_public_are_refused_however_they_are_written(port: int, host: str) -> None:
+    with pytest.raises(OSError, match="private address"):
+        fetch_link(f"http://{host}:{port}/plain/1", LinkLimits(seconds=3))
+
+
+def test_a_name_that_stands_for_a_private_address_too_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [(2, 1, 6, "", (address, 80)) for address in ("8.8.8.8", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    with pytest.raises(OSError, match=r"rebind\.example is the private address 10\.0\.0\.1"):
+        fetch_link("http://rebind.example/a.jpg")
+
+
+def test_a_redirect_to_a_private_address_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "_is_public", lambda address: address == "127.0.0.1")  # as if it were
+    assert fetch_link(f"http://127.0.0.1:{port}/plain/1", LinkLimits(seconds=3))
+    with pytest.raises(OSError, match=r"private address 127\.0\.0\.2"):
+        fetch_link(f"http://127.0.0.1:{port}/to/http://127.0.0.2:{port}/plain/1", LinkLimits(seconds=3))

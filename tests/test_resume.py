@@ -1,0 +1,274 @@
+"""Running again: what is settled is left alone, and what changed, failed, vanished or is new is done."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from colorize.cli import EXIT_FAILURES, run
+from colorize.data.manifest import MANIFEST, read_manifest
+from colorize.data.storage import TEMPORARY_PREFIX, Storage
+from colorize.inference import resume
+from tests.conftest import S3, grey_jpeg, write_tree
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
+
+
+def bulk(source: object, target: object, *options: str) -> int:
+    return run(["bulk", "--input", str(source), "--output", str(target), "--set", "colorizer.size=64", *options])
+
+
+def runs(target: object) -> dict[str, int]:
+    """Which run made the row of each input."""
+    return {row["path"]: row["run"] for row in read_manifest(Storage(str(target))).to_pylist()}
+
+
+def report(target: object) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Storage(str(target)).read("_colorize/run.json"))
+    return found
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Five pictures and one that is broken."""
+    write_tree(tmp_path / "scans", {f"box/{i}.jpg": grey_jpeg(i) for i in range(5)} | {"broken.jpg": b"no picture"})
+    return tmp_path / "scans"
+
+
+@pytest.fixture
+def done(scans: Path, tmp_path: Path) -> Path:
+    """The output of a finished run over them."""
+    assert bulk(scans, tmp_path / "out") == EXIT_FAILURES
+    return tmp_path / "out"
+
+
+def test_a_second_run_does_nothing_and_says_the_same(
+    scans: Path, done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*.[jp]*") if path.name != "run.json"}
+    monkeypatch.setattr("colorize.inference.bulk.ray_session", None)  # Ray is not even started
+    assert bulk(scans, done) == EXIT_FAILURES
+
+    assert {path: path.stat().st_mtime_ns for path in done.rglob("*.[jp]*") if path.name != "run.json"} == before
+    assert "6 inputs: 5 colored, 0 skipped, 1 failed (6 of them by earlier runs)" in capsys.readouterr().out
+    assert report(done)["totals"]["ok"] == report(done)["totals"]["done_before"] - 1 == 5
+    assert report(done)["errors"] == {"not_an_image": 1}
+
+
+def test_what_is_new_changed_or_lost_is_done_and_nothing_else(scans: Path, done: Path) -> None:
+    (scans / "new.jpg").write_bytes(grey_jpeg(50))
+    (scans / "box/1.jpg").write_bytes(grey_jpeg(51))
+    (done / "box/2.jpg").unlink()
+    (done / "box/3.jpg").write_bytes(b"cut by another hand")
+    assert bulk(scans, done) == EXIT_FAILURES
+
+    assert {path for path, number in runs(done).items() if number == 2} == {
+        "new.jpg", "box/1.jpg", "box/2.jpg", "box/3.jpg",
+    }  # fmt: skip
+    assert len(runs(done)) == 7
+
+
+def test_failures_are_kept_unless_they_are_to_be_retried(scans: Path, done: Path) -> None:
+    assert bulk(scans, done) == EXIT_FAILURES
+    assert runs(done)["broken.jpg"] == 1
+    assert bulk(scans, done, "--retry-failed") == EXIT_FAILURES
+
+    assert {path for path, number in runs(done).items() if number > 1} == {"broken.jpg"}
+    (scans / "broken.jpg").write_bytes(grey_jpeg(9))
+    assert bulk(scans, done) == 0
+
+
+@pytest.mark.parametrize("change", [["--set", "colorizer.size=96"], ["--fresh"]])
+def test_other_settings_and_a_fresh_start_do_everything_again(scans: Path, done: Path, change: list[str]) -> None:
+    assert bulk(scans, done, *change) == EXIT_FAILURES
+
+    assert set(runs(done).values()) == {2}
+
+
+def test_rows_of_inputs_that_vanished_stay_and_a_fresh_start_forgets_them(scans: Path, done: Path) -> None:
+    (scans / "box/0.jpg").unlink()
+    (scans / "broken.jpg").unlink()
+    assert bulk(scans, done) == 0
+    assert len(runs(done)) == 6
+    assert report(done)["totals"]["inputs"] == 4
+
+    assert bulk(scans, done, "--fresh") == 0
+    assert len(runs(done)) == 4
+
+
+def test_an_output_whose_input_fails_now_does_not_stay(scans: Path, done: Path) -> None:
+    (scans / "box/0.jpg").write_bytes(b"damaged since")
+    assert bulk(scans, done) == EXIT_FAILURES
+
+    assert not (done / "box/0.jpg").exists()
+
+
+def test_content_tells_what_times_and_sizes_do_not(scans: Path, done: Path) -> None:
+    os.utime(scans / "box/0.jpg", (1, 1))  # touched, and the same
+    path = scans / "box/1.jpg"
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[:-3] + b"\x01\xff\xd9")  # changed, and looks the same
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    output = bytearray((done / "box/2.jpg").read_bytes())
+    output[-3] ^= 1  # an output that rotted
+    (done / "box/2.jpg").write_bytes(output)
+    assert bulk(scans, done, "--verify", "hash") == EXIT_FAILURES
+
+    assert {path for path, number in runs(done).items() if number == 2} == {"box/1.jpg", "box/2.jpg"}
+
+
+def test_a_name_that_is_taken_now_moves_an_earlier_output(tmp_path: Path) -> None:
+    gif = io.BytesIO()
+    Image.open(io.BytesIO(grey_jpeg(3))).save(gif, "GIF")
+    write_tree(tmp_path / "in", {"a.gif": gif.getvalue()})
+    assert bulk(tmp_path / "in", tmp_path / "out") == 0
+    Image.open(io.BytesIO(grey_jpeg(4))).save(tmp_path / "in/a.gif.png")
+    assert bulk(tmp_path / "in", tmp_path / "out") == 0
+
+    outputs = {row["path"]: row["output"] for row in read_manifest(Storage(tmp_path / "out")).to_pylist()}
+    assert outputs == {"a.gif": "a.gif.colorized.png", "a.gif.png": "a.gif.png"}
+
+
+def test_skipped_names_are_looked_at_again_when_the_patterns_change(scans: Path, tmp_path: Path) -> None:
+    assert bulk(scans, tmp_path / "out", "--set", "source.include=['box/[0-2]*']") == 0
+    assert bulk(scans, tmp_path / "out", "--set", "source.include=['box/*']") == 0
+
+    assert runs(tmp_path / "out") == {"box/0.jpg": 1, "box/1.jpg": 1, "box/2.jpg": 1, "box/3.jpg": 2, "box/4.jpg": 2,
+                                      "broken.jpg": 1}  # fmt: skip
+
+
+def test_lists_of_different_days_fill_one_output(scans: Path, tmp_path: Path) -> None:
+    for day, names in enumerate((["box/0.jpg", "box/1.jpg"], ["box/1.jpg", "box/2.jpg"])):
+        (tmp_path / f"{day}.txt").write_text("\n".join(names))
+        assert bulk(scans, tmp_path / "out", "--input-list", str(tmp_path / f"{day}.txt")) == 0
+
+    assert runs(tmp_path / "out") == {"box/0.jpg": 1, "box/1.jpg": 1, "box/2.jpg": 2}
+
+
+def test_a_listed_file_that_changed_on_disk_is_done_again(scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("box/0.jpg\nbox/1.jpg\n")
+    assert bulk(scans, tmp_path / "out", "--input-list", str(tmp_path / "list.txt")) == 0
+    (scans / "box/1.jpg").write_bytes(grey_jpeg(77))
+    assert bulk(scans, tmp_path / "out", "--input-list", str(tmp_path / "list.txt")) == 0
+
+    assert runs(tmp_path / "out") == {"box/0.jpg": 1, "box/1.jpg": 2}
+
+
+def test_leftovers_of_a_killed_process_are_swept(scans: Path, done: Path) -> None:
+    (done / "box" / f"{TEMPORARY_PREFIX}deadbeef").write_bytes(b"half a pic")
+    bulk(scans, done)
+
+    assert not list(done.rglob(f"{TEMPORARY_PREFIX}*"))
+
+
+def test_a_large_manifest_is_compared_on_the_cluster(scans: Path, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (scans / "new.jpg").write_bytes(grey_jpeg(50))
+    monkeypatch.setattr(resume, "SPREAD_BYTES", 0)
+    monkeypatch.setattr(resume, "PIECE_BYTES", 1)
+    bulk(scans, done)
+
+    assert {path for path, number in runs(done).items() if number == 2} == {"new.jpg"}
+
+
+def test_a_run_that_died_before_its_end_is_taken_up(scans: Path, done: Path) -> None:
+    """Its rows lie in parts, one of them twice, and there is no compacted manifest."""
+    rows = read_manifest(Storage(done)).sort_by("path")
+    Storage(done).delete_tree(MANIFEST)
+    (done / MANIFEST).mkdir()
+    pq.write_table(rows.slice(0, 2), done / MANIFEST / "part-000001-aaaa.parquet")
+    pq.write_table(rows.slice(1, 2), done / MANIFEST / "part-000001-bbbb.parquet")
+    assert bulk(scans, done) == EXIT_FAILURES
+
+    assert sorted(runs(done).values()) == [1, 1, 1, 2, 2, 2]
+    assert [path.name for path in (done / MANIFEST).iterdir()] == ["manifest-000002-00000.parquet"]
+
+
+def test_buckets_resume_by_their_listings(s3: S3) -> None:
+    source, target = Storage("s3://scans/again"), Storage("s3://colored/again")
+    for i in range(4):
+        source.write(f"{i}.jpg", grey_jpeg(i))
+    assert bulk(source.uri, target.uri) == 0
+    source.write("1.jpg", grey_jpeg(80))
+    target.delete("2.jpg")
+    assert bulk(source.uri, target.uri) == 0
+
+    assert runs(target.uri) == {"0.jpg": 1, "1.jpg": 2, "2.jpg": 2, "3.jpg": 1}
+
+
+def archive(path: Path, seeds: range, **extra: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"image": [grey_jpeg(seed) for seed in seeds], "seed": list(seeds)})
+    pq.write_table(table, path, row_group_size=extra.get("row_group", 10))
+
+
+def test_finished_archives_are_left_alone_and_changed_ones_done_whole(tmp_path: Path) -> None:
+    archive(tmp_path / "in/a.parquet", range(12))
+    archive(tmp_path / "in/b.parquet", range(8))
+    assert bulk(tmp_path / "in", tmp_path / "out") == 0
+    archive(tmp_path / "in/b.parquet", range(20, 25))
+    archive(tmp_path / "in/c.parquet", range(3))
+    assert bulk(tmp_path / "in", tmp_path / "out") == 0
+
+    expected = {f"a.parquet#{i}": 1 for i in range(12)} | {f"b.parquet#{i}": 2 for i in range(5)}
+    assert runs(tmp_path / "out") == expected | {f"c.parquet#{i}": 2 for i in range(3)}
+    assert pq.read_table(tmp_path / "out/b.parquet")["seed"].to_pylist() == list(range(20, 25))
+    assert report(tmp_path / "out")["totals"]["done_before"] == 12
+
+
+def test_an_archive_goes_on_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive(tmp_path / "in/a.parquet", range(60), row_group=25)
+    assert bulk(tmp_path / "in", tmp_path / "whole") == 0
+
+    def cut_off(assembly: Any, parts: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("colorize.inference.assembly.Assembly.add", cut_off)
+        assert bulk(tmp_path / "in", tmp_path / "out") == 130
+    before = runs(tmp_path / "out")
+    assert before
+    assert not (tmp_path / "out/a.parquet").exists()
+    assert bulk(tmp_path / "in", tmp_path / "out") == 0
+
+    assert pq.read_table(tmp_path / "out/a.parquet").equals(pq.read_table(tmp_path / "whole/a.parquet"))
+    after = runs(tmp_path / "out")
+    assert len(after) == 60
+    assert {path for path, number in after.items() if number == 1} == set(before)
+    assert not (tmp_path / "out/_colorize/fragments").exists()
+
+
+def test_failed_rows_of_an_archive_are_retried_with_their_archive(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [grey_jpeg(1), b"broken"]}), _made(tmp_path / "in") / "a.parquet")
+    assert bulk(tmp_path / "in", tmp_path / "out") == EXIT_FAILURES
+    assert bulk(tmp_path / "in", tmp_path / "out") == EXIT_FAILURES
+    assert set(runs(tmp_path / "out").values()) == {1}
+    assert bulk(tmp_path / "in", tmp_path / "out", "--retry-failed") == EXIT_FAILURES
+
+    assert set(runs(tmp_path / "out").values()) == {2}
+    assert pq.read_table(tmp_path / "out/a.parquet")["status"].to_pylist() == ["ok", "failed"]
+
+
+def test_a_repaired_archive_has_no_rows_of_its_broken_time(tmp_path: Path) -> None:
+    archive(tmp_path / "in/a.parquet", range(3))
+    whole = (tmp_path / "in/a.parquet").read_bytes()
+    (tmp_path / "in/a.parquet").write_bytes(whole[:-30])
+    archive(tmp_path / "in/b.parquet", range(2))
+    assert bulk(tmp_path / "in", tmp_path / "out") == EXIT_FAILURES
+    assert bulk(tmp_path / "in", tmp_path / "out") == EXIT_FAILURES
+    (tmp_path / "in/a.parquet").write_bytes(whole)
+    assert bulk(tmp_path / "in", tmp_path / "out") == 0
+
+    assert runs(tmp_path / "out") == {"b.parquet#0": 1, "b.parquet#1": 1} | {f"a.parquet#{i}": 3 for i in range(3)}
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
