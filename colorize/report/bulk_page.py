@@ -18,7 +18,7 @@ from markupsafe import Markup
 from colorize.config import UsageError
 from colorize.data.manifest import LEDGER
 from colorize.data.storage import Storage, one_line
-from colorize.report.charts import time_chart
+from colorize.report.charts import NARROW, WIDE, time_chart
 from colorize.report.page import render_page
 from colorize.report.samples import Places, Sample
 from colorize.report.survey import Reason, Survey, survey
@@ -60,7 +60,7 @@ def bulk_page(target: Storage, run: Mapping[str, Any]) -> bytes:
         run=run,
         found=found,
         total=found.states.total(),
-        chart=_throughput(found, run["seconds"]),
+        charts=_throughput(found, run["seconds"]),
         galleries=_galleries(found, places),
         failures=_listed(found.failures, source, None),
         skipped=_listed(found.skipped, source, None),
@@ -89,14 +89,16 @@ def _source_root(uri: str) -> Storage:
         return storage
 
 
-def _throughput(found: Survey, seconds: float) -> Markup | None:
-    """Pictures a second over the run's time; none for runs that left no times."""
+def _throughput(found: Survey, seconds: float) -> list[tuple[str, Markup]]:
+    """Pictures a second over the run's time, for wide screens and for narrow ones; none where no times are known."""
     if not found.done_by_time.any():
-        return None
+        return []
     bins = _merged(found.done_by_time, found.states.total())
     edges = np.linspace(0, seconds, len(bins) + 1)
     rates = bins / max(seconds / len(bins), 1e-9)
-    return time_chart(edges.tolist(), rates.tolist(), "Throughput over time, pictures a second")
+    label = "Throughput over time, pictures a second"
+    widths = {"wide": WIDE, "narrow": NARROW}
+    return [(name, time_chart(edges.tolist(), rates.tolist(), label, width)) for name, width in widths.items()]
 
 
 def _merged(counts: np.ndarray[Any, np.dtype[np.int64]], total: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -44,13 +44,13 @@ def distribution_chart(series: Sequence[Series], label: str) -> Markup:
     return _chart(lines, (low, high), top * 100, label, "% of pictures")
 
 
-def time_chart(seconds: Sequence[float], rates: Sequence[float], label: str) -> Markup:
-    """A rate over time; each rate holds from its point in time to the next."""
+def time_chart(seconds: Sequence[float], rates: Sequence[float], label: str, width: int) -> Markup:
+    """A rate over time, drawn `NARROW` or `WIDE`; each rate holds from its point in time to the next."""
     end = max(float(seconds[-1]), 1e-3)
     top = max([*rates, 1e-9]) * 1.05
     times = np.repeat(np.asarray(seconds, np.float64), 2)[1:-1]
-    points = _points(times, np.repeat(np.asarray(rates, np.float64), 2), (0.0, end), top, WIDE)
-    return _chart([_line(points, "series-0", label)], (0.0, end), top, label, "pictures a second", "s", WIDE)
+    points = _points(times, np.repeat(np.asarray(rates, np.float64), 2), (0.0, end), top, width)
+    return _chart([_line(points, "series-0", label)], (0.0, end), top, label, "pictures a second", "s", width)
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
