@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,25 @@ def report(target: object) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
-def scans(tmp_path: Path) -> Path:
-    """Five pictures and one that is broken."""
-    write_tree(tmp_path / "scans", {f"box/{i}.jpg": grey_jpeg(i) for i in range(5)} | {"broken.jpg": b"no picture"})
-    return tmp_path / "scans"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five pictures and one that is broken, and the output of a finished run over them."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_tree(folder / "scans", {f"box/{i}.jpg": grey_jpeg(i) for i in range(5)} | {"broken.jpg": b"no picture"})
+    assert bulk(folder / "scans", folder / "out") == EXIT_FAILURES
+    return folder
 
 
 @pytest.fixture
-def done(scans: Path, tmp_path: Path) -> Path:
-    """The output of a finished run over them."""
-    assert bulk(scans, tmp_path / "out") == EXIT_FAILURES
-    return tmp_path / "out"
+def scans(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the pictures, times and all."""
+    return Path(shutil.copytree(finished / "scans", tmp_path / "scans"))
+
+
+@pytest.fixture
+def done(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the output."""
+    return Path(shutil.copytree(finished / "out", tmp_path / "out"))
 
 
 def test_a_second_run_does_nothing_and_says_the_same(
