@@ -126,7 +126,7 @@ def compare(scores: Scores, settings: MeasureSettings) -> list[Comparison]:
 class Sureness:
     """What a model's confidence is worth: the mean CIEDE2000 of its least and most confident tenths, and of the rest.
 
-    `rank` is Spearman's correlation of confidence and CIEDE2000: -1 if one orders the other exactly, 0 if all are equal.
+    `rank` is Spearman's correlation of confidence and CIEDE2000: -1 if one orders the other, 0 if all are equal.
     """
 
     least: Interval
