@@ -93,6 +93,7 @@ def test_confidence_is_worth_what_its_tenths_differ_by() -> None:
     found = sureness(scores_of(confidence=list(sure), ciede2000=list(error)), MeasureSettings())["m"]
     assert found.least.value > found.rest.value > found.most.value
     assert found.rank == pytest.approx(spearmanr(sure, error)[0])
+    assert sureness(scores_of(confidence=list(sure), ciede2000=[1.0] * 200), MeasureSettings())["m"].rank == 0
     assert sureness(scores_of(confidence=[0.0] * 50, ciede2000=[1.0] * 50), MeasureSettings()) == {}
 
 

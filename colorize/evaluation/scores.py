@@ -126,7 +126,7 @@ def compare(scores: Scores, settings: MeasureSettings) -> list[Comparison]:
 class Sureness:
     """What a model's confidence is worth: the mean CIEDE2000 of its least and most confident tenths, and of the rest.
 
-    `rank` is Spearman's correlation of confidence and CIEDE2000: -1 if one orders the other exactly.
+    `rank` is Spearman's correlation of confidence and CIEDE2000: -1 if one orders the other, 0 if all are equal.
     """
 
     least: Interval
@@ -145,8 +145,13 @@ def sureness(scores: Scores, settings: MeasureSettings) -> dict[str, Sureness]:
             continue
         order = np.argsort(sure, kind="stable")
         least, rest, most = (_mean(error[i], settings) for i in (order[:tenth], order[tenth:], order[-tenth:]))
-        found[label] = Sureness(least, rest, most, float(np.corrcoef(_ranks(sure), _ranks(error))[0, 1]))
+        found[label] = Sureness(least, rest, most, _rank_correlation(sure, error))
     return found
+
+
+def _rank_correlation(x: Floats, y: Floats) -> float:
+    ranks = _ranks(x), _ranks(y)
+    return float(np.corrcoef(*ranks)[0, 1]) if all(r.std() > 0 for r in ranks) else 0.0
 
 
 def _ranks(values: Floats) -> Floats:
