@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from s3fs import S3FileSystem
 
-from colorize.data.manifest import Record
+from colorize.data.manifest import Record, read_manifest
 from colorize.data.sinks import Finished, FolderSink
 from colorize.data.storage import Storage, storage_exhausted
-from tests.conftest import S3, free_ports
+from tests.benchmarks.chaos import bulk, contents
+from tests.conftest import S3, free_ports, grey_jpeg
 from tests.faulty_proxy import FaultyProxy, running
 
 
@@ -49,6 +51,28 @@ def test_what_is_not_there_is_asked_for_once(proxy: FaultyProxy) -> None:
         storage.read("nothing.jpg")
 
     assert proxy.seen["requests"] - before == 1
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(900)
+def test_a_job_through_a_faulty_connection_loses_nothing(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in twenty requests refused, one in twenty answers cut, in processes that know the faulty way only."""
+    source, target = "s3://scans/through", "s3://colored/through"
+    for i in range(60):
+        Storage(source).write(f"{i}.jpg", grey_jpeg(i))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    proxy.refuse, proxy.cut, proxy.delay = 0.05, 0.05, 0.02
+    done = subprocess.run(
+        bulk(source, target, "--set", "colorizer.size=64"), capture_output=True, text=True, check=False
+    )
+    proxy.refuse = proxy.cut = 0
+
+    assert done.returncode == 0, done.stderr
+    rows = read_manifest(Storage(target)).to_pylist()
+    assert {row["path"]: row["status"] for row in rows} == {f"{i}.jpg": "ok" for i in range(60)}
+    assert contents(Storage(target)) == {row["output"]: row["sha256_out"] for row in rows}
+    assert proxy.seen["refused"] > 3
+    assert proxy.seen["cut"] > 0
 
 
 def test_a_full_disk_is_no_fault_of_a_picture_and_holds_nothing_half_written(small_disk: Path) -> None:

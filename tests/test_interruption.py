@@ -21,6 +21,7 @@ from tests.benchmarks.photographs import write_photographs
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 PATIENCE = 400  # seconds, of a test on a machine that others use as well
+QUICK = ("--set", "colorizer.size=64")
 ROOT = Path(__file__).parent.parent
 
 
@@ -40,7 +41,7 @@ def start() -> Iterator[Start]:
     started = []
 
     def run(scans: Path, target: Path, *options: str) -> subprocess.Popen[str]:
-        command = bulk(str(scans), str(target), "--set", "source.rows_per_task=4", *options)
+        command = bulk(str(scans), str(target), "--set", "source.rows_per_task=4", *QUICK, *options)
         started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -61,7 +62,7 @@ def wait_for_outputs(target: Path, process: subprocess.Popen[str], count: int) -
 def test_signals_and_kills_lose_nothing_and_the_outputs_are_those_of_a_calm_run(start: Start, tmp_path: Path) -> None:
     """Stopped by SIGTERM, then by Ctrl-C, then killed, then finished; the calm run has other batches and actors."""
     scans, target = tmp_path / "scans", tmp_path / "out"
-    names = write_photographs(scans, 160)
+    names = write_photographs(scans, 300)
     done = 0
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
         process = start(scans, target)
@@ -81,7 +82,7 @@ def test_signals_and_kills_lose_nothing_and_the_outputs_are_those_of_a_calm_run(
     assert process.wait(PATIENCE) == 0
 
     totals = json.loads((target / "_colorize/run.json").read_text())["totals"]
-    assert (totals["inputs"], totals["ok"], totals["done_before"]) == (160, 160, done)
+    assert (totals["inputs"], totals["ok"], totals["done_before"]) == (300, 300, done)
     calm = start(scans, tmp_path / "calm", "--set", "source.rows_per_task=23", "--set", "pool.batch_size=5")
     assert calm.wait(PATIENCE) == 0
     assert differences(Storage(tmp_path / "calm"), Storage(target), set(names)) == []
@@ -93,7 +94,7 @@ def test_killed_workers_actors_a_node_and_the_driver_change_nothing(start: Start
     assert calm.wait(PATIENCE) == 0
     chaos = Chaos(nodes=2)
     try:
-        command = bulk(str(tmp_path / "scans"), str(tmp_path / "out"), "--set", "source.rows_per_task=4")
+        command = bulk(str(tmp_path / "scans"), str(tmp_path / "out"), "--set", "source.rows_per_task=4", *QUICK)
         disturbed_run(command, chaos, 1, tmp_path / "log", (1.0, 3.0))
     finally:
         chaos.shutdown()

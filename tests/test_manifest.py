@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colorize.data.compaction import compact
+from colorize.data.compaction import compact, merge
 from colorize.data.manifest import MANIFEST, MANIFEST_SCHEMA, Record, read_manifest, record_from, write_part
 from colorize.data.storage import Storage
 
@@ -142,3 +142,13 @@ def test_a_manifest_of_an_older_release_is_read(tmp_path: Path) -> None:
         pq.write_table(table, file)
 
     assert record_from(read_manifest(storage).to_pylist()[0]) == Record("a", width=3)
+
+
+def test_parts_are_joined_while_the_run_goes_on_and_a_task_that_runs_again_adds_no_row(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    names = [write_part(storage, [Record(f"{i}.jpg", run=1)]) for i in range(40)]
+    merged = merge(storage, 1, names)
+    assert [entry.name for entry in storage.entries(MANIFEST)] == [merged]
+
+    assert write_part(storage, [Record("7.jpg", run=1)]) == names[7]
+    assert compact(storage, 1, 100).states == {"ok": 40}

@@ -17,7 +17,7 @@ from PIL import Image
 from colorize.cli import EXIT_FAILURES, run
 from colorize.data.manifest import MANIFEST, read_manifest
 from colorize.data.storage import TEMPORARY_PREFIX, Storage
-from colorize.inference import resume
+from colorize.inference import merging, resume
 from tests.conftest import S3, grey_jpeg, write_tree
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
@@ -184,6 +184,25 @@ def test_a_large_manifest_is_compared_on_the_cluster(scans: Path, done: Path, mo
     bulk(scans, done)
 
     assert {path for path, number in runs(done).items() if number == 2} == {"new.jpg"}
+
+
+def test_parts_of_a_large_run_are_joined_on_the_way(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "PARTS", 2)
+    joined = []
+    start = merging.Merging.finish
+
+    def finish(joiner: merging.Merging) -> None:
+        joined.append(joiner.running)
+        start(joiner)
+
+    monkeypatch.setattr(merging.Merging, "finish", finish)
+    bulk(scans, tmp_path / "out", "--set", "source.rows_per_task=1")
+
+    assert any(joined)
+    assert set(runs(tmp_path / "out").values()) == {1}
+    assert len(runs(tmp_path / "out")) == 6
 
 
 def test_a_run_that_died_before_its_end_is_taken_up(scans: Path, done: Path) -> None:

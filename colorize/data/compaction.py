@@ -6,8 +6,9 @@ path, finds every row at any moment.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 
 from colorize.data.manifest import (
     MANIFEST,
+    READ_THREADS,
     last_run,
     newest_rows,
+    part_name,
     part_names,
     path_keys,
     read_rows,
@@ -71,6 +74,29 @@ def compact(
     return found
 
 
+def merge(storage: Storage, run: int, parts: Sequence[str]) -> str:
+    """Joins parts of a run into one, whose name it returns; they go when it is there."""
+    name = part_name(run, parts)
+    masks = newest_rows(storage, parts)
+    rows = [table.filter(pa.array(mask)) for table, mask in zip(_read_ahead(storage, parts), masks, strict=True)]
+    write_rows(storage, name, pa.concat_tables(rows))
+    for part in parts:
+        storage.delete(part)
+    return name
+
+
+def _read_ahead(storage: Storage, parts: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows of each part, in order; a few are read at once, and few held."""
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        waiting: deque[Future[pa.Table]] = deque()
+        for part in parts:
+            waiting.append(pool.submit(read_rows, storage, part))
+            if len(waiting) > READ_THREADS:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
+
+
 def _generation(parts: Sequence[str], run: int) -> int:
     """A number that no merged file has: what is read must not be replaced while it is."""
     return max(run, 1 + last_run(name for name in parts if "/manifest-" in name))
@@ -81,8 +107,7 @@ def _surviving_rows(
 ) -> Iterator[pa.Table]:
     replaced: list[pa.Array] = []
     outputs: list[pa.Array] = []
-    for part, keep in zip(parts, newest_rows(storage, parts), strict=True):
-        table = read_rows(storage, part)
+    for table, keep in zip(_read_ahead(storage, parts), newest_rows(storage, parts), strict=True):
         if len(superseded):
             keep = keep & ~_among(path_keys(table["path"].to_pylist()), superseded)
         yield table.filter(pa.array(keep))

@@ -112,13 +112,17 @@ def record_from(row: Mapping[str, Any]) -> Record:
     return Record(**{name: row[name] for name in MANIFEST_SCHEMA.names})
 
 
-def write_part(storage: Storage, records: Sequence[Record]) -> None:
-    """Writes the records of one run as one part, under a name that is a function of the inputs they speak of."""
-    if not records:
-        return
-    paths = "\n".join(sorted(record.path for record in records))
-    digest = hashlib.sha256(paths.encode()).hexdigest()[:24]
-    write_rows(storage, f"{MANIFEST}/part-{records[0].run:06d}-{digest}.parquet", records_table(records))
+def write_part(storage: Storage, records: Sequence[Record]) -> str:
+    """Writes some records of one run as a part; returns its name, which is a function of the inputs they speak of."""
+    name = part_name(records[0].run, (record.path for record in records))
+    write_rows(storage, name, records_table(records))
+    return name
+
+
+def part_name(run: int, of: Iterable[str]) -> str:
+    """The name of a run's part that holds these inputs, or these parts."""
+    digest = hashlib.sha256("\n".join(sorted(of)).encode()).hexdigest()[:24]
+    return f"{MANIFEST}/part-{run:06d}-{digest}.parquet"
 
 
 def write_rows(storage: Storage, name: str, rows: pa.Table) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from colorize.inference.assembly import Assembly
 from colorize.inference.census import note
 from colorize.inference.cluster import plan_for_cluster, ray_session
 from colorize.inference.load import Loader, Stamp
+from colorize.inference.merging import Merging
 from colorize.inference.pipeline import MODEL_FILE, stream
 from colorize.inference.progress import Display
 from colorize.inference.resume import Ledger, Work
@@ -82,12 +84,15 @@ def run_bulk(job: BulkJob) -> RunReport:
             log.info("nothing to do: %d inputs were settled by earlier runs", report.totals.before_total)
             _finish(prepared, report, work, {})
         return report
-    with ray_session(job.ray_address) as may_grow, _terminable():  # in this order: Ray sets a handler of its own
+    with (
+        ray_session(job.ray_address) as may_grow,
+        _terminable() as stop,
+    ):  # in this order: Ray sets a handler of its own
         plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
         work = work or prepared.work(ledger)
         report = RunReport.of(job, prepared.model, prepared.source.total, work, started, plan)
         with run_log(prepared.target, _formatter(report)):
-            _run(prepared, report, work)
+            _run(prepared, report, work, stop)
     return report
 
 
@@ -118,12 +123,12 @@ def _require_apart(source: Storage, target: Storage) -> None:
         raise UsageError(f"--output {target.url()} and --input {source.url()} overlap: choose an output folder outside")
 
 
-def _run(prepared: Prepared, report: RunReport, work: Work) -> None:
+def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Event) -> None:
     assembly = prepared.assembly(work)
     try:
         _save(prepared.target, report)
         _announce(prepared, report)
-        _consume(prepared, report, work, assembly)
+        _consume(prepared, report, work, assembly, stop)
         _finish(prepared, report, work, assembly.lost)
     except BaseException as error:
         report.state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -166,19 +171,24 @@ def _settle(report: RunReport, found: Compacted) -> None:
         totals.before["failed", "archive_unreadable"] += 1
 
 
-def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assembly) -> None:
+def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assembly, stop: threading.Event) -> None:
     assert report.plan is not None
     totals, settings = report.totals, prepared.job.settings
+    merging = Merging(prepared.target, work.run)
     prepared.target.write(MODEL_FILE, prepared.model.data)
     summaries = stream(work.left, prepared.loader(work.run), prepared.writer(), report.plan, settings)
     with Display(totals, settings.run.log_seconds) as display:
         for summary in summaries:
+            if stop.is_set():
+                raise KeyboardInterrupt
             totals.add(summary)
             report.first_done = report.first_done or time.time()
             report.census.add([*summary["notes"], note("driver")], totals.now)
             assembly.add(summary["parts"])
+            merging.add(summary["manifest_part"])
             display.update()
         assembly.finish()
+        merging.finish()
 
 
 def _announce(prepared: Prepared, report: RunReport) -> None:
@@ -196,14 +206,20 @@ def _save(target: Storage, report: RunReport) -> None:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Within the block SIGTERM (`ray job stop`, a spot machine's notice) is what Ctrl-C is."""
+def _terminable() -> Iterator[threading.Event]:
+    """Within the block SIGTERM (`ray job stop`, a spot machine's notice) is what Ctrl-C is: an interrupt.
+
+    The event that it yields is set as well, since an interrupt that strikes within a library's callback is lost there.
+    """
+    asked = threading.Event()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        asked.set()
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

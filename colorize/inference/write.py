@@ -42,11 +42,11 @@ def write(batch: pa.Table, writer: Writer) -> pa.Table:
             _blamed(row, done) if isinstance(done := finish(row), Fault) else done for row in rows
         )
     records = [replace(record, finished=round(time.time(), 3)) for record in stored]
-    write_part(writer.sink.storage, records)
+    part = write_part(writer.sink.storage, records)
     worked("write", time.perf_counter() - started)
     settled(records)
     notes = {*batch["loaded_by"].to_pylist(), *batch["predicted_by"].to_pylist(), note("write")}
-    return _summary(records, [part for part in batch["part"].to_pylist() if part], sorted(notes))
+    return _summary(records, [name for name in batch["part"].to_pylist() if name], sorted(notes), part)
 
 
 def _is_heavy(row: dict[str, Any], limits: LimitSettings) -> bool:
@@ -105,7 +105,7 @@ def _read_again(record: Record, writer: Writer) -> bytes:
     return data
 
 
-def _summary(records: Sequence[Record], parts: Sequence[str], notes: Sequence[str]) -> pa.Table:
+def _summary(records: Sequence[Record], parts: Sequence[str], notes: Sequence[str], manifest_part: str) -> pa.Table:
     states = Counter(record.status for record in records)
     row = {
         **{status: states[status] for status in ("ok", "skipped", "failed")},
@@ -116,5 +116,6 @@ def _summary(records: Sequence[Record], parts: Sequence[str], notes: Sequence[st
         "degraded": sum(bool(record.degraded) for record in records),
         "parts": list(parts),
         "notes": list(notes),
+        "manifest_part": manifest_part,
     }
     return pa.Table.from_pylist([row], schema=SUMMARY_SCHEMA)

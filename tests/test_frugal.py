@@ -1,0 +1,87 @@
+"""When memory runs out: less and less is asked for, what was given up is told, and other faults are not hidden."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from colorize.colorizer import Colorizer
+from colorize.inference.frugal import color_frugally
+
+
+class Hungry(nn.Module):
+    """A network that has memory for so many pixels at once, and remembers what it was asked for."""
+
+    stride = 32
+
+    def __init__(self, room: int, fault: str = "CUDA out of memory. Tried to allocate 2.00 GiB") -> None:
+        super().__init__()
+        self.room = room
+        self.fault = fault
+        self.asked: list[tuple[int, ...]] = []
+
+    def forward(self, L_B1HW: Tensor) -> Tensor:
+        self.asked.append(tuple(L_B1HW.shape))
+        if L_B1HW.numel() > self.room:
+            raise RuntimeError(self.fault)
+        return nn.functional.avg_pool2d(L_B1HW, 4).repeat(1, 2, 1, 1)
+
+
+GREYS = [np.full((128, 128), value, np.uint8) for value in range(0, 80, 10)]
+
+
+def colorizer(room: int, **options: str) -> Colorizer:
+    return Colorizer(Hungry(room, **options), size=128, batch_size=8, precision="float32")
+
+
+def test_with_room_enough_nothing_is_given_up() -> None:
+    colors, degraded = color_frugally(colorizer(8 * 128 * 128), GREYS)
+
+    assert (len(colors), degraded) == (8, "")
+
+
+def test_the_batch_is_halved_until_it_fits_and_stays_so() -> None:
+    frugal = colorizer(3 * 128 * 128)
+    colors, degraded = color_frugally(frugal, GREYS)
+    assert degraded == "batch of 2"
+    assert [ab.shape for ab in colors] == [(2, 32, 32)] * 8
+    assert colors[0].mean() < colors[7].mean()
+
+    assert color_frugally(frugal, GREYS)[1] == ""
+    assert frugal.batch_size == 2
+
+
+def test_then_the_size_is_halved_for_these_pictures_only() -> None:
+    frugal = colorizer(128 * 128 // 2)
+    colors, degraded = color_frugally(frugal, GREYS)
+
+    assert degraded == "size 64"
+    assert {ab.shape for ab in colors} == {(2, 16, 16)}
+    assert frugal.canvas_size == 128
+
+
+@pytest.mark.parametrize("fault", ["DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"])
+def test_in_the_end_it_is_said_that_nothing_helps(fault: str) -> None:
+    with pytest.raises(RuntimeError, match="no memory to color 8 pictures"):
+        color_frugally(colorizer(0, fault=fault), GREYS)
+
+
+def test_another_fault_is_not_taken_for_a_shortage() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        color_frugally(colorizer(0, fault="mat1 and mat2 shapes cannot be multiplied"), GREYS)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_that_is_full_gives_way_to_the_cpu() -> None:
+    class OnlyCpu(Hungry):
+        def forward(self, L_B1HW: Tensor) -> Tensor:
+            self.room = 10**9 if L_B1HW.device.type == "cpu" else 0
+            return super().forward(L_B1HW)
+
+    frugal = Colorizer(OnlyCpu(0), size=128, batch_size=2, device="cuda", precision="float32")
+    colors, degraded = color_frugally(frugal, GREYS)
+
+    assert (len(colors), degraded) == (8, "on the CPU")
+    assert frugal.device.type == "cuda"
