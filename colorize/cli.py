@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from colorize.config import BulkSettings, StoppedError, UsageError, load_settings
+from colorize.durations import duration
 from colorize.outcome import Outcome
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES, EXIT_STOPPED = 1, 2, 3, 130
@@ -145,20 +146,33 @@ def bulk(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed in earlier runs")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="start anew, also what earlier runs have done")] = False,
     verify: Annotated[Verify, typer.Option(help="what tells a changed input: time and size, or content")] = Verify.stat,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="write nothing: count, measure a sample, estimate time and cost")
+    ] = False,
+    price_per_hour: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="PRICE", min=0, help="of the whole cluster, for --dry-run's estimate"),
+    ] = None,
     ray_address: RayAddress = None,
 ) -> None:
     """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest.
 
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
-    from colorize.inference.bulk import run_bulk
+    from colorize.inference import dry_run as dry
+    from colorize.inference.bulk import prepare, run_bulk
     from colorize.inference.resume import Resume
     from colorize.inference.run_report import BulkJob
+    from colorize.report.bulk_page import write_report
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     resume = Resume(fresh, retry_failed, verify.value)
     job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv), resume)
+    if dry_run:
+        print("\n".join(dry.dry_run(prepare(job), price_per_hour).lines()))
+        return
     report = run_bulk(job)
+    write_report(output)
     t = report.totals
     ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
     earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
@@ -186,6 +200,46 @@ def train(
     figures = run_training(TrainJob(settings, data, output, resume, ray_address))
     print(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")
     print(", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_"))))
+
+
+@app.command(
+    epilog="Example: colorize evaluate --model default --model grey --data photos/ --split val --output evaluation/"
+)
+def evaluate(
+    models: Annotated[
+        list[str], typer.Option("--model", help="as in `colorize bulk`, or `grey`; repeat it to compare several")
+    ],
+    data: Annotated[str, typer.Option("--data", metavar="URI", help="color pictures: folder or Parquet; s3:// too")],
+    output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; s3:// too")],
+    split: Annotated[str, typer.Option("--split", help="train, val, test, or all")] = "val",
+    limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="measure so many pictures at most")] = None,  # noqa: UP045
+    config: Config = None,
+    overrides: Overrides = None,
+    ray_address: RayAddress = None,
+) -> None:
+    """Measures models on color pictures: made grey, colored, compared with the truth."""
+    from colorize.evaluation.job import run_evaluation
+    from colorize.evaluation.outcome import EvaluateJob
+    from colorize.evaluation.settings import EvaluateSettings
+    from colorize.report.terminal import figures_table
+
+    settings = load_settings(EvaluateSettings, config, overrides or ())
+    job = EvaluateJob(tuple(models), data, output, split, limit, ray_address, settings, tuple(sys.argv))
+    done = run_evaluation(job)
+    Console().print(figures_table(done))
+    print(f"{done.scores.count} pictures in {duration(done.seconds)}; see {output}/evaluation.html")
+    for code, count in done.scores.errors().most_common():
+        print(f"  {count} {code}")
+    if done.broken_fraction > settings.run.tolerate_failures:
+        raise typer.Exit(EXIT_FAILURES)
+
+
+@app.command(epilog="Example: colorize report s3://archive/colored")
+def report(uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")]) -> None:
+    """Makes the page of a bulk run again, from its manifest."""
+    from colorize.report.bulk_page import write_report
+
+    print(write_report(uri))
 
 
 @app.command(epilog="Example: colorize models")

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from colorize.color import grey_to_lightness
+from colorize.confidence import color_and_doubt
 
 Grey = npt.NDArray[np.uint8]  # (h, w), upright, 0..255
 LowAb = npt.NDArray[np.float16]  # (2, h, w), Lab units, covers the whole picture
+
+
+class Colored(NamedTuple):
+    """A picture's color, and how sure the network is of it: up to 1, larger is surer; 0 where it was not asked."""
+
+    ab: LowAb
+    confidence: float
+
 
 CELL = 4  # pixels of the canvas that one output color covers at the coarsest; fitted sides are multiples
 MIN_CELLS_PER_SIDE = 2  # in units of the model's stride, so that extreme strips still give the network context
@@ -60,31 +70,43 @@ class Colorizer:
 
         A picture whose colors are not finite comes back as NaN, for the caller to report.
         """
+        return [colored.ab for colored in self.color(greys)]
+
+    def color(self, greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]:
+        """The same, and on demand with the network's confidence (see `colorize.confidence`).
+
+        A network that does not predict distributions then runs twice, the second time on mirrored pictures.
+        """
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, grey in enumerate(greys):
             groups[canvas_for(*grey.shape, self.canvas_size, self.stride)].append(index)
-        colors: dict[int, LowAb] = {}
+        colors: dict[int, Colored] = {}
         for canvas, members in groups.items():
             for chunk in _chunks(members, self.batch_size):
-                colors.update(zip(chunk, self._predict([greys[i] for i in chunk], canvas), strict=True))
+                predicted = self._predict([greys[i] for i in chunk], canvas, confidence)
+                colors.update(zip(chunk, predicted, strict=True))
         return [colors[index] for index in range(len(greys))]
 
     @torch.inference_mode()
-    def _predict(self, greys: Sequence[Grey], canvas: tuple[int, int]) -> Iterator[LowAb]:
+    def _predict(self, greys: Sequence[Grey], canvas: tuple[int, int], confidence: bool) -> Iterator[Colored]:
         fitted = [fit(grey, canvas) for grey in greys]
         batch_B1HW = torch.from_numpy(np.stack([_pad(grey, canvas) for grey in fitted])[:, None])
         L_B1HW = grey_to_lightness(batch_B1HW.to(self.device).float() / 255)
-        ab_B2hw = self._forward(L_B1HW).float().cpu()
-        for ab_2hw, grey in zip(ab_B2hw.numpy(), fitted, strict=True):
+        ab_B2hw, doubt_Bhw = self._forward(L_B1HW, confidence)
+        doubts = doubt_Bhw.float().cpu().numpy() if doubt_Bhw is not None else [None] * len(greys)
+        for ab_2hw, doubt_hw, grey in zip(ab_B2hw.float().cpu().numpy(), doubts, fitted, strict=True):
             h, w = (
                 _covered(side, full, low) for side, full, low in zip(grey.shape, canvas, ab_2hw.shape[1:], strict=True)
             )
-            yield ab_2hw[:, :h, :w].astype(np.float16)
+            sure = 0.0 if doubt_hw is None else float(1 - doubt_hw[:h, :w].mean())
+            yield Colored(ab_2hw[:, :h, :w].astype(np.float16), sure)
 
-    def _forward(self, L_B1HW: Tensor) -> Tensor:
+    def _forward(self, L_B1HW: Tensor, confidence: bool) -> tuple[Tensor, Tensor | None]:
+        L_B1HW = L_B1HW.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            ab: Tensor = self.model(L_B1HW.contiguous(memory_format=torch.channels_last))
-        return ab
+            if confidence:
+                return color_and_doubt(self.model, L_B1HW)
+            return self.model(L_B1HW), None
 
 
 def has_bfloat16(device: torch.device) -> bool:

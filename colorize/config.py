@@ -136,12 +136,18 @@ class OutputSettings(Settings):
 class RunSettings(Settings):
     """How the job itself behaves; none of these changes a pixel."""
 
+    confidence: bool = Field(
+        True, description="ask the network how sure it is; one that predicts no distribution then runs twice"
+    )
     tolerate_failures: float = Field(0.0, ge=0, le=1, description="fraction of inputs that may fail with exit 0")
     start_seconds: float = Field(
         20.0, gt=0, allow_inf_nan=False, description="how long to wait for the CPUs and GPUs that the plan needs"
     )
     stall_seconds: float = Field(300.0, gt=0, description="give up after so long without one finished picture")
     log_seconds: float = Field(5.0, gt=0, description="interval of the progress lines in the log")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="json: an object a line, with the run's id, for machines that collect logs"
+    )
 
 
 class BulkSettings(Settings):

@@ -15,10 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # or Ray writes a token into the home folder
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -100,6 +104,19 @@ def grey_jpeg(seed: int, width: int = 96, height: int = 64) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, headless; where there is none it is as with `program`."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None:
+        _is_missing("chromium", "chromium")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])  # root has no sandbox
+
+
 @dataclass(frozen=True)
 class S3:
     """A running S3 server; the environment variables that clients read are set for this process."""
@@ -167,11 +184,18 @@ def cluster(s3: S3) -> Iterator[None]:
 
 
 def program(name: str, package: str) -> str:
-    """Where a program lies that tests need; a test that finds none fails, and says which Debian package holds it."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.fail(f"the program {name} is missing: apt-get install {package}")
-    return found
+    """Where a program lies that tests need; a test that finds none fails, and says which Debian package holds it.
+
+    With COLORIZE_SKIP_MISSING in the environment it is skipped.
+    """
+    return shutil.which(name) or _is_missing(name, package)
+
+
+def _is_missing(name: str, package: str) -> NoReturn:
+    message = f"the program {name} is missing: apt-get install {package}"
+    if os.environ.get("COLORIZE_SKIP_MISSING"):
+        pytest.skip(message)
+    pytest.fail(message)
 
 
 def jpegtran(data: bytes, *options: str) -> bytes:

@@ -28,12 +28,12 @@ def patch_codec(module):
     module.decode_small, module.decode = decode_small, decode
 
 def patch_colorizer(module):
-    call = module.Colorizer.__call__
-    def colored(self, greys):
+    color = module.Colorizer.color
+    def colored(self, greys, **options):
         if any(not grey.any() for grey in greys):
             ctypes.string_at(0)
-        return call(self, greys)
-    module.Colorizer.__call__ = colored
+        return color(self, greys, **options)
+    module.Colorizer.color = colored
 
 PATCHES = {"colorize.image_io.codec": patch_codec, "colorize.colorizer": patch_colorizer}
 

@@ -46,8 +46,8 @@ def test_the_batch_is_halved_until_it_fits_and_stays_so() -> None:
     frugal = colorizer(3 * 128 * 128)
     colors, degraded = color_frugally(frugal, GREYS)
     assert degraded == "batch of 2"
-    assert [ab.shape for ab in colors] == [(2, 32, 32)] * 8
-    assert colors[0].mean() < colors[7].mean()
+    assert [color.ab.shape for color in colors] == [(2, 32, 32)] * 8
+    assert colors[0].ab.mean() < colors[7].ab.mean()
 
     assert color_frugally(frugal, GREYS)[1] == ""
     assert frugal.batch_size == 2
@@ -58,7 +58,7 @@ def test_then_the_size_is_halved_for_these_pictures_only() -> None:
     colors, degraded = color_frugally(frugal, GREYS)
 
     assert degraded == "size 64"
-    assert {ab.shape for ab in colors} == {(2, 16, 16)}
+    assert {color.ab.shape for color in colors} == {(2, 16, 16)}
     assert frugal.canvas_size == 128
 
 

@@ -44,6 +44,8 @@ MANIFEST_SCHEMA = pa.schema(
         ("sha256_out", pa.string()),
         ("identity", pa.string()),
         ("triage", pa.string()),
+        ("confidence", pa.float64()),
+        ("finished", pa.float64()),
         ("model", pa.string()),
         ("model_sha256", pa.string()),
         ("settings_sha256", pa.string()),
@@ -76,6 +78,8 @@ class Record:
     sha256_out: str = ""
     identity: str = ""  # modification time or ETag of the source
     triage: str = ""  # what the source is: color, grey, grey_as_rgb, toned, blank, text, negative
+    confidence: float = 0.0  # of the network in its colors, up to 1; 0 where it was not asked
+    finished: float = 0.0  # Unix time when this row was settled
     model: str = ""
     model_sha256: str = ""
     settings_sha256: str = ""

@@ -26,7 +26,7 @@ from colorize.inference.merging import Merging
 from colorize.inference.pipeline import MODEL_FILE, stream
 from colorize.inference.progress import Display
 from colorize.inference.resume import Ledger, Work
-from colorize.inference.run_log import run_log
+from colorize.inference.run_log import JsonLines, run_log
 from colorize.inference.run_report import RUN_FILE, BulkJob, RunReport
 from colorize.inference.write import Writer
 
@@ -80,7 +80,7 @@ def run_bulk(job: BulkJob) -> RunReport:
     work = None if ledger.is_large else prepared.work(ledger)
     if work is not None and work.is_nothing:
         report = RunReport.of(job, prepared.model, prepared.source.total, work, started)
-        with run_log(prepared.target):
+        with run_log(prepared.target, _formatter(report)):
             log.info("nothing to do: %d inputs were settled by earlier runs", report.totals.before_total)
             _finish(prepared, report, work, {})
         return report
@@ -91,9 +91,13 @@ def run_bulk(job: BulkJob) -> RunReport:
         plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
         work = work or prepared.work(ledger)
         report = RunReport.of(job, prepared.model, prepared.source.total, work, started, plan)
-        with run_log(prepared.target):
+        with run_log(prepared.target, _formatter(report)):
             _run(prepared, report, work, stop)
     return report
+
+
+def _formatter(report: RunReport) -> logging.Formatter | None:
+    return JsonLines(report.id) if report.job.settings.run.log_format == "json" else None
 
 
 def prepare(job: BulkJob) -> Prepared:

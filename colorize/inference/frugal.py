@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from colorize.colorizer import Colorizer, Grey, LowAb
+from colorize.colorizer import Colored, Colorizer, Grey
 
 log = logging.getLogger("colorize")
 
 SMALLEST_SIZE = 64  # pixels of the canvas' side: below it a network sees nothing
 
 
-def color_frugally(colorizer: Colorizer, greys: Sequence[Grey]) -> tuple[list[LowAb], str]:
+def color_frugally(colorizer: Colorizer, greys: Sequence[Grey], confidence: bool = False) -> tuple[list[Colored], str]:
     """The pictures' colors, and with how much less than asked for they were made ("" as a rule).
 
     A smaller batch stays for the rest of the run, since the next pictures would meet the same shortage. Size and
@@ -29,7 +29,7 @@ def color_frugally(colorizer: Colorizer, greys: Sequence[Grey]) -> tuple[list[Lo
         for step in _steps(colorizer):
             spent = [*spent, step] if step else spent
             try:
-                return colorizer(greys), spent[-1] if spent else ""
+                return colorizer.color(greys, confidence=confidence), spent[-1] if spent else ""
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

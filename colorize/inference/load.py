@@ -18,6 +18,7 @@ from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_in
 from colorize.inference.census import note
 from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
 from colorize.inference.rows import LOADED_SCHEMA
+from colorize.inference.telemetry import worked
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     with Careful(partial(_row, loader=loader), loader.limits, partial(_is_heavy, limits=loader.limits)) as row_of:
         for raws in loader.reader.fetch(units):
             rows = [_blamed(raw, row, loader) if isinstance(row := row_of(raw), Fault) else row for raw in raws]
+            worked("load", sum(row["seconds"] for row in rows))
             yield pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from colorize.checkpoint import load_checkpoint
-from colorize.colorizer import Colorizer, LowAb
+from colorize.colorizer import Colored, Colorizer
 from colorize.config import ColorizerSettings, LimitSettings
 from colorize.data.storage import Storage
 from colorize.inference.isolation import START_SECONDS, Careful, Fault
@@ -28,6 +28,7 @@ class NetworkSource:
     device: str
     threads: int
     batch_size: int
+    confidence: bool
 
     @cached_property
     def colorizer(self) -> Colorizer:
@@ -49,9 +50,9 @@ class NetworkSource:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "colorizer"}
 
-    def __call__(self, grey: npt.NDArray[np.uint8]) -> LowAb:
+    def __call__(self, grey: npt.NDArray[np.uint8]) -> Colored:
         """The color of one picture."""
-        return self.colorizer([grey])[0]
+        return self.colorizer.color([grey], confidence=self.confidence)[0]
 
 
 class LonePredictor:
@@ -61,7 +62,7 @@ class LonePredictor:
         limits = LimitSettings(seconds=START_SECONDS, memory_mb=0)  # the first call loads the network
         self.color = Careful(network, limits, is_heavy=lambda grey: True)
 
-    def __call__(self, greys: Sequence[npt.NDArray[np.uint8]]) -> list[LowAb | Fault]:
+    def __call__(self, greys: Sequence[npt.NDArray[np.uint8]]) -> list[Colored | Fault]:
         """The colors of the pictures; where one kills the process that colors it, its fault."""
         return [self.color(grey) for grey in greys]
 

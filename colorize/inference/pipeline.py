@@ -50,6 +50,7 @@ def stream(
                 "device": plan.device,
                 "cpus": plan.cpus_per_actor,
                 "batch_size": plan.batch_size,
+                "confidence": settings.run.confidence,
             },
             batch_size=max(rows, 2 * plan.batch_size),  # several shapes share it, so more than one forward pass
             batch_format="pyarrow",
@@ -66,6 +67,7 @@ def stream(
             ray_remote_args_fn=_task_limits,
         )
     )
+    dataset.set_name("colorize")  # what Ray's dashboard calls it; the stages are called load, Predictor and write
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from _summaries(batch)
 

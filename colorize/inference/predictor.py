@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from colorize.colorizer import Grey, LowAb
+from colorize.colorizer import Colored, Grey
 from colorize.config import ColorizerSettings
 from colorize.data.storage import Storage
 from colorize.inference.census import note
@@ -17,6 +17,7 @@ from colorize.inference.frugal import color_frugally
 from colorize.inference.isolation import Fault, was_restarted
 from colorize.inference.lone_predictor import LonePredictor, NetworkSource
 from colorize.inference.rows import GREY_COLUMNS, PREDICTED_FIELDS, grey_from
+from colorize.inference.telemetry import worked
 
 # Batches that a predictor which was started again colors one by one in a child process. Ray sends again what the dead
 # one held, four batches at most (Ray Data's limit in flight), and does not say which of them those are.
@@ -35,6 +36,7 @@ class Predictor:
         device: str,
         cpus: float,
         batch_size: int,
+        confidence: bool,
     ) -> None:
         """Loads the network from `checkpoint` below `storage`, the run's output, which every worker reaches.
 
@@ -42,7 +44,7 @@ class Predictor:
         """
         threads = max(1, math.floor(cpus))
         self.network = NetworkSource(
-            storage, checkpoint, settings, device, threads, batch_size if device != "cpu" else 1
+            storage, checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
         )
         _ = self.network.colorizer  # now, so that a fault stops the start
         self.suspects = SUSPECTS if was_restarted() else 0
@@ -54,21 +56,23 @@ class Predictor:
         rows = batch.select([*GREY_COLUMNS, "status"]).to_pylist()
         wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
         colors, degraded = self._color([grey_from(rows[i]) for i in wanted])
-        share = (time.perf_counter() - started) / max(len(wanted), 1)
+        spent = time.perf_counter() - started
+        share = spent / max(len(wanted), 1)
+        worked("predict", spent)
         found = dict(zip(wanted, colors, strict=True))
         return _with_colors(_blamed(batch, found), found, share, degraded)
 
-    def _color(self, greys: list[Grey]) -> tuple[Sequence[LowAb | Fault], str]:
+    def _color(self, greys: list[Grey]) -> tuple[Sequence[Colored | Fault], str]:
         if self.suspects:
             self.suspects -= 1
             colors = self.lone(greys)
             if not self.suspects:
                 self.lone.close()
             return colors, ""
-        return color_frugally(self.network.colorizer, greys)
+        return color_frugally(self.network.colorizer, greys, self.network.confidence)
 
 
-def _blamed(batch: pa.Table, colors: Mapping[int, LowAb | Fault]) -> pa.Table:
+def _blamed(batch: pa.Table, colors: Mapping[int, Colored | Fault]) -> pa.Table:
     """The batch, with the rows of pictures that killed their process as failures."""
     faults = {index: fault for index, fault in colors.items() if isinstance(fault, Fault)}
     if not faults:
@@ -81,22 +85,24 @@ def _blamed(batch: pa.Table, colors: Mapping[int, LowAb | Fault]) -> pa.Table:
     return batch
 
 
-def _with_colors(batch: pa.Table, colors: Mapping[int, LowAb | Fault], seconds: float, degraded: str) -> pa.Table:
+def _with_colors(batch: pa.Table, colors: Mapping[int, Colored | Fault], seconds: float, degraded: str) -> pa.Table:
     indices = range(batch.num_rows)
     # Colors that are not numbers are left out here, and the writer reports the row as failed.
-    good = {i: ab for i, ab in colors.items() if not isinstance(ab, Fault) and np.isfinite(ab).all()}
+    good = {i: c for i, c in colors.items() if not isinstance(c, Fault) and np.isfinite(c.ab).all()}
     columns = (
-        [good[i].tobytes() if i in good else b"" for i in indices],
-        [good[i].shape[1] if i in good else 0 for i in indices],
-        [good[i].shape[2] if i in good else 0 for i in indices],
+        [good[i].ab.tobytes() if i in good else b"" for i in indices],
+        [good[i].ab.shape[1] if i in good else 0 for i in indices],
+        [good[i].ab.shape[2] if i in good else 0 for i in indices],
         [note("predict")] * batch.num_rows,
     )
     if degraded:
         texts = pa.array([degraded if i in good else "" for i in indices])
         batch = batch.set_column(batch.schema.get_field_index("degraded"), "degraded", texts)
     spent = [before + (seconds if i in colors else 0.0) for i, before in enumerate(batch["seconds"].to_pylist())]
+    sure = [round(good[i].confidence, 4) if i in good else 0.0 for i in indices]
     result = batch.drop_columns(list(GREY_COLUMNS))
-    result = result.set_column(result.schema.get_field_index("seconds"), "seconds", pa.array(spent, pa.float64()))
+    for name, numbers in (("seconds", spent), ("confidence", sure)):
+        result = result.set_column(result.schema.get_field_index(name), name, pa.array(numbers, pa.float64()))
     for kind, values in zip(PREDICTED_FIELDS, columns, strict=True):
         result = result.append_column(kind, pa.array(values, kind.type))
     return result

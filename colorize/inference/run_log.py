@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from colorize.data.manifest import LEDGER
@@ -16,8 +19,32 @@ LOG_NAME = f"{LEDGER}/run.log"
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
+class JsonLines(logging.Formatter):
+    """One JSON object a line: `time`, `level`, `run`, `message`, and `error` where there is a traceback."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__()
+        self.run = run
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"time": time, "level": record.levelname, "run": self.run, "message": record.getMessage()}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def run_id(started: float, output: str) -> str:
+    """What a run is called in its log and in `run.json`: when it started and a few digits of where it wrote.
+
+    >>> run_id(0, "s3://archive/colored")
+    '19700101T000000Z-d59d2a'
+    """
+    return f"{datetime.fromtimestamp(started, UTC):%Y%m%dT%H%M%SZ}-{hashlib.sha256(output.encode()).hexdigest()[:6]}"
+
+
 @contextmanager
-def run_log(output: Storage) -> Iterator[Path]:
+def run_log(output: Storage, formatter: logging.Formatter | None = None) -> Iterator[Path]:
     """Sends the `colorize` logger to a file, and to stderr where no progress bars are shown; yields the file.
 
     Beside local outputs the file grows while the job runs. For remote outputs it grows in a temporary folder
@@ -30,7 +57,7 @@ def run_log(output: Storage) -> Iterator[Path]:
         log = logging.getLogger("colorize")
         level, log.level = log.level, logging.INFO
         for handler in handlers:
-            handler.setFormatter(logging.Formatter(FORMAT))
+            handler.setFormatter(formatter or logging.Formatter(FORMAT))
             log.addHandler(handler)
         try:
             yield path

@@ -17,6 +17,7 @@ from colorize.inference.census import Census
 from colorize.inference.plan import StagePlan
 from colorize.inference.progress import STATUSES, Totals
 from colorize.inference.resume import Resume, Work
+from colorize.inference.run_log import run_id
 
 RUN_FILE = f"{LEDGER}/run.json"
 RECORDED_PACKAGES = ("colorize", "ray", "torch", "numpy", "pillow", "pyarrow", "imagecodecs", "jpeglib")
@@ -52,6 +53,11 @@ class RunReport:
     finished: float | None = None
 
     @property
+    def id(self) -> str:
+        """What the run is called in its log."""
+        return run_id(self.started, self.job.output)
+
+    @property
     def failed_fraction(self) -> float:
         """Failed inputs among all that are accounted for, those of earlier runs too."""
         return self.totals.all("failed") / max(self.totals.done, 1)
@@ -69,6 +75,7 @@ class RunReport:
         t, end = self.totals, self.finished or time.time()
         seconds = max(end - self.started, 1e-6)
         return {
+            "id": self.id,
             "state": self.state,
             "run": self.run,
             "command": list(self.job.command),

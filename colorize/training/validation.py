@@ -12,10 +12,9 @@ from torch.nn import functional as F
 
 from colorize.color import grey_to_lightness, lab_to_rgb, luma, rgb_to_lab, rgb_to_ycbcr, ycbcr_to_rgb
 from colorize.config import UsageError
+from colorize.metrics import AB_PEAK, colorfulness, psnr
 from colorize.models import ColorModel
 from colorize.training.augment import canvas_shape
-
-AB_PEAK = 220.0  # ab is in about [-110, 110]
 
 
 @torch.inference_mode()
@@ -32,8 +31,8 @@ def validate(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[st
         `colorfulness` (predicted over true, 1 is right).
     """
     columns = [torch.stack(_measure(rgb, colorize(model, rgb, size)), dim=1) for rgb in batches]
-    psnr, psnr_grey, psnr_ab, ours, true = torch.cat(columns).mean(dim=0).tolist()
-    return {"psnr": psnr, "psnr_grey": psnr_grey, "psnr_ab": psnr_ab, "colorfulness": ours / true}
+    rgb_dB, grey_dB, ab_dB, ours, true = torch.cat(columns).mean(dim=0).tolist()
+    return {"psnr": rgb_dB, "psnr_grey": grey_dB, "psnr_ab": ab_dB, "colorfulness": ours / true}
 
 
 def colorize(model: ColorModel, rgb_B3HW: Tensor, size: int) -> Tensor:
@@ -69,27 +68,12 @@ def sample_sheet(model: ColorModel, batches: Iterable[Tensor], size: int) -> Ima
     return Image.fromarray(np.ascontiguousarray(sheet.permute(1, 2, 0).cpu().numpy()))
 
 
-def colorfulness(rgb_B3HW: Tensor) -> Tensor:
-    """Hasler and Suesstrunk, "Measuring colourfulness in natural images" (2003), of RGB in 0..255: `(B,)`."""
-    red, green, blue = (rgb_B3HW * 255).flatten(2).unbind(1)
-    opponents = torch.stack((red - green, (red + green) / 2 - blue), dim=1)
-    deviation = opponents.var(dim=2, correction=0).sum(dim=1).sqrt()
-    magnitude = opponents.mean(dim=2).square().sum(dim=1).sqrt()
-    return deviation + 0.3 * magnitude
-
-
 def _measure(true: Tensor, ours: Tensor) -> tuple[Tensor, ...]:
-    ab_error = rgb_to_lab(ours)[:, 1:] - rgb_to_lab(true)[:, 1:]
     grey = luma(true).expand_as(true)
     return (
-        _psnr(ours - true, 1.0),
-        _psnr(grey - true, 1.0),
-        _psnr(ab_error, AB_PEAK),
+        psnr(ours, true),
+        psnr(grey, true),
+        psnr(rgb_to_lab(ours)[:, 1:], rgb_to_lab(true)[:, 1:], AB_PEAK),
         colorfulness(ours),
         colorfulness(true),
     )
-
-
-def _psnr(error: Tensor, peak: float) -> Tensor:
-    mean_square = error.square().flatten(1).mean(dim=1).clamp(min=1e-10)
-    return 10 * torch.log10(peak**2 / mean_square)

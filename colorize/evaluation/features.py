@@ -1,0 +1,75 @@
+"""EfficientNet-Lite0 as a judge: features to compare pictures by, and the class that it sees in them.
+
+Figures that come from it carry its name. They are neither FID (Inception's features) nor LPIPS (AlexNet's or VGG's
+features with learned weights), and compare with neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from colorize.models.efficientnet_lite import (
+    FEATURE_CHANNELS,
+    ConvNorm,
+    EfficientNetLite0,
+    encoder_state,
+    published_state,
+)
+
+POOLED = FEATURE_CHANNELS[-1]  # length of the vector that stands for a picture
+_CLASSES, _HEAD = 1000, 1280
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the network finds in a batch: tensors at five scales, their last one's means `(B, 320)`, classes `(B,)`."""
+
+    levels: list[Tensor]
+    pooled: Tensor
+    classes: Tensor
+
+
+class Lite0(nn.Module):
+    """The published network with its ImageNet weights, in eval mode."""
+
+    def __init__(self) -> None:
+        """Raises ModuleNotFoundError without the optional package that holds the weights."""
+        super().__init__()
+        published = published_state()
+        self.encoder = EfficientNetLite0(channels=3)
+        self.encoder.load_state_dict(encoder_state(published), strict=True)
+        self.head = ConvNorm(POOLED, _HEAD, 1)
+        self.head.load_state_dict(_head_state(published), strict=True)
+        self.classifier = nn.Linear(_HEAD, _CLASSES)
+        self.classifier.load_state_dict({"weight": published["_fc.weight"], "bias": published["_fc.bias"]})
+        self.eval()
+
+    @torch.inference_mode()
+    def forward(self, rgb_B3HW: Tensor) -> Features:
+        """sRGB in [0, 1], sides multiples of 32."""
+        levels = self.encoder(rgb_B3HW)
+        logits = self.classifier(self.head(levels[-1]).mean(dim=(2, 3)))
+        return Features(levels, levels[-1].mean(dim=(2, 3)), logits.argmax(dim=1))
+
+
+def perceptual_distance(ours: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
+    """How far apart two batches' features are, `(B,)`; 0 for equal pictures.
+
+    Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"
+    (2018), equation 1 with all channel weights 1: features scaled to unit length at each place, squared differences
+    summed over channels, averaged over places, summed over the scales.
+    """
+    total = ours[0].new_zeros(len(ours[0]))
+    for one, other in zip(ours, true, strict=True):
+        difference = nn.functional.normalize(one, dim=1) - nn.functional.normalize(other, dim=1)
+        total += difference.square().sum(dim=1).mean(dim=(1, 2))
+    return total
+
+
+def _head_state(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {"conv.weight": published["_conv_head.weight"]}
+    return state | {key.replace("_bn1.", "norm."): v for key, v in published.items() if key.startswith("_bn1.")}

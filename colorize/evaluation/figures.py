@@ -1,0 +1,43 @@
+"""What is measured: a name, a title, which way is better, for every figure of a picture and of a set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measure: `name` in files, `title` and `explanation` for a person."""
+
+    name: str
+    title: str
+    unit: str
+    better: Better
+    digits: int
+    explanation: str
+
+
+PER_PICTURE = (
+    Figure("psnr", "PSNR", "dB", "higher", 2, "of RGB, mean over pictures, on the center crop"),
+    Figure("psnr_full", "PSNR, whole", "dB", "higher", 2, "of RGB, whole pictures, as the bulk job writes them"),
+    Figure("psnr_ab", "PSNR of ab", "dB", "higher", 2, "of Lab's two color channels, peak 220"),
+    Figure("ssim", "SSIM", "", "higher", 4, "structural similarity of RGB, 1 for equal pictures"),
+    Figure("ciede2000", "CIEDE2000", "", "lower", 2, "mean color difference; about 1 is just noticeable"),
+    Figure("auc", "AuC", "%", "higher", 2, "area under the curve of ab errors up to 150"),
+    Figure("perceptual_lite0", "Lite0 distance", "", "lower", 4, "distance of EfficientNet-Lite0's features"),
+    Figure("top1_lite0", "Same class", "%", "higher", 1, "EfficientNet-Lite0 sees what it sees in the true picture"),
+    Figure("colorfulness_error", "Colorfulness error", "", "lower", 2, "mean distance from the true picture's"),
+    Figure("colorfulness_absolute_error", "Colorfulness error, abs.", "", "lower", 2, "the same, as papers compute it"),
+)  # fmt: skip
+PER_SET = (
+    Figure("auc_rebalanced", "AuC, rebalanced", "%", "higher", 2, "the area with rare colors weighing more"),
+    Figure("frechet_lite0", "Lite0 Frechet", "", "lower", 1, "Frechet distance of EfficientNet-Lite0's features"),
+    Figure("colorfulness", "Colorfulness", "", "higher", 2, "after Hasler and Suesstrunk, as published"),
+    Figure("colorfulness_gap", "Colorfulness gap", "", "lower", 2, "distance of the means, ours and true"),
+    Figure("colorfulness_absolute", "Colorfulness, abs.", "", "higher", 2, "of absolute opponents, as papers do"),
+    Figure("colorfulness_absolute_gap", "Colorfulness gap, abs.", "", "lower", 2, "the same, as papers do"),
+)  # fmt: skip
+FIGURES = {figure.name: figure for figure in (*PER_PICTURE, *PER_SET)}

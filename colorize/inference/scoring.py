@@ -1,0 +1,175 @@
+"""The evaluation's pipeline on one screen: units -> load -> score (actors) -> whole pictures -> one row a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+from ray.data import ActorPoolStrategy, DataContext
+
+from colorize.data.model_files import ModelFile
+from colorize.data.sources import Source
+from colorize.evaluation.contestants import painter
+from colorize.evaluation.features import Lite0
+from colorize.evaluation.judge import Judge
+from colorize.evaluation.settings import EvaluateSettings
+from colorize.evaluation.truth import TruthLoader, load_truth
+from colorize.evaluation.whole import whole_psnr
+from colorize.image_io import ImageDecodeError
+from colorize.inference.pipeline import BLOCK_BYTES, MODEL_START_SECONDS
+from colorize.inference.plan import StagePlan
+from colorize.inference.rows import GREY_COLUMNS, ab_from, grey_from
+
+CPU_BATCH, GPU_BATCH = 8, 64  # pictures that are compared at once; at 256 x 256 about 100 MB each while they are
+DROPPED = ("crop", "data", *GREY_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What the score stage needs, in one picklable piece."""
+
+    models: Any  # an object reference to the list of `ModelFile`, which is fetched once a process
+    settings: EvaluateSettings
+    device: str
+    threads: int
+    batch_size: int
+    lite0: bool
+
+
+def score(
+    source: Source, loader: TruthLoader, files: Sequence[ModelFile], plan: StagePlan, settings: EvaluateSettings,
+    *, limit: int | None, lite0: bool,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Yields a row for each picture: what `truth_row` says, and `models`, a list of figures in the order of `files`."""
+    _configure(settings, ordered=limit is not None)
+    blocks = source.blocks()
+    np.random.default_rng(settings.measure.seed).shuffle(blocks)
+    batch_size = settings.pool.batch_size or (GPU_BATCH if plan.device == "cuda" else CPU_BATCH)
+    threads = max(1, int(plan.cpus_per_actor))
+    scoring = Scoring(ray.put(list(files)), settings, plan.device, threads, batch_size, lite0)
+    loaded = ray.data.from_arrow(blocks).map_batches(
+        partial(load_truth, loader=loader),
+        batch_size=source.units_per_batch,
+        batch_format="pyarrow",
+        num_cpus=plan.task_cpus,
+    )
+    dataset = (
+        (loaded if limit is None else loaded.limit(limit))
+        .map_batches(
+            Scorer,
+            fn_constructor_args=(scoring,),
+            batch_size=batch_size,
+            batch_format="pyarrow",
+            num_cpus=plan.cpus_per_actor,
+            num_gpus=plan.gpus_per_actor,
+            compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.max_actors),
+        )
+        .map_batches(
+            partial(measure_whole, max_pixels=settings.limits.max_pixels),
+            batch_size=16,
+            batch_format="pyarrow",
+            num_cpus=plan.task_cpus,
+        )
+    )
+    dataset.set_name("colorize-evaluate")  # what Ray's dashboard calls it
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from _rows(batch)
+
+
+class Scorer:
+    """One copy of every model and of the judge, on one device."""
+
+    def __init__(self, scoring: Scoring) -> None:
+        torch.set_num_threads(scoring.threads)
+        settings, device = scoring.settings, scoring.device
+        batch_size = scoring.batch_size
+        self.paints = [painter(file, settings.colorizer, device, batch_size) for file in ray.get(scoring.models)]
+        self.judge = Judge(device, settings.colorizer.size**2, Lite0() if scoring.lite0 else None)
+        self.size = settings.measure.size
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """`batch` (TRUTH_SCHEMA) with descriptions of the true pictures and a list `models`; broken rows pass."""
+        rows: list[dict[str, Any]] = batch.to_pylist()
+        good = [row for row in rows if not row["error"]]
+        for row in rows:
+            row |= {"true_colorfulness": 0.0, "true_colorfulness_absolute": 0.0, "true_pixels": b"",
+                    "true_features": b"", "models": []}  # fmt: skip
+        if good:
+            self._score(good)
+        return pa.Table.from_pylist(rows, schema=scored_schema(batch.schema))
+
+    def _score(self, rows: list[dict[str, Any]]) -> None:
+        shape = (self.size, self.size, 3)
+        truth = self.judge.truth([np.frombuffer(row["crop"], np.uint8).reshape(shape) for row in rows])
+        _spread(rows, truth.described())
+        for paint in self.paints:
+            figures: list[dict[str, Any]] = [{"psnr_full": float("nan")} for _ in rows]
+            _spread(figures, self.judge.compare(truth, paint))
+            _spread(figures, _whole_ab(rows, paint))
+            for row, figure in zip(rows, figures, strict=True):
+                row["models"].append(figure)
+        for row in rows:
+            row["crop"] = b""
+
+
+def measure_whole(batch: pa.Table, *, max_pixels: int) -> pa.Table:
+    """Fills in `psnr_full` where whole pictures came along, and drops what is not needed any more."""
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    for row in rows:
+        try:
+            for figures in row["models"] if row["data"] else ():
+                figures["psnr_full"] = whole_psnr(row["data"], ab_from(figures), max_pixels)
+        except ImageDecodeError as error:
+            row |= {"error": error.code, "message": str(error), "models": []}
+        for figures in row["models"]:
+            figures["ab"] = b""
+    return pa.Table.from_pylist(rows, schema=batch.schema).drop_columns(list(DROPPED))
+
+
+def scored_schema(truth: pa.Schema) -> pa.Schema:
+    """The rows' schema after the score stage."""
+    numbers = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "top1_lite0",
+               "colorfulness", "colorfulness_absolute", "confidence")  # fmt: skip
+    fields = [*((name, pa.float64()) for name in numbers), ("scores", pa.binary()), ("features", pa.binary()),
+              ("ab", pa.binary()), ("ab_height", pa.int64()), ("ab_width", pa.int64())]  # fmt: skip
+    described = [("true_colorfulness", pa.float64()), ("true_colorfulness_absolute", pa.float64()),
+                 ("true_pixels", pa.binary()), ("true_features", pa.binary())]  # fmt: skip
+    return pa.schema([*truth, *described, ("models", pa.list_(pa.struct(fields)))])
+
+
+def _rows(batch: pa.Table) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    return rows
+
+
+def _whole_ab(rows: Sequence[dict[str, Any]], paint: Any) -> dict[str, list[Any]]:
+    if not rows[0]["data"]:
+        return {}
+    colors = [colored.ab for colored in paint([grey_from(row) for row in rows])]
+    return {
+        "ab": [ab.tobytes() for ab in colors],
+        "ab_height": [ab.shape[1] for ab in colors],
+        "ab_width": [ab.shape[2] for ab in colors],
+    }
+
+
+def _spread(rows: Sequence[dict[str, Any]], columns: dict[str, list[Any]]) -> None:
+    for name, values in columns.items():
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+
+
+def _configure(settings: EvaluateSettings, *, ordered: bool) -> None:
+    context = DataContext.get_current()
+    context.target_max_block_size = BLOCK_BYTES
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.wait_for_min_actors_s = MODEL_START_SECONDS
+    context.execution_no_progress_timeout_s = settings.run.stall_seconds
+    context.execution_options.preserve_order = ordered  # so that a limit picks the same pictures every time

@@ -1,0 +1,41 @@
+"""The Frechet distance between two sets of feature vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.floating]
+
+
+def frechet_distance(ours_ND: Vectors, true_MD: Vectors) -> float:
+    """The squared Frechet distance of the Gaussians fitted to two sets of vectors, at least 0.
+
+    `|m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2))`: Dowson and Landau, "The Frechet distance between multivariate normal
+    distributions" (1982), used for pictures by Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (2017).
+    That paper's FID is this distance of Inception's features; of other features it is another figure. Small samples
+    are biased upward, so compare figures of equal sample size only.
+
+    The trace of the root is taken as the sum of the singular values of `X1 X2^T` (rows centered, over the roots of
+    N - 1 and M - 1), which is exact for covariances without full rank as well, where a matrix root is not stable.
+
+    Raises:
+        ValueError: fewer than two vectors in a set.
+    """
+    if min(len(ours_ND), len(true_MD)) < 2:
+        raise ValueError(f"a Frechet distance needs two pictures at least, not {min(len(ours_ND), len(true_MD))}")
+    (mean1, x1), (mean2, x2) = (_centered(np.asarray(x, np.float64)) for x in (ours_ND, true_MD))
+    overlap = _singular_sum(x1, x2)
+    distance = ((mean1 - mean2) ** 2).sum() + (x1**2).sum() + (x2**2).sum() - 2 * overlap
+    return max(0.0, float(distance))
+
+
+def _centered(x_ND: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    mean = x_ND.mean(axis=0)
+    return mean, (x_ND - mean) / np.sqrt(len(x_ND) - 1)
+
+
+def _singular_sum(x1_ND: npt.NDArray[np.float64], x2_MD: npt.NDArray[np.float64]) -> float:
+    """Sum of the singular values of `x1 x2^T`, through triangular factors where there are more rows than columns."""
+    small = [np.asarray(np.linalg.qr(x, mode="r")) if len(x) > x.shape[1] else x for x in (x1_ND, x2_MD)]
+    return float(np.linalg.svd(small[0] @ small[1].T, compute_uv=False).sum())

@@ -1,0 +1,62 @@
+"""From a template to a self-contained page: styles and scripts inside, nothing ever fetched, every name escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from colorize.durations import duration
+
+THUMBNAIL_QUALITIES = (80, 60, 40, 20, 8)  # the first that keeps a thumbnail small
+THUMBNAIL_BYTES = 32_000
+
+
+def render_page(template: str, **context: Any) -> bytes:
+    """The page made of `templates/<template>`; a name that the context lacks is an error."""
+    return _environment().get_template(template).render(**context).encode()
+
+
+def thumbnail(picture: Image.Image | npt.NDArray[np.uint8], side: int) -> str:
+    """A small JPEG copy, its longer side at most `side` pixels, as a data URI of 43 kB at most."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image = image.convert("RGB")
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    for quality in THUMBNAIL_QUALITIES:
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=quality, optimize=True)
+        if out.tell() <= THUMBNAIL_BYTES:
+            break
+    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def amount(size: float) -> str:
+    """Bytes for a person.
+
+    >>> amount(532), amount(48_230_000)
+    ('532 B', '48.2 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    raise AssertionError("the last unit takes everything")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("colorize.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"amount": amount, "duration": duration, "count": lambda number: f"{number:,}"}
+    return environment

@@ -1,0 +1,90 @@
+"""Small copies of a run's pictures before and after: read from where they lie, files or cells of archives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from colorize.data.storage import Storage
+from colorize.evaluation.truth import upright_rgb
+from colorize.report.page import thumbnail
+
+SIDE = 320  # pixels
+_READ_THREADS = 8
+_MAX_PIXELS = 1 << 30
+_CELLS = 16  # rows of an archive that are held at once
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture of the gallery."""
+
+    row: dict[str, Any]  # of the manifest
+    before: str  # data URIs
+    after: str
+    width: int  # pixels of the thumbnails
+    height: int
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run's pictures lie."""
+
+    source: Storage
+    target: Storage
+    image_column: str
+
+    def sample(self, row: dict[str, Any]) -> Sample | None:
+        """Both thumbnails; without the source the grey of the copy, which is the source's; None without the copy."""
+        try:
+            after = upright_rgb(self._read(self.target, row["output"], "colorized"), _MAX_PIXELS, SIDE)
+        except Exception:  # one row's read: storage libraries and decoders raise many classes; it is only not shown
+            return None
+        try:
+            before = upright_rgb(self._read(self.source, row["path"], self.image_column), _MAX_PIXELS, SIDE)
+        except Exception:  # as above: the source may be gone by now
+            before = after.convert("L")
+        width, height = _fitted(row, after)
+        return Sample(row, thumbnail(before, SIDE), thumbnail(after, SIDE), width, height)
+
+    def samples(self, rows: Sequence[dict[str, Any]]) -> list[Sample]:
+        """Those of the rows whose pictures can be read."""
+        with ThreadPoolExecutor(_READ_THREADS) as pool:
+            return [sample for sample in pool.map(self.sample, rows) if sample is not None]
+
+    def _read(self, storage: Storage, name: str, column: str) -> bytes:
+        archive, _, row = name.rpartition("#")
+        if archive.lower().endswith(".parquet") and row.isdigit():
+            return read_cell(storage, archive, column, int(row))
+        return storage.read(name)
+
+
+def read_cell(storage: Storage, archive: str, column: str, row: int) -> bytes:
+    """The encoded picture in one row of an archive, without reading more than its row group up to there."""
+    with storage.open(archive) as opened:
+        file = pq.ParquetFile(opened)
+        for group in range(file.metadata.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            if row < count:
+                return _cell(file, group, column, row)
+            row -= count
+    raise IndexError(f"{archive} has no row {row}")
+
+
+def _cell(file: pq.ParquetFile, group: int, column: str, row: int) -> bytes:
+    for batch in file.iter_batches(_CELLS, [group], [column]):
+        if row < batch.num_rows:
+            value = batch.column(0)[row].as_py()
+            return bytes(value["bytes"] if isinstance(value, dict) else value)
+        row -= batch.num_rows
+    raise IndexError(f"row group {group} is shorter than its header says")
+
+
+def _fitted(row: dict[str, Any], picture: Image.Image) -> tuple[int, int]:
+    scale = min(1.0, SIDE / max(picture.size))
+    return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))

@@ -1,0 +1,176 @@
+"""The measures against independent implementations and values from the papers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.linalg import sqrtm
+from skimage import color
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from colorize.metrics import (
+    absolute_colorfulness,
+    auc_by_bin,
+    bootstrap,
+    ciede2000,
+    colorfulness,
+    frechet_distance,
+    pixel_scores,
+    psnr,
+    rarity_weights,
+    ssim,
+)
+from colorize.metrics.area import BINS
+
+Floats = NDArray[np.floating]
+
+
+@pytest.fixture(scope="module")
+def pair(astronaut: Image.Image) -> tuple[Floats, Floats]:
+    """A photograph and a damaged copy of it, float64 (H, W, 3) in [0, 1]."""
+    true = np.asarray(astronaut.resize((120, 90)), np.float64) / 255
+    noise = np.random.default_rng(0).normal(0, 0.05, true.shape)
+    return np.clip(0.9 * true[..., [0, 2, 1]] + noise, 0, 1), true
+
+
+def batch(picture: Floats) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+
+
+def test_psnr_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
+    ours, true = pair
+    assert psnr(batch(ours), batch(true)).item() == pytest.approx(peak_signal_noise_ratio(true, ours, data_range=1))
+
+
+def test_psnr_of_a_constant_error_is_what_the_formula_says() -> None:
+    true = torch.zeros(2, 3, 4, 4)
+    assert psnr(true + 0.1, true).tolist() == pytest.approx([20.0, 20.0])
+    assert psnr(true + 22, true, peak=220).tolist() == pytest.approx([20.0, 20.0])
+    assert psnr(true, true).tolist() == pytest.approx([100.0, 100.0])
+
+
+def test_ssim_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
+    ours, true = pair
+    reference = structural_similarity(
+        true, ours, channel_axis=2, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    assert ssim(batch(ours), batch(true)).item() == pytest.approx(reference, abs=1e-6)
+    assert ssim(batch(true), batch(true)).item() == pytest.approx(1)
+
+
+def test_ssim_refuses_pictures_smaller_than_its_window() -> None:
+    with pytest.raises(ValueError, match="11"):
+        ssim(torch.zeros(1, 3, 10, 20), torch.zeros(1, 3, 10, 20))
+
+
+def test_ciede2000_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
+    ours, true = (color.rgb2lab(picture) for picture in pair)
+    found = ciede2000(batch(ours), batch(true))[0].numpy()
+    assert np.abs(found - color.deltaE_ciede2000(true, ours)).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "difference"),
+    [  # Sharma et al., table 1: pairs 1, 7, 9, 10, 13, 14, 17, 25 and 34
+        ((50.0, 2.6772, -79.7751), (50.0, 0.0, -82.7485), 2.0425),
+        ((50.0, 0.0, 0.0), (50.0, -1.0, 2.0), 2.3669),
+        ((50.0, 2.49, -0.001), (50.0, -2.49, 0.0009), 7.1792),
+        ((50.0, 2.49, -0.001), (50.0, -2.49, 0.0010), 7.1792),
+        ((50.0, -0.001, 2.49), (50.0, 0.0009, -2.49), 4.8045),
+        ((50.0, -0.001, 2.49), (50.0, 0.0010, -2.49), 4.8045),
+        ((50.0, 2.5, 0.0), (73.0, 25.0, -18.0), 27.1492),
+        ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+        ((2.0776, 0.0795, -1.1350), (0.9033, -0.0636, -0.5514), 0.9082),
+    ],
+)
+def test_ciede2000_of_the_published_pairs(
+    first: tuple[float, ...], second: tuple[float, ...], difference: float
+) -> None:
+    ours, true = (torch.tensor(lab, dtype=torch.float64).reshape(1, 3, 1, 1) for lab in (first, second))
+    assert ciede2000(ours, true).item() == pytest.approx(difference, abs=1e-4)
+    assert ciede2000(true, ours).item() == pytest.approx(difference, abs=1e-4)
+
+
+def test_colorfulness_of_two_colors_is_what_the_formulas_say() -> None:
+    """Half red, half green: R - G is +-255 and (R + G) / 2 - B is 127.5 everywhere."""
+    picture = torch.zeros(1, 3, 2, 4)
+    picture[:, 0, :, :2] = picture[:, 1, :, 2:] = 1
+    assert colorfulness(picture).item() == pytest.approx(255 + 0.3 * 127.5)
+    assert absolute_colorfulness(picture).item() == pytest.approx(0.3 * math.hypot(255, 127.5))
+
+
+def test_grey_has_no_colorfulness() -> None:
+    grey = torch.rand(3, 1, 8, 8).expand(3, 3, 8, 8)
+    assert colorfulness(grey).tolist() == absolute_colorfulness(grey).tolist() == [0, 0, 0]
+
+
+def test_auc_is_the_area_under_the_curve_of_errors() -> None:
+    """Against the definition: thresholds swept, pixels counted."""
+    generator = torch.Generator().manual_seed(0)
+    ours, true = ((torch.rand(1, 2, 40, 40, generator=generator) - 0.5) * 200 for _ in range(2))
+    error = torch.linalg.vector_norm(ours - true, dim=1)
+    curve = [(error <= threshold).double().mean().item() for threshold in range(151)]
+
+    pixels, scores = auc_by_bin(ours, true)
+    assert pixels.sum() == 1600
+    assert (scores.sum() / pixels.sum()).item() == pytest.approx(np.mean(curve), abs=1e-6)
+    assert pixel_scores(true, true).min() == 1
+    assert pixel_scores(true + 107, true).max() == 0
+
+
+def test_rare_colors_weigh_more_in_the_rebalanced_area() -> None:
+    pixels = np.zeros(BINS)
+    pixels[[100, 400]] = 900, 100  # too far apart for the smoothing to mix them
+    weights = rarity_weights(pixels)
+    assert weights[400] / weights[100] == pytest.approx(9)
+    assert (weights * pixels).sum() / pixels.sum() == pytest.approx(1)
+    assert weights.sum() == weights[[100, 400]].sum()
+
+
+@pytest.mark.parametrize("pictures", [8, 200])
+def test_frechet_distance_is_the_textbooks(pictures: int) -> None:
+    """Against a matrix square root, also for fewer pictures than features."""
+    random = np.random.default_rng(0)
+    ours, true = random.normal(0, 1, (pictures, 12)), random.normal(0.5, 2, (pictures + 5, 12))
+    one, other = (np.cov(x, rowvar=False) for x in (ours, true))
+    ridge = 1e-9 * np.eye(12)  # the reference needs it where the covariance has no full rank
+    root = np.asarray(sqrtm((one + ridge) @ (other + ridge))).real
+    reference = ((ours.mean(0) - true.mean(0)) ** 2).sum() + np.trace(one + other - 2 * root)
+    assert frechet_distance(ours, true) == pytest.approx(reference, rel=1e-3)
+
+
+def test_frechet_distance_of_a_set_to_itself_is_zero_and_of_a_shift_its_square() -> None:
+    features = np.random.default_rng(0).normal(0, 1, (50, 6))
+    assert frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(features + 2, features) == pytest.approx(4 * 6)
+    with pytest.raises(ValueError, match="two pictures"):
+        frechet_distance(features[:1], features)
+
+
+def test_a_bootstrap_interval_is_as_wide_as_theory_says() -> None:
+    values = np.random.default_rng(0).normal(30, 2, 400)
+    interval = bootstrap(lambda counts: counts @ values / len(values), len(values))
+    assert interval.value == pytest.approx(values.mean())
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert interval.low < interval.value < interval.high
+    assert interval.excludes_zero
+
+
+def test_a_paired_difference_is_more_certain_than_its_parts() -> None:
+    random = np.random.default_rng(0)
+    first = random.normal(25, 3, 300)
+    second = first + random.normal(0.2, 0.1, 300)
+    alone = bootstrap(lambda counts: counts @ second / 300, 300)
+    paired = bootstrap(lambda counts: counts @ (second - first) / 300, 300)
+    assert paired.high - paired.low < (alone.high - alone.low) / 10
+    assert paired.excludes_zero
+
+
+def test_one_picture_has_no_interval() -> None:
+    interval = bootstrap(lambda counts: counts @ np.array([7.0]), 1)
+    assert (interval.low, interval.value, interval.high) == (7, 7, 7)

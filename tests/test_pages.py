@@ -1,0 +1,269 @@
+"""The pages in a real browser: they move by mouse and keyboard, ask for nothing outside, and exclude nobody."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
+from colorize.data.manifest import MANIFEST, MANIFEST_SCHEMA, read_manifest
+from colorize.data.model_files import ModelFile
+from colorize.data.storage import Storage
+from colorize.evaluation.contestants import Contestant
+from colorize.evaluation.gallery import Shown
+from colorize.evaluation.outcome import EvaluateJob, Evaluation
+from colorize.evaluation.scores import collect, compare, summarize, sureness
+from colorize.evaluation.settings import EvaluateSettings, MeasureSettings
+from colorize.metrics.area import BINS
+from colorize.report.bulk_page import PAGE, RUN_FILE, bulk_page
+from colorize.report.evaluation_page import evaluation_page
+from tests.conftest import S3, grey_jpeg, write_tree
+
+HOSTILE = "<img src=x onerror=alert(1)> & \"quotes' #100%.jpg"
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> Path:
+    """The output of a real bulk run with names that are no friends of HTML, and a failure."""
+    folder = tmp_path_factory.mktemp("run")
+    files = {f"{i}.jpg": grey_jpeg(i, 320, 240) for i in range(4)} | {"strip.jpg": grey_jpeg(9, 800, 96)}
+    write_tree(folder / "in", files | {HOSTILE: grey_jpeg(5, 240, 320), f"broken {HOSTILE}": b"no picture"})
+    assert run(["bulk", "--input", str(folder / "in"), "--output", str(folder / "out")]) == EXIT_FAILURES
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An evaluation's page, made of invented figures."""
+    path = tmp_path_factory.mktemp("evaluation") / "evaluation.html"
+    path.write_bytes(invented_evaluation())
+    return path
+
+
+@pytest.fixture(params=["report", "evaluation"])
+def page_file(request: pytest.FixtureRequest) -> Path:
+    """Each kind of page."""
+    if request.param == "evaluation":
+        return Path(request.getfixturevalue("evaluated"))
+    return Path(request.getfixturevalue("finished")) / PAGE
+
+
+@pytest.fixture(params=["light", "dark"])
+def opened(request: pytest.FixtureRequest, browser: Browser, page_file: Path) -> Iterator[Page]:
+    """The page on a phone, in both themes; afterwards it must not have complained, nor asked for anything."""
+    page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=request.param)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    requests: list[str] = []
+    page.on("request", lambda sent: requests.append(sent.url))
+    page.goto(page_file.as_uri())
+    yield page
+    assert not complaints
+    assert [url for url in requests if not url.startswith("data:")] == [page_file.as_uri()]
+    page.close()
+
+
+def test_a_page_excludes_nobody_and_fits_a_phone(opened: Page) -> None:
+    for details in opened.query_selector_all("details"):
+        details.evaluate("element => element.open = true")
+    violations = Axe().run(opened).response["violations"]
+    serious = [v for v in violations if v["impact"] in ("serious", "critical")]
+    assert not serious, [(v["id"], [node["html"] for node in v["nodes"]][:3]) for v in serious]
+    assert opened.evaluate("document.documentElement.scrollWidth") == 390
+    images = opened.evaluate("[...document.images].map(i => i.complete && i.naturalWidth)")
+    assert images
+    assert all(images)
+
+
+def test_names_are_text_and_never_code(opened: Page) -> None:
+    assert HOSTILE in opened.inner_text("main") or HOSTILE in str(opened.evaluate("document.body.textContent"))
+    assert opened.query_selector("img[src='x']") is None
+
+
+def test_the_slider_moves_by_mouse_and_keyboard(browser: Browser, finished: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((finished / PAGE).as_uri())
+    slider = page.locator(".slide input").first
+    slider.scroll_into_view_if_needed()
+    cut = ".slide .frame"
+
+    def position() -> float:
+        return float(page.locator(cut).first.evaluate("e => getComputedStyle(e).getPropertyValue('--cut')").rstrip("%"))
+
+    def visible_from() -> str:
+        return str(page.locator(".slide .after").first.evaluate("e => getComputedStyle(e).clipPath"))
+
+    assert position() == 50
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert position() == 51
+    page.keyboard.press("Home")
+    assert position() == 0
+    box = slider.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    assert abs(position() - 20) < 6
+    before = visible_from()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    assert abs(position() - 80) < 6
+    assert visible_from() != before
+    page.close()
+
+
+def test_links_lead_to_the_files(browser: Browser, finished: Path) -> None:
+    page = browser.new_page()
+    page.goto((finished / PAGE).as_uri())
+    links = page.evaluate("[...document.querySelectorAll('main a')].map(a => a.href)")
+    files = [path.as_uri() for path in [*finished.rglob("*"), *(finished.parent / "in").rglob("*")]]
+    assert links
+    assert {link.replace("'", "%27") for link in links} <= {file.replace("'", "%27") for file in files}
+    page.close()
+
+
+def test_the_report_counts_what_the_manifest_holds_and_is_made_again_on_demand(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = (finished / PAGE).read_text()
+    (finished / PAGE).unlink()
+    assert run(["report", str(finished)]) == 0
+    assert capsys.readouterr().out.strip() == str(finished / PAGE)
+    assert (finished / PAGE).read_text() == first
+    for fact in ("<dd>7</dd>", '<dd class="good">6</dd>', '<dd class="bad">1</dd>', "not_an_image", "Least confident"):
+        assert fact in first
+    weights = json.loads((finished / RUN_FILE).read_text())["model"]["sha256"]
+    assert weights in first
+
+
+def test_the_manifest_says_how_sure_the_network_is_and_when_a_row_was_settled(finished: Path) -> None:
+    facts = json.loads((finished / RUN_FILE).read_text())
+    started = datetime.fromisoformat(facts["started"]).timestamp()
+    for row in read_manifest(Storage(finished)).to_pylist():
+        assert (0 < row["confidence"] <= 1) == (row["status"] == "ok")
+        assert started <= row["finished"] <= started + facts["seconds"] + 1
+
+
+def test_a_folder_without_a_run_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(tmp_path)]) == EXIT_USAGE
+    assert "holds no bulk run" in capsys.readouterr().err
+
+
+def test_the_report_needs_no_source_any_more(tmp_path: Path) -> None:
+    target = invented_run(tmp_path, rows=3)
+    assert bulk_page(target, json.loads(target.read(RUN_FILE))).count(b'<figure class="slide">') == 7
+
+
+def test_archives_in_buckets_have_a_report_too(s3: S3, cluster: None) -> None:
+    table = pa.table({"photo": [grey_jpeg(i) for i in range(40)]})
+    with Storage("s3://scans/paged").create("a.parquet") as file:
+        pq.write_table(table, file, row_group_size=15)
+    words = ["--input", "s3://scans/paged", "--output", "s3://colored/paged", "--set", "source.image_column=photo"]
+    assert run(["bulk", *words]) == 0
+    page = Storage("s3://colored/paged").read(PAGE).decode()
+    assert page.count('<figure class="slide">') == 24
+    assert "a.parquet#" in page
+
+
+def test_a_million_inputs_make_no_larger_a_page(tmp_path: Path) -> None:
+    target = invented_run(tmp_path, rows=1_000_000)
+    started = time.process_time()
+    page = bulk_page(target, json.loads(target.read(RUN_FILE)))
+    assert time.process_time() - started < 60
+    assert len(page) < 3 * MEGABYTE
+    assert b"1,000,000" in page
+
+
+def invented_run(folder: Path, rows: int) -> Storage:
+    """An output with a compacted manifest of many rows, whose pictures are as hard to compress as any."""
+    target = Storage(folder / "out")
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    (folder / "out").mkdir()
+    Image.fromarray(noise).save(folder / "out/noise.png")
+    index = np.arange(rows)
+    values = {
+        "path": pa.array([f"{'deep/' * 12}{i}.jpg" for i in range(rows)]),
+        "output": pa.array(np.full(rows, "noise.png")),
+        "status": pa.array(np.where(index % 50 == 49, "failed", "ok")),
+        "error": pa.array(np.where(index % 50 == 49, "truncated", "")),
+        "message": pa.array(np.where(index % 50 == 49, "x" * 200, "")),
+        "format": pa.array(np.full(rows, "PNG")),
+        "width": pa.array(np.where(index % 9, 400, 2000)),
+        "height": pa.array(np.full(rows, 400)),
+        "frames": pa.array(np.where(index % 7, 1, 3)),
+        "bytes_in": pa.array(np.full(rows, 1000)),
+        "bytes_out": pa.array(np.full(rows, 1000)),
+        "confidence": pa.array(np.random.default_rng(1).random(rows)),
+        "finished": pa.array(1.7e9 + 100 * index / rows),
+        "triage": pa.array(np.where(index % 3, "grey", "color")),
+        "luma_exact": pa.array(index % 5 != 0),
+    }
+    columns = [values.get(kind.name, pa.nulls(rows, kind.type)) for kind in MANIFEST_SCHEMA]
+    with target.create(f"{MANIFEST}/manifest-000001-00000.parquet") as file:
+        pq.write_table(pa.table(columns, schema=MANIFEST_SCHEMA), file)
+    target.write(RUN_FILE, json.dumps(invented_facts(folder)).encode())
+    return target
+
+
+def invented_facts(folder: Path) -> dict[str, object]:
+    return {
+        "state": "finished", "command": ["colorize", "bulk"],
+        "input": str(folder / "in"), "output": str(folder / "out"),
+        "model": {"name": "default", "architecture": "unet", "sha256": "a" * 64}, "settings_sha256": "b" * 64,
+        "settings": {"source": {"image_column": "image"}}, "plan": None, "versions": {"colorize": "0"},
+        "started": "2023-11-14T22:13:20+00:00", "finished": "2023-11-14T22:15:00+00:00", "seconds": 100.0,
+        "seconds_to_first_output": 3.0, "pictures_per_second": 10.0,
+    }  # fmt: skip
+
+
+def invented_evaluation() -> bytes:
+    """The page of an evaluation of two models on forty pictures, with random figures."""
+    random = np.random.default_rng(0)
+
+    def vector(length: int) -> bytes:
+        return random.random(length).astype(np.float32).tobytes()
+
+    names = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "top1_lite0",
+             "colorfulness", "colorfulness_absolute", "confidence")  # fmt: skip
+    rows = [
+        {
+            "path": f"{i} {HOSTILE}", "title": f"{i} {HOSTILE}", "source": "", "width": 9, "height": 9, "error": "",
+            "message": "", "true_colorfulness": 5.0, "true_colorfulness_absolute": 5.0,
+            "true_pixels": np.ones(BINS, np.float32).tobytes(), "true_features": vector(8),
+            "models": [
+                {name: random.random() for name in names} | {"scores": vector(BINS), "features": vector(8)}
+                for _ in range(2)
+            ],
+        }
+        for i in range(40)
+    ]  # fmt: skip
+    labels = ("default", "<b>mine</b>")
+    scores = collect(rows, labels)
+    measure = MeasureSettings(resamples=100)
+    done = Evaluation(
+        job=EvaluateJob(labels, "photos", "out", settings=EvaluateSettings(measure=measure)),
+        contestants=[Contestant(label, ModelFile(label, "unet", "c" * 64, b"")) for label in labels],
+        scores=scores,
+        summary=summarize(scores, measure),
+        comparisons=compare(scores, measure),
+        sureness=sureness(scores, measure),
+        left_out="",
+        seconds=5.0,
+    )
+    picture = random.integers(0, 256, (64, 64, 3), np.uint8)
+    shown = {p["path"]: Shown(picture, dict.fromkeys(labels, picture)) for p in scores.pictures}
+    return evaluation_page(done, shown)
