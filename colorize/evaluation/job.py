@@ -73,6 +73,7 @@ def truth_loader(source: Source, job: EvaluateJob, only: Iterable[str] | None = 
     return TruthLoader(
         reader=source.reader,
         split=job.split if only is None else ALL,
+        of_several=len(source.parts or ()) > 1,
         size=settings.measure.size,
         area=settings.colorizer.size**2,
         limits=settings.limits,

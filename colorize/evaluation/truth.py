@@ -45,6 +45,7 @@ class TruthLoader:
 
     reader: Reader
     split: str  # or ALL
+    of_several: bool  # archives, whose names may say a split
     size: int  # side of the crop
     area: int  # pixels that the network sees of a whole picture
     limits: LimitSettings
@@ -115,7 +116,8 @@ def grey_png(rgb: RGB) -> bytes:
 def _belongs(raw: Raw, loader: TruthLoader) -> bool:
     if raw.skipped or (loader.only is not None and raw.path not in loader.only):
         return False
-    return loader.split == ALL or split_of({"path": raw.path, "archive": raw.part, **raw.columns}, None) == loader.split
+    said = {"path": raw.path, "archive": raw.part if loader.of_several else "", **raw.columns}
+    return loader.split == ALL or split_of(said) == loader.split
 
 
 def _pixels(data: bytes, loader: TruthLoader) -> dict[str, Any]:
