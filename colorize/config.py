@@ -49,11 +49,16 @@ class SourceSettings(Settings):
     )
 
 
-class LimitSettings(Settings):
-    """What one picture may cost before it is refused."""
+class SizeLimits(Settings):
+    """Which pictures are refused for their size."""
 
     max_pixels: int = Field(400_000_000, ge=1, description="larger pictures fail as `too_large`")
     min_side: int = Field(1, ge=1, description="pictures with a shorter side fail as `too_small`")
+
+
+class LimitSettings(SizeLimits):
+    """What one picture may cost before it is refused."""
+
     seconds: float = Field(
         120.0, gt=0, allow_inf_nan=False, description="for decoding a picture, or for making its copy; else `too_slow`"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from colorize.config import ColorizerSettings, LimitSettings, PoolSettings, Settings, SourceSettings
+from colorize.config import ColorizerSettings, PoolSettings, Settings, SizeLimits, SourceSettings
 
 
 class PictureSettings(Settings):
@@ -47,7 +47,7 @@ class EvaluateSettings(Settings):
     """Everything that can be set."""
 
     source: PictureSettings = PictureSettings()
-    limits: LimitSettings = LimitSettings()
+    limits: SizeLimits = SizeLimits()
     colorizer: ColorizerSettings = ColorizerSettings()
     pool: PoolSettings = PoolSettings()
     measure: MeasureSettings = MeasureSettings()

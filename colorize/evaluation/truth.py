@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image, ImageOps
 
-from colorize.config import LimitSettings
+from colorize.config import SizeLimits
 from colorize.data.readers import Raw, Reader
 from colorize.data.splits import split_of
 from colorize.image_io import ImageDecodeError, decode_small
@@ -48,7 +48,7 @@ class TruthLoader:
     of_several: bool  # archives, whose names may say a split
     size: int  # side of the crop
     area: int  # pixels that the network sees of a whole picture
-    limits: LimitSettings
+    limits: SizeLimits
     whole: bool  # whole pictures are measured too
     only: frozenset[str] | None = None  # these paths; None: all of the split
 
