@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -86,6 +87,8 @@ def _summaries(batch: pa.Table) -> list[dict[str, Any]]:
 
 
 def _configure(settings: BulkSettings) -> None:
+    # Nothing else bounds retries in Ray Data 2.60 without a warning, and users can do nothing about it.
+    warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
     context = DataContext.get_current()
     context.target_max_block_size = BLOCK_BYTES
     context.enable_progress_bars = False  # the job has its own, which knows pictures and not blocks
