@@ -33,7 +33,9 @@ def stream(
 
     Yields a row of SUMMARY_SCHEMA each time a batch of inputs is stored and accounted for.
     """
-    _configure(settings)
+    # Nothing else bounds retries in Ray Data 2.60 without a warning, and users can do nothing about it.
+    warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
+    configure(settings.run.stall_seconds)
     rows = settings.source.rows_per_task
     dataset = (
         ray.data.from_arrow(source.blocks())
@@ -86,12 +88,12 @@ def _summaries(batch: pa.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _configure(settings: BulkSettings) -> None:
-    # Nothing else bounds retries in Ray Data 2.60 without a warning, and users can do nothing about it.
-    warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
+def configure(stall_seconds: float) -> DataContext:
+    """Sets Ray Data up for jobs that stream pictures past actors, and returns its context."""
     context = DataContext.get_current()
     context.target_max_block_size = BLOCK_BYTES
     context.enable_progress_bars = False  # the job has its own, which knows pictures and not blocks
     context.print_on_execution_start = False
     context.wait_for_min_actors_s = MODEL_START_SECONDS
-    context.execution_no_progress_timeout_s = settings.run.stall_seconds
+    context.execution_no_progress_timeout_s = stall_seconds
+    return context

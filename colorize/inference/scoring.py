@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 import torch
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy
 
 from colorize.data.model_files import ModelFile
 from colorize.data.sources import Source
@@ -22,7 +22,7 @@ from colorize.evaluation.settings import EvaluateSettings
 from colorize.evaluation.truth import TruthLoader, load_truth
 from colorize.evaluation.whole import whole_psnr
 from colorize.image_io import ImageDecodeError
-from colorize.inference.pipeline import BLOCK_BYTES, MODEL_START_SECONDS
+from colorize.inference.pipeline import configure
 from colorize.inference.plan import StagePlan
 from colorize.inference.rows import GREY_COLUMNS, ab_from, grey_from
 
@@ -47,7 +47,8 @@ def score(
     *, limit: int | None, lite0: bool,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Yields a row for each picture: what `truth_row` says, and `models`, a list of figures in the order of `files`."""
-    _configure(settings, ordered=limit is not None)
+    # In order, where a limit shall pick the same pictures every time.
+    configure(settings.run.stall_seconds).execution_options.preserve_order = limit is not None
     blocks = source.blocks()
     np.random.default_rng(settings.measure.seed).shuffle(blocks)
     batch_size = settings.pool.batch_size or (GPU_BATCH if plan.device == "cuda" else CPU_BATCH)
@@ -163,13 +164,3 @@ def _spread(rows: Sequence[dict[str, Any]], columns: dict[str, list[Any]]) -> No
     for name, values in columns.items():
         for row, value in zip(rows, values, strict=True):
             row[name] = value
-
-
-def _configure(settings: EvaluateSettings, *, ordered: bool) -> None:
-    context = DataContext.get_current()
-    context.target_max_block_size = BLOCK_BYTES
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.wait_for_min_actors_s = MODEL_START_SECONDS
-    context.execution_no_progress_timeout_s = settings.run.stall_seconds
-    context.execution_options.preserve_order = ordered  # so that a limit picks the same pictures every time
