@@ -211,8 +211,6 @@ def _saved(state: TrainState, progress: Progress) -> dict[str, Any]:
 def _measure(model: ColorModel, config: LoopConfig, batches: Callable[[], Iterable[Tensor]]) -> dict[str, float]:
     """A network's figures on held-out pictures; none where nothing is held out."""
     size = config.settings.validation.size
-    if next(iter(batches()), None) is None:
-        return {}
     return validate(model, batches(), size) | recorded_metrics(model, batches(), size)
 
 

@@ -28,9 +28,11 @@ def validate(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[st
 
     Returns:
         `psnr` (dB, of RGB), `psnr_grey` (what the uncolored picture gets), `psnr_ab` (dB, peak 220),
-        `colorfulness` (predicted over true, 1 is right).
+        `colorfulness` (predicted over true, 1 is right); nothing where there are no pictures.
     """
     columns = [torch.stack(_measure(rgb, colorize(model, rgb, size)), dim=1) for rgb in batches]
+    if not columns:
+        return {}
     rgb_dB, grey_dB, ab_dB, ours, true = torch.cat(columns).mean(dim=0).tolist()
     return {"psnr": rgb_dB, "psnr_grey": grey_dB, "psnr_ab": ab_dB, "colorfulness": ours / true}
 
