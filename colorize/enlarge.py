@@ -22,7 +22,7 @@ from colorize.data.model_files import ModelFile, find_model
 from colorize.data.storage import Storage
 from colorize.image_io import decode_small
 from colorize.models.superres_cnn import SuperresCnn
-from colorize.photo import base_name, fetch
+from colorize.photo import base_name, fetch, sheet_target
 
 TILE, MARGIN = 256, 16  # pixels of the source; the margin is wider than what an output pixel depends on
 Plane = npt.NDArray[np.uint8]
@@ -51,9 +51,7 @@ def write_enlarged(
     data = fetch(source, allow_private)
     limit = settings.limits.max_pixels // network.enlarges**2
     grey = decode_small(data, limit, max_pixels=limit).luma
-    target = Path(output or ".")
-    if target.is_dir() or not target.suffix:
-        target = target / f"{Path(base_name(source)).stem}.enlarged.png"
+    target = sheet_target(source, output, ".enlarged.png")
     encoded = io.BytesIO()
     text = PngInfo()
     text.add_text("Description", _sentence(found, base_name(source), hashlib.sha256(data).hexdigest()))

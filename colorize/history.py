@@ -10,16 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from colorize.checkpoint import load_checkpoint
-from colorize.colorizer import Colorizer
 from colorize.compose import exact_rgb
 from colorize.config import BulkSettings, UsageError
 from colorize.data.storage import Storage
 from colorize.image_io import decode_small
-from colorize.photo import base_name, fetch
+from colorize.photo import colorizer_of, fetch, sheet_target
 
 PANEL_AREA = 320 * 320
 COLUMNS = 6
@@ -43,13 +40,12 @@ def write_history(
         UsageError: `run` keeps no epochs' weights.
         ImageDecodeError, OSError: the picture cannot be read.
     """
-    epochs = kept_epochs(Storage(run))
+    storage = Storage(run)
+    epochs = kept_epochs(storage)
     grey = decode_small(fetch(source, allow_private), PANEL_AREA, max_pixels=settings.limits.max_pixels).luma
     panels = [("grey", np.stack([grey] * 3, axis=2))]
-    panels += [(f"epoch {epoch}", picture) for epoch, picture in _colored(grey, Storage(run), epochs, settings)]
-    target = Path(output or ".")
-    if target.is_dir() or not target.suffix:
-        target = target / f"{Path(base_name(source)).stem}.history.png"
+    panels += [(f"epoch {epoch}", picture) for epoch, picture in _colored(grey, storage, epochs, settings)]
+    target = sheet_target(source, output, ".history.png")
     encoded = io.BytesIO()
     contact_sheet(panels).save(encoded, "PNG")
     Storage(target.parent).write(target.name, encoded.getvalue())
@@ -71,12 +67,8 @@ def kept_epochs(run: Storage) -> dict[int, str]:
 def _colored(
     grey: npt.NDArray[np.uint8], run: Storage, epochs: dict[int, str], settings: BulkSettings
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    device = "cuda" if settings.pool.device != "cpu" and torch.cuda.is_available() else "cpu"
     for epoch, name in epochs.items():
-        model = load_checkpoint(run.read(name)).model
-        colorizer = Colorizer(
-            model, size=settings.colorizer.size, device=device, precision=settings.colorizer.precision
-        )
+        colorizer = colorizer_of(run.read(name), settings)
         yield epoch, exact_rgb(grey, colorizer([grey])[0].astype(np.float32)).astype(np.uint8)
 
 

@@ -48,17 +48,27 @@ def color_photos(
     """
     found = find_model(model)
     targets = _targets(sources, output)
-    device = "cuda" if settings.pool.device != "cpu" and torch.cuda.is_available() else "cpu"
-    colorizer = Colorizer(
-        load_checkpoint(found.data).model,
-        size=settings.colorizer.size,
-        device=device,
-        precision=settings.colorizer.precision,
-    )
+    colorizer = colorizer_of(found.data, settings)
     yield from outcomes(
         (source, partial(_color_photo, source, target, colorizer, found, settings, compare, allow_private))
         for source, target in zip(sources, targets, strict=True)
     )
+
+
+def colorizer_of(checkpoint: bytes, settings: BulkSettings) -> Colorizer:
+    """A checkpoint's network, ready to color on this machine's best device."""
+    device = "cuda" if settings.pool.device != "cpu" and torch.cuda.is_available() else "cpu"
+    colorizer = settings.colorizer
+    model = load_checkpoint(checkpoint).model
+    return Colorizer(model, size=colorizer.size, device=device, precision=colorizer.precision)
+
+
+def sheet_target(source: str, output: str | None, suffix: str) -> Path:
+    """Where a picture made of `source` goes: `output` if it names a file, else its name with `suffix`, in there."""
+    target = Path(output or ".")
+    if target.is_dir() or not target.suffix:
+        return target / f"{Path(base_name(source)).stem}{suffix}"
+    return target
 
 
 def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iterator[Outcome]:

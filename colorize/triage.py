@@ -46,12 +46,15 @@ _TONES = 16
 _STROKE = 9  # pixels of the reduced copy: wider than strokes of a pen, narrower than things
 
 
-def triage(grey: Image.Image, color: Image.Image | None) -> Kind:
-    """The kind of a picture, from small copies: `grey` of mode L, and `color` where the file has color channels."""
+def triage(grey: Image.Image, color: Image.Image | None, colorful: float) -> Kind:
+    """The kind of a picture, from small copies: `grey` of mode L, and `color` where the file has color channels.
+
+    `colorful` is the `colorfulness` of `color`.
+    """
     luma = np.asarray(_reduced(grey), np.float32)
     if float(np.subtract(*np.percentile(luma, (99.5, 0.5)))) < BLANK:
         return "blank"
-    if color is not None and colorfulness(color) > COLOR:
+    if color is not None and colorful > COLOR:
         return "negative" if _has_orange_mask(color) else "color"
     if _is_text(_reduced(grey)):
         return "text"

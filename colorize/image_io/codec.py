@@ -53,7 +53,7 @@ def decode_small(data: bytes, area: int, *, max_pixels: int) -> SmallGrey:
             if not isinstance(image, TiffImagePlugin.TiffImageFile):  # that plugin turns the picture by itself
                 luma = orient(luma, info.orientation)
             found = colorfulness(color) if color else 0.0
-            return SmallGrey(info, np.ascontiguousarray(luma), found, triage(grey, color))
+            return SmallGrey(info, np.ascontiguousarray(luma), found, triage(grey, color, found))
 
 
 def decode(data: bytes, *, max_pixels: int) -> Picture:
