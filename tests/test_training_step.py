@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,16 +17,17 @@ import torch
 import yaml
 from PIL import Image
 
-from colorize.checkpoint import load_checkpoint
+from colorize.checkpoint import load_checkpoint, save_checkpoint
 from colorize.color import luma, rgb_to_lab
 from colorize.config import UsageError, load_settings
 from colorize.models import ColorModel
 from colorize.models.unet import gamut_bins
 from colorize.training import augment, losses
+from colorize.training.initial import initial_network
 from colorize.training.local import LocalTrainer, main
 from colorize.training.photos import read_photos
 from colorize.training.run_folder import RunFolder
-from colorize.training.settings import AugmentSettings, DataSettings, TrainSettings
+from colorize.training.settings import AugmentSettings, DataSettings, ModelSettings, TrainSettings
 from colorize.training.step import create_state, current_size, set_learning_rate, step, training_pair
 
 TINY = [
@@ -202,6 +204,27 @@ class TestStep:
     def test_pretraining_what_has_no_encoder_is_refused(self) -> None:
         with pytest.raises(UsageError, match=r"model\.pretrained=false"):
             ColorModel().load_pretrained()
+
+    def test_it_starts_from_the_weights_of_another_run(self, settings: TrainSettings, tmp_path: Path) -> None:
+        other = create_state(settings.model_copy(update={"seed": 9})).model
+        save_checkpoint(tmp_path / "best.safetensors", other, name=settings.model.name, args=settings.model.args)
+        start = settings.model.model_copy(update={"weights": str(tmp_path)})
+        state = create_state(settings.model_copy(update={"model": start}))
+        for ours, theirs in zip(state.model.parameters(), other.parameters(), strict=True):
+            assert torch.equal(ours, theirs)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"weights": "default", "name": "dense", "args": {}}, r"holds a unet .* asks for a dense"),
+            ({"weights": "default", "args": {"grid": 30.0}}, r"set model\.name and model\.args"),
+            ({"weights": "default", "pretrained": True}, r"set model\.pretrained=false"),
+            ({"weights": "nowhere.safetensors"}, r"nowhere\.safetensors"),
+        ],
+    )
+    def test_weights_that_do_not_fit_are_refused(self, change: dict[str, Any], message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            initial_network(ModelSettings.model_validate({"name": "unet", **change}))
 
 
 class TestPhotos:

@@ -27,6 +27,7 @@ from colorize.data.storage import Storage
 from colorize.inference.cluster import ray_session
 from colorize.models import BinModel, create_model
 from colorize.training.feed import is_wanted, keep_shares, training_row
+from colorize.training.initial import initial_network
 from colorize.training.journal import follow
 from colorize.training.loop import LoopConfig, train_loop
 from colorize.training.losses import count_bins, shrink
@@ -57,6 +58,7 @@ def run_training(job: TrainJob) -> dict[str, float]:
         RuntimeError: training broke down (loss no number, too many broken pictures, workers that keep dying).
     """
     source = _open(job)
+    initial_network(job.settings.model)  # what cannot be had is said before a cluster starts
     folder = RunFolder(job.output, job.settings, job.resume)
     with ray_session(job.ray_address):
         scaling = _scaling(job.settings)

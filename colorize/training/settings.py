@@ -15,6 +15,10 @@ class ModelSettings(Settings):
 
     name: str = Field("unet", description="a registered model's name")
     args: dict[str, Any] = Field(default_factory=dict, description="its constructor's arguments")
+    weights: str | None = Field(
+        None,
+        description="start from a model's weights: a shipped name, a file or a run, where every worker can read it",
+    )
     pretrained: bool = Field(False, description="start the encoder from ImageNet weights")
     frozen_stages: int = Field(0, ge=0, description="finest encoder stages, the stem included, that stay as they are")
 

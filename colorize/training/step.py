@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from colorize.color import grey_to_lightness, rgb_to_lab
 from colorize.config import UsageError
-from colorize.models import ColorModel, RgbModel, create_model
+from colorize.models import ColorModel, RgbModel
 from colorize.models.palette_cnn import PaletteCnn
 from colorize.training.adversarial import (
     AdversarialObjective,
@@ -22,6 +22,7 @@ from colorize.training.adversarial import (
     train_discriminator,
 )
 from colorize.training.augment import canvas_shape, random_crops, scanned_grey
+from colorize.training.initial import initial_network
 from colorize.training.losses import Losses, RegressionObjective, shrink
 from colorize.training.objectives import AbObjective, create_objective, named_distance
 from colorize.training.optimizers import create_optimizer
@@ -87,18 +88,16 @@ def create_state(
         settings: of the run.
         device: where it trains.
         prior_Q: how often each bin occurs in the training pictures, for networks that have bins.
-        palette_K3: sRGB in [0, 1] of the training pictures' palette, for `palette_cnn`.
+        palette_K3: sRGB in [0, 1] of the training pictures' palette, for a `palette_cnn` that starts anew.
 
     Raises:
-        UsageError: an unknown model or argument, or a loss or sizes that do not fit the model.
+        UsageError: a network or weights that cannot be had, or a loss or sizes that do not fit the model.
         ModuleNotFoundError: pretrained weights are asked for and their package is missing.
     """
     torch.manual_seed(settings.seed)
-    model = create_model(settings.model.name, **settings.model.args)
+    model = initial_network(settings.model)
     _check_sizes(model, settings)
-    if settings.model.pretrained:
-        model.load_pretrained()
-    if palette_K3 is not None and isinstance(model, PaletteCnn):
+    if palette_K3 is not None and isinstance(model, PaletteCnn) and settings.model.weights is None:
         model.palette_K3.copy_(palette_K3)
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).eval().requires_grad_(False)
