@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchvision import models
 
 from colorize.checkpoint import save_checkpoint
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
@@ -23,6 +25,7 @@ from colorize.data.storage import Storage
 from colorize.evaluation.settings import EvaluateSettings
 from colorize.models import create_model
 from tests.conftest import S3, write_tree
+from tests.test_supplied_networks import random_inception
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
@@ -120,13 +123,20 @@ def test_whole_pictures_are_measured_as_the_bulk_job_writes_them(measured: Path,
 def test_a_picture_of_grey_against_itself_is_perfect(photos: Path, tmp_path: Path, cluster: None) -> None:
     greys = {f"{name}.png": png(np.asarray(Image.fromarray(cropped(name)).convert("L"))) for name in PHOTOS}
     write_tree(tmp_path / "greys", greys)
-    fast = ("--set", "measure.features=false")
-    assert evaluate(tmp_path / "greys", tmp_path / "out", "--model", "grey", *fast) == 0
+    torch.manual_seed(0)
+    torch.save(models.alexnet(weights=None).state_dict(), tmp_path / "alexnet.pth")
+    networks = {"fid_weights": random_inception(tmp_path / "i.pth"), "lpips_weights": tmp_path / "alexnet.pth"}
+    options = ["--set", "measure.features=false"]
+    for name, path in networks.items():
+        options += ["--set", f"measure.{name}={path}"]
+    assert evaluate(tmp_path / "greys", tmp_path / "out", "--model", "grey", *options) == 0
     found = figures(tmp_path / "out", "grey")
     assert found["psnr"] == found["psnr_full"] == 100
     assert found["ssim"] == pytest.approx(1, abs=1e-6)
     assert found["auc"] == found["auc_rebalanced"] == 100
     assert found["ciede2000"] == found["colorfulness"] == found["colorfulness_gap"] == 0
+    assert found["lpips"] == 0
+    assert found["fid"] == pytest.approx(0, abs=1e-3)
     assert "frechet_lite0" not in found
     assert "measure.features" in json.loads((tmp_path / "out/metrics.json").read_text())["left_out"]
 

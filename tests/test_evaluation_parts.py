@@ -69,7 +69,8 @@ def scores_of(**columns: list[float]) -> Scores:
     arrays = {name: np.array(values) for name, values in columns.items()}
     count = len(next(iter(arrays.values())))
     pictures = [{"path": str(i)} for i in range(count)]
-    return Scores(("m",), pictures, {}, NOTHING, NOTHING, {"m": ModelScores(arrays, NOTHING, NOTHING)}, [])
+    model = ModelScores(arrays, NOTHING, NOTHING, NOTHING)
+    return Scores(("m",), pictures, {}, NOTHING, NOTHING, NOTHING, {"m": model}, [])
 
 
 def test_the_gallery_shows_the_best_the_middle_and_the_worst() -> None:

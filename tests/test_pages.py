@@ -237,15 +237,17 @@ def invented_evaluation() -> bytes:
     def vector(length: int) -> bytes:
         return random.random(length).astype(np.float32).tobytes()
 
-    names = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "top1_lite0",
+    names = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "lpips", "top1_lite0",
              "colorfulness", "colorfulness_absolute", "confidence")  # fmt: skip
     rows = [
         {
             "path": f"{i} {HOSTILE}", "title": f"{i} {HOSTILE}", "source": "", "width": 9, "height": 9, "error": "",
             "message": "", "true_colorfulness": 5.0, "true_colorfulness_absolute": 5.0,
             "true_pixels": np.ones(BINS, np.float32).tobytes(), "true_features": vector(8),
+            "true_fid_features": vector(8),
             "models": [
-                {name: random.random() for name in names} | {"scores": vector(BINS), "features": vector(8)}
+                {name: random.random() for name in names}
+                | {"scores": vector(BINS), "features": vector(8), "fid_features": vector(8)}
                 for _ in range(2)
             ],
         }
@@ -262,6 +264,7 @@ def invented_evaluation() -> bytes:
         comparisons=compare(scores, measure),
         sureness=sureness(scores, measure),
         left_out="",
+        supplied={"fid": {"path": f"{HOSTILE}.pth", "sha256": "d" * 64}},
         seconds=5.0,
     )
     picture = random.integers(0, 256, (64, 64, 3), np.uint8)

@@ -28,6 +28,7 @@ PER_PICTURE = (
     Figure("ciede2000", "CIEDE2000", "", "lower", 2, "mean color difference; about 1 is just noticeable"),
     Figure("auc", "AuC", "%", "higher", 2, "area under the curve of ab errors up to 150"),
     Figure("perceptual_lite0", "Lite0 distance", "", "lower", 4, "distance of EfficientNet-Lite0's features"),
+    Figure("lpips", "LPIPS", "", "lower", 4, "perceptual distance as published, on AlexNet, by supplied weights"),
     Figure("top1_lite0", "Same class", "%", "higher", 1, "EfficientNet-Lite0 sees what it sees in the true picture"),
     Figure("colorfulness_error", "Colorfulness error", "", "lower", 2, "mean distance from the true picture's"),
     Figure("colorfulness_absolute_error", "Colorfulness error, abs.", "", "lower", 2, "the same, as papers compute it"),
@@ -35,6 +36,7 @@ PER_PICTURE = (
 PER_SET = (
     Figure("auc_rebalanced", "AuC, rebalanced", "%", "higher", 2, "the area with rare colors weighing more"),
     Figure("frechet_lite0", "Lite0 Frechet", "", "lower", 1, "Frechet distance of EfficientNet-Lite0's features"),
+    Figure("fid", "FID", "", "lower", 2, "Frechet distance of Inception's features as published, by supplied weights"),
     Figure("colorfulness", "Colorfulness", "", "higher", 2, "after Hasler and Suesstrunk, as published"),
     Figure("colorfulness_gap", "Colorfulness gap", "", "lower", 2, "distance of the means, ours and true"),
     Figure("colorfulness_absolute", "Colorfulness, abs.", "", "higher", 2, "of absolute opponents, as papers do"),

@@ -21,6 +21,7 @@ from colorize.evaluation.gallery import paint_again
 from colorize.evaluation.outcome import EvaluateJob, Evaluation
 from colorize.evaluation.scores import Scores, collect, compare, summarize, sureness
 from colorize.evaluation.settings import EvaluateSettings
+from colorize.evaluation.supplied import read_supplied
 from colorize.evaluation.truth import ALL, TruthLoader
 from colorize.inference.cluster import plan_for_cluster, ray_session
 from colorize.inference.scoring import score
@@ -43,12 +44,12 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
     source, target = _open(job), Storage(job.output)
     target.check_writable()
     contestants = find_contestants(job.models)
-    left_out = _why_no_features(job.settings)
+    left_out, supplied = _why_no_features(job.settings), read_supplied(job.settings.measure)
     loader = truth_loader(source, job)
     with ray_session(job.ray_address) as may_grow:
         plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
         files = [contestant.file for contestant in contestants]
-        rows = score(source, loader, files, plan, job.settings, limit=job.limit, lite0=not left_out)
+        rows = score(source, loader, files, plan, job.settings, limit=job.limit, lite0=not left_out, supplied=supplied)
         scores = collect(_told(rows, job.settings.run.log_seconds), [c.label for c in contestants])
     if not scores.count:
         raise UsageError(_nothing(job, source, scores))
@@ -61,6 +62,7 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
         comparisons=compare(scores, measure),
         sureness=sureness(scores, measure),
         left_out=left_out,
+        supplied=supplied.identities(),
         seconds=time.monotonic() - started,
     )
     _write(done, source, target)

@@ -13,6 +13,7 @@ from torch import Tensor
 from colorize.color import rgb_to_lab
 from colorize.evaluation.contestants import Paint, color_scans
 from colorize.evaluation.features import Features, Lite0, perceptual_distance
+from colorize.evaluation.supplied import Inception, Lpips, Supplied
 from colorize.evaluation.truth import RGB, grey_png
 from colorize.metrics import AB_PEAK, absolute_colorfulness, auc_by_bin, ciede2000, colorfulness, psnr, ssim
 
@@ -24,6 +25,7 @@ class Truth:
     rgb: Tensor  # (B, 3, S, S), sRGB in [0, 1]
     lab: Tensor
     features: Features | None
+    inception: Tensor | None  # (B, 2048)
     scans: list[bytes]  # their luma as PNG
 
     def described(self) -> dict[str, list[Any]]:
@@ -34,22 +36,26 @@ class Truth:
             "true_colorfulness_absolute": absolute_colorfulness(self.rgb).tolist(),
             "true_pixels": _packed(pixels),
             "true_features": _packed(self.features.pooled) if self.features else [b""] * len(self.rgb),
+            "true_fid_features": _packed(self.inception) if self.inception is not None else [b""] * len(self.rgb),
         }
 
 
 class Judge:
-    """Compares on one device; holds the feature network, if it is wanted and there."""
+    """Compares on one device; holds the feature networks, those that are wanted and there."""
 
-    def __init__(self, device: str, area: int, lite0: Lite0 | None) -> None:
+    def __init__(self, device: str, area: int, lite0: Lite0 | None, supplied: Supplied) -> None:
         self.device = torch.device(device)
         self.area = area  # pixels that the models see
         self.lite0 = lite0.to(self.device, memory_format=torch.channels_last) if lite0 else None  # type: ignore[call-overload]
+        self.inception = Inception(supplied.inception).to(self.device) if supplied.inception else None
+        self.lpips = Lpips(supplied.alexnet).to(self.device) if supplied.alexnet else None
 
     @torch.inference_mode()
     def truth(self, crops: Sequence[RGB]) -> Truth:
         """Prepares true pictures of one size."""
         rgb = self._tensor(crops)
-        return Truth(rgb, rgb_to_lab(rgb), self._features(rgb), [grey_png(crop) for crop in crops])
+        inception = self.inception(rgb) if self.inception else None
+        return Truth(rgb, rgb_to_lab(rgb), self._features(rgb), inception, [grey_png(crop) for crop in crops])
 
     @torch.inference_mode()
     def compare(self, truth: Truth, paint: Paint) -> dict[str, list[Any]]:
@@ -69,6 +75,7 @@ class Judge:
             "confidence": list(confidence),
             "scores": _packed(scores),
             **self._by_features(truth, ours),
+            **self._by_supplied(truth, ours),
         }
 
     def _by_features(self, truth: Truth, ours: Tensor) -> dict[str, list[Any]]:
@@ -80,6 +87,12 @@ class Judge:
             "perceptual_lite0": perceptual_distance(found.levels, truth.features.levels).tolist(),
             "top1_lite0": (100.0 * (found.classes == truth.features.classes)).tolist(),
             "features": _packed(found.pooled),
+        }
+
+    def _by_supplied(self, truth: Truth, ours: Tensor) -> dict[str, list[Any]]:
+        return {
+            "lpips": self.lpips(ours, truth.rgb).tolist() if self.lpips else [float("nan")] * len(ours),
+            "fid_features": _packed(self.inception(ours)) if self.inception else [b""] * len(ours),
         }
 
     def _features(self, rgb: Tensor) -> Features | None:

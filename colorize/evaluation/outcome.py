@@ -39,6 +39,7 @@ class Evaluation:
     comparisons: list[Comparison]
     sureness: dict[str, Sureness]
     left_out: str  # why figures are missing
+    supplied: dict[str, dict[str, str]]  # by figure: path and sha256 of the weights that it was measured with
     seconds: float
 
     @property
@@ -67,6 +68,7 @@ class Evaluation:
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "figures": {name: asdict(figure) for name, figure in FIGURES.items()},
             "left_out": self.left_out,
+            "supplied_weights": self.supplied,
             "settings": job.settings.model_dump(mode="json"),
             "versions": {name: version(name) for name in ("colorize", "ray", "torch", "numpy", "pillow")},
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

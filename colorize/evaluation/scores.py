@@ -18,7 +18,7 @@ from colorize.metrics.resampling import Counts
 
 Floats = npt.NDArray[np.float64]
 
-_MEASURED = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "top1_lite0",
+_MEASURED = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "lpips", "top1_lite0",
              "colorfulness", "colorfulness_absolute", "confidence")  # fmt: skip
 
 
@@ -33,11 +33,15 @@ class Broken:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """One model's figures: `columns` by name `(N,)`, sums of scores by true color `(N, Q)`, features `(N, D)`."""
+    """One model's figures: `columns` by name `(N,)`, sums of scores by true color `(N, Q)`, features `(N, D)`.
+
+    `fid_features` are Inception's, where its weights were supplied.
+    """
 
     columns: dict[str, Floats]
     color_scores: npt.NDArray[np.float32] = field(repr=False)
     features: npt.NDArray[np.float32] = field(repr=False)
+    fid_features: npt.NDArray[np.float32] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Scores:
     true_columns: dict[str, Floats]
     true_pixels: npt.NDArray[np.float32] = field(repr=False)
     true_features: npt.NDArray[np.float32] = field(repr=False)
+    true_fid_features: npt.NDArray[np.float32] = field(repr=False)
     models: dict[str, ModelScores]
     broken: list[Broken]
 
@@ -87,6 +92,7 @@ def collect(rows: Iterable[Mapping[str, Any]], labels: Sequence[str]) -> Scores:
         true_columns=truths,
         true_pixels=_vectors([row["true_pixels"] for row in good]),
         true_features=_vectors([row["true_features"] for row in good]),
+        true_fid_features=_vectors([row["true_fid_features"] for row in good]),
         models={label: _model_scores([row["models"][i] for row in good], truths) for i, label in enumerate(labels)},
         broken=broken,
     )
@@ -176,9 +182,14 @@ def _summary(scores: Scores, model: ModelScores, weights: Floats, settings: Meas
     for name, true in scores.true_columns.items():
         found[f"{name}_gap"] = _gap(model.columns[name], true, settings)
     found["auc_rebalanced"] = _rebalanced(scores.true_pixels, model.color_scores, weights, settings)
-    if model.features.size and scores.count >= 2:
-        distance = frechet_distance(model.features, scores.true_features)
-        found["frechet_lite0"] = Interval(distance, distance, distance)  # resampling would bias it: no interval
+    pairs = {
+        "frechet_lite0": (model.features, scores.true_features),
+        "fid": (model.fid_features, scores.true_fid_features),
+    }
+    for name, (ours, truth) in pairs.items():
+        if ours.size and scores.count >= 2:
+            distance = frechet_distance(ours, truth)
+            found[name] = Interval(distance, distance, distance)  # resampling would bias it: no interval
     return found
 
 
@@ -211,7 +222,8 @@ def _model_scores(rows: Sequence[Mapping[str, Any]], truths: Mapping[str, Floats
     columns = {name: values for name, values in columns.items() if not (rows and np.isnan(values).all())}
     for name, true in truths.items():
         columns[f"{name}_error"] = np.abs(columns[name] - true)
-    return ModelScores(columns, _vectors([row["scores"] for row in rows]), _vectors([row["features"] for row in rows]))
+    scores, features, fid = (_vectors([row[name] for row in rows]) for name in ("scores", "features", "fid_features"))
+    return ModelScores(columns, scores, features, fid)
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> Floats:

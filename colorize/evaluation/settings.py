@@ -26,6 +26,8 @@ class MeasureSettings(Settings):
     size: int = Field(256, ge=32, le=1024, description="side of the square center crop that is measured")
     full_size: bool = Field(True, description="measure the PSNR of whole pictures too, written as the bulk job does")
     features: bool = Field(True, description="figures that need the package of extra `pretrained`, if it is there")
+    fid_weights: str | None = Field(None, description="Inception's weights as published for FID: measures FID")
+    lpips_weights: str | None = Field(None, description="torchvision's AlexNet weights: measures LPIPS")
     resamples: int = Field(2000, ge=100, le=100_000, description="bootstrap draws behind each interval")
     confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")
     seed: int = Field(0, ge=0, description="of the bootstrap, and of which pictures --limit picks")

@@ -19,6 +19,7 @@ from colorize.evaluation.contestants import painter
 from colorize.evaluation.features import Lite0
 from colorize.evaluation.judge import Judge
 from colorize.evaluation.settings import EvaluateSettings
+from colorize.evaluation.supplied import Supplied
 from colorize.evaluation.truth import TruthLoader, load_truth
 from colorize.evaluation.whole import whole_psnr
 from colorize.image_io import ImageDecodeError
@@ -40,11 +41,12 @@ class Scoring:
     threads: int
     batch_size: int
     lite0: bool
+    supplied: Any  # an object reference to `Supplied`
 
 
 def score(
     source: Source, loader: TruthLoader, files: Sequence[ModelFile], plan: StagePlan, settings: EvaluateSettings,
-    *, limit: int | None, lite0: bool,
+    *, limit: int | None, lite0: bool, supplied: Supplied,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Yields a row for each picture: what `truth_row` says, and `models`, a list of figures in the order of `files`."""
     # In order, where a limit shall pick the same pictures every time.
@@ -53,7 +55,8 @@ def score(
     np.random.default_rng(settings.measure.seed).shuffle(blocks)
     batch_size = settings.pool.batch_size or (GPU_BATCH if plan.device == "cuda" else CPU_BATCH)
     threads = max(1, int(plan.cpus_per_actor))
-    scoring = Scoring(ray.put(list(files)), settings, plan.device, threads, batch_size, lite0)
+    models, weights = ray.put(list(files)), ray.put(supplied)
+    scoring = Scoring(models, settings, plan.device, threads, batch_size, lite0, weights)
     loaded = ray.data.from_arrow(blocks).map_batches(
         partial(load_truth, loader=loader),
         batch_size=source.units_per_batch,
@@ -91,7 +94,8 @@ class Scorer:
         settings, device = scoring.settings, scoring.device
         batch_size = scoring.batch_size
         self.paints = [painter(file, settings.colorizer, device, batch_size) for file in ray.get(scoring.models)]
-        self.judge = Judge(device, settings.colorizer.size**2, Lite0() if scoring.lite0 else None)
+        lite0 = Lite0() if scoring.lite0 else None
+        self.judge = Judge(device, settings.colorizer.size**2, lite0, ray.get(scoring.supplied))
         self.size = settings.measure.size
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -100,7 +104,7 @@ class Scorer:
         good = [row for row in rows if not row["error"]]
         for row in rows:
             row |= {"true_colorfulness": 0.0, "true_colorfulness_absolute": 0.0, "true_pixels": b"",
-                    "true_features": b"", "models": []}  # fmt: skip
+                    "true_features": b"", "true_fid_features": b"", "models": []}  # fmt: skip
         if good:
             self._score(good)
         return pa.Table.from_pylist(rows, schema=scored_schema(batch.schema))
@@ -135,12 +139,14 @@ def measure_whole(batch: pa.Table, *, max_pixels: int) -> pa.Table:
 
 def scored_schema(truth: pa.Schema) -> pa.Schema:
     """The rows' schema after the score stage."""
-    numbers = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "top1_lite0",
+    numbers = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "lpips", "top1_lite0",
                "colorfulness", "colorfulness_absolute", "confidence")  # fmt: skip
     fields = [*((name, pa.float64()) for name in numbers), ("scores", pa.binary()), ("features", pa.binary()),
-              ("ab", pa.binary()), ("ab_height", pa.int64()), ("ab_width", pa.int64())]  # fmt: skip
+              ("fid_features", pa.binary()), ("ab", pa.binary()),
+              ("ab_height", pa.int64()), ("ab_width", pa.int64())]  # fmt: skip
     described = [("true_colorfulness", pa.float64()), ("true_colorfulness_absolute", pa.float64()),
-                 ("true_pixels", pa.binary()), ("true_features", pa.binary())]  # fmt: skip
+                 ("true_pixels", pa.binary()), ("true_features", pa.binary()),
+                 ("true_fid_features", pa.binary())]  # fmt: skip
     return pa.schema([*truth, *described, ("models", pa.list_(pa.struct(fields)))])
 
 

@@ -1,0 +1,108 @@
+"""FID and LPIPS: measured with the networks that a person supplies, and under those names with no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from colorize.config import UsageError
+from colorize.evaluation.settings import MeasureSettings
+from colorize.evaluation.supplied import Inception, Lpips, Supplied, read_supplied
+
+
+@pytest.fixture(scope="module")
+def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights in the form that torchvision publishes, but random."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("alexnet") / "alexnet.pth"
+    torch.save(models.alexnet(weights=None).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights in the form that FID's Inception is published in, but random."""
+    return random_inception(tmp_path_factory.mktemp("inception") / "inception.pth")
+
+
+def random_inception(path: Path) -> Path:
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    class Untrained(FeatureExtractorInceptionV3):  # type: ignore[misc]
+        def load_state_dict(self, state_dict: object, strict: bool = True, assign: bool = False) -> None:
+            """Stays random."""
+
+    torch.manual_seed(0)
+    torch.save({}, path)
+    torch.save(Untrained("random", ["2048"], feature_extractor_weights_path=path).state_dict(), path)
+    return path
+
+
+def read(**paths: Path) -> Supplied:
+    return read_supplied(MeasureSettings.model_validate({name: str(path) for name, path in paths.items()}))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> torch.Tensor:
+    return torch.rand((2, 3, 96, 96), generator=torch.Generator().manual_seed(1))
+
+
+def test_nothing_supplied_is_nothing_measured() -> None:
+    assert read() == Supplied()
+    assert read().identities() == {}
+
+
+def test_lpips_sees_through_the_supplied_trunk(alexnet: Path, pictures: torch.Tensor) -> None:
+    weights = read(lpips_weights=alexnet).alexnet
+    assert weights is not None
+    network = Lpips(weights)
+    trunk = models.alexnet(weights=None)
+    trunk.load_state_dict(torch.load(alexnet, weights_only=True))
+    scaled = network.network.scaling_layer(2 * pictures - 1)
+    ours = network.network.net(scaled)[-1]
+    torch.testing.assert_close(ours, trunk.features[:12](scaled))
+    assert network(pictures, pictures).tolist() == [0, 0]
+    assert (network(pictures, pictures.flip(0)) > 0).all()
+
+
+def test_inception_gives_the_vector_that_fid_compares(inception: Path, pictures: torch.Tensor) -> None:
+    weights = read(fid_weights=inception).inception
+    assert weights is not None
+    network = Inception(weights)
+    pooled = []
+    network.network.AvgPool.register_forward_hook(lambda _module, _inputs, output: pooled.append(output.flatten(1)))
+    assert network(pictures).shape == (2, 2048)
+    torch.testing.assert_close(network(pictures), pooled[-1])
+
+
+def test_the_file_is_identified(alexnet: Path) -> None:
+    found = read(lpips_weights=alexnet).identities()
+    assert found.keys() == {"lpips"}
+    assert len(found["lpips"]["sha256"]) == 64
+
+
+def test_a_pickle_that_runs_code_is_not_loaded(tmp_path: Path) -> None:
+    class Mine:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "ran",)  # type: ignore[return-value]
+
+    torch.save(Mine(), tmp_path / "evil.pth")
+    with pytest.raises(UsageError, match=r"evil\.pth is no file of weights"):
+        read(fid_weights=tmp_path / "evil.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("setting", ["fid_weights", "lpips_weights"])
+def test_weights_of_another_network_are_refused(setting: str, tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pth")
+    with pytest.raises(UsageError, match=rf"measure\.{setting}=.*other\.pth are not the weights of"):
+        read(**{setting: tmp_path / "other.pth"})
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nothing\.pth cannot be read: No such file"):
+        read(fid_weights=tmp_path / "nothing.pth")
