@@ -159,7 +159,6 @@ def bulk(
 
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
-    from colorize.inference import dry_run as dry
     from colorize.inference.bulk import prepare, run_bulk
     from colorize.inference.resume import Resume
     from colorize.inference.run_report import BulkJob
@@ -169,7 +168,9 @@ def bulk(
     resume = Resume(fresh, retry_failed, verify.value)
     job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv), resume)
     if dry_run:
-        print("\n".join(dry.dry_run(prepare(job), price_per_hour).lines()))
+        from colorize.inference.dry_run import dry_run as estimate
+
+        print("\n".join(estimate(prepare(job), price_per_hour).lines()))
         return
     report = run_bulk(job)
     write_report(output)

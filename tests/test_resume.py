@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from colorize.cli import EXIT_FAILURES, run
+from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
+from colorize.data.exclusive import exclusive
 from colorize.data.manifest import MANIFEST, read_manifest
 from colorize.data.storage import TEMPORARY_PREFIX, Storage
 from colorize.inference import merging, resume
@@ -69,6 +70,15 @@ def test_a_second_run_does_nothing_and_says_the_same(
     assert "6 inputs: 5 colored, 0 skipped, 1 failed (6 of them by earlier runs)" in capsys.readouterr().out
     assert report(done)["totals"]["ok"] == report(done)["totals"]["done_before"] - 1 == 5
     assert report(done)["errors"] == {"not_an_image": 1}
+
+
+def test_two_runs_into_one_folder_are_refused(scans: Path, done: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = sorted(done.rglob("*"))
+    with exclusive(Storage(done)):
+        assert bulk(scans, done) == EXIT_USAGE
+    assert f"another run writes to --output {done}: wait for its end" in capfd.readouterr().err
+    assert sorted(done.rglob("*")) == before
+    assert bulk(scans, done) == EXIT_FAILURES
 
 
 def test_what_is_new_changed_or_lost_is_done_and_nothing_else(scans: Path, done: Path) -> None:

@@ -61,6 +61,12 @@ class Source:
         """A part of this source: fewer units, and of archives how many rows are still awaited."""
         return replace(self, units=units, parts=parts)
 
+    def with_columns(self, *names: str) -> Source:
+        """The same source; an archive's rows come with these of its columns, too."""
+        if not isinstance(self.reader, ArchiveReader):
+            return self
+        return replace(self, reader=replace(self.reader, extra=names))
+
     def blocks(self) -> list[pa.Table]:
         """The units as tables of `UNIT_SCHEMA`, each the work of one load task."""
         step = max(self.units_per_batch, math.ceil(self.units.num_rows / MAX_BLOCKS))

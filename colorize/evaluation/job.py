@@ -7,13 +7,11 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from colorize.config import UsageError
-from colorize.data.readers import ArchiveReader
 from colorize.data.sources import Source, open_source
 from colorize.data.storage import Storage, overlap
 from colorize.evaluation.contestants import find_contestants
@@ -88,10 +86,7 @@ def _open(job: EvaluateJob) -> Source:
     source, target = Storage(job.data), Storage(job.output)
     if not source.is_file() and overlap(source, target):
         raise UsageError(f"--output {target.url()} and --data {source.url()} overlap: choose an output folder outside")
-    opened = open_source(job.data, job.settings.source.as_source())
-    if isinstance(opened.reader, ArchiveReader):
-        opened = replace(opened, reader=replace(opened.reader, extra=("path", "split", "source")))
-    return opened
+    return open_source(job.data, job.settings.source.as_source()).with_columns("path", "split", "source")
 
 
 def _why_no_features(settings: EvaluateSettings) -> str:

@@ -14,6 +14,7 @@ from types import FrameType
 
 from colorize.config import StoppedError, UsageError
 from colorize.data.compaction import Compacted, compact
+from colorize.data.exclusive import exclusive
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.sinks import FolderSink, ParquetSink
 from colorize.data.sources import Source, open_source
@@ -76,6 +77,12 @@ def run_bulk(job: BulkJob) -> RunReport:
     """
     started = time.time()
     prepared = prepare(job)
+    with exclusive(prepared.target):
+        return _run_prepared(prepared, started)
+
+
+def _run_prepared(prepared: Prepared, started: float) -> RunReport:
+    job = prepared.job
     ledger = Ledger.of(prepared.target, job.resume)
     work = None if ledger.is_large else prepared.work(ledger)
     if work is not None and work.is_nothing:

@@ -212,7 +212,13 @@ def _load(raws: list[Raw], sample: Sample, settings: BulkSettings) -> list[tuple
 def _write(raw: Raw, ab: Any, sample: Sample, settings: BulkSettings) -> None:
     started = time.perf_counter()
     try:
-        done = render(raw.data, ab, Provenance("", "", raw.path, ""), max_pixels=settings.limits.max_pixels)
+        done = render(
+            raw.data,
+            ab,
+            Provenance("", "", raw.path, "", digital_source_type=settings.output.digital_source_type),
+            max_pixels=settings.limits.max_pixels,
+            subsampling=settings.output.subsampling,
+        )
     except ImageDecodeError as error:
         sample.failed[error.code] += 1
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from ray.train.torch import TorchTrainer
 
 from colorize.color import rgb_to_lab
 from colorize.config import SourceSettings, UsageError
-from colorize.data.readers import ArchiveReader, Reader
+from colorize.data.readers import Reader
 from colorize.data.sources import Source, open_source
 from colorize.data.splits import Split, split_of
 from colorize.data.storage import Storage
@@ -80,9 +80,7 @@ def _fit(trainer: TorchTrainer) -> dict[str, float]:
 
 def _open(job: TrainJob) -> Source:
     source = open_source(job.data, SourceSettings(image_column=job.settings.data.image_column))
-    if isinstance(source.reader, ArchiveReader):
-        source = replace(source, reader=replace(source.reader, extra=("path", "split", "source", "label")))
-    return source
+    return source.with_columns("path", "split", "source", "label")
 
 
 def _trainer(job: TrainJob, scaling: ScalingConfig, config: LoopConfig, datasets: Mapping[str, Any]) -> TorchTrainer:
