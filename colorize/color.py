@@ -93,6 +93,15 @@ def grey_to_lightness(grey: Tensor) -> Tensor:
     return 116 * _lab_curve(rgb_to_linear(grey)) - 16
 
 
+def lightness_to_grey(lightness: Tensor) -> Tensor:
+    """Inverse of `grey_to_lightness`: the sRGB grey value of this L*. Any shape, [0, 100] -> [0, 1].
+
+    >>> [round(v, 2) for v in lightness_to_grey(torch.tensor([0.0, 53.39, 100.0])).tolist()]
+    [0.0, 0.5, 1.0]
+    """
+    return linear_to_rgb(_lab_curve_inverse((lightness + 16) / 116)).clamp(0, 1)
+
+
 def rgb_to_ycbcr(rgb_C3HW: Tensor) -> Tensor:
     """sRGB -> full-range YCbCr (ITU-T T.871). `(*, 3, H, W)`; Y in [0, 1], Cb and Cr in [-0.5, 0.5].
 

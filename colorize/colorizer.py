@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from colorize.color import grey_to_lightness
 from colorize.confidence import color_and_doubt
+from colorize.models import ColorModel
 
 Grey = npt.NDArray[np.uint8]  # (h, w), upright, 0..255
 LowAb = npt.NDArray[np.float16]  # (2, h, w), Lab units, covers the whole picture
@@ -106,7 +107,8 @@ class Colorizer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             if confidence:
                 return color_and_doubt(self.model, L_B1HW)
-            return self.model(L_B1HW), None
+            model = self.model
+            return model.color(L_B1HW) if isinstance(model, ColorModel) else model(L_B1HW), None
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
 
-from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, shipped_weights
+from colorize.checkpoint import CheckpointError, dump_checkpoint, load_checkpoint, save_checkpoint, shipped_weights
 from colorize.models import create_model
 
 ARGS = {"widths": [32, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0, "temperature": 0.5}
@@ -50,6 +50,10 @@ def test_it_rebuilds_name_arguments_and_colors(model: torch.nn.Module, file: Pat
 def test_the_hash_is_of_the_content_wherever_it_comes_from(file: Path) -> None:
     data = file.read_bytes()
     assert load_checkpoint(data).sha256 == load_checkpoint(str(file)).sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_the_same_network_gives_the_same_bytes(model: torch.nn.Module) -> None:
+    assert len({dump_checkpoint(model, name="unet", args=ARGS) for _ in range(4)}) == 1
 
 
 def test_half_precision_halves_the_file_and_loads_as_float32(model: torch.nn.Module, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from colorize.checkpoint import load_checkpoint
 from colorize.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.colorizer import Colorizer
 from colorize.config import UsageError, load_settings
-from colorize.models import create_model, list_models
+from colorize.models import create_model, list_models, published_models
 from colorize.models.palette_cnn import PaletteCnn
 from colorize.training import accuracy
 from colorize.training.adversarial import noise_in_epoch, train_discriminator
@@ -32,9 +33,21 @@ from colorize.training.settings import (
 )
 from colorize.training.step import TrainState, compiled, create_state, rgb_pair, set_learning_rate, settle_average, step
 from tests.pictures import labeled_archive
+from tests.small_models import SMALL_ARGS
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "train"
 SMALLER = {  # what would take long in a test
+    **{
+        name: [
+            f"model.args={json.dumps(SMALL_ARGS[name])}",
+            "trainer.sizes=[32]",
+            "validation.size=64",
+            "data.short_side=32",
+            "optimizer.learning_rate=0.01",  # anew, not from their weights
+            "optimizer.warmup=0",
+        ]
+        for name in published_models()
+    },
     "gan": [
         "model.args={width: 8, canvas: 32}",
         "trainer.sizes=[32]",

@@ -14,6 +14,7 @@ from colorize.checkpoint import load_checkpoint, save_checkpoint
 from colorize.colorizer import Colorizer
 from colorize.config import UsageError
 from colorize.models import BinModel, ColorModel, create_model, list_models
+from tests.small_models import SMALL_ARGS
 
 SIDES = 2  # in strides
 
@@ -26,7 +27,11 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def model(name: str) -> ColorModel:
     torch.manual_seed(0)
-    return create_model(name).eval()
+    return small(name).eval()
+
+
+def small(name: str) -> ColorModel:
+    return create_model(name, **SMALL_ARGS.get(name, {}))
 
 
 def lightness(model: ColorModel, batch: int = 1, tall: int = SIDES, wide: int = SIDES) -> torch.Tensor:
@@ -67,14 +72,14 @@ def test_a_picture_is_colored_the_same_in_any_batch(model: ColorModel) -> None:
 
 
 def test_every_parameter_gets_a_gradient(name: str) -> None:
-    model = create_model(name)
+    model = small(name)
     model(lightness(model, 2)).square().mean().backward()
     silent = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert silent == []
 
 
 def test_checkpoint_rebuilds_it(name: str, model: ColorModel, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "m.safetensors", model, name=name, args={})
+    save_checkpoint(tmp_path / "m.safetensors", model, name=name, args=SMALL_ARGS.get(name, {}))
     loaded = load_checkpoint(tmp_path / "m.safetensors").model
     with torch.inference_mode():
         torch.testing.assert_close(loaded(lightness(model)), model(lightness(model)), atol=0, rtol=0)

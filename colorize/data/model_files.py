@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from colorize.checkpoint import CheckpointError, load_checkpoint, shipped_weights
+from colorize.checkpoint import CheckpointError, dump_checkpoint, load_checkpoint, load_published, shipped_weights
 from colorize.config import UsageError, nearest
 from colorize.data.storage import Storage, one_line
 
@@ -25,16 +27,42 @@ class ModelFile:
 def find_model(name: str) -> ModelFile:
     """The checkpoint of a shipped model, of a file, or of a training run's folder (local or remote).
 
+    `NAME=FILE` makes a checkpoint of the weights that the authors of the network NAME have published.
+
     Raises:
         UsageError: no such model, or a file that is not a whole checkpoint of a registered architecture.
     """
     shipped = shipped_weights()
+    architecture, equals, weights = name.partition("=")
     try:
+        if equals and architecture.isidentifier() and not Path(name).exists():
+            return _published(name, architecture, weights)
         data = shipped[name].read_bytes() if name in shipped else _read(name, sorted(shipped))
         loaded = load_checkpoint(data)
     except CheckpointError as error:
-        raise UsageError(f"model {name!r}: {error}") from None
+        raise UsageError(f"model {name!r}: {error}{_hint(name)}") from None
     return ModelFile(name, loaded.name, loaded.sha256, data)
+
+
+def _published(name: str, architecture: str, weights: str) -> ModelFile:
+    network = load_published(architecture, _read_file(weights))
+    data = dump_checkpoint(network, name=architecture, args={})
+    return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data)
+
+
+def _hint(name: str) -> str:
+    looks_published = name.endswith((".pth", ".pt", ".bin")) and "=" not in name
+    return (
+        f"; of weights as their authors published them say whose they are: siggraph17={name}" if looks_published else ""
+    )
+
+
+def _read_file(uri: str) -> bytes:
+    try:
+        storage = Storage(uri)
+        return storage.parent().read(posixpath.basename(storage.root))
+    except OSError as error:
+        raise CheckpointError(f"cannot read the weights {uri} ({one_line(error)})") from None
 
 
 def _read(name: str, shipped: list[str]) -> bytes:

@@ -6,22 +6,30 @@ from typing import Any
 
 from colorize.config import UsageError, nearest
 from colorize.models.base import BinModel, ColorModel, RgbModel
+from colorize.models.ddcolor import DdcolorLarge, DdcolorTiny
 from colorize.models.dense import BnConvDense, ConvDense, Dense
+from colorize.models.eccv16 import Eccv16
 from colorize.models.gan import Gan
 from colorize.models.lab_cnn import LabCnn
 from colorize.models.palette_cnn import PaletteCnn
+from colorize.models.published import PublishedModel
+from colorize.models.siggraph17 import Siggraph17
 from colorize.models.superres_cnn import SuperresCnn
 from colorize.models.unet import Unet
 
-__all__ = ["BinModel", "ColorModel", "RgbModel", "create_model", "list_models"]
+__all__ = ["BinModel", "ColorModel", "PublishedModel", "RgbModel", "create_model", "list_models", "published_models"]
 
 _REGISTRY: dict[str, type[ColorModel]] = {
     "bn_conv_dense": BnConvDense,
     "conv_dense": ConvDense,
+    "ddcolor_large": DdcolorLarge,
+    "ddcolor_tiny": DdcolorTiny,
     "dense": Dense,
+    "eccv16": Eccv16,
     "gan": Gan,
     "lab_cnn": LabCnn,
     "palette_cnn": PaletteCnn,
+    "siggraph17": Siggraph17,
     "superres_cnn": SuperresCnn,
     "unet": Unet,
 }
@@ -30,6 +38,11 @@ _REGISTRY: dict[str, type[ColorModel]] = {
 def list_models() -> list[str]:
     """Names that `create_model` knows, sorted."""
     return sorted(_REGISTRY)
+
+
+def published_models() -> list[str]:
+    """Those of them that the weights which their authors published fit, sorted."""
+    return [name for name in list_models() if issubclass(_REGISTRY[name], PublishedModel)]
 
 
 def create_model(name: str, **args: Any) -> ColorModel:

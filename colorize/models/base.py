@@ -16,10 +16,12 @@ class ColorModel(nn.Module):
         stride: the sides of an input must be multiples of it.
         canvas: it was made for inputs of about canvas x canvas pixels, and is shown no others; where `stride` is
             the same, for exactly those. None: any area will do.
+        takes_hints: it is called as `model(L, ab, mask)` where a user has named colors.
     """
 
     stride: int = 1
     canvas: int | None = None
+    takes_hints: bool = False
 
     def forward(self, L_B1HW: Tensor) -> Tensor:
         """L* in [0, 100] `(B, 1, H, W)` float32 -> ab `(B, 2, h, w)` float32, Lab units (about [-110, 110]).
@@ -27,6 +29,11 @@ class ColorModel(nn.Module):
         `h, w` cover the input and need not be `H, W`: the eye needs less resolution in color than in lightness.
         """
         raise NotImplementedError
+
+    def color(self, L_B1HW: Tensor) -> Tensor:
+        """What `forward` gives, at the resolution at which the network decides: nothing is enlarged yet."""
+        ab: Tensor = self(L_B1HW)
+        return ab
 
     def load_pretrained(self) -> None:
         """Start from published weights what can start from them; training only.

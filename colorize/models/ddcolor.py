@@ -1,0 +1,143 @@
+"""The published networks that paint with learned color queries, in two sizes.
+
+Kang, Yang, Ouyang, Ren, Li and Xie, "DDColor: Towards Photo-Realistic Image Colorization via Dual Decoders" (2023),
+https://arxiv.org/abs/2212.11613. Their spectral normalizations are folded into the weights: see `published`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from colorize.color import lightness_to_grey
+from colorize.models.color_queries import ColorQueries
+from colorize.models.convnext import ConvNext
+from colorize.models.published import PublishedModel, padded_to_stride
+
+# Of ImageNet, sRGB in [0, 1]: how the networks scale their input. Their files repeat these.
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+class Ddcolor(PublishedModel):
+    """L or grey RGB -> ab of the same size. Inputs of any size; 32 is what it computes in.
+
+    Args:
+        depths: blocks of each stage of the encoder.
+        widths: channels of each stage of the encoder.
+        features: channels of the pixel decoder at 1/16 and 1/8; half as many at 1/4 and at full size.
+        queries: learned colors.
+        layers: of attention.
+        hidden: channels within the attention's feed-forward layers.
+    """
+
+    stride = 32
+
+    def __init__(
+        self, depths: Sequence[int], widths: Sequence[int], features: int = 512, queries: int = 100, layers: int = 9,
+        hidden: int = 2048,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.encoder = nn.ModuleDict({"arch": ConvNext(depths, widths)})
+        self.decoder = DualDecoder(widths, features, queries, layers, hidden)
+        self.refine_net = nn.Sequential(nn.Sequential(nn.Conv2d(queries + 3, 2, 1)))
+        self.last_width = widths[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """ab `(B, 2, H, W)`, Lab units.
+
+        Args:
+            x: L* in [0, 100] `(B, 1, H, W)`, or what it looks like: grey sRGB in [0, 1] `(B, 3, H, W)`.
+        """
+        rgb = x if x.shape[1] == len(_MEAN) else lightness_to_grey(x).expand(-1, len(_MEAN), -1, -1)
+        mean, std = (rgb.new_tensor(values).reshape(1, -1, 1, 1) for values in (_MEAN, _STD))
+        return padded_to_stride(self._color, self.stride, (rgb - mean) / std)
+
+    def _color(self, normalized_B3HW: Tensor) -> Tensor:
+        maps = self.decoder(self.encoder["arch"](normalized_B3HW))
+        ab: Tensor = self.refine_net(torch.cat((maps, normalized_B3HW), dim=1))
+        return ab.float()
+
+    def published_shapes(self) -> dict[str, torch.Size]:
+        """Beside what is used there are the input's scale and the norm of the encoder's classifier."""
+        norm = (self.last_width,)
+        unused = {"mean": (1, 3, 1, 1), "std": (1, 3, 1, 1), "encoder.arch.norm.weight": norm,
+                  "encoder.arch.norm.bias": norm}  # fmt: skip
+        return super().published_shapes() | {key: torch.Size(shape) for key, shape in unused.items()}
+
+
+class DdcolorTiny(Ddcolor):
+    """With ConvNeXt-T, 55 million parameters. Args: see `Ddcolor`."""
+
+    def __init__(
+        self, depths: Sequence[int] = (3, 3, 9, 3), widths: Sequence[int] = (96, 192, 384, 768), features: int = 512,
+        queries: int = 100, layers: int = 9, hidden: int = 2048,
+    ) -> None:  # fmt: skip
+        super().__init__(depths, widths, features, queries, layers, hidden)
+
+
+class DdcolorLarge(Ddcolor):
+    """With ConvNeXt-L, 228 million parameters. Args: see `Ddcolor`."""
+
+    def __init__(
+        self, depths: Sequence[int] = (3, 3, 27, 3), widths: Sequence[int] = (192, 384, 768, 1536),
+        features: int = 512, queries: int = 100, layers: int = 9, hidden: int = 2048,
+    ) -> None:  # fmt: skip
+        super().__init__(depths, widths, features, queries, layers, hidden)
+
+
+class DualDecoder(nn.Module):
+    """One decoder brings the encoder's features back to full size, the other finds a picture's colors in them."""
+
+    def __init__(self, widths: Sequence[int], features: int, queries: int, layers: int, hidden: int) -> None:
+        super().__init__()
+        half = features // 2
+        *skips, deepest = widths
+        inputs, outputs = (deepest, features, features), (features, features, half)
+        self.layers = nn.ModuleList(Up(i, skip, o) for i, skip, o in zip(inputs, reversed(skips), outputs, strict=True))
+        self.last_shuf = Shuffle(half, half, 4, normalized=False)
+        self.color_decoder = ColorQueries(outputs, half, queries, layers, hidden=hidden)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        *skips, x = features
+        scales = []
+        for layer, skip in zip(self.layers, reversed(skips), strict=True):
+            x = layer(x, skip)
+            scales.append(x)
+        maps: Tensor = self.color_decoder(scales, self.last_shuf(x))
+        return maps
+
+
+class Up(nn.Module):
+    """Double the size, join the encoder's features of that size, mix both."""
+
+    def __init__(self, inputs: int, skip: int, outputs: int) -> None:
+        super().__init__()
+        self.shuf = Shuffle(inputs, outputs, 2)
+        self.bn = nn.BatchNorm2d(skip)
+        self.conv = nn.Sequential(
+            nn.Conv2d(outputs + skip, outputs, 3, padding=1, bias=False), nn.ReLU(), nn.BatchNorm2d(outputs)
+        )
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        both = torch.cat((self.shuf(x), self.bn(skip)), dim=1)
+        out: Tensor = self.conv(F.relu(both))
+        return out
+
+
+class Shuffle(nn.Module):
+    """A convolution makes `times` x `times` pixels of each; a 2 x 2 mean takes their checkerboard away."""
+
+    def __init__(self, inputs: int, outputs: int, times: int, normalized: bool = True) -> None:
+        super().__init__()
+        many = outputs * times**2
+        norm = [nn.BatchNorm2d(many)] if normalized else []
+        self.conv = nn.Sequential(nn.Conv2d(inputs, many, 1, bias=not normalized), *norm)
+        self.times = times
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = F.pixel_shuffle(F.relu(self.conv(x)), self.times)
+        return F.avg_pool2d(F.pad(pixels, (1, 0, 1, 0), mode="replicate"), 2, stride=1)
