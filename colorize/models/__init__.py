@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from colorize.config import UsageError, nearest
@@ -11,11 +12,11 @@ from colorize.models.gan import Gan
 from colorize.models.lab_cnn import LabCnn
 from colorize.models.palette_cnn import PaletteCnn
 from colorize.models.superres_cnn import SuperresCnn
-from colorize.models.unet import Unet
+from colorize.models.unet_heads import create_unet
 
 __all__ = ["BinModel", "ColorModel", "RgbModel", "create_model", "list_models"]
 
-_REGISTRY: dict[str, type[ColorModel]] = {
+_REGISTRY: dict[str, Callable[..., ColorModel]] = {
     "bn_conv_dense": BnConvDense,
     "conv_dense": ConvDense,
     "dense": Dense,
@@ -23,7 +24,7 @@ _REGISTRY: dict[str, type[ColorModel]] = {
     "lab_cnn": LabCnn,
     "palette_cnn": PaletteCnn,
     "superres_cnn": SuperresCnn,
-    "unet": Unet,
+    "unet": create_unet,
 }
 
 
