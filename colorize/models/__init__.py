@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from colorize.config import UsageError, nearest
@@ -15,11 +16,11 @@ from colorize.models.palette_cnn import PaletteCnn
 from colorize.models.published import PublishedModel
 from colorize.models.siggraph17 import Siggraph17
 from colorize.models.superres_cnn import SuperresCnn
-from colorize.models.unet import Unet
+from colorize.models.unet_heads import create_unet
 
 __all__ = ["BinModel", "ColorModel", "PublishedModel", "RgbModel", "create_model", "list_models", "published_models"]
 
-_REGISTRY: dict[str, type[ColorModel]] = {
+_REGISTRY: dict[str, Callable[..., ColorModel]] = {
     "bn_conv_dense": BnConvDense,
     "conv_dense": ConvDense,
     "ddcolor_large": DdcolorLarge,
@@ -31,7 +32,7 @@ _REGISTRY: dict[str, type[ColorModel]] = {
     "palette_cnn": PaletteCnn,
     "siggraph17": Siggraph17,
     "superres_cnn": SuperresCnn,
-    "unet": Unet,
+    "unet": create_unet,
 }
 
 

@@ -13,39 +13,47 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from colorize.models import ColorModel
 from colorize.models.gan import Discriminator
-from colorize.training.distances import Distance
-from colorize.training.losses import Losses
-from colorize.training.objectives import AB_SCALE, ab_distance
+from colorize.training.losses import ColorObjective, Losses, shrink
+from colorize.training.objectives import AB_SCALE
 from colorize.training.settings import AdversarialSettings
 from colorize.training.workers import mean_over_workers
 
 
-class AdversarialObjective(nn.Module):
-    """The generator's loss: BCE with the labels flipped, so that deceiving pays, plus the weighted distance."""
+class AdversarialObjective(ColorObjective):
+    """The generator's loss: BCE with the labels flipped, so that deceiving pays, plus its weighted loss of its own.
 
-    def __init__(self, model: ColorModel, discriminator: nn.Module, distance: Distance, weight: float) -> None:
+    Until the adversary joins, that loss has the same weight, so that nothing jumps but the new term.
+    """
+
+    def __init__(self, objective: ColorObjective, adversary: Adversary) -> None:
         super().__init__()
-        self.model, self.distance, self.weight = model, distance, weight
-        self.discriminator = discriminator.requires_grad_(False)
+        self.objective, self.adversary = objective, adversary
+        self.discriminator = adversary.discriminator.requires_grad_(False)
 
-    def forward(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> Losses:
-        ab = self.model(L_B1HW)
-        verdict = self.discriminator(scaled_lab(L_B1HW, ab)).float()
-        deception = F.binary_cross_entropy_with_logits(verdict, torch.ones_like(verdict))
-        distance = ab_distance(self.distance, ab, ab_B2HW)
-        loss = deception + self.weight * distance
-        return {"loss": loss, "deception": deception.detach(), "distance": distance.detach()}
+    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
+        losses, predicted = self.objective.judged(L_B1HW, ab_B2HW)
+        distance = losses["loss"]
+        losses |= {"loss": self.adversary.settings.loss_weight * distance, "distance": distance.detach()}
+        if self.adversary.joined:
+            verdict = self.discriminator(scaled_lab(shrink(L_B1HW, predicted.shape[2:]), predicted)).float()
+            deception = F.binary_cross_entropy_with_logits(verdict, torch.ones_like(verdict))
+            losses |= {"loss": losses["loss"] + deception, "deception": deception.detach()}
+        return losses, predicted
 
 
 @dataclass
 class Adversary:
-    """The discriminator and what trains it. Its parameters want gradients during `train_discriminator` only."""
+    """The discriminator and what trains it. Its parameters want gradients during `train_discriminator` only.
+
+    Attributes:
+        joined: it takes part: see `AdversarialSettings.after`.
+    """
 
     discriminator: nn.Module
     optimizer: torch.optim.Optimizer
     settings: AdversarialSettings
+    joined: bool = True
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs."""
@@ -71,7 +79,7 @@ def train_discriminator(
     Args:
         adversary: changed in place.
         L_B1HW: L* of the pictures.
-        fake_B2HW: the generator's ab, without gradient.
+        fake_B2HW: the generator's ab, without gradient; at its size all is compared.
         true_B2HW: the photographs' ab.
         noise: deviation of the noise on its input: see `noise_in_epoch`.
 
@@ -79,6 +87,7 @@ def train_discriminator(
         `discriminator_loss`, `discriminator_accuracy` before the step, `discriminator_trained` (0 or 1).
     """
     adversary.discriminator.requires_grad_(True)
+    L_B1HW, true_B2HW = (shrink(x, fake_B2HW.shape[2:]) for x in (L_B1HW, true_B2HW))
     # Apart, so that each kind is normalized by its own statistics, as in the generator's step.
     fake, true = (_judge(adversary, scaled_lab(L_B1HW, ab), noise) for ab in (fake_B2HW, true_B2HW))
     verdict, label = torch.cat((fake, true)), torch.cat((torch.zeros_like(fake), torch.ones_like(true)))

@@ -41,7 +41,14 @@ _LOG_SECONDS = 30.0
 class LocalTrainer:
     """One process, one device, pictures in memory."""
 
-    def __init__(self, settings: TrainSettings, data: str, folder: RunFolder, minutes: float | None) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        data: str,
+        folder: RunFolder,
+        minutes: float | None,
+        photos: tuple[Photos, Photos] | None = None,
+    ) -> None:
         """Read the pictures, build the network, take up a saved state.
 
         Args:
@@ -49,11 +56,14 @@ class LocalTrainer:
             data: Parquet file or folder.
             folder: where results go.
             minutes: train for so long, this run and those it resumes together, instead of for a number of epochs.
+            photos: training and held-out pictures of `data` that were decoded before, for several runs.
         """
         self.settings, self.data, self.folder, self.minutes = settings, data, folder, minutes
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.photos = read_photos(data, "train", settings.data)
-        self.held_out = read_photos(data, "val", settings.data)
+        self.photos, self.held_out = photos or (
+            read_photos(data, "train", settings.data),
+            read_photos(data, "val", settings.data),
+        )
         self.generator = torch.Generator().manual_seed(settings.seed)
         network = create_model(settings.model.name, **settings.model.args)
         self.state = create_state(settings, self.device, self._prior(network), self._palette(network))

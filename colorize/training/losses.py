@@ -18,19 +18,30 @@ _REACH = 128.0  # the cells cover [-128, 128] in a* and b*
 _AB_UNIT = 10.0  # Lab units: the distance from which the Huber term grows linearly only
 
 
-class RegressionObjective(nn.Module):
+class ColorObjective(nn.Module):
+    """An objective of a network that predicts ab, which further terms may judge: see `terms`."""
+
+    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
+        """The losses, and the predicted ab `(B, 2, h, w)` float32 with its gradient."""
+        raise NotImplementedError
+
+    def forward(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> Losses:
+        return self.judged(L_B1HW, ab_B2HW)[0]
+
+
+class RegressionObjective(ColorObjective):
     """Huber distance between predicted and true ab, in units of 10."""
 
     def __init__(self, model: ColorModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> Losses:
+    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
         predicted = self.model(L_B1HW)
-        return {"loss": _huber(predicted, shrink(ab_B2HW, predicted.shape[2:]))}
+        return {"loss": _huber(predicted, shrink(ab_B2HW, predicted.shape[2:]))}, predicted
 
 
-class BinObjective(nn.Module):
+class BinObjective(ColorObjective):
     """Cross-entropy with soft targets, rare colors weighted up, plus the Huber distance of the decoded ab.
 
     Zhang, Isola and Efros, "Colorful Image Colorization" (2016), sections 2.1 and 2.2: a target color is spread
@@ -49,7 +60,7 @@ class BinObjective(nn.Module):
         self.targets_NQ: Tensor
         self.weights_Q: Tensor
 
-    def forward(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> Losses:
+    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
         logits = self.model.logits(L_B1HW)
         with torch.autocast(logits.device.type, enabled=False):
             ab = shrink(ab_B2HW, logits.shape[2:])
@@ -58,9 +69,10 @@ class BinObjective(nn.Module):
             entropy = -(target * log_probability).sum(dim=-1)
             weight = self.weights_Q[target.argmax(dim=-1)]
             rebalanced = (weight * entropy).mean()
-            distance = _huber(self.model.decode(logits), ab)
+            predicted = self.model.decode(logits)
+            distance = _huber(predicted, ab)
         loss = rebalanced + self.huber * distance
-        return {"loss": loss, "cross_entropy": entropy.mean().detach(), "huber": distance.detach()}
+        return {"loss": loss, "cross_entropy": entropy.mean().detach(), "huber": distance.detach()}, predicted
 
 
 def shrink(ab_B2HW: Tensor, sides: Sequence[int]) -> Tensor:

@@ -14,8 +14,9 @@ from colorize.config import UsageError
 from colorize.models import BinModel, ColorModel, RgbModel
 from colorize.models.palette_cnn import PaletteCnn
 from colorize.training.distances import DISTANCES, UNIT_ONLY, Distance
-from colorize.training.losses import BinObjective, Losses, RegressionObjective, shrink
+from colorize.training.losses import BinObjective, ColorObjective, Losses, RegressionObjective, shrink
 from colorize.training.settings import LossSettings
+from colorize.training.terms import with_terms
 
 AB_SCALE = 128.0  # named distances are between ab / 128, as with the authors of `lab_cnn`
 
@@ -30,7 +31,12 @@ def create_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor 
 
     Raises:
         UsageError: a loss that this network cannot be trained on.
+        ModuleNotFoundError: a perceptual term is asked for, and the package with its network's weights is missing.
     """
+    return with_terms(_main_objective(model, settings, prior_Q), settings)
+
+
+def _main_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor | None) -> nn.Module:
     if isinstance(model, BinModel):
         _allow(model, settings.name, ["auto"])
         return BinObjective(model, settings, prior_Q)
@@ -49,15 +55,16 @@ def named_distance(name: str) -> Distance:
     return DISTANCES["huber" if name == "auto" else name]
 
 
-class AbObjective(nn.Module):
+class AbObjective(ColorObjective):
     """A distance between predicted and true ab, both divided by 128."""
 
     def __init__(self, model: ColorModel, distance: Distance) -> None:
         super().__init__()
         self.model, self.distance = model, distance
 
-    def forward(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> Losses:
-        return {"loss": ab_distance(self.distance, self.model(L_B1HW), ab_B2HW)}
+    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
+        predicted = self.model(L_B1HW)
+        return {"loss": ab_distance(self.distance, predicted, ab_B2HW)}, predicted
 
 
 class RgbObjective(nn.Module):

@@ -74,6 +74,10 @@ class LossSettings(Settings):
     uniform: float = Field(0.5, ge=0, le=1, description="how far the frequencies of colors are evened out first")
     rebalance: float = Field(0.5, ge=0, le=1, description="how much rare colors weigh: 0 as others, 1 inversely")
     huber: float = Field(0.3, ge=0, description="weight of the distance between decoded and true ab")
+    perceptual: float = Field(
+        0.0, ge=0, description="weight of the distance of EfficientNet-Lite0's features, for networks that predict ab"
+    )
+    colorfulness: float = Field(0.0, ge=0, description="weight of a reward for vivid colors, for the same networks")
 
 
 class AdversarialSettings(Settings):
@@ -85,6 +89,7 @@ class AdversarialSettings(Settings):
     noise_every: int = Field(5, ge=1, description="the noise is on in every so many-th epoch")
     learning_rate: float = Field(2e-4, gt=0, description="of the discriminator, which Adam trains")
     width: int = Field(64, ge=1, description="channels of its first layer")
+    after: float = Field(0.0, ge=0, lt=1, description="fraction of the training that is done without it")
 
 
 class PaletteSettings(Settings):

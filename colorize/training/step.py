@@ -23,8 +23,8 @@ from colorize.training.adversarial import (
 )
 from colorize.training.augment import canvas_shape, random_crops, scanned_grey
 from colorize.training.initial import initial_network
-from colorize.training.losses import Losses, RegressionObjective, shrink
-from colorize.training.objectives import AbObjective, create_objective, named_distance
+from colorize.training.losses import ColorObjective, Losses, shrink
+from colorize.training.objectives import create_objective
 from colorize.training.optimizers import create_optimizer
 from colorize.training.settings import TrainSettings
 
@@ -114,11 +114,10 @@ def _create_objective(
     objective = create_objective(model, settings.loss, prior_Q)
     if settings.adversarial is None:
         return objective, None
-    if not isinstance(objective, AbObjective | RegressionObjective):
+    if not isinstance(objective, ColorObjective):
         raise UsageError(f"adversarial: {settings.model.name} does not predict ab itself; set adversarial=null")
     adversary = create_adversary(settings.adversarial, device)
-    distance, weight = named_distance(settings.loss.name), settings.adversarial.loss_weight
-    return AdversarialObjective(model, adversary.discriminator, distance, weight), adversary
+    return AdversarialObjective(objective, adversary), adversary
 
 
 def _check_sizes(model: ColorModel, settings: TrainSettings) -> None:
@@ -143,6 +142,8 @@ def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
     settings = state.settings
     _set_training_mode(state)
     rate = set_learning_rate(state)
+    if state.adversary:
+        state.adversary.joined = state.progress >= state.adversary.settings.after
     L, target = _pair_for(state.model, rgb_B3HW, current_size(state), settings)
     with torch.autocast(rgb_B3HW.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         losses = state.objective(L, target)
@@ -150,7 +151,7 @@ def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
     losses["loss"].backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), settings.optimizer.clip_norm or math.inf)
     state.optimizer.step()
-    if state.adversary:
+    if state.adversary and state.adversary.joined:
         losses |= _train_adversary(state, state.adversary, L, target)
     state.steps += 1
     update_average(state)

@@ -1,0 +1,107 @@
+"""What every head of `unet` stands on: pretrained encoder, global context, U-Net decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from colorize.config import UsageError
+from colorize.models.base import ColorModel
+from colorize.models.efficientnet_lite import FEATURE_CHANNELS, ConvNorm, EfficientNetLite0, pretrained_state
+
+
+class UnetTrunk(ColorModel):
+    """L -> features at a quarter or half of the size. 32 divides both sides of an input; any such size is accepted.
+
+    Args:
+        widths: channels of the decoder at 1/16, 1/8 and 1/4 of the input's size; at 1/2 it has half of the last.
+        context: channels of the transformer blocks at 1/32, which make colors agree across a picture.
+        context_blocks: how many of them.
+        output_stride: 4 or 2, pixels of the input a side that one color covers.
+
+    Attributes:
+        scales: channels of `features`, coarsest first.
+    """
+
+    stride = 32
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (192, 128, 96),
+        context: int = 256,
+        context_blocks: int = 2,
+        output_stride: int = 4,
+    ) -> None:
+        super().__init__()
+        if output_stride not in (2, 4):
+            raise UsageError(f"unet: output_stride={output_stride}: 2 or 4")
+        self.output_stride = output_stride
+        finest, *skips, deepest = FEATURE_CHANNELS
+        if output_stride == 2:
+            widths, skips = (*widths, widths[-1] // 2), [finest, *skips]
+        self.scales = (context, *widths)
+        self.encoder = EfficientNetLite0()
+        self.reduce = ConvNorm(deepest, context, 1, linear=True)
+        self.context = nn.Sequential(*(ContextBlock(context) for _ in range(context_blocks)))
+        inputs = (context, *widths[:-1])
+        self.decoder = nn.ModuleList(
+            UpBlock(i, skip, o) for i, skip, o in zip(inputs, reversed(skips), widths, strict=True)
+        )
+
+    def features(self, L_B1HW: Tensor) -> list[Tensor]:
+        """L* in [0, 100] `(B, 1, H, W)` -> the decoder's features at 1/32, 1/16, ... of its size, coarsest first."""
+        *skips, deepest = self.encoder(L_B1HW / 100)
+        features = [self.context(self.reduce(deepest))]
+        for block, skip in zip(self.decoder, reversed(skips[-len(self.decoder) :]), strict=True):
+            features.append(block(features[-1], skip))
+        return features
+
+    def load_pretrained(self) -> None:
+        """Start the encoder from ImageNet weights. Raises ModuleNotFoundError without their package."""
+        self.encoder.load_state_dict(pretrained_state(), strict=True)
+
+    def encoder_stages(self) -> list[nn.Module]:
+        return [self.encoder.stem, *self.encoder.stages]
+
+
+class UpBlock(nn.Module):
+    """Double the size, join the encoder's features of that size, mix both."""
+
+    def __init__(self, inputs: int, skip: int, outputs: int) -> None:
+        super().__init__()
+        self.mix = ConvNorm(inputs + skip, outputs, 3)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        out: Tensor = self.mix(torch.cat((x, skip), dim=1))
+        return out
+
+
+class ContextBlock(nn.Module):
+    """A pre-norm transformer block over all positions of `(B, C, h, w)`; a convolution tells them apart."""
+
+    def __init__(self, channels: int, head_channels: int = 32) -> None:
+        super().__init__()
+        self.heads = channels // head_channels
+        self.position = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.attention_norm = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.project = nn.Linear(channels, channels)
+        self.mlp_norm = nn.LayerNorm(channels)
+        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        x = (x_BChw + self.position(x_BChw)).flatten(2).transpose(1, 2)
+        x = x + self._attend(self.attention_norm(x))
+        x = x + self.mlp(self.mlp_norm(x))
+        out: Tensor = x.transpose(1, 2).reshape(x_BChw.shape)
+        return out
+
+    def _attend(self, x_BNC: Tensor) -> Tensor:
+        q, k, v = self.qkv(x_BNC).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.project(mixed.transpose(1, 2).flatten(2))
+        return out
