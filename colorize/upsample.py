@@ -60,17 +60,26 @@ class Enlarger:
         self.planes, self.how = planes, how
         unit = Image.fromarray(np.eye(planes.shape[1], dtype=np.float32))
         self.weights = np.asarray(unit.resize((planes.shape[1], height), how))  # (H, h)
+        self._last = (0, 0, 0), np.empty((0, 0, 0), np.float32)  # most strips lie between the same rows of the grid
 
     def rows(self, rows: slice, width: int) -> Float:
         """(n, rows, width)"""
         weights = self.weights[rows]
         used = np.flatnonzero(weights.any(axis=0))
         first, last = used[0], used[-1] + 1
-        part = np.ascontiguousarray(self.planes[:, first:last])
-        flat = Image.fromarray(part.reshape(-1, part.shape[2])).resize((width, part.shape[0] * part.shape[1]), self.how)
-        wide = np.asarray(flat).reshape(*part.shape[:2], width)
-        enlarged: Float = weights[:, first:last] @ wide
+        enlarged: Float = weights[:, first:last] @ self._wide(int(first), int(last), width)
         return enlarged
+
+    def _wide(self, first: int, last: int, width: int) -> Float:
+        """Some rows of the grid at full width, (n, last - first, width)."""
+        asked, wide = self._last
+        if asked != (first, last, width):
+            part = np.ascontiguousarray(self.planes[:, first:last])
+            size = width, part.shape[0] * part.shape[1]
+            flat = Image.fromarray(part.reshape(-1, part.shape[2])).resize(size, self.how)
+            wide = np.asarray(flat).reshape(*part.shape[:2], width)
+            self._last = (first, last, width), wide
+        return wide
 
 
 def guide(ab: Float, luma: Pixels) -> GuidedColor:
