@@ -26,7 +26,7 @@ from colorize.colorimetry import (
     XYZ_TO_RGB,
 )
 from colorize.image_io.orientation import unorient
-from colorize.image_io.picture import Chroma, Color, Picture, Plane, Subsampling
+from colorize.image_io.picture import Chroma, Color, Picture, Pixels, Plane, Rows, Subsampling
 from colorize.upsample import guide
 
 Float = NDArray[np.float32]
@@ -41,7 +41,7 @@ def compose(picture: Picture, ab_2hw: NDArray[np.floating], subsampling: Subsamp
 
     `ab_2hw` is upright Lab color, float (2, h, w) in about [-110, 110], and covers the whole picture. Returns
     chroma planes, subsampled as told, for pictures that are written as JPEG, else RGB (H, W, 3) of the luma's type,
-    whose luma is `picture.luma` in every pixel.
+    whose luma is `picture.luma` in every pixel; it is made as its rows are read.
 
     Raises:
         ValueError: the prediction is not finite.
@@ -50,8 +50,8 @@ def compose(picture: Picture, ab_2hw: NDArray[np.floating], subsampling: Subsamp
     if not np.isfinite(ab).all():
         raise ValueError("the predicted color holds values that are no numbers: the model or its input is at fault")
     if picture.info.output_format == "JPEG":
-        return chroma_planes(picture.luma, ab, subsampling)
-    return exact_rgb(picture.luma, ab)
+        return chroma_planes(np.asarray(picture.luma), ab, subsampling)
+    return exact_rows(picture.luma, ab)
 
 
 def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0") -> Chroma:
@@ -69,13 +69,24 @@ def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0") ->
 
 def exact_rgb(luma: Plane, ab: Float) -> Plane:
     """RGB (H, W, 3) whose luma is exactly `luma` (H, W), for color (2, h, w) in the same layout."""
-    rgb = np.empty((*luma.shape, 3), luma.dtype)
+    return exact_rows(luma, ab)[:]
+
+
+def exact_rows(luma: Pixels, ab: Float) -> Rows:
+    """`exact_rgb`, made as its rows are read."""
     color = guide(ab, luma)
-    for rows in _strips(luma):
-        unit = _unit(luma[rows])
-        red, blue = chroma_offsets(unit, color.rows(rows, unit))
-        rgb[rows] = solve_rgb(luma[rows], red, blue)
-    return rgb
+
+    def read(rows: slice) -> Plane:
+        part = luma[rows]
+        rgb = np.empty((*part.shape, 3), part.dtype)
+        for strip in _strips(part):
+            unit = _unit(part[strip])
+            within = slice(rows.start + strip.start, rows.start + strip.stop)
+            red, blue = chroma_offsets(unit, color.rows(within, unit))
+            rgb[strip] = solve_rgb(part[strip], red, blue)
+        return rgb
+
+    return Rows((*luma.shape, 3), luma.dtype, read)
 
 
 def chroma_offsets(luma: Float, ab: Float) -> tuple[Float, Float]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from colorize.compose import compose
-from colorize.image_io import Provenance, Subsampling, decode, encode
+from colorize.image_io import Encoded, Provenance, Subsampling, decode, encode_into
 
-__all__ = ["Provenance", "Rendered", "render"]
+__all__ = ["Provenance", "Rendered", "render", "render_into"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Rendered:
 
 
 def render(
-    data: bytes,
+    data: Encoded,
     ab_2hw: npt.NDArray[np.floating],
     provenance: Provenance,
     *,
@@ -41,5 +43,24 @@ def render(
     Raises:
         ImageDecodeError: `data` is not a picture that can be colored.
     """
+    out = io.BytesIO()
+    exact = render_into(out, data, ab_2hw, provenance, max_pixels=max_pixels, subsampling=subsampling)
+    return Rendered(out.getvalue(), exact)
+
+
+def render_into(
+    out: IO[bytes],
+    data: Encoded,
+    ab_2hw: npt.NDArray[np.floating],
+    provenance: Provenance,
+    *,
+    max_pixels: int,
+    subsampling: Subsampling = "4:2:0",
+) -> bool:
+    """`render` into an empty seekable file; returns whether the luminance is exact.
+
+    Of huge TIFF and PNG the copy is made a few rows at a time, and a TIFF that is no `bytes` is read so, too.
+    """
     picture = decode(data, max_pixels=max_pixels)
-    return Rendered(encode(picture, compose(picture, ab_2hw, subsampling), provenance), picture.luma_exact)
+    encode_into(out, picture, compose(picture, ab_2hw, subsampling), provenance)
+    return picture.luma_exact

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from colorize.image_io.picture import Pixels, Plane
+
 Float = NDArray[np.float32]
 
 # Chosen by the sweep in docs/upsampling.md.
@@ -58,20 +60,29 @@ class Enlarger:
         self.planes, self.how = planes, how
         unit = Image.fromarray(np.eye(planes.shape[1], dtype=np.float32))
         self.weights = np.asarray(unit.resize((planes.shape[1], height), how))  # (H, h)
+        self._last = (0, 0, 0), np.empty((0, 0, 0), np.float32)  # most strips lie between the same rows of the grid
 
     def rows(self, rows: slice, width: int) -> Float:
         """(n, rows, width)"""
         weights = self.weights[rows]
         used = np.flatnonzero(weights.any(axis=0))
         first, last = used[0], used[-1] + 1
-        part = np.ascontiguousarray(self.planes[:, first:last])
-        flat = Image.fromarray(part.reshape(-1, part.shape[2])).resize((width, part.shape[0] * part.shape[1]), self.how)
-        wide = np.asarray(flat).reshape(*part.shape[:2], width)
-        enlarged: Float = weights[:, first:last] @ wide
+        enlarged: Float = weights[:, first:last] @ self._wide(int(first), int(last), width)
         return enlarged
 
+    def _wide(self, first: int, last: int, width: int) -> Float:
+        """Some rows of the grid at full width, (n, last - first, width)."""
+        asked, wide = self._last
+        if asked != (first, last, width):
+            part = np.ascontiguousarray(self.planes[:, first:last])
+            size = width, part.shape[0] * part.shape[1]
+            flat = Image.fromarray(part.reshape(-1, part.shape[2])).resize(size, self.how)
+            wide = np.asarray(flat).reshape(*part.shape[:2], width)
+            self._last = (first, last, width), wide
+        return wide
 
-def guide(ab: Float, luma: NDArray[np.unsignedinteger]) -> GuidedColor:
+
+def guide(ab: Float, luma: Pixels) -> GuidedColor:
     """Prepares color (2, h, w) for a picture with `luma` (H, W), uint8 or uint16, of the same layout."""
     height, width = luma.shape
     grid = min(ab.shape[1], height), min(ab.shape[2], width)
@@ -114,18 +125,26 @@ def _mean(planes: Float) -> Float:
     return mean
 
 
-def _reduced(luma: NDArray[np.unsignedinteger], shape: tuple[int, int]) -> Float:
+def _reduced(luma: Pixels, shape: tuple[int, int]) -> Float:
     """Luma in [0, 1] averaged over the cells of a grid."""
     cells = np.array(_picture(luma).resize(shape[::-1], _BOX), np.float32)
     return cells / np.float32(np.iinfo(luma.dtype).max)
 
 
-def _picture(luma: NDArray[np.unsignedinteger]) -> Image.Image:
-    """Of 16 bits, which Pillow averages slowly, at most a few million pixels are looked at."""
-    if luma.dtype == np.uint8:
+def _picture(luma: Pixels) -> Image.Image:
+    """Of 16 bits, which Pillow averages slowly, and of what is decoded by rows a few million pixels are looked at."""
+    if isinstance(luma, np.ndarray) and luma.dtype == np.uint8:
         return Image.fromarray(luma)
-    step = max(1, int((luma.size / (4 * _FINEST)) ** 0.5))
-    return Image.fromarray(luma[::step, ::step].astype(np.float32))
+    step = max(1, int((luma.shape[0] * luma.shape[1] / (4 * _FINEST)) ** 0.5))
+    return Image.fromarray(_sampled(luma, step).astype(np.float32))
+
+
+def _sampled(luma: Pixels, step: int) -> Plane:
+    """Every so many rows and columns, read in bands."""
+    height, width = luma.shape
+    band = step * max(1, _FINEST // (step * width))
+    bands = (luma[top : top + band] for top in range(0, height, band))
+    return np.concatenate([rows[::step, ::step].copy() for rows in bands])  # a view would hold all of its band
 
 
 def _resized(plane: Float, shape: tuple[int, int]) -> Float:

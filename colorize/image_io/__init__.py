@@ -6,8 +6,10 @@ copy is written without touching its luminance in one file a format. Nothing her
 
 from __future__ import annotations
 
-from colorize.image_io.codec import decode, decode_small, encode, encode_grey
-from colorize.image_io.formats import ADDED_SUFFIX, ImageDecodeError, ImageInfo, output_format, output_name, read_info
+from colorize.image_io.codec import decode, decode_small, encode, encode_grey, encode_grey_into, encode_into
+from colorize.image_io.encoded import Encoded, FileBytes, sha256, whole
+from colorize.image_io.errors import ImageDecodeError
+from colorize.image_io.formats import ADDED_SUFFIX, ImageInfo, output_format, output_name, read_info
 from colorize.image_io.metadata import Metadata, Origin, Provenance, read_origin
 from colorize.image_io.picture import Chroma, Color, Picture, SmallGrey, Subsampling
 
@@ -15,6 +17,8 @@ __all__ = [
     "ADDED_SUFFIX",
     "Chroma",
     "Color",
+    "Encoded",
+    "FileBytes",
     "ImageDecodeError",
     "ImageInfo",
     "Metadata",
@@ -27,8 +31,12 @@ __all__ = [
     "decode_small",
     "encode",
     "encode_grey",
+    "encode_grey_into",
+    "encode_into",
     "output_format",
     "output_name",
     "read_info",
     "read_origin",
+    "sha256",
+    "whole",
 ]

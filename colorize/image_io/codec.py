@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import replace
+from typing import IO
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
-from colorize.colorimetry import LUMA_WEIGHTS
+from colorize.image_io.encoded import Encoded, whole
+from colorize.image_io.errors import ImageDecodeError
 from colorize.image_io.formats import (
-    ImageDecodeError,
     ImageInfo,
     check_pixels,
     decode_errors,
@@ -26,16 +27,24 @@ from colorize.image_io.jp2 import read_xmp, write_jp2
 from colorize.image_io.jpeg import has_luma_plane, write_grey_jpeg, write_jpeg
 from colorize.image_io.metadata import Metadata, Provenance, Restored, Words, read_metadata
 from colorize.image_io.orientation import orient, unorient
-from colorize.image_io.picture import Chroma, Color, Picture, Plane, SmallGrey
+from colorize.image_io.picture import Chroma, Color, Picture, Pixels, Plane, SmallGrey
 from colorize.image_io.png import write_png
+from colorize.image_io.samples import (
+    BAND_PIXELS,
+    alpha_rows,
+    has_alpha,
+    luma_of,
+    luma_rows,
+    reduced,
+    with_alpha,
+)
 from colorize.image_io.tiff import write_tiff
+from colorize.image_io.tiff_rows import tiff_rows, unassociated
 from colorize.image_io.webp import write_webp
 from colorize.triage import colorfulness, triage
 
-_BAND_PIXELS = 1 << 20
 
-
-def decode_small(data: bytes, area: int, *, max_pixels: int) -> SmallGrey:
+def decode_small(data: Encoded, area: int, *, max_pixels: int) -> SmallGrey:
     """Decode a small upright grey copy of about `area` pixels (1 to 4 times that; never enlarged).
 
     JPEGs are decoded at a fraction of their size, so a copy costs a few milliseconds. 16-bit samples are mapped
@@ -48,15 +57,15 @@ def decode_small(data: bytes, area: int, *, max_pixels: int) -> SmallGrey:
         info = describe(image, data)
         check_pixels(info, max_pixels)
         with decode_errors(data, info.format):
-            grey, color = _small(image, info, area)
+            grey, color = _small(image, info, data, area)
             luma = np.asarray(grey)
-            if not isinstance(image, TiffImagePlugin.TiffImageFile):  # that plugin turns the picture by itself
+            if not isinstance(image, TiffImagePlugin.TiffImageFile):  # those are turned already
                 luma = orient(luma, info.orientation)
             found = colorfulness(color) if color else 0.0
             return SmallGrey(info, np.ascontiguousarray(luma), found, triage(grey, color, found))
 
 
-def decode(data: bytes, *, max_pixels: int) -> Picture:
+def decode(data: Encoded, *, max_pixels: int) -> Picture:
     """Decode a picture's luminance (and alpha) at full size, in the layout of the file.
 
     8-bit luma is Pillow's `convert("L")`, for JPEGs with a luma plane that plane; 16-bit luma is
@@ -69,7 +78,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
         info = describe(image, data)
         check_pixels(info, max_pixels)
         with decode_errors(data, info.format):
-            luma, alpha = _planes16(image, info, data) if info.bits == 16 else _planes8(image, info)
+            luma, alpha = _planes(image, info, data)
             if luma.shape != (info.height, info.width):
                 raise ImageDecodeError(
                     "unreadable", f"decoded to {luma.shape}, the header says {info.height, info.width}"
@@ -77,7 +86,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
             exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
             metadata = read_metadata(image.info)
             if info.format == "JPEG2000":  # Pillow leaves this one out
-                metadata = replace(metadata, xmp=read_xmp(data))
+                metadata = replace(metadata, xmp=read_xmp(whole(data)))
             return Picture(info, luma, alpha, exact, metadata, data)
 
 
@@ -86,11 +95,23 @@ def encode(picture: Picture, color: Color, provenance: Provenance) -> bytes:
 
     Metadata is carried over, and `provenance` is added to it (`metadata` says where).
     """
+    out = io.BytesIO()
+    encode_into(out, picture, color, provenance)
+    return out.getvalue()
+
+
+def encode_into(out: IO[bytes], picture: Picture, color: Color, provenance: Provenance) -> None:
+    """`encode` into an empty seekable file. Of huge TIFF and PNG only a few rows are in memory at any time.
+
+    Raises:
+        ImageDecodeError: the source's pixels, which are decoded only now where it is huge, are damaged.
+    """
     words = replace(provenance, luma_exact=picture.luma_exact, source_mode=picture.info.mode)
     if isinstance(color, Chroma):
-        luma = None if picture.luma_exact else picture.luma.astype(np.uint8, copy=False)
-        return write_jpeg(picture.source, luma, color.cb, color.cr, words)
-    return _write_lossless(picture, color, words)
+        luma = None if picture.luma_exact else np.asarray(picture.luma, np.uint8)
+        out.write(write_jpeg(whole(picture.source), luma, color.cb, color.cr, words))
+    else:
+        _write_lossless(out, picture, color, words)
 
 
 def encode_grey(picture: Picture) -> bytes:
@@ -98,30 +119,44 @@ def encode_grey(picture: Picture) -> bytes:
 
     From a JPEG only the chroma is taken out; WebP and BMP, which have no grey kind, get three equal channels.
     """
+    out = io.BytesIO()
+    encode_grey_into(out, picture)
+    return out.getvalue()
+
+
+def encode_grey_into(out: IO[bytes], picture: Picture) -> None:
+    """`encode_grey` into an empty seekable file, as `encode_into` does."""
     if picture.info.output_format == "JPEG":
-        return write_grey_jpeg(picture.source, Restored())
-    return _write_lossless(picture, picture.luma, Restored())
+        out.write(write_grey_jpeg(whole(picture.source), Restored()))
+    else:
+        _write_lossless(out, picture, picture.luma, Restored())
 
 
-def _write_lossless(picture: Picture, color: Plane, words: Words) -> bytes:
-    pixels: Plane = color if picture.alpha is None else np.dstack((color, picture.alpha))
+def _write_lossless(out: IO[bytes], picture: Picture, color: Pixels, words: Words) -> None:
+    pixels = color if picture.alpha is None else with_alpha(color, picture.alpha)
     match picture.info.output_format:
         case "TIFF":
-            return write_tiff(pixels, picture.source, words)
+            write_tiff(out, pixels, picture.source, words)
         case "JPEG2000":
-            return write_jp2(pixels, picture.source, words)
+            out.write(write_jp2(np.asarray(pixels), whole(picture.source), words))
         case "WEBP":
-            return write_webp(pixels, picture.metadata, words)
+            out.write(write_webp(np.asarray(pixels), picture.metadata, words))
         case "BMP":
-            return _write_bmp(color, picture.metadata)
+            _write_bmp(out, np.asarray(color), picture.metadata)
         case _:
-            return write_png(pixels, picture.source, picture.metadata, words)
+            write_png(out, pixels, picture.source, picture.metadata, words)
 
 
-def _small(image: ImageFile.ImageFile, info: ImageInfo, area: int) -> tuple[Image.Image, Image.Image | None]:
-    """Small grey copy and, where the picture has color, small color copy."""
+def _small(
+    image: ImageFile.ImageFile, info: ImageInfo, data: Encoded, area: int
+) -> tuple[Image.Image, Image.Image | None]:
+    """Small grey copy and, where the picture has color, small color copy; of TIFFs upright."""
     fraction = min(1.0, math.sqrt(area / (info.width * info.height)))
     size = math.ceil(image.width * fraction), math.ceil(image.height * fraction)
+    if samples := tiff_rows(data, info):
+        factor = min(image.width // size[0], image.height // size[1])
+        small = reduced(samples, max(1, factor), info.orientation)
+        return small.convert("L"), small if small.mode == "RGB" else None
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         image.draft("YCbCr" if has_luma_plane(image) and image.mode == "RGB" else None, size)
     load_pixels(image)
@@ -143,6 +178,13 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("RGBA").convert("RGB") if image.mode == "RGBa" else image.convert("RGB")
 
 
+def _planes(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> tuple[Pixels, Pixels | None]:
+    """Luma and alpha, (H, W), in the layout of the file."""
+    if samples := tiff_rows(data, info):
+        return luma_rows(samples), alpha_rows(samples) if has_alpha(samples) else None
+    return _planes16(image, info, data) if info.bits == 16 else _planes8(image, info)
+
+
 def _planes8(image: ImageFile.ImageFile, info: ImageInfo) -> tuple[Plane, Plane | None]:
     if isinstance(image, JpegImagePlugin.JpegImageFile) and has_luma_plane(image):
         image.draft("L", None)
@@ -157,7 +199,7 @@ def _planes8(image: ImageFile.ImageFile, info: ImageInfo) -> tuple[Plane, Plane 
     return luma, alpha
 
 
-def _planes16(image: ImageFile.ImageFile, info: ImageInfo, data: bytes) -> tuple[Plane, Plane | None]:
+def _planes16(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> tuple[Plane, Plane | None]:
     if image.mode.startswith("I"):
         load_pixels(image)
         grey = _grey16(image)
@@ -167,36 +209,24 @@ def _planes16(image: ImageFile.ImageFile, info: ImageInfo, data: bytes) -> tuple
         opaque = np.uint16(65535)
         return grey, np.where(grey == clear, np.uint16(0), opaque) if isinstance(clear, int) else None
     pixels = _pixels16(image, info, data)
-    alpha = np.ascontiguousarray(pixels[..., -1]) if pixels.shape[2] in (2, 4) else None
-    if pixels.shape[2] < 3:
-        return np.ascontiguousarray(pixels[..., 0]), alpha
-    red, green, blue = LUMA_WEIGHTS
-    luma = red * pixels[..., 0] + green * pixels[..., 1] + blue * pixels[..., 2]
-    return np.rint(luma).astype(np.uint16), alpha
+    return np.ascontiguousarray(luma_of(pixels)), np.ascontiguousarray(pixels[..., -1]) if has_alpha(pixels) else None
 
 
-def _pixels16(image: ImageFile.ImageFile, info: ImageInfo, data: bytes) -> NDArray[np.uint16]:
+def _pixels16(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Plane:
     """(H, W, channels) uint16 of the formats that Pillow reads as 8 bits."""
     decoders = {"PNG": imagecodecs.png_decode, "TIFF": imagecodecs.tiff_decode, "JPEG2000": imagecodecs.jpeg2k_decode}
-    pixels = decoders[info.format](data)
+    pixels = decoders[info.format](whole(data))
     if pixels.ndim == 3 and pixels.shape[1:] == (info.height, info.width):  # separate planes
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.dtype != np.uint16 or pixels.ndim != 3 or not 2 <= pixels.shape[2] <= 4:
         kind = f"samples of {pixels.dtype}, shape {pixels.shape}"
         raise ImageDecodeError("unsupported", f"{info.format} with {kind}: convert it to plain 16-bit RGB first")
     samples = np.left_shift(pixels, 16 - stored_bits(image, data), dtype=np.uint16)
-    return _unassociated(samples) if _has_associated_alpha(image) else samples
+    return unassociated(samples) if _has_associated_alpha(image) else samples
 
 
 def _has_associated_alpha(image: Image.Image) -> bool:
     return isinstance(image, TiffImagePlugin.TiffImageFile) and 1 in image.tag_v2.get(338, ())
-
-
-def _unassociated(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Undo the multiplication of the color with alpha (TIFF 6.0, ExtraSamples 1)."""
-    alpha = np.maximum(pixels[..., -1:], 1).astype(np.float64)
-    color = np.minimum(np.rint(pixels[..., :-1] * (65535 / alpha)), 65535).astype(np.uint16)
-    return np.concatenate((color, pixels[..., -1:]), axis=-1)
 
 
 def _grey16(image: Image.Image) -> NDArray[np.uint16]:
@@ -205,7 +235,7 @@ def _grey16(image: Image.Image) -> NDArray[np.uint16]:
     Pillow turns TIFFs in which 0 is white (photometric interpretation 0) the right way round at 8 bits only.
     """
     samples = np.empty((image.height, image.width), np.uint16)
-    rows = max(1, _BAND_PIXELS // image.width)  # of the whole picture at once Pillow makes two copies more
+    rows = max(1, BAND_PIXELS // image.width)  # of the whole picture at once Pillow makes two copies more
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height)))
         samples[top : top + rows] = np.asarray(band)
@@ -217,8 +247,6 @@ def _grey16(image: Image.Image) -> NDArray[np.uint16]:
     return samples
 
 
-def _write_bmp(pixels: Plane, metadata: Metadata) -> bytes:
-    out = io.BytesIO()
+def _write_bmp(out: IO[bytes], pixels: Plane, metadata: Metadata) -> None:
     options = {"dpi": metadata.dpi} if metadata.dpi else {}
     Image.fromarray(pixels).save(out, "BMP", **options)
-    return out.getvalue()

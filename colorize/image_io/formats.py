@@ -16,7 +16,6 @@ and float samples are refused as `unsupported`: they have no agreed white, so no
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +40,9 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
+
+from colorize.image_io.encoded import Encoded, opened, whole
+from colorize.image_io.errors import ImageDecodeError
 
 # TGA comes last: it has no signature, so it would claim other formats' files.
 _PLUGINS = (
@@ -67,21 +69,6 @@ _REFUSED = {
 _END_MARKS = {
     "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";", "JPEG2000": b"\xff\xd9",
 }  # fmt: skip
-
-
-class ImageDecodeError(ValueError):
-    """A picture that cannot be read. `str(e)` is one clear line, `code` one of a few countable words:
-
-    `empty`, `not_an_image`, `unsupported` (a format or sample type that is not for this program), `truncated`
-    (the file ends early), `unreadable` (damaged), `too_large` (more pixels than allowed).
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(" ".join(message.split()))
-        self.code = code
-
-    def __reduce__(self) -> tuple[type[ImageDecodeError], tuple[str, str]]:
-        return type(self), (self.code, str(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +121,7 @@ def output_name(name: str, format: str, taken: bool = False) -> str:
 
 
 @contextmanager
-def decode_errors(data: bytes, format: str) -> Iterator[None]:
+def decode_errors(data: Encoded, format: str) -> Iterator[None]:
     """Turn whatever a decoder raises for damaged `data` into `ImageDecodeError`; keep its warnings quiet."""
     try:
         with warnings.catch_warnings():
@@ -152,7 +139,7 @@ def decode_errors(data: bytes, format: str) -> Iterator[None]:
 
 
 @contextmanager
-def open_picture(data: bytes) -> Iterator[ImageFile.ImageFile]:
+def open_picture(data: Encoded) -> Iterator[ImageFile.ImageFile]:
     """Open `data` with the first decoder of the allow-list that accepts it: header read, pixels not decoded.
 
     The plugins are called directly because `Image.open` applies a limit of its own, which is global.
@@ -160,7 +147,7 @@ def open_picture(data: bytes) -> Iterator[ImageFile.ImageFile]:
     Raises:
         ImageDecodeError: `empty`, `not_an_image`, `unsupported`, `truncated` or `unreadable`.
     """
-    if not data:
+    if len(data) == 0:
         raise ImageDecodeError("empty", "the file has 0 bytes")
     prefix = data[:16]
     failure: ImageDecodeError | None = None
@@ -168,19 +155,20 @@ def open_picture(data: bytes) -> Iterator[ImageFile.ImageFile]:
         factory, accept = Image.OPEN[format]
         if accept is not None and accept(prefix) is not True:
             continue
-        try:
-            with decode_errors(data, format):
-                image = factory(io.BytesIO(data), "")
-        except ImageDecodeError as e:
-            failure = failure or (e if accept is not None else None)
-            continue
-        with image:
-            yield image
-        return
+        with opened(data) as file:
+            try:
+                with decode_errors(data, format):
+                    image = factory(file, "")
+            except ImageDecodeError as e:
+                failure = failure or (e if accept is not None else None)
+                continue
+            with image:
+                yield image
+            return
     raise failure or _refusal(data)
 
 
-def read_info(data: bytes) -> ImageInfo:
+def read_info(data: Encoded) -> ImageInfo:
     """Read a picture's header; no pixels are decoded.
 
     Raises:
@@ -190,7 +178,7 @@ def read_info(data: bytes) -> ImageInfo:
         return describe(image, data)
 
 
-def describe(image: ImageFile.ImageFile, data: bytes) -> ImageInfo:
+def describe(image: ImageFile.ImageFile, data: Encoded) -> ImageInfo:
     """`ImageInfo` of an opened picture whose pixels have not been loaded yet."""
     format = image.format or ""
     with decode_errors(data, format):
@@ -229,7 +217,7 @@ def load_pixels(image: ImageFile.ImageFile) -> None:
     image.load()
 
 
-def sample_bits(image: ImageFile.ImageFile, data: bytes) -> int:
+def sample_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
     """8 or 16: the depth at which the picture is decoded and written.
 
     Raises:
@@ -245,15 +233,16 @@ def sample_bits(image: ImageFile.ImageFile, data: bytes) -> int:
     return 16 if stored_bits(image, data) > 8 else 8
 
 
-def stored_bits(image: ImageFile.ImageFile, data: bytes) -> int:
+def stored_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
     """Bits a sample in the file, where Pillow's mode hides them (it reads 16-bit RGB as 8-bit RGB)."""
     if image.format == "PNG":
-        return data[24]
+        return data[24:25][0]
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))))
     if image.format == "JPEG2000":
-        codestream = data.find(b"\xff\x4f\xff\x51")  # SOC, SIZ; the precision is the first byte after Csiz
-        return (data[codestream + 42] & 0x7F) + 1
+        held = whole(data)
+        codestream = held.find(b"\xff\x4f\xff\x51")  # SOC, SIZ; the precision is the first byte after Csiz
+        return (held[codestream + 42] & 0x7F) + 1
     return 8
 
 
@@ -272,7 +261,7 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _ends_early(data: bytes, format: str, error: Exception) -> bool:
+def _ends_early(data: Encoded, format: str, error: Exception) -> bool:
     words = str(error).lower()
     if isinstance(error, EOFError) or "truncated" in words or "not enough" in words or "end of file" in words:
         return True
@@ -282,9 +271,9 @@ def _ends_early(data: bytes, format: str, error: Exception) -> bool:
     return mark is not None and mark not in data[-64:]
 
 
-def _refusal(data: bytes) -> ImageDecodeError:
+def _refusal(data: Encoded) -> ImageDecodeError:
     for signature, name in _REFUSED.items():
-        if data.startswith(signature):
+        if data[: len(signature)] == signature:
             return ImageDecodeError("unsupported", f"{name} is not a format that can be colored")
     if data[4:8] == b"ftyp":
         brand = data[8:12].decode("latin-1")

@@ -25,7 +25,8 @@ from jpeglib._bind import CJpegLib
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from colorize.image_io.formats import ImageDecodeError, decode_errors
+from colorize.image_io.errors import ImageDecodeError
+from colorize.image_io.formats import decode_errors
 from colorize.image_io.jpeg_segments import carried
 from colorize.image_io.jpeg_stream import Plane, bare, first_plane, merged, segments
 from colorize.image_io.metadata import Words

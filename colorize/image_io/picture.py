@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from colorize.image_io.encoded import Encoded
 from colorize.image_io.formats import ImageInfo
 from colorize.image_io.metadata import Metadata
 from colorize.triage import Kind
 
 Plane: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+
+
+class Pixels(Protocol):
+    """Pixels (H, W) or (H, W, channels) that are read by rows: an array, or `Rows`; `np.asarray` reads them all."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def itemsize(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Plane: ...
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Pixels that are made when they are asked for: `read` takes a slice of rows, start and stop within the picture."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[slice], Plane]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    def __getitem__(self, rows: slice, /) -> Plane:
+        start, stop, _ = rows.indices(self.shape[0])
+        return self.read(slice(start, stop))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +80,17 @@ class SmallGrey:
 class Picture:
     """A picture at full size, in the layout of the file (EXIF orientation not applied).
 
-    `luma` and `alpha` are (H, W), uint8 or uint16 (`info.bits`). `luma_exact` tells whether the colored copy will
+    `luma` and `alpha` are (H, W), uint8 or uint16 (`info.bits`); those of huge pictures are decoded as their rows are
+    read, which raises `ImageDecodeError` where the file is damaged. `luma_exact` tells whether the colored copy will
     hold exactly this luminance. `source` is the encoded file.
     """
 
     info: ImageInfo
-    luma: Plane
-    alpha: Plane | None
+    luma: Pixels
+    alpha: Pixels | None
     luma_exact: bool
     metadata: Metadata
-    source: bytes
+    source: Encoded
 
 
 Subsampling: TypeAlias = Literal["4:2:0", "4:4:4"]
@@ -59,22 +106,7 @@ class Chroma(NamedTuple):
     cr: NDArray[np.uint8]
 
 
-Color: TypeAlias = Chroma | Plane  # a plane of RGB is (H, W, 3)
-
-
-class Pixels(Protocol):
-    """Pixels (H, W) or (H, W, channels) that are read by rows: an array, or what makes them when they are asked for."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def ndim(self) -> int: ...
-
-    @property
-    def itemsize(self) -> int: ...
-
-    def __getitem__(self, rows: slice, /) -> Plane: ...
+Color: TypeAlias = Chroma | Pixels  # RGB, (H, W, 3)
 
 
 def channels(pixels: Pixels) -> int:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import imagecodecs
+import numpy as np
 
 from colorize.image_io import exif
+from colorize.image_io.encoded import Encoded
 from colorize.image_io.icc import fitting
 from colorize.image_io.metadata import Metadata, Words, is_own_sentence
-from colorize.image_io.picture import Plane, channels
+from colorize.image_io.picture import Pixels, Plane, channels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33  # signature (8), then length, type, 13 bytes and checksum of IHDR
 _LEVEL = 3  # a third of level 6's time for files 3 % larger (photographs with grain)
+_HUGE = 1 << 26  # bytes of pixels: more are filtered and compressed here, a strip at a time; libpng wants them all
+_STRIP_BYTES = 1 << 20
+_SUB = 1  # the filter: with grain as good as choosing one for each row (ISO/IEC 15948, section 9)
+_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _XMP, _COMMENT, _DISCLAIMER = b"XML:com.adobe.xmp\0", b"Comment\0", b"Disclaimer\0"
 
 # What holds for the copy as for the source. Not kept: tRNS, PLTE, sBIT, bKGD, hIST (they depend on the color type).
@@ -34,25 +40,62 @@ class Chunk(NamedTuple):
         return struct.pack(">I", len(self.data)) + self.type + self.data + struct.pack(">I", checksum)
 
 
-def write_png(pixels: Plane, source: bytes, metadata: Metadata, words: Words) -> bytes:
+def write_png(out: IO[bytes], pixels: Pixels, source: Encoded, metadata: Metadata, words: Words) -> None:
     """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels as PNG.
 
     The chunks come from `source` where that is a PNG, else from `metadata`.
     """
-    encoded = bytes(imagecodecs.png_encode(pixels, level=_LEVEL))
-    own = list(chunks(source)) if source.startswith(_SIGNATURE) else _from_metadata(metadata)
+    own = list(chunks(source)) if source[: len(_SIGNATURE)] == _SIGNATURE else _from_metadata(metadata)
     kept = (_adapted(c, pixels) for c in own if c.type in _CARRIED and not _is_replaced(c))
     carried = [c for c in kept if c]
     carried += _said(metadata.xmp, words, commented=any(c.data.startswith(_COMMENT) for c in carried))
-    return encoded[:_IHDR_END] + b"".join(c.encoded() for c in carried) + encoded[_IHDR_END:]
+    said = b"".join(c.encoded() for c in carried)
+    if pixels.shape[0] * _row_bytes(pixels) > _HUGE:
+        out.write(_SIGNATURE + _header(pixels).encoded() + said)
+        out.writelines(chunk.encoded() for chunk in _pixel_chunks(pixels))
+        return
+    encoded = bytes(imagecodecs.png_encode(np.asarray(pixels), level=_LEVEL))
+    out.write(encoded[:_IHDR_END] + said + encoded[_IHDR_END:])
 
 
-def chunks(data: bytes) -> Iterator[Chunk]:
-    """The chunks of a PNG file, up to its end or to where it is cut off."""
+def _header(pixels: Pixels) -> Chunk:
+    height, width = pixels.shape[:2]
+    kind = 8 * pixels.itemsize, _COLOR_TYPES[channels(pixels)], 0, 0, 0  # bits, color, and no choice of others
+    return Chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, *kind))
+
+
+def _pixel_chunks(pixels: Pixels) -> Iterator[Chunk]:
+    """IDAT chunks and the end; the pixels are read once, a strip at a time."""
+    compressor = zlib.compressobj(_LEVEL)
+    rows = max(1, _STRIP_BYTES // _row_bytes(pixels))
+    for top in range(0, pixels.shape[0], rows):
+        if data := compressor.compress(_filtered(pixels[top : top + rows])):
+            yield Chunk(b"IDAT", data)
+    yield Chunk(b"IDAT", compressor.flush())
+    yield Chunk(b"IEND", b"")
+
+
+def _filtered(pixels: Plane) -> bytes:
+    """Rows as PNG stores them: the filter's number, then differences from the pixel to the left, byte by byte."""
+    raw = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(len(pixels), -1).view(np.uint8)
+    step = channels(pixels) * pixels.itemsize
+    rows = np.empty((len(raw), raw.shape[1] + 1), np.uint8)
+    rows[:, 0], rows[:, 1 : step + 1] = _SUB, raw[:, :step]
+    np.subtract(raw[:, step:], raw[:, :-step], out=rows[:, step + 1 :])
+    return rows.tobytes()
+
+
+def _row_bytes(pixels: Pixels) -> int:
+    return pixels.shape[1] * channels(pixels) * pixels.itemsize
+
+
+def chunks(data: Encoded) -> Iterator[Chunk]:
+    """The chunks of a PNG file but those of pixels, up to its end or to where it is cut off."""
     position = len(_SIGNATURE)
     while position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
-        yield Chunk(data[position + 4 : position + 8], data[position + 8 : position + 8 + length])
+        if (kind := data[position + 4 : position + 8]) != b"IDAT":
+            yield Chunk(kind, data[position + 8 : position + 8 + length])
         position += 12 + length
 
 
@@ -87,7 +130,7 @@ def _is_replaced(chunk: Chunk) -> bool:
     return xmp or (chunk.type == b"tEXt" and is_own_sentence(sentence))
 
 
-def _adapted(chunk: Chunk, pixels: Plane) -> Chunk | None:
+def _adapted(chunk: Chunk, pixels: Pixels) -> Chunk | None:
     """EXIF without its thumbnail, and a profile for the copy's kind of pixels; None where there is none."""
     if chunk.type == b"eXIf":
         size = pixels.shape[1], pixels.shape[0]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from colorize.image_io.encoded import Encoded
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 # type -> bytes of one value: BYTE, ASCII, SHORT, LONG, RATIONAL, SBYTE, UNDEFINED, SSHORT, SLONG, SRATIONAL, FLOAT,
@@ -37,17 +39,17 @@ class _Layout(NamedTuple):
     inline: int
 
 
-def byte_order(data: bytes) -> str:
+def byte_order(data: Encoded) -> str:
     """ "<" or ">" for struct."""
     return "<" if data[:2] == b"II" else ">"
 
 
-def read_tags(data: bytes) -> list[Tag]:
+def read_tags(data: Encoded) -> list[Tag]:
     """The tags of the first directory, nested ones within theirs; those that are damaged are left out."""
     order = byte_order(data)
-    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    big = _unpacked(order + "H", data, 2)[0] == 43
     layout = _Layout(order, "Q", "HHQ", 8) if big else _Layout(order, "H", "HHI", 4)
-    (first,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    (first,) = _unpacked(order + ("Q" if big else "I"), data, 8 if big else 4)
     return list(_directory(data, first, layout, depth=0))
 
 
@@ -85,9 +87,9 @@ def encoded(order: str, tags: Iterable[Tag], start: int) -> bytes:
     return bytes(entries) + bytes(4) + bytes(body)
 
 
-def _directory(data: bytes, at: int, layout: _Layout, depth: int) -> Iterator[Tag]:
+def _directory(data: Encoded, at: int, layout: _Layout, depth: int) -> Iterator[Tag]:
     try:
-        (count,) = struct.unpack_from(layout.order + layout.amount, data, at)
+        (count,) = _unpacked(layout.order + layout.amount, data, at)
     except struct.error:
         return
     entry = struct.Struct(layout.order + layout.entry)
@@ -98,11 +100,11 @@ def _directory(data: bytes, at: int, layout: _Layout, depth: int) -> Iterator[Ta
         yield from _tag(data, start, entry, layout, depth)
 
 
-def _tag(data: bytes, start: int, entry: struct.Struct, layout: _Layout, depth: int) -> Iterator[Tag]:
-    number, type_, count = entry.unpack_from(data, start)
+def _tag(data: Encoded, start: int, entry: struct.Struct, layout: _Layout, depth: int) -> Iterator[Tag]:
+    number, type_, count = entry.unpack(data[start : start + entry.size])
     size = _SIZES.get(type_, 0) * count
     place = start + entry.size
-    (offset,) = struct.unpack_from(layout.order + ("Q" if layout.inline == 8 else "I"), data, place)
+    (offset,) = _unpacked(layout.order + ("Q" if layout.inline == 8 else "I"), data, place)
     if number in _NESTED and depth < 2 and size <= layout.inline:
         inner = tuple(_directory(data, offset, layout, depth + 1))
         if inner:
@@ -112,3 +114,7 @@ def _tag(data: bytes, start: int, entry: struct.Struct, layout: _Layout, depth: 
         place = offset
     if size > 0 and place + size <= len(data) and type_ not in _ONLY_BIG:
         yield Tag(number, type_, data[place : place + size])
+
+
+def _unpacked(form: str, data: Encoded, at: int) -> tuple[Any, ...]:
+    return struct.unpack(form, data[at : at + struct.calcsize(form)])

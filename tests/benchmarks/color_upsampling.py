@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.color_upsampling
     python -m tests.benchmarks.color_upsampling --sweep
+    python -m tests.benchmarks.color_upsampling --pictures photographs/ --cells 64 --cells 128 --cells 256 --cells 512
     python -m tests.benchmarks.color_upsampling --figure docs/upsampling.jpg
 
 The true color of photographs is averaged to grids of about N x N cells ("what a perfect network would give") and
@@ -13,7 +14,7 @@ gradient, sigma 1). The photographs are scikit-image's and scikit-learn's; `--pi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -34,7 +35,7 @@ Float: TypeAlias = NDArray[np.float32]
 Grey: TypeAlias = NDArray[np.uint8]
 Method: TypeAlias = Callable[[Float, Grey], Float]  # ab (2, h, w), luma (H, W) -> ab (2, H, W)
 
-CELLS = (16, 32, 64, 128, 256)  # the square root of a grid's number of cells
+CELLS = (16, 32, 64, 128, 256)  # the square root of a grid's number of cells; small photographs have no more
 NEAR = 4  # pixels
 STRONG = 95  # percentile
 AB_PEAK = 220.0
@@ -167,16 +168,16 @@ def measured(method: Method, scenes: Mapping[str, Scene], lows: Mapping[str, Flo
     return float(np.mean(whole)), float(np.mean(near)), seconds / pixels * 1e9
 
 
-def table(methods: Mapping[str, Method], scenes: Mapping[str, Scene]) -> Iterator[str]:
+def table(methods: Mapping[str, Method], scenes: Mapping[str, Scene], cells: Sequence[int]) -> Iterator[str]:
     """Markdown rows: a column for each grid and one for the model's prediction."""
-    inputs = {str(n): {k: reduced(s.ab, s.grid(n)) for k, s in scenes.items()} for n in CELLS}
+    inputs = {str(n): {k: reduced(s.ab, s.grid(n)) for k, s in scenes.items()} for n in cells}
     inputs["`default`"] = predictions(scenes)
     yield "| | " + " | ".join(inputs) + " | ms/MP |"
     yield "| --- |" + " --- |" * (len(inputs) + 1)
     for name, method in methods.items():
         results = [measured(method, scenes, lows) for lows in inputs.values()]
-        cells = [f"{whole:.2f} / {near:.2f}" for whole, near, _ in results]
-        yield f"| {name} | {' | '.join(cells)} | {np.mean([r[2] for r in results]):.0f} |"
+        figures = [f"{whole:.2f} / {near:.2f}" for whole, near, _ in results]
+        yield f"| {name} | {' | '.join(figures)} | {np.mean([r[2] for r in results]):.0f} |"
 
 
 def swept() -> dict[str, Method]:
@@ -245,6 +246,7 @@ def _cells(pixels: int, cells: int) -> tuple[Float, NDArray[np.intp]]:
 def main(
     sweep: Annotated[bool, typer.Option(help="every method with several parameters")] = False,
     pictures: Annotated[Path | None, typer.Option(help="a folder of color photographs")] = None,
+    cells: Annotated[list[int], typer.Option(help="the square root of a grid's number of cells")] = list(CELLS),  # noqa: B006
     figure_path: Annotated[Path | None, typer.Option("--figure", help="write the figure there instead")] = None,
 ) -> None:
     """Measures and prints a Markdown table."""
@@ -252,7 +254,7 @@ def main(
         figure(figure_path)
         return
     scenes = {name: scene(rgb) for name, rgb in photographs(pictures).items()}
-    for line in table(swept() if sweep else METHODS, scenes):
+    for line in table(swept() if sweep else METHODS, scenes, cells):
         print(line, flush=True)
 
 
