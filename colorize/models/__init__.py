@@ -43,7 +43,8 @@ def list_models() -> list[str]:
 
 def published_models() -> list[str]:
     """Those of them that the weights which their authors published fit, sorted."""
-    return [name for name in list_models() if issubclass(_REGISTRY[name], PublishedModel)]
+    classes = {name: made for name, made in _REGISTRY.items() if isinstance(made, type)}
+    return sorted(name for name, made in classes.items() if issubclass(made, PublishedModel))
 
 
 def create_model(name: str, **args: Any) -> ColorModel:

@@ -17,6 +17,7 @@ from colorize.evaluation.features import Lite0
 from colorize.evaluation.judge import Judge
 from colorize.evaluation.scores import Scores, collect, summarize
 from colorize.evaluation.settings import MeasureSettings
+from colorize.evaluation.supplied import Supplied
 from colorize.evaluation.truth import RGB, center_crop, upright_rgb
 from colorize.metrics import Interval
 from colorize.training.archive import choose_rows, read_images
@@ -56,7 +57,7 @@ def held_out(data: Path, half: Half, count: int, side: int) -> list[HeldOut]:
 
 def measure(paints: Mapping[str, Paint], pictures: Sequence[HeldOut]) -> dict[str, dict[str, Interval]]:
     """Each way's figures by name, with 95 % intervals, and `true_colorfulness` beside them."""
-    judge = Judge("cpu", SEEN**2, Lite0())
+    judge = Judge("cpu", SEEN**2, Lite0(), Supplied())
     rows: list[dict[str, Any]] = []
     for start in range(0, len(pictures), BATCH):
         rows += _rows(judge, paints, pictures[start : start + BATCH])
