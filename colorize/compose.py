@@ -59,7 +59,7 @@ def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0") ->
     stored = luma if subsampling == "4:4:4" else np.asarray(Image.fromarray(luma).reduce(2))
     color = guide(ab, stored)
     cb, cr = np.empty_like(stored), np.empty_like(stored)
-    for rows in _strips(stored):
+    for rows in strips(stored):
         unit = _unit(stored[rows])
         red, blue = chroma_offsets(unit, color.rows(rows, unit))
         cb[rows] = np.rint(128 + (255 * CB_SCALE) * blue)
@@ -71,7 +71,7 @@ def exact_rgb(luma: Plane, ab: Float) -> Plane:
     """RGB (H, W, 3) whose luma is exactly `luma` (H, W), for color (2, h, w) in the same layout."""
     rgb = np.empty((*luma.shape, 3), luma.dtype)
     color = guide(ab, luma)
-    for rows in _strips(luma):
+    for rows in strips(luma):
         unit = _unit(luma[rows])
         red, blue = chroma_offsets(unit, color.rows(rows, unit))
         rgb[rows] = solve_rgb(luma[rows], red, blue)
@@ -91,6 +91,11 @@ def chroma_offsets(luma: Float, ab: Float) -> tuple[Float, Float]:
     red, blue = rgb[0] - level, rgb[2] - level
     scale = _gamut_scale(luma, red, rgb[1] - level, blue)
     return red * scale, blue * scale
+
+
+def lab_strip(luma: Plane, ab: Float) -> tuple[Float, Float, Float]:
+    """sRGB in [0, 1], clipped, of Lab color `ab` (2, ...) with the L* of the grey `luma` (...), uint8 or uint16."""
+    return _lab_rgb(_lightness(_unit(luma)), ab[0] / np.float32(500), ab[1] / np.float32(200))
 
 
 def solve_rgb(luma: Plane, red: Float, blue: Float) -> Plane:
@@ -190,7 +195,8 @@ def _unit(luma: Plane) -> Float:
     return luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max)
 
 
-def _strips(plane: Plane) -> Iterator[slice]:
+def strips(plane: Plane) -> Iterator[slice]:
+    """Runs of rows that together make up the plane."""
     height, width = plane.shape
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):

@@ -17,7 +17,16 @@ from colorize.models.siggraph17 import Siggraph17
 from colorize.models.superres_cnn import SuperresCnn
 from colorize.models.unet import Unet
 
-__all__ = ["BinModel", "ColorModel", "PublishedModel", "RgbModel", "create_model", "list_models", "published_models"]
+__all__ = [
+    "BinModel",
+    "ColorModel",
+    "PublishedModel",
+    "RgbModel",
+    "create_model",
+    "list_models",
+    "published_models",
+    "require_takes_hints",
+]
 
 _REGISTRY: dict[str, type[ColorModel]] = {
     "bn_conv_dense": BnConvDense,
@@ -43,6 +52,13 @@ def list_models() -> list[str]:
 def published_models() -> list[str]:
     """Those of them that the weights which their authors published fit, sorted."""
     return [name for name in list_models() if issubclass(_REGISTRY[name], PublishedModel)]
+
+
+def require_takes_hints(name: str) -> None:
+    """Raises UsageError if the network `name` cannot be told colors."""
+    able = [known for known in list_models() if _REGISTRY[known].takes_hints]
+    if name not in able:
+        raise UsageError(f"--hints: a {name} takes no color hints; what does is {', '.join(able)}")
 
 
 def create_model(name: str, **args: Any) -> ColorModel:
