@@ -34,7 +34,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Model = Annotated[str, typer.Option("--model", help="`default`, a checkpoint file or a training run's folder")]
+Model = Annotated[
+    str,
+    typer.Option("--model", help="`default`, a checkpoint, a training run's folder, or NAME=FILE of published weights"),
+]
+HintsFile = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--hints", metavar="FILE", help="colors to keep to: CSV or JSON with path, x, y and color"),
+]
 Config = Annotated[Optional[Path], typer.Option("--config", help="YAML file with settings")]  # noqa: UP045
 Overrides = Annotated[
     Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="one setting; may be repeated")  # noqa: UP045
@@ -66,6 +73,7 @@ def photo(
         typer.Option("--output", "-o", metavar="DIR_OR_FILE", help="where to; default: here, as NAME.colorized.SUFFIX"),
     ] = None,
     model: Model = "default",
+    hints: HintsFile = None,
     compare: Annotated[bool, typer.Option(help="also write grey / colored / original side by side")] = False,
     run_folder: Annotated[
         Optional[str],  # noqa: UP045
@@ -89,8 +97,10 @@ def photo(
         raise UsageError("--history and --enlarge write different pictures: give one of them")
     if history and run_folder is None:
         raise UsageError("--history shows the epochs of a training run: name its folder with --run")
+    if hints and (history or enlarge):
+        raise UsageError("--hints is for colored copies: leave out --history and --enlarge")
     _print_outcomes(
-        _photo_outcomes(sources, output, run_folder or model, settings, compare, history, enlarge, allow_private)
+        _photo_outcomes(sources, output, run_folder or model, settings, compare, history, enlarge, allow_private, hints)
     )
 
 
@@ -117,13 +127,14 @@ def _photo_outcomes(
     history: bool,
     enlarge: bool,
     allow_private: bool,
+    hints: str | None,
 ) -> Iterator[Outcome]:
     from colorize.enlarge import write_enlarged
     from colorize.history import write_history
     from colorize.photo import color_photos, outcomes
 
     if not (history or enlarge):
-        return color_photos(sources, output, model, settings, compare=compare, allow_private=allow_private)
+        return color_photos(sources, output, model, settings, compare=compare, allow_private=allow_private, hints=hints)
     write = write_history if history else write_enlarged
     return outcomes((source, partial(write, source, model, output, settings, allow_private)) for source in sources)
 
@@ -139,6 +150,7 @@ def bulk(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="FILE", help="paths to color (text, or CSV / Parquet with a column `path`)"),
     ] = None,
+    hints: HintsFile = None,
     tolerate_failures: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
@@ -166,7 +178,7 @@ def bulk(
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     resume = Resume(fresh, retry_failed, verify.value)
-    job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv), resume)
+    job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv), resume, hints)
     if dry_run:
         from colorize.inference.dry_run import dry_run as estimate
 

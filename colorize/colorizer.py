@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from colorize.color import grey_to_lightness
 from colorize.confidence import color_and_doubt
+from colorize.hinting import Seen, Spots, grey_of, held_to, hint_planes, spots_of
 from colorize.models import ColorModel
 
 Grey = npt.NDArray[np.uint8]  # (h, w), upright, 0..255
@@ -66,21 +67,23 @@ class Colorizer:
         self.batch_size = batch_size
         self.autocast = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
 
-    def __call__(self, greys: Sequence[Grey]) -> list[LowAb]:
+    def __call__(self, greys: Sequence[Seen]) -> list[LowAb]:
         """The ab of each picture, at the network's resolution, in the order given.
 
         A picture whose colors are not finite comes back as NaN, for the caller to report.
         """
         return [colored.ab for colored in self.color(greys)]
 
-    def color(self, greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]:
+    def color(self, greys: Sequence[Seen], *, confidence: bool = False) -> list[Colored]:
         """The same, and on demand with the network's confidence (see `colorize.confidence`).
 
         A network that does not predict distributions then runs twice, the second time on mirrored pictures.
+        Hints reach a network that takes them, and its colors are held to them (see `colorize.hinting`).
         """
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, grey in enumerate(greys):
-            groups[canvas_for(*grey.shape, self.canvas_size, self.stride)].append(index)
+            height, width = grey.shape
+            groups[canvas_for(height, width, self.canvas_size, self.stride)].append(index)
         colors: dict[int, Colored] = {}
         for canvas, members in groups.items():
             for chunk in _chunks(members, self.batch_size):
@@ -89,26 +92,38 @@ class Colorizer:
         return [colors[index] for index in range(len(greys))]
 
     @torch.inference_mode()
-    def _predict(self, greys: Sequence[Grey], canvas: tuple[int, int], confidence: bool) -> Iterator[Colored]:
-        fitted = [fit(grey, canvas) for grey in greys]
+    def _predict(self, greys: Sequence[Seen], canvas: tuple[int, int], confidence: bool) -> Iterator[Colored]:
+        fitted, spots = [fit(grey_of(grey), canvas) for grey in greys], [spots_of(grey) for grey in greys]
         batch_B1HW = torch.from_numpy(np.stack([_pad(grey, canvas) for grey in fitted])[:, None])
         L_B1HW = grey_to_lightness(batch_B1HW.to(self.device).float() / 255)
-        ab_B2hw, doubt_Bhw = self._forward(L_B1HW, confidence)
+        hints = self._hints(spots, [grey.shape for grey in fitted], canvas)
+        ab_B2hw, doubt_Bhw = self._forward(L_B1HW, hints, confidence)
         doubts = doubt_Bhw.float().cpu().numpy() if doubt_Bhw is not None else [None] * len(greys)
-        for ab_2hw, doubt_hw, grey in zip(ab_B2hw.float().cpu().numpy(), doubts, fitted, strict=True):
+        for ab_2hw, doubt_hw, grey, own in zip(ab_B2hw.float().cpu().numpy(), doubts, fitted, spots, strict=True):
             h, w = (
                 _covered(side, full, low) for side, full, low in zip(grey.shape, canvas, ab_2hw.shape[1:], strict=True)
             )
             sure = 0.0 if doubt_hw is None else float(1 - doubt_hw[:h, :w].mean())
-            yield Colored(ab_2hw[:, :h, :w].astype(np.float16), sure)
+            yield Colored(held_to(ab_2hw[:, :h, :w], own).astype(np.float16), sure)
 
-    def _forward(self, L_B1HW: Tensor, confidence: bool) -> tuple[Tensor, Tensor | None]:
+    def _hints(
+        self, spots: Sequence[Spots], shapes: Sequence[tuple[int, ...]], canvas: tuple[int, int]
+    ) -> tuple[Tensor, ...]:
+        """The planes that go to the network beside the lightness: none where there are no hints."""
+        if not any(map(len, spots)):
+            return ()
+        if not getattr(self.model, "takes_hints", False):
+            raise ValueError(f"{type(self.model).__name__} takes no color hints")
+        return tuple(torch.from_numpy(plane).to(self.device) for plane in hint_planes(spots, shapes, canvas))
+
+    def _forward(self, L_B1HW: Tensor, hints: tuple[Tensor, ...], confidence: bool) -> tuple[Tensor, Tensor | None]:
         L_B1HW = L_B1HW.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             if confidence:
-                return color_and_doubt(self.model, L_B1HW)
-            model = self.model
-            return model.color(L_B1HW) if isinstance(model, ColorModel) else model(L_B1HW), None
+                return color_and_doubt(self.model, L_B1HW, *hints)
+            if hints or not isinstance(self.model, ColorModel):
+                return self.model(L_B1HW, *hints), None
+            return self.model.color(L_B1HW), None
 
 
 def has_bfloat16(device: torch.device) -> bool:

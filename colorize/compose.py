@@ -59,7 +59,7 @@ def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0") ->
     stored = luma if subsampling == "4:4:4" else np.asarray(Image.fromarray(luma).reduce(2))
     color = guide(ab, stored)
     cb, cr = np.empty_like(stored), np.empty_like(stored)
-    for rows in _strips(stored):
+    for rows in strips(stored):
         unit = _unit(stored[rows])
         red, blue = chroma_offsets(unit, color.rows(rows, unit))
         cb[rows] = np.rint(128 + (255 * CB_SCALE) * blue)
@@ -79,7 +79,7 @@ def exact_rows(luma: Pixels, ab: Float) -> Rows:
     def read(rows: slice) -> Plane:
         part = luma[rows]
         rgb = np.empty((*part.shape, 3), part.dtype)
-        for strip in _strips(part):
+        for strip in strips(part):
             unit = _unit(part[strip])
             within = slice(rows.start + strip.start, rows.start + strip.stop)
             red, blue = chroma_offsets(unit, color.rows(within, unit))
@@ -102,6 +102,11 @@ def chroma_offsets(luma: Float, ab: Float) -> tuple[Float, Float]:
     red, blue = rgb[0] - level, rgb[2] - level
     scale = _gamut_scale(luma, red, rgb[1] - level, blue)
     return red * scale, blue * scale
+
+
+def lab_strip(luma: Plane, ab: Float) -> tuple[Float, Float, Float]:
+    """sRGB in [0, 1], clipped, of Lab color `ab` (2, ...) with the L* of the grey `luma` (...), uint8 or uint16."""
+    return _lab_rgb(_lightness(_unit(luma)), ab[0] / np.float32(500), ab[1] / np.float32(200))
 
 
 def solve_rgb(luma: Plane, red: Float, blue: Float) -> Plane:
@@ -201,7 +206,8 @@ def _unit(luma: Plane) -> Float:
     return luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max)
 
 
-def _strips(plane: Plane) -> Iterator[slice]:
+def strips(plane: Pixels) -> Iterator[slice]:
+    """Runs of rows that together make up the plane."""
     height, width = plane.shape
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):

@@ -18,13 +18,13 @@ from colorize.models import BinModel
 MIRROR_SCALE = 20.0  # Lab units of disagreement at which two thirds of the confidence are gone
 
 
-def color_and_doubt(model: nn.Module, L_B1HW: Tensor) -> tuple[Tensor, Tensor]:
-    """ab `(B, 2, h, w)` as `model` gives it, and its doubt `(B, h, w)` in [0, 1]."""
+def color_and_doubt(model: nn.Module, L_B1HW: Tensor, *hints_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """ab `(B, 2, h, w)` as `model` gives it for lightness and hints, and its doubt `(B, h, w)` in [0, 1]."""
     if isinstance(model, BinModel):
         logits = model.logits(L_B1HW)
         return model.decode(logits), entropy(logits)
-    ab: Tensor = model(L_B1HW)
-    mirrored: Tensor = model(L_B1HW.flip(3)).flip(3)
+    ab: Tensor = model(L_B1HW, *hints_BCHW)
+    mirrored: Tensor = model(L_B1HW.flip(3), *(plane.flip(3) for plane in hints_BCHW)).flip(3)
     return ab, disagreement(ab, mirrored)
 
 

@@ -121,6 +121,9 @@ class OutputSettings(Settings):
     subsampling: Literal["4:2:0", "4:4:4"] = Field(
         "4:2:0", description="resolution of a JPEG's color: half of the picture's each way, or all of it"
     )
+    processing: Literal["ours", "upstream"] = Field(
+        "ours", description="upstream: a published network sees and gives pictures as its authors' programs have it"
+    )
     digital_source_type: Literal[
         "algorithmicallyEnhanced", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia",
         "compositeSynthetic", "algorithmicMedia",
@@ -173,7 +176,7 @@ class BulkSettings(Settings):
             "triage": True,
             "colorizer": True,
             "pool": {"device"},
-            "output": {"subsampling", "digital_source_type"},
+            "output": {"subsampling", "digital_source_type", "processing"},
         }
         pixels = self.model_dump(mode="json", include=included)
         return hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()

@@ -7,7 +7,8 @@ import io
 import posixpath
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -17,13 +18,17 @@ from PIL import Image, ImageOps
 from colorize.checkpoint import load_checkpoint
 from colorize.colorizer import Colorizer
 from colorize.config import BulkSettings, UsageError
+from colorize.data.hints import NO_HINTS, Hints, read_hints
 from colorize.data.links import LinkLimits, fetch_link
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.storage import Storage, one_line
+from colorize.hinting import Hinted
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, output_name
+from colorize.models import require_takes_hints
 from colorize.outcome import Outcome
 from colorize.render import Provenance, render
 from colorize.triage import NAMES
+from colorize.upstream import Upstream, upstream_of
 
 COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
 
@@ -36,22 +41,26 @@ def color_photos(
     *,
     compare: bool = False,
     allow_private: bool = False,
+    hints: str | None = None,
 ) -> Iterator[Outcome]:
     """Colors each source and writes it, never over a source; yields an outcome as each is done.
 
     `output` is a file if there is one source and it has the suffix of one, else a folder, where names are kept and
     files of that name replaced. Without an `output` pictures go here, as `NAME.colorized.SUFFIX`. Links to
-    private addresses are refused unless `allow_private`.
+    private addresses are refused unless `allow_private`. `hints` is a file with colors that a picture shall have
+    (`colorize.data.hints`), which names pictures as `sources` do.
 
     Raises:
-        UsageError: an unknown model, two sources that would get one name, or an output that is no path.
+        UsageError: an unknown model, hints or settings that do not fit it, two sources that would get one name, or an
+            output that is no path.
     """
     found = find_model(model)
     targets = _targets(sources, output)
-    colorizer = colorizer_of(found.data, settings)
+    given = _hints(hints, found, sources)
+    upstream = upstream_of(settings.output.processing, found.architecture)
+    studio = Studio(found, settings, given, upstream, compare, allow_private)
     yield from outcomes(
-        (source, partial(_color_photo, source, target, colorizer, found, settings, compare, allow_private))
-        for source, target in zip(sources, targets, strict=True)
+        (source, partial(studio.color, source, target)) for source, target in zip(sources, targets, strict=True)
     )
 
 
@@ -86,28 +95,51 @@ def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iter
             yield Outcome(True, f"{source} -> {written} ({word}, {time.perf_counter() - started:.2f} s)")
 
 
-def _color_photo(
-    source: str,
-    target: Path,
-    colorizer: Colorizer,
-    model: ModelFile,
-    settings: BulkSettings,
-    compare: bool,
-    allow_private: bool,
-) -> tuple[Path, str]:
-    data = fetch(source, allow_private)
-    max_pixels, output = settings.limits.max_pixels, settings.output
-    small = decode_small(data, colorizer.size**2, max_pixels=max_pixels)
-    ab = colorizer([small.luma])[0]
-    digest = hashlib.sha256(data).hexdigest()
-    provenance = Provenance(model.name, model.sha256, base_name(source), digest, output.digital_source_type)
-    rendered = render(data, ab, provenance, max_pixels=max_pixels, subsampling=output.subsampling)
-    path = target.with_name(output_name(target.name, small.info.format))
-    Storage(path.parent).write(path.name, rendered.data)
-    if compare:
-        side_by_side = path.with_name(f"{path.name}.compare.jpg")
-        Storage(path.parent).write(side_by_side.name, _side_by_side(data, small, rendered.data))
-    return path, NAMES[small.kind]
+@dataclass(frozen=True)
+class Studio:
+    """All that coloring a picture needs beside the picture."""
+
+    model: ModelFile
+    settings: BulkSettings
+    hints: Hints
+    upstream: Upstream | None
+    compare: bool
+    allow_private: bool
+
+    @cached_property
+    def colorizer(self) -> Colorizer:
+        settings = self.upstream.sized(self.settings) if self.upstream else self.settings
+        return colorizer_of(self.model.data, settings)
+
+    def color(self, source: str, target: Path) -> tuple[Path, str]:
+        """Writes the colored copy of `source`; returns where, and what the picture was."""
+        data = fetch(source, self.allow_private)
+        max_pixels, output = self.settings.limits.max_pixels, self.settings.output
+        small = decode_small(data, self.colorizer.size**2, max_pixels=max_pixels)
+        grey = self.upstream.square(data, max_pixels=max_pixels) if self.upstream else small.luma
+        ab = self.colorizer([Hinted(grey, self.hints.spots(source, small.info))])[0]
+        digest = hashlib.sha256(data).hexdigest()
+        provenance = Provenance(
+            self.model.name, self.model.sha256, base_name(source), digest, output.digital_source_type
+        )
+        rendered = render(
+            data, ab, provenance, max_pixels=max_pixels, subsampling=output.subsampling, upstream=self.upstream
+        )
+        path = target.with_name(output_name(target.name, small.info.format))
+        Storage(path.parent).write(path.name, rendered.data)
+        if self.compare:
+            side_by_side = path.with_name(f"{path.name}.compare.jpg")
+            Storage(path.parent).write(side_by_side.name, _side_by_side(data, small, rendered.data))
+        return path, NAMES[small.kind]
+
+
+def _hints(uri: str | None, model: ModelFile, sources: Sequence[str]) -> Hints:
+    if uri is None:
+        return NO_HINTS
+    require_takes_hints(model.architecture)
+    hints = read_hints(uri)
+    hints.require_known(sources)
+    return hints
 
 
 def fetch(source: str, allow_private: bool) -> bytes:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from colorize.compose import compose
 from colorize.image_io import Encoded, Provenance, Subsampling, decode, encode_into
+from colorize.upstream import Upstream
 
 __all__ = ["Provenance", "Rendered", "render", "render_into"]
 
@@ -30,6 +31,7 @@ def render(
     *,
     max_pixels: int,
     subsampling: Subsampling = "4:2:0",
+    upstream: Upstream | None = None,
 ) -> Rendered:
     """The colored copy of the picture in `data`: same size, same layout, same luminance.
 
@@ -39,12 +41,15 @@ def render(
         provenance: what the copy says about itself in its metadata.
         max_pixels: pictures with more are refused.
         subsampling: of the chroma, where the copy is a JPEG.
+        upstream: put together as the network's authors do; then the luminance is not kept.
 
     Raises:
         ImageDecodeError: `data` is not a picture that can be colored.
     """
     out = io.BytesIO()
-    exact = render_into(out, data, ab_2hw, provenance, max_pixels=max_pixels, subsampling=subsampling)
+    exact = render_into(
+        out, data, ab_2hw, provenance, max_pixels=max_pixels, subsampling=subsampling, upstream=upstream
+    )
     return Rendered(out.getvalue(), exact)
 
 
@@ -56,11 +61,16 @@ def render_into(
     *,
     max_pixels: int,
     subsampling: Subsampling = "4:2:0",
+    upstream: Upstream | None = None,
 ) -> bool:
     """`render` into an empty seekable file; returns whether the luminance is exact.
 
     Of huge TIFF and PNG the copy is made a few rows at a time, and a TIFF that is no `bytes` is read so, too.
     """
     picture = decode(data, max_pixels=max_pixels)
-    encode_into(out, picture, compose(picture, ab_2hw, subsampling), provenance)
+    if upstream is None:
+        color = compose(picture, ab_2hw, subsampling)
+    else:
+        picture, color = upstream.paint(picture, ab_2hw)
+    encode_into(out, picture, color, provenance)
     return picture.luma_exact

@@ -16,8 +16,15 @@ LAYERS = (
     ("colorize", "colorize.config", "colorize.colorimetry", "colorize.durations", "colorize.outcome"),
     ("colorize.color", "colorize.image_io", "colorize.triage"),
     ("colorize.models",),
-    ("colorize.checkpoint", "colorize.compose", "colorize.confidence", "colorize.metrics", "colorize.upsample"),
-    ("colorize.colorizer", "colorize.render"),
+    (
+        "colorize.checkpoint",
+        "colorize.compose",
+        "colorize.confidence",
+        "colorize.hinting",
+        "colorize.metrics",
+        "colorize.upsample",
+    ),
+    ("colorize.colorizer", "colorize.render", "colorize.upstream"),
     ("colorize.data",),
     (
         "colorize.photo",

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from colorize.data.hints import NO_HINTS, Hints
 from colorize.data.manifest import LEDGER
 from colorize.data.readers import excluded
 from colorize.data.sources import Source
@@ -39,6 +40,7 @@ class Terms:
     model_sha256: str
     settings_sha256: str
     retry_failed: bool = False
+    hints: Hints = NO_HINTS  # which pictures have settings of their own
     by_content: bool = False  # compare the hashes of sources and outputs instead of times and sizes
 
 
@@ -168,9 +170,10 @@ def compare(rows: pa.Table, inputs: Inputs, outputs: pa.Table, target: Storage, 
 
 
 def _same_origin(rows: pa.Table, units: pa.Table, terms: Terms) -> NDArray[np.bool_]:
-    same = pc.and_(
-        pc.equal(rows["model_sha256"], terms.model_sha256), pc.equal(rows["settings_sha256"], terms.settings_sha256)
-    )
+    settings: Any = terms.settings_sha256
+    if terms.hints.of:
+        settings = pa.array([terms.hints.digest(path, settings) for path in rows["path"].to_pylist()])
+    same = pc.and_(pc.equal(rows["model_sha256"], terms.model_sha256), pc.equal(rows["settings_sha256"], settings))
     if not terms.by_content:  # an input list may know nothing of its files, and then says nothing against them
         unchanged = pc.or_(pc.equal(units["identity"], ""), pc.equal(units["identity"], rows["identity"]))
         same = pc.and_(same, unchanged)

@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
-from colorize.config import StoppedError, UsageError
+from colorize.config import BulkSettings, StoppedError, UsageError
 from colorize.data.compaction import Compacted, compact
 from colorize.data.exclusive import exclusive
+from colorize.data.hints import NO_HINTS, Hints, read_hints
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.sinks import FolderSink, ParquetSink
 from colorize.data.sources import Source, open_source
@@ -30,6 +31,8 @@ from colorize.inference.resume import Ledger, Work
 from colorize.inference.run_log import JsonLines, run_log
 from colorize.inference.run_report import RUN_FILE, BulkJob, RunReport
 from colorize.inference.write import Writer
+from colorize.models import require_takes_hints
+from colorize.upstream import Upstream, upstream_of
 
 log = logging.getLogger("colorize")
 
@@ -44,16 +47,26 @@ class Prepared:
     source: Source
     target: Storage
     model: ModelFile
+    hints: Hints = NO_HINTS
+    upstream: Upstream | None = None
+
+    @property
+    def settings(self) -> BulkSettings:
+        """The job's, with what the network sees as it will be."""
+        return self.upstream.sized(self.job.settings) if self.upstream else self.job.settings
 
     def work(self, ledger: Ledger) -> Work:
         """What earlier runs left to do."""
-        return ledger.plan(self.source, self.model.sha256, self.job.settings.pixels_digest())
+        return ledger.plan(self.source, self.model.sha256, self.job.settings.pixels_digest(), self.hints)
 
     def loader(self, run: int) -> Loader:
         settings = self.job.settings
         stamp = Stamp(self.model.name, self.model.sha256, settings.pixels_digest(), run)
         inline = settings.source.inline_bytes
-        return Loader(self.source.reader, settings.limits, settings.triage, settings.colorizer.size**2, inline, stamp)
+        area = settings.colorizer.size**2
+        return Loader(
+            self.source.reader, settings.limits, settings.triage, area, inline, stamp, self.hints, self.upstream
+        )
 
     def writer(self) -> Writer:
         settings = self.job.settings
@@ -62,7 +75,7 @@ class Prepared:
             if self.source.parts is None
             else ParquetSink(self.target)
         )
-        return Writer(self.source.storage, sink, settings.limits, settings.output)
+        return Writer(self.source.storage, sink, settings.limits, settings.output, self.upstream)
 
     def assembly(self, work: Work) -> Assembly:
         return Assembly(work.left, self.target, self.model.sha256, self.job.settings.pixels_digest())
@@ -119,7 +132,19 @@ def prepare(job: BulkJob) -> Prepared:
     )  # asks the storage, within seconds: before the model and the listing, which take some
     target.check_writable()
     model = find_model(job.model)
-    return Prepared(job, open_source(job.input, job.settings.source, job.input_list), target, model)
+    upstream = upstream_of(job.settings.output.processing, model.architecture)
+    found = open_source(job.input, job.settings.source, job.input_list)
+    hints = _hints(job.hints, model, found) if job.hints else NO_HINTS
+    return Prepared(job, found, target, model, hints, upstream)
+
+
+def _hints(uri: str, model: ModelFile, source: Source) -> Hints:
+    require_takes_hints(model.architecture)
+    if source.parts is not None:
+        raise UsageError(f"--hints {uri} names files, but the input is Parquet: color these pictures from a folder")
+    hints = read_hints(uri)
+    hints.require_known(source.units["name"].to_pylist())
+    return hints
 
 
 def _require_apart(source: Storage, target: Storage) -> None:
@@ -180,7 +205,7 @@ def _settle(report: RunReport, found: Compacted) -> None:
 
 def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assembly, stop: threading.Event) -> None:
     assert report.plan is not None
-    totals, settings = report.totals, prepared.job.settings
+    totals, settings = report.totals, prepared.settings
     merging = Merging(prepared.target, work.run)
     prepared.target.write(MODEL_FILE, prepared.model.data)
     summaries = stream(work.left, prepared.loader(work.run), prepared.writer(), report.plan, settings)

@@ -94,7 +94,7 @@ def dry_run(prepared: Prepared, price_per_hour: float | None = None) -> Forecast
     Raises:
         UsageError: the cluster cannot be used.
     """
-    settings = prepared.job.settings
+    settings = prepared.settings
     with ray_session(prepared.job.ray_address) as may_grow:
         plan = plan_for_cluster(settings.pool, settings.run.start_seconds, may_grow)
         cpus = ray.cluster_resources().get("CPU", 1.0)

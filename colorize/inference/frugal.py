@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from colorize.colorizer import Colored, Colorizer, Grey
+from colorize.colorizer import Colored, Colorizer
+from colorize.hinting import Seen
 
 log = logging.getLogger("colorize")
 
 SMALLEST_SIZE = 64  # pixels of the canvas' side: below it a network sees nothing
 
 
-def color_frugally(colorizer: Colorizer, greys: Sequence[Grey], confidence: bool = False) -> tuple[list[Colored], str]:
+def color_frugally(colorizer: Colorizer, greys: Sequence[Seen], confidence: bool = False) -> tuple[list[Colored], str]:
     """The pictures' colors, and with how much less than asked for they were made ("" as a rule).
 
     A smaller batch stays for the rest of the run, since the next pictures would meet the same shortage. Size and

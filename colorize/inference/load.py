@@ -12,13 +12,16 @@ from typing import Any
 import pyarrow as pa
 
 from colorize.config import LimitSettings, TriageSettings
+from colorize.data.hints import NO_HINTS, Hints
 from colorize.data.manifest import Record
 from colorize.data.readers import Raw, Reader
+from colorize.hinting import Hinted, Seen, grey_of, spots_of
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_info
 from colorize.inference.census import note
 from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
 from colorize.inference.rows import LOADED_SCHEMA
 from colorize.inference.telemetry import worked
+from colorize.upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,14 @@ class Loader:
     area: int  # pixels that the network sees
     inline_bytes: int  # larger pictures are not passed on; the writer reads them again
     stamp: Stamp
+    hints: Hints = NO_HINTS
+    upstream: Upstream | None = None
+
+    def seen(self, raw: Raw, small: SmallGrey) -> Seen:
+        """What the network gets to see of a picture. Raises ImageDecodeError, also for a hint outside of it."""
+        grey = self.upstream.square(raw.data, max_pixels=self.limits.max_pixels) if self.upstream else small.luma
+        spots = self.hints.spots(raw.path, small.info)
+        return Hinted(grey, spots) if len(spots) else grey
 
 
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
@@ -66,7 +77,13 @@ def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
 def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
     started = time.perf_counter()
     record, small = _examine(raw, loader)
-    return _loaded(raw, replace(record, seconds=time.perf_counter() - started), small, loader)
+    seen = None
+    if small is not None:
+        try:
+            seen = loader.seen(raw, small)
+        except ImageDecodeError as error:
+            record = record.failed(error.code, str(error))
+    return _loaded(raw, replace(record, seconds=time.perf_counter() - started), seen, loader)
 
 
 def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
@@ -74,17 +91,18 @@ def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
     return _loaded(raw, replace(_record(raw, loader), sha256_in=digest).failed(fault.code, fault.message), None, loader)
 
 
-def _loaded(raw: Raw, record: Record, small: SmallGrey | None, loader: Loader) -> dict[str, Any]:
+def _loaded(raw: Raw, record: Record, seen: Seen | None, loader: Loader) -> dict[str, Any]:
     return asdict(record) | {
         "part": raw.part,
         "row": raw.row,
         "name_taken": raw.name_taken,
         "data": raw.data
-        if (small is not None or record.output) and (raw.part or len(raw.data) <= loader.inline_bytes)
+        if (seen is not None or record.output) and (raw.part or len(raw.data) <= loader.inline_bytes)
         else b"",
-        "grey": small.luma.tobytes() if small is not None else b"",
-        "grey_height": small.luma.shape[0] if small is not None else 0,
-        "grey_width": small.luma.shape[1] if small is not None else 0,
+        "grey": grey_of(seen).tobytes() if seen is not None else b"",
+        "grey_height": seen.shape[0] if seen is not None else 0,
+        "grey_width": seen.shape[1] if seen is not None else 0,
+        "hints": spots_of(seen).tobytes() if seen is not None else b"",
         "loaded_by": note("load"),
     }
 
@@ -115,7 +133,8 @@ def _examine(raw: Raw, loader: Loader) -> tuple[Record, SmallGrey | None]:
 
 
 def _record(raw: Raw, loader: Loader) -> Record:
-    return Record(path=raw.path, identity=raw.identity, bytes_in=max(len(raw.data), raw.size), **asdict(loader.stamp))
+    stamp = replace(loader.stamp, settings_sha256=loader.hints.digest(raw.path, loader.stamp.settings_sha256))
+    return Record(path=raw.path, identity=raw.identity, bytes_in=max(len(raw.data), raw.size), **asdict(stamp))
 
 
 def _left_alone(record: Record, copied: bool) -> Record:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from colorize.checkpoint import load_checkpoint
 from colorize.colorizer import Colored, Colorizer
 from colorize.config import ColorizerSettings, LimitSettings
 from colorize.data.storage import Storage
+from colorize.hinting import Seen
 from colorize.inference.isolation import START_SECONDS, Careful, Fault
 
 
@@ -50,7 +49,7 @@ class NetworkSource:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "colorizer"}
 
-    def __call__(self, grey: npt.NDArray[np.uint8]) -> Colored:
+    def __call__(self, grey: Seen) -> Colored:
         """The color of one picture."""
         return self.colorizer.color([grey], confidence=self.confidence)[0]
 
@@ -62,7 +61,7 @@ class LonePredictor:
         limits = LimitSettings(seconds=START_SECONDS, memory_mb=0)  # the first call loads the network
         self.color = Careful(network, limits, is_heavy=lambda grey: True)
 
-    def __call__(self, greys: Sequence[npt.NDArray[np.uint8]]) -> list[Colored | Fault]:
+    def __call__(self, greys: Sequence[Seen]) -> list[Colored | Fault]:
         """The colors of the pictures; where one kills the process that colors it, its fault."""
         return [self.color(grey) for grey in greys]
 

@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from colorize.colorizer import Colored, Grey
+from colorize.colorizer import Colored
 from colorize.config import ColorizerSettings
 from colorize.data.storage import Storage
+from colorize.hinting import Seen
 from colorize.inference.census import note
 from colorize.inference.frugal import color_frugally
 from colorize.inference.isolation import Fault, was_restarted
 from colorize.inference.lone_predictor import LonePredictor, NetworkSource
-from colorize.inference.rows import GREY_COLUMNS, PREDICTED_FIELDS, grey_from
+from colorize.inference.rows import GREY_COLUMNS, PREDICTED_FIELDS, seen_from
 from colorize.inference.telemetry import worked
 
 # Batches that a predictor which was started again colors one by one in a child process. Ray sends again what the dead
@@ -55,14 +56,14 @@ class Predictor:
         started = time.perf_counter()
         rows = batch.select([*GREY_COLUMNS, "status"]).to_pylist()
         wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
-        colors, degraded = self._color([grey_from(rows[i]) for i in wanted])
+        colors, degraded = self._color([seen_from(rows[i]) for i in wanted])
         spent = time.perf_counter() - started
         share = spent / max(len(wanted), 1)
         worked("predict", spent)
         found = dict(zip(wanted, colors, strict=True))
         return _with_colors(_blamed(batch, found), found, share, degraded)
 
-    def _color(self, greys: list[Grey]) -> tuple[Sequence[Colored | Fault], str]:
+    def _color(self, greys: list[Seen]) -> tuple[Sequence[Colored | Fault], str]:
         if self.suspects:
             self.suspects -= 1
             colors = self.lone(greys)

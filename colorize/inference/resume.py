@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from colorize.data.hints import NO_HINTS, Hints
 from colorize.data.manifest import LEDGER, MANIFEST, last_run, read_rows
 from colorize.data.remaining import remaining
 from colorize.data.settled import COLUMNS, Inputs, Matches, Outcome, Settled, Terms, compare, list_outputs
@@ -85,7 +86,7 @@ class Ledger:
         by_content = self.resume.verify == "hash" and bool(self.files)
         return not self.resume.fresh and (by_content or sum(entry.size for entry in self.files) > SPREAD_BYTES)
 
-    def plan(self, source: Source, model_sha256: str, settings_sha256: str) -> Work:
+    def plan(self, source: Source, model_sha256: str, settings_sha256: str, hints: Hints = NO_HINTS) -> Work:
         """Compares manifest, source and output; on the connected cluster if the manifest is large."""
         run = 1 + last_run(entry.name for entry in self.files)
         if self.resume.fresh:
@@ -93,7 +94,8 @@ class Ledger:
                 self.target.delete_tree(stale)
         if self.resume.fresh or not any(True for _ in self.target.entries(LEDGER)):
             return Work(run, source)
-        terms = Terms(model_sha256, settings_sha256, self.resume.retry_failed, self.resume.verify == "hash")
+        by_content = self.resume.verify == "hash"
+        terms = Terms(model_sha256, settings_sha256, self.resume.retry_failed, hints, by_content)
         outputs, leftovers = list_outputs(self.target)
         for name in leftovers:
             self.target.delete(name)

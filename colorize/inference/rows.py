@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from colorize.data.manifest import MANIFEST_SCHEMA
+from colorize.hinting import Hinted, Seen
 
 LOADED_SCHEMA = pa.schema(
     [
@@ -23,10 +24,11 @@ LOADED_SCHEMA = pa.schema(
         ("grey", pa.binary()),  # uint8 (grey_height, grey_width), upright
         ("grey_height", pa.int64()),
         ("grey_width", pa.int64()),
+        ("hints", pa.binary()),  # float32 (n, 4), as in `colorize.hinting`; empty where there are none
         ("loaded_by", pa.string()),
     ]
 )
-GREY_COLUMNS = ("grey", "grey_height", "grey_width")
+GREY_COLUMNS = ("grey", "grey_height", "grey_width", "hints")
 PREDICTED_FIELDS = (
     pa.field("ab", pa.binary()),  # float16 (2, ab_height, ab_width), Lab units; empty where there is none
     pa.field("ab_height", pa.int64()),
@@ -55,6 +57,12 @@ def grey_from(row: dict[str, object]) -> npt.NDArray[np.uint8]:
     flat = np.frombuffer(row["grey"], np.uint8)  # type: ignore[call-overload]
     grey: npt.NDArray[np.uint8] = flat.reshape(row["grey_height"], row["grey_width"])
     return grey
+
+
+def seen_from(row: dict[str, object]) -> Seen:
+    """The same, with its hints if it has any."""
+    hints = np.frombuffer(row["hints"], np.float32)  # type: ignore[call-overload]
+    return Hinted(grey_from(row), hints.reshape(-1, 4)) if len(hints) else grey_from(row)
 
 
 def ab_from(row: dict[str, object]) -> npt.NDArray[np.float16]:

@@ -35,6 +35,7 @@ class BulkJob:
     settings: BulkSettings = field(default_factory=BulkSettings)
     command: tuple[str, ...] = ()
     resume: Resume = field(default_factory=Resume)
+    hints: str | None = None
 
 
 @dataclass

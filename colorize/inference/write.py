@@ -22,6 +22,7 @@ from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_o
 from colorize.inference.rows import SUMMARY_SCHEMA, ab_from
 from colorize.inference.telemetry import settled, worked
 from colorize.render import Provenance, render
+from colorize.upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Writer:
     sink: Sink
     limits: LimitSettings
     output: OutputSettings
+    upstream: Upstream | None = None
 
 
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
@@ -104,7 +106,12 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
         record.model, record.model_sha256, record.path, record.sha256_in, output.digital_source_type
     )
     rendered = render(
-        source, ab_from(row), provenance, max_pixels=writer.limits.max_pixels, subsampling=output.subsampling
+        source,
+        ab_from(row),
+        provenance,
+        max_pixels=writer.limits.max_pixels,
+        subsampling=output.subsampling,
+        upstream=writer.upstream,
     )
     record = replace(
         record,

@@ -18,7 +18,16 @@ from colorize.models.siggraph17 import Siggraph17
 from colorize.models.superres_cnn import SuperresCnn
 from colorize.models.unet_heads import create_unet
 
-__all__ = ["BinModel", "ColorModel", "PublishedModel", "RgbModel", "create_model", "list_models", "published_models"]
+__all__ = [
+    "BinModel",
+    "ColorModel",
+    "PublishedModel",
+    "RgbModel",
+    "create_model",
+    "list_models",
+    "published_models",
+    "require_takes_hints",
+]
 
 _REGISTRY: dict[str, Callable[..., ColorModel]] = {
     "bn_conv_dense": BnConvDense,
@@ -43,8 +52,19 @@ def list_models() -> list[str]:
 
 def published_models() -> list[str]:
     """Those of them that the weights which their authors published fit, sorted."""
-    classes = {name: made for name, made in _REGISTRY.items() if isinstance(made, type)}
-    return sorted(name for name, made in classes.items() if issubclass(made, PublishedModel))
+    return sorted(name for name, made in _classes().items() if issubclass(made, PublishedModel))
+
+
+def require_takes_hints(name: str) -> None:
+    """Raises UsageError if the network `name` cannot be told colors."""
+    able = sorted(known for known, made in _classes().items() if made.takes_hints)
+    if name not in able:
+        raise UsageError(f"--hints: a {name} takes no color hints; what does is {', '.join(able)}")
+
+
+def _classes() -> dict[str, type[ColorModel]]:
+    """The networks whose class does not depend on their arguments."""
+    return {name: made for name, made in _REGISTRY.items() if isinstance(made, type)}
 
 
 def create_model(name: str, **args: Any) -> ColorModel:
