@@ -6,7 +6,8 @@ import posixpath
 from dataclasses import dataclass, field
 
 from colorize.checkpoint import CheckpointError, load_checkpoint, shipped_weights
-from colorize.config import UsageError, nearest
+from colorize.colorizer import set_temperature
+from colorize.config import ColorizerSettings, UsageError, nearest
 from colorize.data.storage import Storage, one_line
 
 DEFAULT_MODEL = "default"
@@ -35,6 +36,12 @@ def find_model(name: str) -> ModelFile:
     except CheckpointError as error:
         raise UsageError(f"model {name!r}: {error}") from None
     return ModelFile(name, loaded.name, loaded.sha256, data)
+
+
+def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
+    """Raises UsageError, before any work starts, for settings that this model does not have."""
+    if settings.temperature is not None:
+        set_temperature(load_checkpoint(file.data).model, settings.temperature)
 
 
 def _read(name: str, shipped: list[str]) -> bytes:

@@ -16,7 +16,7 @@ from colorize.config import UsageError
 from colorize.data.readers import ArchiveReader
 from colorize.data.sources import Source, open_source
 from colorize.data.storage import Storage, overlap
-from colorize.evaluation.contestants import find_contestants
+from colorize.evaluation.contestants import find_contestants, require_all
 from colorize.evaluation.gallery import paint_again
 from colorize.evaluation.outcome import EvaluateJob, Evaluation
 from colorize.evaluation.scores import Scores, collect, compare, summarize, sureness
@@ -43,6 +43,7 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
     source, target = _open(job), Storage(job.output)
     target.check_writable()
     contestants = find_contestants(job.models)
+    require_all(contestants, job.settings.colorizer)
     left_out = _why_no_features(job.settings)
     loader = truth_loader(source, job)
     with ray_session(job.ray_address) as may_grow:

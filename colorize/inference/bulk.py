@@ -14,7 +14,7 @@ from types import FrameType
 
 from colorize.config import StoppedError, UsageError
 from colorize.data.compaction import Compacted, compact
-from colorize.data.model_files import ModelFile, find_model
+from colorize.data.model_files import ModelFile, find_model, require_settings
 from colorize.data.sinks import FolderSink, ParquetSink
 from colorize.data.sources import Source, open_source
 from colorize.data.storage import Storage, overlap, storage_exhausted
@@ -112,6 +112,7 @@ def prepare(job: BulkJob) -> Prepared:
     )  # asks the storage, within seconds: before the model and the listing, which take some
     target.check_writable()
     model = find_model(job.model)
+    require_settings(model, job.settings.colorizer)
     return Prepared(job, open_source(job.input, job.settings.source, job.input_list), target, model)
 
 
