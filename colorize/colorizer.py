@@ -18,10 +18,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from colorize.blotches import tame
 from colorize.color import grey_to_lightness
 from colorize.confidence import color_and_doubt
+from colorize.config import ColorizerSettings, UsageError
 from colorize.hinting import Seen, Spots, grey_of, held_to, hint_planes, spots_of
-from colorize.models import ColorModel
+from colorize.models import BinModel, ColorModel
 
 Grey = npt.NDArray[np.uint8]  # (h, w), upright, 0..255
 LowAb = npt.NDArray[np.float16]  # (2, h, w), Lab units, covers the whole picture
@@ -49,6 +51,8 @@ class Colorizer:
         batch_size: int = 8,
         device: str = "cpu",
         precision: str = "auto",
+        temperature: float | None = None,
+        saturation: float = 1.0,
     ) -> None:
         """Takes over `model` (moved to `device`, channels last).
 
@@ -58,14 +62,28 @@ class Colorizer:
             batch_size: pictures in a forward pass at most.
             device: a torch device name.
             precision: "float32", "bfloat16", or "auto" for bfloat16 where the hardware has it.
+            temperature: of the bins' annealed mean, instead of the model's own.
+            saturation: factor of the ab; 0 is grey.
+
+        Raises:
+            UsageError: a temperature, and a network without one.
         """
+        if temperature is not None:
+            set_temperature(model, temperature)
         self.device = torch.device(device)
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.stride = int(model.stride)  # type: ignore[arg-type]
-        self.size = size
+        self.size, self.saturation = size, saturation
         self.canvas_size = int(getattr(model, "canvas", None) or size)
         self.batch_size = batch_size
         self.autocast = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
+
+    @classmethod
+    def configured(
+        cls, model: nn.Module, settings: ColorizerSettings, *, batch_size: int = 8, device: str = "cpu"
+    ) -> Colorizer:
+        """One that runs as the settings say. Raises UsageError for those that the network does not have."""
+        return cls(model, batch_size=batch_size, device=device, **settings.model_dump())
 
     def __call__(self, greys: Sequence[Seen]) -> list[LowAb]:
         """The ab of each picture, at the network's resolution, in the order given.
@@ -104,7 +122,8 @@ class Colorizer:
                 _covered(side, full, low) for side, full, low in zip(grey.shape, canvas, ab_2hw.shape[1:], strict=True)
             )
             sure = 0.0 if doubt_hw is None else float(1 - doubt_hw[:h, :w].mean())
-            yield Colored(held_to(ab_2hw[:, :h, :w], own).astype(np.float16), sure)
+            color = tame(self.saturation * ab_2hw[:, :h, :w])
+            yield Colored(held_to(color, own).astype(np.float16), sure)  # a hint's color is what was asked for
 
     def _hints(
         self, spots: Sequence[Spots], shapes: Sequence[tuple[int, ...]], canvas: tuple[int, int]
@@ -124,6 +143,20 @@ class Colorizer:
             if hints or not isinstance(self.model, ColorModel):
                 return self.model(L_B1HW, *hints), None
             return self.model.color(L_B1HW), None
+
+
+def set_temperature(model: nn.Module, temperature: float) -> None:
+    """Makes a network decode its bins at this temperature.
+
+    Raises:
+        UsageError: it has no bins, or decodes them in another way.
+    """
+    if not isinstance(model, BinModel) or model.temperature is None:
+        kind = type(model).__name__
+        raise UsageError(
+            f"colorizer.temperature={temperature:g}: {kind} has no bins with a temperature: set it to null"
+        )
+    model.temperature = temperature
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -94,6 +94,15 @@ class ColorizerSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="arithmetic of the network; auto is bfloat16 on hardware that has it, else float32"
     )
+    temperature: float | None = Field(
+        None,
+        ge=0.05,
+        le=4,
+        description="of networks with color bins: 1 is the mean of the likely, lower is bolder; None: the model's own",
+    )
+    saturation: float = Field(
+        1.0, ge=0, le=3, description="factor of the colors' strength: below 1 paler, above 1 more vivid and less right"
+    )
 
 
 class PoolSettings(Settings):

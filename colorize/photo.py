@@ -67,9 +67,7 @@ def color_photos(
 def colorizer_of(checkpoint: bytes, settings: BulkSettings) -> Colorizer:
     """A checkpoint's network, ready to color on this machine's best device."""
     device = "cuda" if settings.pool.device != "cpu" and torch.cuda.is_available() else "cpu"
-    colorizer = settings.colorizer
-    model = load_checkpoint(checkpoint).model
-    return Colorizer(model, size=colorizer.size, device=device, precision=colorizer.precision)
+    return Colorizer.configured(load_checkpoint(checkpoint).model, settings.colorizer, device=device)
 
 
 def sheet_target(source: str, output: str | None, suffix: str) -> Path:

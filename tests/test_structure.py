@@ -14,7 +14,7 @@ MODULES = sorted((ROOT / "colorize").rglob("*.py")) + sorted((ROOT / "jobs").glo
 # From the bottom up: a module may import from layers below its own, and from its own.
 LAYERS = (
     ("colorize", "colorize.config", "colorize.colorimetry", "colorize.durations", "colorize.outcome"),
-    ("colorize.color", "colorize.image_io", "colorize.triage"),
+    ("colorize.color", "colorize.image_io", "colorize.triage", "colorize.blotches"),
     ("colorize.models",),
     (
         "colorize.checkpoint",

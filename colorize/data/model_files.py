@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from colorize.checkpoint import CheckpointError, dump_checkpoint, load_checkpoint, load_published, shipped_weights
-from colorize.config import UsageError, nearest
+from colorize.colorizer import set_temperature
+from colorize.config import ColorizerSettings, UsageError, nearest
 from colorize.data.storage import Storage, one_line
 
 DEFAULT_MODEL = "default"
@@ -42,6 +43,12 @@ def find_model(name: str) -> ModelFile:
     except CheckpointError as error:
         raise UsageError(f"model {name!r}: {error}{_hint(name)}") from None
     return ModelFile(name, loaded.name, loaded.sha256, data)
+
+
+def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
+    """Raises UsageError, before any work starts, for settings that this model does not have."""
+    if settings.temperature is not None:
+        set_temperature(load_checkpoint(file.data).model, settings.temperature)
 
 
 def _published(name: str, architecture: str, weights: str) -> ModelFile:

@@ -12,7 +12,7 @@ from colorize.checkpoint import load_checkpoint
 from colorize.colorizer import Colored, Colorizer, Grey
 from colorize.compose import compose
 from colorize.config import ColorizerSettings, UsageError
-from colorize.data.model_files import ModelFile, find_model
+from colorize.data.model_files import ModelFile, find_model, require_settings
 from colorize.evaluation.truth import RGB
 from colorize.image_io import decode, decode_small
 
@@ -57,12 +57,19 @@ def short_labels(names: Sequence[str]) -> list[str]:
     return [_short(stem, [other for other in stems if other != stem]) for stem in stems]
 
 
+def require_all(contestants: Sequence[Contestant], settings: ColorizerSettings) -> None:
+    """Raises UsageError for settings that one of the models does not have."""
+    for contestant in contestants:
+        if contestant.file.name != GREY:
+            require_settings(contestant.file, settings)
+
+
 def painter(file: ModelFile, settings: ColorizerSettings, device: str, batch_size: int) -> Paint:
     """The function that colors with this model, or that leaves pictures grey."""
     if file.name == GREY:
         return leave_grey
     model = load_checkpoint(file.data).model
-    colorizer = Colorizer(model, size=settings.size, batch_size=batch_size, device=device, precision=settings.precision)
+    colorizer = Colorizer.configured(model, settings, batch_size=batch_size, device=device)
     return partial(colorizer.color, confidence=True)
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from colorize.config import UsageError
 from colorize.data.sources import Source, open_source
 from colorize.data.storage import Storage, overlap
-from colorize.evaluation.contestants import find_contestants
+from colorize.evaluation.contestants import find_contestants, require_all
 from colorize.evaluation.gallery import paint_again
 from colorize.evaluation.outcome import EvaluateJob, Evaluation
 from colorize.evaluation.scores import Scores, collect, compare, summarize, sureness
@@ -42,6 +42,7 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
     source, target = _open(job), Storage(job.output)
     target.check_writable()
     contestants = find_contestants(job.models)
+    require_all(contestants, job.settings.colorizer)
     left_out, supplied = _why_no_features(job.settings), read_supplied(job.settings.measure)
     loader = truth_loader(source, job)
     with ray_session(job.ray_address) as may_grow:

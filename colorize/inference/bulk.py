@@ -16,7 +16,7 @@ from colorize.config import BulkSettings, StoppedError, UsageError
 from colorize.data.compaction import Compacted, compact
 from colorize.data.exclusive import exclusive
 from colorize.data.hints import NO_HINTS, Hints, read_hints
-from colorize.data.model_files import ModelFile, find_model
+from colorize.data.model_files import ModelFile, find_model, require_settings
 from colorize.data.sinks import FolderSink, ParquetSink
 from colorize.data.sources import Source, open_source
 from colorize.data.storage import Storage, overlap, storage_exhausted
@@ -132,6 +132,7 @@ def prepare(job: BulkJob) -> Prepared:
     )  # asks the storage, within seconds: before the model and the listing, which take some
     target.check_writable()
     model = find_model(job.model)
+    require_settings(model, job.settings.colorizer)
     upstream = upstream_of(job.settings.output.processing, model.architecture)
     found = open_source(job.input, job.settings.source, job.input_list)
     hints = _hints(job.hints, model, found) if job.hints else NO_HINTS

@@ -149,12 +149,8 @@ def sampled_units(units: pa.Table, count: int = SAMPLE) -> pa.Table:
 def measure(reader: Reader, units: pa.Table, model: bytes, plan: StagePlan, settings: BulkSettings) -> Sample:
     """Fetches, colors and encodes a sample in this process, and says what that took."""
     torch.set_num_threads(max(1, int(plan.cpus_per_actor)))
-    colorizer = Colorizer(
-        load_checkpoint(model).model,
-        size=settings.colorizer.size,
-        batch_size=plan.batch_size,
-        device=plan.device,
-        precision=settings.colorizer.precision,
+    colorizer = Colorizer.configured(
+        load_checkpoint(model).model, settings.colorizer, batch_size=plan.batch_size, device=plan.device
     )
     sample, began = Sample(), time.perf_counter()
     for raws in _timed(_steps(reader, units), sample):

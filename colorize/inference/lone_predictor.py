@@ -38,13 +38,7 @@ class NetworkSource:
         """
         torch.set_num_threads(self.threads)
         model = load_checkpoint(self.storage.read(self.checkpoint)).model
-        return Colorizer(
-            model,
-            size=self.settings.size,
-            batch_size=self.batch_size,
-            device=self.device,
-            precision=self.settings.precision,
-        )
+        return Colorizer.configured(model, self.settings, batch_size=self.batch_size, device=self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "colorizer"}

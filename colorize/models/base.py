@@ -54,9 +54,12 @@ class BinModel(ColorModel):
 
     Attributes:
         bins_Q2: centers of the bins, Lab units.
+        temperature: of an annealed mean: 1 is the mean of the distribution, towards 0 its mode. None: this network
+            decodes in another way.
     """
 
     bins_Q2: Tensor  # noqa: N815 (the name carries the shape)
+    temperature: float | None = None
 
     def logits(self, L_B1HW: Tensor) -> Tensor:
         """L* in [0, 100] `(B, 1, H, W)` -> unnormalized log-probabilities of the bins `(B, Q, h, w)`."""

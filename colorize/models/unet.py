@@ -26,6 +26,8 @@ class Unet(UnetTrunk, BinModel):
         trunk: see `UnetTrunk`.
     """
 
+    temperature: float
+
     def __init__(self, grid: float = 12.0, temperature: float = 0.38, **trunk: Any) -> None:
         super().__init__(**trunk)
         self.temperature = temperature

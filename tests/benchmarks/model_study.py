@@ -144,9 +144,9 @@ def main(
     output: Annotated[Path, typer.Option(help="folder of the study, new or begun")],
     scans: Annotated[Path | None, typer.Option(help="a folder of grey pictures to look at")] = None,
     only: Annotated[list[str] | None, typer.Option(help="a variant's name, repeatable; default: all")] = None,
-    samples: Annotated[int, typer.Option(help="pictures that each variant is trained on, with repetition")] = 8192,
+    samples: Annotated[int, typer.Option(help="pictures that each variant is trained on, with repetition")] = 4096,
     batch: Annotated[int, typer.Option(help="pictures of a step")] = 16,
-    limit: Annotated[int, typer.Option(help="photographs that are decoded and kept in memory")] = 8192,
+    limit: Annotated[int, typer.Option(help="photographs that are decoded and kept in memory")] = 4096,
     pictures: Annotated[int, typer.Option(help="held-out pictures that are measured")] = 256,
     side: Annotated[int, typer.Option(help="of the square crops that are measured")] = 128,
 ) -> None:

@@ -1,0 +1,151 @@
+"""How vivid colors come out: the temperature of the bins, the saturation, and the guard against blotches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from colorize.blotches import ORDINARY, ROOM, TIMES, tame
+from colorize.checkpoint import save_checkpoint
+from colorize.cli import EXIT_USAGE, run
+from colorize.colorizer import Colorizer
+from colorize.config import BulkSettings, ColorizerSettings, UsageError, load_settings
+from colorize.evaluation.settings import EvaluateSettings
+from colorize.models import create_model
+from colorize.models.unet import gamut_bins
+
+TINY = {"widths": [16, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0}
+
+
+def colorizer(**settings: float) -> Colorizer:
+    torch.manual_seed(0)
+    chosen = ColorizerSettings.model_validate({"size": 64, "precision": "float32", **settings})
+    return Colorizer.configured(create_model("unet", **TINY), chosen)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (64, 80), dtype=np.uint8)
+
+
+def chroma(ab: np.ndarray) -> np.ndarray:
+    strength: np.ndarray = np.hypot(*ab.astype(np.float32))
+    return strength
+
+
+class TestSettings:
+    def test_saturation_scales_every_color(self, picture: np.ndarray) -> None:
+        (plain,), (double,) = colorizer()([picture]), colorizer(saturation=2)([picture])
+        assert chroma(plain).max() > 1
+        np.testing.assert_allclose(double, 2 * plain.astype(np.float32), rtol=1e-2, atol=1e-2)
+
+    def test_without_saturation_the_picture_stays_grey(self, picture: np.ndarray) -> None:
+        (ab,) = colorizer(saturation=0)([picture])
+        assert not ab.any()
+
+    def test_a_low_temperature_comes_nearer_to_the_likeliest_bins(self, picture: np.ndarray) -> None:
+        bins = gamut_bins(20.0)
+
+        def aside(temperature: float) -> float:
+            (ab,) = colorizer(temperature=temperature)([picture])
+            return float(torch.cdist(torch.from_numpy(ab.astype(np.float32)).flatten(1).T, bins).amin(dim=1).mean())
+
+        assert aside(0.05) < aside(1.0)
+
+    def test_by_default_it_is_the_checkpoints_own(self, picture: np.ndarray) -> None:
+        (own,), (said,) = colorizer()([picture]), colorizer(temperature=0.38)([picture])
+        np.testing.assert_array_equal(own, said)
+
+    @pytest.mark.parametrize("settings", [BulkSettings, EvaluateSettings])
+    @pytest.mark.parametrize(
+        ("override", "limit"),
+        [("temperature=0.01", "0.05"), ("temperature=9", "4"), ("saturation=-1", "0"), ("saturation=3.5", "3")],
+    )
+    def test_limits_are_named(self, settings: type, override: str, limit: str) -> None:
+        with pytest.raises(UsageError, match=rf"colorizer.{override}.*{limit}"):
+            load_settings(settings, overrides=[f"colorizer.{override}"])
+
+    @pytest.mark.parametrize("override", ["temperature=0.5", "saturation=1.2"])
+    def test_either_makes_an_earlier_run_another_one(self, override: str) -> None:
+        changed = load_settings(BulkSettings, overrides=[f"colorizer.{override}"])
+        assert changed.pixels_digest() != BulkSettings().pixels_digest()
+
+
+class TestWithoutBins:
+    @pytest.fixture
+    def weights(self, tmp_path: Path) -> str:
+        args = {"head": "regression", **{key: value for key, value in TINY.items() if key != "grid"}}
+        path = tmp_path / "plain.safetensors"
+        save_checkpoint(path, create_model("unet", **args), name="unet", args=args)
+        return str(path)
+
+    @pytest.mark.parametrize("command", ["photo", "bulk", "evaluate"])
+    def test_a_temperature_is_refused_in_one_line(
+        self, command: str, weights: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        scans, out = tmp_path / "scans", str(tmp_path / "out")
+        scans.mkdir()
+        Image.new("L", (32, 32), 128).save(scans / "a.png")
+        where = {
+            "photo": [str(scans / "a.png"), "-o", out],
+            "bulk": ["--input", str(scans), "--output", out],
+            "evaluate": ["--data", str(scans), "--output", out],
+        }[command]
+        assert run([command, *where, "--model", weights, "--set", "colorizer.temperature=0.5"]) == EXIT_USAGE
+        told = capfd.readouterr().err.strip().splitlines()
+        assert told[-1].endswith(
+            "colorizer.temperature=0.5: UnetRegression has no bins with a temperature: set it to null"
+        )
+
+    def test_saturation_works_all_the_same(self, picture: np.ndarray) -> None:
+        assert Colorizer.configured(create_model("lab_cnn"), ColorizerSettings(size=64, saturation=1.5))([picture])
+
+
+class TestBlotches:
+    def muted(self) -> np.ndarray:
+        """A picture of little color, `(2, 48, 64)`."""
+        return np.random.default_rng(0).normal(0, 6, (2, 48, 64)).astype(np.float32)
+
+    def test_an_ordinary_picture_is_not_touched_at_all(self) -> None:
+        ab = self.muted()
+        assert tame(ab) is ab
+
+    def test_a_picture_that_is_vivid_everywhere_is_not_touched(self) -> None:
+        ab = self.muted() + np.float32(60)
+        assert tame(ab) is ab
+
+    def test_a_vivid_corner_of_a_muted_picture_is_calmed_and_keeps_its_hue(self) -> None:
+        ab = self.muted()
+        ab[:, :3, :3] = np.array([90, -70], np.float32)[:, None, None]
+        calm = tame(ab)
+        corner = calm[:, 0, 0]
+        assert ORDINARY < np.hypot(*corner) <= ORDINARY * (1 + ROOM)
+        assert corner[0] / corner[1] == pytest.approx(90 / -70, rel=1e-4)
+
+    def test_all_but_the_outliers_stay_as_they_were(self) -> None:
+        ab = self.muted()
+        ab[:, :3, :3] = 80
+        calm = tame(ab)
+        np.testing.assert_allclose(calm[:, 3:], ab[:, 3:], rtol=1e-6)
+
+    def test_the_more_vivid_of_two_blotches_stays_so(self) -> None:
+        ab = self.muted()
+        ab[:, 0, 0], ab[:, 5, 5] = 50, 90
+        calm = np.hypot(*tame(ab))
+        assert calm[5, 5] > calm[0, 0] > ORDINARY
+
+    def test_a_colorful_picture_may_have_more_vivid_spots(self) -> None:
+        ab = self.muted() * np.float32(25 / 12.9)  # nine tenths of it stay below a chroma of about 25
+        ab[:, 0, 0] = 40
+        limit = TIMES * float(np.quantile(np.hypot(*ab), 0.9))
+        assert limit > np.hypot(40, 40)
+        assert tame(ab) is ab
+
+    def test_what_is_no_number_comes_back_as_such(self) -> None:
+        ab = self.muted()
+        ab[0, 0, 0] = np.nan
+        assert np.isnan(tame(ab)).any()
