@@ -160,6 +160,12 @@ class RunSettings(Settings):
     start_seconds: float = Field(
         20.0, gt=0, allow_inf_nan=False, description="how long to wait for the CPUs and GPUs that the plan needs"
     )
+    device_seconds: float = Field(
+        60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="after so long with GPUs, or with none, a job with pool.device=auto changes its device",
+    )
     stall_seconds: float = Field(300.0, gt=0, description="give up after so long without one finished picture")
     log_seconds: float = Field(5.0, gt=0, description="interval of the progress lines in the log")
     log_format: Literal["text", "json"] = Field(

@@ -1,7 +1,8 @@
 """Makes chosen pictures deadly in every process of a run: the folder that `install` fills goes onto PYTHONPATH.
 
 A picture whose file ends in `poison:load:segfault` crashes the process that decodes its small copy, and so on for
-`write` (the full decode) and for `hang`. A picture that is all black crashes the network.
+`write` (the full decode) and for `hang`; `poison:load:until:PATH` makes it wait until a file is there. A picture that
+is all black crashes the network.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 
 SITE = """
-import ctypes, importlib.abc, importlib.util, sys, time
+import ctypes, importlib.abc, importlib.util, os, sys, time
 
 def strike(data, stage):
     if data.endswith(f"poison:{stage}:segfault".encode()):
         ctypes.string_at(0)
     if data.endswith(f"poison:{stage}:hang".encode()):
         time.sleep(3600)
+    _, gated, path = data[-400:].rpartition(f"poison:{stage}:until:".encode())
+    while gated and not os.path.exists(path):
+        time.sleep(0.05)
 
 def patch_codec(module):
     small, full = module.decode_small, module.decode

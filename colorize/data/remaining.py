@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from colorize.data.manifest import READ_THREADS, part_names, read_rows
 from colorize.data.readers import UNIT_SCHEMA
 from colorize.data.settled import TO_DO, Inputs, Settled, Terms
 from colorize.data.sinks import FRAGMENTS, fragments_of
@@ -41,6 +44,15 @@ def remaining(inputs: Inputs, settled: Settled, outputs: pa.Table, target: Stora
             parts[name] = int((~done).sum())
         units += [piece for i in own for piece in _cut(source.units.slice(i, 1).to_pylist()[0], done)]
     return source.only(pa.Table.from_pylist(units, schema=UNIT_SCHEMA), parts)
+
+
+def not_in_run(source: Source, target: Storage, run: int) -> Source:
+    """The files of a source that no manifest row of the run numbered `run` speaks of yet."""
+    parts = [name for name in part_names(target) if f"/part-{run:06d}-" in name]
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        rows = list(pool.map(lambda part: read_rows(target, part, ("path",)), parts))
+    done = pa.chunked_array([chunk for table in rows for chunk in table["path"].chunks], pa.string())
+    return source.only(source.units.filter(pc.invert(pc.is_in(source.units["name"], value_set=done))))
 
 
 def _by_archive(source: Source) -> dict[str, list[int]]:

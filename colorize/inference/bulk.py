@@ -10,19 +10,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
+from typing import Any
 
 from colorize.config import BulkSettings, StoppedError, UsageError
 from colorize.data.compaction import Compacted, compact
 from colorize.data.exclusive import exclusive
 from colorize.data.hints import NO_HINTS, Hints, read_hints
 from colorize.data.model_files import ModelFile, find_model, require_settings
+from colorize.data.remaining import not_in_run
 from colorize.data.sinks import FolderSink, ParquetSink
 from colorize.data.sources import Source, open_source
 from colorize.data.storage import Storage, overlap, storage_exhausted
 from colorize.inference.assembly import Assembly
 from colorize.inference.census import note
 from colorize.inference.cluster import plan_for_cluster, ray_session
+from colorize.inference.elastic import Following, PlanOutdated, keep_quiet
 from colorize.inference.load import Loader, Stamp
 from colorize.inference.merging import Merging
 from colorize.inference.pipeline import MODEL_FILE, stream
@@ -112,7 +116,7 @@ def _run_prepared(prepared: Prepared, started: float) -> RunReport:
         work = work or prepared.work(ledger)
         report = RunReport.of(job, prepared.model, prepared.source.total, work, started, plan)
         with run_log(prepared.target, _formatter(report)):
-            _run(prepared, report, work, stop)
+            _run(prepared, report, work, stop, may_grow)
     return report
 
 
@@ -156,12 +160,12 @@ def _require_apart(source: Storage, target: Storage) -> None:
         raise UsageError(f"--output {target.url()} and --input {source.url()} overlap: choose an output folder outside")
 
 
-def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Event) -> None:
+def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Event, may_grow: bool) -> None:
     assembly = prepared.assembly(work)
     try:
         _save(prepared.target, report)
         _announce(prepared, report)
-        _consume(prepared, report, work, assembly, stop)
+        _consume(prepared, report, work, assembly, stop, may_grow)
         _finish(prepared, report, work, assembly.lost)
     except BaseException as error:
         report.state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -185,7 +189,7 @@ def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, s
         for name in found.orphans:  # an earlier color copy of an input that fails now, or is called otherwise
             prepared.target.delete(name)
     if report.totals.degraded:
-        log.warning("memory ran out for %d pictures: see `degraded` in the manifest", report.totals.degraded)
+        log.warning("%d pictures were colored with less than asked for: see `degraded`", report.totals.degraded)
     prepared.target.sweep()
     complete = report.totals.done == prepared.source.total
     report.state = "finished" if complete else "failed"
@@ -204,14 +208,14 @@ def _settle(report: RunReport, found: Compacted) -> None:
         totals.before["failed", "archive_unreadable"] += 1
 
 
-def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assembly, stop: threading.Event) -> None:
-    assert report.plan is not None
+def _consume(
+    prepared: Prepared, report: RunReport, work: Work, assembly: Assembly, stop: threading.Event, may_grow: bool
+) -> None:
     totals, settings = report.totals, prepared.settings
     merging = Merging(prepared.target, work.run)
     prepared.target.write(MODEL_FILE, prepared.model.data)
-    summaries = stream(work.left, prepared.loader(work.run), prepared.writer(), report.plan, settings)
     with Display(totals, settings.run.log_seconds) as display:
-        for summary in summaries:
+        for summary in _summaries(prepared, report, work, may_grow):
             if stop.is_set():
                 raise KeyboardInterrupt
             totals.add(summary)
@@ -222,6 +226,33 @@ def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assemb
             display.update()
         assembly.finish()
         merging.finish()
+
+
+def _summaries(prepared: Prepared, report: RunReport, work: Work, may_grow: bool) -> Iterator[dict[str, Any]]:
+    """The stream of summaries, with another plan whenever the cluster's devices have changed for good.
+
+    Archives stay with their first plan: a part of them stands in no manifest, so what is left is not known in between.
+    """
+    left, settings, follows = work.left, prepared.settings, may_grow and work.left.parts is None
+    keep_quiet()
+    while True:
+        assert report.plan is not None
+        following = partial(Following, settings.pool, report.plan.device, settings.run.device_seconds)
+        try:
+            yield from stream(
+                left,
+                prepared.loader(work.run),
+                prepared.writer(),
+                report.plan,
+                settings,
+                following if follows else None,
+            )
+            return
+        except PlanOutdated as change:
+            log.info("the cluster has changed: going on with predictors on %s", change)
+        report.plan = plan_for_cluster(settings.pool, settings.run.start_seconds, may_grow)
+        left = not_in_run(left, prepared.target, work.run)
+        log.info("%d inputs are left", left.total)
 
 
 def _announce(prepared: Prepared, report: RunReport) -> None:

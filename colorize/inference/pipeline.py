@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from colorize.config import BulkSettings
 from colorize.data.manifest import LEDGER
@@ -27,15 +28,21 @@ MODEL_START_SECONDS = 240  # for importing torch and loading the network; room f
 
 
 def stream(
-    source: Source, loader: Loader, writer: Writer, plan: StagePlan, settings: BulkSettings
+    source: Source,
+    loader: Loader,
+    writer: Writer,
+    plan: StagePlan,
+    settings: BulkSettings,
+    callback: Callable[[], ExecutionCallback] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Runs the job, with the network in `MODEL_FILE` below the output.
+    """Runs the job, with the network in `MODEL_FILE` below the output; `callback` makes what Ray Data is to call.
 
     Yields a row of SUMMARY_SCHEMA each time a batch of inputs is stored and accounted for.
     """
     # Nothing else bounds retries in Ray Data 2.60 without a warning, and users can do nothing about it.
     warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
-    configure(settings.run.stall_seconds)
+    context = configure(settings.run.stall_seconds)
+    context.custom_execution_callback_classes = [cast(Any, callback)] if callback else []
     rows = settings.source.rows_per_task
     dataset = (
         ray.data.from_arrow(source.blocks())

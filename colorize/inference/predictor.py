@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from colorize.colorizer import Colored
 from colorize.config import ColorizerSettings
@@ -19,6 +21,8 @@ from colorize.inference.isolation import Fault, was_restarted
 from colorize.inference.lone_predictor import LonePredictor, NetworkSource
 from colorize.inference.rows import GREY_COLUMNS, PREDICTED_FIELDS, seen_from
 from colorize.inference.telemetry import worked
+
+log = logging.getLogger("colorize")
 
 # Batches that a predictor which was started again colors one by one in a child process. Ray sends again what the dead
 # one held, four batches at most (Ray Data's limit in flight), and does not say which of them those are.
@@ -44,6 +48,10 @@ class Predictor:
         A CPU colors picture by picture: it is as fast (measured), and no picture's last bits depend on the others.
         """
         threads = max(1, math.floor(cpus))
+        self.shortfall = ""
+        if device == "cuda" and not torch.cuda.is_available():
+            device, self.shortfall = "cpu", "on the CPU: the node offers a GPU, but no CUDA"
+            log.warning("%s", self.shortfall)
         self.network = NetworkSource(
             storage, checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
         )
@@ -61,7 +69,7 @@ class Predictor:
         share = spent / max(len(wanted), 1)
         worked("predict", spent)
         found = dict(zip(wanted, colors, strict=True))
-        return _with_colors(_blamed(batch, found), found, share, degraded)
+        return _with_colors(_blamed(batch, found), found, share, degraded or self.shortfall)
 
     def _color(self, greys: list[Seen]) -> tuple[Sequence[Colored | Fault], str]:
         if self.suspects:
