@@ -61,7 +61,8 @@ class Prepared:
             if self.source.parts is None
             else ParquetSink(self.target)
         )
-        return Writer(self.source.storage, sink, settings.limits, settings.output)
+        inline = settings.source.inline_bytes
+        return Writer(self.source.storage, sink, settings.limits, settings.output, inline)
 
     def assembly(self, work: Work) -> Assembly:
         return Assembly(work.left, self.target, self.model.sha256, self.job.settings.pixels_digest())
