@@ -5,7 +5,6 @@ Here the network paints everything, the lightness too, so that nothing of the sc
 
 from __future__ import annotations
 
-import hashlib
 import io
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from colorize.color import grey_to_lightness
 from colorize.config import BulkSettings, UsageError
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.storage import Storage
-from colorize.image_io import decode_small
+from colorize.image_io import decode_small, sha256
 from colorize.models.superres_cnn import SuperresCnn
 from colorize.photo import base_name, fetch, sheet_target
 
@@ -54,7 +53,7 @@ def write_enlarged(
     target = sheet_target(source, output, ".enlarged.png")
     encoded = io.BytesIO()
     text = PngInfo()
-    text.add_text("Description", _sentence(found, base_name(source), hashlib.sha256(data).hexdigest()))
+    text.add_text("Description", _sentence(found, base_name(source), sha256(data)))
     Image.fromarray(enlarge(network, grey)).save(encoded, "PNG", pnginfo=text)
     Storage(target.parent).write(target.name, encoded.getvalue())
     return target, "three times the size"

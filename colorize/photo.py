@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import posixpath
 import time
@@ -23,10 +22,19 @@ from colorize.data.links import LinkLimits, fetch_link
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.storage import Storage, one_line
 from colorize.hinting import Hinted
-from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, output_name
+from colorize.image_io import (
+    Encoded,
+    FileBytes,
+    ImageDecodeError,
+    SmallGrey,
+    decode_small,
+    opened,
+    output_name,
+    sha256,
+)
 from colorize.models import require_takes_hints
 from colorize.outcome import Outcome
-from colorize.render import Provenance, render
+from colorize.render import Provenance, render_into
 from colorize.triage import NAMES
 from colorize.upstream import Upstream, upstream_of
 
@@ -116,18 +124,17 @@ class Studio:
         small = decode_small(data, self.colorizer.size**2, max_pixels=max_pixels)
         grey = self.upstream.square(data, max_pixels=max_pixels) if self.upstream else small.luma
         ab = self.colorizer([Hinted(grey, self.hints.spots(source, small.info))])[0]
-        digest = hashlib.sha256(data).hexdigest()
         provenance = Provenance(
-            self.model.name, self.model.sha256, base_name(source), digest, output.digital_source_type
-        )
-        rendered = render(
-            data, ab, provenance, max_pixels=max_pixels, subsampling=output.subsampling, upstream=self.upstream
+            self.model.name, self.model.sha256, base_name(source), sha256(data), output.digital_source_type
         )
         path = target.with_name(output_name(target.name, small.info.format))
-        Storage(path.parent).write(path.name, rendered.data)
+        with Storage(path.parent).build(path.name) as out:
+            render_into(
+                out, data, ab, provenance, max_pixels=max_pixels, subsampling=output.subsampling, upstream=self.upstream
+            )
         if self.compare:
             side_by_side = path.with_name(f"{path.name}.compare.jpg")
-            Storage(path.parent).write(side_by_side.name, _side_by_side(data, small, rendered.data))
+            Storage(path.parent).write(side_by_side.name, _side_by_side(data, small, FileBytes(path)))
         return path, NAMES[small.kind]
 
 
@@ -140,10 +147,11 @@ def _hints(uri: str | None, model: ModelFile, sources: Sequence[str]) -> Hints:
     return hints
 
 
-def fetch(source: str, allow_private: bool) -> bytes:
+def fetch(source: str, allow_private: bool) -> Encoded:
     """The encoded picture at a path, http(s) link or other URL."""
     if "://" not in source:
-        return Path(source).read_bytes()
+        path = Path(source)
+        return FileBytes(path) if path.is_file() else path.read_bytes()
     if source.startswith(("http://", "https://")):
         return fetch_link(source, LinkLimits(allow_private=allow_private))
     parent, name = posixpath.split(source)
@@ -187,10 +195,10 @@ def _same_file(source: str, target: Path) -> bool:
     return "://" not in source and Path(source).resolve() == target.resolve()
 
 
-def _side_by_side(source: bytes, small: SmallGrey, colored: bytes) -> bytes:
+def _side_by_side(source: Encoded, small: SmallGrey, colored: Encoded) -> bytes:
     """Grey, colored and the source as it is, upright, one height, as a JPEG."""
-    original = _panel(Image.open(io.BytesIO(source)))
-    panels = [original.convert("L").convert("RGB"), _panel(Image.open(io.BytesIO(colored))), original]
+    original = _panel(Image.open(opened(source)))
+    panels = [original.convert("L").convert("RGB"), _panel(Image.open(opened(colored))), original]
     sheet = Image.new("RGB", (sum(p.width for p in panels), panels[0].height))
     left = 0
     for panel in panels:

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 from colorize.config import UsageError
 from colorize.data.storage import Storage, one_line, overlap
-from colorize.image_io import ImageDecodeError, Origin, Picture, decode, encode_grey, read_origin
+from colorize.image_io import ImageDecodeError, Origin, Picture, decode, encode_grey_into, read_origin
 from colorize.outcome import Outcome
 
 RECORDS = "_colorize/"  # what a run leaves beside its pictures
 _GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;16")
+_IN_MEMORY = 16 << 20  # bytes of a file that is read at once; a larger one is read piece by piece
 _ANY_SIZE = 1 << 62  # limits are for colors: what was colored can be restored
 
 
@@ -73,12 +74,14 @@ def _base(storage: Storage) -> str:
 def _restored(work: _Work, force: bool) -> Outcome:
     url = work.source.url(work.name)
     try:
-        picture = decode(work.source.read(work.name), max_pixels=_ANY_SIZE)
+        size = work.source.entry(work.name).size
+        picture = decode(work.source.load(work.name, size, _IN_MEMORY), max_pixels=_ANY_SIZE)
         origin = read_origin(picture.metadata.xmp)
         refusal = None if force else _refusal(picture, origin)
         if refusal:
             return Outcome(False, f"{url}: {refusal}; --force takes its luminance all the same")
-        work.target.write(work.target_name, encode_grey(picture))
+        with work.target.build(work.target_name) as out:
+            encode_grey_into(out, picture)
     except (OSError, ImageDecodeError, ValueError) as error:
         return Outcome(False, f"{url}: {one_line(error)}")
     return Outcome(True, f"{url} -> {work.target.url(work.target_name)} ({_what(picture, origin)})")

@@ -14,6 +14,7 @@ from s3fs import S3FileSystem
 from colorize.data.manifest import Record, read_manifest
 from colorize.data.sinks import Finished, FolderSink
 from colorize.data.storage import Storage, storage_exhausted
+from colorize.image_io import sha256
 from tests.benchmarks.chaos import bulk, contents
 from tests.conftest import S3, free_ports, grey_jpeg
 from tests.faulty_proxy import FaultyProxy, running
@@ -88,3 +89,14 @@ def test_a_full_disk_is_no_fault_of_a_picture_and_holds_nothing_half_written(sma
 def test_a_fault_of_one_file_is_not_taken_for_a_full_disk() -> None:
     assert not storage_exhausted(PermissionError(errno.EACCES, os.strerror(errno.EACCES), "a.jpg"))
     assert storage_exhausted(OSError(errno.EROFS, os.strerror(errno.EROFS), "a.jpg")) == "a.jpg: read-only file system"
+
+
+def test_a_cut_download_of_a_huge_picture_goes_on_where_it_was(proxy: FaultyProxy) -> None:
+    content = os.urandom(300_000)
+    storage = Storage("s3://scans/faulty-huge")
+    storage.write("scan.tif", content)
+    proxy.cut = 0.5
+    found = [storage.load("scan.tif", len(content), 0) for _ in range(6)]
+
+    assert proxy.seen["cut"] > 0
+    assert all(sha256(file) == sha256(content) for file in found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -115,3 +117,20 @@ def test_fragments_of_another_model_or_state_of_the_archive_are_left_alone(
     assemble(Storage(tmp_path), target, "p.parquet", OWN)
 
     check_joined(tmp_path)
+
+
+def test_a_draft_is_published_under_its_name(tmp_path: Path) -> None:
+    sink = FolderSink(Storage(tmp_path), threads=2)
+    draft = sink.draft("1931/huge.tif")
+    draft.write_bytes(b"whole")
+    record = Record("1931/huge.tif", "1931/huge.tif")
+
+    assert sink.write([Finished(record, draft)]) == [record]
+    assert [path.name for path in (tmp_path / "1931").iterdir()] == ["huge.tif"]
+
+
+def test_a_disk_that_was_full_for_a_draft_stops_the_sink(tmp_path: Path) -> None:
+    fault = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.tif")
+    failed = Finished(Record("a.tif").failed("render_failed", ""), fault=fault)
+    with pytest.raises(OSError, match="No space left"):
+        FolderSink(Storage(tmp_path), threads=2).write([failed])

@@ -14,6 +14,7 @@ from s3fs import S3FileSystem
 from colorize.config import UsageError
 from colorize.data import storage as module
 from colorize.data.storage import Storage, overlap
+from colorize.image_io import FileBytes
 from tests.conftest import S3, free_ports, write_tree
 
 
@@ -193,3 +194,61 @@ def test_a_link_within_the_root_leads_nowhere(tmp_path: Path) -> None:
 
     assert (tmp_path / "scans/a.jpg").read_bytes() == b"scan"
     assert (tmp_path / "out/b.jpg").read_bytes() == b"color"
+
+
+def test_what_is_too_large_for_memory_is_a_file_on_this_machine(root: Storage) -> None:
+    root.write("scan.tif", b"0123456789")
+    held, file, unknown = root.load("scan.tif", 10, 10), root.load("scan.tif", 10, 9), root.load("scan.tif", -1, 9)
+
+    assert isinstance(held, bytes)
+    assert isinstance(unknown, bytes)
+    assert isinstance(file, FileBytes)
+    assert file[2:5] == b"234"
+    assert file.owned == (not root.is_local)
+
+
+def test_a_draft_becomes_a_file_at_once_and_leaves_nothing(root: Storage) -> None:
+    draft = root.draft("deep/er.tif")
+    draft.write_bytes(b"whole")
+    assert [entry.name for entry in root.entries() if not entry.name.split("/")[-1].startswith(".")] == []
+    root.publish(draft, "deep/er.tif")
+
+    assert root.read("deep/er.tif") == b"whole"
+    assert [entry.name for entry in root.entries()] == ["deep/er.tif"]
+    assert not draft.exists()
+
+
+def test_what_cannot_be_published_leaves_no_draft(root: Storage, tmp_path: Path) -> None:
+    draft = root.draft("a.tif")
+    draft.write_bytes(b"whole")
+    if root.is_local:
+        (tmp_path / "root" / "a.tif").mkdir()
+    else:
+        root.root = "no-such-bucket/x"
+    with pytest.raises(OSError):
+        root.publish(draft, "a.tif")
+    assert not draft.exists()
+
+
+def test_a_file_is_built_anywhere_with_its_start_written_last(root: Storage) -> None:
+    with root.build("a.tif") as file:
+        file.write(b"____rest")
+        file.seek(0)
+        file.write(b"head")
+    with pytest.raises(RuntimeError), root.build("a.tif") as file:
+        file.write(b"half")
+        raise RuntimeError("cut off")
+
+    assert root.read("a.tif") == b"headrest"
+    assert [entry.name for entry in root.entries()] == ["a.tif"]
+
+
+def test_a_draft_of_many_parts_is_uploaded_whole(s3: S3) -> None:
+    root = Storage(f"s3://scans/{secrets.token_hex(6)}")
+    draft = root.draft("huge.tif")
+    with draft.open("wb") as file:
+        file.truncate(110 << 20)  # above the size that one PUT takes
+    root.publish(draft, "huge.tif")
+
+    assert root.entry("huge.tif").size == 110 << 20
+    root.delete("huge.tif")

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from colorize.config import SourceSettings
 from colorize.data.storage import TEMPORARY_PREFIX, Storage, one_line
+from colorize.image_io import Encoded
 
 UNIT_SCHEMA = pa.schema(
     [
@@ -38,10 +39,10 @@ FETCH_BYTES = 64 << 20  # about what one step of a task holds at once, or one pi
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One input as fetched: encoded bytes, or the reason why there are none."""
+    """One input as fetched: encoded bytes (a file above `inline_bytes`), or the reason why there are none."""
 
     path: str  # what the manifest calls it
-    data: bytes = b""
+    data: Encoded = b""
     identity: str = ""
     size: int = -1
     part: str = ""  # Parquet only: the archive, and the row's number in it
@@ -104,7 +105,7 @@ class FileReader:
         if reason := excluded(name, self.settings.include):
             return Raw(name, identity=identity, size=unit["size"], skipped=True, error="excluded", message=reason)
         try:
-            data = self.storage.read(name)
+            data = self.storage.load(name, unit["size"], self.settings.inline_bytes)
         except Exception as error:  # one file's fault, of whatever class the storage library raises
             message = one_line(error)
             return Raw(name, identity=identity, size=unit["size"], error="unreadable", message=message)

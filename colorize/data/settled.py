@@ -6,7 +6,6 @@ in as many tasks as there are pieces of it. Nothing here knows Ray.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +21,7 @@ from colorize.data.manifest import LEDGER
 from colorize.data.readers import excluded
 from colorize.data.sources import Source
 from colorize.data.storage import TEMPORARY_PREFIX, Storage
-from colorize.image_io import ADDED_SUFFIX
+from colorize.image_io import ADDED_SUFFIX, sha256
 
 COLUMNS = ("path", "output", "status", "error", "bytes_out", "sha256_in", "sha256_out", "identity", "model_sha256",
            "settings_sha256", "run")  # fmt: skip
@@ -215,14 +214,15 @@ def _same_content(
     good = np.ones(len(holds), bool)
     places = {path: index for index, path in enumerate(rows["path"].to_pylist()) if holds[index]}
     units = inputs.source.units.take(pa.array(np.unique(inputs.unit_of(numbers[holds]))))
-    expected = rows.select(["sha256_in", "output", "sha256_out"]).to_pylist()
+    expected = rows.select(["sha256_in", "output", "bytes_out", "sha256_out"]).to_pylist()
+    most = inputs.source.reader.settings.inline_bytes
     for raw in (raw for raws in inputs.source.reader.fetch(units) for raw in raws):
         if (index := places.get(raw.path)) is None:
             continue
         row = expected[index]
-        good[index] = not row["sha256_in"] or _sha256(raw.data) == row["sha256_in"]
+        good[index] = not row["sha256_in"] or sha256(raw.data) == row["sha256_in"]
         if good[index] and row["sha256_out"] and inputs.source.parts is None:
-            good[index] = _sha256(target.read(row["output"])) == row["sha256_out"]
+            good[index] = sha256(target.load(row["output"], row["bytes_out"], most)) == row["sha256_out"]
     return good
 
 
@@ -242,10 +242,6 @@ def _flat(column: Any) -> pa.Array:
 def _mask(values: Any) -> NDArray[np.bool_]:
     mask: NDArray[np.bool_] = np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), bool)
     return mask
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def pieces(rows: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -31,12 +32,16 @@ OUTPUT_COLUMNS = ("colorized", "status", "error")
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One input's outcome on its way into a sink: its record, and the encoded picture if it is `ok`."""
+    """One input's outcome on its way into a sink: its record, and the encoded picture if it is `ok`.
+
+    `fault` is what kept the storage from taking any picture at all: the sink raises it.
+    """
 
     record: Record
-    data: bytes | None = None
+    data: bytes | Path | None = None  # a path: the sink's draft for a huge picture
     part: str = ""  # Parquet only: the archive and the row in it
     row: int = -1
+    fault: OSError | None = None
 
 
 class Sink(Protocol):
@@ -45,6 +50,10 @@ class Sink(Protocol):
     @property
     def storage(self) -> Storage:
         """The root that outputs are named below."""
+        ...
+
+    def draft(self, name: str) -> Path | None:
+        """A file to write a huge picture `name` through, or None where it is taken as bytes only."""
         ...
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
@@ -59,6 +68,9 @@ class FolderSink:
     storage: Storage
     threads: int
 
+    def draft(self, name: str) -> Path:
+        return self.storage.draft(name)
+
     def write(self, finished: Iterable[Finished]) -> list[Record]:
         """Writes in threads while the next picture is made, holding `HELD_BYTES` (or one picture) at most."""
         records: list[Record] = []
@@ -66,7 +78,9 @@ class FolderSink:
         held = 0
         with ThreadPoolExecutor(self.threads) as pool:
             for item in finished:
-                size = len(item.data or b"")
+                if item.fault:
+                    raise item.fault
+                size = item.data.stat().st_size if isinstance(item.data, Path) else len(item.data or b"")
                 while pending and held + size > HELD_BYTES:
                     done, future = pending.popleft()
                     records.append(future.result())
@@ -79,7 +93,10 @@ class FolderSink:
         if item.data is None:
             return item.record
         try:
-            self.storage.write(item.record.output, item.data)
+            if isinstance(item.data, Path):
+                self.storage.publish(item.data, item.record.output)
+            else:
+                self.storage.write(item.record.output, item.data)
         except Exception as error:  # one file's fault, of whatever class the storage library raises
             if storage_exhausted(error):
                 raise  # no file's fault: rows that say so by the million would help nobody
@@ -92,6 +109,9 @@ class ParquetSink:
     """Writes runs of finished rows as fragments; `assemble` joins an archive's fragments with its input."""
 
     storage: Storage
+
+    def draft(self, name: str) -> None:
+        return None
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
         """Raises where a fragment cannot be written: without it the whole archive cannot be either."""

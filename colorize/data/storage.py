@@ -14,6 +14,7 @@ import posixpath
 import secrets
 import shutil
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from typing import IO, Any, TypeVar
 import fsspec
 
 from colorize.config import UsageError
+from colorize.image_io import Encoded, FileBytes
 
 T = TypeVar("T")
 
@@ -98,17 +100,29 @@ class Storage:
 
     def read(self, name: str) -> bytes:
         """The whole content of `name`."""
+        return self._regular(name).read_bytes() if self.is_local else bytes(self.fs.cat_file(self.path(name)))
+
+    def load(self, name: str, size: int, most: int) -> Encoded:
+        """The content of `name`, in memory if its `size` is unknown (-1) or at most `most` bytes, else as a file here.
+
+        That is the file itself on disk, and a temporary copy of one that lies elsewhere.
+        """
+        if size <= most:
+            return self.read(name)
         if self.is_local:
-            path = Path(self.path(name))
-            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
-                raise OSError("a folder or device, not a regular file")
-            return path.read_bytes()
-        return bytes(self.fs.cat_file(self.path(name)))
+            return FileBytes(self._regular(name))
+        copy = _temporary()
+        try:
+            self.fs.get_file(self.path(name), str(copy))
+            return FileBytes(copy, owned=True)
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
 
     def write(self, name: str, data: bytes) -> None:
         """Writes `name` whole or not at all, creating folders as needed."""
         if self.is_local:
-            with _replace_when_done(Path(self.target(name))) as file:
+            with self.build(name) as file:
                 file.write(data)
         else:
             self.fs.pipe_file(self.target(name), data)
@@ -121,7 +135,7 @@ class Storage:
         multipart upload that is completed at the end and aborted on a fault.
         """
         if self.is_local:
-            with _replace_when_done(Path(self.target(name))) as file:
+            with self.build(name) as file:
                 yield file
             return
         remote = self.fs.open(self.target(name), "wb")
@@ -132,6 +146,42 @@ class Storage:
             remote.closed = True  # or its finaliser would complete the upload
             raise
         remote.close()
+
+    def draft(self, name: str) -> Path:
+        """An empty file on this machine, for any process to write what `publish` shall turn into `name`."""
+        target = Path(self.target(name))
+        if not self.is_local:
+            return _temporary()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+        draft.touch(exist_ok=False)
+        return draft
+
+    def publish(self, draft: Path, name: str) -> None:
+        """Makes a draft `name`, whole or not at all; the draft is gone then.
+
+        On disk it is flushed and renamed, elsewhere uploaded: by one PUT, or in parts that are completed at the end.
+        """
+        try:
+            if self.is_local:
+                with draft.open("rb") as file:
+                    os.fsync(file.fileno())
+                draft.replace(self.target(name))
+            else:
+                self.fs.put_file(str(draft), self.target(name))
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @contextmanager
+    def build(self, name: str) -> Iterator[IO[bytes]]:
+        """As `create`, and the file is seekable everywhere: elsewhere than on disk it is a draft first."""
+        draft = self.draft(name)
+        try:
+            with draft.open("wb") as file:
+                yield file
+            self.publish(draft, name)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def open(self, name: str) -> IO[bytes]:
         """A seekable binary file to read `name` from in parts."""
@@ -221,6 +271,13 @@ class Storage:
 
         self._probe(write_and_delete)
 
+    def _regular(self, name: str) -> Path:
+        """The local path of `name`, which is no pipe: that would never end."""
+        path = Path(self.path(name))
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("a folder or device, not a regular file")
+        return path
+
     def _options(self) -> dict[str, Any]:
         if self.is_local:
             return {}
@@ -305,18 +362,10 @@ def _local_entry(item: os.DirEntry[str], root: Path) -> Entry:
     return Entry(name, status.st_size, _identity({"mtime": status.st_mtime, "size": status.st_size}))
 
 
-@contextmanager
-def _replace_when_done(path: Path) -> Iterator[IO[bytes]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _temporary() -> Path:
+    descriptor, path = tempfile.mkstemp(prefix=TEMPORARY_PREFIX.lstrip("."))
+    os.close(descriptor)
+    return Path(path)
 
 
 def _within(seconds: float, ask: Callable[[], T]) -> T:

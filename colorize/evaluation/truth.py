@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from colorize.config import SizeLimits
 from colorize.data.readers import Raw, Reader
 from colorize.data.splits import split_of
-from colorize.image_io import ImageDecodeError, decode_small
+from colorize.image_io import ImageDecodeError, decode_small, whole
 from colorize.image_io.formats import check_pixels, decode_errors, describe, load_pixels, open_picture
 
 ALL = "all"
@@ -74,7 +74,7 @@ def truth_row(raw: Raw, loader: TruthLoader) -> dict[str, Any]:
     if raw.error:
         return row
     try:
-        return row | _pixels(raw.data, loader)
+        return row | _pixels(whole(raw.data), loader)
     except ImageDecodeError as error:
         return row | {"error": error.code, "message": str(error)}
 

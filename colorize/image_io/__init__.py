@@ -7,7 +7,7 @@ copy is written without touching its luminance in one file a format. Nothing her
 from __future__ import annotations
 
 from colorize.image_io.codec import decode, decode_small, encode, encode_grey, encode_grey_into, encode_into
-from colorize.image_io.encoded import Encoded, FileBytes, sha256, whole
+from colorize.image_io.encoded import Encoded, FileBytes, opened, pieces, sha256, whole
 from colorize.image_io.errors import ImageDecodeError
 from colorize.image_io.formats import ADDED_SUFFIX, ImageInfo, output_format, output_name, read_info
 from colorize.image_io.metadata import Metadata, Origin, Provenance, read_origin
@@ -33,8 +33,10 @@ __all__ = [
     "encode_grey",
     "encode_grey_into",
     "encode_into",
+    "opened",
     "output_format",
     "output_name",
+    "pieces",
     "read_info",
     "read_origin",
     "sha256",

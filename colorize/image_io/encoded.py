@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
 from colorize.image_io.errors import ImageDecodeError
 
-_CHUNK = 1 << 20
+_PIECE = 1 << 20
 
 
 class Encoded(Protocol):
@@ -50,11 +51,11 @@ class FileBytes:
         start, stop, step = part.indices(len(self))
         if self._present() != self._state:
             raise ImageDecodeError("changed", "the file changed while the job ran; run again")
-        pieces = list[bytes]()
+        found = list[bytes]()
         while start < stop and (piece := os.pread(self._file.fileno(), stop - start, start)):
-            pieces.append(piece)
+            found.append(piece)  # the system reads 2 GB at most at once
             start += len(piece)
-        return (pieces[0] if len(pieces) == 1 else b"".join(pieces))[::step]
+        return (found[0] if len(found) == 1 else b"".join(found))[::step]
 
     def _present(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())
@@ -71,9 +72,14 @@ def whole(data: Encoded) -> bytes:
     return data if isinstance(data, bytes) else data[:]
 
 
+def pieces(data: Encoded) -> Iterator[bytes]:
+    """The content from its start to its end."""
+    return (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
+
+
 def sha256(data: Encoded) -> str:
     """The content's hash, hexadecimal."""
     digest = hashlib.sha256()
-    for start in range(0, len(data), _CHUNK):
-        digest.update(data[start : start + _CHUNK])
+    for piece in pieces(data):
+        digest.update(piece)
     return digest.hexdigest()

@@ -79,7 +79,8 @@ class Prepared:
             if self.source.parts is None
             else ParquetSink(self.target)
         )
-        return Writer(self.source.storage, sink, settings.limits, settings.output, self.upstream)
+        inline = settings.source.inline_bytes
+        return Writer(self.source.storage, sink, settings.limits, settings.output, inline, self.upstream)
 
     def assembly(self, work: Work) -> Assembly:
         return Assembly(work.left, self.target, self.model.sha256, self.job.settings.pixels_digest())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,7 @@ from colorize.data.hints import NO_HINTS, Hints
 from colorize.data.manifest import Record
 from colorize.data.readers import Raw, Reader
 from colorize.hinting import Hinted, Seen, grey_of, spots_of
-from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_info
+from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, whole
 from colorize.inference.census import note
 from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
 from colorize.inference.rows import LOADED_SCHEMA
@@ -65,7 +64,7 @@ def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
 
 def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
     """Whether decoding the picture may take more than its memory; a JPEG is decoded at a fraction of its size."""
-    if not limits.memory_mb or not raw.data or raw.data.startswith(b"\xff\xd8"):
+    if not limits.memory_mb or not len(raw.data) or raw.data[:2] == b"\xff\xd8":
         return False
     try:
         info = read_info(raw.data)
@@ -87,8 +86,8 @@ def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
 
 
 def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
-    digest = hashlib.sha256(raw.data).hexdigest()
-    return _loaded(raw, replace(_record(raw, loader), sha256_in=digest).failed(fault.code, fault.message), None, loader)
+    record = replace(_record(raw, loader), sha256_in=sha256(raw.data))
+    return _loaded(raw, record.failed(fault.code, fault.message), None, loader)
 
 
 def _loaded(raw: Raw, record: Record, seen: Seen | None, loader: Loader) -> dict[str, Any]:
@@ -96,7 +95,7 @@ def _loaded(raw: Raw, record: Record, seen: Seen | None, loader: Loader) -> dict
         "part": raw.part,
         "row": raw.row,
         "name_taken": raw.name_taken,
-        "data": raw.data
+        "data": whole(raw.data)
         if (seen is not None or record.output) and (raw.part or len(raw.data) <= loader.inline_bytes)
         else b"",
         "grey": grey_of(seen).tobytes() if seen is not None else b"",
@@ -114,7 +113,7 @@ def _examine(raw: Raw, loader: Loader) -> tuple[Record, SmallGrey | None]:
         return replace(record, status="skipped", error=raw.error, message=raw.message), None
     if raw.error:
         return record.failed(raw.error, raw.message), None
-    record = replace(record, sha256_in=hashlib.sha256(raw.data).hexdigest())
+    record = replace(record, sha256_in=sha256(raw.data))
     try:
         small = decode_small(raw.data, loader.area, max_pixels=loader.limits.max_pixels)
     except (ImageDecodeError, MemoryError) as error:

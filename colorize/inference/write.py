@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import pyarrow as pa
 
 from colorize.config import LimitSettings, OutputSettings
 from colorize.data.manifest import Record, record_from, write_part
 from colorize.data.sinks import Finished, Sink
-from colorize.data.storage import Storage, one_line
-from colorize.image_io import ImageDecodeError, output_name
+from colorize.data.storage import Storage, one_line, storage_exhausted
+from colorize.image_io import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
 from colorize.inference.census import note
 from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
 from colorize.inference.rows import SUMMARY_SCHEMA, ab_from
 from colorize.inference.telemetry import settled, worked
-from colorize.render import Provenance, render
+from colorize.render import Provenance, render_into
 from colorize.upstream import Upstream
+
+HUGE = 1 << 24  # pixels: the copy of a larger picture is no bytes in memory but a file, JPEG apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Writer:
     sink: Sink
     limits: LimitSettings
     output: OutputSettings
+    inline_bytes: int  # a larger source stays a file
     upstream: Upstream | None = None
 
 
@@ -75,7 +79,7 @@ def _finish(row: dict[str, Any], writer: Writer) -> Finished:
     try:
         record, data = _render(row, record, writer)
     except Exception as error:  # one picture's fault: it must not stop the run, and its row says so
-        return Finished(record.failed(*_reason(error)), **place)
+        return Finished(record.failed(*_reason(error)), **place, fault=_storage_fault(error))
     return Finished(replace(record, seconds=record.seconds + time.perf_counter() - started), data, **place)
 
 
@@ -88,45 +92,71 @@ def _reason(error: Exception) -> tuple[str, str]:
     return "render_failed", f"{type(error).__name__}: {one_line(error)}"
 
 
+def _storage_fault(error: Exception) -> OSError | None:
+    """What no other picture's copy would survive either: a full disk."""
+    return error if isinstance(error, OSError) and storage_exhausted(error) else None
+
+
 def _copied(row: dict[str, Any], record: Record, writer: Writer) -> Finished:
     """The source's own bytes, by the triage's policy `copy`."""
     place = {"part": row["part"], "row": row["row"]}
     try:
-        data = row["data"] or _read_again(record, writer)
+        source = row["data"] or _read_again(record, writer)
+        made = _made(record, writer, lambda file: file.writelines(pieces(source)))
     except (ImageDecodeError, OSError) as error:
-        return Finished(record.failed(getattr(error, "code", "unreadable"), one_line(error)), **place)
-    record = replace(record, bytes_out=len(data), sha256_out=record.sha256_in, luma_exact=True)
-    return Finished(record, data, **place)
+        failed = record.failed(getattr(error, "code", "unreadable"), one_line(error))
+        return Finished(failed, **place, fault=_storage_fault(error))
+    record = replace(record, bytes_out=len(source), sha256_out=record.sha256_in, luma_exact=True)
+    return Finished(record, made, **place)
 
 
-def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes]:
+def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes | Path]:
     source = row["data"] or _read_again(record, writer)
     output = writer.output
     provenance = Provenance(
         record.model, record.model_sha256, record.path, record.sha256_in, output.digital_source_type
     )
-    rendered = render(
-        source,
-        ab_from(row),
-        provenance,
-        max_pixels=writer.limits.max_pixels,
-        subsampling=output.subsampling,
-        upstream=writer.upstream,
-    )
-    record = replace(
-        record,
-        output=output_name(record.path, record.format, row["name_taken"]),
-        bytes_out=len(rendered.data),
-        sha256_out=hashlib.sha256(rendered.data).hexdigest(),
-        luma_exact=rendered.luma_exact,
-    )
-    return record, rendered.data
+    exact = False
+
+    def make(file: IO[bytes]) -> None:
+        nonlocal exact
+        exact = render_into(
+            file,
+            source,
+            ab_from(row),
+            provenance,
+            max_pixels=writer.limits.max_pixels,
+            subsampling=output.subsampling,
+            upstream=writer.upstream,
+        )
+
+    record = replace(record, output=output_name(record.path, record.format, row["name_taken"]))
+    made = _made(record, writer, make)
+    copy = FileBytes(made) if isinstance(made, Path) else made
+    return replace(record, bytes_out=len(copy), sha256_out=sha256(copy), luma_exact=exact), made
 
 
-def _read_again(record: Record, writer: Writer) -> bytes:
+def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> bytes | Path:
+    """What `make` writes: bytes, or a draft of the sink's where that may be huge."""
+    huge = record.width * record.height >= HUGE and output_format(record.format) != "JPEG"
+    draft = writer.sink.draft(record.output) if huge else None
+    if draft is None:
+        out = io.BytesIO()
+        make(out)
+        return out.getvalue()
+    try:
+        with draft.open("wb") as file:
+            make(file)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return draft
+
+
+def _read_again(record: Record, writer: Writer) -> Encoded:
     """A picture too large to travel, if it is still the one that was loaded."""
-    data = writer.source.read(record.path)
-    if hashlib.sha256(data).hexdigest() != record.sha256_in:
+    data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes)
+    if sha256(data) != record.sha256_in:
         raise ImageDecodeError("changed", "the file changed while the job ran; run again")
     return data
 

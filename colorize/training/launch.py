@@ -24,6 +24,7 @@ from colorize.data.readers import Reader
 from colorize.data.sources import Source, open_source
 from colorize.data.splits import Split, split_of
 from colorize.data.storage import Storage
+from colorize.image_io import whole
 from colorize.inference.cluster import ray_session
 from colorize.models import BinModel, create_model
 from colorize.training.feed import is_wanted, keep_shares, training_row
@@ -184,7 +185,7 @@ def _fetch_split(
             wanted = not raw.skipped and is_wanted(said, settings.data)
             if wanted and split_of(said, settings.data.split) == split:
                 chosen.append((raw, shares.get(said.get("source", ""), 1.0)))
-        rows = [{"data": raw.data} for raw, share in chosen if random.random() < share]
+        rows = [{"data": whole(raw.data)} for raw, share in chosen if random.random() < share]
         yield pa.Table.from_pylist(rows, schema=pa.schema([("data", pa.binary())]))
 
 
