@@ -218,15 +218,25 @@ def test_a_draft_becomes_a_file_at_once_and_leaves_nothing(root: Storage) -> Non
     assert not draft.exists()
 
 
-def test_what_cannot_be_published_leaves_no_draft(root: Storage, tmp_path: Path) -> None:
+def test_what_cannot_be_published_leaves_no_draft(tmp_path: Path) -> None:
+    root = Storage(tmp_path / "root")
     draft = root.draft("a.tif")
-    draft.write_bytes(b"whole")
-    if root.is_local:
-        (tmp_path / "root" / "a.tif").mkdir()
-    else:
-        root.root = "no-such-bucket/x"
+    (tmp_path / "root/a.tif").mkdir()
     with pytest.raises(OSError):
         root.publish(draft, "a.tif")
+    assert not draft.exists()
+
+
+def test_what_cannot_be_uploaded_leaves_no_draft(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    S3FileSystem.clear_instance_cache()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    root = Storage("s3://colored/x")
+    draft = root.draft("a.tif")
+    try:
+        with pytest.raises(PermissionError):
+            root.publish(draft, "a.tif")
+    finally:
+        S3FileSystem.clear_instance_cache()
     assert not draft.exists()
 
 
