@@ -94,10 +94,10 @@ HEAD = (
 def line(model: Model, pictures: float, cpu_nodes: int, gpu_nodes: int) -> str:
     """A row of the table."""
     b = bill(model, pictures, cpu_nodes, gpu_nodes)
-    return (
-        f"| {pictures:,.0f} | {cpu_nodes} + {gpu_nodes} | {b.rate:,.0f} | {b.limit} "
-        f"| {b.hours:.2f} ({b.listing_hours:.2f}) | ${b.machines:,.2f} | ${b.requests:,.2f} | ${b.storage:,.2f} | {b.losses:.1f} | {b.driver_gb:.1f} GB |"
-    )
+    hours = f"{b.hours:.2f} ({b.listing_hours:.2f})"
+    money = " | ".join(f"${value:,.2f}" for value in (b.machines, b.requests, b.storage))
+    cells = f"{pictures:,.0f} | {cpu_nodes} + {gpu_nodes} | {b.rate:,.0f} | {b.limit} | {hours} | {money}"
+    return f"| {cells} | {b.losses:.1f} | {b.driver_gb:.1f} GB |"
 
 
 def table() -> str:

@@ -127,7 +127,7 @@ def test_only_what_a_job_needs_is_sent_along(head: Head) -> None:
 
 def test_a_network_is_trained_and_then_measured(head: Head, tmp_path: Path) -> None:
     write_tree(tmp_path / "photos", {f"{split}/{i}.jpg": color_jpeg(i) for split in ("train", "val") for i in range(8)})
-    settings = ("trainer.epochs=1", "trainer.batch_size=4", "validation.samples=2")
+    settings = ("trainer.epochs=1", "trainer.batch_size=4", "validation.samples=2", "data.split=null")
     options = [word for setting in settings for word in ("--set", setting)]
     data, run, measured = tmp_path / "photos", tmp_path / "run", tmp_path / "measured"
     config = ("--config", "configs/train/dense.yaml")
