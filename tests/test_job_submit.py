@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,8 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
+from colorize.cli import EXIT_FAILURES
 from colorize.data.manifest import read_manifest
 from colorize.data.storage import Storage
 from tests.conftest import free_ports, grey_jpeg, write_tree
@@ -30,16 +36,28 @@ class Head:
     address: str
     environment: dict[str, str]
 
-    def submit(self, *words: str, wait: bool = True) -> subprocess.CompletedProcess[str]:
-        """`ray job submit --working-dir . -- python jobs/bulk_colorize.py WORDS`."""
-        options = ["--working-dir", str(ROOT), *([] if wait else ["--no-wait"])]
-        return self.ray("job", "submit", *options, "--", "python", "jobs/bulk_colorize.py", *words)
+    def submit(
+        self, *words: str, job: str = "bulk_colorize", wait: bool = True
+    ) -> tuple[str, subprocess.CompletedProcess[str]]:
+        """`ray job submit --runtime-env configs/runtime_env.yaml -- python jobs/JOB.py WORDS`, and the job's id."""
+        return self.run("python", f"jobs/{job}.py", *words, wait=wait)
+
+    def run(self, *command: str, wait: bool = True) -> tuple[str, subprocess.CompletedProcess[str]]:
+        """Submits any command."""
+        options = ["--runtime-env", "configs/runtime_env.yaml", *([] if wait else ["--no-wait"])]
+        done = self.ray("job", "submit", *options, "--", *command)
+        return next((word for word in re.split(r"[\s']", done.stdout) if word.startswith("raysubmit_")), ""), done
 
     def ray(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A `ray` command that talks to this head."""
+        command = [str(BIN / "ray"), *words]
         return subprocess.run(
-            [str(BIN / "ray"), *words], env=self.environment, capture_output=True, text=True, timeout=240, check=False
+            command, env=self.environment, capture_output=True, text=True, timeout=400, check=False, cwd=ROOT
         )
+
+    def job(self, name: str) -> JobDetails:
+        """What the head says of a job."""
+        return JobSubmissionClient(self.address).get_job_info(name)
 
 
 @pytest.fixture(scope="module")
@@ -80,33 +98,76 @@ def scans(tmp_path: Path) -> Path:
 
 
 def test_a_submitted_job_colors_a_folder(head: Head, scans: Path, tmp_path: Path) -> None:
-    result = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
+    name, result = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
 
     assert result.returncode == 0, result.stdout + result.stderr
+    assert (head.job(name).status, head.job(name).driver_exit_code) == (JobStatus.SUCCEEDED, 0)
     assert "20 inputs: 20 colored, 0 skipped, 0 failed" in result.stdout
     assert read_manifest(Storage(tmp_path / "out")).num_rows == 20
     assert len(list((tmp_path / "out").glob("box */*.jpg"))) == 20
 
 
-def test_a_job_whose_inputs_fail_fails(head: Head, scans: Path, tmp_path: Path) -> None:
+def test_a_job_whose_inputs_fail_ends_with_the_status_of_its_command(head: Head, scans: Path, tmp_path: Path) -> None:
     (scans / "broken.jpg").write_bytes(b"no picture")
-    result = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
+    name, result = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
 
     assert result.returncode != 0
+    assert (head.job(name).status, head.job(name).driver_exit_code) == (JobStatus.FAILED, EXIT_FAILURES)
     assert "1 not_an_image" in result.stdout
     assert read_manifest(Storage(tmp_path / "out")).num_rows == 21
 
 
+def test_only_what_a_job_needs_is_sent_along(head: Head) -> None:
+    _, listing = head.run("ls", "-A")
+    sent = set(listing.stdout.split())
+
+    assert {"colorize", "jobs", "configs", "pyproject.toml"} <= sent
+    assert sent.isdisjoint({"docs", "tests", ".git", ".venv", "demo"})
+
+
+def test_a_network_is_trained_and_then_measured(head: Head, tmp_path: Path) -> None:
+    write_tree(tmp_path / "photos", {f"{split}/{i}.jpg": color_jpeg(i) for split in ("train", "val") for i in range(8)})
+    settings = ("trainer.epochs=1", "trainer.batch_size=4", "validation.samples=2", "data.split=null")
+    options = [word for setting in settings for word in ("--set", setting)]
+    data, run, measured = tmp_path / "photos", tmp_path / "run", tmp_path / "measured"
+    config = ("--config", "configs/train/dense.yaml")
+    name, trained = head.submit(*config, "--data", str(data), "--output", str(run), *options, job="train")
+
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    assert head.job(name).driver_exit_code == 0
+    assert "epoch 1" in trained.stdout  # its log was followed
+    words = ("--model", str(run), "--model", "grey", "--data", str(data), "--output", str(measured))
+    name, result = head.submit(*words, "--set", "measure.features=false", job="evaluate")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert head.job(name).driver_exit_code == 0
+    assert (measured / "evaluation.html").is_file()
+    assert len(json.loads((measured / "metrics.json").read_text())["models"]) == 2
+
+
+def color_jpeg(seed: int) -> bytes:
+    """A small picture in color, unlike any of another seed."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((48, 48), Image.Resampling.BICUBIC).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
 def test_a_stopped_job_keeps_and_accounts_for_what_is_done(head: Head, tmp_path: Path) -> None:
     write_tree(tmp_path / "scans", {f"{i:04d}.jpg": grey_jpeg(i % 50) for i in range(3000)})
-    submitted = head.submit("--input", str(tmp_path / "scans"), "--output", str(tmp_path / "out"), wait=False)
-    job = next(word for word in submitted.stdout.replace("'", " ").split() if word.startswith("raysubmit_"))
-    deadline = time.monotonic() + 120
+    job, _ = head.submit("--input", str(tmp_path / "scans"), "--output", str(tmp_path / "out"), wait=False)
+    with (tmp_path / "followed").open("wb") as file:
+        command = [str(BIN / "ray"), "job", "logs", "--follow", job]
+        following = subprocess.Popen(command, env=head.environment, stdout=file)
+    deadline = time.monotonic() + 240
     while len(list((tmp_path / "out").glob("*.jpg"))) < 50:
         assert time.monotonic() < deadline, head.ray("job", "logs", job).stdout
         time.sleep(0.5)
-    head.ray("job", "stop", job)
+    stopped = head.ray("job", "stop", job)
 
+    assert stopped.returncode == 0, stopped.stdout
+    assert head.job(job).status == JobStatus.STOPPED
+    assert following.wait(60) == 0  # it ends with the job
+    assert "3000 inputs from" in (tmp_path / "followed").read_text()
     report = json.loads((tmp_path / "out/_colorize/run.json").read_text())
     manifest = read_manifest(Storage(tmp_path / "out")).to_pylist()
     assert report["state"] == "interrupted"
