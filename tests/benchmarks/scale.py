@@ -118,7 +118,8 @@ def stage_costs(pictures: int) -> None:
         loader = Loader(
             source.reader, LimitSettings(), TriageSettings(), 256**2, 16 << 20, Stamp("stand-in", "", "", 1)
         )
-        writer = Writer(source.storage, FolderSink(Storage(folder / "out"), 8), LimitSettings(), OutputSettings())
+        sink = FolderSink(Storage(folder / "out"), 8)
+        writer = Writer(source.storage, sink, LimitSettings(), OutputSettings(), 16 << 20)
         os.environ[SECONDS] = "0"
         write(SleepingPredictor()(next(load(source.units, loader))), writer)  # imports, tables, caches
         started = time.process_time()
