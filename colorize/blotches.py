@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-ORDINARY = 40.0  # Lab units of chroma: below it nothing is touched, however grey the rest is
+ORDINARY = 36.0  # Lab units of chroma: below it nothing is touched, however grey the rest is
 TIMES = 2.5  # nor below so many times the chroma that TENTHS of the picture stay below
 TENTHS = 0.9
-ROOM = 0.5  # the most vivid color ends up at most this fraction above the limit
+ROOM = 0.25  # the most vivid color ends up at most this fraction above the limit
 
 Ab = npt.NDArray[np.float32]  # (2, h, w), Lab units, a whole picture
 
