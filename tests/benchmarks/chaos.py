@@ -157,7 +157,7 @@ def main(
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
         names = write_photographs(folder / "scans", pictures)
-        subprocess.run(bulk(str(folder / "scans"), str(folder / "calm")), check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(bulk(str(folder / "scans"), str(folder / "calm")), check=True)
         source, target = str(folder / "scans"), str(folder / "disturbed")
         if faulty:
             bucket = stack.enter_context(faulty_bucket(folder))
