@@ -255,6 +255,17 @@ def report(uri: Annotated[str, typer.Argument(metavar="URI", help="output of a b
     print(write_report(uri))
 
 
+@app.command("export", epilog="Example: colorize export default -o default.onnx")
+def export_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="as in `colorize bulk`")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="to write: .onnx or .safetensors")],
+) -> None:
+    """Writes a model as an ONNX file, compared with ONNX Runtime, or as a checkpoint."""
+    from colorize.export import export
+
+    print(f"{model} -> {output} ({export(model, output)})")
+
+
 @app.command(epilog="Example: colorize models")
 def models() -> None:
     """Lists the registered architectures and the shipped weights."""

@@ -28,6 +28,7 @@ LAYERS = (
     ("colorize.data",),
     (
         "colorize.photo",
+        "colorize.export",
         "colorize.restore",
         "colorize.training",
         "colorize.inference",

@@ -46,7 +46,7 @@ class ColorQueries(nn.Module):
         """(B, queries, H, W)"""
         memories = [self._memory(level, feature) for level, feature in enumerate(features)]
         positions = [sine_positions(feature.shape[2:], pixels_BCHW.shape[1], feature) for feature in features]
-        x = self.query_feat.weight.expand(len(pixels_BCHW), -1, -1)
+        x = self.query_feat.weight.expand(pixels_BCHW.shape[0], -1, -1)
         place = self.query_embed.weight
         layers = zip(
             self.transformer_cross_attention_layers,
@@ -132,7 +132,7 @@ def sine_positions(sides: Sequence[int], channels: int, like: Tensor) -> Tensor:
     step = torch.arange(channels // 2, device=like.device) // 2 * 2
     wavelength = _TEMPERATURE ** (step / (channels // 2))
     y, x = (_waves(side, wavelength) for side in sides)
-    both = torch.cat((y[:, None].expand(-1, len(x), -1), x[None].expand(len(y), -1, -1)), dim=2)
+    both = torch.cat((y[:, None].expand(-1, x.shape[0], -1), x[None].expand(y.shape[0], -1, -1)), dim=2)
     return both.flatten(0, 1).to(like.dtype)
 
 

@@ -1,0 +1,63 @@
+"""A model as an ONNX file: what ONNX Runtime computes is what torch computes, at sizes that were not traced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from colorize import export as exporting
+from colorize.checkpoint import load_checkpoint, save_checkpoint
+from colorize.cli import EXIT_USAGE, run
+from colorize.models import create_model
+from tests.small_models import SMALL_ARGS
+
+
+def checkpoint(name: str, folder: Path) -> Path:
+    torch.manual_seed(0)
+    target, args = folder / f"{name}.safetensors", SMALL_ARGS.get(name, {})
+    save_checkpoint(target, create_model(name, **args), name=name, args=args)
+    return target
+
+
+@pytest.mark.parametrize("name", ["ddcolor_tiny", "eccv16", "lab_cnn", "palette_cnn", "siggraph17"])
+def test_the_runtime_computes_what_torch_does(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = checkpoint(name, tmp_path), tmp_path / "model.onnx"
+    assert run(["export", str(source), "-o", str(target)]) == 0
+    assert f"({name}, within" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(target.read_bytes(), providers=["CPUExecutionProvider"])
+    network = load_checkpoint(source).model
+    for batch, shape in ((1, (96, 64)), (3, (64, 128))):
+        rows, columns = (network.canvas,) * 2 if network.canvas == network.stride else shape
+        generator = torch.Generator().manual_seed(batch)
+        given = {"L": torch.rand(batch, 1, rows, columns, generator=generator) * 100}
+        if network.takes_hints:
+            given["ab"] = torch.rand(batch, 2, rows, columns, generator=generator) * 80 - 40
+            given["mask"] = (given["L"] > 95).float()
+        (color,) = session.run(None, {key: value.numpy() for key, value in given.items()})
+        with torch.inference_mode():
+            np.testing.assert_allclose(color, network(*given.values()).numpy(), atol=exporting.TOLERANCE)
+
+
+def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    network = load_checkpoint(checkpoint("palette_cnn", tmp_path)).model
+    data = exporting.to_onnx(network)
+    network.load_state_dict({key: value + 0.1 for key, value in network.state_dict().items()})
+    with pytest.raises(exporting.ExportError, match="Lab units away from torch"):
+        exporting.difference(network, data)
+
+
+def test_published_weights_become_a_checkpoint(tmp_path: Path) -> None:
+    assert run(["export", "default", "-o", str(tmp_path / "copy.safetensors")]) == 0
+    assert "head.bias" in load_file(tmp_path / "copy.safetensors")
+    assert load_checkpoint(tmp_path / "copy.safetensors").name == "unet"
+
+
+@pytest.mark.parametrize("output", ["model.pt", "s3://bucket/model.onnx"])
+def test_another_suffix_or_place_is_refused(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", "default", "-o", output]) == EXIT_USAGE
+    assert "name a local file that ends in .onnx or .safetensors" in capsys.readouterr().err

@@ -1,0 +1,39 @@
+"""Each published network as the start of a training: `model.weights`, its own recipe, a step of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from colorize.checkpoint import save_checkpoint
+from colorize.config import load_settings
+from colorize.models import create_model, published_models
+from colorize.training.settings import TrainSettings
+from colorize.training.step import create_state, step
+from tests.small_models import SMALL_ARGS
+
+CONFIGS = Path(__file__).parent.parent / "configs/train"
+
+
+@pytest.mark.parametrize("name", published_models())
+def test_a_training_starts_from_its_weights_and_moves_on(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    started = create_model(name, **SMALL_ARGS[name])
+    weights = tmp_path / "weights.safetensors"
+    save_checkpoint(weights, started, name=name, args=SMALL_ARGS[name])
+    settings = load_settings(
+        TrainSettings,
+        CONFIGS / f"{name}.yaml",
+        [f"model.weights={weights}", f"model.args={json.dumps(SMALL_ARGS[name])}", "trainer.sizes=[32]",
+         "optimizer.warmup=0", "precision=float32"],
+    )  # fmt: skip
+    state = create_state(settings)
+    before = started.state_dict()
+    assert all(torch.equal(value, before[key]) for key, value in state.model.state_dict().items())
+
+    losses = step(state, torch.rand(2, 3, 40, 40))
+    assert losses["loss"].isfinite()
+    assert any(not torch.equal(value, before[key]) for key, value in state.model.named_parameters())
