@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,8 @@ def to_onnx(model: ColorModel) -> bytes:
         # Torch would rather have its newer exporter used, which takes minutes of a CPU where this takes seconds. What
         # tracing may take for a constant by mistake shows when the file computes another size: see `difference`.
         warnings.simplefilter("ignore")
-        torch.onnx.export(
+        export: Any = torch.onnx.export  # its annotation knows paths only
+        export(
             model,
             tuple(example),
             file,
