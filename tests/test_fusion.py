@@ -1,0 +1,50 @@
+"""Batch normalization folded into convolutions: the same function, fewer layers, the original left alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from colorize.fusion import fused
+from colorize.models import create_model
+
+
+def lively(model: nn.Module) -> nn.Module:
+    """Statistics as after a training, not those of a new network, which change nothing."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in ((module.running_mean, -1, 1), (module.running_var, 0.5, 2)):
+                assert tensor is not None
+                tensor.uniform_(low, high)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", ["unet", "gan"])
+def test_the_network_computes_what_it_did(name: str) -> None:
+    torch.manual_seed(0)
+    model = lively(create_model(name))
+    L = torch.rand(1, 1, 64, 64) * 100
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(model)(L), model(L), atol=1e-2, rtol=1e-3)
+
+
+def test_every_pair_is_folded_and_the_network_itself_is_not_touched() -> None:
+    model = create_model("unet").eval()
+    before = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    assert before > 40
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused(model).modules())
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == before
+
+
+def test_where_there_is_nothing_to_fold_nothing_is_copied() -> None:
+    model = create_model("lab_cnn").eval()
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        pytest.skip("it has batch normalization")
+    assert fused(model) is model
+
+
+def test_a_normalization_before_its_convolution_stays() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3)).eval()
+    assert fused(model) is model
