@@ -14,7 +14,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from colorize.config import PoolSettings
 from colorize.inference.plan import plan_stages
-from colorize.spot import SpotFirst
+from colorize.inference.spot import SpotFirst
 
 ROOT = Path(__file__).parent.parent
 AWS = ROOT / "cluster.yaml"

@@ -34,14 +34,13 @@ LAYERS = (
         "colorize.inference",
         "colorize.evaluation",
         "colorize.report",
-        "colorize.spot",
     ),
     ("colorize.history", "colorize.enlarge"),
     ("colorize.cli",),
     ("jobs", "colorize.__main__"),
 )
 KNOW_RAY = ("jobs", "colorize.cli", "colorize.data.sources", "colorize.data.sinks", "colorize.inference",
-            "colorize.spot", "colorize.training.loop", "colorize.training.launch")  # fmt: skip
+            "colorize.training.loop", "colorize.training.launch")  # fmt: skip
 
 
 def module_name(path: Path) -> str:
