@@ -69,7 +69,7 @@ def page(photograph: Image.Image, random: Random) -> Image.Image:
     font = ImageFont.load_default(size)
     for top in range(60, height - 80, round(size * random.uniform(1.3, 1.9))):
         words = ("".join(random.choice(list("abcdefghiklmnoprstuvwz"), random.integers(2, 10))) for _ in range(30))
-        draw.text((70, top), " ".join(words)[: int((width - 140) / size * 1.9)], random.integers(0, 70), font)
+        draw.text((70, top), " ".join(words)[: int((width - 140) / size * 1.9)], int(random.integers(0, 70)), font)
     ink = _levels(image.filter(ImageFilter.GaussianBlur(0.7))) / 255
     paper = random.uniform(190, 245) + np.linspace(-1, 1, width)[None] * random.uniform(0, 8)
     return _picture(np.repeat((ink * paper + random.normal(0, 3, ink.shape))[..., None], 3, axis=2)).convert("L")
