@@ -219,10 +219,11 @@ def test_a_draft_becomes_a_file_at_once_and_leaves_nothing(root: Storage) -> Non
 
 
 def test_what_cannot_be_published_leaves_no_draft(tmp_path: Path) -> None:
-    root = Storage(tmp_path / "root")
+    root = Storage(tmp_path)
     draft = root.draft("a.tif")
-    (tmp_path / "root/a.tif").mkdir()
-    with pytest.raises(OSError):
+    draft.write_bytes(b"whole")
+    (tmp_path / "a.tif").mkdir()
+    with pytest.raises(IsADirectoryError):
         root.publish(draft, "a.tif")
     assert not draft.exists()
 
