@@ -43,8 +43,8 @@ class Way:
 
 def ways(model: nn.Module) -> dict[str, Callable[[], Run]]:
     """What builds each way, by its name; the first is what the others are compared with."""
-    last = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    folded = fused(last).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    last = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    folded = fused(last).to(memory_format=torch.channels_last)
     return {
         "float32": lambda: lambda L: call(model, L),
         "float32, channels last": lambda: lambda L: call(last, channels_last(L)),
@@ -96,8 +96,9 @@ def compiled(model: nn.Module, bfloat16: bool) -> Run:
 def onnx(model: nn.Module) -> Run:
     """The exported graph in ONNX Runtime, with as many threads as torch has."""
     runtime: Any = importlib.import_module("onnxruntime")
+    export: Any = torch.onnx.export  # writes into open files, too, which its types do not say
     file = io.BytesIO()
-    torch.onnx.export(model, (torch.zeros(1, 1, SIDE, SIDE),), file, dynamo=False, input_names=["L"])
+    export(model, (torch.zeros(1, 1, SIDE, SIDE),), file, dynamo=False, input_names=["L"])
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = runtime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
