@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from colorize.fusion import fused
 from colorize.models import create_model
+from tests.benchmarks.fusion import fused
 
 
 def lively(model: nn.Module) -> nn.Module:

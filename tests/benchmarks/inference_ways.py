@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from colorize.checkpoint import load_checkpoint
 from colorize.color import grey_to_lightness
 from colorize.data.model_files import find_model
-from colorize.fusion import fused
+from tests.benchmarks.fusion import fused
 
 SIDE = 256
 Run = Callable[[Tensor], Tensor]  # L (1, 1, 256, 256) -> ab
@@ -96,8 +96,8 @@ def compiled(model: nn.Module, bfloat16: bool) -> Run:
 def onnx(model: nn.Module) -> Run:
     """The exported graph in ONNX Runtime, with as many threads as torch has."""
     runtime: Any = importlib.import_module("onnxruntime")
+    export: Any = torch.onnx.export  # writes into open files, too, which its types do not say
     file = io.BytesIO()
-    export: Any = torch.onnx.export  # its annotation knows paths only
     export(model, (torch.zeros(1, 1, SIDE, SIDE),), file, dynamo=False, input_names=["L"])
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

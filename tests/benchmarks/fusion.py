@@ -1,6 +1,6 @@
 """Batch normalization folded into the convolution before it: one pass over a feature map less, the same function.
 
-Done to the network in memory when it is about to color; checkpoints keep the layers apart, so that they can be trained.
+One of the ways that `inference_ways` measures; not how pictures are colored, as long as no gain is measured.
 """
 
 from __future__ import annotations
