@@ -64,7 +64,7 @@ def to_onnx(model: ColorModel) -> bytes:
         torch.onnx.export(
             model,
             tuple(example),
-            file,
+            file,  # type: ignore[arg-type]  # which this exporter takes
             dynamo=False,
             opset_version=_OPSET,
             input_names=list(names),
