@@ -43,9 +43,8 @@ class PaletteCnn(RgbModel):
 
     def logits(self, L_B1HW: Tensor) -> Tensor:
         """L* in [0, 100] `(B, 1, 32, 32)` -> unnormalized log-probabilities of the colors `(B, K, 32, 32)`."""
-        logits_BNK: Tensor = self.layers(L_B1HW / 100).unflatten(1, (_SIDE**2, -1))
-        logits_BKHW: Tensor = logits_BNK.transpose(1, 2).unflatten(2, (_SIDE, _SIDE))  # type: ignore[no-untyped-call]
-        return logits_BKHW
+        logits_BNK: Tensor = self.layers(L_B1HW / 100).reshape(L_B1HW.shape[0], _SIDE**2, -1)
+        return logits_BNK.transpose(1, 2).reshape(L_B1HW.shape[0], -1, _SIDE, _SIDE)
 
     def rgb(self, L_B1HW: Tensor) -> Tensor:
         logits = self.logits(L_B1HW)

@@ -62,7 +62,7 @@ def measure(model: ColorModel, seconds: float, device: str = "cpu") -> Cost:
     """Runs `model` for about so many seconds."""
     side = model.canvas or SIZE
     parameters = sum(p.numel() for p in model.parameters())
-    model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.requires_grad_(False).eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     L_B1HW = torch.full((1, 1, side, side), 50.0, device=device)
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:
