@@ -66,7 +66,7 @@ def to_onnx(model: ColorModel) -> bytes:
         export(
             model,
             tuple(example),
-            file,  # type: ignore[arg-type]  # which this exporter takes
+            file,
             dynamo=False,
             opset_version=_OPSET,
             input_names=list(names),
