@@ -8,8 +8,8 @@ cast of up to 12 levels, noise, JPEG quality 40 to 95), `../shared/data/archive`
   photographs (the others stay below 1.5); of the bad sepia copies one in ten is taken for color.
 - text, blank: all of the generated ones; no photograph in color or grey, and no scan.
 - negative: the orange mask of color film is seen on 94 % of those imitated with one mask and contrast, on 59 % of those
-  with any (docs/performance.md), and on one of 335 photographs. A black-and-white negative is not told from its positive:
-  by tone statistics alone a classifier found 5 % at one false alarm in 200.
+  with any (docs/performance.md), and on one of 335 photographs. A black-and-white negative is not told from its
+  positive: by tone statistics alone a classifier found 5 % at one false alarm in 200.
 """
 
 from __future__ import annotations

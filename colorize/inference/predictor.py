@@ -19,7 +19,7 @@ from colorize.inference.census import note
 from colorize.inference.frugal import color_frugally
 from colorize.inference.isolation import Fault, was_restarted
 from colorize.inference.lone_predictor import LonePredictor, NetworkSource
-from colorize.inference.rows import GREY_COLUMNS, PREDICTED_FIELDS, seen_from
+from colorize.inference.rows import PREDICTED_FIELDS, SEEN_COLUMNS, seen_from
 from colorize.inference.telemetry import worked
 
 log = logging.getLogger("colorize")
@@ -62,7 +62,7 @@ class Predictor:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """`batch` (LOADED_SCHEMA) less the grey pictures, plus `PREDICTED_FIELDS`."""
         started = time.perf_counter()
-        rows = batch.select([*GREY_COLUMNS, "status"]).to_pylist()
+        rows = batch.select([*SEEN_COLUMNS, "status"]).to_pylist()
         wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
         colors, degraded = self._color([seen_from(rows[i]) for i in wanted])
         spent = time.perf_counter() - started
@@ -109,7 +109,7 @@ def _with_colors(batch: pa.Table, colors: Mapping[int, Colored | Fault], seconds
         batch = batch.set_column(batch.schema.get_field_index("degraded"), "degraded", texts)
     spent = [before + (seconds if i in colors else 0.0) for i, before in enumerate(batch["seconds"].to_pylist())]
     sure = [round(good[i].confidence, 4) if i in good else 0.0 for i in indices]
-    result = batch.drop_columns(list(GREY_COLUMNS))
+    result = batch.drop_columns(list(SEEN_COLUMNS))
     for name, numbers in (("seconds", spent), ("confidence", sure)):
         result = result.set_column(result.schema.get_field_index(name), name, pa.array(numbers, pa.float64()))
     for kind, values in zip(PREDICTED_FIELDS, columns, strict=True):

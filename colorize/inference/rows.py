@@ -28,7 +28,8 @@ LOADED_SCHEMA = pa.schema(
         ("loaded_by", pa.string()),
     ]
 )
-GREY_COLUMNS = ("grey", "grey_height", "grey_width", "hints")
+GREY_COLUMNS = ("grey", "grey_height", "grey_width")
+SEEN_COLUMNS = (*GREY_COLUMNS, "hints")
 PREDICTED_FIELDS = (
     pa.field("ab", pa.binary()),  # float16 (2, ab_height, ab_width), Lab units; empty where there is none
     pa.field("ab_height", pa.int64()),
