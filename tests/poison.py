@@ -13,11 +13,12 @@ SITE = """
 import ctypes, importlib.abc, importlib.util, os, sys, time
 
 def strike(data, stage):
-    if data.endswith(f"poison:{stage}:segfault".encode()):
+    end = data[-400:]  # of a huge picture the rest stays a file
+    if end.endswith(f"poison:{stage}:segfault".encode()):
         ctypes.string_at(0)
-    if data.endswith(f"poison:{stage}:hang".encode()):
+    if end.endswith(f"poison:{stage}:hang".encode()):
         time.sleep(3600)
-    _, gated, path = data[-400:].rpartition(f"poison:{stage}:until:".encode())
+    _, gated, path = end.rpartition(f"poison:{stage}:until:".encode())
     while gated and not os.path.exists(path):
         time.sleep(0.05)
 
