@@ -44,7 +44,7 @@ def test_the_runtime_computes_what_torch_does(name: str, tmp_path: Path, capsys:
 
 
 def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
-    network = load_checkpoint(checkpoint("lab_cnn", tmp_path)).model
+    network = load_checkpoint(checkpoint("palette_cnn", tmp_path)).model
     data = exporting.to_onnx(network)
     network.state_dict()["palette_K3"].copy_(torch.eye(4, 3))  # of greys, until then
     with pytest.raises(exporting.ExportError, match="Lab units away from torch"):
