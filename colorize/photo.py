@@ -20,7 +20,7 @@ from colorize.config import BulkSettings, UsageError
 from colorize.data.hints import NO_HINTS, Hints, read_hints
 from colorize.data.links import LinkLimits, fetch_link
 from colorize.data.model_files import ModelFile, find_model
-from colorize.data.storage import Storage, one_line
+from colorize.data.storage import Storage, one_line, read_file
 from colorize.hinting import Hinted
 from colorize.image_io import (
     Encoded,
@@ -154,8 +154,7 @@ def fetch(source: str, allow_private: bool) -> Encoded:
         return FileBytes(path) if path.is_file() else path.read_bytes()
     if source.startswith(("http://", "https://")):
         return fetch_link(source, LinkLimits(allow_private=allow_private))
-    parent, name = posixpath.split(source)
-    return Storage(parent).read(name)
+    return read_file(source)
 
 
 def base_name(source: str) -> str:

@@ -18,13 +18,14 @@ from skimage.metrics import peak_signal_noise_ratio
 from colorize.config import UsageError
 from colorize.data.readers import UNIT_SCHEMA
 from colorize.evaluation.contestants import find_contestants, short_labels
-from colorize.evaluation.features import Lite0, perceptual_distance
+from colorize.evaluation.features import Lite0
 from colorize.evaluation.figures import FIGURES
 from colorize.evaluation.gallery import covering, ranked
 from colorize.evaluation.scores import ModelScores, Scores, sureness
 from colorize.evaluation.settings import MeasureSettings
 from colorize.evaluation.truth import center_crop, upright_rgb
 from colorize.evaluation.whole import whole_psnr
+from colorize.metrics import perceptual_distance
 
 NOTHING = np.empty((0, 0), np.float32)
 

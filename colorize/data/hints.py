@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import json
-import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from PIL import ImageColor
 
 from colorize.colorimetry import D65_WHITE, LAB_OFFSET, LAB_SLOPE, LAB_THRESHOLD, RGB_TO_XYZ
 from colorize.config import UsageError
-from colorize.data.storage import Storage, one_line
+from colorize.data.storage import one_line, read_file
 from colorize.hinting import Spots
 from colorize.image_io import ImageDecodeError, ImageInfo
 
@@ -81,9 +80,8 @@ def read_hints(uri: str) -> Hints:
     Raises:
         UsageError: no such file, or one that is not of this form: the message names the entry.
     """
-    parent, base = posixpath.split(uri)
     try:
-        text = Storage(parent or ".").read(base).decode("utf-8-sig")
+        text = read_file(uri).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the hints {uri}: {one_line(error)}") from None
     found: dict[str, list[Hint]] = defaultdict(list)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from colorize.checkpoint import CheckpointError, dump_checkpoint, load_checkpoint, load_published, shipped_weights
 from colorize.colorizer import set_temperature
 from colorize.config import ColorizerSettings, UsageError, nearest
-from colorize.data.storage import Storage, one_line
+from colorize.data.storage import Storage, one_line, read_file
 
 DEFAULT_MODEL = "default"
 
@@ -66,8 +65,7 @@ def _hint(name: str) -> str:
 
 def _read_file(uri: str) -> bytes:
     try:
-        storage = Storage(uri)
-        return storage.parent().read(posixpath.basename(storage.root))
+        return read_file(uri)
     except OSError as error:
         raise CheckpointError(f"cannot read the weights {uri} ({one_line(error)})") from None
 
@@ -76,7 +74,7 @@ def _read(name: str, shipped: list[str]) -> bytes:
     storage = Storage(name)
     try:
         if storage.is_file():
-            return storage.parent().read(posixpath.basename(storage.root))
+            return read_file(name)
         return storage.read("best.safetensors")
     except UsageError as error:
         if "/" in name or "." in name:

@@ -25,7 +25,7 @@ from colorize.config import SourceSettings, UsageError, nearest
 from colorize.data.manifest import LEDGER
 from colorize.data.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
 from colorize.data.sinks import OUTPUT_COLUMNS
-from colorize.data.storage import Entry, Storage, escapes, one_line
+from colorize.data.storage import Entry, Storage, escapes, one_line, read_file
 from colorize.image_io import ADDED_SUFFIX
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k"})
@@ -102,9 +102,8 @@ def read_input_list(uri: str, root: Storage) -> list[str]:
     Raises:
         UsageError: no such file, no column `path`, or a path outside the root.
     """
-    parent, base = posixpath.split(uri)
     try:
-        listed = _listed_paths(base, Storage(parent or ".").read(base), uri)
+        listed = _listed_paths(posixpath.basename(uri), read_file(uri), uri)
     except UsageError:
         raise
     except Exception as error:  # storage libraries and parsers raise many classes, all of them the list's fault

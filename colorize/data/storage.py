@@ -304,6 +304,12 @@ class Storage:
         raise UsageError(f"cannot use {self.url()}: {reason}")
 
 
+def read_file(uri: str | os.PathLike[str]) -> bytes:
+    """The whole content of the one file at `uri`."""
+    storage = Storage(uri)
+    return storage.parent().read(posixpath.basename(storage.root))
+
+
 def overlap(source: Storage, target: Storage) -> bool:
     """Whether one root lies within the other, links followed, so that a run could read what it writes."""
     if source.protocol != target.protocol:

@@ -6,7 +6,6 @@ features with learned weights), and compare with neither.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,20 +53,6 @@ class Lite0(nn.Module):
         levels = self.encoder(rgb_B3HW)
         logits = self.classifier(self.head(levels[-1]).mean(dim=(2, 3)))
         return Features(levels, levels[-1].mean(dim=(2, 3)), logits.argmax(dim=1))
-
-
-def perceptual_distance(ours: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
-    """How far apart two batches' features are, `(B,)`; 0 for equal pictures.
-
-    Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"
-    (2018), equation 1 with all channel weights 1: features scaled to unit length at each place, squared differences
-    summed over channels, averaged over places, summed over the scales.
-    """
-    total = ours[0].new_zeros(len(ours[0]))
-    for one, other in zip(ours, true, strict=True):
-        difference = nn.functional.normalize(one, dim=1) - nn.functional.normalize(other, dim=1)
-        total += difference.square().sum(dim=1).mean(dim=(1, 2))
-    return total
 
 
 def _head_state(published: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,10 +12,19 @@ from torch import Tensor
 
 from colorize.color import rgb_to_lab
 from colorize.evaluation.contestants import Paint, color_scans
-from colorize.evaluation.features import Features, Lite0, perceptual_distance
+from colorize.evaluation.features import Features, Lite0
 from colorize.evaluation.supplied import Inception, Lpips, Supplied
 from colorize.evaluation.truth import RGB, grey_png
-from colorize.metrics import AB_PEAK, absolute_colorfulness, auc_by_bin, ciede2000, colorfulness, psnr, ssim
+from colorize.metrics import (
+    AB_PEAK,
+    absolute_colorfulness,
+    auc_by_bin,
+    ciede2000,
+    colorfulness,
+    perceptual_distance,
+    psnr,
+    ssim,
+)
 
 
 @dataclass(frozen=True)

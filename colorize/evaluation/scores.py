@@ -18,7 +18,7 @@ from colorize.metrics.resampling import Counts
 
 Floats = npt.NDArray[np.float64]
 
-_MEASURED = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "lpips", "top1_lite0",
+MEASURED = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "lpips", "top1_lite0",
              "colorfulness", "colorfulness_absolute", "confidence")  # fmt: skip
 
 
@@ -218,7 +218,7 @@ def _resampled(statistic: Any, pictures: int, settings: MeasureSettings) -> Inte
 
 
 def _model_scores(rows: Sequence[Mapping[str, Any]], truths: Mapping[str, Floats]) -> ModelScores:
-    columns = {name: _column(rows, name) for name in _MEASURED}
+    columns = {name: _column(rows, name) for name in MEASURED}
     columns = {name: values for name, values in columns.items() if not (rows and np.isnan(values).all())}
     for name, true in truths.items():
         columns[f"{name}_error"] = np.abs(columns[name] - true)

@@ -18,6 +18,7 @@ from colorize.data.sources import Source
 from colorize.evaluation.contestants import painter
 from colorize.evaluation.features import Lite0
 from colorize.evaluation.judge import Judge
+from colorize.evaluation.scores import MEASURED
 from colorize.evaluation.settings import EvaluateSettings
 from colorize.evaluation.supplied import Supplied
 from colorize.evaluation.truth import TruthLoader, load_truth
@@ -139,9 +140,7 @@ def measure_whole(batch: pa.Table, *, max_pixels: int) -> pa.Table:
 
 def scored_schema(truth: pa.Schema) -> pa.Schema:
     """The rows' schema after the score stage."""
-    numbers = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "lpips", "top1_lite0",
-               "colorfulness", "colorfulness_absolute", "confidence")  # fmt: skip
-    fields = [*((name, pa.float64()) for name in numbers), ("scores", pa.binary()), ("features", pa.binary()),
+    fields = [*((name, pa.float64()) for name in MEASURED), ("scores", pa.binary()), ("features", pa.binary()),
               ("fid_features", pa.binary()), ("ab", pa.binary()),
               ("ab_height", pa.int64()), ("ab_width", pa.int64())]  # fmt: skip
     described = [("true_colorfulness", pa.float64()), ("true_colorfulness_absolute", pa.float64()),

@@ -1,7 +1,7 @@
 """How far colors are from the truth: the one place for the project's measures, each with its formula's source.
 
 `fidelity`: PSNR, SSIM, CIEDE2000; `vividness`: colorfulness; `area`: the area under the curve of ab errors;
-`frechet`: the distance of two sets of features; `resampling`: confidence intervals.
+`perceptual` and `frechet`: distances of features, of two pictures and of two sets; `resampling`: confidence intervals.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from colorize.metrics.area import auc_by_bin, pixel_scores, rarity_weights
 from colorize.metrics.fidelity import AB_PEAK, ciede2000, psnr, ssim
 from colorize.metrics.frechet import frechet_distance
+from colorize.metrics.perceptual import perceptual_distance
 from colorize.metrics.resampling import Interval, bootstrap
 from colorize.metrics.vividness import absolute_colorfulness, colorfulness
 
@@ -21,6 +22,7 @@ __all__ = [
     "ciede2000",
     "colorfulness",
     "frechet_distance",
+    "perceptual_distance",
     "pixel_scores",
     "psnr",
     "rarity_weights",

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 
-def colorfulness(rgb_B3HW: Tensor) -> Tensor:
+def colorfulness(rgb_B3HW: Tensor, epsilon: float = 0.0) -> Tensor:
     """Colorfulness of sRGB pictures in [0, 1], `(B,)`: 0 for grey, 33 "moderately", 59 "quite" colorful.
 
     Hasler and Suesstrunk, "Measuring colourfulness in natural images" (2003), the measure M3: deviation plus 0.3
-    times the magnitude of the mean of the opponents R - G and (R + G) / 2 - B, of values in 0..255.
+    times the magnitude of the mean of the opponents R - G and (R + G) / 2 - B, of values in 0..255. A small `epsilon`
+    under the roots keeps their gradients finite where it is minimized.
     """
-    return _opponent_strength(_opponents(rgb_B3HW))
+    return _opponent_strength(_opponents(rgb_B3HW), epsilon)
 
 
 def absolute_colorfulness(rgb_B3HW: Tensor) -> Tensor:
@@ -22,7 +23,7 @@ def absolute_colorfulness(rgb_B3HW: Tensor) -> Tensor:
     (pyimagesearch.com, "Computing image colorfulness with OpenCV and Python", 2017). For pictures with colors on both
     sides of grey it is another figure than `colorfulness`: the two do not compare.
     """
-    return _opponent_strength(_opponents(rgb_B3HW).abs())
+    return _opponent_strength(_opponents(rgb_B3HW).abs(), 0.0)
 
 
 def _opponents(rgb_B3HW: Tensor) -> Tensor:
@@ -30,7 +31,7 @@ def _opponents(rgb_B3HW: Tensor) -> Tensor:
     return torch.stack((red - green, (red + green) / 2 - blue), dim=1)
 
 
-def _opponent_strength(opponents_B2N: Tensor) -> Tensor:
-    deviation = opponents_B2N.var(dim=2, correction=0).sum(dim=1).sqrt()
-    magnitude = opponents_B2N.mean(dim=2).square().sum(dim=1).sqrt()
+def _opponent_strength(opponents_B2N: Tensor, epsilon: float) -> Tensor:
+    deviation = (opponents_B2N.var(dim=2, correction=0).sum(dim=1) + epsilon).sqrt()
+    magnitude = (opponents_B2N.mean(dim=2).square().sum(dim=1) + epsilon).sqrt()
     return deviation + 0.3 * magnitude

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from colorize.color import lab_to_rgb
 from colorize.config import UsageError
-from colorize.evaluation.features import perceptual_distance
+from colorize.metrics import colorfulness, perceptual_distance
 from colorize.models.efficientnet_lite import EfficientNetLite0, encoder_state, published_state
 from colorize.training.losses import ColorObjective, Losses
 from colorize.training.settings import LossSettings
@@ -58,11 +58,7 @@ class Colorfulness(Term):
     name = "colorfulness"
 
     def forward(self, predicted_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
-        red, green, blue = (predicted_B3HW * 255).flatten(2).unbind(1)
-        opponents_B2N = torch.stack((red - green, (red + green) / 2 - blue), dim=1)
-        spread = (opponents_B2N.var(dim=2, correction=0).sum(dim=1) + _TINY).sqrt()
-        strength = (opponents_B2N.mean(dim=2).square().sum(dim=1) + _TINY).sqrt()
-        return 1 - (spread + 0.3 * strength).mean() / _VIVID
+        return 1 - colorfulness(predicted_B3HW, epsilon=_TINY).mean() / _VIVID
 
 
 class JudgedObjective(ColorObjective):

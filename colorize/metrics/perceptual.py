@@ -1,0 +1,21 @@
+"""The distance of two pictures as a network's features see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+def perceptual_distance(ours: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
+    """How far apart two batches' features are, `(B,)`; 0 for equal pictures.
+
+    Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"
+    (2018), equation 1 with all channel weights 1: features scaled to unit length at each place, squared differences
+    summed over channels, averaged over places, summed over the scales.
+    """
+    total = ours[0].new_zeros(len(ours[0]))
+    for one, other in zip(ours, true, strict=True):
+        difference = nn.functional.normalize(one, dim=1) - nn.functional.normalize(other, dim=1)
+        total += difference.square().sum(dim=1).mean(dim=(1, 2))
+    return total
