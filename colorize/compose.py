@@ -46,12 +46,22 @@ def compose(picture: Picture, ab_2hw: NDArray[np.floating], subsampling: Subsamp
     Raises:
         ValueError: the prediction is not finite.
     """
-    ab = unorient(np.asarray(ab_2hw, dtype=np.float32), picture.info.orientation)
-    if not np.isfinite(ab).all():
-        raise ValueError("the predicted color holds values that are no numbers: the model or its input is at fault")
+    ab = as_stored(ab_2hw, picture)
     if picture.info.output_format == "JPEG":
         return chroma_planes(np.asarray(picture.luma), ab, subsampling)
     return exact_rows(picture.luma, ab)
+
+
+def as_stored(ab_2hw: NDArray[np.floating], picture: Picture) -> Float:
+    """Upright color in the layout of the picture's file.
+
+    Raises:
+        ValueError: the color is not finite.
+    """
+    ab = unorient(np.asarray(ab_2hw, np.float32), picture.info.orientation)
+    if not np.isfinite(ab).all():
+        raise ValueError("the predicted color holds values that are no numbers: the model or its input is at fault")
+    return ab
 
 
 def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0") -> Chroma:

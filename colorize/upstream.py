@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from colorize.colorimetry import CB_SCALE, CR_SCALE, LUMA_WEIGHTS
-from colorize.compose import lab_strip, strips
+from colorize.compose import as_stored, lab_strip, strips
 from colorize.config import BulkSettings, UsageError
 from colorize.image_io import Encoded, Picture, decode
-from colorize.image_io.orientation import orient, unorient
+from colorize.image_io.orientation import orient
 from colorize.image_io.picture import Chroma, Color
 
 Float = NDArray[np.float32]
@@ -62,9 +62,7 @@ class Upstream:
         Raises:
             ValueError: the color is not finite.
         """
-        ab = unorient(np.asarray(ab_2hw, np.float32), picture.info.orientation)
-        if not np.isfinite(ab).all():
-            raise ValueError("the predicted color holds values that are no numbers: the model or its input is at fault")
+        ab = as_stored(ab_2hw, picture)
         ab = _bilinear(ab, (ab.shape[1] * self.times, ab.shape[2] * self.times), slice(None))
         enlarge = _bilinear if self.smooth else _nearest
         white = np.iinfo(picture.luma.dtype).max

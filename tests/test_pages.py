@@ -23,7 +23,7 @@ from colorize.data.storage import Storage
 from colorize.evaluation.contestants import Contestant
 from colorize.evaluation.gallery import Shown
 from colorize.evaluation.outcome import EvaluateJob, Evaluation
-from colorize.evaluation.scores import collect, compare, summarize, sureness
+from colorize.evaluation.scores import MEASURED, collect, compare, summarize, sureness
 from colorize.evaluation.settings import EvaluateSettings, MeasureSettings
 from colorize.metrics.area import BINS
 from colorize.report.bulk_page import PAGE, RUN_FILE, bulk_page
@@ -237,8 +237,6 @@ def invented_evaluation() -> bytes:
     def vector(length: int) -> bytes:
         return random.random(length).astype(np.float32).tobytes()
 
-    names = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "lpips", "top1_lite0",
-             "colorfulness", "colorfulness_absolute", "confidence")  # fmt: skip
     rows = [
         {
             "path": f"{i} {HOSTILE}", "title": f"{i} {HOSTILE}", "source": "", "width": 9, "height": 9, "error": "",
@@ -246,7 +244,7 @@ def invented_evaluation() -> bytes:
             "true_pixels": np.ones(BINS, np.float32).tobytes(), "true_features": vector(8),
             "true_fid_features": vector(8),
             "models": [
-                {name: random.random() for name in names}
+                {name: random.random() for name in MEASURED}
                 | {"scores": vector(BINS), "features": vector(8), "fid_features": vector(8)}
                 for _ in range(2)
             ],
