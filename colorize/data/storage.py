@@ -18,7 +18,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,12 +112,11 @@ class Storage:
         if self.is_local:
             return FileBytes(self._regular(name))
         copy = _temporary()
-        try:
+        with ExitStack() as undo:
+            undo.callback(copy.unlink, missing_ok=True)
             self.fs.get_file(self.path(name), str(copy))
-            return FileBytes(copy, owned=True)
-        except BaseException:
-            copy.unlink(missing_ok=True)
-            raise
+            undo.pop_all()
+        return FileBytes(copy, owned=True)
 
     def write(self, name: str, data: bytes) -> None:
         """Writes `name` whole or not at all, creating folders as needed."""
@@ -139,12 +138,10 @@ class Storage:
                 yield file
             return
         remote = self.fs.open(self.target(name), "wb")
-        try:
+        with ExitStack() as undo:
+            undo.callback(_abandon, remote)
             yield remote
-        except BaseException:
-            remote.discard()
-            remote.closed = True  # or its finaliser would complete the upload
-            raise
+            undo.pop_all()
         remote.close()
 
     def draft(self, name: str) -> Path:
@@ -368,6 +365,11 @@ def _local_entry(item: os.DirEntry[str], root: Path) -> Entry:
     return Entry(name, status.st_size, _identity({"mtime": status.st_mtime, "size": status.st_size}))
 
 
+def _abandon(remote: Any) -> None:
+    remote.discard()
+    remote.closed = True  # or its finaliser would complete the upload
+
+
 def _temporary() -> Path:
     descriptor, path = tempfile.mkstemp(prefix=TEMPORARY_PREFIX.lstrip("."))
     os.close(descriptor)
@@ -377,12 +379,12 @@ def _temporary() -> Path:
 def _within(seconds: float, ask: Callable[[], T]) -> T:
     """Runs `ask` in a daemon thread, so that a connection that hangs cannot hold the process."""
     answer: list[T] = []
-    fault: list[BaseException] = []
+    fault: list[Exception] = []
 
     def run() -> None:
         try:
             answer.append(ask())
-        except BaseException as error:
+        except Exception as error:
             fault.append(error)
 
     thread = threading.Thread(target=run, daemon=True, name="storage-probe")

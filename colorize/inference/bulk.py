@@ -168,7 +168,7 @@ def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Even
         _announce(prepared, report)
         _consume(prepared, report, work, assembly, stop, may_grow)
         _finish(prepared, report, work, assembly.lost)
-    except BaseException as error:
+    except (Exception, KeyboardInterrupt) as error:
         report.state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         report.finished = time.time()
         with suppress(OSError):  # what stopped the run may stop this, too

@@ -6,6 +6,7 @@ import io
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -144,12 +145,11 @@ def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> 
         out = io.BytesIO()
         make(out)
         return out.getvalue()
-    try:
+    with ExitStack() as undo:
+        undo.callback(draft.unlink, missing_ok=True)
         with draft.open("wb") as file:
             make(file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+        undo.pop_all()
     return draft
 
 
