@@ -4,14 +4,16 @@
 
 One variant after the other, each a run folder of `colorize.training.local` under the output, from one seed and by one
 schedule. It can be killed at any time: finished variants are skipped, the one under way goes on from its last epoch.
-Measured on the "choice" half of the held-out pictures (see `measuring`). `table.md` and `scans.jpg` in the output are
-made of what is finished.
+Measured on the "choice" half of the held-out pictures (see `measuring`), as they come and once more with the saturation
+at which all are equally colorful, since a duller network is closer to the truth by being dull. `table.md` and
+`scans.jpg` in the output are made of what is finished.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -33,10 +35,13 @@ from colorize.training.settings import TrainSettings
 from tests.benchmarks.measuring import HeldOut, held_out, measure
 
 log = logging.getLogger("study")
+Figures = dict[str, list[float]]  # by name: value, low and high end of its 95 % interval
 
 CONFIG = Path(__file__).parents[2] / "configs/train/unet.yaml"
 FIGURES = "figures.json"
 EPOCHS = 2  # a kill costs half of a variant
+EVEN = 0.6  # colorfulness, as a part of the truth's, at which variants are compared once more
+MOST_SATURATION = 3.0
 _CLEAN = [f"augment.p_{damage}=0" for damage in ("spectrum", "blur", "gamma", "fade", "shade", "grain", "scratches")]
 
 # What each variant changes in the recipe of `default`; the first is that recipe itself.
@@ -56,7 +61,6 @@ VARIANTS: dict[str, list[str]] = {
     "50 color queries": ["model.args.head=queries", "model.args.queries=50"],
     "queries, colorfulness": ["model.args.head=queries", "model.args.queries=32", "loss.colorfulness=0.5"],
 }
-COLUMNS = ("psnr", "psnr_ab", "ciede2000", "auc_rebalanced", "frechet_lite0")
 
 
 def recipe(variant: str, samples: int, batch: int, limit: int) -> TrainSettings:
@@ -78,20 +82,35 @@ def train(variant: str, settings: TrainSettings, data: str, photos: tuple[Photos
     return weights
 
 
-def paint_of(weights: Path) -> Paint:
+def paint_of(weights: Path, saturation: float = 1.0) -> Paint:
     """Colors with these weights, as in use."""
-    return partial(Colorizer(load_checkpoint(weights.read_bytes()).model).color, confidence=False)
+    model = load_checkpoint(weights.read_bytes()).model
+    return partial(Colorizer(model, saturation=saturation).color, confidence=False)
 
 
-def figures_of(paint: Paint, pictures: list[HeldOut]) -> dict[str, list[float]]:
+def figures_of(paint: Paint, pictures: list[HeldOut]) -> Figures:
     """Value, low and high end of each figure."""
     found = measure({"it": paint}, pictures)["it"]
     return {name: [interval.value, interval.low, interval.high] for name, interval in found.items()}
 
 
+def figures_of_weights(weights: Path, pictures: list[HeldOut]) -> Figures:
+    """The figures, and `even_*` where the saturation has made the colors as vivid as those of all variants."""
+    plain = figures_of(paint_of(weights), pictures)
+    saturation = min(EVEN * plain["true_colorfulness"][0] / plain["colorfulness"][0], MOST_SATURATION)
+    even = figures_of(paint_of(weights, saturation), pictures)
+    return plain | {f"even_{name}": values for name, values in even.items()}
+
+
+def vividness(figures: Figures, prefix: str = "") -> float:
+    """Colorfulness as a part of the truth's."""
+    return figures[f"{prefix}colorfulness"][0] / figures["true_colorfulness"][0]
+
+
 def table(output: Path) -> list[str]:
     """What is finished, as Markdown: grey first, then in the study's order."""
     heads = ["variant", "RGB PSNR (95 %)", "ab PSNR", "CIEDE2000", "AuC, rebalanced", "Lite0 Frechet", "colorfulness"]
+    heads += ["at an even colorfulness: RGB PSNR, Lite0 Frechet, colorfulness"]
     lines = [f"| {' | '.join(heads)} |", "| " + " | ".join(["---"] * len(heads)) + " |"]
     for variant in ("grey", *VARIANTS):
         path = folder_of(output, variant) / FIGURES
@@ -108,8 +127,12 @@ def _line(variant: str, found: dict[str, list[float]]) -> str:
         f"{found['ciede2000'][0]:.2f}",
     ]
     values += [f"{found['auc_rebalanced'][0]:.1f} %", f"{found['frechet_lite0'][0]:.1f}"]
-    vivid = found["colorfulness"][0] / found["true_colorfulness"][0]
-    return f"| {' | '.join([variant, *values, f'{vivid:.0%}'])} |"
+    values.append(f"{vividness(found):.0%}")
+    even = "-"
+    if "even_psnr" in found:
+        even = f"{found['even_psnr'][0]:.2f} dB, {found['even_frechet_lite0'][0]:.1f}, {vividness(found, 'even_'):.0%}"
+    values.append(even)
+    return f"| {' | '.join([variant, *values])} |"
 
 
 def folder_of(output: Path, variant: str) -> Path:
@@ -156,21 +179,21 @@ def main(
     photos = (read_photos(data, "train", settings.data), read_photos(data, "val", settings.data))
     truths = held_out(data, "choice", pictures, side)
     finished: dict[str, Path] = {}
-    _save(folder_of(output, "grey"), leave_grey, truths)
+    _save(folder_of(output, "grey"), lambda: figures_of(leave_grey, truths))
     for variant in only or list(VARIANTS):
         folder = folder_of(output, variant)
         finished[variant] = train(variant, recipe(variant, samples, batch, limit), str(data), photos, folder)
-        _save(folder, paint_of(finished[variant]), truths)
+        _save(folder, partial(figures_of_weights, finished[variant], truths))
         (output / "table.md").write_text("\n".join(table(output)) + "\n")
         log.info("%s", table(output)[-1])
         if scans is not None:
             sheet(finished, scans).save(output / "scans.jpg", quality=85)
 
 
-def _save(folder: Path, paint: Paint, truths: list[HeldOut]) -> None:
+def _save(folder: Path, figures: Callable[[], Figures]) -> None:
     if not (folder / FIGURES).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FIGURES).write_text(json.dumps(figures_of(paint, truths), indent=1))
+        (folder / FIGURES).write_text(json.dumps(figures(), indent=1))
 
 
 if __name__ == "__main__":
