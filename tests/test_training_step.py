@@ -300,6 +300,25 @@ class TestRun:
         with pytest.raises(UsageError, match="another model"):
             RunFolder(tmp_path / "run", settings.model_copy(update={"model": other}), resume=True)
 
+    def test_a_run_that_is_older_than_a_setting_of_the_model_goes_on(
+        self, settings: TrainSettings, tmp_path: Path
+    ) -> None:
+        RunFolder(tmp_path / "run", settings)
+        config = tmp_path / "run/config.yaml"
+        written = yaml.safe_load(config.read_text())
+        del written["model"]["weights"]
+        config.write_text(yaml.safe_dump(written))
+        RunFolder(tmp_path / "run", settings, resume=True)
+
+    @pytest.mark.parametrize("config", ["", "model: 3", "model: {name: [unet]}", "{"])
+    def test_a_config_that_does_not_say_what_it_trains_is_refused(
+        self, config: str, settings: TrainSettings, tmp_path: Path
+    ) -> None:
+        RunFolder(tmp_path / "run", settings)
+        (tmp_path / "run/config.yaml").write_text(config)
+        with pytest.raises(UsageError, match="another model"):
+            RunFolder(tmp_path / "run", settings, resume=True)
+
     def test_wrong_usage_ends_with_status_2(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stopped:
             main(data=str(tmp_path), output=str(tmp_path / "run"), overrides=["trainer.epoch=1"])

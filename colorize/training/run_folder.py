@@ -12,13 +12,14 @@ from typing import Any
 import torch
 import yaml
 from PIL import Image
+from pydantic import ValidationError
 
 from colorize.checkpoint import dump_checkpoint
 from colorize.config import UsageError, save_settings
 from colorize.data.storage import Storage
 from colorize.models import ColorModel
 from colorize.training.curves import draw_curves
-from colorize.training.settings import TrainSettings
+from colorize.training.settings import ModelSettings, TrainSettings
 
 CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
 TEST = "test.json"
@@ -43,7 +44,7 @@ class RunFolder:
             raise UsageError(
                 f"{self.storage.url()} holds a training run: give --resume to go on with it, or another --output"
             )
-        if before is not None and yaml.safe_load(before).get("model") != settings.model.model_dump(mode="json"):
+        if before is not None and _model_of(before) != settings.model:
             raise UsageError(
                 f"{self.storage.url()} trains another model: --resume can change how it trains, not model.*"
             )
@@ -90,6 +91,14 @@ class RunFolder:
             return self.storage.read(name)
         except FileNotFoundError:
             return None
+
+
+def _model_of(config: bytes) -> ModelSettings | None:
+    """What a run trains, by its config: what is younger than the run has its default. None if it does not say so."""
+    try:
+        return ModelSettings.model_validate(yaml.safe_load(config)["model"])
+    except (KeyError, TypeError, ValidationError, yaml.YAMLError):
+        return None
 
 
 def dump_state_bytes(state: Mapping[str, Any]) -> bytes:
