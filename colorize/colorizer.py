@@ -24,6 +24,7 @@ from colorize.confidence import color_and_doubt
 from colorize.config import ColorizerSettings, UsageError
 from colorize.hinting import Seen, Spots, grey_of, held_to, hint_planes, spots_of
 from colorize.models import BinModel, ColorModel
+from colorize.models.fusion import fused
 
 Grey = npt.NDArray[np.uint8]  # (h, w), upright, 0..255
 LowAb = npt.NDArray[np.float16]  # (2, h, w), Lab units, covers the whole picture
@@ -54,7 +55,7 @@ class Colorizer:
         temperature: float | None = None,
         saturation: float = 1.0,
     ) -> None:
-        """Takes over `model` (moved to `device`, channels last).
+        """Takes over `model` (moved to `device`, channels last, in float32 its batch normalizations folded).
 
         Args:
             model: maps L (B, 1, H, W) in [0, 100] to ab (B, 2, h, w); `model.stride` divides H and W.
@@ -71,12 +72,13 @@ class Colorizer:
         if temperature is not None:
             set_temperature(model, temperature)
         self.device = torch.device(device)
-        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.autocast = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
+        ready = model.eval() if self.autocast else fused(model.eval())
+        self.model = ready.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.stride = int(model.stride)  # type: ignore[arg-type]
         self.size, self.saturation = size, saturation
         self.canvas_size = int(getattr(model, "canvas", None) or size)
         self.batch_size = batch_size
-        self.autocast = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
 
     @classmethod
     def configured(

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from colorize.colorizer import Colorizer
 from colorize.models import create_model
-from tests.benchmarks.fusion import fused
+from colorize.models.fusion import fused
 
 
 def lively(model: nn.Module) -> nn.Module:
@@ -48,3 +49,9 @@ def test_where_there_is_nothing_to_fold_nothing_is_copied() -> None:
 def test_a_normalization_before_its_convolution_stays() -> None:
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3)).eval()
     assert fused(model) is model
+
+
+@pytest.mark.parametrize(("precision", "folded"), [("float32", True), ("bfloat16", False)])
+def test_pictures_are_colored_by_the_folded_network_where_that_rounds_nothing(precision: str, folded: bool) -> None:
+    model = Colorizer(create_model("unet"), precision=precision).model
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules()) != folded

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from colorize.checkpoint import load_checkpoint
 from colorize.color import grey_to_lightness
 from colorize.data.model_files import find_model
-from tests.benchmarks.fusion import fused
+from colorize.models.fusion import fused
 
 SIDE = 256
 Run = Callable[[Tensor], Tensor]  # L (1, 1, 256, 256) -> ab
