@@ -17,12 +17,12 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 
 import fsspec
 
@@ -30,6 +30,7 @@ from colorize.config import UsageError
 from colorize.image_io import Encoded, FileBytes
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
@@ -112,11 +113,9 @@ class Storage:
         if self.is_local:
             return FileBytes(self._regular(name))
         copy = _temporary()
-        with ExitStack() as undo:
-            undo.callback(copy.unlink, missing_ok=True)
+        with on_failure(copy.unlink, missing_ok=True):
             self.fs.get_file(self.path(name), str(copy))
-            undo.pop_all()
-        return FileBytes(copy, owned=True)
+            return FileBytes(copy, owned=True)
 
     def write(self, name: str, data: bytes) -> None:
         """Writes `name` whole or not at all, creating folders as needed."""
@@ -138,10 +137,8 @@ class Storage:
                 yield file
             return
         remote = self.fs.open(self.target(name), "wb")
-        with ExitStack() as undo:
-            undo.callback(_abandon, remote)
+        with on_failure(_abandon, remote):
             yield remote
-            undo.pop_all()
         remote.close()
 
     def draft(self, name: str) -> Path:
@@ -307,6 +304,15 @@ def read_file(uri: str | os.PathLike[str]) -> bytes:
     return storage.parent().read(posixpath.basename(storage.root))
 
 
+@contextmanager
+def on_failure(undo: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[None]:
+    """Calls `undo` if the block does not come to its end, whatever ends it."""
+    with ExitStack() as stack:
+        stack.callback(undo, *args, **kwargs)
+        yield
+        stack.pop_all()
+
+
 def overlap(source: Storage, target: Storage) -> bool:
     """Whether one root lies within the other, links followed, so that a run could read what it writes."""
     if source.protocol != target.protocol:
@@ -378,20 +384,15 @@ def _temporary() -> Path:
 
 def _within(seconds: float, ask: Callable[[], T]) -> T:
     """Runs `ask` in a daemon thread, so that a connection that hangs cannot hold the process."""
-    answer: list[T] = []
-    fault: list[Exception] = []
+    answer: Future[T] = Future()
 
     def run() -> None:
         try:
-            answer.append(ask())
+            answer.set_result(ask())
         except Exception as error:
-            fault.append(error)
+            answer.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True, name="storage-probe")
-    thread.start()
-    thread.join(seconds)
-    if fault:
-        raise fault[0]
-    if not answer:
+    threading.Thread(target=run, daemon=True, name="storage-probe").start()
+    if not wait([answer], seconds).done:
         raise TimeoutError(f"no answer within {seconds} s")
-    return answer[0]
+    return answer.result()

@@ -6,7 +6,6 @@ import io
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import pyarrow as pa
 from colorize.config import LimitSettings, OutputSettings
 from colorize.data.manifest import Record, record_from, write_part
 from colorize.data.sinks import Finished, Sink
-from colorize.data.storage import Storage, one_line, storage_exhausted
+from colorize.data.storage import Storage, on_failure, one_line, storage_exhausted
 from colorize.image_io import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
 from colorize.inference.census import note
 from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
@@ -145,11 +144,8 @@ def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> 
         out = io.BytesIO()
         make(out)
         return out.getvalue()
-    with ExitStack() as undo:
-        undo.callback(draft.unlink, missing_ok=True)
-        with draft.open("wb") as file:
-            make(file)
-        undo.pop_all()
+    with on_failure(draft.unlink, missing_ok=True), draft.open("wb") as file:
+        make(file)
     return draft
 
 

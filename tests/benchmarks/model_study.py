@@ -121,7 +121,7 @@ def table(output: Path) -> list[str]:
     return lines
 
 
-def _line(variant: str, found: dict[str, list[float]]) -> str:
+def _line(variant: str, found: Figures) -> str:
     psnr, low, high = found["psnr"]
     values = [
         f"{psnr:.2f} dB ({low:.2f} to {high:.2f})",
@@ -181,7 +181,7 @@ def main(
     photos = (read_photos(data, "train", settings.data), read_photos(data, "val", settings.data))
     truths = held_out(data, "choice", pictures, side)
     finished: dict[str, Path] = {}
-    _save(folder_of(output, "grey"), lambda: figures_of(leave_grey, truths))
+    _save(folder_of(output, "grey"), partial(figures_of, leave_grey, truths))
     for variant in only or list(VARIANTS):
         folder = folder_of(output, variant)
         finished[variant] = train(variant, recipe(variant, samples, batch, limit), str(data), photos, folder)
