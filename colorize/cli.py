@@ -129,14 +129,17 @@ def _photo_outcomes(
     allow_private: bool,
     hints: str | None,
 ) -> Iterator[Outcome]:
+    from colorize.destinations import Destinations
     from colorize.enlarge import write_enlarged
     from colorize.history import write_history
     from colorize.photo import color_photos, outcomes
 
     if not (history or enlarge):
         return color_photos(sources, output, model, settings, compare=compare, allow_private=allow_private, hints=hints)
-    write = write_history if history else write_enlarged
-    return outcomes((source, partial(write, source, model, output, settings, allow_private)) for source in sources)
+    write, destinations = write_history if history else write_enlarged, Destinations(sources, output)
+    return outcomes(
+        (source, partial(write, source, model, destinations, settings, allow_private)) for source in sources
+    )
 
 
 @app.command(epilog="Example: colorize bulk --input s3://archive/scans --output s3://archive/colored --set pool.max=4")

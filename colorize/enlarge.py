@@ -19,23 +19,24 @@ from colorize.color import grey_to_lightness
 from colorize.config import BulkSettings, UsageError
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.storage import Storage
+from colorize.destinations import Destinations, base_name
 from colorize.image_io import decode_small, sha256
 from colorize.models.superres_cnn import SuperresCnn
-from colorize.photo import base_name, fetch, sheet_target
+from colorize.photo import fetch
 
 TILE, MARGIN = 256, 16  # pixels of the source; the margin is wider than what an output pixel depends on
 Plane = npt.NDArray[np.uint8]
 
 
 def write_enlarged(
-    source: str, model: str, output: str | None, settings: BulkSettings, allow_private: bool = False
+    source: str, model: str, destinations: Destinations, settings: BulkSettings, allow_private: bool = False
 ) -> tuple[Path, str]:
     """Writes a PNG, upright, three times the size of `source`; returns where, and a word about it.
 
     Args:
         source: a picture file or link.
         model: a trained `superres_cnn`: checkpoint or run.
-        output: a file, or a folder for `NAME.enlarged.png`; None is the current folder.
+        destinations: an output file, or a folder for `NAME.enlarged.png`.
         settings: `limits.max_pixels` holds for what is written.
         allow_private: follow links to private addresses, too.
 
@@ -50,7 +51,7 @@ def write_enlarged(
     data = fetch(source, allow_private)
     limit = settings.limits.max_pixels // network.enlarges**2
     grey = decode_small(data, limit, max_pixels=limit).luma
-    target = sheet_target(source, output, ".enlarged.png")
+    target = destinations.sheet(source, ".enlarged.png")
     encoded = io.BytesIO()
     text = PngInfo()
     text.add_text("Description", _sentence(found, base_name(source), sha256(data)))

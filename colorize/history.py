@@ -15,8 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 from colorize.compose import exact_rgb
 from colorize.config import BulkSettings, UsageError
 from colorize.data.storage import Storage
+from colorize.destinations import Destinations
 from colorize.image_io import decode_small
-from colorize.photo import colorizer_of, fetch, sheet_target
+from colorize.photo import colorizer_of, fetch
 
 PANEL_AREA = 320 * 320
 COLUMNS = 6
@@ -25,14 +26,14 @@ CHECKPOINT = re.compile(r"checkpoints/epoch-(\d+)\.safetensors")
 
 
 def write_history(
-    source: str, run: str, output: str | None, settings: BulkSettings, allow_private: bool = False
+    source: str, run: str, destinations: Destinations, settings: BulkSettings, allow_private: bool = False
 ) -> tuple[Path, str]:
     """Writes a sheet: the grey picture, then its copy by each epoch of `run`; returns where, and a word about it.
 
     Args:
         source: a picture file or link.
         run: a training run's folder, local or S3.
-        output: a file, or a folder for `NAME.history.png`; None is the current folder.
+        destinations: an output file, or a folder for `NAME.history.png`.
         settings: of the colorizer.
         allow_private: follow links to private addresses, too.
 
@@ -45,7 +46,7 @@ def write_history(
     grey = decode_small(fetch(source, allow_private), PANEL_AREA, max_pixels=settings.limits.max_pixels).luma
     panels = [("grey", np.stack([grey] * 3, axis=2))]
     panels += [(f"epoch {epoch}", picture) for epoch, picture in _colored(grey, storage, epochs, settings)]
-    target = sheet_target(source, output, ".history.png")
+    target = destinations.sheet(source, ".history.png")
     encoded = io.BytesIO()
     contact_sheet(panels).save(encoded, "PNG")
     Storage(target.parent).write(target.name, encoded.getvalue())

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import io
-import posixpath
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import torch
 from PIL import Image, ImageOps
 
 from colorize.checkpoint import load_checkpoint
 from colorize.colorizer import Colorizer
-from colorize.config import BulkSettings, UsageError
+from colorize.config import BulkSettings
 from colorize.data.hints import NO_HINTS, Hints, read_hints
 from colorize.data.links import LinkLimits, fetch_link
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.storage import Storage, one_line, read_file
+from colorize.destinations import Destinations, base_name
 from colorize.hinting import Hinted
 from colorize.image_io import (
     Encoded,
@@ -63,10 +62,11 @@ def color_photos(
             output that is no path.
     """
     found = find_model(model)
-    targets = _targets(sources, output)
+    destinations = Destinations(sources, output)
+    targets = destinations.copies()
     given = _hints(hints, found, sources)
     upstream = upstream_of(settings.output.processing, found.architecture)
-    studio = Studio(found, settings, given, upstream, compare, allow_private)
+    studio = Studio(found, settings, given, upstream, destinations, compare, allow_private)
     yield from outcomes(
         (source, partial(studio.color, source, target)) for source, target in zip(sources, targets, strict=True)
     )
@@ -78,14 +78,6 @@ def colorizer_of(checkpoint: bytes, settings: BulkSettings) -> Colorizer:
     return Colorizer.configured(load_checkpoint(checkpoint).model, settings.colorizer, device=device)
 
 
-def sheet_target(source: str, output: str | None, suffix: str) -> Path:
-    """Where a picture made of `source` goes: `output` if it names a file, else its name with `suffix`, in there."""
-    target = Path(output or ".")
-    if target.is_dir() or not target.suffix:
-        return target / f"{Path(base_name(source)).stem}{suffix}"
-    return target
-
-
 def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iterator[Outcome]:
     """Does what is to be done for each source, one after the other; a picture's own fault stops none of the others.
 
@@ -95,7 +87,7 @@ def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iter
         started = time.perf_counter()
         try:
             written, word = write()
-        except (OSError, ImageDecodeError, TimeoutError) as error:
+        except (OSError, ImageDecodeError) as error:
             yield Outcome(False, f"{source}: {one_line(error)}")
         else:
             yield Outcome(True, f"{source} -> {written} ({word}, {time.perf_counter() - started:.2f} s)")
@@ -109,6 +101,7 @@ class Studio:
     settings: BulkSettings
     hints: Hints
     upstream: Upstream | None
+    destinations: Destinations
     compare: bool
     allow_private: bool
 
@@ -127,13 +120,15 @@ class Studio:
         provenance = Provenance(
             self.model.name, self.model.sha256, base_name(source), sha256(data), output.digital_source_type
         )
-        path = target.with_name(output_name(target.name, small.info.format))
+        path = self.destinations.claim(target.with_name(output_name(target.name, small.info.format)))
+        side_by_side = path.with_name(f"{path.name}.compare.jpg")
+        if self.compare:
+            self.destinations.claim(side_by_side)
         with Storage(path.parent).build(path.name) as out:
             render_into(
                 out, data, ab, provenance, max_pixels=max_pixels, subsampling=output.subsampling, upstream=self.upstream
             )
         if self.compare:
-            side_by_side = path.with_name(f"{path.name}.compare.jpg")
             Storage(path.parent).write(side_by_side.name, _side_by_side(data, small, FileBytes(path)))
         return path, NAMES[small.kind]
 
@@ -155,43 +150,6 @@ def fetch(source: str, allow_private: bool) -> Encoded:
     if source.startswith(("http://", "https://")):
         return fetch_link(source, LinkLimits(allow_private=allow_private))
     return read_file(source)
-
-
-def base_name(source: str) -> str:
-    """The file's name at the end of a path or link."""
-    if source.startswith(("http://", "https://")):
-        return posixpath.basename(unquote(urlparse(source).path)) or "picture"
-    return posixpath.basename(source)
-
-
-def _targets(sources: Sequence[str], output: str | None) -> list[Path]:
-    """Where each source's picture goes; a suffix may still be added where the format cannot hold color."""
-    if output is not None and "://" in output:
-        raise UsageError(f"--output {output} is no path: use `colorize bulk` to write to a bucket")
-    path = Path(output or ".")
-    if len(sources) == 1 and path.suffix and not path.is_dir():
-        if _same_file(sources[0], path):
-            raise UsageError(f"--output {output} is the source itself: choose another name")
-        return [path]
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"--output {output} is a file; for {len(sources)} pictures name a folder")
-    targets = [_within(path, source, renamed=output is None) for source in sources]
-    for index, target in enumerate(targets):
-        if target in targets[:index]:
-            first = sources[targets.index(target)]
-            raise UsageError(f"{first} and {sources[index]} would both become {target}: color them one by one")
-    return targets
-
-
-def _within(folder: Path, source: str, renamed: bool) -> Path:
-    target = folder / base_name(source)
-    if renamed or _same_file(source, target):
-        return target.with_name(f"{target.stem}.colorized{target.suffix}")
-    return target
-
-
-def _same_file(source: str, target: Path) -> bool:
-    return "://" not in source and Path(source).resolve() == target.resolve()
 
 
 def _side_by_side(source: Encoded, small: SmallGrey, colored: Encoded) -> bytes:

@@ -21,7 +21,7 @@ from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.color import grey_to_lightness
 from colorize.enlarge import enlarge
 from colorize.models import create_model
-from tests.conftest import grey_jpeg
+from tests.conftest import grey_jpeg, write_tree
 
 
 def test_pictures_go_into_a_folder_under_their_names(photo_folder: Path, tmp_path: Path) -> None:
@@ -127,6 +127,33 @@ def test_wrong_usage_is_one_line(arguments: list[str], message: str, capsys: pyt
     text = capsys.readouterr().err
     assert message in text
     assert text.count("\n") == 1
+
+
+def test_no_source_is_ever_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever names the copies get: those of other sources, ones with an added suffix, and the sheets' names."""
+    monkeypatch.chdir(tmp_path)
+    gif = io.BytesIO()
+    Image.fromarray(np.full((40, 60), 90, np.uint8)).save(gif, "GIF")
+    scans = {"a/x.jpg": grey_jpeg(1), "b/x.jpg": grey_jpeg(2), "in/a.gif": gif.getvalue(), "a.gif.png": gif.getvalue()}
+    write_tree(tmp_path, scans)
+    assert run(["photo", "a/x.jpg", "b/x.jpg", "-o", "b"]) == EXIT_USAGE  # both would be b/x.colorized.jpg
+    assert run(["photo", "in/a.gif", "a.gif.png", "-o", "."]) == EXIT_FAILURES
+    assert run(["photo", "in/a.gif", "a.gif.png", "-o", "out"]) == EXIT_FAILURES  # both would be out/a.gif.png
+    assert {name: (tmp_path / name).read_bytes() for name in scans} == scans
+
+
+@pytest.mark.parametrize("option", ["--history", "--enlarge"])
+def test_no_sheet_replaces_a_source_or_another_sheet(
+    option: str, training_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tree(tmp_path, {"x.png": (scan := grey_jpeg(1)), "y.jpg": grey_jpeg(2)})
+    source, other = str(tmp_path / "x.png"), str(tmp_path / "y.jpg")
+    words = ["--run", str(training_run), option, "-o"]
+
+    assert run(["photo", source, *words, source]) == EXIT_FAILURES
+    assert "would replace the source" in capsys.readouterr().err
+    assert (tmp_path / "x.png").read_bytes() == scan
+    assert run(["photo", source, other, *words, str(tmp_path / "sheet.png")]) == EXIT_USAGE
 
 
 def test_it_needs_no_ray(tmp_path: Path) -> None:

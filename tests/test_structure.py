@@ -13,7 +13,14 @@ MODULES = sorted((ROOT / "colorize").rglob("*.py")) + sorted((ROOT / "jobs").glo
 
 # From the bottom up: a module may import from layers below its own, and from its own.
 LAYERS = (
-    ("colorize", "colorize.config", "colorize.colorimetry", "colorize.durations", "colorize.outcome"),
+    (
+        "colorize",
+        "colorize.config",
+        "colorize.colorimetry",
+        "colorize.destinations",
+        "colorize.durations",
+        "colorize.outcome",
+    ),
     ("colorize.color", "colorize.image_io", "colorize.triage", "colorize.blotches"),
     ("colorize.models",),
     (
