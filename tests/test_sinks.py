@@ -7,13 +7,14 @@ import os
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from colorize.data.manifest import Record
-from colorize.data.sinks import FRAGMENTS, Finished, FolderSink, ParquetSink, assemble, fragments_of
+from colorize.data.sinks import Finished, FolderSink, ParquetSink, assemble, fragments_of
 from colorize.data.storage import Storage
 
 OWN = fragments_of("p.parquet", "", "", "")  # the fragments of records that name no model
@@ -78,7 +79,6 @@ def test_an_archive_keeps_its_columns_and_order_whatever_order_its_rows_come_in(
     assemble(Storage(tmp_path), target, "p.parquet", OWN)
 
     check_joined(tmp_path)
-    assert not list(target.entries(FRAGMENTS))
 
 
 def test_a_batch_written_twice_and_cut_differently_changes_nothing(tmp_path: Path, rows: list[Finished]) -> None:
@@ -99,6 +99,47 @@ def test_a_second_pass_replaces_the_columns_of_the_first(tmp_path: Path, rows: l
 
     names = pq.read_schema(tmp_path / "again" / "p.parquet").names
     assert names == ["image", "year", "tags", "colorized", "status", "error"]
+
+
+def test_a_fault_of_the_storage_loses_no_finished_row(
+    tmp_path: Path, rows: list[Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Storage(tmp_path / "out")
+    ParquetSink(target).write(rows)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(Storage, "create", full_disk)
+        assemble(Storage(tmp_path), target, "p.parquet", OWN)
+    assert not (tmp_path / "out/p.parquet").exists()
+
+    assert assemble(Storage(tmp_path), target, "p.parquet", OWN) == ""
+    check_joined(tmp_path)
+
+
+def full_disk(*_: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "p.parquet")
+
+
+@pytest.mark.parametrize("missing", [slice(0, 6), slice(12, 18), slice(36, 40)])
+def test_an_archive_with_missing_rows_is_not_written(tmp_path: Path, rows: list[Finished], missing: slice) -> None:
+    target = Storage(tmp_path / "out")
+    absent = rows[missing]
+    ParquetSink(target).write([row for row in rows if row not in absent])
+    with pytest.raises(RuntimeError, match="run the same command again"):
+        assemble(Storage(tmp_path), target, "p.parquet", OWN)
+    assert not (tmp_path / "out/p.parquet").exists()
+
+
+def test_an_archive_that_was_damaged_or_replaced_meanwhile_has_no_output(tmp_path: Path, rows: list[Finished]) -> None:
+    target, source = Storage(tmp_path / "out"), Storage(tmp_path)
+    planned = source.entry("p.parquet").identity
+    ParquetSink(target).write(rows)
+    archive = (tmp_path / "p.parquet").read_bytes()
+
+    os.utime(tmp_path / "p.parquet", (1, 1))
+    assert "changed while the job ran" in assemble(source, target, "p.parquet", OWN, planned)
+    (tmp_path / "p.parquet").write_bytes(archive[:-20])
+    assert assemble(source, target, "p.parquet", OWN)
+    assert not (tmp_path / "out/p.parquet").exists()
 
 
 def test_records_of_an_archive_say_where_their_output_is(tmp_path: Path, rows: list[Finished]) -> None:

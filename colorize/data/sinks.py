@@ -10,6 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -136,57 +137,97 @@ def fragments_of(part: str, model_sha256: str, settings_sha256: str, identity: s
     return f"{FRAGMENTS}/{made_by}/{part}"
 
 
-def assemble(source: Storage, sink: Storage, part: str, fragments: str) -> str:
+class DamagedArchiveError(Exception):
+    """An archive cannot be read to its end, or is not the one any more whose rows were colored; says why."""
+
+
+def assemble(source: Storage, sink: Storage, part: str, fragments: str, identity: str = "") -> str:
     """Writes the archive `part`: the input's columns, then `colorized`, `status` and `error` from its `fragments`.
 
-    Returns why that was impossible (the archive is damaged: then there is no output for it), or "".
-
     Streams both, so that memory holds a row batch, not an archive. An input column with the name of an output
-    column (a second pass over one's own output) gives way to the new one.
+    column (a second pass over one's own output) gives way to the new one. The fragments stay: a task may run again.
+
+    Args:
+        source: where the archive lies.
+        sink: where its fragments lie, and the output goes.
+        part: its name in both.
+        fragments: the folder of its finished rows.
+        identity: of the archive when it was planned, if that is known.
+
+    Returns:
+        Why there can be no output for it, or "".
+
+    Raises:
+        OSError: the storage took no output. The fragments are whole: it can be tried again.
+        RuntimeError: rows are missing among them.
     """
     try:
-        _assemble(source, sink, part, fragments)
-    except (OSError, pa.ArrowException) as error:
-        return one_line(error)
-    finally:
-        sink.delete_tree(fragments)
+        _assemble(source, sink, part, fragments, identity)
+    except DamagedArchiveError as error:
+        return str(error)
     return ""
 
 
-def _assemble(source: Storage, sink: Storage, part: str, folder: str) -> None:
+def _assemble(source: Storage, sink: Storage, part: str, folder: str, identity: str) -> None:
     fragments = sorted(entry.name for entry in sink.entries(folder))
-    with source.open(part) as opened, sink.create(part) as file:
-        archive = pq.ParquetFile(opened)
+    with ExitStack() as stack:
+        with _damage():
+            archive = pq.ParquetFile(stack.enter_context(source.open(part)))
+        file = stack.enter_context(sink.create(part))
         kept = [name for name in archive.schema_arrow.names if name not in OUTPUT_COLUMNS]
         schema = pa.schema([archive.schema_arrow.field(name) for name in kept], archive.schema_arrow.metadata)
         for name in OUTPUT_COLUMNS:
             schema = schema.append(FRAGMENT_SCHEMA.field(name))
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            _join(archive, kept, _in_order(sink, fragments), writer)
+            _join(_row_batches(archive, kept), _in_order(sink, fragments), writer)
+        with _damage():
+            if identity and source.entry(part).identity != identity:
+                raise DamagedArchiveError("the archive changed while the job ran; run again")
 
 
-def _join(archive: pq.ParquetFile, kept: list[str], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:
+@contextmanager
+def _damage() -> Iterator[None]:
+    """What goes wrong in here lies in the input, not in the storage that is written to."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedArchiveError(one_line(error)) from error
+
+
+def _row_batches(archive: pq.ParquetFile, kept: list[str]) -> Iterator[pa.RecordBatch]:
+    with _damage():
+        for group in range(archive.metadata.num_row_groups):
+            yield from archive.iter_batches(batch_size=256, row_groups=[group], columns=kept)
+
+
+def _join(batches: Iterator[pa.RecordBatch], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:
     """Pairs the input's row batches with the finished rows, which come in the same order."""
     held = FRAGMENT_SCHEMA.empty_table()
-    for group in range(archive.metadata.num_row_groups):
-        for batch in archive.iter_batches(batch_size=256, row_groups=[group], columns=kept):
-            while held.num_rows < batch.num_rows:
-                held = pa.concat_tables([held, next(finished)])
-            table = pa.Table.from_batches([batch])
-            for name in OUTPUT_COLUMNS:
-                table = table.append_column(name, held.column(name)[: batch.num_rows])
-            writer.write_table(table.cast(writer.schema))
-            held = held.slice(batch.num_rows)
+    for batch in batches:
+        while held.num_rows < batch.num_rows:
+            if (more := next(finished, None)) is None:
+                raise RuntimeError("rows of an archive were finished and are not there: run the same command again")
+            held = pa.concat_tables([held, more])
+        table = pa.Table.from_batches([batch])
+        for name in OUTPUT_COLUMNS:
+            table = table.append_column(name, held.column(name)[: batch.num_rows])
+        writer.write_table(table.cast(writer.schema))
+        held = held.slice(batch.num_rows)
 
 
 def _in_order(sink: Storage, fragments: Sequence[str]) -> Iterator[pa.Table]:
-    """The fragments' rows by row number, each once, also where a retried task cut its runs differently."""
+    """The fragments' rows by row number, each once, also where a retried task cut its runs differently.
+
+    Ends before a row that none of them holds.
+    """
     expected = 0
     for name in fragments:
         with sink.open(name) as file:
             table = pq.read_table(file, schema=FRAGMENT_SCHEMA)
         fresh = table.filter(pc.greater_equal(table.column("row"), expected))
         if fresh.num_rows:
+            if fresh.column("row")[0].as_py() != expected:
+                return
             expected = fresh.column("row")[-1].as_py() + 1
             yield fresh
 

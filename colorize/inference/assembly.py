@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import ray
 
@@ -14,7 +14,8 @@ from colorize.data.storage import Storage
 AT_ONCE = 4
 
 # No CPUs are asked for: the stages may hold them all, and this is mostly reading and writing.
-_assemble = ray.remote(num_cpus=0)(assemble)
+_assemble: Callable[..., ray.ObjectRef[str]] = ray.remote(num_cpus=0)(assemble).remote
+_clear = ray.remote(num_cpus=0)(Storage.delete_tree)  # apart: a task that is run again finds all fragments or none
 
 
 class Assembly:
@@ -32,6 +33,7 @@ class Assembly:
         self.left = Counter(source.parts or {})
         self.waiting = deque(part for part, rows in self.left.items() if rows == 0)
         self.running: dict[ray.ObjectRef[str], str] = {}
+        self.clearing: list[ray.ObjectRef[None]] = []
         self.lost: dict[str, str] = {}
 
     def add(self, parts: Iterable[str]) -> None:
@@ -46,15 +48,21 @@ class Assembly:
         """Joins what is left."""
         while self.waiting or self.running:
             self._advance(timeout=None)
+        ray.get(self.clearing)
         self.target.delete_tree(FRAGMENTS)
 
     def _advance(self, timeout: float | None) -> None:
         while self.waiting and len(self.running) < AT_ONCE:
             part = self.waiting.popleft()
-            fragments = fragments_of(part, *self.made_by, self.identities[part])
-            self.running[_assemble.remote(self.source, self.target, part, fragments)] = part
+            joined = _assemble(self.source, self.target, part, self._fragments(part), self.identities[part])
+            self.running[joined] = part
         ready, _ = ray.wait(list(self.running), timeout=timeout) if self.running else ([], [])
         for reference in ready:
             part = self.running.pop(reference)
             if reason := ray.get(reference):
                 self.lost[part] = reason
+            else:
+                self.clearing.append(_clear.remote(self.target, self._fragments(part)))
+
+    def _fragments(self, part: str) -> str:
+        return fragments_of(part, *self.made_by, self.identities[part])
