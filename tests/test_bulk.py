@@ -325,6 +325,16 @@ def test_an_archive_is_not_written_over_itself(tmp_path: Path, capsys: pytest.Ca
     assert_one_line(capsys, "overlap")
 
 
+def test_a_picture_is_not_written_over_itself_through_a_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tree(tmp_path, {"scans/a.jpg": grey_jpeg(1)})
+    (tmp_path / "link").symlink_to(tmp_path / "scans")
+    assert bulk(tmp_path / "scans/a.jpg", tmp_path / "link") == EXIT_USAGE
+
+    assert_one_line(capsys, "overlap")
+
+
 def test_a_missing_input_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bulk(tmp_path / "nowhere", tmp_path / "out") == EXIT_USAGE
 

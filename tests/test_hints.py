@@ -16,10 +16,11 @@ from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.color import rgb_to_lab
 from colorize.colorizer import Colorizer
 from colorize.config import UsageError
-from colorize.data.hints import read_hints
+from colorize.data.hints import Hint, Hints, read_hints
 from colorize.data.manifest import read_manifest
 from colorize.data.storage import Storage
 from colorize.hinting import Hinted, held_to, hint_planes
+from colorize.image_io.formats import ImageInfo
 from colorize.models import create_model
 from tests.small_models import SMALL_ARGS
 
@@ -116,6 +117,11 @@ class TestPlanes:
         for x, y, *color in spots:
             assert held[:, int(y * 40), int(x * 60)].tolist() == pytest.approx(color, abs=0.5)
         assert np.abs(held - ab)[:, :, 32:48].max() < 0.01
+
+    def test_a_hint_may_lie_in_the_last_half_of_the_last_pixel(self) -> None:
+        hints = Hints({"a.jpg": (Hint(639.7, 479.9, "red", 50, 40),)})
+        spots = hints.spots("a.jpg", ImageInfo("JPEG", "L", 640, 480, 8, 1, 1))
+        assert held_to(np.zeros((2, 48, 64), np.float32), spots)[:, 47, 63].tolist() == pytest.approx([50, 40], abs=0.5)
 
     def test_a_network_that_takes_none_is_not_given_any(self) -> None:
         colorizer = Colorizer(create_model("lab_cnn", widths=[8, 8, 8]), size=32, precision="float32")

@@ -16,6 +16,7 @@ from PIL import Image
 
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.data.exclusive import exclusive
+from colorize.data.forgotten import FORGOTTEN
 from colorize.data.manifest import MANIFEST, read_manifest
 from colorize.data.storage import TEMPORARY_PREFIX, Storage
 from colorize.inference import merging, resume
@@ -127,6 +128,33 @@ def test_an_output_whose_input_fails_now_does_not_stay(scans: Path, done: Path) 
     assert bulk(scans, done) == EXIT_FAILURES
 
     assert not (done / "box/0.jpg").exists()
+
+
+def test_a_fresh_start_that_cannot_begin_forgets_nothing(
+    scans: Path, done: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert bulk(scans, done, "--fresh", "--set", "pool.cpus_per_actor=999") == EXIT_USAGE
+    assert "999" in capfd.readouterr().err
+    assert len(runs(done)) == 6
+
+
+def test_a_fresh_start_leaves_no_stale_copy_but_those_of_inputs_that_vanished(scans: Path, done: Path) -> None:
+    (scans / "box/0.jpg").write_bytes(b"damaged since")
+    (scans / "box/1.jpg").unlink()
+    assert bulk(scans, done, "--fresh") == EXIT_FAILURES
+
+    assert not (done / "box/0.jpg").exists()
+    assert (done / "box/1.jpg").exists()
+    assert not (done / FORGOTTEN).exists()
+
+
+def test_a_copied_picture_that_vanished_is_copied_again(scans: Path, tmp_path: Path) -> None:
+    Image.merge("RGB", [Image.linear_gradient("L").rotate(turn) for turn in (0, 90, 180)]).save(scans / "color.png")
+    copy, options = tmp_path / "out/color.png", ("--set", "triage.color=copy", "--verify", "hash")
+    assert bulk(scans, tmp_path / "out", *options) == EXIT_FAILURES
+    copy.unlink()
+    assert bulk(scans, tmp_path / "out", *options) == EXIT_FAILURES
+    assert copy.read_bytes() == (scans / "color.png").read_bytes()
 
 
 def test_content_tells_what_times_and_sizes_do_not(scans: Path, done: Path) -> None:

@@ -54,7 +54,7 @@ class Hints:
                 raise ImageDecodeError(
                     "bad_hint", f"the hint at {place} lies outside of the picture, which is {width} x {height} pixels"
                 )
-        spots = [((hint.x + 0.5) / width, (hint.y + 0.5) / height, hint.a, hint.b) for hint in own]
+        spots = [(_middle(hint.x, width), _middle(hint.y, height), hint.a, hint.b) for hint in own]
         return np.array(spots, np.float32).reshape(-1, 4)
 
     def digest(self, path: str, settings_sha256: str) -> str:
@@ -88,6 +88,11 @@ def read_hints(uri: str) -> Hints:
     for where, entry in _entries(text, uri):
         found[str(entry["path"])].append(_hint(entry, where))
     return Hints({path: tuple(hints) for path, hints in found.items()})
+
+
+def _middle(position: float, side: int) -> float:
+    """The middle of the pixel at a position, as a fraction of the side: below 1, also within the last pixel."""
+    return (int(position) + 0.5) / side
 
 
 def _entries(text: str, uri: str) -> list[tuple[str, Mapping[str, Any]]]:

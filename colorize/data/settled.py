@@ -183,10 +183,11 @@ def _outcome_holds(
     rows: pa.Table, units: pa.Table, source: Source, outputs: pa.Table, terms: Terms
 ) -> NDArray[np.bool_]:
     status = rows["status"].to_numpy(zero_copy_only=False)
+    there = _output_is_there(rows, units, outputs) if source.parts is None else np.ones(len(status), bool)
     holds = {
-        "ok": _output_is_there(rows, units, outputs) if source.parts is None else np.ones(len(status), bool),
+        "ok": there,
         "failed": np.full(len(status), not terms.retry_failed),
-        "skipped": _still_skipped(rows, source),
+        "skipped": _still_skipped(rows, source) & (there | _mask(pc.equal(rows["output"], ""))),  # or copied as it is
     }
     return np.select([status == kind for kind in holds], list(holds.values()), False)
 

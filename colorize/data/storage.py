@@ -72,6 +72,11 @@ class Storage:
         """Whether the files are on a disk of this machine (or one mounted there)."""
         return self.protocol == "file"
 
+    @property
+    def real_root(self) -> str:
+        """The root with links followed: what tells whether two roots are one place."""
+        return os.path.realpath(self.root) if self.is_local else posixpath.normpath(self.root)
+
     @cached_property
     def fs(self) -> Any:
         """The fsspec file system; its client is made on first use, in the process that uses it."""
@@ -317,7 +322,7 @@ def overlap(source: Storage, target: Storage) -> bool:
     """Whether one root lies within the other, links followed, so that a run could read what it writes."""
     if source.protocol != target.protocol:
         return False
-    a, b = (os.path.realpath(s.root) if s.is_local else posixpath.normpath(s.root) for s in (source, target))
+    a, b = source.real_root, target.real_root
     return a == b or a.startswith(b.rstrip("/") + "/") or b.startswith(a.rstrip("/") + "/")
 
 

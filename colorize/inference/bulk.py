@@ -17,6 +17,7 @@ from typing import Any
 from colorize.config import BulkSettings, StoppedError, UsageError
 from colorize.data.compaction import Compacted, compact
 from colorize.data.exclusive import exclusive
+from colorize.data.forgotten import forget, replaced, settle
 from colorize.data.hints import NO_HINTS, Hints, read_hints
 from colorize.data.model_files import ModelFile, find_model, require_settings
 from colorize.data.remaining import not_in_run
@@ -156,7 +157,7 @@ def _hints(uri: str, model: ModelFile, source: Source) -> Hints:
 def _require_apart(source: Storage, target: Storage) -> None:
     """A run must never write where it reads: outputs would become inputs, or replace them."""
     folder = source.parent() if source.is_file() else source
-    beside = folder is not source and target.root != folder.root  # of a single file only its own folder is taboo
+    beside = folder is not source and target.real_root != folder.real_root  # of a file only its own folder is taboo
     if not beside and overlap(folder, target):
         raise UsageError(f"--output {target.url()} and --input {source.url()} overlap: choose an output folder outside")
 
@@ -164,6 +165,8 @@ def _require_apart(source: Storage, target: Storage) -> None:
 def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Event, may_grow: bool) -> None:
     assembly = prepared.assembly(work)
     try:
+        if prepared.job.resume.fresh:  # not before the cluster is known to do
+            forget(prepared.target)
         _save(prepared.target, report)
         _announce(prepared, report)
         _consume(prepared, report, work, assembly, stop, may_grow)
@@ -187,8 +190,10 @@ def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, s
     found = compact(prepared.target, work.run, rows, lost, work.stale)
     _settle(report, found)
     if prepared.source.parts is None:
-        for name in found.orphans:  # an earlier color copy of an input that fails now, or is called otherwise
+        # Earlier color copies of inputs that fail now, or are called otherwise.
+        for name in (*found.orphans, *replaced(prepared.target)):
             prepared.target.delete(name)
+    settle(prepared.target)
     if report.totals.degraded:
         log.warning("%d pictures were colored with less than asked for: see `degraded`", report.totals.degraded)
     prepared.target.sweep()

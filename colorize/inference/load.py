@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from colorize.config import LimitSettings, TriageSettings
 from colorize.data.hints import NO_HINTS, Hints
 from colorize.data.manifest import Record
 from colorize.data.readers import Raw, Reader
+from colorize.data.storage import one_line
 from colorize.hinting import Hinted, Seen, grey_of, spots_of
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, whole
 from colorize.inference.census import note
@@ -64,29 +66,42 @@ def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
 
 def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
     """Whether decoding the picture may take more than its memory; a JPEG is decoded at a fraction of its size."""
-    if not limits.memory_mb or not len(raw.data) or raw.data[:2] == b"\xff\xd8":
+    if not limits.memory_mb or not len(raw.data):
         return False
     try:
+        if raw.data[:2] == b"\xff\xd8":
+            return False
         info = read_info(raw.data)
-    except ImageDecodeError:  # its row will say why
+    except (ImageDecodeError, OSError):  # its row will say why
         return False
     return may_exceed(info.width * info.height, limits)
 
 
 def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
     started = time.perf_counter()
-    record, small = _examine(raw, loader)
-    seen = None
-    if small is not None:
-        try:
+    record, seen = _record(raw, loader), None
+    try:
+        record, small = _examine(raw, loader, record)
+        if small is not None:
             seen = loader.seen(raw, small)
-        except ImageDecodeError as error:
-            record = record.failed(error.code, str(error))
+    except (ImageDecodeError, OSError, MemoryError) as error:  # of a large file any read can fail: it is no copy
+        record = record.failed(*_reason(error))
     return _loaded(raw, replace(record, seconds=time.perf_counter() - started), seen, loader)
 
 
+def _reason(error: Exception) -> tuple[str, str]:
+    """Code and message."""
+    if is_out_of_memory(error):
+        return "out_of_memory", OUT_OF_MEMORY
+    if isinstance(error, ImageDecodeError):
+        return error.code, str(error)
+    return "unreadable", one_line(error)
+
+
 def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
-    record = replace(_record(raw, loader), sha256_in=sha256(raw.data))
+    record = _record(raw, loader)
+    with suppress(ImageDecodeError, OSError):  # a file that changed: the row says what it was blamed for
+        record = replace(record, sha256_in=sha256(raw.data))
     return _loaded(raw, record.failed(fault.code, fault.message), None, loader)
 
 
@@ -106,9 +121,8 @@ def _loaded(raw: Raw, record: Record, seen: Seen | None, loader: Loader) -> dict
     }
 
 
-def _examine(raw: Raw, loader: Loader) -> tuple[Record, SmallGrey | None]:
+def _examine(raw: Raw, loader: Loader, record: Record) -> tuple[Record, SmallGrey | None]:
     """The record as far as it is known, and the small picture unless the input ends here."""
-    record = _record(raw, loader)
     if raw.skipped:
         return replace(record, status="skipped", error=raw.error, message=raw.message), None
     if raw.error:
@@ -117,9 +131,7 @@ def _examine(raw: Raw, loader: Loader) -> tuple[Record, SmallGrey | None]:
     try:
         small = decode_small(raw.data, loader.area, max_pixels=loader.limits.max_pixels)
     except (ImageDecodeError, MemoryError) as error:
-        if is_out_of_memory(error) or isinstance(error, MemoryError):
-            return record.failed("out_of_memory", OUT_OF_MEMORY), None
-        return record.failed(error.code, str(error)), None
+        return record.failed(*_reason(error)), None
     record = _described(record, small)
     shortest = min(record.width, record.height)
     if shortest < loader.limits.min_side:

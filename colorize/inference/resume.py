@@ -15,7 +15,6 @@ from colorize.data.hints import NO_HINTS, Hints
 from colorize.data.manifest import LEDGER, MANIFEST, last_run, read_rows
 from colorize.data.remaining import remaining
 from colorize.data.settled import COLUMNS, Inputs, Matches, Outcome, Settled, Terms, compare, list_outputs
-from colorize.data.sinks import FRAGMENTS
 from colorize.data.sources import Source
 from colorize.data.storage import Entry, Storage
 
@@ -89,9 +88,6 @@ class Ledger:
     def plan(self, source: Source, model_sha256: str, settings_sha256: str, hints: Hints = NO_HINTS) -> Work:
         """Compares manifest, source and output; on the connected cluster if the manifest is large."""
         run = 1 + last_run(entry.name for entry in self.files)
-        if self.resume.fresh:
-            for stale in (MANIFEST, FRAGMENTS):
-                self.target.delete_tree(stale)
         if self.resume.fresh or not any(True for _ in self.target.entries(LEDGER)):
             return Work(run, source)
         by_content = self.resume.verify == "hash"

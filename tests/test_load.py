@@ -1,0 +1,56 @@
+"""The load stage: what becomes of a file that changes or cannot be read any more while it is examined."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from colorize.config import BulkSettings, SourceSettings
+from colorize.data.readers import UNIT_SCHEMA, FileReader, Raw
+from colorize.data.storage import Storage
+from colorize.image_io import FileBytes
+from colorize.inference.load import Loader, Stamp, load
+from tests.conftest import grey_jpeg
+
+
+def loader_of(folder: Path) -> Loader:
+    settings = BulkSettings()
+    reader = FileReader(Storage(folder), SourceSettings(inline_bytes=1))
+    return Loader(reader, settings.limits, settings.triage, 64 * 64, 1, Stamp("m", "0", "0", 1))
+
+
+def outcome_of(raw: Raw, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(FileReader, "fetch", lambda *_: iter([[raw]]))
+    (table,) = load(pa.Table.from_pylist([], schema=UNIT_SCHEMA), loader)
+    found: dict[str, Any] = table.to_pylist()[0]
+    return found
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
+def test_a_large_file_that_is_still_being_copied_fails_in_its_row(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(grey_jpeg(1))
+    raw = Raw(name, FileBytes(path), size=path.stat().st_size)
+    os.truncate(path, 100)
+
+    row = outcome_of(raw, loader_of(tmp_path), monkeypatch)
+    assert (row["status"], row["error"]) == ("failed", "changed")
+
+
+def test_a_file_whose_disk_fails_is_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_bytes(grey_jpeg(1))
+    raw = Raw("a.jpg", FileBytes(tmp_path / "a.jpg"))
+    monkeypatch.setattr(FileBytes, "__getitem__", stale_handle)
+
+    row = outcome_of(raw, loader_of(tmp_path), monkeypatch)
+    assert (row["status"], row["error"], row["message"]) == ("failed", "unreadable", "[Errno 116] Stale file handle")
+
+
+def stale_handle(*_: object) -> bytes:
+    raise OSError(116, "Stale file handle")
