@@ -1,4 +1,4 @@
-# Two commands do everything: `make demo` shows the system at work, `make test` proves it.
+# Two commands set up and run: `make demo` shows the system at work, `make test` runs its tests.
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -7,8 +7,8 @@ PYTHON ?= python3
 .PHONY: help install demo test check format clean
 
 help:
-	@echo "make demo    set up, color real photographs, say where to look"
-	@echo "make test    set up, run all tests"
+	@echo "make demo    set up, color real photographs, say where to look (about 3 minutes, plus a 5 GB download)"
+	@echo "make test    set up, run all tests (about half an hour on two cores)"
 	@echo "make check   set up, lint, types, import rules"
 
 install: $(INSTALLED)
@@ -25,7 +25,8 @@ demo: $(INSTALLED)
 	$(BIN)/colorize bulk --input demo/scans --output demo/colored
 	$(BIN)/python docs/demo.py sheet demo/scans demo/colored demo/before-and-after.jpg
 	@echo
-	@echo "Look at demo/before-and-after.jpg, at the pictures in demo/colored/ and at demo/colored/_colorize/run.json"
+	@echo "Look at demo/before-and-after.jpg, at the pictures in demo/colored/ and at the report of the run:"
+	@echo "demo/colored/_colorize/report.html"
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q --durations=10
