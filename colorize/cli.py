@@ -177,7 +177,6 @@ def bulk(
     from colorize.inference.bulk import prepare, run_bulk
     from colorize.inference.resume import Resume
     from colorize.inference.run_report import BulkJob
-    from colorize.report.bulk_page import write_report
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     resume = Resume(fresh, retry_failed, verify.value)
@@ -188,7 +187,7 @@ def bulk(
         print("\n".join(estimate(prepare(job), price_per_hour).lines()))
         return
     report = run_bulk(job)
-    write_report(output)
+    _write_page(output)
     t = report.totals
     ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
     earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
@@ -284,6 +283,17 @@ def models() -> None:
     for name in list_models():
         table.add_row(name, "architecture", name, "")
     Console().print(table)
+
+
+def _write_page(output: str) -> None:
+    """The page of a run that has ended; where none can be made that is said, and the run's exit status stays."""
+    from colorize.report.bulk_page import write_report
+
+    try:
+        write_report(output)
+    except Exception as error:  # whatever it was, every input is done and in the manifest
+        reason = _first_line(error)
+        print(f"warning: no report.html ({reason}): make it with `colorize report {output}`", file=sys.stderr)
 
 
 def _print_outcomes(outcomes: Iterable[Outcome]) -> None:

@@ -17,7 +17,17 @@ import pytest
 import tifffile
 from PIL import Image
 
-from colorize.image_io import FileBytes, ImageDecodeError, decode, decode_small, encode_grey, png, sha256, tiff_rows
+from colorize.image_io import (
+    FileBytes,
+    ImageDecodeError,
+    decode,
+    decode_small,
+    decode_thumbnail,
+    encode_grey,
+    png,
+    sha256,
+    tiff_rows,
+)
 from colorize.image_io.picture import Rows
 from colorize.render import render, render_into
 from tests.benchmarks.picture_cost import Kind, make
@@ -57,6 +67,27 @@ def test_what_is_read_by_rows_is_what_is_read_at_once(monkeypatch: pytest.Monkey
         assert rows.luma.dtype == once.luma.dtype
         assert np.array_equal(small_by_rows.luma, small.luma), name
         assert (small_by_rows.info, small_by_rows.kind) == (small.info, small.kind), name
+
+
+def test_a_thumbnail_has_the_colors_upright_and_the_luma_of_the_networks_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = {**KINDS, **ORIENTED, **{name: data for name, data in pictures() if "orientation 6" in name}}
+    for large in (1 << 24, 0):
+        monkeypatch.setattr(tiff_rows, "LARGE", large)
+        for name, data in sources.items():
+            thumbnail, small = decode_thumbnail(data, 64, max_pixels=LIMIT), decode_small(data, 64, max_pixels=LIMIT)
+            assert thumbnail.mode == "RGB"
+            difference = np.abs(grey(thumbnail).astype(int) - small.luma)
+            assert difference.max() <= 2, name  # rounded to RGB in between
+            assert not small.colorfulness or np.ptp(np.asarray(thumbnail), axis=2).any(), name
+
+
+def test_a_thumbnail_of_what_is_read_by_rows_or_at_a_fraction_has_no_limit(by_rows: None) -> None:
+    picture = Image.fromarray(samples(3, 8, (64, 48)))
+    for format in ("TIFF", "JPEG"):
+        assert decode_thumbnail(saved(picture, format), 64, max_pixels=1)
+    with pytest.raises(ImageDecodeError) as caught:
+        decode_thumbnail(saved(picture, "PNG"), 64, max_pixels=1)
+    assert caught.value.code == "too_large"
 
 
 def test_rows_are_read_in_any_order_across_strips_and_tiles(by_rows: None) -> None:

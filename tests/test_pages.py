@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -25,9 +27,13 @@ from colorize.evaluation.gallery import Shown
 from colorize.evaluation.outcome import EvaluateJob, Evaluation
 from colorize.evaluation.scores import MEASURED, collect, compare, summarize, sureness
 from colorize.evaluation.settings import EvaluateSettings, MeasureSettings
+from colorize.inference.census import Census
+from colorize.inference.progress import Totals
+from colorize.inference.run_report import BulkJob, RunReport
 from colorize.metrics.area import BINS
 from colorize.report.bulk_page import PAGE, RUN_FILE, bulk_page
 from colorize.report.evaluation_page import evaluation_page
+from colorize.report.samples import Allowance
 from tests.conftest import S3, grey_jpeg, write_tree
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"quotes' #100%.jpg"
@@ -161,6 +167,39 @@ def test_the_manifest_says_how_sure_the_network_is_and_when_a_row_was_settled(fi
 def test_a_folder_without_a_run_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(tmp_path)]) == EXIT_USAGE
     assert "holds no bulk run" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_made_is_said_and_leaves_the_exit_status_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_without_records(job: BulkJob) -> RunReport:
+        return RunReport(job, ModelFile("default", "unet", "", b""), Totals(0), Census(0), run=1, started=0.0)
+
+    monkeypatch.setattr("colorize.inference.bulk.run_bulk", run_without_records)
+    assert run(["bulk", "--input", str(tmp_path / "in"), "--output", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("0 inputs")
+    assert "warning: no report.html" in said.err
+    assert f"colorize report {tmp_path}" in said.err
+
+
+def test_the_galleries_decode_no_more_pixels_at_once_than_they_are_allowed() -> None:
+    allowance, within, most = Allowance(10), list[int](), list[int]()
+    lock = threading.Lock()
+
+    def decode(pixels: int) -> None:
+        with allowance.of(pixels):
+            with lock:
+                within.append(pixels)
+                most.append(sum(within) if len(within) > 1 else 0)
+            time.sleep(0.002)
+            with lock:
+                within.remove(pixels)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(decode, [3, 4, 5, 25, 1, 10, 2, 6] * 5))
+    assert 2 <= max(most) <= 10  # several at once, and the largest by itself
+    assert allowance.left == 10
 
 
 def test_the_report_needs_no_source_any_more(tmp_path: Path) -> None:

@@ -6,7 +6,15 @@ copy is written without touching its luminance in one file a format. Nothing her
 
 from __future__ import annotations
 
-from colorize.image_io.codec import decode, decode_small, encode, encode_grey, encode_grey_into, encode_into
+from colorize.image_io.codec import (
+    decode,
+    decode_small,
+    decode_thumbnail,
+    encode,
+    encode_grey,
+    encode_grey_into,
+    encode_into,
+)
 from colorize.image_io.encoded import Encoded, FileBytes, opened, pieces, sha256, whole
 from colorize.image_io.errors import ImageDecodeError
 from colorize.image_io.formats import ADDED_SUFFIX, ImageInfo, output_format, output_name, read_info
@@ -29,6 +37,7 @@ __all__ = [
     "Subsampling",
     "decode",
     "decode_small",
+    "decode_thumbnail",
     "encode",
     "encode_grey",
     "encode_grey_into",

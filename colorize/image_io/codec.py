@@ -36,6 +36,7 @@ from colorize.image_io.samples import (
     luma_of,
     luma_rows,
     reduced,
+    upright,
     with_alpha,
 )
 from colorize.image_io.tiff import write_tiff
@@ -63,6 +64,25 @@ def decode_small(data: Encoded, area: int, *, max_pixels: int) -> SmallGrey:
                 luma = orient(luma, info.orientation)
             found = colorfulness(color) if color else 0.0
             return SmallGrey(info, np.ascontiguousarray(luma), found, triage(grey, color, found))
+
+
+def decode_thumbnail(data: Encoded, area: int, *, max_pixels: int) -> Image.Image:
+    """Decode a small upright RGB copy, for people, of about `area` pixels, as `decode_small` does.
+
+    `max_pixels` is the limit of pictures that must be decoded whole: no JPEGs, nor TIFFs that are read by rows.
+
+    Raises:
+        ImageDecodeError: the file is no readable picture, or too large a one.
+    """
+    with open_picture(data) as image:
+        info = describe(image, data)
+        if not isinstance(image, JpegImagePlugin.JpegImageFile) and tiff_rows(data, info) is None:
+            check_pixels(info, max_pixels)
+        with decode_errors(data, info.format):
+            grey, color = _small(image, info, data, area)
+            small = (color or grey).convert("RGB")
+            is_turned = isinstance(image, TiffImagePlugin.TiffImageFile)
+            return small if is_turned else upright(np.asarray(small), info.orientation)
 
 
 def decode(data: Encoded, *, max_pixels: int) -> Picture:

@@ -53,11 +53,15 @@ def reduced(samples: Rows, factor: int, orientation: int) -> Image.Image:
     height, width = samples.shape[:2]
     step = factor * max(1, BAND_PIXELS // (width * factor))
     bands = (_eight_bits(samples[top : top + step]) for top in range(0, height, step))
-    small = np.concatenate([np.asarray(Image.fromarray(band).reduce(factor)) for band in bands])
-    if small.ndim == 2:
-        return Image.fromarray(np.ascontiguousarray(orient(small, orientation)))
-    upright = np.moveaxis(orient(np.moveaxis(small, -1, 0), orientation), 0, -1)
-    return Image.fromarray(np.ascontiguousarray(upright))
+    return upright(np.concatenate([np.asarray(Image.fromarray(band).reduce(factor)) for band in bands]), orientation)
+
+
+def upright(pixels: Plane, orientation: int) -> Image.Image:
+    """Stored 8-bit pixels, grey (H, W) or RGB (H, W, 3), as a picture the right way up."""
+    if pixels.ndim == 2:
+        return Image.fromarray(np.ascontiguousarray(orient(pixels, orientation)))
+    turned = np.moveaxis(orient(np.moveaxis(pixels, -1, 0), orientation), 0, -1)
+    return Image.fromarray(np.ascontiguousarray(turned))
 
 
 def _eight_bits(samples: Plane) -> Plane:
