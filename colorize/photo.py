@@ -145,11 +145,19 @@ def _hints(uri: str | None, model: ModelFile, sources: Sequence[str]) -> Hints:
 def fetch(source: str, allow_private: bool) -> Encoded:
     """The encoded picture at a path, http(s) link or other URL."""
     if "://" not in source:
-        path = Path(source)
-        return FileBytes(path) if path.is_file() else path.read_bytes()
+        return _local_picture(Path(source))
     if source.startswith(("http://", "https://")):
         return fetch_link(source, LinkLimits(allow_private=allow_private))
     return read_file(source)
+
+
+def _local_picture(path: Path) -> Encoded:
+    if path.is_dir():
+        raise IsADirectoryError("a folder: color what is in it with `colorize bulk`")
+    try:
+        return FileBytes(path) if path.is_file() else path.read_bytes()
+    except OSError as error:  # its own text holds the name, which stands before it already
+        raise OSError((error.strerror or one_line(error)).lower()) from error
 
 
 def _side_by_side(source: Encoded, small: SmallGrey, colored: Encoded) -> bytes:

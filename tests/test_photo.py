@@ -111,6 +111,16 @@ def test_what_cannot_be_colored_is_said_and_the_rest_is_done(
     assert (tmp_path / "out" / "grey.jpg").exists()
 
 
+def test_what_cannot_be_opened_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "scans").mkdir()
+    absent, folder = str(tmp_path / "nothere.jpg"), str(tmp_path / "scans")
+    assert run(["photo", absent, folder, "-o", str(tmp_path / "out")]) == EXIT_FAILURES
+    assert capsys.readouterr().err.splitlines() == [
+        f"{absent}: no such file or directory",
+        f"{folder}: a folder: color what is in it with `colorize bulk`",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
