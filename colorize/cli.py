@@ -111,11 +111,12 @@ def restore_grey_command(
         str, typer.Option("--output", "-o", metavar="IN2", help="where the scans go: a folder, or a file for one")
     ],
     force: Annotated[bool, typer.Option(help="take the luminance of pictures that say nothing of it too")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files that are there already")] = False,
 ) -> None:
     """Gives the scans back out of colored pictures: bit for bit, where the manifest says `luma_exact`."""
     from colorize.restore import restore_grey
 
-    _print_outcomes(restore_grey(sources, output, force=force))
+    _print_outcomes(restore_grey(sources, output, force=force, overwrite=overwrite))
 
 
 def _photo_outcomes(

@@ -9,7 +9,7 @@ Bilevel sources come back as grey 0 and 255. Metadata stays, but for what was sa
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from colorize.config import UsageError
@@ -18,6 +18,7 @@ from colorize.image_io import ImageDecodeError, Origin, Picture, decode, encode_
 from colorize.outcome import Outcome
 
 RECORDS = "_colorize/"  # what a run leaves beside its pictures
+_COMPARED = ".compare.jpg"  # what `photo --compare` adds to the name of a copy, for a sheet beside it
 _GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;16")
 _IN_MEMORY = 16 << 20  # bytes of a file that is read at once; a larger one is read piece by piece
 _ANY_SIZE = 1 << 62  # limits are for colors: what was colored can be restored
@@ -32,11 +33,14 @@ class _Work(NamedTuple):
     target_name: str
 
 
-def restore_grey(sources: Sequence[str], output: str, *, force: bool = False) -> Iterator[Outcome]:
+def restore_grey(
+    sources: Sequence[str], output: str, *, force: bool = False, overwrite: bool = False
+) -> Iterator[Outcome]:
     """Restores each of `sources` (files and folders, in buckets too) and yields an outcome as each is done.
 
     `output` is a file if there is one source, a file too, and it has the suffix of one; else a folder, in which names
-    and trees below the sources are kept. With `force` the luminance of any picture is taken, whoever made it.
+    and trees below the sources are kept. With `force` the luminance of any picture is taken, whoever made it. What is
+    there already, which may be the scan itself, is replaced with `overwrite` only.
 
     Raises:
         UsageError: an absent source, an output that is a source, or two sources that would get one name.
@@ -48,7 +52,7 @@ def restore_grey(sources: Sequence[str], output: str, *, force: bool = False) ->
         if other is not work:
             both = " and ".join(w.source.url(w.name) for w in (other, work))
             raise UsageError(f"{both} would both become {work.target.url(work.target_name)}: restore them one by one")
-    return (_restored(work, force) for work in works)
+    return (_restored(work, force, overwrite) for work in works)
 
 
 def _planned(sources: Sequence[str], output: str) -> Iterator[_Work]:
@@ -63,17 +67,25 @@ def _planned(sources: Sequence[str], output: str) -> Iterator[_Work]:
         elif root.is_file():
             yield _Work(root.parent(), _base(root), target, _base(root))
         else:
-            names = (entry.name for entry in root.entries())
-            yield from (_Work(root, name, target, name) for name in names if not name.startswith(RECORDS))
+            names = {entry.name for entry in root.entries()}
+            yield from (_Work(root, name, target, name) for name in sorted(names) if not _is_record(name, names))
+
+
+def _is_record(name: str, names: Collection[str]) -> bool:
+    """Whether a file says something of the copies among `names`, and is none."""
+    return name.startswith(RECORDS) or (name.endswith(_COMPARED) and name.removesuffix(_COMPARED) in names)
 
 
 def _base(storage: Storage) -> str:
     return posixpath.basename(storage.path())
 
 
-def _restored(work: _Work, force: bool) -> Outcome:
+def _restored(work: _Work, force: bool, overwrite: bool) -> Outcome:
     url = work.source.url(work.name)
     try:
+        if not overwrite and _is_there(work.target, work.target_name):
+            taken = work.target.url(work.target_name)
+            return Outcome(False, f"{url}: {taken} is there already; --overwrite replaces it")
         size = work.source.entry(work.name).size
         picture = decode(work.source.load(work.name, size, _IN_MEMORY), max_pixels=_ANY_SIZE)
         origin = read_origin(picture.metadata.xmp)
@@ -85,6 +97,14 @@ def _restored(work: _Work, force: bool) -> Outcome:
     except (OSError, ImageDecodeError, ValueError) as error:
         return Outcome(False, f"{url}: {one_line(error)}")
     return Outcome(True, f"{url} -> {work.target.url(work.target_name)} ({_what(picture, origin)})")
+
+
+def _is_there(storage: Storage, name: str) -> bool:
+    try:
+        storage.entry(name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _refusal(picture: Picture, origin: Origin | None) -> str | None:

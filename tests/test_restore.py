@@ -73,9 +73,9 @@ def test_16_bits_come_back_pixel_by_pixel(channels: int, tmp_path: Path) -> None
     png = restored(bytes(imagecodecs.png_encode(pixels)), tmp_path)
     assert np.array_equal(imagecodecs.png_decode(png), pixels)
     if channels == 1:
-        tiff = restored(saved(Image.fromarray(pixels), "TIFF"), tmp_path)
+        tiff = restored(saved(Image.fromarray(pixels), "TIFF"), tmp_path, "b.bin")
         assert np.array_equal(tifffile.imread(io.BytesIO(tiff)), pixels)
-        jp2 = restored(saved(Image.fromarray(pixels), "JPEG2000"), tmp_path)
+        jp2 = restored(saved(Image.fromarray(pixels), "JPEG2000"), tmp_path, "c.bin")
         assert np.array_equal(imagecodecs.jpeg2k_decode(jp2), pixels)
 
 
@@ -106,6 +106,33 @@ def test_whole_trees_are_restored_under_their_names(tmp_path: Path, capsys: pyte
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert all("as scanned" in line for line in lines)
+
+
+def test_what_is_there_already_may_be_the_scan_itself_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name of a scan is what comes to mind for what gives it back."""
+    monkeypatch.chdir(tmp_path)
+    scan, copy = saved(photograph("L"), "JPEG"), Path("colored/grandma.jpg")
+    copy.parent.mkdir()
+    copy.write_bytes(colored(scan)[1])
+    Path("grandma.jpg").write_bytes(scan)
+    assert run(["restore-grey", "colored/grandma.jpg", "-o", "grandma.jpg"]) == EXIT_FAILURES
+    assert "grandma.jpg is there already; --overwrite replaces it" in capsys.readouterr().err
+    assert Path("grandma.jpg").read_bytes() == scan
+
+    Path("grandma.jpg").write_bytes(b"of an earlier run")
+    assert run(["restore-grey", "colored/grandma.jpg", "-o", "grandma.jpg", "--overwrite"]) == 0
+    assert jpegtran(Path("grandma.jpg").read_bytes(), "-optimize") == jpegtran(scan, "-optimize")
+
+
+def test_sheets_beside_the_copies_are_no_copies(tmp_path: Path) -> None:
+    scans = {"a.jpg": saved(photograph("L"), "JPEG"), "b.jpg.compare.jpg": saved(photograph("L"), "JPEG")}
+    for name, data in scans.items():
+        (tmp_path / name).write_bytes(data)
+    assert run(["photo", *(str(tmp_path / name) for name in scans), "-o", str(tmp_path / "c"), "--compare"]) == 0
+    assert run(["restore-grey", str(tmp_path / "c"), "-o", str(tmp_path / "grey")]) == 0
+    assert {path.name for path in (tmp_path / "grey").iterdir()} == set(scans)
 
 
 def test_what_was_not_colored_here_is_refused_and_can_be_forced(
