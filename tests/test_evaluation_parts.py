@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,16 +17,21 @@ from PIL import Image
 from scipy.stats import spearmanr
 from skimage.metrics import peak_signal_noise_ratio
 
-from colorize.config import UsageError
-from colorize.data.readers import UNIT_SCHEMA
-from colorize.evaluation.contestants import find_contestants, short_labels
+from colorize.colorizer import Colored, Grey
+from colorize.config import SizeLimits, UsageError
+from colorize.data.model_files import ModelFile
+from colorize.data.readers import UNIT_SCHEMA, Raw
+from colorize.evaluation.contestants import GREY, find_contestants, leave_grey, painter, short_labels
 from colorize.evaluation.features import Lite0
 from colorize.evaluation.figures import FIGURES
 from colorize.evaluation.gallery import covering, ranked
-from colorize.evaluation.scores import ModelScores, Scores, sureness
-from colorize.evaluation.settings import MeasureSettings
-from colorize.evaluation.truth import center_crop, upright_rgb
+from colorize.evaluation.scores import ModelScores, Scores, collect, sureness
+from colorize.evaluation.settings import EvaluateSettings, MeasureSettings
+from colorize.evaluation.supplied import Supplied
+from colorize.evaluation.truth import ALL, TRUTH_SCHEMA, TruthLoader, center_crop, truth_row, upright_rgb
 from colorize.evaluation.whole import whole_psnr
+from colorize.inference import scoring
+from colorize.inference.scoring import Scorer, Scoring, measure_whole
 from colorize.metrics import perceptual_distance
 
 NOTHING = np.empty((0, 0), np.float32)
@@ -127,6 +134,48 @@ def test_a_turned_jpeg_is_measured_upright(astronaut: Image.Image) -> None:
         grey = np.asarray(Image.fromarray(true).convert("L").convert("RGB"))
         found = whole_psnr(out.getvalue(), np.zeros((2, 1, 1), np.float16), 10**9)
         assert found == pytest.approx(peak_signal_noise_ratio(true, grey), abs=0.05)
+
+
+class Blinded:
+    """Leaves pictures grey, and gives black ones no numbers; notes whether it was asked how sure it is."""
+
+    def __init__(self) -> None:
+        self.asked: list[bool] = []
+
+    def __call__(self, greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]:
+        self.asked.append(confidence)
+        found = zip(greys, leave_grey(greys), strict=True)
+        return [own if grey.any() else own._replace(ab=own.ab + np.float16("nan")) for grey, own in found]
+
+
+def test_a_picture_without_finite_colors_is_a_broken_row_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blinded = Blinded()
+    monkeypatch.setattr("ray.get", lambda held: held)
+    monkeypatch.setattr(
+        scoring, "painter", lambda file, *rest: blinded if file.name == "blinded" else painter(file, *rest)
+    )
+    settings = EvaluateSettings(measure=MeasureSettings(size=32))
+    files = [ModelFile(name, name, "", b"") for name in (GREY, "blinded")]
+    scorer = Scorer(Scoring(files, settings, "cpu", 1, 8, lite0=False, supplied=Supplied()))
+    loader = TruthLoader(cast(Any, None), ALL, False, 32, 64 * 64, SizeLimits(), whole=True)
+    pictures = {"black.png": Image.new("RGB", (40, 50)), "red.png": Image.new("RGB", (40, 50), (200, 30, 20))}
+    rows = [truth_row(Raw(name, encoded(picture)), loader) for name, picture in pictures.items()]
+
+    measured = measure_whole(scorer(pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA)), max_pixels=10**6).to_pylist()
+    scores = collect(measured, (GREY, "blinded"))
+    assert [picture["path"] for picture in scores.pictures] == ["red.png"]
+    assert [(item.path, item.error) for item in scores.broken] == [("black.png", "not_finite")]
+    assert "blinded" in scores.broken[0].message
+    assert scores.models[GREY].columns["psnr_full"] == scores.models["blinded"].columns["psnr_full"]
+    assert blinded.asked == [True, False]  # of whole pictures nobody asks how sure it is
+
+
+def encoded(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
 
 
 def test_the_job_is_the_command() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +20,12 @@ GREY = "grey"  # the baseline: pictures left as they are
 _LIMIT = 1 << 30  # pixels: the pictures are crops that were made here
 
 Paint = Callable[[Sequence[Grey]], list[Colored]]  # upright grey pictures -> their color, as `Colorizer.color` does
+
+
+class Painter(Protocol):
+    """A `Paint` that says on demand how sure it is."""
+
+    def __call__(self, greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +70,33 @@ def require_all(contestants: Sequence[Contestant], settings: ColorizerSettings) 
             require_settings(contestant.file, settings)
 
 
-def painter(file: ModelFile, settings: ColorizerSettings, device: str, batch_size: int) -> Paint:
+def painter(file: ModelFile, settings: ColorizerSettings, device: str, batch_size: int) -> Painter:
     """The function that colors with this model, or that leaves pictures grey."""
     if file.name == GREY:
         return leave_grey
     model = load_checkpoint(file.data).model
-    colorizer = Colorizer.configured(model, settings, batch_size=batch_size, device=device)
-    return partial(colorizer.color, confidence=True)
+    return Colorizer.configured(model, settings, batch_size=batch_size, device=device).color
 
 
-def leave_grey(greys: Sequence[Grey]) -> list[Colored]:
+def leave_grey(greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]:
     """No color at all, as ab of one cell."""
     return [Colored(np.zeros((2, 1, 1), np.float16), 0.0) for _ in greys]
+
+
+class FinitePainter:
+    """Another's colors of one batch of pictures; where they are no numbers grey, and the picture is remembered."""
+
+    def __init__(self, paint: Painter) -> None:
+        self.paint = paint
+        self.not_finite: set[int] = set()  # places in the batch
+
+    def __call__(self, greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]:
+        colors = self.paint(greys, confidence=confidence)
+        found = {index for index, colored in enumerate(colors) if not np.isfinite(colored.ab).all()}
+        self.not_finite |= found
+        return [
+            grey if i in found else own for i, (own, grey) in enumerate(zip(colors, leave_grey(greys), strict=True))
+        ]
 
 
 def color_scans(scans: Sequence[bytes], paint: Paint, area: int) -> list[tuple[RGB, float]]:

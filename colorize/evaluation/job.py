@@ -114,7 +114,7 @@ def _told(rows: Iterator[dict[str, Any]], seconds: float) -> Iterator[dict[str, 
 def _nothing(job: EvaluateJob, source: Source, scores: Scores) -> str:
     if scores.broken:
         first = scores.broken[0]
-        return f"none of {len(scores.broken)} pictures can be read: {first.path}: {first.message or first.error}"
+        return f"none of {len(scores.broken)} pictures can be measured: {first.path}: {first.message or first.error}"
     return f"no picture of {source.total} in {job.data} is in split {job.split!r}: choose another, or --split {ALL}"
 
 

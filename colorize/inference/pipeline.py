@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, cast
 
-import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data._internal.execution.execution_callback import ExecutionCallback
@@ -78,8 +77,9 @@ def stream(
         )
     )
     dataset.set_name("colorize")  # what Ray's dashboard calls it; the stages are called load, Predictor and write
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from _summaries(batch)
+    batches: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    for batch in batches:
+        yield from batch.to_pylist()
 
 
 def _task_limits() -> dict[str, int]:
@@ -88,11 +88,6 @@ def _task_limits() -> dict[str, int]:
 
 def _actor_limits() -> dict[str, int]:
     return {"max_restarts": ACTOR_RESTARTS, "max_task_retries": RETRIES}
-
-
-def _summaries(batch: pa.Table) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = batch.to_pylist()
-    return rows
 
 
 def configure(stall_seconds: float) -> DataContext:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from ray.data import ActorPoolStrategy
 
 from colorize.data.model_files import ModelFile
 from colorize.data.sources import Source
-from colorize.evaluation.contestants import painter
+from colorize.evaluation.contestants import FinitePainter, Paint, painter
 from colorize.evaluation.features import Lite0
 from colorize.evaluation.judge import Judge
 from colorize.evaluation.scores import MEASURED
@@ -83,8 +83,9 @@ def score(
         )
     )
     dataset.set_name("colorize-evaluate")  # what Ray's dashboard calls it
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from _rows(batch)
+    batches: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    for batch in batches:
+        yield from batch.to_pylist()
 
 
 class Scorer:
@@ -94,7 +95,8 @@ class Scorer:
         torch.set_num_threads(scoring.threads)
         settings, device = scoring.settings, scoring.device
         batch_size = scoring.batch_size
-        self.paints = [painter(file, settings.colorizer, device, batch_size) for file in ray.get(scoring.models)]
+        files: list[ModelFile] = ray.get(scoring.models)
+        self.painters = {file.name: painter(file, settings.colorizer, device, batch_size) for file in files}
         lite0 = Lite0() if scoring.lite0 else None
         self.judge = Judge(device, settings.colorizer.size**2, lite0, ray.get(scoring.supplied))
         self.size = settings.measure.size
@@ -114,14 +116,19 @@ class Scorer:
         shape = (self.size, self.size, 3)
         truth = self.judge.truth([np.frombuffer(row["crop"], np.uint8).reshape(shape) for row in rows])
         _spread(rows, truth.described())
-        for paint in self.paints:
+        for name, model in self.painters.items():
+            paint = FinitePainter(model)
             figures: list[dict[str, Any]] = [{"psnr_full": float("nan")} for _ in rows]
-            _spread(figures, self.judge.compare(truth, paint))
+            _spread(figures, self.judge.compare(truth, partial(paint, confidence=True)))
             _spread(figures, _whole_ab(rows, paint))
             for row, figure in zip(rows, figures, strict=True):
                 row["models"].append(figure)
+            for index in paint.not_finite:
+                rows[index] |= {"error": "not_finite", "message": f"the color that {name} gives it is not finite"}
         for row in rows:
             row["crop"] = b""
+            if row["error"]:
+                row["models"] = []  # of a pair of models both or none
 
 
 def measure_whole(batch: pa.Table, *, max_pixels: int) -> pa.Table:
@@ -149,12 +156,7 @@ def scored_schema(truth: pa.Schema) -> pa.Schema:
     return pa.schema([*truth, *described, ("models", pa.list_(pa.struct(fields)))])
 
 
-def _rows(batch: pa.Table) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = batch.to_pylist()
-    return rows
-
-
-def _whole_ab(rows: Sequence[dict[str, Any]], paint: Any) -> dict[str, list[Any]]:
+def _whole_ab(rows: Sequence[dict[str, Any]], paint: Paint) -> dict[str, list[Any]]:
     if not rows[0]["data"]:
         return {}
     colors = [colored.ab for colored in paint([grey_from(row) for row in rows])]
