@@ -18,17 +18,21 @@ from scipy.stats import spearmanr
 from skimage.metrics import peak_signal_noise_ratio
 
 from colorize.colorizer import Colored, Grey
-from colorize.config import SizeLimits, UsageError
+from colorize.config import SizeLimits, SourceSettings, UsageError
 from colorize.data.model_files import ModelFile
 from colorize.data.readers import UNIT_SCHEMA, Raw
+from colorize.data.sources import open_source
+from colorize.data.splits import SplitSettings, split_of
 from colorize.evaluation.contestants import GREY, find_contestants, leave_grey, painter, short_labels
 from colorize.evaluation.features import Lite0
 from colorize.evaluation.figures import FIGURES
 from colorize.evaluation.gallery import covering, ranked
+from colorize.evaluation.job import truth_loader
+from colorize.evaluation.outcome import EvaluateJob
 from colorize.evaluation.scores import ModelScores, Scores, collect, sureness
 from colorize.evaluation.settings import EvaluateSettings, MeasureSettings
 from colorize.evaluation.supplied import Supplied
-from colorize.evaluation.truth import ALL, TRUTH_SCHEMA, TruthLoader, center_crop, truth_row, upright_rgb
+from colorize.evaluation.truth import ALL, TRUTH_SCHEMA, TruthLoader, center_crop, load_truth, truth_row, upright_rgb
 from colorize.evaluation.whole import whole_psnr
 from colorize.inference import scoring
 from colorize.inference.scoring import Scorer, Scoring, measure_whole
@@ -170,6 +174,18 @@ def test_a_picture_without_finite_colors_is_a_broken_row_and_the_others_are_meas
     assert "blinded" in scores.broken[0].message
     assert scores.models[GREY].columns["psnr_full"] == scores.models["blinded"].columns["psnr_full"]
     assert blinded.asked == [True, False]  # of whole pictures nobody asks how sure it is
+
+
+def test_a_run_is_measured_on_what_its_own_fractions_held_out(tmp_path: Path) -> None:
+    names = {f"{i}.png" for i in range(40)}
+    for name in names:
+        (tmp_path / name).write_bytes(encoded(Image.new("RGB", (8, 8))))
+    cut = SplitSettings(val=0.4, seed=3)
+    source = open_source(str(tmp_path), SourceSettings())
+    loader = truth_loader(source, EvaluateJob((), str(tmp_path), "", settings=EvaluateSettings(split=cut)))
+    held_out = {row["path"] for table in load_truth(source.units, loader) for row in table.to_pylist()}
+    assert held_out == {name for name in names if split_of({"path": name}, cut) == "val"}
+    assert held_out != {name for name in names if split_of({"path": name}) == "val"}
 
 
 def encoded(picture: Image.Image) -> bytes:

@@ -12,6 +12,8 @@ from colorize.training.photos import read_photos
 from colorize.training.settings import DataSettings, TrainSettings
 from tests.pictures import labeled_archive
 
+RECIPES = Path(__file__).parent.parent / "configs/train"
+
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
@@ -48,6 +50,14 @@ def test_what_is_called_test_can_stay_so_while_the_rest_is_cut() -> None:
     assert {split_of({"path": str(i), "archive": "test.parquet"}, settings) for i in range(50)} == {"test"}
     assert {split_of({"path": str(i)} | named, settings) for i in range(50)} == {"train", "val"}
     assert {split_of({"path": str(i)}, settings) for i in range(50)} == {"train", "val"}  # unnamed: to train on
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_recipe_trains_on_what_the_data_holds_out(recipe: Path) -> None:
+    cut = load_settings(TrainSettings, recipe).data.split
+    assert {split_of({"path": f"test.parquet#{i}", "archive": "test.parquet"}, cut) for i in range(99)} == {"test"}
+    assert {split_of({"path": f"{i}.jpg", "split": "val"}, cut) for i in range(99)} == {"val"}
+    assert {"train", "val"} <= {split_of({"path": f"{i}.jpg"}, cut) for i in range(99)}
 
 
 def test_something_must_be_left_to_train_on() -> None:

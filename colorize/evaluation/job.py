@@ -80,6 +80,7 @@ def truth_loader(source: Source, job: EvaluateJob, only: Iterable[str] | None = 
         limits=settings.limits,
         whole=settings.measure.full_size and only is None,
         only=None if only is None else frozenset(only),
+        cut=settings.split,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from colorize.config import ColorizerSettings, PoolSettings, Settings, SizeLimits, SourceSettings
+from colorize.data.splits import SplitSettings
 
 
 class PictureSettings(Settings):
@@ -50,6 +51,9 @@ class EvaluateSettings(Settings):
 
     source: PictureSettings = PictureSettings()
     limits: SizeLimits = SizeLimits()
+    split: SplitSettings | None = Field(
+        None, description="a training's data.split, to measure on what that held out; None goes by what the data says"
+    )
     colorizer: ColorizerSettings = ColorizerSettings()
     pool: PoolSettings = PoolSettings()
     measure: MeasureSettings = MeasureSettings()

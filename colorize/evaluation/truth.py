@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from colorize.config import SizeLimits
 from colorize.data.readers import Raw, Reader
-from colorize.data.splits import split_of
+from colorize.data.splits import SplitSettings, split_of
 from colorize.image_io import ImageDecodeError, decode_small, whole
 from colorize.image_io.formats import check_pixels, decode_errors, describe, load_pixels, open_picture
 
@@ -51,6 +51,7 @@ class TruthLoader:
     limits: SizeLimits
     whole: bool  # whole pictures are measured too
     only: frozenset[str] | None = None  # these paths; None: all of the split
+    cut: SplitSettings | None = None  # into splits; None: as the data says it
 
 
 def load_truth(units: pa.Table, loader: TruthLoader) -> Iterator[pa.Table]:
@@ -117,7 +118,7 @@ def _belongs(raw: Raw, loader: TruthLoader) -> bool:
     if raw.skipped or (loader.only is not None and raw.path not in loader.only):
         return False
     said = {"path": raw.path, "archive": raw.part if loader.of_several else "", **raw.columns}
-    return loader.split == ALL or split_of(said) == loader.split
+    return loader.split == ALL or split_of(said, loader.cut) == loader.split
 
 
 def _pixels(data: bytes, loader: TruthLoader) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def choose_rows(path: Path, split: str, settings: DataSettings) -> list[Row]:
     chosen = [row for row in rows if _split(row, settings, of_several=len(files) > 1) == split]
     if not chosen:
         raise UsageError(
-            f"{path} holds no picture with split={split!r}: data.split={{val: 0.1}} holds some out by chance"
+            f"{path} holds no picture with split={split!r}: data.split={{val: 0.1, of: train}} holds some out by chance"
         )
     return chosen[: settings.limit]
 
