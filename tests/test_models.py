@@ -120,3 +120,9 @@ def test_an_unknown_model_names_the_nearest() -> None:
 def test_an_argument_it_does_not_take_is_refused() -> None:
     with pytest.raises(UsageError, match="no_such_thing"):
         create_model("unet", no_such_thing=1)
+
+
+@pytest.mark.parametrize("name", ["lab_cnn", "unet"])
+def test_a_value_that_does_not_fit_is_named(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"model '{name}' with widths=\[64, 128\]: "):
+        create_model(name, widths=[64, 128])

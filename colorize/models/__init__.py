@@ -75,11 +75,14 @@ def create_model(name: str, **args: Any) -> ColorModel:
         args: arguments of its class, as a checkpoint's metadata or a training configuration holds them.
 
     Raises:
-        UsageError: an unknown name, or an argument that the network does not take.
+        UsageError: an unknown name, or an argument or a value that the network does not take.
     """
     if name not in _REGISTRY:
         raise UsageError(f"unknown model {name!r}{nearest(name, list_models())}")
     try:
         return _REGISTRY[name](**args)
-    except TypeError as error:
-        raise UsageError(f"model {name!r}: {error}") from error
+    except UsageError:
+        raise
+    except (TypeError, ValueError) as error:  # such as two widths where there are three layers
+        given = ", ".join(f"{key}={value!r}" for key, value in args.items())
+        raise UsageError(f"model {name!r} with {given}: {error}") from error
