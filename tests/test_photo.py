@@ -126,6 +126,14 @@ def test_what_cannot_be_opened_is_named_once(tmp_path: Path, capsys: pytest.Capt
     [
         (["a/x.jpg", "b/x.jpg", "-o", "out"], "would both become"),
         (["x.jpg", "--model", "nope"], "unknown model 'nope'"),
+        (
+            ["x.jpg", "--model", "siggraph17"],
+            "without shipped weights: give siggraph17=FILE, or a training run's folder",
+        ),
+        (
+            ["x.jpg", "--model", "unet"],
+            "'unet' is an architecture without shipped weights: give a training run's folder",
+        ),
         (["x.jpg", "--set", "colorizer.sise=1"], "did you mean 'colorizer.size'"),
         ([], "Missing argument"),
         (["x.jpg", "-o", "s3://bucket/x"], "use `colorize bulk`"),

@@ -10,6 +10,7 @@ from colorize.checkpoint import CheckpointError, dump_checkpoint, load_checkpoin
 from colorize.colorizer import set_temperature
 from colorize.config import ColorizerSettings, UsageError, nearest
 from colorize.data.storage import Storage, one_line, read_file
+from colorize.models import list_models, published_models
 
 DEFAULT_MODEL = "default"
 
@@ -79,6 +80,11 @@ def _read(name: str, shipped: list[str]) -> bytes:
     except UsageError as error:
         if "/" in name or "." in name:
             raise
+        if name in list_models():
+            weights = f"{name}=FILE, or " if name in published_models() else ""
+            raise UsageError(
+                f"model {name!r} is an architecture without shipped weights: give {weights}a training run's folder"
+            ) from error
         raise UsageError(f"unknown model {name!r}{nearest(name, shipped)}, nor is there such a file") from error
     except OSError as error:
         raise UsageError(f"model {name!r}: the run holds no best.safetensors ({one_line(error)})") from None
