@@ -165,6 +165,17 @@ def test_a_wrong_image_column_is_a_usage_error(tmp_path: Path, column: str, mess
         open_source(str(tmp_path), SourceSettings(image_column=column))
 
 
+@pytest.mark.parametrize(
+    "suffix", ["pgm", "PBM", "ppm", "avif", "psd", "tga", "pcx", "qoi", "sgi", "jfif", "jpe", "mpo"]
+)
+def test_a_stray_archive_hides_no_scans(tmp_path: Path, suffix: str) -> None:
+    archive(tmp_path / "index.parquet", [b"1", b"2"])
+    write_tree(tmp_path, {f"scan.{suffix}": b"s"})
+    source = open_source(str(tmp_path), SETTINGS)
+
+    assert {raw.path for raw in fetch(source)} == {f"scan.{suffix}", "index.parquet"}
+
+
 def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no files"):
         open_source(str(tmp_path), SETTINGS)

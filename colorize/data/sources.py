@@ -26,9 +26,8 @@ from colorize.data.manifest import LEDGER
 from colorize.data.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
 from colorize.data.sinks import OUTPUT_COLUMNS
 from colorize.data.storage import Entry, Storage, escapes, one_line, read_file
-from colorize.image_io import ADDED_SUFFIX
+from colorize.image_io import ADDED_SUFFIX, PICTURE_SUFFIXES
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k"})
 MIN_SLICE_ROWS = 512
 MAX_SLICES = 4  # of one row group: each slice reads the group from its start, so few
 
@@ -128,12 +127,13 @@ def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterabl
 def _archives(units: pa.Table) -> list[Entry]:
     """The Parquet files among the listed ones, if these are archives: none where there are pictures as well."""
     found = []
-    for name, size, identity in zip(*(units[c].to_pylist() for c in ("name", "size", "identity")), strict=True):
-        suffix = PurePosixPath(name).suffix.lower()
-        if suffix in PICTURE_SUFFIXES:
-            return []
-        if suffix == ".parquet":
-            found.append(Entry(name, size, identity))
+    for batch in units.select(["name", "size", "identity"]).to_batches():
+        for entry in (Entry(**row) for row in batch.to_pylist()):
+            suffix = PurePosixPath(entry.name).suffix.lower()
+            if suffix in PICTURE_SUFFIXES:
+                return []
+            if suffix == ".parquet":
+                found.append(entry)
     return found
 
 

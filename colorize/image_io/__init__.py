@@ -17,12 +17,20 @@ from colorize.image_io.codec import (
 )
 from colorize.image_io.encoded import Encoded, FileBytes, opened, pieces, sha256, whole
 from colorize.image_io.errors import ImageDecodeError
-from colorize.image_io.formats import ADDED_SUFFIX, ImageInfo, output_format, output_name, read_info
+from colorize.image_io.formats import (
+    ADDED_SUFFIX,
+    PICTURE_SUFFIXES,
+    ImageInfo,
+    output_format,
+    output_name,
+    read_info,
+)
 from colorize.image_io.metadata import Metadata, Origin, Provenance, read_origin
 from colorize.image_io.picture import Chroma, Color, Picture, SmallGrey, Subsampling
 
 __all__ = [
     "ADDED_SUFFIX",
+    "PICTURE_SUFFIXES",
     "Chroma",
     "Color",
     "Encoded",

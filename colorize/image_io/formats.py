@@ -54,6 +54,9 @@ DECODERS = (
     "JPEG", "PNG", "TIFF", "WEBP", "BMP", "JPEG2000", "GIF", "PPM", "AVIF", "PSD", "SGI", "SUN", "PCX", "QOI", "TGA"
 )  # fmt: skip
 
+# What names of such files end in; the plugin that registers MPO's is loaded by JPEG's only once it meets one.
+PICTURE_SUFFIXES = frozenset({".mpo", *(suffix for suffix, format in Image.EXTENSION.items() if format in DECODERS)})
+
 # Formats that are written as they came, and MPO as JPEG; the rest becomes PNG.
 _WRITTEN = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "JPEG2000")
 
