@@ -152,7 +152,7 @@ def bulk(
     overrides: Overrides = None,
     input_list: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="FILE", help="paths to color (text, or CSV / Parquet with a column `path`)"),
+        typer.Option(metavar="FILE", help="paths to color (text; CSV / Parquet with a column `path` or `key`; .gz)"),
     ] = None,
     hints: HintsFile = None,
     tolerate_failures: Annotated[

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import pickle
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,8 +17,9 @@ import pytest
 
 from colorize.config import SourceSettings, UsageError
 from colorize.data import readers
+from colorize.data.input_list import read_input_list
 from colorize.data.readers import Raw
-from colorize.data.sources import MIN_SLICE_ROWS, Source, _plan, open_source, read_input_list
+from colorize.data.sources import MIN_SLICE_ROWS, Source, _plan, open_source
 from colorize.data.storage import Entry, Storage
 from tests.conftest import write_tree
 
@@ -184,7 +188,7 @@ def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
 def test_an_inventory_replaces_the_listing(tmp_path: Path) -> None:
     write_tree(tmp_path / "in", {"a.jpg": b"a", "b c.jpg": b"b", "d.jpg": b"d"})
     lists = {
-        "list.txt": f"b c.jpg\r\n{tmp_path}/in/d.jpg\n./b c.jpg\n\nmissing.jpg\n".encode(),
+        "list.txt": f"b c.jpg\r\n{tmp_path}/in/d.jpg\n./b c.jpg\n\nfile://{tmp_path}/in/missing.jpg\n".encode(),
         "list.csv": b'path,size\n"b c.jpg",1\nd.jpg,1\nmissing.jpg,2\n',
     }
     write_tree(tmp_path, lists)
@@ -206,7 +210,7 @@ def test_an_inventory_replaces_the_listing(tmp_path: Path) -> None:
         ("l.txt", "s3://other/a.jpg", "no picture below"),
         ("l.txt", "_colorize/run.json", "no picture below"),
         ("l.parquet", "no parquet", "cannot read the input list"),
-        ("l.csv", "file\na.jpg", "no column 'path'"),
+        ("l.csv", "file\na.jpg", "no column 'path' or 'key'"),
         ("absent.txt", None, "cannot read the input list"),
     ],
 )
@@ -215,6 +219,32 @@ def test_a_bad_inventory_is_a_usage_error(tmp_path: Path, name: str, content: st
         (tmp_path / name).write_text(content)
     with pytest.raises(UsageError, match=message):
         read_input_list(str(tmp_path / name), Storage(tmp_path))
+
+
+def listed(folder: Path, name: str, content: bytes, root: str) -> list[str]:
+    (folder / name).write_bytes(content)
+    return read_input_list(str(folder / name), Storage(root))
+
+
+def test_only_a_full_name_loses_its_bucket(tmp_path: Path) -> None:
+    names = b"s3://scans/scans/1931/a.jpg\nscans/1931/b.jpg\ns3://scans/1931/c.jpg\n1931/d.jpg"
+
+    assert listed(tmp_path, "l.txt", names, "s3://scans") == [
+        "scans/1931/a.jpg", "scans/1931/b.jpg", "1931/c.jpg", "1931/d.jpg",
+    ]  # fmt: skip
+
+
+def test_an_inventory_of_s3_is_a_list_as_it_was_delivered(tmp_path: Path) -> None:
+    keys = ["1931/K\u00f6ln, 100%.jpg", "1931/a+b c.jpg"]
+    rows = "".join(f'"archive","{quote_plus(key, safe="/")}","12"\n' for key in ["1931/", *keys])
+    inventory = io.BytesIO()
+    pq.write_table(pa.table({"bucket": ["archive"] * 3, "key": ["1931/", *keys]}), inventory)
+
+    for name, content in {"i.csv.gz": gzip.compress(rows.encode()), "i.parquet": inventory.getvalue()}.items():
+        assert listed(tmp_path, name, content, "s3://archive") == keys
+        assert listed(tmp_path, name, content, "s3://archive/1931") == [key.removeprefix("1931/") for key in keys]
+        with pytest.raises(UsageError, match="no picture below s3://archive/1932"):
+            listed(tmp_path, name, content, "s3://archive/1932")
 
 
 def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ that cannot be used at all raises; a broken file or archive is planned like any 
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,10 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from colorize.config import SourceSettings, UsageError, nearest
+from colorize.data.input_list import read_input_list
 from colorize.data.manifest import LEDGER
 from colorize.data.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
 from colorize.data.sinks import OUTPUT_COLUMNS
-from colorize.data.storage import Entry, Storage, escapes, one_line, read_file
+from colorize.data.storage import Entry, Storage, escapes, one_line
 from colorize.image_io import ADDED_SUFFIX, PICTURE_SUFFIXES
 
 MIN_SLICE_ROWS = 512
@@ -93,24 +92,6 @@ def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> So
     return Source(FileReader(storage, settings), _with_taken_names(units), settings.rows_per_task)
 
 
-def read_input_list(uri: str, root: Storage) -> list[str]:
-    """The names in an inventory: one path a line, or a CSV or Parquet file with a column `path`.
-
-    Paths may be relative to `root` or full; they come back relative, in the order of the list, each once.
-
-    Raises:
-        UsageError: no such file, no column `path`, or a path outside the root.
-    """
-    try:
-        listed = _listed_paths(posixpath.basename(uri), read_file(uri), uri)
-    except UsageError:
-        raise
-    except Exception as error:  # storage libraries and parsers raise many classes, all of them the list's fault
-        raise UsageError(f"cannot read the input list {uri}: {one_line(error)}") from None
-    names = [_relative(name, root, uri) for name in listed if name]
-    return list(dict.fromkeys(names))
-
-
 def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterable[Entry]]:
     """The root that names are relative to, and the files to color below it."""
     is_file = storage.is_file()
@@ -151,34 +132,6 @@ def _table(units: Iterable[Unit]) -> pa.Table:
     chunks = iter(lambda: list(islice(remaining, LISTING_ROWS)), [])
     tables = [pa.Table.from_pylist(chunk, schema=UNIT_SCHEMA) for chunk in chunks]
     return pa.concat_tables(tables) if tables else UNIT_SCHEMA.empty_table()
-
-
-def _listed_paths(base: str, data: bytes, uri: str) -> Sequence[str]:
-    if base.lower().endswith(".parquet"):
-        table = pq.read_table(io.BytesIO(data))
-        _require_path_column(table.column_names, uri)
-        return [str(path) for path in table.column("path").to_pylist() if path is not None]
-    text = data.decode("utf-8-sig")
-    if base.lower().endswith(".csv"):
-        reader = csv.DictReader(io.StringIO(text))
-        _require_path_column(reader.fieldnames or [], uri)
-        return [row["path"] for row in reader]
-    return [line.removesuffix("\r") for line in text.split("\n")]  # and not at every mark that Unicode calls one
-
-
-def _require_path_column(columns: Sequence[str], uri: str) -> None:
-    if "path" not in columns:
-        raise UsageError(f"the input list {uri} has no column 'path'{nearest('path', list(columns))}")
-
-
-def _relative(name: str, root: Storage, uri: str) -> str:
-    for prefix in (root.url() + "/", root.path() + "/"):
-        name = name.removeprefix(prefix)
-    clean = posixpath.normpath(name) if root.is_local else name  # in a bucket "a//b" is a name of its own
-    parts = PurePosixPath(clean).parts
-    if name.startswith("/") or "://" in name or ".." in parts or parts[:1] in ((), (LEDGER,)):
-        raise UsageError(f"the input list {uri} names {name!r}, which is no picture below {root.url()}")
-    return clean
 
 
 def _unit(entry: Entry, **rows: Any) -> Unit:
