@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from colorize.data import sinks
 from colorize.data.manifest import Record
 from colorize.data.sinks import Finished, FolderSink, ParquetSink, assemble, fragments_of
 from colorize.data.storage import Storage
@@ -66,6 +68,25 @@ def check_joined(tmp_path: Path) -> None:
     assert after["colorized"].to_pylist() == [None if i % 7 == 0 else bytes([i]) * 3 for i in range(40)]
     assert after["status"].to_pylist() == ["failed" if i % 7 == 0 else "ok" for i in range(40)]
     assert set(after["error"].to_pylist()) == {"", "truncated"}
+
+
+def test_finished_rows_are_written_before_they_are_too_many_to_hold(
+    tmp_path: Path, rows: list[Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "HELD_BYTES", 12)  # four pictures
+    target = Storage(tmp_path / "out")
+    written = []
+
+    def come() -> Iterator[Finished]:
+        for item in rows:
+            written.append(sum(1 for _ in target.entries(FRAGMENTS)))
+            yield item
+
+    records = ParquetSink(target).write(come())
+    assert [record.path for record in records] == [item.record.path for item in rows]
+    assert written[10] == 2
+    assemble(Storage(tmp_path), target, "p.parquet", OWN)
+    check_joined(tmp_path)
 
 
 def test_an_archive_keeps_its_columns_and_order_whatever_order_its_rows_come_in(

@@ -86,6 +86,26 @@ def test_a_step_holds_few_large_pictures(tmp_path: Path, monkeypatch: pytest.Mon
     assert [len(raws) for raws in source.reader.fetch(source.units)] == [1, 1, 1]
 
 
+def test_a_step_holds_few_pictures_of_unknown_size(tmp_path: Path) -> None:
+    settings = SourceSettings(rows_per_task=64, fetch_threads=4)
+    source = open_source(str(tmp_path), settings, str(_written(tmp_path / "l.txt", "\n".join(map(str, range(10))))))
+
+    assert [len(raws) for raws in source.reader.fetch(source.units)] == [4, 4, 2]
+
+
+def test_a_step_holds_few_large_rows_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "FETCH_BYTES", 2500)
+    archive(tmp_path / "a.parquet", [random.Random(i).randbytes(1000) for i in range(21)])
+    source = open_source(str(tmp_path), SETTINGS)
+
+    assert [len(raws) for raws in source.reader.fetch(source.units)] == [2] * 10 + [1]
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
 def test_an_archive_with_a_column_that_the_output_adds_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [b"1"], "status": ["draft"]}), tmp_path / "a.parquet")
     with pytest.raises(UsageError, match=r"column 'status', which the output adds"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import secrets
@@ -198,13 +199,37 @@ def test_a_link_within_the_root_leads_nowhere(tmp_path: Path) -> None:
 
 def test_what_is_too_large_for_memory_is_a_file_on_this_machine(root: Storage) -> None:
     root.write("scan.tif", b"0123456789")
-    held, file, unknown = root.load("scan.tif", 10, 10), root.load("scan.tif", 10, 9), root.load("scan.tif", -1, 9)
+    held, file, unknown = root.load("scan.tif", 10, 10), root.load("scan.tif", 10, 9), root.load("scan.tif", -1, 10)
 
-    assert isinstance(held, bytes)
-    assert isinstance(unknown, bytes)
+    assert held == unknown == b"0123456789"
     assert isinstance(file, FileBytes)
     assert file[2:5] == b"234"
     assert file.owned == (not root.is_local)
+
+
+def test_a_size_that_no_listing_told_is_found_out_without_reading_everything(s3: S3) -> None:
+    root = Storage(f"s3://scans/{secrets.token_hex(6)}")
+    root.write("scan.tif", b"0123456789")
+    root.write("empty.tif", b"")
+    large = root.load("scan.tif", -1, 9)
+
+    assert isinstance(large, FileBytes)
+    assert (large[0:4], large.owned) == (b"0123", True)
+    assert root.load("empty.tif", -1, 9) == b""
+
+
+def test_an_empty_object_of_which_s3_refuses_a_range_is_empty(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, **limits: int) -> bytes:
+        raise OSError(errno.EINVAL, "The requested range is not satisfiable")
+
+    root = Storage(f"s3://scans/{secrets.token_hex(6)}")
+    root.write("empty.tif", b"")
+    root.write("scan.tif", b"0")
+    monkeypatch.setattr(root.fs, "cat_file", refuse)
+
+    assert root.load("empty.tif", -1, 9) == b""
+    with pytest.raises(OSError, match="not satisfiable"):
+        root.load("scan.tif", -1, 9)
 
 
 def test_a_draft_becomes_a_file_at_once_and_leaves_nothing(root: Storage) -> None:

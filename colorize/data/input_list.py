@@ -49,7 +49,7 @@ def _listed(base: str, data: bytes, uri: str, root: Storage) -> Iterable[str]:
 def _from_parquet(data: bytes, uri: str, root: Storage) -> Iterable[str]:
     file = pq.ParquetFile(io.BytesIO(data))
     column = _column(file.schema_arrow.names, uri)
-    names = [name for name in file.read([column])[column].to_pylist() if name is not None]
+    names = [str(name) for name in file.read([column])[column].to_pylist() if name is not None]
     return names if column == "path" else _in_bucket(names, root)
 
 

@@ -89,7 +89,9 @@ class FileReader:
         step: list[dict[str, Any]] = []
         held = 0
         for unit in units:
-            size = max(unit["size"], 0)
+            size = (
+                unit["size"] if unit["size"] >= 0 else FETCH_BYTES // self.settings.fetch_threads
+            )  # one fetch's share
             if step and (len(step) >= self.settings.rows_per_task or held + size > FETCH_BYTES):
                 yield step
                 step, held = [], 0
@@ -146,7 +148,8 @@ class ArchiveReader:
         with self.storage.open(unit["name"]) as file:
             archive = pq.ParquetFile(file)
             columns = [self.settings.image_column, *set(self.extra).intersection(archive.schema_arrow.names)]
-            for batch in archive.iter_batches(self.settings.rows_per_task, [unit["row_group"]], columns):
+            at_once = _rows_at_once(archive.metadata.row_group(unit["row_group"]), self.settings.rows_per_task)
+            for batch in archive.iter_batches(at_once, [unit["row_group"]], columns):
                 rows: list[dict[str, Any]] = batch.slice(skip, left).to_pylist()
                 skip = max(skip - batch.num_rows, 0)
                 left -= len(rows)
@@ -154,6 +157,12 @@ class ArchiveReader:
                     yield rows
                 if not left:
                     return
+
+
+def _rows_at_once(group: pq.RowGroupMetaData, most: int) -> int:
+    """How many rows of a group, `most` at most, hold about `FETCH_BYTES`."""
+    fitting: int = FETCH_BYTES * group.num_rows // max(group.total_byte_size, 1)
+    return max(1, min(most, fitting))
 
 
 def excluded(name: str, include: Sequence[str]) -> str:

@@ -115,12 +115,27 @@ class ParquetSink:
         return None
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
-        """Raises where a fragment cannot be written: without it the whole archive cannot be either."""
-        finished = list(finished)
+        """Writes whenever `HELD_BYTES` (or one picture) have come together.
+
+        Raises where a fragment cannot be written: without it the whole archive cannot be either.
+        """
+        records: list[Record] = []
+        held: list[Finished] = []
+        size = 0
+        for item in finished:
+            records.append(replace(item.record, output=item.record.path) if item.data else item.record)
+            held.append(item)
+            size += len(item.data) if isinstance(item.data, bytes) else 0
+            if size >= HELD_BYTES:
+                self._write_fragments(held)
+                held, size = [], 0
+        self._write_fragments(held)
+        return records
+
+    def _write_fragments(self, finished: Iterable[Finished]) -> None:
         in_archive = [item for item in finished if item.row >= 0]
         for run in _runs(sorted(in_archive, key=lambda item: (item.part, item.row))):
             self._write_fragment(run)
-        return [replace(item.record, output=item.record.path) if item.data else item.record for item in finished]
 
     def _write_fragment(self, run: Sequence[Finished]) -> None:
         rows = [{"row": i.row, "colorized": i.data, "status": i.record.status, "error": i.record.error} for i in run]

@@ -109,10 +109,15 @@ class Storage:
         return self._regular(name).read_bytes() if self.is_local else bytes(self.fs.cat_file(self.path(name)))
 
     def load(self, name: str, size: int, most: int) -> Encoded:
-        """The content of `name`, in memory if its `size` is unknown (-1) or at most `most` bytes, else as a file here.
+        """The content of `name`, in memory if it has at most `most` bytes, else as a file here; `size` -1 is unknown.
 
         That is the file itself on disk, and a temporary copy of one that lies elsewhere.
         """
+        if size < 0 and not self.is_local:
+            start = self._start(name, most + 1)
+            if len(start) <= most:
+                return start
+            size = len(start)
         if size <= most:
             return self.read(name)
         if self.is_local:
@@ -121,6 +126,15 @@ class Storage:
         with on_failure(copy.unlink, missing_ok=True):
             self.fs.get_file(self.path(name), str(copy))
             return FileBytes(copy, owned=True)
+
+    def _start(self, name: str, count: int) -> bytes:
+        """The first `count` bytes of `name`, or all that there are."""
+        try:
+            return bytes(self.fs.cat_file(self.path(name), start=0, end=count))
+        except OSError as error:  # S3 knows no range of an object without bytes
+            if error.errno != errno.EINVAL or self.entry(name).size:
+                raise
+            return b""
 
     def write(self, name: str, data: bytes) -> None:
         """Writes `name` whole or not at all, creating folders as needed."""
