@@ -15,9 +15,8 @@ import secrets
 import shutil
 import stat
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +26,7 @@ from typing import IO, Any, ParamSpec, TypeVar
 import fsspec
 
 from colorize.config import UsageError
+from colorize.data.deadline import within
 from colorize.image_io import Encoded, FileBytes
 
 T = TypeVar("T")
@@ -305,7 +305,7 @@ class Storage:
     def _probe(self, ask: Callable[[], T]) -> T:
         """The answer of `ask`, its faults as usage errors, and none later than `PROBE_SECONDS`."""
         try:
-            return _within(PROBE_SECONDS, ask)
+            return within(PROBE_SECONDS, ask)
         except TimeoutError:
             reason = f"no answer within {PROBE_SECONDS:.0f} s; is the endpoint up and the network open?"
         except FileNotFoundError:
@@ -399,19 +399,3 @@ def _temporary() -> Path:
     descriptor, path = tempfile.mkstemp(prefix=TEMPORARY_PREFIX.lstrip("."))
     os.close(descriptor)
     return Path(path)
-
-
-def _within(seconds: float, ask: Callable[[], T]) -> T:
-    """Runs `ask` in a daemon thread, so that a connection that hangs cannot hold the process."""
-    answer: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(ask())
-        except Exception as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=run, daemon=True, name="storage-probe").start()
-    if not wait([answer], seconds).done:
-        raise TimeoutError(f"no answer within {seconds} s")
-    return answer.result()
