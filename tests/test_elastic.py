@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ray.cluster_utils import Cluster
 from ray.data._internal.actor_autoscaler.autoscaling_actor_pool import AutoscalingActorConfig
 from ray.data._internal.execution.interfaces import ExecutionResources
 
-from colorize.config import PoolSettings
+from colorize.config import BulkSettings, PoolSettings
 from colorize.data.manifest import read_manifest
 from colorize.data.storage import Storage
+from colorize.inference import bulk as job
 from colorize.inference.elastic import Following, PlanOutdated
 from colorize.inference.plan import StagePlan, plan_stages
 from tests import poison
@@ -89,6 +91,32 @@ def test_a_cluster_too_small_for_any_plan_is_waited_for() -> None:
     scene = Scene(cpus=8, gpus=1)
     scene.cpus = 0
     scene.wait(300)
+
+
+def test_no_part_of_the_manifest_goes_while_a_new_plan_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    ends = iter([PlanOutdated("cuda"), None])
+
+    def stream(*stages: object) -> list[dict[str, Any]]:
+        if end := next(ends):
+            raise end
+        return []
+
+    def not_in_run(*run: object) -> SimpleNamespace:
+        done.append("read")
+        return left
+
+    plan, left = plan_stages(PoolSettings(), 4, 0), SimpleNamespace(parts=None, total=0)
+    monkeypatch.setattr(job, "stream", stream)
+    monkeypatch.setattr(job, "plan_for_cluster", lambda *sizes: plan)
+    monkeypatch.setattr(job, "not_in_run", not_in_run)
+    prepared: Any = SimpleNamespace(settings=BulkSettings(), loader=lambda run: None, writer=lambda: None, target=None)
+    report: Any = SimpleNamespace(plan=plan)
+    work: Any = SimpleNamespace(left=left, run=1)
+    merging: Any = SimpleNamespace(finish=lambda: done.append("joined"))
+    assert not list(job._summaries(prepared, report, work, merging, may_grow=True))
+
+    assert done == ["joined", "read"]
 
 
 @pytest.fixture

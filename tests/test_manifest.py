@@ -118,6 +118,15 @@ def test_what_is_compact_is_not_written_again(tmp_path: Path) -> None:
     assert parts(storage) == before
 
 
+def test_of_two_rows_of_one_run_the_one_that_was_settled_last_counts(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    write_part(storage, [Record("a", bytes_out=2, run=1, finished=2.0), Record("b", run=1)])
+    for others in ("c", "d", "e", "f"):  # names by chance, some before the other part's
+        write_part(storage, [Record("a", bytes_out=1, run=1, finished=1.0), Record(others, run=1)])
+
+    assert {row["bytes_out"] for row in read_manifest(storage).to_pylist() if row["path"] == "a"} == {2}
+
+
 def test_outputs_that_no_row_names_any_more_are_told(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     write_part(storage, [Record("a.gif", "a.gif.png", run=1), Record("b.jpg", "b.jpg", run=1)])
@@ -152,3 +161,15 @@ def test_parts_are_joined_while_the_run_goes_on_and_a_task_that_runs_again_adds_
 
     assert write_part(storage, [Record("7.jpg", run=1)]) == names[7]
     assert compact(storage, 1, 100).states == {"ok": 40}
+
+
+def test_joining_that_was_cut_off_while_it_cleaned_up_can_be_repeated(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    names = [write_part(storage, [Record(f"{i}.jpg", run=1)]) for i in range(4)]
+    last = storage.read(names[3])
+    merged = merge(storage, 1, names)
+    storage.write(names[3], last)
+
+    assert merge(storage, 1, names) == merged
+    assert [entry.name for entry in storage.entries(MANIFEST)] == [merged]
+    assert read_manifest(storage).num_rows == 4

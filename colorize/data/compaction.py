@@ -69,19 +69,21 @@ def compact(
     counted = (_count(_without_archives(table, run, lost_archives or {}, found), run, found) for table in rows)
     for number, table in enumerate(_chunks(counted, rows_per_file)):
         write_rows(storage, f"{MANIFEST}/manifest-{generation:06d}-{number:05d}.parquet", table)
-    for part in parts:
-        storage.delete(part)
+    storage.delete_all(parts)
     return found
 
 
 def merge(storage: Storage, run: int, parts: Sequence[str]) -> str:
-    """Joins parts of a run into one, whose name it returns; they go when it is there."""
+    """Joins parts of a run into one, whose name it returns; they go when it is there.
+
+    May be cut off at any point and run again: where it wrote the one, what is left of the others only has to go.
+    """
     name = part_name(run, parts)
-    masks = newest_rows(storage, parts)
-    rows = [table.filter(pa.array(mask)) for table, mask in zip(_read_ahead(storage, parts), masks, strict=True)]
-    write_rows(storage, name, pa.concat_tables(rows))
-    for part in parts:
-        storage.delete(part)
+    if name not in part_names(storage):
+        masks = newest_rows(storage, parts)
+        rows = [table.filter(pa.array(mask)) for table, mask in zip(_read_ahead(storage, parts), masks, strict=True)]
+        write_rows(storage, name, pa.concat_tables(rows))
+    storage.delete_all(parts)
     return name
 
 

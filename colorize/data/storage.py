@@ -15,9 +15,9 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -208,16 +208,21 @@ class Storage:
         path = self.target(name)
         if self.is_local:
             Path(path).unlink(missing_ok=True)
-        elif self.fs.exists(path):
-            self.fs.rm_file(path)
+        else:
+            with suppress(FileNotFoundError):
+                self.fs.rm_file(path)
+
+    def delete_all(self, names: Iterable[str]) -> None:
+        """Removes each of them, several at once."""
+        with ThreadPoolExecutor(DELETE_THREADS) as pool:
+            list(pool.map(self.delete, names))
 
     def delete_tree(self, name: str) -> None:
         """Removes everything below `name`; nothing there is no fault."""
         if self.is_local:
             shutil.rmtree(self.path(name), ignore_errors=not Path(self.path(name)).exists())
             return
-        with ThreadPoolExecutor(DELETE_THREADS) as pool:  # one by one: `fs.rm` takes names for glob patterns
-            list(pool.map(lambda entry: self.fs.rm_file(self.path(entry.name)), self.entries(name)))
+        self.delete_all(entry.name for entry in self.entries(name))  # `fs.rm` would take names for glob patterns
 
     def sweep(self) -> None:
         """Removes what killed processes left half done: on disk, temporary files; elsewhere nothing can be seen."""

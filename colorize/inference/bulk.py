@@ -221,7 +221,7 @@ def _consume(
     merging = Merging(prepared.target, work.run)
     prepared.target.write(MODEL_FILE, prepared.model.data)
     with Display(totals, settings.run.log_seconds) as display:
-        for summary in _summaries(prepared, report, work, may_grow):
+        for summary in _summaries(prepared, report, work, merging, may_grow):
             if stop.is_set():
                 raise KeyboardInterrupt
             totals.add(summary)
@@ -234,7 +234,9 @@ def _consume(
         merging.finish()
 
 
-def _summaries(prepared: Prepared, report: RunReport, work: Work, may_grow: bool) -> Iterator[dict[str, Any]]:
+def _summaries(
+    prepared: Prepared, report: RunReport, work: Work, merging: Merging, may_grow: bool
+) -> Iterator[dict[str, Any]]:
     """The stream of summaries, with another plan whenever the cluster's devices have changed for good.
 
     Archives stay with their first plan: a part of them stands in no manifest, so what is left is not known in between.
@@ -257,6 +259,7 @@ def _summaries(prepared: Prepared, report: RunReport, work: Work, may_grow: bool
         except PlanOutdated as change:
             log.info("the cluster has changed: going on with predictors on %s", change)
         report.plan = plan_for_cluster(settings.pool, settings.run.start_seconds, may_grow)
+        merging.finish()  # no part may go while all are read
         left = not_in_run(left, prepared.target, work.run)
         log.info("%d inputs are left", left.total)
 
