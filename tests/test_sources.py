@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from colorize.config import SourceSettings, UsageError
-from colorize.data import readers
+from colorize.data import readers, sources
 from colorize.data.input_list import read_input_list
 from colorize.data.readers import Raw
 from colorize.data.sources import MIN_SLICE_ROWS, Source, _plan, open_source
@@ -110,6 +110,16 @@ def test_an_archive_with_a_column_that_the_output_adds_is_refused(tmp_path: Path
     pq.write_table(pa.table({"image": [b"1"], "status": ["draft"]}), tmp_path / "a.parquet")
     with pytest.raises(UsageError, match=r"column 'status', which the output adds"):
         open_source(str(tmp_path), SETTINGS)
+
+
+def test_a_name_that_another_input_has_once_its_suffix_is_added_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "HASHED_NAMES", 2)
+    write_tree(tmp_path, dict.fromkeys(("a.gif", "b/scan", "b/scan.png", "c.png", "c.png.png", "z.gif.png"), b"p"))
+    rows = {raw.path: raw.name_taken for raw in fetch(open_source(str(tmp_path), SETTINGS))}
+
+    assert {path for path, taken in rows.items() if taken} == {"b/scan", "c.png"}
 
 
 def test_files_of_no_interest_are_skipped_and_not_lost(tmp_path: Path) -> None:

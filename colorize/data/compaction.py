@@ -117,9 +117,10 @@ def _surviving_rows(
         if not keep.all():
             replaced.append(table["output"].filter(pa.array(~keep)))
     if replaced:
-        old = pc.unique(pa.chunked_array([chunk for array in replaced for chunk in array.chunks], pa.string()))
+        chunks = pa.chunked_array([chunk for array in replaced for chunk in array.chunks], pa.string())
+        old = pc.unique(chunks.cast(pa.large_string()))  # of a whole archive that was done anew: gigabytes
         for array in outputs:
-            old = old.filter(pc.invert(pc.is_in(old, value_set=array.combine_chunks())))
+            old = old.filter(pc.invert(pc.is_in(old, value_set=array.cast(pa.large_string()).combine_chunks())))
         found.orphans = [name for name in old.to_pylist() if name]
 
 

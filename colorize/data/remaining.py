@@ -52,7 +52,8 @@ def not_in_run(source: Source, target: Storage, run: int) -> Source:
     with ThreadPoolExecutor(READ_THREADS) as pool:
         rows = list(pool.map(lambda part: read_rows(target, part, ("path",)), parts))
     done = pa.chunked_array([chunk for table in rows for chunk in table["path"].chunks], pa.string())
-    return source.only(source.units.filter(pc.invert(pc.is_in(source.units["name"], value_set=done))))
+    names, done = source.units["name"].cast(pa.large_string()), done.cast(pa.large_string())  # there may be gigabytes
+    return source.only(source.units.filter(pc.invert(pc.is_in(names, value_set=done))))
 
 
 def _by_archive(source: Source) -> dict[str, list[int]]:

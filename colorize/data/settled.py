@@ -72,12 +72,12 @@ class Inputs:
 
     def _locate_rows(self, paths: pa.Array) -> tuple[NDArray[np.int64], list[str]]:
         """Paths `ARCHIVE#ROW`, or `ARCHIVE` alone where it could not be opened."""
-        names = self.source.units["name"].combine_chunks()
+        names = self.source.units["name"]
         whole, broken = _positions(paths, names), self.source.units["error"].to_numpy(zero_copy_only=False) != ""
         split = pc.extract_regex(paths, r"^(?P<name>.*)#(?P<row>[0-9]{1,15})$")
         unit = _positions(pc.struct_field(split, "name"), names)
         row = pc.fill_null(pc.struct_field(split, "row").cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
-        rows_of = np.bincount(pc.index_in(names, value_set=names).to_numpy(), self.source.units["count"].to_numpy())
+        rows_of = np.bincount(_positions(_flat(names), names), self.source.units["count"].to_numpy())
         inside = (whole < 0) & (unit >= 0) & (row >= 0) & ~broken[unit] & (row < rows_of[unit])
         number = np.where(
             inside, self.starts[unit] + row, np.where((whole >= 0) & broken[whole], self.starts[whole], -1)
@@ -160,7 +160,7 @@ def compare(rows: pa.Table, inputs: Inputs, outputs: pa.Table, target: Storage, 
     numbers, stale = inputs.locate(_flat(rows["path"]))
     known = numbers >= 0
     rows, numbers = rows.filter(pa.array(known)), numbers[known]
-    units = inputs.source.units.take(pa.array(inputs.unit_of(numbers)))
+    units = _take(inputs.source.units, inputs.unit_of(numbers))
     holds = _same_origin(rows, units, terms) & _outcome_holds(rows, units, inputs.source, outputs, terms)
     if terms.by_content:
         holds &= _same_content(rows, holds, inputs, numbers, target)
@@ -193,8 +193,8 @@ def _outcome_holds(
 
 
 def _output_is_there(rows: pa.Table, units: pa.Table, outputs: pa.Table) -> NDArray[np.bool_]:
-    found = pc.index_in(_flat(rows["output"]), value_set=_flat(outputs["name"]))
-    size = outputs["size"].take(found)
+    found = _positions(_flat(rows["output"]), outputs["name"])
+    size = outputs["size"].take(pa.array(found, mask=found < 0))
     renamed = pc.and_(
         units["name_taken"], pc.equal(rows["output"], pc.binary_join_element_wise(units["name"], ADDED_SUFFIX, ""))
     )
@@ -214,7 +214,7 @@ def _same_content(
     """Reads the sources, and the outputs that are files, of rows that would hold, and compares their hashes."""
     good = np.ones(len(holds), bool)
     places = {path: index for index, path in enumerate(rows["path"].to_pylist()) if holds[index]}
-    units = inputs.source.units.take(pa.array(np.unique(inputs.unit_of(numbers[holds]))))
+    units = _take(inputs.source.units, np.unique(inputs.unit_of(numbers[holds])))
     expected = rows.select(["sha256_in", "output", "bytes_out", "sha256_out"]).to_pylist()
     most = inputs.source.reader.settings.inline_bytes
     for raw in (raw for raws in inputs.source.reader.fetch(units) for raw in raws):
@@ -227,11 +227,34 @@ def _same_content(
     return good
 
 
-def _positions(values: pa.Array, known: Any) -> NDArray[np.int64]:
-    """The first index of each value among the known ones, -1 where it is not there."""
-    found = pc.index_in(values, value_set=_flat(known))
-    positions: NDArray[np.int64] = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+def _positions(values: pa.Array, known: pa.ChunkedArray) -> NDArray[np.int64]:
+    """The first index of each value among the known ones, -1 where it is not there.
+
+    The values, which are few, are hashed and the known ones looked up, chunk by chunk: these may be gigabytes.
+    """
+    different = pc.unique(values).drop_null()
+    first = np.full(len(different) + 1, -1, np.int64)  # the last is for nulls
+    start = known.length()
+    for chunk in reversed(known.chunks):
+        start -= len(chunk)
+        found = pc.index_in(chunk, value_set=different)
+        at = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))[::-1]
+        first[found.take(pa.array(at)).to_numpy()] = start + at  # where numbers repeat the last assignment stays
+    of_values = pc.fill_null(pc.index_in(values, value_set=different), len(different))
+    positions: NDArray[np.int64] = first[of_values.to_numpy(zero_copy_only=False)]
     return positions
+
+
+def _take(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
+    """Some rows of a table in this order, batch by batch: `Table.take` would first join all chunks of a column."""
+    order = np.argsort(rows, kind="stable")
+    taken, start, done = [], 0, 0
+    for batch in table.to_batches():
+        start, stop = start + batch.num_rows, int(np.searchsorted(rows, start + batch.num_rows, sorter=order))
+        if stop > done:
+            taken.append(batch.take(pa.array(rows[order[done:stop]] - (start - batch.num_rows))))
+            done = stop
+    return pa.Table.from_batches(taken, table.schema).combine_chunks().take(pa.array(np.argsort(order)))
 
 
 def _flat(column: Any) -> pa.Array:

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -31,6 +32,7 @@ MIN_SLICE_ROWS = 512
 MAX_SLICES = 4  # of one row group: each slice reads the group from its start, so few
 
 MAX_BLOCKS = 10_000  # of a plan: each is an object that Ray keeps track of
+HASHED_NAMES = 2_000_000  # at once: of 1024 bytes each, the most that S3 allows, they fit into one array
 LISTING_ROWS = 10_000  # gathered as Python objects before they become a table, which takes a tenth of the memory
 
 Unit = dict[str, Any]  # one row of UNIT_SCHEMA
@@ -121,10 +123,14 @@ def _archives(units: pa.Table) -> list[Entry]:
 def _with_taken_names(units: pa.Table) -> pa.Table:
     """Marks the units whose name plus `.png` is another unit's name: see `output_name`."""
     names = units["name"]
-    suffixed = names.filter(pc.ends_with(names, ADDED_SUFFIX))
-    stems = pc.utf8_slice_codeunits(suffixed, 0, -len(ADDED_SUFFIX))
-    taken = pc.is_in(names, value_set=stems.combine_chunks())
-    return units.set_column(units.schema.get_field_index("name_taken"), "name_taken", taken)
+    taken = np.zeros(len(names), bool)
+    for start in range(0, len(names), HASHED_NAMES):
+        some = names.slice(start, HASHED_NAMES)
+        suffixed = some.filter(pc.ends_with(some, ADDED_SUFFIX))
+        if len(suffixed):
+            stems = pc.utf8_slice_codeunits(suffixed, 0, -len(ADDED_SUFFIX))
+            taken |= pc.is_in(names, value_set=stems).to_numpy()
+    return units.set_column(units.schema.get_field_index("name_taken"), "name_taken", pa.array(taken))
 
 
 def _table(units: Iterable[Unit]) -> pa.Table:

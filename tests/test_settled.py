@@ -1,0 +1,69 @@
+"""What earlier runs have settled: the manifest compared with the source and the output, without Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from colorize.config import SourceSettings
+from colorize.data.manifest import Record, records_table
+from colorize.data.readers import UNIT_SCHEMA, FileReader
+from colorize.data.settled import COLUMNS, OUTPUTS_SCHEMA, Inputs, Settled, Terms, compare
+from colorize.data.sources import Source
+from colorize.data.storage import Storage
+
+TERMS = Terms("model", "settings")
+UNIT = {"size": 3, "identity": "1", "row_group": -1, "skip": 0, "first": 0, "count": 1, "name_taken": False,
+        "error": "", "message": ""}  # fmt: skip
+
+
+def units(*names: str) -> pa.Table:
+    return pa.Table.from_pylist([UNIT | {"name": name} for name in names], schema=UNIT_SCHEMA)
+
+
+def outputs(*names: str) -> pa.Table:
+    return pa.table([names, [5] * len(names)], schema=OUTPUTS_SCHEMA)
+
+
+def row(name: str, **said: Any) -> Record:
+    held: dict[str, Any] = {
+        "output": name,
+        "bytes_out": 5,
+        "identity": "1",
+        "model_sha256": "model",
+        "settings_sha256": "settings",
+    }
+    return Record(name, **(held | said))
+
+
+def settled(planned: pa.Table, there: pa.Table, *rows: Record) -> list[str]:
+    """The status of each input, "" where there is work to do."""
+    storage = Storage(Path.cwd())
+    inputs = Inputs(Source(FileReader(storage, SourceSettings()), planned, 16))
+    found = Settled(inputs.total)
+    found.add(compare(records_table(rows).select(COLUMNS), inputs, there, storage, TERMS))
+    return [found.kinds[code][0] if code >= 0 else "" for code in found.outcomes]
+
+
+def test_a_row_is_found_whatever_the_pieces_that_the_listings_came_in() -> None:
+    names = [f"{number}.jpg" for number in range(40)]
+    planned = pa.concat_tables([units(*names[start : start + 7]) for start in range(0, 40, 7)])
+    there = pa.concat_tables([outputs(*names[start : start + 9]) for start in range(27, -1, -9)])
+    chosen = np.random.default_rng(0).permutation(40)[:20]
+    rows = [row(names[number]) for number in chosen]
+
+    done = settled(planned, there, *rows, row("no input.jpg"))
+    assert done == ["ok" if number in chosen and number < 36 else "" for number in range(40)]
+
+
+def test_more_names_are_compared_than_fit_into_one_array() -> None:
+    """Arrow's strings of one array have at most 2 GiB; the same long names again and again take no memory here."""
+    long = units(*(str(number) + "x" * (32 << 20) for number in range(4)))
+    planned = pa.concat_tables([units("a.jpg"), *[long] * 17, units("b.jpg")])
+    there = pa.concat_tables([outputs("a.jpg"), *[outputs(*long["name"].to_pylist())] * 17, outputs("b.jpg")])
+
+    done = settled(planned, there, row("b.jpg"), row("a.jpg", bytes_out=4))
+    assert [done[0], done[-1], set(done[1:-1])] == ["", "ok", {""}]
