@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -9,11 +10,13 @@ import pickle
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote_plus
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from colorize.config import SourceSettings, UsageError
 from colorize.data import readers, sources
@@ -169,6 +172,40 @@ def test_an_archive_without_a_footer_is_a_row_and_the_others_go_on(tmp_path: Pat
 
     assert source.total == 3
     assert rows == {"a.parquet#0": "", "a.parquet#1": "", "b.parquet": "corrupt_parquet"}
+
+
+class Flaky(Storage):
+    """A storage that fails whoever opens `b.parquet`."""
+
+    fault: Exception
+
+    def open(self, name: str) -> IO[bytes]:
+        if name == "b.parquet":
+            raise self.fault
+        return super().open(name)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError(errno.EIO, "i/o error"), PermissionError("denied"), EndpointConnectionError(endpoint_url="http://s3")],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_an_archive_that_cannot_be_reached_is_no_damaged_one(tmp_path: Path, fault: Exception) -> None:
+    """A row that calls it damaged would replace those of earlier runs."""
+    for name in ("a", "b"):
+        archive(tmp_path / f"{name}.parquet", [b"1"])
+    storage = Flaky(tmp_path)
+    storage.fault = fault
+    with pytest.raises(UsageError, match=r"cannot read .*/b.parquet: .*; run again once it can be"):
+        _plan(storage, None, SETTINGS)
+
+
+def test_an_archive_whose_column_names_are_damaged_is_a_row(tmp_path: Path) -> None:
+    archive(tmp_path / "a.parquet", [b"1", b"2"])
+    data = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(data.replace(b"image", b"im\xffge"))
+
+    assert [raw.error for raw in fetch(open_source(str(tmp_path), SETTINGS))] == ["corrupt_parquet"]
 
 
 def test_an_archive_damaged_inside_fails_the_rows_that_are_lost(tmp_path: Path) -> None:

@@ -173,11 +173,24 @@ def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> l
         with storage.open(entry.name) as file:
             archive = pq.ParquetFile(file)
             metadata, schema = archive.metadata, archive.schema_arrow
-    except (OSError, pa.ArrowException) as error:
+    except Exception as error:  # every storage library has fault classes of its own
+        if not _is_damage(error):
+            raise UsageError(
+                f"cannot read {storage.url(entry.name)}: {one_line(error)}; run again once it can be"
+            ) from None
         return [_unit(entry, error="corrupt_parquet", message=one_line(error))]
     _require_image_column(schema, settings.image_column, storage.url(entry.name))
     _require_free_columns(schema, storage.url(entry.name))
     return [_unit(entry, **rows) for rows in _slices(metadata)]
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the file is at fault, not the storage, which may be well again soon: then earlier rows still hold.
+
+    Arrow's own OSErrors are just that and have no number; a storage's have one, or a class of their own.
+    """
+    by_arrow = type(error) is OSError and error.errno is None
+    return by_arrow or isinstance(error, pa.ArrowException | UnicodeDecodeError | FileNotFoundError)
 
 
 def _slices(metadata: pq.FileMetaData) -> Iterator[dict[str, int]]:
