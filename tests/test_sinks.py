@@ -16,7 +16,7 @@ import pytest
 
 from colorize.data import sinks
 from colorize.data.manifest import Record
-from colorize.data.sinks import Finished, FolderSink, ParquetSink, assemble, fragments_of
+from colorize.data.sinks import FRAGMENTS, Finished, FolderSink, ParquetSink, assemble, fragments_of
 from colorize.data.storage import Storage
 
 OWN = fragments_of("p.parquet", "", "", "")  # the fragments of records that name no model

@@ -13,6 +13,7 @@ from colorize.data.storage import Storage
 
 FORGOTTEN = f"{LEDGER}/forgotten.parquet"
 COLUMNS = ("path", "output")
+_SCHEMA = pa.schema([(name, pa.large_string()) for name in COLUMNS])  # of a whole archive: gigabytes
 
 
 def forget(storage: Storage) -> None:
@@ -20,7 +21,8 @@ def forget(storage: Storage) -> None:
     rows = [read_rows(storage, part, COLUMNS) for part in part_names(storage)]
     if rows:
         with storage.create(FORGOTTEN) as file:
-            pq.write_table(pa.concat_tables([*_forgotten(storage), *rows]), file, compression="zstd")
+            kept = pa.concat_tables([*_forgotten(storage), *(table.cast(_SCHEMA) for table in rows)])
+            pq.write_table(kept, file, compression="zstd")
     for tree in (MANIFEST, FRAGMENTS):
         storage.delete_tree(tree)
 
@@ -29,11 +31,11 @@ def replaced(storage: Storage) -> list[str]:
     """Outputs that forgotten rows name, and no new one does although their inputs have new rows: they are stale."""
     stale: list[str] = []
     for old in _forgotten(storage):
-        known, named = np.zeros(old.num_rows, bool), np.equal(old["output"].to_numpy(), "")
+        known, named = np.zeros(old.num_rows, bool), pc.equal(old["output"], "").to_numpy()
         for part in part_names(storage):
-            rows = read_rows(storage, part, COLUMNS)
-            known |= pc.is_in(old["path"], value_set=rows["path"].combine_chunks()).to_numpy()
-            named |= pc.is_in(old["output"], value_set=rows["output"].combine_chunks()).to_numpy()
+            rows = read_rows(storage, part, COLUMNS).cast(old.schema)
+            known |= pc.is_in(old["path"], value_set=rows["path"]).to_numpy()
+            named |= pc.is_in(old["output"], value_set=rows["output"]).to_numpy()
         stale += old["output"].filter(pa.array(known & ~named)).to_pylist()
     return list(dict.fromkeys(stale))
 
@@ -47,6 +49,6 @@ def _forgotten(storage: Storage) -> list[pa.Table]:
     """The rows that were kept; none where nothing was forgotten."""
     try:
         with storage.open(FORGOTTEN) as file:
-            return [pq.read_table(file)]
+            return [pq.read_table(file, schema=_SCHEMA)]
     except FileNotFoundError:
         return []
