@@ -37,3 +37,14 @@ def test_a_training_starts_from_its_weights_and_moves_on(name: str, tmp_path: Pa
     losses = step(state, torch.rand(2, 3, 40, 40))
     assert losses["loss"].isfinite()
     assert any(not torch.equal(value, before[key]) for key, value in state.model.named_parameters())
+
+
+def test_the_recipes_decay_weights_as_their_authors_did() -> None:
+    """Decay beside `adam` is a part of the gradient (Caffe's, too), beside `adamw` it is not."""
+    optimizers = {name: load_settings(TrainSettings, CONFIGS / f"{name}.yaml").optimizer for name in published_models()}
+    assert {name: (optimizer.name, optimizer.weight_decay) for name, optimizer in optimizers.items()} == {
+        "ddcolor_large": ("adamw", 0.01),
+        "ddcolor_tiny": ("adamw", 0.01),
+        "eccv16": ("adam", 0.001),
+        "siggraph17": ("adam", 0.0),
+    }
