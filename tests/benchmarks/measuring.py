@@ -20,7 +20,7 @@ from colorize.evaluation.settings import MeasureSettings
 from colorize.evaluation.supplied import Supplied
 from colorize.evaluation.truth import RGB, center_crop, upright_rgb
 from colorize.metrics import Interval
-from colorize.training.archive import choose_rows, read_images
+from colorize.training.archive import Row, choose_rows, read_images
 from colorize.training.settings import DataSettings
 
 SEEN = 256  # pixels of a side that the network sees
@@ -38,6 +38,11 @@ class HeldOut:
     rgb: RGB
 
 
+def place_of(row: Row) -> str:
+    """What tells a picture from all others: its path, or where it lies in an archive that names none."""
+    return row.path or f"{row.file.name}#{row.number}"
+
+
 def half_of(path: str) -> Half:
     """Which half of the held-out pictures one belongs to, by its path."""
     return "choice" if hashlib.sha256(path.encode()).digest()[0] % 2 == 0 else "report"
@@ -45,12 +50,12 @@ def half_of(path: str) -> Half:
 
 def held_out(data: Path, half: Half, count: int, side: int) -> list[HeldOut]:
     """Pictures of the split `val`, always the same ones, in an order that nothing else follows."""
-    rows = [row for row in choose_rows(data, "val", DataSettings()) if half_of(row.path) == half]
-    wanted = {row.path for row in sorted(rows, key=lambda row: hashlib.sha256(row.path.encode()).digest())[:count]}
-    chosen = [row for row in rows if row.path in wanted]
+    rows = [row for row in choose_rows(data, "val", DataSettings()) if half_of(place_of(row)) == half]
+    wanted = set(sorted(rows, key=lambda row: hashlib.sha256(place_of(row).encode()).digest())[:count])
+    chosen = [row for row in rows if row in wanted]
     encoded = read_images(chosen, DataSettings().image_column)
     return [
-        HeldOut(row.path, center_crop(upright_rgb(picture, _LIMIT), side))
+        HeldOut(place_of(row), center_crop(upright_rgb(picture, _LIMIT), side))
         for row, picture in zip(chosen, encoded, strict=True)
     ]
 

@@ -38,7 +38,7 @@ log = logging.getLogger("study")
 Figures = dict[str, list[float]]  # by name: value, low and high end of its 95 % interval
 
 CONFIG = Path(__file__).parents[2] / "configs/train/unet.yaml"
-FIGURES = "figures.json"
+FIGURES, BUDGET = "figures.json", "budget.json"
 EPOCHS = 2  # a kill costs half of a variant
 EVEN = 0.6  # colorfulness, as a part of the truth's, at which variants are compared once more
 MOST_SATURATION = 3.0
@@ -73,6 +73,16 @@ def recipe(variant: str, samples: int, batch: int, limit: int) -> TrainSettings:
         "validation.samples=4",
     ]  # fmt: skip
     return load_settings(TrainSettings, CONFIG, [*VARIANTS[variant], *budget])
+
+
+def require_same_budget(output: Path, budget: dict[str, int]) -> None:
+    """Keeps what a study was begun with; raises BadParameter for another, whose results would stand beside its own."""
+    file = output / BUDGET
+    begun = json.loads(file.read_text()) if file.exists() else budget
+    if changed := [f"--{name} {begun[name]}" for name in budget if begun[name] != budget[name]]:
+        raise typer.BadParameter(f"{output} was begun with {' '.join(changed)}: say so again, or give another --output")
+    output.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(budget))
 
 
 def train(variant: str, settings: TrainSettings, data: str, photos: tuple[Photos, Photos], folder: Path) -> Path:
@@ -177,6 +187,9 @@ def main(
 ) -> None:
     """Trains and measures what is missing, then writes table and sheet."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    require_same_budget(
+        output, {"samples": samples, "batch": batch, "limit": limit, "pictures": pictures, "side": side}
+    )
     settings = recipe("default", samples, batch, limit)
     photos = (read_photos(data, "train", settings.data), read_photos(data, "val", settings.data))
     truths = held_out(data, "choice", pictures, side)

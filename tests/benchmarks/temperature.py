@@ -102,7 +102,7 @@ def main(
     model: Annotated[str, typer.Option(help="as for `colorize evaluate`")] = "default",
     pictures: Annotated[int, typer.Option(help="held-out pictures that are measured")] = 200,
     side: Annotated[int, typer.Option(help="of the square crops that are measured")] = 128,
-    half: Annotated[str, typer.Option(help="choice or report")] = "choice",
+    half: Annotated[Half, typer.Option(help="of the held-out pictures")] = "choice",
     temperatures: Annotated[bool, typer.Option(help="sweep them; else only the saturation")] = True,
     scans: Annotated[Path | None, typer.Option(help="a folder of grey pictures, for the sheet")] = None,
     sheet_path: Annotated[Path | None, typer.Option("--sheet", help="where it goes")] = None,
@@ -110,8 +110,7 @@ def main(
     """Prints the guard's line, then a Markdown table."""
     torch.set_grad_enabled(False)
     found = find_model(model)
-    chosen: Half = "report" if half == "report" else "choice"
-    truths = held_out(data, chosen, pictures, side)
+    truths = held_out(data, half, pictures, side)
     if scans is not None and sheet_path is not None:
         sheet(found.data, scans).save(sheet_path, quality=88)
     for line in guard(found.data, truths):

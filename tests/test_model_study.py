@@ -1,0 +1,42 @@
+"""What the benchmarks of models measure on: the same pictures each time, one budget a study, no misspelt half."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests.benchmarks import temperature
+from tests.benchmarks.measuring import Half, held_out
+from tests.benchmarks.model_study import require_same_budget
+from tests.pictures import labeled_archive
+
+
+def test_an_archive_without_paths_is_halved_as_well(tmp_path: Path) -> None:
+    file = labeled_archive(tmp_path)
+    table = pq.read_table(file).drop_columns(["path"])
+    pq.write_table(table.append_column("split", pa.array(["val"] * table.num_rows)), file)
+    halves: tuple[Half, Half] = ("choice", "report")
+    places = [[picture.path for picture in held_out(file, half, 100, 16)] for half in halves]
+    assert all(len(half) > 10 for half in places)
+    assert len(set(places[0] + places[1])) == table.num_rows
+    assert {picture.path for picture in held_out(file, "choice", 5, 16)} < set(places[0])
+    assert len(held_out(file, "choice", 5, 16)) == 5
+
+
+def test_a_study_goes_on_with_the_budget_that_it_was_begun_with(tmp_path: Path) -> None:
+    begun = {"samples": 64, "pictures": 8}
+    require_same_budget(tmp_path / "study", begun)
+    require_same_budget(tmp_path / "study", begun)
+    with pytest.raises(typer.BadParameter, match="begun with --samples 64: say so again"):
+        require_same_budget(tmp_path / "study", begun | {"samples": 128})
+
+
+def test_a_misspelt_half_is_refused(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(temperature.main)
+    assert CliRunner().invoke(app, ["--data", str(tmp_path), "--half", "reprot"]).exit_code == 2
