@@ -26,6 +26,7 @@ from colorize.metrics import (
     ssim,
 )
 from colorize.metrics.area import BINS
+from colorize.metrics.resampling import Counts
 
 Floats = NDArray[np.floating]
 
@@ -154,7 +155,7 @@ def test_frechet_distance_of_a_set_to_itself_is_zero_and_of_a_shift_its_square()
 
 def test_a_bootstrap_interval_is_as_wide_as_theory_says() -> None:
     values = np.random.default_rng(0).normal(30, 2, 400)
-    interval = bootstrap(lambda counts: counts @ values / len(values), len(values))
+    interval = bootstrap({"mean": lambda counts: counts @ values / len(values)}, len(values))["mean"]
     assert interval.value == pytest.approx(values.mean())
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
     assert interval.low < interval.value < interval.high
@@ -165,12 +166,30 @@ def test_a_paired_difference_is_more_certain_than_its_parts() -> None:
     random = np.random.default_rng(0)
     first = random.normal(25, 3, 300)
     second = first + random.normal(0.2, 0.1, 300)
-    alone = bootstrap(lambda counts: counts @ second / 300, 300)
-    paired = bootstrap(lambda counts: counts @ (second - first) / 300, 300)
+    statistics = {
+        "alone": lambda counts: counts @ second / 300,
+        "paired": lambda counts: counts @ (second - first) / 300,
+    }
+    found = bootstrap(statistics, 300)
+    alone, paired = found["alone"], found["paired"]
     assert paired.high - paired.low < (alone.high - alone.low) / 10
     assert paired.excludes_zero
+    assert bootstrap({"paired": statistics["paired"]}, 300)["paired"] == paired  # whatever is measured beside it
+
+
+def test_all_figures_of_an_evaluation_share_one_set_of_draws() -> None:
+    seen: list[Counts] = []
+
+    def noted(counts: Counts) -> Counts:
+        seen.append(counts)
+        return counts[:, 0]
+
+    bootstrap(dict.fromkeys(range(5), noted), 30, resamples=100)
+    drawn = [counts for counts in seen if len(counts) > 1]
+    assert len(drawn) == 5
+    assert len({id(counts) for counts in drawn}) == 1
 
 
 def test_one_picture_has_no_interval() -> None:
-    interval = bootstrap(lambda counts: counts @ np.array([7.0]), 1)
+    interval = bootstrap({"it": lambda counts: counts @ np.array([7.0])}, 1)["it"]
     assert (interval.low, interval.value, interval.high) == (7, 7, 7)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from colorize.evaluation.figures import PER_PICTURE
+from colorize.evaluation.figures import PER_PICTURE, Figure
 from colorize.evaluation.settings import MeasureSettings
 from colorize.metrics import Interval, bootstrap, frechet_distance, rarity_weights
-from colorize.metrics.resampling import Counts
+from colorize.metrics.resampling import K, Statistic
 
 Floats = npt.NDArray[np.float64]
 
@@ -101,7 +102,15 @@ def collect(rows: Iterable[Mapping[str, Any]], labels: Sequence[str]) -> Scores:
 def summarize(scores: Scores, settings: MeasureSettings) -> dict[str, dict[str, Interval]]:
     """Each model's figures with their intervals: `{label: {figure: interval}}`; those that were not measured lack."""
     weights = rarity_weights(scores.true_pixels.sum(axis=0))
-    return {label: _summary(scores, model, weights, settings) for label, model in scores.models.items()}
+    statistics = {
+        (label, name): statistic
+        for label, model in scores.models.items()
+        for name, statistic in _statistics(scores, model, weights).items()
+    }
+    found: dict[str, dict[str, Interval]] = {label: {} for label in scores.models}
+    for (label, name), interval in _intervals(statistics, scores.count, settings).items():
+        found[label][name] = interval
+    return {label: figures | _distances(scores, scores.models[label]) for label, figures in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +127,14 @@ class Comparison:
 
 def compare(scores: Scores, settings: MeasureSettings) -> list[Comparison]:
     """Every pair of models, by every figure of a picture that both have."""
-    labels = list(scores.models)
-    pairs = [(a, b) for index, a in enumerate(labels) for b in labels[index + 1 :]]
-    return [
-        _comparison(figure.name, figure.better == "higher", a, b, scores, settings)
-        for a, b in pairs
+    differences = {
+        (figure, first, second): scores.models[first].columns[figure.name] - scores.models[second].columns[figure.name]
+        for first, second in combinations(scores.models, 2)
         for figure in PER_PICTURE
-        if figure.name in scores.models[a].columns
-    ]
+        if figure.name in scores.models[first].columns
+    }
+    intervals = _intervals({key: _mean(values) for key, values in differences.items()}, scores.count, settings)
+    return [_comparison(*key, values, intervals[key]) for key, values in differences.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +159,10 @@ def sureness(scores: Scores, settings: MeasureSettings) -> dict[str, Sureness]:
         if tenth < 2 or not sure.any():
             continue
         order = np.argsort(sure, kind="stable")
-        least, rest, most = (_mean(error[i], settings) for i in (order[:tenth], order[tenth:], order[-tenth:]))
-        found[label] = Sureness(least, rest, most, _rank_correlation(sure, error))
+        ends = {"least": _mean(error[order[:tenth]]), "most": _mean(error[order[-tenth:]])}
+        tenths = _intervals(ends, tenth, settings)
+        rest = _intervals({"rest": _mean(error[order[tenth:]])}, scores.count - tenth, settings)["rest"]
+        found[label] = Sureness(tenths["least"], rest, tenths["most"], _rank_correlation(sure, error))
     return found
 
 
@@ -168,53 +179,48 @@ def _ranks(values: Floats) -> Floats:
     return ranks
 
 
-def _comparison(
-    name: str, higher: bool, first: str, second: str, scores: Scores, settings: MeasureSettings
-) -> Comparison:
-    difference = scores.models[first].columns[name] - scores.models[second].columns[name]
-    ahead = difference > 0 if higher else difference < 0
-    interval = _mean(difference, settings)
-    return Comparison(name, first, second, interval, float(ahead.mean()), float((difference == 0).mean()))
+def _comparison(figure: Figure, first: str, second: str, difference: Floats, interval: Interval) -> Comparison:
+    ahead = difference > 0 if figure.better == "higher" else difference < 0
+    return Comparison(figure.name, first, second, interval, float(ahead.mean()), float((difference == 0).mean()))
 
 
-def _summary(scores: Scores, model: ModelScores, weights: Floats, settings: MeasureSettings) -> dict[str, Interval]:
-    found = {name: _mean(values, settings) for name, values in model.columns.items()}
+def _statistics(scores: Scores, model: ModelScores, weights: Floats) -> dict[str, Statistic]:
+    """What resampled pictures give for each figure of a model."""
+    found = {name: _mean(values) for name, values in model.columns.items()}
     for name, true in scores.true_columns.items():
-        found[f"{name}_gap"] = _gap(model.columns[name], true, settings)
-    found["auc_rebalanced"] = _rebalanced(scores.true_pixels, model.color_scores, weights, settings)
+        found[f"{name}_gap"] = _gap(model.columns[name], true)
+    found["auc_rebalanced"] = _rebalanced(scores.true_pixels @ weights, model.color_scores @ weights)
+    return found
+
+
+def _distances(scores: Scores, model: ModelScores) -> dict[str, Interval]:
+    """Frechet distances. Resampling would bias them: they have no interval."""
     pairs = {
         "frechet_lite0": (model.features, scores.true_features),
         "fid": (model.fid_features, scores.true_fid_features),
     }
-    for name, (ours, truth) in pairs.items():
-        if ours.size and scores.count >= 2:
-            distance = frechet_distance(ours, truth)
-            found[name] = Interval(distance, distance, distance)  # resampling would bias it: no interval
-    return found
+    measured = {name: pair for name, pair in pairs.items() if pair[0].size and scores.count >= 2}
+    distances = {name: frechet_distance(ours, true) for name, (ours, true) in measured.items()}
+    return {name: Interval(distance, distance, distance) for name, distance in distances.items()}
 
 
-def _mean(values: Floats, settings: MeasureSettings) -> Interval:
-    return _resampled(lambda counts: counts @ values / len(values), len(values), settings)
+def _mean(values: Floats) -> Statistic:
+    return lambda counts: counts @ values / len(values)
 
 
-def _gap(ours: Floats, true: Floats, settings: MeasureSettings) -> Interval:
+def _gap(ours: Floats, true: Floats) -> Statistic:
     difference = ours - true
-    return _resampled(lambda counts: np.abs(counts @ difference) / len(difference), len(difference), settings)
+    return lambda counts: np.abs(counts @ difference) / len(difference)
 
 
-def _rebalanced(
-    pixels_NQ: npt.NDArray[np.float32], scores_NQ: npt.NDArray[np.float32], weights: Floats, settings: MeasureSettings
-) -> Interval:
-    pixels, scores = pixels_NQ @ weights, scores_NQ @ weights
-    return _resampled(lambda counts: 100 * (counts @ scores) / (counts @ pixels), len(pixels), settings)
+def _rebalanced(pixels: Floats, color_scores: Floats) -> Statistic:
+    return lambda counts: 100 * (counts @ color_scores) / (counts @ pixels)
 
 
-def _resampled(statistic: Any, pictures: int, settings: MeasureSettings) -> Interval:
-    def exact(counts: Counts) -> Floats:
-        result: Floats = statistic(counts)
-        return result
-
-    return bootstrap(exact, pictures, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed)
+def _intervals(statistics: Mapping[K, Statistic], pictures: int, settings: MeasureSettings) -> dict[K, Interval]:
+    return bootstrap(
+        statistics, pictures, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed
+    )
 
 
 def _model_scores(rows: Sequence[Mapping[str, Any]], truths: Mapping[str, Floats]) -> ModelScores:

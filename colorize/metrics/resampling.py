@@ -1,15 +1,18 @@
-"""How certain a figure is that was measured on a sample of pictures."""
+"""How certain figures are that were measured on a sample of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.float64]  # (R, N): how often each of N pictures is in each of R resamples
+Statistic = Callable[[Counts], Floats]  # (R, N) -> (R,)
+K = TypeVar("K", bound=Hashable)
 
 _CHUNK = 1 << 22  # numbers in a step's table of counts: 32 MB
 
@@ -29,36 +32,42 @@ class Interval:
 
 
 def bootstrap(
-    statistic: Callable[[Counts], Floats],
+    statistics: Mapping[K, Statistic],
     pictures: int,
     *,
     resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
-) -> Interval:
-    """A figure of `pictures` pictures with its percentile bootstrap interval.
+) -> dict[K, Interval]:
+    """Figures of `pictures` pictures with their percentile bootstrap intervals.
 
     Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13: the pictures are drawn again with
-    replacement, the figure is computed of each draw, and the interval lies between two quantiles of the results. Two
-    models' difference is compared pairwise by a statistic that knows both: then both see the same draws.
+    replacement, the figures are computed of each draw, and the intervals lie between two quantiles of the results. All
+    figures see the same draws. Two models' difference is compared pairwise by a statistic that knows both.
 
     Args:
-        statistic: from counts `(R, N)` (each row sums to N) to the figure of each row, `(R,)`. Weighted means do:
+        statistics: each from counts `(R, N)` (each row sums to N) to a figure of each row, `(R,)`. Weighted means do:
             `lambda counts: counts @ values / pictures`.
         pictures: N.
-        resamples: draws; 2000 place the ends of the interval to within a few percent of its width.
-        confidence: of the interval.
+        resamples: draws; 2000 place the ends of an interval to within a few percent of its width.
+        confidence: of the intervals.
         seed: of the draws.
     """
-    value = float(statistic(np.ones((1, pictures)))[0])
+    values = {name: float(statistic(np.ones((1, pictures)))[0]) for name, statistic in statistics.items()}
     if pictures < 2:
-        return Interval(value, value, value)
+        return {name: Interval(value, value, value) for name, value in values.items()}
+    draws: dict[K, list[Floats]] = {name: [] for name in statistics}
+    for counts in _resampled(pictures, resamples, seed):
+        for name, statistic in statistics.items():
+            draws[name].append(statistic(counts))
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    quantiles = {name: np.quantile(np.concatenate(found), ends).tolist() for name, found in draws.items()}
+    return {name: Interval(value, *quantiles[name]) for name, value in values.items()}
+
+
+def _resampled(pictures: int, resamples: int, seed: int) -> Iterator[Counts]:
     random = np.random.default_rng(seed)
     shares = np.full(pictures, 1 / pictures)
     step = max(1, _CHUNK // pictures)
-    draws = [
-        statistic(random.multinomial(pictures, shares, size=min(step, resamples - start)).astype(np.float64))
-        for start in range(0, resamples, step)
-    ]
-    low, high = np.quantile(np.concatenate(draws), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value, float(low), float(high))
+    for start in range(0, resamples, step):
+        yield random.multinomial(pictures, shares, size=min(step, resamples - start)).astype(np.float64)
