@@ -7,7 +7,7 @@ inputs is as small as that of a hundred.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from colorize.data.manifest import MANIFEST, MANIFEST_SCHEMA, read_manifest
+from colorize.data.manifest import part_names, read_manifest, read_rows
 from colorize.data.storage import Storage
 
 COLUMNS = ("path", "output", "status", "error", "message", "format", "width", "height", "frames", "bytes_in",
@@ -123,25 +122,12 @@ def survey(storage: Storage, started: float, ended: float) -> Survey:
 
 def manifest_tables(storage: Storage) -> Iterator[pa.Table]:
     """The manifest in tables with `COLUMNS`, each path once; file by file after a finished run."""
-    parts = sorted(entry.name for entry in storage.entries(MANIFEST) if entry.name.endswith(".parquet"))
+    parts = part_names(storage)
     if not all("/manifest-" in name for name in parts):  # not compacted yet: a path may stand in several parts
         yield read_manifest(storage).select(COLUMNS)
         return
-    schema = pa.schema([MANIFEST_SCHEMA.field(name) for name in COLUMNS])
     for part in parts:
-        with storage.open(part) as file:
-            yield _filled(pq.read_table(file, schema=schema))
-
-
-def _filled(table: pa.Table) -> pa.Table:
-    """Columns that an older release did not write: false and 0 instead of null."""
-    columns: Sequence[Any] = [
-        pc.fill_null(column, False if pa.types.is_boolean(kind.type) else "" if pa.types.is_string(kind.type) else 0)
-        if column.null_count
-        else column
-        for kind, column in zip(table.schema, table.columns, strict=True)
-    ]
-    return pa.table(dict(zip(table.column_names, columns, strict=True)))
+        yield read_rows(storage, part, COLUMNS)
 
 
 def _by_error(table: pa.Table, reasons: dict[str, Reason]) -> None:
