@@ -185,10 +185,11 @@ class BulkSettings(Settings):
     run: RunSettings = RunSettings()
 
     def pixels_digest(self) -> str:
-        """SHA-256 of the settings that can change an output: the manifest's `settings_sha256`."""
+        """SHA-256 of the settings that can change a colored picture: the manifest's `settings_sha256`.
+
+        Limits and triage say which pictures are colored at all: a later run asks them again, row by row.
+        """
         included: dict[str, Any] = {
-            "limits": {"max_pixels", "min_side"},
-            "triage": True,
             "colorizer": True,
             "pool": {"device"},
             "output": {"subsampling", "digital_source_type", "processing"},

@@ -73,7 +73,7 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str | None, message: str) -> 
 
 def test_only_settings_that_change_pixels_change_the_pixels_digest() -> None:
     plain = BulkSettings()
-    faster = load_settings(BulkSettings, overrides=["pool.max=7", "run.log_seconds=1"])
+    faster = load_settings(BulkSettings, overrides=["pool.max=7", "run.log_seconds=1", "limits.max_pixels=9"])
     other = load_settings(BulkSettings, overrides=["colorizer.size=128"])
 
     assert plain.pixels_digest() == faster.pixels_digest()

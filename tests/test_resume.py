@@ -191,6 +191,15 @@ def test_skipped_names_are_looked_at_again_when_the_patterns_change(scans: Path,
                                       "broken.jpg": 1}  # fmt: skip
 
 
+def test_a_raised_limit_concerns_what_it_had_refused(scans: Path, tmp_path: Path) -> None:
+    (scans / "box/4.jpg").write_bytes(grey_jpeg(4, width=640, height=480))
+    (scans / "broken.jpg").unlink()
+    assert bulk(scans, tmp_path / "out", "--set", "limits.max_pixels=10000") == EXIT_FAILURES
+    assert bulk(scans, tmp_path / "out", "--set", "limits.max_pixels=1000000") == 0
+
+    assert runs(tmp_path / "out") == {f"box/{i}.jpg": 1 for i in range(4)} | {"box/4.jpg": 2}
+
+
 def test_lists_of_different_days_fill_one_output(scans: Path, tmp_path: Path) -> None:
     for day, names in enumerate((["box/0.jpg", "box/1.jpg"], ["box/1.jpg", "box/2.jpg"])):
         (tmp_path / f"{day}.txt").write_text("\n".join(names))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
-from colorize.config import SourceSettings
+from colorize.config import Policy, SizeLimits, SourceSettings, TriageSettings
 from colorize.data.manifest import Record, records_table
 from colorize.data.readers import UNIT_SCHEMA, FileReader
 from colorize.data.settled import COLUMNS, OUTPUTS_SCHEMA, Inputs, Settled, Terms, compare
@@ -39,12 +41,12 @@ def row(name: str, **said: Any) -> Record:
     return Record(name, **(held | said))
 
 
-def settled(planned: pa.Table, there: pa.Table, *rows: Record) -> list[str]:
+def settled(planned: pa.Table, there: pa.Table, *rows: Record, terms: Terms = TERMS) -> list[str]:
     """The status of each input, "" where there is work to do."""
     storage = Storage(Path.cwd())
     inputs = Inputs(Source(FileReader(storage, SourceSettings()), planned, 16))
     found = Settled(inputs.total)
-    found.add(compare(records_table(rows).select(COLUMNS), inputs, there, storage, TERMS))
+    found.add(compare(records_table(rows).select(COLUMNS), inputs, there, storage, terms))
     return [found.kinds[code][0] if code >= 0 else "" for code in found.outcomes]
 
 
@@ -67,3 +69,52 @@ def test_more_names_are_compared_than_fit_into_one_array() -> None:
 
     done = settled(planned, there, row("b.jpg"), row("a.jpg", bytes_out=4))
     assert [done[0], done[-1], set(done[1:-1])] == ["", "ok", {""}]
+
+
+@pytest.mark.parametrize(
+    ("limits", "to_do"),
+    [
+        ({}, []),
+        ({"max_pixels": 10_000}, ["ok"]),  # what was refused for one limit may be so for the other
+        ({"max_pixels": 500_000_000}, ["large"]),
+        ({"min_side": 100}, ["ok"]),
+        ({"min_side": 10}, ["small"]),
+    ],
+)
+def test_other_limits_concern_the_pictures_that_they_treat_otherwise(limits: dict[str, int], to_do: list[str]) -> None:
+    rows = {
+        "ok": row("ok", width=200, height=90),
+        "large": row("large", width=20_010, height=20_000).failed("too_large", ""),
+        "small": row("small", width=900, height=15).failed("too_small", ""),
+        "huge": row("huge").failed("too_large", ""),  # no size is known
+        "broken": row("broken").failed("truncated", ""),
+    }
+    terms = replace(TERMS, limits=SizeLimits(**({"max_pixels": 400_000_000, "min_side": 20} | limits)))
+
+    done = settled(units(*rows), outputs("ok"), *rows.values(), terms=terms)
+    assert [name for name, status in zip(rows, done, strict=True) if not status] == to_do
+
+
+@pytest.mark.parametrize(
+    ("policies", "to_do"),
+    [
+        ({}, []),
+        ({"text": "copy"}, ["page"]),
+        ({"color": "color"}, ["modern"]),
+        ({"toned": "skip"}, ["copied"]),
+        ({"toned": "color"}, ["copied"]),
+    ],
+)
+def test_another_policy_concerns_the_pictures_of_its_kind(policies: dict[str, Policy], to_do: list[str]) -> None:
+    rows = {
+        "grey": row("grey", triage="grey"),
+        "page": row("page", triage="text"),
+        "modern": row("modern", triage="color", status="skipped", error="already_colour", output=""),
+        "copied": row("copied", triage="toned", status="skipped", error="triage_toned"),
+        "older": row("older"),  # of a release that did not look
+        "failed": row("failed", triage="text").failed("render_failed", ""),
+    }
+    terms = replace(TERMS, triage=TriageSettings(**({"toned": "copy"} | policies)))
+
+    done = settled(units(*rows), outputs(*rows), *rows.values(), terms=terms)
+    assert [name for name, status in zip(rows, done, strict=True) if not status] == to_do

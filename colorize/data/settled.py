@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from colorize.config import SizeLimits, TriageSettings
 from colorize.data.hints import NO_HINTS, Hints
 from colorize.data.manifest import LEDGER
 from colorize.data.readers import excluded
@@ -23,8 +24,8 @@ from colorize.data.sources import Source
 from colorize.data.storage import TEMPORARY_PREFIX, Storage
 from colorize.image_io import ADDED_SUFFIX, sha256
 
-COLUMNS = ("path", "output", "status", "error", "bytes_out", "sha256_in", "sha256_out", "identity", "model_sha256",
-           "settings_sha256", "run")  # fmt: skip
+COLUMNS = ("path", "output", "status", "error", "width", "height", "bytes_out", "sha256_in", "sha256_out", "identity",
+           "triage", "model_sha256", "settings_sha256", "run")  # fmt: skip
 OUTPUTS_SCHEMA = pa.schema([("name", pa.string()), ("size", pa.int64())])
 LISTING_ROWS = 10_000
 TO_DO = -1  # in an array of outcomes: no row of an earlier run holds
@@ -40,6 +41,8 @@ class Terms:
     settings_sha256: str
     retry_failed: bool = False
     hints: Hints = NO_HINTS  # which pictures have settings of their own
+    limits: SizeLimits = field(default_factory=SizeLimits)
+    triage: TriageSettings = field(default_factory=TriageSettings)
     by_content: bool = False  # compare the hashes of sources and outputs instead of times and sizes
 
 
@@ -162,6 +165,7 @@ def compare(rows: pa.Table, inputs: Inputs, outputs: pa.Table, target: Storage, 
     rows, numbers = rows.filter(pa.array(known)), numbers[known]
     units = _take(inputs.source.units, inputs.unit_of(numbers))
     holds = _same_origin(rows, units, terms) & _outcome_holds(rows, units, inputs.source, outputs, terms)
+    holds &= _within_limits_still(rows, terms.limits) & _triaged_alike(rows, terms.triage)
     if terms.by_content:
         holds &= _same_content(rows, holds, inputs, numbers, target)
     states = zip(holds, rows["status"].to_pylist(), rows["error"].to_pylist(), strict=True)
@@ -190,6 +194,25 @@ def _outcome_holds(
         "skipped": _still_skipped(rows, source) & (there | _mask(pc.equal(rows["output"], ""))),  # or copied as it is
     }
     return np.select([status == kind for kind in holds], list(holds.values()), False)
+
+
+def _within_limits_still(rows: pa.Table, limits: SizeLimits) -> NDArray[np.bool_]:
+    """What was refused for its size would be again, and what was not would not; where no size is known nobody knows."""
+    width, height = (rows[side].to_numpy() for side in ("width", "height"))
+    within = (width * height <= limits.max_pixels) & (np.minimum(width, height) >= limits.min_side)
+    refused = _mask(pc.is_in(rows["error"], value_set=pa.array(["too_large", "too_small"])))
+    held: NDArray[np.bool_] = (within != refused) | (width == 0)
+    return held
+
+
+def _triaged_alike(rows: pa.Table, triage: TriageSettings) -> NDArray[np.bool_]:
+    """The policy for the kind of each picture is still the one that was followed; a failure's is not asked."""
+    followed = pc.if_else(
+        pc.equal(rows["status"], "ok"), "color", pc.if_else(pc.equal(rows["output"], ""), "skip", "copy")
+    )
+    policies: dict[str, str] = triage.model_dump()
+    now = [policies.get(kind, own) for kind, own in zip(rows["triage"].to_pylist(), followed.to_pylist(), strict=True)]
+    return _mask(pc.or_(pc.equal(followed, pa.array(now, pa.string())), pc.equal(rows["status"], "failed")))
 
 
 def _output_is_there(rows: pa.Table, units: pa.Table, outputs: pa.Table) -> NDArray[np.bool_]:

@@ -62,7 +62,7 @@ class Prepared:
 
     def work(self, ledger: Ledger) -> Work:
         """What earlier runs left to do."""
-        return ledger.plan(self.source, self.model.sha256, self.job.settings.pixels_digest(), self.hints)
+        return ledger.plan(self.source, self.model.sha256, self.job.settings, self.hints)
 
     def loader(self, run: int) -> Loader:
         settings = self.job.settings

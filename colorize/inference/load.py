@@ -131,7 +131,8 @@ def _examine(raw: Raw, loader: Loader, record: Record) -> tuple[Record, SmallGre
     try:
         small = decode_small(raw.data, loader.area, max_pixels=loader.limits.max_pixels)
     except (ImageDecodeError, MemoryError) as error:
-        return record.failed(*_reason(error)), None
+        code, message = _reason(error)
+        return (_sized(record, raw) if code == "too_large" else record).failed(code, message), None
     record = _described(record, small)
     shortest = min(record.width, record.height)
     if shortest < loader.limits.min_side:
@@ -153,6 +154,14 @@ def _left_alone(record: Record, copied: bool) -> Record:
     error = "already_colour" if record.triage == "color" else f"triage_{record.triage}"
     words = f"taken for {record.triage}: {'copied as it is' if copied else 'left out'} by triage.{record.triage}"
     return replace(record, status="skipped", error=error, message=words, output=record.path if copied else "")
+
+
+def _sized(record: Record, raw: Raw) -> Record:
+    """With the picture's size, by which a later run tells whether its limits allow it."""
+    with suppress(ImageDecodeError):  # too large even for that
+        info = read_info(raw.data)
+        record = replace(record, width=info.width, height=info.height)
+    return record
 
 
 def _described(record: Record, small: SmallGrey) -> Record:

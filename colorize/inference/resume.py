@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from colorize.config import BulkSettings
 from colorize.data.hints import NO_HINTS, Hints
 from colorize.data.manifest import LEDGER, MANIFEST, last_run, read_rows
 from colorize.data.remaining import remaining
@@ -85,13 +86,21 @@ class Ledger:
         by_content = self.resume.verify == "hash" and bool(self.files)
         return not self.resume.fresh and (by_content or sum(entry.size for entry in self.files) > SPREAD_BYTES)
 
-    def plan(self, source: Source, model_sha256: str, settings_sha256: str, hints: Hints = NO_HINTS) -> Work:
+    def plan(self, source: Source, model_sha256: str, settings: BulkSettings, hints: Hints = NO_HINTS) -> Work:
         """Compares manifest, source and output; on the connected cluster if the manifest is large."""
         run = 1 + last_run(entry.name for entry in self.files)
         if self.resume.fresh or not any(True for _ in self.target.entries(LEDGER)):
             return Work(run, source)
         by_content = self.resume.verify == "hash"
-        terms = Terms(model_sha256, settings_sha256, self.resume.retry_failed, hints, by_content)
+        terms = Terms(
+            model_sha256,
+            settings.pixels_digest(),
+            self.resume.retry_failed,
+            hints,
+            settings.limits,
+            settings.triage,
+            by_content,
+        )
         outputs, leftovers = list_outputs(self.target)
         for name in leftovers:
             self.target.delete(name)
