@@ -21,9 +21,10 @@ from botocore.exceptions import EndpointConnectionError
 from colorize.config import SourceSettings, UsageError
 from colorize.data import readers, sources
 from colorize.data.input_list import read_input_list
+from colorize.data.listing import Entry
 from colorize.data.readers import Raw
 from colorize.data.sources import MIN_SLICE_ROWS, Source, _plan, open_source
-from colorize.data.storage import Entry, Storage
+from colorize.data.storage import Storage
 from tests.conftest import write_tree
 
 SETTINGS = SourceSettings(rows_per_task=4)

@@ -7,13 +7,17 @@ import os
 import pickle
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 from s3fs import S3FileSystem
 
 from colorize.config import UsageError
 from colorize.data import storage as module
+from colorize.data.hints import read_hints
+from colorize.data.model_files import find_model
 from colorize.data.storage import Storage, overlap
 from colorize.image_io import FileBytes
 from tests.conftest import S3, free_ports, write_tree
@@ -133,6 +137,21 @@ def test_an_endpoint_where_nobody_listens_is_named_within_seconds(monkeypatch: p
     finally:
         S3FileSystem.clear_instance_cache()
     assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize("read", [read_hints, find_model, lambda uri: find_model(f"eccv16={uri}")])
+def test_a_file_that_no_keys_open_is_a_usage_error(
+    read: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a storage library's own faults many are no OSErrors."""
+
+    def refuse(storage: Storage, name: str) -> bytes:
+        raise NoCredentialsError
+
+    monkeypatch.setattr(Storage, "read", refuse)
+    monkeypatch.setattr(Storage, "is_file", lambda storage: True)
+    with pytest.raises(UsageError, match=r"s3://scans/file.*Unable to locate credentials"):
+        read("s3://scans/file")
 
 
 def test_an_endpoint_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

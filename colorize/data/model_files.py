@@ -74,9 +74,7 @@ def _read_file(uri: str) -> bytes:
 def _read(name: str, shipped: list[str]) -> bytes:
     storage = Storage(name)
     try:
-        if storage.is_file():
-            return read_file(name)
-        return storage.read("best.safetensors")
+        return read_file(name if storage.is_file() else storage.url("best.safetensors"))
     except UsageError as error:
         if "/" in name or "." in name:
             raise

@@ -22,10 +22,11 @@ import pyarrow.parquet as pq
 
 from colorize.config import SourceSettings, UsageError, nearest
 from colorize.data.input_list import read_input_list
+from colorize.data.listing import Entry
 from colorize.data.manifest import LEDGER
 from colorize.data.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
 from colorize.data.sinks import OUTPUT_COLUMNS
-from colorize.data.storage import Entry, Storage, escapes, one_line
+from colorize.data.storage import Storage, escapes, one_line
 from colorize.image_io import ADDED_SUFFIX, PICTURE_SUFFIXES
 
 MIN_SLICE_ROWS = 512

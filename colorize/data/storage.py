@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
@@ -27,6 +26,7 @@ import fsspec
 
 from colorize.config import UsageError
 from colorize.data.deadline import within
+from colorize.data.listing import Entry, identity_of, walk_local
 from colorize.image_io import Encoded, FileBytes
 
 T = TypeVar("T")
@@ -36,15 +36,6 @@ PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreach
 DELETE_THREADS = 16
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 TEMPORARY_PREFIX = ".colorize-"  # a local file under construction, renamed when whole
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file below a root: its relative name, its size in bytes, and what changes when its content does."""
-
-    name: str
-    size: int
-    identity: str  # modification time and size on disk, ETag on S3
 
 
 class Storage:
@@ -237,14 +228,14 @@ class Storage:
         if self.is_local:
             if not Path(self.path(below)).exists():
                 return  # as in a bucket, where folders do not exist either
-            yield from _walk_local(Path(self.path(below)), Path(self.root))
+            yield from walk_local(Path(self.path(below)), Path(self.root))
             return
         if not self.fs.exists(self.path(below)):
             return
         for folder, _, files in self.fs.walk(self.path(below), detail=True, on_error="raise"):
             for base in sorted(filter(None, files)):  # S3 keys that end in "/" are folder markers
                 name = posixpath.join(folder, base)[len(self.root) :].lstrip("/")
-                yield Entry(name, int(files[base]["size"] or 0), _identity(files[base]))
+                yield Entry(name, int(files[base]["size"] or 0), identity_of(files[base]))
 
     def entry(self, name: str) -> Entry:
         """The size and identity of one file.
@@ -255,7 +246,7 @@ class Storage:
         info = self.fs.info(self.path(name))
         if info["type"] != "file":
             raise FileNotFoundError(self.url(name))
-        return Entry(name, int(info["size"] or 0), _identity(info))
+        return Entry(name, int(info["size"] or 0), identity_of(info))
 
     def glance(self, name: str) -> Entry:
         """Size and identity of one file as far as they can be had for nothing: unknown elsewhere than on disk."""
@@ -265,7 +256,7 @@ class Storage:
             status = None
         if status is None:
             return Entry(name, -1, "")
-        return Entry(name, status.st_size, _identity({"mtime": status.st_mtime, "size": status.st_size}))
+        return Entry(name, status.st_size, identity_of({"mtime": status.st_mtime, "size": status.st_size}))
 
     def parent(self) -> Storage:
         """The folder that the root lies in."""
@@ -323,9 +314,19 @@ class Storage:
 
 
 def read_file(uri: str | os.PathLike[str]) -> bytes:
-    """The whole content of the one file at `uri`."""
+    """The whole content of the one file at `uri`.
+
+    Raises:
+        UsageError: that is no URI of a file.
+        OSError: it cannot be read, whatever class of its own the storage library has for that.
+    """
     storage = Storage(uri)
-    return storage.parent().read(posixpath.basename(storage.root))
+    try:
+        return storage.parent().read(posixpath.basename(storage.root))
+    except OSError:
+        raise
+    except Exception as error:  # an unreachable endpoint and missing keys are no OSErrors of botocore
+        raise OSError(one_line(error)) from error
 
 
 @contextmanager
@@ -364,35 +365,6 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     """A fault's text on one line of at most `limit` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
-def _identity(info: dict[str, Any]) -> str:
-    if tag := info.get("ETag"):
-        return str(tag).strip('"')
-    return f"{info.get('mtime') or info.get('LastModified') or ''}/{info.get('size', '')}"
-
-
-def _walk_local(folder: Path, root: Path) -> Iterator[Entry]:
-    try:
-        with os.scandir(folder) as scan:
-            items = sorted(scan, key=lambda item: item.name)
-    except OSError:  # its row will say why it cannot be read
-        yield Entry(folder.relative_to(root).as_posix(), 0, "")
-        return
-    for item in items:
-        if item.is_dir(follow_symlinks=False):
-            yield from _walk_local(Path(item.path), root)
-        else:
-            yield _local_entry(item, root)
-
-
-def _local_entry(item: os.DirEntry[str], root: Path) -> Entry:
-    name = Path(item.path).relative_to(root).as_posix()
-    try:
-        status = item.stat()
-    except OSError:  # a dangling link: listed, so that its row can say that it is unreadable
-        return Entry(name, 0, "")
-    return Entry(name, status.st_size, _identity({"mtime": status.st_mtime, "size": status.st_size}))
 
 
 def _abandon(remote: Any) -> None:

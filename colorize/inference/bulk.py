@@ -174,7 +174,7 @@ def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Even
     except (Exception, KeyboardInterrupt) as error:
         report.state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         report.finished = time.time()
-        with suppress(OSError):  # what stopped the run may stop this, too
+        with suppress(Exception):  # what stopped the run may stop this, too; each storage library has its own classes
             _save(prepared.target, report)  # the parts that exist are the manifest; the next run compacts them
         if isinstance(error, KeyboardInterrupt):
             done = f"{report.totals.done} of {report.totals.inputs} inputs are done and in the manifest"

@@ -13,11 +13,12 @@ import ray
 
 from colorize.config import BulkSettings
 from colorize.data.hints import NO_HINTS, Hints
+from colorize.data.listing import Entry
 from colorize.data.manifest import LEDGER, MANIFEST, last_run, read_rows
 from colorize.data.remaining import remaining
 from colorize.data.settled import COLUMNS, Inputs, Matches, Outcome, Settled, Terms, compare, list_outputs
 from colorize.data.sources import Source
-from colorize.data.storage import Entry, Storage
+from colorize.data.storage import Storage
 
 PIECE_BYTES = 64 << 20  # of manifest files (about half a million rows) that are compared at once
 SPREAD_BYTES = 4 * PIECE_BYTES  # a larger manifest is compared on the cluster instead of on the driver

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from colorize.data.manifest import LEDGER
-from colorize.data.storage import Storage
+from colorize.data.storage import Storage, one_line
 
 LOG_NAME = f"{LEDGER}/run.log"
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
@@ -55,7 +55,8 @@ def run_log(output: Storage, formatter: logging.Formatter | None = None) -> Iter
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers = [logging.FileHandler(path, mode="w", encoding="utf-8"), _terminal()]
         log = logging.getLogger("colorize")
-        level, log.level = log.level, logging.INFO
+        level = log.level
+        log.setLevel(logging.INFO)
         for handler in handlers:
             handler.setFormatter(formatter or logging.Formatter(FORMAT))
             log.addHandler(handler)
@@ -67,7 +68,15 @@ def run_log(output: Storage, formatter: logging.Formatter | None = None) -> Iter
                 log.removeHandler(handler)
                 handler.close()
             if not output.is_local:
-                output.write(LOG_NAME, path.read_bytes())
+                _upload(path, output)
+
+
+def _upload(path: Path, output: Storage) -> None:
+    """Stores the log; where that fails it hides neither how the run ended nor why."""
+    try:
+        output.write(LOG_NAME, path.read_bytes())
+    except Exception as error:  # every storage library has fault classes of its own
+        logging.getLogger("colorize").warning("the log could not be stored as %s: %s", LOG_NAME, one_line(error))
 
 
 def _terminal() -> logging.Handler:

@@ -1,0 +1,36 @@
+"""The log of a run: what it holds, and that storing it hides nothing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import NoCredentialsError
+
+from colorize.data.storage import Storage
+from colorize.inference.run_log import run_log
+
+log = logging.getLogger("colorize")
+
+
+def test_progress_is_logged_also_by_a_logger_that_was_asked_before(tmp_path: Path) -> None:
+    assert not log.isEnabledFor(logging.INFO)  # a logger remembers its answers
+    with run_log(Storage(tmp_path)) as path:
+        log.info("done %d/%d", 1, 2)
+
+    assert path.read_text().endswith("INFO done 1/2\n")
+    assert not log.isEnabledFor(logging.INFO)
+
+
+def test_a_log_that_cannot_be_stored_does_not_hide_how_the_run_ended(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(storage: Storage, name: str, data: bytes) -> None:
+        raise NoCredentialsError
+
+    monkeypatch.setattr(Storage, "write", refuse)
+    with pytest.raises(ValueError, match="what stopped the run"), run_log(Storage("memory://out")):
+        raise ValueError("what stopped the run")
+
+    assert "the log could not be stored as _colorize/run.log: Unable to locate credentials" in caplog.text
