@@ -163,7 +163,8 @@ def bulk(
     fresh: Annotated[bool, typer.Option("--fresh", help="start anew, also what earlier runs have done")] = False,
     verify: Annotated[Verify, typer.Option(help="what tells a changed input: time and size, or content")] = Verify.stat,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="write nothing: count, measure a sample, estimate time and cost")
+        bool,
+        typer.Option("--dry-run", help="write nothing: count all inputs, measure a sample, estimate time and cost"),
     ] = False,
     price_per_hour: Annotated[
         Optional[float],  # noqa: UP045
@@ -185,7 +186,7 @@ def bulk(
     if dry_run:
         from colorize.inference.dry_run import dry_run as estimate
 
-        print("\n".join(estimate(prepare(job), price_per_hour).lines()))
+        print("\n".join(estimate(prepare(job, writes=False), price_per_hour).lines()))
         return
     report = run_bulk(job)
     _write_page(output)

@@ -126,8 +126,8 @@ def _formatter(report: RunReport) -> logging.Formatter | None:
     return JsonLines(report.id) if report.job.settings.run.log_format == "json" else None
 
 
-def prepare(job: BulkJob) -> Prepared:
-    """Checks everything that can be checked before Ray starts.
+def prepare(job: BulkJob, writes: bool = True) -> Prepared:
+    """Checks everything that can be checked before Ray starts; unless it `writes`, that it can is left out.
 
     Raises:
         UsageError: with one line that says what to change.
@@ -136,7 +136,8 @@ def prepare(job: BulkJob) -> Prepared:
     _require_apart(
         source, target
     )  # asks the storage, within seconds: before the model and the listing, which take some
-    target.check_writable()
+    if writes:
+        target.check_writable()
     model = find_model(job.model)
     require_settings(model, job.settings.colorizer)
     upstream = upstream_of(job.settings.output.processing, model.architecture)

@@ -21,7 +21,7 @@ import torch
 from colorize.checkpoint import load_checkpoint
 from colorize.colorizer import Colorizer
 from colorize.config import BulkSettings
-from colorize.data.readers import Raw, Reader
+from colorize.data.readers import ArchiveReader, Raw, Reader
 from colorize.data.sources import Source
 from colorize.durations import duration
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small
@@ -108,8 +108,9 @@ def forecast(
     units = sampled_units(source.units)
     task: Any = ray.remote(num_cpus=plan.cpus_per_actor, num_gpus=plan.gpus_per_actor, max_retries=1)(measure)
     sample: Sample = ray.get(task.remote(source.reader, units, ray.put(model), plan, settings))
-    known = [size for size in source.units["size"].to_pylist() if size >= 0] if source.parts is None else []
-    average = sum(known) / len(known) if known else sample.bytes_in / max(sample.pictures, 1)
+    sizes = source.units["size"]
+    known = pc.mean(sizes.filter(pc.greater_equal(sizes, 0))).as_py() if source.parts is None else None
+    average = sample.bytes_in / max(sample.pictures, 1) if known is None else known
     return Forecast(
         inputs=source.total,
         bytes_in=round(average * source.total),
@@ -136,14 +137,15 @@ def work_seconds(sample: Sample, inputs: int, plan: StagePlan, cpus: float) -> f
 def kinds_of(source: Source) -> Counter[str]:
     """Inputs by suffix; rows of archives count as such."""
     if source.parts is not None:
-        return Counter({f"rows of {len(source.parts):,} archives": source.total})
-    return Counter(PurePosixPath(name).suffix.lower() or "without suffix" for name in source.units["name"].to_pylist())
+        return Counter({f"rows of {len(source.versions):,} archives": source.total})
+    names = (name for chunk in source.units["name"].chunks for name in chunk.to_pylist())
+    return Counter(PurePosixPath(name).suffix.lower() or "without suffix" for name in names)
 
 
 def sampled_units(units: pa.Table, count: int = SAMPLE) -> pa.Table:
     """Some units by chance, the same ones every time."""
     chosen = np.random.default_rng(0).permutation(units.num_rows)[:count]
-    return units.take(pa.array(chosen))
+    return pa.concat_tables([units.slice(index, 1) for index in chosen.tolist()])
 
 
 def measure(reader: Reader, units: pa.Table, model: bytes, plan: StagePlan, settings: BulkSettings) -> Sample:
@@ -167,9 +169,8 @@ def measure(reader: Reader, units: pa.Table, model: bytes, plan: StagePlan, sett
 
 def _steps(reader: Reader, units: pa.Table) -> Iterator[list[Raw]]:
     """The sample a few pictures at a time; of an archive's run of rows only the first few."""
-    files = units.filter(pc.less(units["row_group"], 0))
-    if files.num_rows:
-        yield from reader.fetch(files)
+    if not isinstance(reader, ArchiveReader):
+        yield from reader.fetch(units)
         return
     for index in range(units.num_rows):
         yield next(reader.fetch(units.slice(index, 1)), [])
