@@ -33,14 +33,14 @@ def remaining(inputs: Inputs, settled: Settled, outputs: pa.Table, target: Stora
     units: list[dict[str, Any]] = []
     parts = {name: 0 for name, rows in source.parts.items() if rows == 0 and name not in written}
     for name, own in _by_archive(source).items():
-        first, count = int(inputs.starts[own[0]]), sum(source.units["count"][i].as_py() for i in own)
-        done = settled.done[first : first + count]
+        rows = slice(int(inputs.starts[own[0]]), int(inputs.starts[own[-1] + 1]))
+        done = np.not_equal(settled.outcomes[rows], TO_DO)
         if name in source.parts:
             folder = fragments_of(name, terms.model_sha256, terms.settings_sha256, source.versions[name])
-            if _is_finished(name, done, settled, slice(first, first + count), written) and not fragments.get(folder):
+            if _is_finished(name, done, settled, rows, written) and not fragments.get(folder):
                 continue
             done = _covered(done, fragments.get(folder, []), target)
-            settled.outcomes[first : first + count][~done] = TO_DO
+            settled.outcomes[rows][~done] = TO_DO
             parts[name] = int((~done).sum())
         units += [piece for i in own for piece in _cut(source.units.slice(i, 1).to_pylist()[0], done)]
     return source.only(pa.Table.from_pylist(units, schema=UNIT_SCHEMA), parts)
