@@ -11,10 +11,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -35,6 +35,18 @@ class Settings(BaseModel):
     """Base of every group of settings: immutable, unknown keys forbidden, defaults validated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_word_is_a_list_of_one(cls, value: object, info: ValidationInfo) -> object:
+        """Where words are listed; several of them in one string would be a pattern or name that nothing has."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        lists = [each for each in (kind, *get_args(kind)) if get_origin(each) in (list, tuple)]
+        if not isinstance(value, str) or not any(get_args(each)[0] is str for each in lists):
+            return value
+        if "," in value:
+            raise ValueError(f"write a list like {[word.strip() for word in value.split(',')]}")
+        return [value]
 
 
 class SourceSettings(Settings):
@@ -247,7 +259,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if not equals or not all(parts):
         raise UsageError(f"--set {override!r} is not of the form key.name=value")
     for part in parts[:-1]:
-        branch = tree.setdefault(part, {})
+        branch = tree[part] = {} if tree.get(part) is None else tree[part]  # null: a group that is left out
         if not isinstance(branch, dict):
             raise UsageError(f"--set {override!r}: {part!r} is a value, not a group of settings")
         tree = branch
@@ -265,6 +277,8 @@ def _explain(cls: type[Settings], error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown setting {key!r}" + _suggest(cls, path)
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("list_type", "tuple_type"):
+        message = "write a list like ['a', 'b']"
     if not key or isinstance(first["input"], Mapping | Settings):
         return f"{key + ': ' if key else ''}{message}"
     return f"{key}={first['input']!r}: {message[0].lower()}{message[1:]}"

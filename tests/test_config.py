@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from colorize.config import BulkSettings, UsageError, load_settings, save_settings
+from colorize.training.settings import DataSettings
 
 
 def test_defaults_need_no_file() -> None:
@@ -21,6 +22,19 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
 
     assert (settings.pool.min, settings.pool.max, settings.colorizer.size) == (2, 5, 128)
     assert settings.source.include == ("*.jpg",)
+
+
+def test_one_word_is_a_list_of_one() -> None:
+    assert load_settings(BulkSettings, overrides=["source.include=*.jpg"]).source.include == ("*.jpg",)
+    assert load_settings(DataSettings, overrides=["labels=bird"]).labels == ["bird"]
+
+
+def test_an_override_reaches_into_a_group_that_the_file_leaves_out(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("split: null")
+    settings = load_settings(DataSettings, tmp_path / "c.yaml", ["split.val=0.2"])
+
+    assert settings.split is not None
+    assert settings.split.val == 0.2
 
 
 def test_resolved_settings_read_back_equal(tmp_path: Path) -> None:
@@ -45,6 +59,8 @@ def test_settings_cannot_be_changed() -> None:
         ("pool.device=tpu", "pool.device='tpu': input should be 'auto', 'cpu' or 'cuda'"),
         ("pool=3", "pool"),
         ("pool.max.x=3", "pool.max"),
+        ("source.include=*.jpg, *.tif", r"source.include='\*.jpg, \*.tif': write a list like \['\*.jpg', '\*.tif'\]"),
+        ("source.include=3", r"source.include=3: write a list like \['a', 'b'\]"),
         ("nonsense", "not of the form"),
         ("=3", "not of the form"),
     ],
