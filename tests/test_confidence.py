@@ -18,7 +18,8 @@ from colorize.color import rgb_to_lab
 from colorize.colorizer import Colorizer
 from colorize.confidence import color_and_doubt, disagreement, entropy
 from colorize.evaluation.contestants import color_scans
-from colorize.evaluation.truth import center_crop, grey_png
+from colorize.evaluation.truth import grey_png
+from colorize.image_io.upright import center_crop
 from colorize.metrics import ciede2000
 from colorize.models import create_model
 

@@ -32,8 +32,9 @@ from colorize.evaluation.outcome import EvaluateJob
 from colorize.evaluation.scores import ModelScores, Scores, collect, sureness
 from colorize.evaluation.settings import EvaluateSettings, MeasureSettings
 from colorize.evaluation.supplied import Supplied
-from colorize.evaluation.truth import ALL, TRUTH_SCHEMA, TruthLoader, center_crop, load_truth, truth_row, upright_rgb
+from colorize.evaluation.truth import ALL, TRUTH_SCHEMA, TruthLoader, load_truth, truth_row
 from colorize.evaluation.whole import whole_psnr
+from colorize.image_io.upright import center_crop, upright_rgb
 from colorize.inference import scoring
 from colorize.inference.scoring import Scorer, Scoring, measure_whole
 from colorize.metrics import perceptual_distance

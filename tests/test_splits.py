@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from colorize.config import UsageError, load_settings
-from colorize.data.splits import SplitSettings, split_of
+from colorize.data.readers import Raw
+from colorize.data.splits import SplitSettings, split_of, split_row
 from colorize.training.photos import read_photos
 from colorize.training.settings import DataSettings, TrainSettings
 from tests.pictures import labeled_archive
@@ -26,6 +27,14 @@ def test_an_archive_says_it_by_column_folder_or_name() -> None:
     assert split_of({"path": "flowers/test/a.jpg"}) == "test"
     assert split_of({"path": "test.parquet#7", "archive": "test.parquet"}) == "test"
     assert split_of({"path": "a", "archive": "data/validation-00000-of-00002.parquet"}) == "val"
+
+
+def test_a_null_says_nothing() -> None:
+    """Else all rows with a null for their path would lie in one split."""
+    nothing = {"path": None, "split": None, "source": None}
+    rows = [split_row(Raw(f"a.parquet#{i}", part="a.parquet", columns=nothing), of_several=True) for i in range(100)]
+    assert rows[3] == {"path": "a.parquet#3", "archive": "a.parquet"}
+    assert len({split_of(row) for row in rows}) > 1
 
 
 def test_shares_are_near_and_complete() -> None:

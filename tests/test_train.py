@@ -251,6 +251,7 @@ def test_pictures_are_chosen_by_label_source_and_path() -> None:
     assert not is_wanted(row | {"label": "cat"}, DataSettings(labels=["birds"]))
     assert not is_wanted(row, DataSettings(sources=["flowers"]))
     assert not is_wanted(row, DataSettings(include=["*.png"]))
+    assert is_wanted(row | {"label": 0}, DataSettings(labels=["0"]))
 
 
 def test_a_square_moves_along_the_longer_side(astronaut: Image.Image) -> None:
@@ -263,3 +264,19 @@ def test_a_square_moves_along_the_longer_side(astronaut: Image.Image) -> None:
         [0, 255], abs=2
     )
     assert square(b"broken", 32, 0.5) is None
+
+
+def test_training_pictures_are_upright_and_of_eight_bits() -> None:
+    turned, deep = io.BytesIO(), io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its side: its left is shown on top
+    half = np.zeros((64, 64, 3), np.uint8)
+    half[:, 32:] = 255
+    Image.fromarray(half).save(turned, "JPEG", exif=exif)
+    Image.fromarray(np.full((64, 64), 127 << 8, np.uint16)).save(deep, "PNG")
+
+    upright, grey = square(turned.getvalue(), 32, 0.5), square(deep.getvalue(), 32, 0.5)
+    assert upright is not None
+    assert upright[:12].mean() < 10 < 245 < upright[20:].mean()
+    assert grey is not None
+    assert grey.mean() == 127

@@ -262,6 +262,20 @@ class TestPhotos:
         with pytest.raises(UsageError, match=message):
             read_photos(archive, change.get("split", "train"), data)
 
+    def test_broken_pictures_are_left_out_as_far_as_that_is_tolerated(self, archive: Path) -> None:
+        rows = pq.read_table(archive).to_pylist()
+        rows[0]["image"], rows[1]["image"] = b"broken", None
+        pq.write_table(pa.Table.from_pylist(rows), archive)
+        assert len(read_photos(archive, "train", DataSettings(short_side=48))) == 6
+        with pytest.raises(UsageError, match=r"2 of 8 pictures are broken: more than data\.tolerate_broken"):
+            read_photos(archive, "train", DataSettings(short_side=48, tolerate_broken=0.001))
+
+    def test_pictures_may_be_structs_as_dataset_hubs_have_them(self, archive: Path) -> None:
+        rows = pq.read_table(archive).to_pylist()
+        structs = [row | {"image": {"bytes": row["image"], "path": "a.jpg"}} for row in rows]
+        pq.write_table(pa.Table.from_pylist(structs), archive)
+        assert len(read_photos(archive, "train", DataSettings(short_side=48))) == 8
+
     def test_a_missing_archive_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no Parquet file at"):
             read_photos(tmp_path / "none", "train", DataSettings())

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from colorize.config import Settings
+from colorize.data.readers import Raw
 
 Split = Literal["train", "val", "test"]
 
@@ -50,6 +51,17 @@ def split_of(row: Mapping[str, Any], settings: SplitSettings | None = None) -> S
     if number < cut.test:
         return "test"
     return "val" if number < cut.test + cut.val else "train"
+
+
+def split_row(raw: Raw, of_several: bool) -> dict[str, Any]:
+    """What `split_of` goes by, of an input as fetched; an archive's null says nothing.
+
+    Args:
+        raw: with those of the columns `path`, `split`, `source` and `label` that it has.
+        of_several: there are other archives beside its own, so that the name of each may say a split.
+    """
+    columns = {name: value for name, value in raw.columns.items() if value is not None}
+    return {"path": raw.path, "archive": raw.part if of_several else "", **columns}
 
 
 def called_split(row: Mapping[str, Any]) -> Split | None:

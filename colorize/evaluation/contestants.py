@@ -13,8 +13,8 @@ from colorize.colorizer import Colored, Colorizer, Grey
 from colorize.compose import compose
 from colorize.config import ColorizerSettings, UsageError
 from colorize.data.model_files import ModelFile, find_model, require_settings
-from colorize.evaluation.truth import RGB
 from colorize.image_io import decode, decode_small
+from colorize.image_io.upright import RGB
 
 GREY = "grey"  # the baseline: pictures left as they are
 _LIMIT = 1 << 30  # pixels: the pictures are crops that were made here

@@ -13,7 +13,8 @@ from colorize.evaluation.contestants import Contestant, color_scans, painter
 from colorize.evaluation.figures import Figure
 from colorize.evaluation.scores import Scores
 from colorize.evaluation.settings import EvaluateSettings
-from colorize.evaluation.truth import RGB, TruthLoader, grey_png, load_truth
+from colorize.evaluation.truth import TruthLoader, grey_png, load_truth
+from colorize.image_io.upright import RGB
 
 KINDS = ("best", "median", "worst")
 

@@ -14,7 +14,8 @@ from colorize.color import rgb_to_lab
 from colorize.evaluation.contestants import Paint, color_scans
 from colorize.evaluation.features import Features, Lite0
 from colorize.evaluation.supplied import Inception, Lpips, Supplied
-from colorize.evaluation.truth import RGB, grey_png
+from colorize.evaluation.truth import grey_png
+from colorize.image_io.upright import RGB
 from colorize.metrics import (
     AB_PEAK,
     absolute_colorfulness,

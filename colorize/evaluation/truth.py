@@ -7,19 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from PIL import Image, ImageOps
+from PIL import Image
 
 from colorize.config import SizeLimits
 from colorize.data.readers import Raw, Reader
-from colorize.data.splits import SplitSettings, split_of
+from colorize.data.splits import SplitSettings, split_of, split_row
 from colorize.image_io import ImageDecodeError, decode_small, whole
-from colorize.image_io.formats import check_pixels, decode_errors, describe, load_pixels, open_picture
+from colorize.image_io.upright import RGB, center_crop, upright_rgb
 
 ALL = "all"
-RGB = npt.NDArray[np.uint8]  # (H, W, 3), sRGB
 
 TRUTH_SCHEMA = pa.schema(
     [
@@ -80,33 +77,6 @@ def truth_row(raw: Raw, loader: TruthLoader) -> dict[str, Any]:
         return row | {"error": error.code, "message": str(error)}
 
 
-def center_crop(picture: Image.Image, size: int) -> RGB:
-    """The largest centered square, scaled to `size`: `(size, size, 3)`."""
-    edge = min(picture.size)
-    left, top = (picture.width - edge) / 2, (picture.height - edge) / 2
-    box = (left, top, left + edge, top + edge)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
-
-
-def upright_rgb(data: bytes, max_pixels: int, at_least: int | None = None) -> Image.Image:
-    """An encoded picture as upright RGB; with `at_least` a JPEG may come smaller, but no side below that.
-
-    Raises:
-        ImageDecodeError: it is no readable picture, or has more than `max_pixels`.
-    """
-    with open_picture(data) as image:
-        info = describe(image, data)
-        check_pixels(info, max_pixels)
-        with decode_errors(data, info.format):
-            if at_least is not None:
-                image.draft(None, (at_least, at_least))
-            load_pixels(image)
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith(("I", "F")):  # 16 bits: Pillow clips these instead of scaling them
-                upright = upright.point(lambda v: v / 256).convert("L")
-            return upright.convert("RGB")
-
-
 def grey_png(rgb: RGB) -> bytes:
     """The luma of a picture as a PNG: the scan that the models are given."""
     out = io.BytesIO()
@@ -117,8 +87,7 @@ def grey_png(rgb: RGB) -> bytes:
 def _belongs(raw: Raw, loader: TruthLoader) -> bool:
     if raw.skipped or (loader.only is not None and raw.path not in loader.only):
         return False
-    said = {"path": raw.path, "archive": raw.part if loader.of_several else "", **raw.columns}
-    return loader.split == ALL or split_of(said, loader.cut) == loader.split
+    return loader.split == ALL or split_of(split_row(raw, loader.of_several), loader.cut) == loader.split
 
 
 def _pixels(data: bytes, loader: TruthLoader) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from colorize.evaluation.truth import RGB, upright_rgb
+from colorize.image_io.upright import RGB, upright_rgb
 from colorize.render import Provenance, render
 
 _UNSAID = Provenance("", "", "", "")

@@ -89,9 +89,10 @@ def _matching(rows: list[Row], patterns: Sequence[str] | None) -> list[Row]:
 
 
 def read_images(rows: Sequence[Row], column: str) -> list[bytes]:
-    """The encoded pictures of rows, in their order; only the files that hold one are read."""
+    """The encoded pictures of rows, in their order, empty for a null; only the files that hold one are read."""
     encoded: list[bytes] = []
     for file, members in groupby(rows, lambda row: row.file):
         pictures = pq.read_table(file, columns=[column]).column(0)
-        encoded += pictures.take([row.number for row in members]).to_pylist()
+        images = pictures.take([row.number for row in members]).to_pylist()
+        encoded += [(image.get("bytes") if isinstance(image, dict) else image) or b"" for image in images]
     return encoded

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from colorize.config import SizeLimits
+from colorize.image_io import ImageDecodeError
+from colorize.image_io.upright import RGB, upright_rgb
 from colorize.training.settings import DataSettings
 
-Square = npt.NDArray[np.uint8]  # (side, side, 3), sRGB
+FEW_PICTURES = 300  # of which a fraction says nothing yet: as many broken ones are tolerated as of this number
 
 
 def is_wanted(row: Mapping[str, Any], settings: DataSettings) -> bool:
@@ -22,10 +23,11 @@ def is_wanted(row: Mapping[str, Any], settings: DataSettings) -> bool:
 
     The label of a picture that has none is the name of its folder.
     """
-    path = str(row["path"])
-    label = str(row.get("label") or PurePosixPath(path).parent.name)
+    path, label = str(row["path"]), row.get("label")
+    if label is None:  # and not 0, which is a label
+        label = PurePosixPath(path).parent.name
     return (
-        (settings.labels is None or label in settings.labels)
+        (settings.labels is None or str(label) in settings.labels)
         and (settings.sources is None or str(row.get("source")) in settings.sources)
         and (settings.include is None or any(fnmatchcase(path, pattern) for pattern in settings.include))
     )
@@ -41,7 +43,23 @@ def keep_shares(counts: Mapping[str, int], balance: float) -> dict[str, float]:
     return {source: weight / max(weights.values()) for source, weight in weights.items()}
 
 
-def square(data: bytes, side: int, position: float) -> Square | None:
+def training_picture(data: bytes, short_side: int) -> Image.Image | None:
+    """A picture upright, of any size from which `short_side` can be scaled down; None for what is no picture."""
+    try:
+        return upright_rgb(data, SizeLimits().max_pixels, 2 * short_side)
+    except ImageDecodeError:
+        return None
+
+
+def too_many_broken(broken: int, seen: int, settings: DataSettings) -> str:
+    """Why a training cannot go on if so many of the pictures seen were broken; "" where that is tolerated."""
+    if broken <= settings.tolerate_broken * max(seen, FEW_PICTURES):
+        return ""
+    allowed = f"more than data.tolerate_broken allows ({settings.tolerate_broken})"
+    return f"{broken} of {seen} pictures are broken: {allowed}"
+
+
+def square(data: bytes, side: int, position: float) -> RGB | None:
     """A square of the picture, as large as fits, scaled to `side`; None for what is no picture.
 
     Args:
@@ -49,11 +67,8 @@ def square(data: bytes, side: int, position: float) -> Square | None:
         side: in pixels.
         position: where along the longer side the square lies, in [0, 1].
     """
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            opened.draft("RGB", (2 * side, 2 * side))
-            picture = opened.convert("RGB")
-    except Exception:  # one row's decode: Pillow raises many classes for damaged files
+    picture = training_picture(data, side)
+    if picture is None:
         return None
     edge = min(picture.size)
     left, top = position * (picture.width - edge), position * (picture.height - edge)

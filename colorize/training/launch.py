@@ -22,7 +22,7 @@ from colorize.color import rgb_to_lab
 from colorize.config import SourceSettings, UsageError
 from colorize.data.readers import Reader
 from colorize.data.sources import Source, open_source
-from colorize.data.splits import Split, split_of
+from colorize.data.splits import Split, split_of, split_row
 from colorize.data.storage import Storage
 from colorize.image_io import whole
 from colorize.inference.cluster import ray_session
@@ -181,10 +181,10 @@ def _fetch_split(
     for raws in reader.fetch(units):
         chosen = []
         for raw in raws:
-            said = {"path": raw.path, "archive": raw.part if of_several else "", **raw.columns}
+            said = split_row(raw, of_several)
             wanted = not raw.skipped and is_wanted(said, settings.data)
             if wanted and split_of(said, settings.data.split) == split:
-                chosen.append((raw, shares.get(said.get("source", ""), 1.0)))
+                chosen.append((raw, shares.get(str(said.get("source", "")), 1.0)))
         rows = [{"data": whole(raw.data)} for raw, share in chosen if random.random() < share]
         yield pa.Table.from_pylist(rows, schema=pa.schema([("data", pa.binary())]))
 

@@ -24,6 +24,7 @@ from colorize.durations import duration
 from colorize.models import ColorModel, create_model
 from colorize.models.palette_cnn import PaletteCnn
 from colorize.training.accuracy import recorded_metrics
+from colorize.training.feed import too_many_broken
 from colorize.training.journal import Journal
 from colorize.training.palette import fit_palette, sample_pixels, spread_colors
 from colorize.training.photos import as_float
@@ -36,7 +37,6 @@ LOG_SECONDS = 10.0
 PALETTE_BATCHES = 500  # of each worker: the colors settle long before, and their pixels stay in memory
 CHECK_STEPS = 20
 VALIDATION_BATCH = 16
-FEW_PICTURES = 300  # of which a fraction says nothing yet: as many broken ones are tolerated as of this number
 NO_PICTURES = "no picture to train on for some worker: see data.labels, sources, include, split and trainer.workers"
 EXPLOSION = 100.0  # times the epoch's mean loss
 
@@ -165,11 +165,8 @@ def shard_batches(shard: DataIterator, settings: TrainSettings, workers: int, ep
     ):
         bad = batch["broken"].bool()
         broken, seen = broken + int(bad.sum()), seen + len(bad)
-        if broken > settings.data.tolerate_broken * max(seen, FEW_PICTURES):
-            raise TrainingFailedError(
-                f"{broken} of {seen} pictures are broken: more than data.tolerate_broken allows "
-                f"({settings.data.tolerate_broken})"
-            )
+        if reason := too_many_broken(broken, seen, settings.data):
+            raise TrainingFailedError(reason)
         good = batch["rgb"][~bad] if bad.any() and not bad.all() else batch["rgb"]
         yield as_float(good.permute(0, 3, 1, 2))
 

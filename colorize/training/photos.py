@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from colorize.config import UsageError
+from colorize.image_io.upright import RGB
 from colorize.training.archive import choose_rows, read_images
+from colorize.training.feed import too_many_broken, training_picture
 from colorize.training.settings import DataSettings
 
 
@@ -33,21 +35,17 @@ class Photos:
     def __len__(self) -> int:
         return sum(len(bucket) for bucket in self.buckets)
 
-    def to(self, device: torch.device) -> Photos:
-        """The same pictures in that device's memory."""
-        return Photos([b.to(device) for b in self.buckets], [w.to(device) for w in self.weights])
-
     def random_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Batches of one shape each, without end: sRGB in [0, 1] `(B, 3, H, W)`, float32.
 
         Each picture comes once in a round; where weights differ, as often as its weight says on average.
         """
         while True:
-            drawn = [torch.split(self._draw(weights.cpu(), generator), batch_size) for weights in self.weights]
+            drawn = [torch.split(self._draw(weights, generator), batch_size) for weights in self.weights]
             queue = [(which, index) for which, batches in enumerate(drawn) for index in batches]
             for position in torch.randperm(len(queue), generator=generator).tolist():
                 which, index = queue[position]
-                yield as_float(self.buckets[which][index.to(self.buckets[which].device)])
+                yield as_float(self.buckets[which][index])
 
     @staticmethod
     def _draw(weights: Tensor, generator: torch.Generator) -> Tensor:
@@ -75,25 +73,33 @@ def read_photos(path: str | Path, split: str, settings: DataSettings) -> Photos:
     Columns: the encoded picture; `path`, `label`, `split` and `source` where they exist. A file without `split` is
     all training, unless `settings.split` says what is held out.
 
+    Broken pictures are left out.
+
     Raises:
-        UsageError: no Parquet file there, no such column, or no picture of that split or those labels.
+        UsageError: no Parquet file there, no such column, no picture of that split or those labels, or more broken
+            ones than `settings.tolerate_broken` allows.
     """
     chosen = choose_rows(Path(path), split, settings)
     encoded = read_images(chosen, settings.image_column)
     with ThreadPoolExecutor() as pool:
-        pictures = list(pool.map(lambda data: _decode(data, settings), encoded))
-    return _bucket(pictures, _source_weights([row.source for row in chosen], settings.balance))
+        decoded = list(pool.map(lambda data: _decode(data, settings), encoded))
+    whole = [(row.source, picture) for row, picture in zip(chosen, decoded, strict=True) if picture is not None]
+    broken = len(chosen) - len(whole)
+    if reason := too_many_broken(broken, len(chosen), settings) or ("" if whole else "every picture is broken"):
+        raise UsageError(f"{path}, split {split!r}: {reason}")
+    sources, pictures = zip(*whole, strict=True)
+    return _bucket(pictures, _source_weights(sources, settings.balance))
 
 
-def _decode(encoded: bytes, settings: DataSettings) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+def _decode(encoded: bytes, settings: DataSettings) -> RGB | None:
     """RGB `(H, W, 3)` of one of the bucket shapes: the nearest aspect ratio, what is over cut off evenly.
 
-    Sides are multiples of 16.
+    Sides are multiples of 16. None for what is no picture.
     """
     short_side = settings.short_side
-    with Image.open(io.BytesIO(encoded)) as opened:
-        opened.draft("RGB", (2 * short_side, 2 * short_side))
-        picture = opened.convert("RGB")
+    picture = training_picture(encoded, short_side)
+    if picture is None:
+        return None
     width, height = picture.size
     aspect = min(settings.aspects, key=lambda a: abs(np.log(a * height / width)))
     shape = (round(short_side * max(aspect, 1)), round(short_side / min(aspect, 1)))
@@ -109,7 +115,7 @@ def _source_weights(sources: Sequence[str], balance: float) -> list[float]:
     return [counts[source] ** (balance - 1) for source in sources]
 
 
-def _bucket(pictures: list[np.ndarray], weights: list[float]) -> Photos:
+def _bucket(pictures: Sequence[RGB], weights: list[float]) -> Photos:
     shapes = sorted({picture.shape for picture in pictures})
     members = [[i for i, picture in enumerate(pictures) if picture.shape == shape] for shape in shapes]
     buckets = [torch.from_numpy(np.stack([pictures[i] for i in m])).permute(0, 3, 1, 2) for m in members]

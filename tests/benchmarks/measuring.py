@@ -18,7 +18,7 @@ from colorize.evaluation.judge import Judge
 from colorize.evaluation.scores import Scores, collect, summarize
 from colorize.evaluation.settings import MeasureSettings
 from colorize.evaluation.supplied import Supplied
-from colorize.evaluation.truth import RGB, center_crop, upright_rgb
+from colorize.image_io.upright import RGB, center_crop, upright_rgb
 from colorize.metrics import Interval
 from colorize.training.archive import Row, choose_rows, read_images
 from colorize.training.settings import DataSettings
