@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from colorize.config import UsageError, load_settings
+from colorize.config import SourceSettings, UsageError, load_settings
 from colorize.data.readers import Raw
+from colorize.data.sources import Source, open_source
 from colorize.data.splits import SplitSettings, split_of, split_row
+from colorize.training import epoch_plan
+from colorize.training.epoch_plan import plan_epoch
 from colorize.training.photos import read_photos
 from colorize.training.settings import DataSettings, TrainSettings
 from tests.pictures import labeled_archive
@@ -81,6 +86,42 @@ def test_pictures_are_held_out_of_an_archive_that_says_nothing(archive: Path) ->
     assert sum(counts) == 40
     with pytest.raises(UsageError, match=r"no picture with split='test'"):
         read_photos(archive, "test", settings)
+
+
+def open_for_training(path: Path) -> Source:
+    return open_source(str(path), SourceSettings())
+
+
+def test_an_epoch_is_planned_by_what_it_will_hold(archive: Path) -> None:
+    """40 pictures of two labels: split, filter and limit count, not the archive's size."""
+    source, split = open_for_training(archive), SplitSettings(val=0.25)
+    for settings in (DataSettings(split=split), DataSettings(split=split, labels=["bird"])):
+        assert plan_epoch(source, settings).pictures == len(read_photos(archive, "train", settings))
+    assert plan_epoch(source, DataSettings(limit=7)).pictures == 7
+
+
+def test_balance_draws_less_of_what_there_is_much_of(tmp_path: Path) -> None:
+    columns = {"image": [b""] * 100, "source": ["many"] * 80 + ["few"] * 20, "split": ["train", "val"] * 50}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    plan = plan_epoch(open_for_training(tmp_path / "a.parquet"), DataSettings(balance=0.5))
+    assert plan.shares == {"many": pytest.approx(0.5), "few": 1.0}
+    assert plan.pictures == 30
+
+
+def test_of_large_sources_some_parts_and_rows_say_how_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epoch_plan, "MAX_PARTS", 2)
+    monkeypatch.setattr(epoch_plan, "MAX_ROWS", 30)
+    for name in "abcd":
+        columns = {"image": [b""] * 40, "split": (["train"] * 3 + ["val"]) * 10}
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    assert plan_epoch(open_for_training(tmp_path), DataSettings()).pictures == pytest.approx(120, abs=12)
+
+
+def test_a_folder_is_planned_by_its_names(tmp_path: Path) -> None:
+    for name in ("train/a.jpg", "train/b.jpg", "val/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert plan_epoch(open_for_training(tmp_path), DataSettings()).pictures == 2
 
 
 def test_only_birds(archive: Path) -> None:

@@ -23,7 +23,7 @@ from PIL import Image
 from colorize.cli import EXIT_FAULT, EXIT_USAGE, run
 from colorize.data.storage import Storage
 from colorize.training.feed import is_wanted, square
-from colorize.training.loop import shard_batches
+from colorize.training.loop import LoopConfig, Progress, shard_batches, training_progress
 from colorize.training.settings import DataSettings, TrainerSettings, TrainSettings
 from tests.conftest import S3
 
@@ -242,6 +242,16 @@ def test_wrong_usage_is_said_in_one_line(
     text = capsys.readouterr().err
     assert message in text
     assert text.count("\n") == 1
+
+
+def test_progress_follows_what_an_epoch_really_holds() -> None:
+    """The driver's estimate in the first epoch, then the last epoch's count, and never beyond `epoch_steps`."""
+    settings = TrainSettings(trainer=TrainerSettings(epochs=2, batch_size=10))
+    config = LoopConfig(settings, Storage("unused"), None, pictures=200)
+    assert [training_progress(config, Progress(epoch=1), seen) for seen in (0, 100, 200, 300)] == [0, 0.25, 0.5, 0.5]
+    assert training_progress(config, Progress(epoch=2, pictures=100), 50) == 0.75
+    short = TrainSettings(trainer=TrainerSettings(epochs=1, batch_size=10, epoch_steps=4))
+    assert training_progress(LoopConfig(short, Storage("unused"), None, 200), Progress(epoch=1), 20) == 0.5
 
 
 def test_pictures_are_chosen_by_label_source_and_path() -> None:

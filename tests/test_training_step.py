@@ -25,6 +25,7 @@ from colorize.models.unet import gamut_bins
 from colorize.training import augment, losses
 from colorize.training.initial import initial_network
 from colorize.training.local import LocalTrainer, main
+from colorize.training.means import Means
 from colorize.training.photos import read_photos
 from colorize.training.run_folder import RunFolder
 from colorize.training.settings import AugmentSettings, DataSettings, ModelSettings, TrainSettings
@@ -225,6 +226,13 @@ class TestStep:
     def test_weights_that_do_not_fit_are_refused(self, change: dict[str, Any], message: str) -> None:
         with pytest.raises(UsageError, match=message):
             initial_network(ModelSettings.model_validate({"name": "unet", **change}))
+
+
+def test_figures_are_averaged_over_the_steps_that_have_them() -> None:
+    means = Means()
+    for figures in ({"loss": 1.0}, {"loss": 3.0, "discriminator_loss": 5.0}):
+        means.add({name: torch.tensor(value) for name, value in figures.items()})
+    assert means.all() == {"loss": 2.0, "discriminator_loss": 5.0}
 
 
 class TestPhotos:

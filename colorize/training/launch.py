@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 import ray
 import torch
 from ray.data import DataContext, Dataset
@@ -27,7 +25,8 @@ from colorize.data.storage import Storage
 from colorize.image_io import whole
 from colorize.inference.cluster import ray_session
 from colorize.models import BinModel, create_model
-from colorize.training.feed import is_wanted, keep_shares, training_row
+from colorize.training.epoch_plan import COLUMNS, EpochPlan, plan_epoch
+from colorize.training.feed import is_wanted, training_row
 from colorize.training.initial import initial_network
 from colorize.training.journal import follow
 from colorize.training.loop import LoopConfig, train_loop
@@ -64,8 +63,9 @@ def run_training(job: TrainJob) -> dict[str, float]:
     with ray_session(job.ray_address):
         scaling = _scaling(job.settings)
         splits: tuple[Split, ...] = ("train", "val", "test") if job.settings.validation.test else ("train", "val")
-        datasets: dict[str, Dataset] = {split: _dataset(source, split, job.settings) for split in splits}
-        config = LoopConfig(job.settings, folder.storage, _prior(datasets["train"], job.settings), source.total)
+        plan = plan_epoch(source, job.settings.data)
+        datasets: dict[str, Dataset] = {split: _dataset(source, split, job.settings, plan) for split in splits}
+        config = LoopConfig(job.settings, folder.storage, _prior(datasets["train"], job.settings), plan.pictures)
         with follow(folder.storage, print):
             return _fit(_trainer(job, scaling, config, datasets))
 
@@ -81,7 +81,7 @@ def _fit(trainer: TorchTrainer) -> dict[str, float]:
 
 def _open(job: TrainJob) -> Source:
     source = open_source(job.data, SourceSettings(image_column=job.settings.data.image_column))
-    return source.with_columns("path", "split", "source", "label")
+    return source.with_columns(*COLUMNS)
 
 
 def _trainer(job: TrainJob, scaling: ScalingConfig, config: LoopConfig, datasets: Mapping[str, Any]) -> TorchTrainer:
@@ -124,7 +124,7 @@ def _scaling(settings: TrainSettings) -> ScalingConfig:
     return ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": each, "GPU": int(use_gpu)})
 
 
-def _dataset(source: Source, split: Split, settings: TrainSettings) -> Dataset:
+def _dataset(source: Source, split: Split, settings: TrainSettings, plan: EpochPlan) -> Dataset:
     """A split as rows of `rgb` and `broken`, decoded anew (with another crop) in every epoch."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -132,7 +132,7 @@ def _dataset(source: Source, split: Split, settings: TrainSettings) -> Dataset:
     blocks = source.blocks()
     if split == "train":
         np.random.default_rng(settings.seed).shuffle(blocks)
-    shares = _source_shares(source, settings) if split == "train" else {}
+    shares = plan.shares if split == "train" else {}
     several = len(source.parts or ()) > 1  # else an archive's name says nothing about its split
     limits = {"train": settings.data.limit, "val": settings.validation.limit, "test": None}
     return (
@@ -153,19 +153,6 @@ def _dataset(source: Source, split: Split, settings: TrainSettings) -> Dataset:
             num_cpus=LOAD_CPUS,
         )
     )
-
-
-def _source_shares(source: Source, settings: TrainSettings) -> dict[str, float]:
-    """`keep_shares` by the archives' column `source`; empty where there is none or nothing to balance."""
-    counts: Counter[str] = Counter()
-    if settings.data.balance == 1:
-        return {}
-    for part in source.parts or {}:
-        with source.storage.open(part) as file:
-            archive = pq.ParquetFile(file)
-            if "source" in archive.schema_arrow.names:
-                counts.update(archive.read(columns=["source"])["source"].to_pylist())
-    return keep_shares(counts, settings.data.balance)
 
 
 def _fetch_split(

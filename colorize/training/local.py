@@ -25,6 +25,7 @@ from colorize.models import BinModel, ColorModel, create_model
 from colorize.models.palette_cnn import PaletteCnn
 from colorize.training.accuracy import recorded_metrics
 from colorize.training.losses import count_bins, shrink
+from colorize.training.means import Means
 from colorize.training.palette import fit_palette, sample_pixels, spread_colors
 from colorize.training.photos import Photos, read_photos
 from colorize.training.run_folder import BEST, RunFolder
@@ -94,23 +95,20 @@ class LocalTrainer:
 
     def _train_epoch(self, batches: Iterable[Tensor]) -> dict[str, float]:
         """Mean metrics of an epoch's steps."""
-        sums: dict[str, Tensor] = {}
-        taken, started, logged = 0, time.monotonic(), time.monotonic()
-        for rgb in itertools.islice(batches, self.epoch_steps):
+        means, started, logged = Means(), time.monotonic(), time.monotonic()
+        for taken, rgb in enumerate(itertools.islice(batches, self.epoch_steps), 1):
             before = time.monotonic()
             metrics = step(self.state, rgb.to(self.device))
-            for name, value in metrics.items():
-                sums[name] = sums.get(name, torch.zeros(())) + value.to("cpu", non_blocking=True)
-            taken += 1
+            means.add(metrics)
             self.seconds += time.monotonic() - before
             self.state.progress = self._progress()
             if time.monotonic() - logged > _LOG_SECONDS:
                 logged = time.monotonic()
                 rate = taken * len(rgb) / (logged - started)
-                log.info("%.1f %%, loss %.4f, %.1f pictures/s", 100 * self.state.progress, sums["loss"] / taken, rate)
+                log.info("%.1f %%, loss %.4f, %.1f pictures/s", 100 * self.state.progress, means["loss"], rate)
             if self.state.progress >= 1:
                 break
-        return {name: float(value) / taken for name, value in sums.items()}
+        return means.all()
 
     def _progress(self) -> float:
         if self.minutes:

@@ -26,6 +26,7 @@ from colorize.models.palette_cnn import PaletteCnn
 from colorize.training.accuracy import recorded_metrics
 from colorize.training.feed import too_many_broken
 from colorize.training.journal import Journal
+from colorize.training.means import Means
 from colorize.training.palette import fit_palette, sample_pixels, spread_colors
 from colorize.training.photos import as_float
 from colorize.training.run_folder import BEST, STATE, RunFolder, dump_state_bytes, load_state_bytes
@@ -52,14 +53,15 @@ class LoopConfig:
     settings: TrainSettings
     storage: Storage  # the run folder
     prior: Tensor | None  # (Q,): how often each color bin occurs
-    pictures: int  # about how many an epoch has
+    pictures: int  # about how many the first epoch will have: see `plan_epoch`
 
 
 @dataclass
 class Progress:
-    """Where a run is; saved with every checkpoint."""
+    """Where a run is; saved with every checkpoint. `pictures` is how many the last epoch had, of all workers."""
 
     epoch: int = 0
+    pictures: int = 0
     seconds: float = 0.0
     best: float = float("-inf")
     history: list[dict[str, float]] = field(default_factory=list)
@@ -116,31 +118,28 @@ def _palette(config: LoopConfig) -> Tensor | None:
 def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> dict[str, float]:
     """Mean metrics of one pass over this worker's shard, and how fast it went."""
     started = logged = first = time.monotonic()
-    sums: dict[str, Tensor] = {}
-    taken, pictures = 0, 0
+    workers = ray.train.get_context().get_world_size()
+    means, taken, pictures = Means(), 0, 0
     for rgb in itertools.islice(_batches(config, progress.epoch), config.settings.trainer.epoch_steps):
         if not taken:
             first = time.monotonic()
             _log_start(config, progress)
+        state.progress = training_progress(config, progress, pictures)
         metrics = step(state, rgb)
-        state.progress = _progress(config, progress.epoch, pictures)
-        taken, pictures = taken + 1, pictures + len(rgb)
-        for name, value in metrics.items():
-            sums[name] = sums[name] + value if name in sums else value.clone()
+        taken, pictures = taken + 1, pictures + workers * len(rgb)
+        means.add(metrics)
         if taken % CHECK_STEPS == 0:  # looking at a figure waits for the device
-            _require_sane(float(sums["loss"]) / taken, float(metrics["loss"]))
+            _require_sane(means["loss"], float(metrics["loss"]))
         if time.monotonic() - logged > LOG_SECONDS:
             logged = time.monotonic()
-            _log_line(config, progress, float(sums["loss"]) / taken, pictures, logged - started)
+            _log_line(config, progress, means["loss"], pictures, logged - started)
     if not taken:
         raise TrainingFailedError(NO_PICTURES)
-    _require_sane(float(sums["loss"]) / taken, float(metrics["loss"]))
-    means = {name: float(value) / taken for name, value in sums.items()}  # waits for the device
+    _require_sane(means["loss"], float(metrics["loss"]))
+    figures = means.all()  # waits for the device
     ended = time.monotonic()
-    progress.seconds += ended - started
-    workers = ray.train.get_context().get_world_size()
-    speed = {"first_batch_seconds": first - started, "pictures_per_second": pictures * workers / (ended - first)}
-    return means | speed
+    progress.seconds, progress.pictures = progress.seconds + ended - started, pictures
+    return figures | {"first_batch_seconds": first - started, "pictures_per_second": pictures / (ended - first)}
 
 
 def _batches(config: LoopConfig, epoch: int) -> Iterator[Tensor]:
@@ -238,11 +237,13 @@ def _held_out(split: str) -> Iterator[Tensor]:
             yield as_float(good.permute(0, 3, 1, 2))
 
 
-def _progress(config: LoopConfig, epoch: int, pictures: int) -> float:
-    """How much of the training is done, if every worker has seen as many pictures of this epoch."""
-    expected = min(config.settings.data.limit or config.pictures, config.pictures)
-    seen = min(pictures * ray.train.get_context().get_world_size() / max(expected, 1), 1.0)
-    return float(epoch - 1 + seen) / config.settings.trainer.epochs
+def training_progress(config: LoopConfig, progress: Progress, pictures: int) -> float:
+    """How much of the training is done, in [0, 1], when all workers together have seen so many of this epoch."""
+    trainer = config.settings.trainer
+    expected = progress.pictures or config.pictures
+    if trainer.epoch_steps:
+        expected = min(expected, trainer.epoch_steps * trainer.batch_size)
+    return (progress.epoch - 1 + min(pictures / max(expected, 1), 1.0)) / trainer.epochs
 
 
 def _require_sane(mean: float, latest: float) -> None:
@@ -269,8 +270,8 @@ def _log_line(config: LoopConfig, progress: Progress, loss: float, pictures: int
     context = ray.train.get_context()
     if context.get_world_rank() != 0:
         return
-    rate = pictures * context.get_world_size() / seconds
-    done = _progress(config, progress.epoch, pictures)
+    rate = pictures / seconds
+    done = training_progress(config, progress, pictures)
     spent = progress.seconds + seconds
     left = spent * (1 - done) / max(done, 1e-6)
     epochs = config.settings.trainer.epochs

@@ -1,0 +1,82 @@
+"""How many pictures an epoch will hold, and how often each source's are drawn: by names and small columns alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from colorize.data.readers import Raw
+from colorize.data.sources import Source
+from colorize.data.splits import split_of, split_row
+from colorize.training.feed import is_wanted, keep_shares
+from colorize.training.settings import DataSettings
+
+COLUMNS = ("path", "split", "source", "label")  # what an archive may say of a picture
+MAX_PARTS = 256  # are read, evenly drawn of all
+MAX_ROWS = 500_000  # are looked at, evenly drawn: by then the fractions are known well enough
+READ_THREADS = 16
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """What an epoch of a source comes to.
+
+    Attributes:
+        pictures: about so many.
+        shares: with which probability a picture of each source is drawn; see `keep_shares`. Empty: all are.
+    """
+
+    pictures: int
+    shares: dict[str, float] = field(default_factory=dict)
+
+
+def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
+    """The split `train` of a source, with the settings' filters, balance and limit."""
+    seen, counts = 0, Counter[str]()
+    for row in _rows(source):
+        seen += 1
+        if is_wanted(row, settings) and split_of(row, settings.split) == "train":
+            counts[str(row.get("source", ""))] += 1
+    shares = keep_shares(counts, settings.balance) if settings.balance < 1 else {}
+    drawn = sum(count * shares.get(name, 1.0) for name, count in counts.items())
+    pictures = round(source.total * drawn / max(seen, 1))
+    return EpochPlan(min(pictures, settings.limit or pictures), shares)
+
+
+def _rows(source: Source) -> Iterator[dict[str, Any]]:
+    """What is known of the source's pictures, or of a large source's evenly drawn ones, without reading them."""
+    if source.parts is None:
+        names = source.units["name"].to_pylist()
+        yield from (split_row(Raw(name), False) for name in names[:: _step(len(names), MAX_ROWS)])
+        return
+    parts = list(source.parts)
+    drawn = parts[:: _step(len(parts), MAX_PARTS)]
+    step = _step(sum(source.parts[part] for part in drawn), MAX_ROWS)
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        for raws in pool.map(partial(_read, source, step), drawn):
+            yield from (split_row(raw, len(parts) > 1) for raw in raws)
+
+
+def _read(source: Source, step: int, part: str) -> list[Raw]:
+    """Every `step`-th row of an archive, without its picture; none of one whose pages are damaged."""
+    try:
+        with source.storage.open(part) as file:
+            archive = pq.ParquetFile(file)
+            table = archive.read(columns=[name for name in COLUMNS if name in archive.schema_arrow.names])
+    except (OSError, pa.ArrowException):
+        return []  # training will find them broken
+    numbers = range(0, archive.metadata.num_rows, step)
+    rows = table.take(list(numbers)).to_pylist() if table.num_columns else [{}] * len(numbers)
+    return [Raw(f"{part}#{number}", part=part, columns=row) for number, row in zip(numbers, rows, strict=True)]
+
+
+def _step(count: int, most: int) -> int:
+    return max(1, math.ceil(count / most))
