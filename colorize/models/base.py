@@ -39,8 +39,7 @@ class ColorModel(nn.Module):
         """Start from published weights what can start from them; training only.
 
         Raises:
-            UsageError: this network has no such part.
-            ModuleNotFoundError: the package that holds the weights is not installed.
+            UsageError: this network has no such part, or the package that holds the weights is not installed.
         """
         raise UsageError(f"{type(self).__name__} has no pretrained part: set model.pretrained=false")
 

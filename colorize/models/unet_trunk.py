@@ -60,7 +60,7 @@ class UnetTrunk(ColorModel):
         return features
 
     def load_pretrained(self) -> None:
-        """Start the encoder from ImageNet weights. Raises ModuleNotFoundError without their package."""
+        """Start the encoder from ImageNet weights. Raises MissingWeightsError without their package."""
         self.encoder.load_state_dict(pretrained_state(), strict=True)
 
     def encoder_stages(self) -> list[nn.Module]:

@@ -14,8 +14,8 @@ def initial_network(settings: ModelSettings) -> ColorModel:
 
     Raises:
         UsageError: an unknown model or argument; `weights` that cannot be read or belong to another network;
-            `pretrained` beside `weights`, or for a network that has nothing pretrained.
-        ModuleNotFoundError: pretrained weights are asked for and their package is missing.
+            `pretrained` beside `weights`, for a network that has nothing pretrained, or without the package that
+            holds the weights.
     """
     model = create_model(settings.name, **settings.args)
     if settings.weights is not None:

@@ -30,8 +30,8 @@ def create_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor 
         prior_Q: how often each of the network's bins occurs in the training pictures (`count_bins`).
 
     Raises:
-        UsageError: a loss that this network cannot be trained on.
-        ModuleNotFoundError: a perceptual term is asked for, and the package with its network's weights is missing.
+        UsageError: a loss that this network cannot be trained on; a perceptual term without the package that holds
+            its network's weights.
     """
     return with_terms(_main_objective(model, settings, prior_Q), settings)
 

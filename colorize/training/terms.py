@@ -31,7 +31,7 @@ class Perceptual(Term):
     name = "perceptual"
 
     def __init__(self) -> None:
-        """Raises ModuleNotFoundError without the optional package that holds the weights."""
+        """Raises MissingWeightsError without the optional package that holds the weights."""
         super().__init__()
         self.encoder = EfficientNetLite0(channels=3)
         self.encoder.load_state_dict(encoder_state(published_state()), strict=True)
@@ -84,8 +84,7 @@ def with_terms(objective: nn.Module, settings: LossSettings) -> nn.Module:
     """The objective with the terms that have a weight; itself if none has.
 
     Raises:
-        UsageError: the network does not predict ab.
-        ModuleNotFoundError: see `Perceptual`.
+        UsageError: the network does not predict ab; or see `Perceptual`.
     """
     weights = {kind: getattr(settings, kind.name) for kind in (Perceptual, Colorfulness)}
     weights = {kind: weight for kind, weight in weights.items() if weight}
