@@ -296,7 +296,8 @@ class TestAccuracy:
         ],
     )
     def test_each_network_has_its_authors_figures(self, rgb: Tensor, name: str, found: set[str]) -> None:
-        assert accuracy.recorded_metrics(create_model(name).eval(), [rgb], 32).keys() == found
+        model = create_model(name).eval()
+        assert accuracy.recorded_metrics(model, [rgb], 32).keys() == found == set(accuracy.recorded_names(model))
 
 
 @pytest.mark.parametrize("name", [n for n in list_models() if n != "unet"])
@@ -305,9 +306,9 @@ def test_a_run_trains_resumes_and_colors(name: str, tmp_path: Path) -> None:
     short = ["trainer.batch_size=8", "trainer.epoch_steps=1", "validation.limit=4", "data.limit=8"]
     labels = ["data.labels=[bird]"] if name == "palette_cnn" else []
     settings = recipe(name, *short, *labels, "trainer.epochs=1")
-    LocalTrainer(settings, str(archive), RunFolder(tmp_path / "run", settings), None).run()
+    LocalTrainer(settings, str(archive), RunFolder(tmp_path / "run", settings).claim(), None).run()
     longer = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"epochs": 2})})
-    trainer = LocalTrainer(longer, str(archive), RunFolder(tmp_path / "run", longer, resume=True), None)
+    trainer = LocalTrainer(longer, str(archive), RunFolder(tmp_path / "run", longer).claim(resume=True), None)
     trainer.run()
 
     best = load_checkpoint(tmp_path / "run" / "best.safetensors")
@@ -319,4 +320,4 @@ def test_a_run_trains_resumes_and_colors(name: str, tmp_path: Path) -> None:
 def test_the_best_epoch_is_chosen_by_a_figure_of_the_networks(tmp_path: Path) -> None:
     settings = recipe("dense", "validation.best=pixel_accuracy", "trainer={epochs: 1, sizes: [32], epoch_steps: 1}")
     with pytest.raises(UsageError, match=r"validation\.best=pixel_accuracy: .* psnr_ab, .*, mse"):
-        LocalTrainer(settings, str(labeled_archive(tmp_path)), RunFolder(tmp_path / "run", settings), None).run()
+        LocalTrainer(settings, str(labeled_archive(tmp_path)), RunFolder(tmp_path / "run", settings), None)

@@ -18,10 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray.data
+import torch
 from PIL import Image
+from ray.train import ScalingConfig
 
 from colorize.cli import EXIT_FAULT, EXIT_USAGE, run
+from colorize.config import SourceSettings, UsageError
+from colorize.data.sources import open_source
 from colorize.data.storage import Storage
+from colorize.models.unet import gamut_bins
+from colorize.training import launch
+from colorize.training.epoch_plan import EpochPlan
 from colorize.training.feed import is_wanted, square
 from colorize.training.loop import LoopConfig, Progress, shard_batches, training_progress
 from colorize.training.settings import DataSettings, TrainerSettings, TrainSettings
@@ -211,7 +218,8 @@ def kill_tree(pid: int) -> None:
 def test_what_cannot_be_trained_stops_with_a_reason(
     setting: str, message: str, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = options("trainer.epochs=1", "trainer.retries=0", "data.tolerate_broken=0.5", "optimizer.clip_norm=1e30")
+    """At once, although workers that die are replaced."""
+    settings = options("trainer.epochs=1", "data.tolerate_broken=0.5", "optimizer.clip_norm=1e30")
     assert (
         run(["train", "--data", str(archive), "--output", str(tmp_path / "run"), *settings, "--set", setting])
         == EXIT_FAULT
@@ -232,6 +240,8 @@ def test_what_cannot_be_trained_stops_with_a_reason(
         ("model.name=unett", "did you mean 'unet'"),
         ("data.image_column=picture", "no column 'picture'"),
         ("trainer.epoch=3", "did you mean 'trainer.epochs'"),
+        ("validation.best=mse", "this network's figures are psnr, "),
+        ("loss.name=bce", "Unet can be trained on auto only"),
     ],
 )
 def test_wrong_usage_is_said_in_one_line(
@@ -242,6 +252,7 @@ def test_wrong_usage_is_said_in_one_line(
     text = capsys.readouterr().err
     assert message in text
     assert text.count("\n") == 1
+    assert not (tmp_path / "run/config.yaml").exists()  # the corrected command finds no run
 
 
 def test_progress_follows_what_an_epoch_really_holds() -> None:
@@ -252,6 +263,49 @@ def test_progress_follows_what_an_epoch_really_holds() -> None:
     assert training_progress(config, Progress(epoch=2, pictures=100), 50) == 0.75
     short = TrainSettings(trainer=TrainerSettings(epochs=1, batch_size=10, epoch_steps=4))
     assert training_progress(LoopConfig(short, Storage("unused"), None, 200), Progress(epoch=1), 20) == 0.5
+
+
+def test_workers_on_gpus_can_sum_what_lies_in_memory_too() -> None:
+    """As the pixels of a palette do: with NCCL alone the sum fails, also of one worker."""
+    assert launch._torch_config(ScalingConfig(use_gpu=True)).backend == "cpu:gloo,cuda:nccl"
+    assert launch._torch_config(ScalingConfig()).backend == "gloo"
+
+
+def test_workers_fit_what_the_cluster_can_grow_to() -> None:
+    now, most = {"CPU": 16.0, "GPU": 1.0}, {"CPU": 128, "GPU": 8}
+    four = TrainerSettings(workers=4)
+    scaling = launch._scaling(four, now, most)
+    assert (scaling.num_workers, scaling.use_gpu) == (4, True)
+    with pytest.raises(UsageError, match="the cluster has 1: lower"):
+        launch._scaling(four, now, {})
+    with pytest.raises(UsageError, match="the cluster has 8: lower"):
+        launch._scaling(TrainerSettings(workers=9), now, most)
+
+
+def test_what_is_limited_comes_in_the_same_order_each_time() -> None:
+    def ordered(settings: TrainSettings) -> list[str]:
+        config = launch._data_config(["train", "val", "test"], settings)
+        return [name for name in ("train", "val", "test") if config._resolve_execution_options(name).preserve_order]
+
+    assert ordered(TrainSettings()) == ["val"]
+    assert ordered(TrainSettings(data=DataSettings(limit=10))) == ["train", "val"]
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+def test_colors_are_counted_on_the_same_pictures_in_every_run(archive: Path) -> None:
+    settings = TrainSettings(data=DataSettings(short_side=32, balance=0.5))
+    source = open_source(str(archive), SourceSettings())
+    plan = EpochPlan(pictures=40, fraction=0.5, shares={"": 0.5})
+    first, second = (launch._prior(source, gamut_bins(20.0), settings, plan) for _ in range(2))
+    assert first.sum() > 0
+    assert torch.equal(first, second)
+
+
+def test_a_sample_takes_the_first_pictures_of_a_block() -> None:
+    names, counts = ["a", "b", "c"], [4, 4, 4]
+    cut = launch.first_units(pa.table({"name": names, "count": counts}), 6)
+    assert cut.to_pydict() == {"name": ["a", "b"], "count": [4, 2]}
 
 
 def test_pictures_are_chosen_by_label_source_and_path() -> None:

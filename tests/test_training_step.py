@@ -20,7 +20,7 @@ from PIL import Image
 from colorize.checkpoint import load_checkpoint, save_checkpoint
 from colorize.color import luma, rgb_to_lab
 from colorize.config import UsageError, load_settings
-from colorize.models import ColorModel
+from colorize.models import ColorModel, create_model
 from colorize.models.unet import gamut_bins
 from colorize.training import augment, losses
 from colorize.training.initial import initial_network
@@ -30,6 +30,7 @@ from colorize.training.photos import read_photos
 from colorize.training.run_folder import RunFolder
 from colorize.training.settings import AugmentSettings, DataSettings, ModelSettings, TrainSettings
 from colorize.training.step import create_state, current_size, set_learning_rate, step, training_pair
+from colorize.training.validation import validate
 
 TINY = [
     "model.args={widths: [16, 16, 16], context: 32, context_blocks: 1, grid: 20.0}",
@@ -202,6 +203,38 @@ class TestStep:
             results.append(float(step(one, rgb)["loss"]))
         assert results[0] == results[1]
 
+    @pytest.mark.parametrize("decay", [0.0, 0.5])
+    def test_resuming_goes_by_the_rates_of_now(self, settings: TrainSettings, rgb: torch.Tensor, decay: float) -> None:
+        state = create_state(settings)
+        step(state, rgb)
+        changed = {"weight_decay": decay, "encoder_factor": 0.1}
+        model = settings.model.model_copy(update={"pretrained": True})
+        resumed = create_state(
+            settings.model_copy(update={"optimizer": settings.optimizer.model_copy(update=changed), "model": model})
+        )
+        resumed.load_state_dict(state.state_dict())
+        rates = {(group["factor"], group["weight_decay"]) for group in resumed.optimizer.param_groups}
+        assert rates == {(0.1, decay), (0.1, 0.0), (1.0, decay), (1.0, 0.0)}
+
+    def test_a_state_whose_parameters_are_grouped_otherwise_is_refused(self, settings: TrainSettings) -> None:
+        state = create_state(settings)
+        merged = torch.optim.AdamW(state.model.parameters())
+        with pytest.raises(UsageError, match="an earlier version began this run"):
+            state.load_state_dict(state.state_dict() | {"optimizer": merged.state_dict()})
+
+    @pytest.mark.parametrize(("pretrained", "factors"), [(False, {1.0}), (True, {0.3, 1.0})])
+    def test_only_an_encoder_that_has_learned_learns_slower(
+        self, settings: TrainSettings, pretrained: bool, factors: set[float]
+    ) -> None:
+        model = settings.model.model_copy(update={"pretrained": pretrained})
+        state = create_state(settings.model_copy(update={"model": model}))
+        assert {group["factor"] for group in state.optimizer.param_groups} == factors
+
+    def test_a_figure_that_the_network_has_not_is_refused(self, settings: TrainSettings) -> None:
+        by_mse = settings.validation.model_copy(update={"best": "mse"})
+        with pytest.raises(UsageError, match=r"validation\.best=mse: this network's figures are psnr, "):
+            create_state(settings.model_copy(update={"validation": by_mse}))
+
     def test_pretraining_what_has_no_encoder_is_refused(self) -> None:
         with pytest.raises(UsageError, match=r"model\.pretrained=false"):
             ColorModel().load_pretrained()
@@ -289,10 +322,18 @@ class TestPhotos:
             read_photos(tmp_path / "none", "train", DataSettings())
 
 
+def test_grey_pictures_cannot_be_measured(rgb: torch.Tensor) -> None:
+    grey = luma(rgb).expand_as(rgb)
+    model = create_model("lab_cnn").eval()
+    with pytest.raises(UsageError, match="all grey"):
+        validate(model, [grey], 64)
+    assert validate(model, [grey, rgb], 64)["colorfulness"] > 0  # some may be
+
+
 class TestRun:
     def test_a_run_leaves_all_it_promises(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
-        LocalTrainer(settings, str(archive), RunFolder(run, settings), None).run()
+        LocalTrainer(settings, str(archive), RunFolder(run, settings).claim(), None).run()
         with (run / "metrics.csv").open() as stream:
             rows = list(csv.DictReader(stream))
         assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -304,42 +345,84 @@ class TestRun:
 
     def test_a_run_is_resumed_not_repeated(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
-        LocalTrainer(settings, str(archive), RunFolder(run, settings), None).run()
+        LocalTrainer(settings, str(archive), RunFolder(run, settings).claim(), None).run()
         longer = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"epochs": 3})})
-        trainer = LocalTrainer(longer, str(archive), RunFolder(run, longer, resume=True), None)
+        trainer = LocalTrainer(longer, str(archive), RunFolder(run, longer).claim(resume=True), None)
         trainer.run()
         assert trainer.epoch == 3
         assert trainer.state.steps == 6
 
+    def test_a_resumed_run_draws_what_it_would_have_drawn(
+        self, settings: TrainSettings, archive: Path, tmp_path: Path
+    ) -> None:
+        """Epoch 2 is the same whether it comes at once or after a pause."""
+        rounds = settings.trainer.model_copy(update={"epoch_steps": None})
+        settings = settings.model_copy(update={"trainer": rounds})
+        whole = LocalTrainer(settings, str(archive), RunFolder(tmp_path / "whole", settings).claim(), None)
+        whole.run()
+        paused = LocalTrainer(settings, str(archive), RunFolder(tmp_path / "paused", settings).claim(), None)
+        batches = paused.photos.random_batches(settings.trainer.batch_size, paused.generator)
+        paused.run_epoch(batches)
+        torch.rand(99)  # what else a process draws
+        going_on = LocalTrainer(settings, str(archive), RunFolder(tmp_path / "paused", settings), None)
+        going_on.run()
+        assert going_on.history[1]["loss"] == pytest.approx(whole.history[1]["loss"], rel=1e-5)
+
     def test_a_run_is_never_overwritten(self, settings: TrainSettings, tmp_path: Path) -> None:
-        RunFolder(tmp_path / "run", settings)
+        RunFolder(tmp_path / "run", settings).claim()
         with pytest.raises(UsageError, match="--resume"):
-            RunFolder(tmp_path / "run", settings)
+            RunFolder(tmp_path / "run", settings).claim()
 
     def test_resuming_with_another_model_is_refused(self, settings: TrainSettings, tmp_path: Path) -> None:
-        RunFolder(tmp_path / "run", settings)
+        RunFolder(tmp_path / "run", settings).claim()
         other = settings.model.model_copy(update={"args": {"grid": 16.0}})
         with pytest.raises(UsageError, match="another model"):
-            RunFolder(tmp_path / "run", settings.model_copy(update={"model": other}), resume=True)
+            RunFolder(tmp_path / "run", settings.model_copy(update={"model": other})).claim(resume=True)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ("optimizer.name=rmsprop", r"from optimizer\.name=adamw to rmsprop: start from its weights"),
+            ("adversarial={}", "`adversarial` switched on or off"),
+        ],
+    )
+    def test_what_has_another_state_cannot_be_gone_on_with(self, change: str, message: str, tmp_path: Path) -> None:
+        RunFolder(tmp_path / "run", load_settings(TrainSettings)).claim()
+        other = RunFolder(tmp_path / "run", load_settings(TrainSettings, overrides=[change]))
+        with pytest.raises(UsageError, match=message):
+            other.check(resume=True)
+        assert load_settings(TrainSettings, tmp_path / "run/config.yaml") == load_settings(TrainSettings)
+
+    def test_a_failure_is_remembered_until_the_run_is_resumed(self, settings: TrainSettings, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path / "run", settings).claim()
+        folder.write_failure("the loss is nan")
+        assert RunFolder(tmp_path / "run", settings).failure() == "the loss is nan"
+        assert folder.claim(resume=True).failure() == ""
+
+    def test_a_refused_command_leaves_no_run(self, archive: Path, tmp_path: Path) -> None:
+        for _ in range(2):
+            with pytest.raises(SystemExit):
+                main(data=str(archive), output=str(tmp_path / "run"), overrides=["loss.name=bce"])
+        assert not (tmp_path / "run/config.yaml").exists()
 
     def test_a_run_that_is_older_than_a_setting_of_the_model_goes_on(
         self, settings: TrainSettings, tmp_path: Path
     ) -> None:
-        RunFolder(tmp_path / "run", settings)
+        RunFolder(tmp_path / "run", settings).claim()
         config = tmp_path / "run/config.yaml"
         written = yaml.safe_load(config.read_text())
         del written["model"]["weights"]
         config.write_text(yaml.safe_dump(written))
-        RunFolder(tmp_path / "run", settings, resume=True)
+        RunFolder(tmp_path / "run", settings).claim(resume=True)
 
     @pytest.mark.parametrize("config", ["", "model: 3", "model: {name: [unet]}", "{"])
     def test_a_config_that_does_not_say_what_it_trains_is_refused(
         self, config: str, settings: TrainSettings, tmp_path: Path
     ) -> None:
-        RunFolder(tmp_path / "run", settings)
+        RunFolder(tmp_path / "run", settings).claim()
         (tmp_path / "run/config.yaml").write_text(config)
         with pytest.raises(UsageError, match="another model"):
-            RunFolder(tmp_path / "run", settings, resume=True)
+            RunFolder(tmp_path / "run", settings).claim(resume=True)
 
     def test_wrong_usage_ends_with_status_2(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as stopped:

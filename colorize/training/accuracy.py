@@ -16,6 +16,16 @@ from colorize.training.losses import shrink
 from colorize.training.objectives import AB_SCALE
 
 
+def recorded_names(model: ColorModel) -> tuple[str, ...]:
+    """What `recorded_metrics` finds for a network of this kind."""
+    if isinstance(model, BinModel):
+        return ()
+    names = ("mse", "channel_accuracy")
+    if not isinstance(model, RgbModel):
+        return names
+    return (*names, "value_accuracy", *(("pixel_accuracy",) if isinstance(model, PaletteCnn) else ()))
+
+
 @torch.inference_mode()
 def recorded_metrics(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[str, float]:
     """Means over pictures at the size that the network sees; none for networks that predict bins.

@@ -31,10 +31,12 @@ class EpochPlan:
 
     Attributes:
         pictures: about so many.
+        fraction: of the source's pictures that are drawn, but for the limit.
         shares: with which probability a picture of each source is drawn; see `keep_shares`. Empty: all are.
     """
 
     pictures: int
+    fraction: float = 1.0
     shares: dict[str, float] = field(default_factory=dict)
 
 
@@ -47,8 +49,9 @@ def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
             counts[str(row.get("source", ""))] += 1
     shares = keep_shares(counts, settings.balance) if settings.balance < 1 else {}
     drawn = sum(count * shares.get(name, 1.0) for name, count in counts.items())
-    pictures = round(source.total * drawn / max(seen, 1))
-    return EpochPlan(min(pictures, settings.limit or pictures), shares)
+    fraction = drawn / max(seen, 1)
+    pictures = round(source.total * fraction)
+    return EpochPlan(min(pictures, settings.limit or pictures), fraction, shares)
 
 
 def _rows(source: Source) -> Iterator[dict[str, Any]]:

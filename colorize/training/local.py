@@ -86,12 +86,17 @@ class LocalTrainer:
         batches = self.photos.random_batches(self.settings.trainer.batch_size, self.generator)
         log.info("%d pictures, %d held out, on %s", len(self.photos), len(self.held_out), self.device)
         while self.state.progress < 1:
-            self.epoch += 1
-            self.state.epoch = self.epoch
-            training = self._train_epoch(batches)
-            self._finish_epoch(training)
+            self.run_epoch(batches)
         if self.settings.validation.test:
             self._test()
+
+    def run_epoch(self, batches: Iterable[Tensor]) -> None:
+        """Train on some of `batches`, measure, save."""
+        self.epoch += 1
+        self.state.epoch = self.epoch
+        torch.manual_seed(self.settings.seed + 1000 * self.epoch)  # a resumed run draws what it would have drawn
+        training = self._train_epoch(batches)
+        self._finish_epoch(training)
 
     def _train_epoch(self, batches: Iterable[Tensor]) -> dict[str, float]:
         """Mean metrics of an epoch's steps."""
@@ -196,7 +201,11 @@ def main(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         settings = load_settings(TrainSettings, config, overrides or [])
-        LocalTrainer(settings, data, RunFolder(output, settings, resume), minutes).run()
+        folder = RunFolder(output, settings)
+        folder.check(resume)
+        trainer = LocalTrainer(settings, data, folder, minutes)
+        folder.claim(resume)
+        trainer.run()
     except UsageError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)

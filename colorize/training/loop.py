@@ -19,6 +19,7 @@ from ray.train.torch import get_device, prepare_model
 from torch import Tensor
 
 from colorize.checkpoint import load_checkpoint
+from colorize.config import UsageError
 from colorize.data.storage import Storage
 from colorize.durations import duration
 from colorize.models import ColorModel, create_model
@@ -68,8 +69,23 @@ class Progress:
 
 
 def train_loop(arguments: dict[str, Any]) -> None:
-    """Trains from the last checkpoint, if there is one, to the last epoch."""
+    """Trains from the last checkpoint, if there is one, to the last epoch.
+
+    Ray starts it anew after any error. Where that would not help, it leaves word in the run folder, and ends at once
+    when it finds some: the driver says why.
+    """
     config: LoopConfig = arguments["config"]
+    folder = RunFolder(config.storage, config.settings)
+    if folder.failure():
+        return
+    try:
+        _train(config)
+    except (TrainingFailedError, UsageError) as error:
+        folder.write_failure(str(error))
+        raise
+
+
+def _train(config: LoopConfig) -> None:
     settings = config.settings
     state, progress = _start(config)
     while progress.epoch < settings.trainer.epochs:
@@ -84,17 +100,25 @@ def train_loop(arguments: dict[str, Any]) -> None:
 
 def _start(config: LoopConfig) -> tuple[TrainState, Progress]:
     """The network on this worker's device, wrapped for data parallelism, in the state of the last checkpoint."""
-    checkpoint = ray.train.get_checkpoint()
-    palette = None if checkpoint else _palette(config)  # a checkpoint holds its own
-    state = create_state(config.settings, get_device(), config.prior, palette)
-    progress = Progress()
-    if checkpoint:
-        with checkpoint.as_directory() as folder:
-            saved = load_state_bytes((Path(folder) / STATE).read_bytes())
+    saved = _last_checkpoint()
+    palette = None if saved else _palette(config)  # a checkpoint holds its own
+    state = create_state(config.settings, get_device(), saved.get("prior", config.prior), palette)
+    progress = Progress(**saved.get("progress", {}))
+    if saved:
         state.load_state_dict(saved["state"])
-        progress = Progress(**saved["progress"])
-    state.objective = compiled(prepare_model(state.objective), config.settings)
+    # Buffers are the same on all workers, or only the first one's are measured and saved.
+    wrapped = prepare_model(state.objective, parallel_strategy_kwargs={"broadcast_buffers": False})
+    state.objective = compiled(wrapped, config.settings)
     return state, progress
+
+
+def _last_checkpoint() -> dict[str, Any]:
+    """What `_finish_epoch` saved; empty at the beginning of a run."""
+    checkpoint = ray.train.get_checkpoint()
+    if not checkpoint:
+        return {}
+    with checkpoint.as_directory() as folder:
+        return load_state_bytes((Path(folder) / STATE).read_bytes())
 
 
 def _palette(config: LoopConfig) -> Tensor | None:
@@ -187,7 +211,7 @@ def _finish_epoch(state: TrainState, config: LoopConfig, progress: Progress, tra
     progress.best = max(progress.best, quality)
     row = {"epoch": progress.epoch, "seconds": progress.seconds, "size": current_size(state)}
     progress.history.append(row | training | {f"val_{name}": value for name, value in measured.items()})
-    folder = RunFolder(config.storage, config.settings, resume=True)
+    folder = RunFolder(config.storage, config.settings)
     folder.add_checkpoint(state.average, progress.epoch, better)
     folder.write_metrics(progress.history)
     _add_samples(state, config, folder, progress.epoch, held_out)
@@ -196,12 +220,9 @@ def _finish_epoch(state: TrainState, config: LoopConfig, progress: Progress, tra
         f"epoch {progress.epoch} done: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items())
     )
     with tempfile.TemporaryDirectory() as temporary:
-        Path(temporary, STATE).write_bytes(dump_state_bytes(_saved(state, progress)))
+        saved = {"state": state.state_dict(), "progress": vars(progress), "prior": config.prior}
+        Path(temporary, STATE).write_bytes(dump_state_bytes(saved))
         ray.train.report(progress.history[-1], checkpoint=Checkpoint.from_directory(temporary))
-
-
-def _saved(state: TrainState, progress: Progress) -> dict[str, Any]:
-    return {"state": state.state_dict(), "progress": vars(progress)}
 
 
 def _measure(model: ColorModel, config: LoopConfig, batches: Callable[[], Iterable[Tensor]]) -> dict[str, float]:
@@ -214,7 +235,7 @@ def _test(config: LoopConfig) -> None:
     """If the run asks for it, the best weights' figures on the pictures that nothing was chosen by: `test.json`."""
     if not config.settings.validation.test or ray.train.get_context().get_world_rank() != 0:
         return
-    folder = RunFolder(config.storage, config.settings, resume=True)
+    folder = RunFolder(config.storage, config.settings)
     best = load_checkpoint(folder.storage.read(BEST)).model.to(get_device())
     measured = _measure(best, config, lambda: _held_out("test"))
     if not measured:

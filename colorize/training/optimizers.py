@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
+from colorize.config import UsageError
 from colorize.models import ColorModel
 from colorize.training.settings import OptimizerSettings
 
@@ -21,16 +23,42 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
-def create_optimizer(model: ColorModel, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """The optimizer named; the encoder learns slower, and biases and normalizations are not decayed."""
+def create_optimizer(
+    model: ColorModel, settings: OptimizerSettings, trained_before: bool = False
+) -> torch.optim.Optimizer:
+    """The optimizer named; biases and normalizations are not decayed.
+
+    Args:
+        model: to be trained.
+        settings: rates, which every parameter group carries as `factor` and `weight_decay`.
+        trained_before: its encoder has learned already, and so learns slower.
+    """
     encoder = {parameter for stage in model.encoder_stages() for parameter in stage.parameters()}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}  # the same whatever the rates: see `load_optimizer`
     for parameter in model.parameters():
         if parameter.requires_grad:
-            factor = settings.encoder_factor if parameter in encoder else 1.0
-            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((factor, decay), []).append(parameter)
-    return _OPTIMIZERS[settings.name](
-        [{"params": p, "factor": f, "weight_decay": d} for (f, d), p in groups.items()],
-        lr=settings.learning_rate,
-    )
+            kinds.setdefault((parameter in encoder, parameter.ndim > 1), []).append(parameter)
+    groups = [
+        {
+            "params": parameters,
+            "factor": settings.encoder_factor if encodes and trained_before else 1.0,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+        }
+        for (encodes, decays), parameters in kinds.items()
+    ]
+    return _OPTIMIZERS[settings.name](groups, lr=settings.learning_rate)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Go on with the saved moments, but at the optimizer's own rates: torch takes the saved ones over.
+
+    Raises:
+        UsageError: the saved optimizer groups the parameters otherwise, as earlier versions did.
+    """
+    rates = [{name: group[name] for name in ("factor", "weight_decay")} for group in optimizer.param_groups]
+    sizes = [[len(group["params"]) for group in groups] for groups in (optimizer.param_groups, saved["param_groups"])]
+    if sizes[0] != sizes[1]:
+        raise UsageError("an earlier version began this run: start from its weights (model.weights) in a new --output")
+    optimizer.load_state_dict(saved)
+    for group, ours in zip(optimizer.param_groups, rates, strict=True):
+        group.update(ours)

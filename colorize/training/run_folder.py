@@ -19,36 +19,54 @@ from colorize.config import UsageError, save_settings
 from colorize.data.storage import Storage
 from colorize.models import ColorModel
 from colorize.training.curves import draw_curves
-from colorize.training.settings import ModelSettings, TrainSettings
+from colorize.training.settings import TrainSettings
 
 CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
-TEST = "test.json"
+TEST, FAILURE = "test.json", "failure.txt"
 
 Row = Mapping[str, float]
 
 
 class RunFolder:
-    """`config.yaml`, `metrics.csv`, `curves.png`, `samples/`, `checkpoints/`, `best.safetensors`, `state.pt`."""
+    """`config.yaml`, `metrics.csv`, `curves.png`, `samples/`, `checkpoints/`, `best.safetensors`, `state.pt`.
 
-    def __init__(self, path: str | Path | Storage, settings: TrainSettings, resume: bool = False) -> None:
-        """Create the folder, or open it to go on.
+    Whoever starts a run claims the folder, once nothing else can be refused; its workers only write into it.
+    """
 
-        Raises:
-            UsageError: it cannot be written, there is a run already and `resume` is off, or it trains another model.
-        """
+    def __init__(self, path: str | Path | Storage, settings: TrainSettings) -> None:
         self.storage = path if isinstance(path, Storage) else Storage(path)
         self.settings = settings
+
+    def claim(self, resume: bool = False) -> RunFolder:
+        """Begin a run here, or go on with the one that is there. Raises as `check` does."""
+        self.check(resume)
+        self.storage.write(CONFIG, save_settings(self.settings).encode())
+        self.storage.delete(FAILURE)
+        return self
+
+    def check(self, resume: bool = False) -> None:
+        """Change nothing.
+
+        Raises:
+            UsageError: it cannot be written, there is a run already and `resume` is off, or that run trains another
+                model, or in a way that cannot be gone on with.
+        """
         self.storage.check_writable()
         before = self._read(CONFIG)
         if before is not None and not resume:
             raise UsageError(
                 f"{self.storage.url()} holds a training run: give --resume to go on with it, or another --output"
             )
-        if before is not None and _model_of(before) != settings.model:
-            raise UsageError(
-                f"{self.storage.url()} trains another model: --resume can change how it trains, not model.*"
-            )
-        self.storage.write(CONFIG, save_settings(settings).encode())
+        if before is not None and (reason := _cannot_go_on(before, self.settings)):
+            raise UsageError(f"{self.storage.url()} {reason}")
+
+    def write_failure(self, reason: str) -> None:
+        """Leave word that training cannot go on as it is, so that no further attempt is made: see `claim`."""
+        self.storage.write(FAILURE, reason.encode())
+
+    def failure(self) -> str:
+        """What `write_failure` has left since the run was begun or resumed; "" where nothing was."""
+        return (self._read(FAILURE) or b"").decode()
 
     def load_state(self) -> dict[str, Any] | None:
         """The saved state, or None before the first epoch has ended."""
@@ -93,10 +111,25 @@ class RunFolder:
             return None
 
 
-def _model_of(config: bytes) -> ModelSettings | None:
-    """What a run trains, by its config: what is younger than the run has its default. None if it does not say so."""
+def _cannot_go_on(config: bytes, settings: TrainSettings) -> str:
+    """Why a run with that config cannot be resumed with these settings; "" where it can."""
+    before = _begun_with(config)
+    if before is None or before.model != settings.model:
+        return "trains another model: --resume can change how it trains, not model.*"
+    if before.optimizer.name != settings.optimizer.name:
+        change = f"from optimizer.name={before.optimizer.name} to {settings.optimizer.name}"
+        return f"cannot be resumed {change}: start from its weights (model.weights) in another --output"
+    if (before.adversarial is None) != (settings.adversarial is None):
+        return "cannot be resumed with `adversarial` switched on or off: only its settings can be changed"
+    return ""
+
+
+def _begun_with(config: bytes) -> TrainSettings | None:
+    """What of a run cannot change, by its config: what is younger than the run has its default. None for no config."""
     try:
-        return ModelSettings.model_validate(yaml.safe_load(config)["model"])
+        tree = yaml.safe_load(config)
+        fixed = {name: tree[name] for name in ("optimizer", "adversarial") if name in tree}
+        return TrainSettings.model_validate(fixed | {"model": tree["model"]})
     except (KeyError, TypeError, ValidationError, yaml.YAMLError):
         return None
 

@@ -105,7 +105,7 @@ class OptimizerSettings(Settings):
     name: Literal["adamw", "adam", "rmsprop", "adadelta"] = "adamw"
     annealing: Literal["cosine", "none"] = Field("cosine", description="how the rate falls; none keeps it")
     learning_rate: float = Field(1e-3, gt=0)
-    encoder_factor: float = Field(0.3, gt=0, description="a pretrained encoder learns so much slower")
+    encoder_factor: float = Field(0.3, gt=0, description="an encoder that is trained already learns so much slower")
     weight_decay: float = Field(0.02, ge=0)
     warmup: float = Field(0.04, ge=0, lt=1, description="fraction of the training over which the rate rises")
     clip_norm: float | None = Field(2.0, gt=0, description="longest gradient; None for any")

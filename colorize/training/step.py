@@ -25,8 +25,9 @@ from colorize.training.augment import canvas_shape, random_crops, scanned_grey
 from colorize.training.initial import initial_network
 from colorize.training.losses import ColorObjective, Losses, shrink
 from colorize.training.objectives import create_objective
-from colorize.training.optimizers import create_optimizer
+from colorize.training.optimizers import create_optimizer, load_optimizer
 from colorize.training.settings import TrainSettings
+from colorize.training.validation import figure_names
 
 
 @dataclass
@@ -67,10 +68,15 @@ class TrainState:
         return saved | ({"adversary": self.adversary.state_dict()} if self.adversary else {})
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken. Raises RuntimeError for another network's state."""
+        """Continue where `state_dict` was taken, with the settings of now.
+
+        Raises:
+            UsageError: the state's optimizer groups the parameters otherwise, as earlier versions did.
+            RuntimeError: it is another network's.
+        """
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        load_optimizer(self.optimizer, saved["optimizer"])
         if self.adversary:
             self.adversary.load_state_dict(saved["adversary"])
         self.progress, self.steps = saved["progress"], saved["steps"]
@@ -91,12 +97,13 @@ def create_state(
         palette_K3: sRGB in [0, 1] of the training pictures' palette, for a `palette_cnn` that starts anew.
 
     Raises:
-        UsageError: a network or weights that cannot be had, or a loss or sizes that do not fit the model.
-        ModuleNotFoundError: pretrained weights are asked for and their package is missing.
+        UsageError: a network or weights that cannot be had, or a loss, sizes or `validation.best` that do not fit
+            the model.
     """
     torch.manual_seed(settings.seed)
     model = initial_network(settings.model)
     _check_sizes(model, settings)
+    _check_best(model, settings)
     if palette_K3 is not None and isinstance(model, PaletteCnn) and settings.model.weights is None:
         model.palette_K3.copy_(palette_K3)
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -104,7 +111,8 @@ def create_state(
     for stage in model.encoder_stages()[: settings.model.frozen_stages]:
         stage.requires_grad_(False)
     objective, adversary = _create_objective(model, settings, device, prior_Q)
-    optimizer = create_optimizer(model, settings.optimizer)
+    trained_before = settings.model.pretrained or settings.model.weights is not None
+    optimizer = create_optimizer(model, settings.optimizer, trained_before)
     return TrainState(settings, model, average, objective.to(device), optimizer, adversary)
 
 
@@ -127,6 +135,12 @@ def _check_sizes(model: ColorModel, settings: TrainSettings) -> None:
             f"model {settings.model.name} sees {canvas} x {canvas} pixels, trainer.sizes={sizes} and "
             f"validation.size={settings.validation.size} do not: set them to [{canvas}] and {canvas}"
         )
+
+
+def _check_best(model: ColorModel, settings: TrainSettings) -> None:
+    names, best = figure_names(model), settings.validation.best
+    if best not in names:
+        raise UsageError(f"validation.best={best}: this network's figures are {', '.join(names)}")
 
 
 def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:

@@ -14,7 +14,16 @@ from colorize.color import grey_to_lightness, lab_to_rgb, luma, rgb_to_lab, rgb_
 from colorize.config import UsageError
 from colorize.metrics import AB_PEAK, colorfulness, psnr
 from colorize.models import ColorModel
+from colorize.training.accuracy import recorded_names
 from colorize.training.augment import canvas_shape
+
+COLOR_FIGURES = ("psnr", "psnr_grey", "psnr_ab", "colorfulness")
+_COLORLESS = 0.1  # colorfulness below which pictures are grey
+
+
+def figure_names(model: ColorModel) -> tuple[str, ...]:
+    """What an epoch's measurement calls its figures, for a network of this kind."""
+    return (*COLOR_FIGURES, *recorded_names(model))
 
 
 @torch.inference_mode()
@@ -29,12 +38,17 @@ def validate(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[st
     Returns:
         `psnr` (dB, of RGB), `psnr_grey` (what the uncolored picture gets), `psnr_ab` (dB, peak 220),
         `colorfulness` (predicted over true, 1 is right); nothing where there are no pictures.
+
+    Raises:
+        UsageError: every picture is grey.
     """
     columns = [torch.stack(_measure(rgb, colorize(model, rgb, size)), dim=1) for rgb in batches]
     if not columns:
         return {}
-    rgb_dB, grey_dB, ab_dB, ours, true = torch.cat(columns).mean(dim=0).tolist()
-    return {"psnr": rgb_dB, "psnr_grey": grey_dB, "psnr_ab": ab_dB, "colorfulness": ours / true}
+    *decibels, ours, true = torch.cat(columns).mean(dim=0).tolist()
+    if true < _COLORLESS:
+        raise UsageError("the held-out pictures are all grey: --data must hold color pictures")
+    return dict(zip(COLOR_FIGURES, (*decibels, ours / true), strict=True))
 
 
 def colorize(model: ColorModel, rgb_B3HW: Tensor, size: int) -> Tensor:
@@ -49,13 +63,7 @@ def colorize(model: ColorModel, rgb_B3HW: Tensor, size: int) -> Tensor:
 
 
 def quality_of(measured: Mapping[str, float], name: str) -> float:
-    """The figure by which epochs are compared, larger being better.
-
-    Raises:
-        UsageError: this network has no such figure.
-    """
-    if name not in measured:
-        raise UsageError(f"validation.best={name}: this network's figures are {', '.join(measured)}")
+    """The figure by which epochs are compared, larger being better."""
     return -measured[name] if name == "mse" else measured[name]
 
 

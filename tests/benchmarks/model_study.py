@@ -90,7 +90,7 @@ def train(variant: str, settings: TrainSettings, data: str, photos: tuple[Photos
     weights = folder / f"checkpoints/epoch-{EPOCHS:03d}.safetensors"
     if not weights.exists():
         log.info("training %s", variant)
-        LocalTrainer(settings, data, RunFolder(folder, settings, resume=True), None, photos).run()
+        LocalTrainer(settings, data, RunFolder(folder, settings).claim(resume=True), None, photos).run()
     return weights
 
 
