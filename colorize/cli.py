@@ -213,6 +213,8 @@ def train(
     from colorize.training.launch import TrainJob, run_training
     from colorize.training.settings import TrainSettings
 
+    if config is None:
+        raise UsageError("which network is to be trained, and how? Name a recipe: --config configs/train/unet.yaml")
     settings = load_settings(TrainSettings, config, overrides or ())
     figures = run_training(TrainJob(settings, data, output, resume, ray_address))
     print(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")

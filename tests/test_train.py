@@ -34,14 +34,17 @@ from colorize.training.loop import LoopConfig, Progress, shard_batches, training
 from colorize.training.settings import DataSettings, TrainerSettings, TrainSettings
 from tests.conftest import S3
 
+RECIPE = "configs/train/unet.yaml"
 SMALL = [
-    "data.short_side=64", "trainer.batch_size=10", "trainer.sizes=[64]", "validation.size=64",
-    "validation.limit=8", "validation.samples=2", "data.short_side=64", "trainer.shuffle_rows=32",
+    "model.pretrained=false", "model.frozen_stages=0", "data.short_side=64",
+    "trainer.batch_size=10", "trainer.sizes=[64]", "validation.size=64",
+    "validation.limit=8", "validation.samples=2", "trainer.shuffle_rows=32",
 ]  # fmt: skip
 
 
 def options(*more: str) -> list[str]:
-    return [word for setting in (*SMALL, *more) for word in ("--set", setting)]
+    """Of a run of `unet` that is over in seconds."""
+    return ["--config", RECIPE, *(word for setting in (*SMALL, *more) for word in ("--set", setting))]
 
 
 def crops(astronaut: Image.Image, count: int) -> list[bytes]:
@@ -247,12 +250,18 @@ def test_what_cannot_be_trained_stops_with_a_reason(
 def test_wrong_usage_is_said_in_one_line(
     setting: str, message: str, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["train", "--data", str(archive), "--output", str(tmp_path / "run"), "--set", setting]) == EXIT_USAGE
+    words = ["train", "--data", str(archive), "--output", str(tmp_path / "run")]
+    assert run([*words, *options(setting)]) == EXIT_USAGE
 
     text = capsys.readouterr().err
     assert message in text
     assert text.count("\n") == 1
     assert not (tmp_path / "run/config.yaml").exists()  # the corrected command finds no run
+
+
+def test_a_training_without_a_recipe_is_told_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--data", "photos", "--output", "run"]) == EXIT_USAGE
+    assert "--config configs/train/unet.yaml" in capsys.readouterr().err
 
 
 def test_progress_follows_what_an_epoch_really_holds() -> None:
