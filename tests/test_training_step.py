@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from PIL import Image
 from colorize.checkpoint import load_checkpoint, save_checkpoint
 from colorize.color import luma, rgb_to_lab
 from colorize.config import UsageError, load_settings
+from colorize.data.storage import Storage
 from colorize.models import ColorModel, create_model
 from colorize.models.unet import gamut_bins
 from colorize.training import augment, losses
 from colorize.training.initial import initial_network
+from colorize.training.journal import Journal, follow
 from colorize.training.local import LocalTrainer, main
 from colorize.training.means import Means
 from colorize.training.photos import read_photos
@@ -328,6 +331,46 @@ def test_grey_pictures_cannot_be_measured(rgb: torch.Tensor) -> None:
     with pytest.raises(UsageError, match="all grey"):
         validate(model, [grey], 64)
     assert validate(model, [grey, rgb], 64)["colorfulness"] > 0  # some may be
+
+
+class UnreliableStorage(Storage):
+    """Fails every second time."""
+
+    calls = 0
+
+    def read(self, name: str) -> bytes:
+        self._fail_at_times()
+        return super().read(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        self._fail_at_times()
+        super().write(name, data)
+
+    def _fail_at_times(self) -> None:
+        self.calls += 1
+        if self.calls % 2:
+            raise TimeoutError("slow down")
+
+
+class TestJournal:
+    def test_a_line_that_the_storage_refuses_goes_with_the_next(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        Journal(Storage(tmp_path)).add("earlier")
+        journal = Journal(UnreliableStorage(tmp_path))
+        for line in "abcde":
+            journal.add(line)
+        assert [line.split()[-1] for line in (tmp_path / "train.log").read_text().splitlines()] == ["earlier", *"abcde"]
+        assert "train.log cannot be written now: slow down" in caplog.text
+
+    def test_who_follows_misses_nothing(self, tmp_path: Path) -> None:
+        journal, shown = Journal(Storage(tmp_path)), list[str]()
+        journal.add("before")
+        with follow(UnreliableStorage(tmp_path), shown.append, seconds=0.01):
+            for line in "abc":
+                journal.add(line)
+                time.sleep(0.05)
+        assert [line.split()[-1] for line in shown][-3:] == [*"abc"]
 
 
 class TestRun:

@@ -88,14 +88,15 @@ def train_loop(arguments: dict[str, Any]) -> None:
 def _train(config: LoopConfig) -> None:
     settings = config.settings
     state, progress = _start(config)
+    journal = Journal(config.storage)
     while progress.epoch < settings.trainer.epochs:
         progress.epoch += 1
         state.epoch = progress.epoch
         # By epoch, so that a resumed run draws what it would have drawn; by worker, so that each damages differently.
         torch.manual_seed(settings.seed + 1000 * progress.epoch + ray.train.get_context().get_world_rank())
-        training = _train_epoch(state, config, progress)
-        _finish_epoch(state, config, progress, training)
-    _test(config)
+        training = _train_epoch(state, config, progress, journal)
+        _finish_epoch(state, config, progress, journal, training)
+    _test(config, journal)
 
 
 def _start(config: LoopConfig) -> tuple[TrainState, Progress]:
@@ -139,7 +140,7 @@ def _palette(config: LoopConfig) -> Tensor | None:
     return palette
 
 
-def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> dict[str, float]:
+def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress, journal: Journal) -> dict[str, float]:
     """Mean metrics of one pass over this worker's shard, and how fast it went."""
     started = logged = first = time.monotonic()
     workers = ray.train.get_context().get_world_size()
@@ -147,7 +148,7 @@ def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> d
     for rgb in itertools.islice(_batches(config, progress.epoch), config.settings.trainer.epoch_steps):
         if not taken:
             first = time.monotonic()
-            _log_start(config, progress)
+            _log_start(journal, progress)
         state.progress = training_progress(config, progress, pictures)
         metrics = step(state, rgb)
         taken, pictures = taken + 1, pictures + workers * len(rgb)
@@ -156,7 +157,7 @@ def _train_epoch(state: TrainState, config: LoopConfig, progress: Progress) -> d
             _require_sane(means["loss"], float(metrics["loss"]))
         if time.monotonic() - logged > LOG_SECONDS:
             logged = time.monotonic()
-            _log_line(config, progress, means["loss"], pictures, logged - started)
+            _log_line(journal, config, progress, means["loss"], pictures, logged - started)
     if not taken:
         raise TrainingFailedError(NO_PICTURES)
     _require_sane(means["loss"], float(metrics["loss"]))
@@ -194,7 +195,9 @@ def shard_batches(shard: DataIterator, settings: TrainSettings, workers: int, ep
         yield as_float(good.permute(0, 3, 1, 2))
 
 
-def _finish_epoch(state: TrainState, config: LoopConfig, progress: Progress, training: dict[str, float]) -> None:
+def _finish_epoch(
+    state: TrainState, config: LoopConfig, progress: Progress, journal: Journal, training: dict[str, float]
+) -> None:
     """Measures and saves on the first worker; the report is where all workers wait for each other.
 
     Weights and figures are written before the report: if the run dies in between, the epoch is done again and
@@ -216,9 +219,7 @@ def _finish_epoch(state: TrainState, config: LoopConfig, progress: Progress, tra
     folder.write_metrics(progress.history)
     _add_samples(state, config, folder, progress.epoch, held_out)
     figures = {name: value for name, value in progress.history[-1].items() if name.startswith(("loss", "val_"))}
-    Journal(config.storage).add(
-        f"epoch {progress.epoch} done: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items())
-    )
+    journal.add(f"epoch {progress.epoch} done: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
     with tempfile.TemporaryDirectory() as temporary:
         saved = {"state": state.state_dict(), "progress": vars(progress), "prior": config.prior}
         Path(temporary, STATE).write_bytes(dump_state_bytes(saved))
@@ -231,7 +232,7 @@ def _measure(model: ColorModel, config: LoopConfig, batches: Callable[[], Iterab
     return validate(model, batches(), size) | recorded_metrics(model, batches(), size)
 
 
-def _test(config: LoopConfig) -> None:
+def _test(config: LoopConfig, journal: Journal) -> None:
     """If the run asks for it, the best weights' figures on the pictures that nothing was chosen by: `test.json`."""
     if not config.settings.validation.test or ray.train.get_context().get_world_rank() != 0:
         return
@@ -241,7 +242,7 @@ def _test(config: LoopConfig) -> None:
     if not measured:
         raise TrainingFailedError("validation.test: no picture is of the split `test`; see data.split.test")
     folder.write_test(measured)
-    Journal(config.storage).add("test: " + ", ".join(f"{name} {value:.4g}" for name, value in measured.items()))
+    journal.add("test: " + ", ".join(f"{name} {value:.4g}" for name, value in measured.items()))
 
 
 def _add_samples(state: TrainState, config: LoopConfig, folder: RunFolder, epoch: int, held_out: list[Tensor]) -> None:
@@ -279,14 +280,16 @@ def _require_sane(mean: float, latest: float) -> None:
         )
 
 
-def _log_start(config: LoopConfig, progress: Progress) -> None:
+def _log_start(journal: Journal, progress: Progress) -> None:
     """Says that the first pictures have come: until then a run shows nothing."""
     context = ray.train.get_context()
     if progress.epoch == 1 and context.get_world_rank() == 0:
-        Journal(config.storage).add(f"training begins, {context.get_world_size()} workers on {get_device().type}")
+        journal.add(f"training begins, {context.get_world_size()} workers on {get_device().type}")
 
 
-def _log_line(config: LoopConfig, progress: Progress, loss: float, pictures: int, seconds: float) -> None:
+def _log_line(
+    journal: Journal, config: LoopConfig, progress: Progress, loss: float, pictures: int, seconds: float
+) -> None:
     """`epoch 2/12, loss 3.21, 240 pictures/s, 3m20s left` from the first worker."""
     context = ray.train.get_context()
     if context.get_world_rank() != 0:
@@ -296,6 +299,4 @@ def _log_line(config: LoopConfig, progress: Progress, loss: float, pictures: int
     spent = progress.seconds + seconds
     left = spent * (1 - done) / max(done, 1e-6)
     epochs = config.settings.trainer.epochs
-    Journal(config.storage).add(
-        f"epoch {progress.epoch}/{epochs}, loss {loss:.4f}, {rate:.0f} pictures/s, {duration(left)} left"
-    )
+    journal.add(f"epoch {progress.epoch}/{epochs}, loss {loss:.4f}, {rate:.0f} pictures/s, {duration(left)} left")
