@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from colorize.color import rgb_to_lab
 from colorize.config import UsageError
 
+AB_SCALE = 128.0  # Lab units: what networks that end in a tanh, and distances of ab, count as 1
+
 
 class ColorModel(nn.Module):
     """A network that turns lightness into color, and knows nothing of files, formats or picture sizes.

@@ -11,9 +11,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from colorize.models.base import ColorModel
+from colorize.models.base import AB_SCALE, ColorModel
 
-_AB_SCALE = 128.0  # the last layer's tanh stands for ab / 128
 _DEPTH = 4
 
 
@@ -48,7 +47,7 @@ class Gan(ColorModel):
         for layer in self.up:
             x = torch.relu(layer(x) + features.pop())
         ab: Tensor = self.last(x)
-        return ab.float().tanh() * _AB_SCALE
+        return ab.float().tanh() * AB_SCALE
 
 
 class Discriminator(nn.Module):

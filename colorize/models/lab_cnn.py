@@ -9,9 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from colorize.models.base import ColorModel
-
-_AB_SCALE = 128.0  # the last layer's tanh stands for ab / 128
+from colorize.models.base import AB_SCALE, ColorModel
 
 
 class LabCnn(ColorModel):
@@ -48,7 +46,7 @@ class LabCnn(ColorModel):
 
     def forward(self, L_B1HW: Tensor) -> Tensor:
         ab: Tensor = self.layers(L_B1HW / 100)
-        return ab.float().tanh() * _AB_SCALE
+        return ab.float().tanh() * AB_SCALE
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from colorize.models.base import AB_SCALE
 from colorize.models.unet_trunk import UnetTrunk
 
-AB_SCALE = 128.0  # the last layer's tanh stands for ab / 128
 BLOCKS = 3  # at 1/32, 1/16 and 1/8 of the size
 HEAD_CHANNELS = 32
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from colorize.models.base import AB_SCALE
 from colorize.models.unet_trunk import UnetTrunk
-
-AB_SCALE = 128.0  # the last layer's tanh stands for ab / 128
 
 
 class UnetRegression(UnetTrunk):

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from colorize.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.models import BinModel, ColorModel, RgbModel
+from colorize.models.base import AB_SCALE
 from colorize.models.palette_cnn import PaletteCnn
 from colorize.training.augment import canvas_shape
 from colorize.training.losses import shrink
-from colorize.training.objectives import AB_SCALE
 
 
 def recorded_names(model: ColorModel) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from colorize.models.base import AB_SCALE
 from colorize.models.gan import Discriminator
 from colorize.training.losses import ColorObjective, Losses, shrink
-from colorize.training.objectives import AB_SCALE
 from colorize.training.settings import AdversarialSettings
 from colorize.training.workers import mean_over_workers
 

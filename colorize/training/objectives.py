@@ -12,13 +12,12 @@ from torch.nn import functional as F
 
 from colorize.config import UsageError
 from colorize.models import BinModel, ColorModel, RgbModel
+from colorize.models.base import AB_SCALE
 from colorize.models.palette_cnn import PaletteCnn
 from colorize.training.distances import DISTANCES, UNIT_ONLY, Distance
 from colorize.training.losses import BinObjective, ColorObjective, Losses, RegressionObjective, shrink
 from colorize.training.settings import LossSettings
 from colorize.training.terms import with_terms
-
-AB_SCALE = 128.0  # named distances are between ab / 128, as with the authors of `lab_cnn`
 
 
 def create_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor | None = None) -> nn.Module:
