@@ -160,6 +160,25 @@ def test_16_bit_pgm_is_written_as_16_bit_png() -> None:
     assert np.array_equal(grey16(decoded16(out, "PNG")), samples)
 
 
+@pytest.mark.parametrize("white", [65535, 4095, 256])
+def test_16_bit_ppm_keeps_every_level(white: int) -> None:
+    samples = (sixteen(4, 6, 3).astype(int) * white // 65535).astype(np.uint16)
+    picture, out = colored(b"P6 6 4 %d\n" % white + samples.astype(">u2").tobytes())
+    full = np.rint(samples * (65535 / white)).astype(np.uint16)
+    assert (picture.info.bits, picture.info.mode, picture.luma_exact) == (16, "RGB;16", True)
+    assert np.array_equal(picture.luma, grey16(full))
+    assert np.array_equal(grey16(decoded16(out, "PNG")), picture.luma)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "code"), [(b"P6 6 4 65535\n" + bytes(100), "truncated"), (b"P3 1 1 65535\n1 2 3\n", "unsupported")]
+)
+def test_a_16_bit_ppm_that_cannot_be_read_has_a_code(encoded: bytes, code: str) -> None:
+    with pytest.raises(ImageDecodeError) as error:
+        decode(encoded, max_pixels=LIMIT)
+    assert error.value.code == code
+
+
 def test_the_small_copy_of_16_bits_is_the_upper_byte() -> None:
     samples = sixteen(9, 9)
     small = decode_small(saved(Image.fromarray(samples), "PNG"), 10**6, max_pixels=LIMIT)

@@ -29,6 +29,7 @@ from colorize.image_io.metadata import Metadata, Provenance, Restored, Words, re
 from colorize.image_io.orientation import orient, unorient
 from colorize.image_io.picture import Chroma, Color, Picture, Pixels, Plane, SmallGrey
 from colorize.image_io.png import write_png
+from colorize.image_io.ppm import read_ppm16
 from colorize.image_io.samples import (
     BAND_PIXELS,
     alpha_rows,
@@ -234,6 +235,8 @@ def _planes16(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> tup
 
 def _pixels16(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Plane:
     """(H, W, channels) uint16 of the formats that Pillow reads as 8 bits."""
+    if info.format == "PPM":
+        return read_ppm16(image, whole(data))
     decoders = {"PNG": imagecodecs.png_decode, "TIFF": imagecodecs.tiff_decode, "JPEG2000": imagecodecs.jpeg2k_decode}
     pixels = decoders[info.format](whole(data))
     if pixels.ndim == 3 and pixels.shape[1:] == (info.height, info.width):  # separate planes

@@ -43,6 +43,7 @@ from PIL import (
 
 from colorize.image_io.encoded import Encoded, opened, whole
 from colorize.image_io.errors import ImageDecodeError
+from colorize.image_io.ppm import largest_sample
 
 # TGA comes last: it has no signature, so it would claim other formats' files.
 _PLUGINS = (
@@ -242,6 +243,8 @@ def stored_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
         return data[24:25][0]
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))))
+    if image.format == "PPM":
+        return 16 if largest_sample(image) > 255 else 8
     if image.format == "JPEG2000":
         held = whole(data)
         codestream = held.find(b"\xff\x4f\xff\x51")  # SOC, SIZ; the precision is the first byte after Csiz
