@@ -18,11 +18,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from colorize.config import BulkSettings, StoppedError, UsageError, load_settings
+from colorize.config import EXIT_STOPPED, BulkSettings, StoppedError, UsageError, load_settings
 from colorize.durations import duration
 from colorize.outcome import Outcome
 
-EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES, EXIT_STOPPED = 1, 2, 3, 130
+EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES = 1, 2, 3
 STOPPED = "stopped; run the same command again to go on"
 
 app = typer.Typer(

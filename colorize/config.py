@@ -23,6 +23,9 @@ class UsageError(ValueError):
     """Wrong usage or configuration (exit status 2): the message names the value, the limit and the way out."""
 
 
+EXIT_STOPPED = 130  # as of a shell command that Ctrl-C has ended
+
+
 class StoppedError(RuntimeError):
     """A job that ended for a reason outside of it: one line that says what to do, and the exit status."""
 

@@ -13,11 +13,12 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from colorize.config import UsageError
+from colorize.data.manifest import LEDGER
 from colorize.data.storage import Storage, one_line, overlap
 from colorize.image_io import ImageDecodeError, Origin, Picture, decode, encode_grey_into, read_origin
 from colorize.outcome import Outcome
 
-RECORDS = "_colorize/"  # what a run leaves beside its pictures
+RECORDS = f"{LEDGER}/"  # what a run leaves beside its pictures
 _COMPARED = ".compare.jpg"  # what `photo --compare` adds to the name of a copy, for a sheet beside it
 _GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;16")
 _IN_MEMORY = 16 << 20  # bytes of a file that is read at once; a larger one is read piece by piece

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from colorize.cli import EXIT_FAULT, EXIT_STOPPED
+from colorize.cli import EXIT_FAULT
+from colorize.config import EXIT_STOPPED
 from colorize.data.manifest import read_manifest
 from colorize.data.storage import Storage
 from tests.benchmarks.chaos import Chaos, bulk, contents, differences, disturbed_run

@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.data.manifest import MANIFEST, MANIFEST_SCHEMA, read_manifest
+from colorize.data.manifest import MANIFEST, MANIFEST_SCHEMA, RUN_FILE, read_manifest
 from colorize.data.model_files import ModelFile
 from colorize.data.storage import Storage
 from colorize.evaluation.contestants import Contestant
@@ -31,7 +31,7 @@ from colorize.inference.census import Census
 from colorize.inference.progress import Totals
 from colorize.inference.run_report import BulkJob, RunReport
 from colorize.metrics.area import BINS
-from colorize.report.bulk_page import PAGE, RUN_FILE, bulk_page
+from colorize.report.bulk_page import PAGE, bulk_page
 from colorize.report.evaluation_page import evaluation_page
 from colorize.report.samples import Allowance
 from tests.conftest import S3, grey_jpeg, write_tree

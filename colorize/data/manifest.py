@@ -23,6 +23,7 @@ from colorize.data.storage import Storage
 
 LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
 MANIFEST = f"{LEDGER}/manifest"
+RUN_FILE = f"{LEDGER}/run.json"
 
 Status = Literal["ok", "skipped", "failed"]
 

@@ -14,11 +14,12 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from colorize.config import BulkSettings, StoppedError, UsageError
+from colorize.config import EXIT_STOPPED, BulkSettings, StoppedError, UsageError
 from colorize.data.compaction import Compacted, compact
 from colorize.data.exclusive import exclusive
 from colorize.data.forgotten import forget, replaced, settle
 from colorize.data.hints import NO_HINTS, Hints, read_hints
+from colorize.data.manifest import RUN_FILE
 from colorize.data.model_files import ModelFile, find_model, require_settings
 from colorize.data.remaining import not_in_run
 from colorize.data.sinks import FolderSink, ParquetSink
@@ -34,14 +35,12 @@ from colorize.inference.pipeline import MODEL_FILE, stream
 from colorize.inference.progress import Display
 from colorize.inference.resume import Ledger, Work
 from colorize.inference.run_log import JsonLines, run_log
-from colorize.inference.run_report import RUN_FILE, BulkJob, RunReport
+from colorize.inference.run_report import BulkJob, RunReport
 from colorize.inference.write import Writer
 from colorize.models import require_takes_hints
 from colorize.upstream import Upstream, upstream_of
 
 log = logging.getLogger("colorize")
-
-STOPPED = 130  # exit status, as of a shell command that Ctrl-C has ended
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Even
             _save(prepared.target, report)  # the parts that exist are the manifest; the next run compacts them
         if isinstance(error, KeyboardInterrupt):
             done = f"{report.totals.done} of {report.totals.inputs} inputs are done and in the manifest"
-            raise StoppedError(f"stopped; {done}; run the same command again to go on", STOPPED) from None
+            raise StoppedError(f"stopped; {done}; run the same command again to go on", EXIT_STOPPED) from None
         if reason := storage_exhausted(error):
             raise StoppedError(f"{reason}; what was finished is kept: run the same command again to go on") from error
         raise

@@ -32,7 +32,7 @@ def color_frugally(colorizer: Colorizer, greys: Sequence[Seen], confidence: bool
             try:
                 return colorizer.color(greys, confidence=confidence), spent[-1] if spent else ""
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not _lacks_memory(error):
                     raise
                 log.warning("memory ran out coloring %d pictures (%s)", len(greys), step or "as planned")
             if device.type == "cuda":
@@ -44,7 +44,7 @@ def color_frugally(colorizer: Colorizer, greys: Sequence[Seen], confidence: bool
             _move(colorizer, device)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def _lacks_memory(error: BaseException) -> bool:
     """Whether torch, its CPU allocator or Python found no memory; the CPU's is a plain RuntimeError."""
     text = str(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(

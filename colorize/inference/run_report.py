@@ -11,7 +11,6 @@ from importlib.metadata import version
 from typing import Any
 
 from colorize.config import BulkSettings
-from colorize.data.manifest import LEDGER
 from colorize.data.model_files import DEFAULT_MODEL, ModelFile
 from colorize.inference.census import Census
 from colorize.inference.plan import StagePlan
@@ -19,7 +18,6 @@ from colorize.inference.progress import STATUSES, Totals
 from colorize.inference.resume import Resume, Work
 from colorize.inference.run_log import run_id
 
-RUN_FILE = f"{LEDGER}/run.json"
 RECORDED_PACKAGES = ("colorize", "ray", "torch", "numpy", "pillow", "pyarrow", "imagecodecs", "jpeglib")
 
 

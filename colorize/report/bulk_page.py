@@ -16,7 +16,7 @@ import yaml
 from markupsafe import Markup
 
 from colorize.config import UsageError
-from colorize.data.manifest import LEDGER
+from colorize.data.manifest import LEDGER, RUN_FILE
 from colorize.data.storage import Storage, one_line
 from colorize.report.charts import NARROW, WIDE, time_chart
 from colorize.report.page import render_page
@@ -24,7 +24,6 @@ from colorize.report.samples import Places, Sample
 from colorize.report.survey import Reason, Survey, survey
 
 PAGE = f"{LEDGER}/report.html"
-RUN_FILE = f"{LEDGER}/run.json"
 
 
 @dataclass(frozen=True, slots=True)
