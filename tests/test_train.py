@@ -27,11 +27,12 @@ from colorize.config import SourceSettings, UsageError
 from colorize.data.sources import open_source
 from colorize.data.storage import Storage
 from colorize.models.unet import gamut_bins
-from colorize.training import launch
+from colorize.training import launch, loop
 from colorize.training.epoch_plan import EpochPlan
 from colorize.training.feed import is_wanted, square
 from colorize.training.loop import LoopConfig, Progress, shard_batches, training_progress
-from colorize.training.settings import DataSettings, TrainerSettings, TrainSettings
+from colorize.training.settings import DataSettings, ModelSettings, TrainerSettings, TrainSettings
+from colorize.training.step import create_state
 from tests.conftest import S3
 
 RECIPE = "configs/train/unet.yaml"
@@ -257,6 +258,27 @@ def test_wrong_usage_is_said_in_one_line(
     assert message in text
     assert text.count("\n") == 1
     assert not (tmp_path / "run/config.yaml").exists()  # the corrected command finds no run
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_resumed_run_weighs_colors_as_it_began_to(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the driver has counted this time; a checkpoint of an earlier version does not say how it began."""
+    model = ModelSettings(args={"widths": [16, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0})
+    settings = TrainSettings(model=model)
+    begun, counted = torch.rand(2, len(gamut_bins(20.0)))
+    progress = {"epoch": 3} | ({"prior": begun} if known else {})
+    saved = {"state": create_state(settings, prior_Q=begun).state_dict(), "progress": progress}
+    for name, replaced in {
+        "_last_checkpoint": lambda: saved,
+        "get_device": lambda: torch.device("cpu"),
+        "prepare_model": lambda objective, **_: objective,
+    }.items():
+        monkeypatch.setattr(loop, name, replaced)
+    state, found = loop._start(LoopConfig(settings, Storage("unused"), counted, pictures=1))
+
+    expected = create_state(settings, prior_Q=begun if known else counted).objective
+    assert torch.equal(state.objective.get_buffer("weights_Q"), expected.get_buffer("weights_Q"))
+    assert found.epoch == 3
 
 
 def test_a_training_without_a_recipe_is_told_one(capsys: pytest.CaptureFixture[str]) -> None:

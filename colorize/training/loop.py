@@ -59,10 +59,11 @@ class LoopConfig:
 
 @dataclass
 class Progress:
-    """Where a run is; saved with every checkpoint. `pictures` is how many the last epoch had, of all workers."""
+    """Where a run is, and what it began with; saved with every checkpoint."""
 
     epoch: int = 0
-    pictures: int = 0
+    pictures: int = 0  # of the last epoch, of all workers
+    prior: Tensor | None = None  # as in LoopConfig, when the run began
     seconds: float = 0.0
     best: float = float("-inf")
     history: list[dict[str, float]] = field(default_factory=list)
@@ -103,8 +104,8 @@ def _start(config: LoopConfig) -> tuple[TrainState, Progress]:
     """The network on this worker's device, wrapped for data parallelism, in the state of the last checkpoint."""
     saved = _last_checkpoint()
     palette = None if saved else _palette(config)  # a checkpoint holds its own
-    state = create_state(config.settings, get_device(), saved.get("prior", config.prior), palette)
-    progress = Progress(**saved.get("progress", {}))
+    progress = Progress(**{"prior": config.prior} | saved.get("progress", {}))
+    state = create_state(config.settings, get_device(), progress.prior, palette)
     if saved:
         state.load_state_dict(saved["state"])
     # Buffers are the same on all workers, or only the first one's are measured and saved.
@@ -221,7 +222,7 @@ def _finish_epoch(
     figures = {name: value for name, value in progress.history[-1].items() if name.startswith(("loss", "val_"))}
     journal.add(f"epoch {progress.epoch} done: " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))
     with tempfile.TemporaryDirectory() as temporary:
-        saved = {"state": state.state_dict(), "progress": vars(progress), "prior": config.prior}
+        saved = {"state": state.state_dict(), "progress": vars(progress)}
         Path(temporary, STATE).write_bytes(dump_state_bytes(saved))
         ray.train.report(progress.history[-1], checkpoint=Checkpoint.from_directory(temporary))
 
