@@ -15,7 +15,7 @@ import pyarrow.fs as pafs
 import ray
 import torch
 from ray._private.state import state as cluster_state
-from ray.data import DataContext, Dataset
+from ray.data import DataContext, Dataset, ExecutionOptions
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -122,8 +122,7 @@ def _torch_config(scaling: ScalingConfig) -> TorchConfig:
 
 def _data_config(splits: Iterable[str], settings: TrainSettings) -> DataConfig:
     """The first so many pictures of a split are the same ones in every epoch: those that have a limit keep an order."""
-    ordered = DataConfig.default_ingest_options()
-    ordered.preserve_order = True
+    ordered = ExecutionOptions(preserve_order=True)
     limited = [split for split in splits if _limit(split, settings) is not None]
     return DataConfig(datasets_to_split=["train"], execution_options=dict.fromkeys(limited, ordered))
 
