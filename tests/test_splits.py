@@ -100,6 +100,11 @@ def test_an_epoch_is_planned_by_what_it_will_hold(archive: Path) -> None:
     assert plan_epoch(source, DataSettings(limit=7)).pictures == 7
 
 
+def test_an_epoch_of_nothing_is_refused(archive: Path) -> None:
+    with pytest.raises(UsageError, match=r"no picture is left to train on: see data\.labels"):
+        plan_epoch(open_for_training(archive), DataSettings(labels=["birds"]))
+
+
 def test_balance_draws_less_of_what_there_is_much_of(tmp_path: Path) -> None:
     columns = {"image": [b""] * 100, "source": ["many"] * 80 + ["few"] * 20, "split": ["train", "val"] * 50}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -258,6 +259,28 @@ def test_wrong_usage_is_said_in_one_line(
     assert message in text
     assert text.count("\n") == 1
     assert not (tmp_path / "run/config.yaml").exists()  # the corrected command finds no run
+
+
+@pytest.mark.parametrize(
+    ("error", "tried"),
+    [(loop.TrainingFailedError("nan"), 1), (UsageError("no such file"), 1), (RuntimeError("a worker died"), 2)],
+)
+def test_only_what_may_pass_is_tried_again(
+    error: Exception, tried: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray calls the loop again after any error; a hopeless one is remembered in the run folder."""
+    attempts = []
+
+    def fail(config: LoopConfig) -> None:
+        attempts.append(config)
+        raise error
+
+    monkeypatch.setattr(loop, "_train", fail)
+    config = LoopConfig(TrainSettings(), Storage(tmp_path), None, pictures=1)
+    for _ in range(2):
+        with contextlib.suppress(type(error)):
+            loop.train_loop({"config": config})
+    assert len(attempts) == tried
 
 
 @pytest.mark.parametrize("known", [True, False])

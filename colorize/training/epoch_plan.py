@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from colorize.config import UsageError
 from colorize.data.readers import Raw
 from colorize.data.sources import Source
 from colorize.data.splits import split_of, split_row
@@ -41,12 +42,18 @@ class EpochPlan:
 
 
 def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
-    """The split `train` of a source, with the settings' filters, balance and limit."""
+    """The split `train` of a source, with the settings' filters, balance and limit.
+
+    Raises:
+        UsageError: nothing is left to train on.
+    """
     seen, counts = 0, Counter[str]()
     for row in _rows(source):
         seen += 1
         if is_wanted(row, settings) and split_of(row, settings.split) == "train":
             counts[str(row.get("source", ""))] += 1
+    if not counts and seen == source.total:
+        raise UsageError("no picture is left to train on: see data.labels, data.sources, data.include and data.split")
     shares = keep_shares(counts, settings.balance) if settings.balance < 1 else {}
     drawn = sum(count * shares.get(name, 1.0) for name, count in counts.items())
     fraction = drawn / max(seen, 1)

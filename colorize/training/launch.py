@@ -64,12 +64,12 @@ def run_training(job: TrainJob) -> dict[str, float]:
     """
     source = _open(job)
     bins = _bins(create_state(job.settings).model)  # what no worker could train is said before a cluster starts
+    plan = plan_epoch(source, job.settings.data)
     folder = RunFolder(job.output, job.settings)
     folder.check(job.resume)
     with ray_session(job.ray_address):
         scaling = _scaling(job.settings.trainer, ray.cluster_resources(), _most_resources())
         folder.claim(job.resume)
-        plan = plan_epoch(source, job.settings.data)
         splits: tuple[Split, ...] = ("train", "val", "test") if job.settings.validation.test else ("train", "val")
         datasets: dict[str, Dataset] = {split: _dataset(source, split, job.settings, plan) for split in splits}
         prior = None if bins is None else _prior(source, bins, job.settings, plan)
