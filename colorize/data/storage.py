@@ -321,8 +321,9 @@ def read_file(uri: str | os.PathLike[str]) -> bytes:
         OSError: it cannot be read, whatever class of its own the storage library has for that.
     """
     storage = Storage(uri)
+    folder = storage.parent()
     try:
-        return storage.parent().read(posixpath.basename(storage.root))
+        return folder.read(posixpath.basename(storage.root))
     except OSError:
         raise
     except Exception as error:  # an unreachable endpoint and missing keys are no OSErrors of botocore
