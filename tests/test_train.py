@@ -92,7 +92,8 @@ def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
         "samples/epoch-001.png", "samples/epoch-002.png",
     }  # fmt: skip
     assert [row["epoch"] for row in metrics(folder)] == ["1", "2"]
-    assert float(metrics(folder)[1]["loss"]) < float(metrics(folder)[0]["loss"])
+    first, second = (float(row["cross_entropy"]) for row in metrics(folder))  # `loss` weighs rare colors: noisy
+    assert second < first
     assert Image.open(io.BytesIO(folder.read("samples/epoch-002.png"))).width > 100
     assert "epoch 2 done" in capsys.readouterr().out
 
