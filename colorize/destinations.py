@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
 from colorize.config import UsageError
@@ -87,8 +86,8 @@ class Destinations:
 def base_name(source: str) -> str:
     """The file's name at the end of a path or link."""
     if source.startswith(("http://", "https://")):
-        return posixpath.basename(unquote(urlparse(source).path)) or "picture"
-    return posixpath.basename(source)
+        source = unquote(urlparse(source).path)
+    return PurePosixPath(source).name or "picture"
 
 
 def _is_remote(source: str) -> bool:

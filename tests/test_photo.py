@@ -121,6 +121,16 @@ def test_what_cannot_be_opened_is_named_once(tmp_path: Path, capsys: pytest.Capt
     ]
 
 
+@pytest.mark.parametrize("folder", [".", "..", "scans/"])
+def test_a_folder_is_no_picture_whatever_it_is_called(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scans").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run(["photo", folder]) == EXIT_FAILURES
+    assert capsys.readouterr().err == f"{folder}: a folder: color what is in it with `colorize bulk`\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
