@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,30 +95,55 @@ def test_a_cluster_too_small_for_any_plan_is_waited_for() -> None:
     scene.wait(300)
 
 
-def test_no_part_of_the_manifest_goes_while_a_new_plan_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-    ends = iter([PlanOutdated("cuda"), None])
+def change_of_plan(monkeypatch: pytest.MonkeyPatch, old: Callable[[], None], said: Callable[[str], None]) -> None:
+    """A run whose plan is outdated at once, after `old` was done; `said` hears of the steps to the next plan."""
 
-    def stream(*stages: object) -> list[dict[str, Any]]:
-        if end := next(ends):
-            raise end
-        return []
+    def stream(*stages: object) -> Iterator[dict[str, Any]]:
+        if next(first, False):
+            old()
+            raise PlanOutdated("cuda")
+        yield from ()
 
-    def not_in_run(*run: object) -> SimpleNamespace:
-        done.append("read")
-        return left
+    def step(name: str, result: Any) -> Callable[..., Any]:
+        def done(*arguments: object) -> Any:
+            said(name)
+            return result
 
-    plan, left = plan_stages(PoolSettings(), 4, 0), SimpleNamespace(parts=None, total=0)
+        return done
+
+    first, left, plan = iter([True]), SimpleNamespace(parts=None, total=0), plan_stages(PoolSettings(), 4, 0)
     monkeypatch.setattr(job, "stream", stream)
-    monkeypatch.setattr(job, "plan_for_cluster", lambda *sizes: plan)
-    monkeypatch.setattr(job, "not_in_run", not_in_run)
+    monkeypatch.setattr(job, "plan_for_cluster", step("planned", plan))
+    monkeypatch.setattr(job, "not_in_run", step("read", left))
     prepared: Any = SimpleNamespace(settings=BulkSettings(), loader=lambda run: None, writer=lambda: None, target=None)
     report: Any = SimpleNamespace(plan=plan)
     work: Any = SimpleNamespace(left=left, run=1)
-    merging: Any = SimpleNamespace(finish=lambda: done.append("joined"))
+    merging: Any = SimpleNamespace(finish=step("joined", None))
     assert not list(job._summaries(prepared, report, work, merging, may_grow=True))
 
-    assert done == ["joined", "read"]
+
+def test_no_part_of_the_manifest_goes_while_a_new_plan_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    change_of_plan(monkeypatch, lambda: None, done.append)
+
+    assert done == ["planned", "joined", "read"]
+
+
+def test_an_old_plan_lets_go_of_its_tasks_before_the_next_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task whose reader is still there, if only in a cycle, holds its CPUs for ever."""
+    readers: list[weakref.ref[Scene]] = []
+    alive: dict[str, bool] = {}
+
+    def leave_a_cycle() -> None:
+        reader = Scene(cpus=4, gpus=0)  # which is in a cycle with its executor
+        readers.append(weakref.ref(reader))
+
+    gc.disable()
+    try:
+        change_of_plan(monkeypatch, leave_a_cycle, lambda step: alive.update({step: readers[0]() is not None}))
+    finally:
+        gc.enable()
+    assert not alive["planned"]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import signal
@@ -258,6 +259,9 @@ def _summaries(
             return
         except PlanOutdated as change:
             log.info("the cluster has changed: going on with predictors on %s", change)
+        # A task of the old plan that a lost node makes Ray run again waits for its reader, and holds its CPUs until
+        # that is gone: what Ray Data leaves behind are cycles.
+        gc.collect()
         report.plan = plan_for_cluster(settings.pool, settings.run.start_seconds, may_grow)
         merging.finish()  # no part may go while all are read
         left = not_in_run(left, prepared.target, work.run)
