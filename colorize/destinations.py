@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlparse
 
 from colorize.config import UsageError
 
+COMPARED = ".compare.jpg"  # what the name of a copy gets, for the sheet beside it that compares it with its source
+
 
 class Destinations:
     """The files that one command writes, for its sources and its `--output`.
@@ -32,7 +34,7 @@ class Destinations:
         self.is_file = bool(self.path.suffix) and not self.path.is_dir()
         if (self.is_file and len(sources) > 1) or (self.path.exists() and not self.path.is_dir() and not self.is_file):
             raise UsageError(f"--output {output} is a file; for {len(sources)} pictures name a folder")
-        self._sources = {_local(source): source for source in sources if not _is_remote(source)}
+        self._sources = {_local(source) for source in sources if not _is_remote(source)}
         self._claimed: set[Path] = set()
 
     def copies(self) -> list[Path]:

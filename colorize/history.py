@@ -44,9 +44,9 @@ def write_history(
     storage = Storage(run)
     epochs = kept_epochs(storage)
     grey = decode_small(fetch(source, allow_private), PANEL_AREA, max_pixels=settings.limits.max_pixels).luma
+    target = destinations.sheet(source, ".history.png")
     panels = [("grey", np.stack([grey] * 3, axis=2))]
     panels += [(f"epoch {epoch}", picture) for epoch, picture in _colored(grey, storage, epochs, settings)]
-    target = destinations.sheet(source, ".history.png")
     encoded = io.BytesIO()
     contact_sheet(panels).save(encoded, "PNG")
     Storage(target.parent).write(target.name, encoded.getvalue())

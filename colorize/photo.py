@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from colorize.checkpoint import load_checkpoint
 from colorize.colorizer import Colorizer
@@ -19,7 +19,7 @@ from colorize.data.hints import NO_HINTS, Hints, read_hints
 from colorize.data.links import LinkLimits, fetch_link
 from colorize.data.model_files import ModelFile, find_model
 from colorize.data.storage import Storage, one_line, read_file
-from colorize.destinations import Destinations, base_name
+from colorize.destinations import COMPARED, Destinations, base_name
 from colorize.hinting import Hinted
 from colorize.image_io import (
     Encoded,
@@ -31,6 +31,7 @@ from colorize.image_io import (
     output_name,
     sha256,
 )
+from colorize.image_io.upright import plain_rgb
 from colorize.models import require_takes_hints
 from colorize.outcome import Outcome
 from colorize.render import Provenance, render_into
@@ -121,7 +122,7 @@ class Studio:
             self.model.name, self.model.sha256, base_name(source), sha256(data), output.digital_source_type
         )
         path = self.destinations.claim(target.with_name(output_name(target.name, small.info.format)))
-        side_by_side = path.with_name(f"{path.name}.compare.jpg")
+        side_by_side = path.with_name(f"{path.name}{COMPARED}")
         if self.compare:
             self.destinations.claim(side_by_side)
         with Storage(path.parent).build(path.name) as out:
@@ -175,8 +176,6 @@ def _side_by_side(source: Encoded, small: SmallGrey, colored: Encoded) -> bytes:
 
 
 def _panel(image: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
+    upright = plain_rgb(image)
     width = max(1, round(upright.width * COMPARE_HEIGHT / upright.height))
-    if upright.mode.startswith(("I", "F")):  # 16 bits: Pillow clips these instead of scaling them
-        upright = upright.point(lambda v: v / 256).convert("L")
-    return upright.convert("RGB").resize((width, COMPARE_HEIGHT), Image.Resampling.LANCZOS)
+    return upright.resize((width, COMPARE_HEIGHT), Image.Resampling.LANCZOS)

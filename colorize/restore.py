@@ -15,11 +15,11 @@ from typing import NamedTuple
 from colorize.config import UsageError
 from colorize.data.manifest import LEDGER
 from colorize.data.storage import Storage, one_line, overlap
+from colorize.destinations import COMPARED
 from colorize.image_io import ImageDecodeError, Origin, Picture, decode, encode_grey_into, read_origin
 from colorize.outcome import Outcome
 
 RECORDS = f"{LEDGER}/"  # what a run leaves beside its pictures
-_COMPARED = ".compare.jpg"  # what `photo --compare` adds to the name of a copy, for a sheet beside it
 _GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;16")
 _IN_MEMORY = 16 << 20  # bytes of a file that is read at once; a larger one is read piece by piece
 _ANY_SIZE = 1 << 62  # limits are for colors: what was colored can be restored
@@ -74,7 +74,7 @@ def _planned(sources: Sequence[str], output: str) -> Iterator[_Work]:
 
 def _is_record(name: str, names: Collection[str]) -> bool:
     """Whether a file says something of the copies among `names`, and is none."""
-    return name.startswith(RECORDS) or (name.endswith(_COMPARED) and name.removesuffix(_COMPARED) in names)
+    return name.startswith(RECORDS) or (name.endswith(COMPARED) and name.removesuffix(COMPARED) in names)
 
 
 def _base(storage: Storage) -> str:

@@ -88,10 +88,9 @@ class FileReader:
         """Cuts where a step has rows enough, or bytes enough."""
         step: list[dict[str, Any]] = []
         held = 0
+        share = FETCH_BYTES // self.settings.fetch_threads  # of a file of unknown size
         for unit in units:
-            size = (
-                unit["size"] if unit["size"] >= 0 else FETCH_BYTES // self.settings.fetch_threads
-            )  # one fetch's share
+            size = unit["size"] if unit["size"] >= 0 else share
             if step and (len(step) >= self.settings.rows_per_task or held + size > FETCH_BYTES):
                 yield step
                 step, held = [], 0

@@ -58,6 +58,10 @@ class Source:
         """Pictures planned."""
         return pc.sum(self.units["count"]).as_py() or 0
 
+    def names(self) -> Iterator[str]:
+        """Each unit's name, in order; only some of them are in memory as Python's."""
+        return (name for chunk in self.units["name"].chunks for name in chunk.to_pylist())
+
     def only(self, units: pa.Table, parts: dict[str, int] | None = None) -> Source:
         """A part of this source: fewer units, and of archives how many rows are still awaited."""
         return replace(self, units=units, parts=parts)

@@ -24,10 +24,15 @@ def upright_rgb(data: bytes, max_pixels: int, at_least: int | None = None) -> Im
             if at_least is not None:
                 image.draft(None, (at_least, at_least))
             load_pixels(image)
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith(("I", "F")):  # 16 bits: Pillow clips these instead of scaling them
-                upright = upright.point(lambda v: v / 256).convert("L")
-            return upright.convert("RGB")
+            return plain_rgb(image)
+
+
+def plain_rgb(image: Image.Image) -> Image.Image:
+    """A picture that Pillow has opened, upright and with 8 bits."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith(("I", "F")):  # 16 bits: Pillow clips these instead of scaling them
+        upright = upright.point(lambda v: v / 256).convert("L")
+    return upright.convert("RGB")
 
 
 def center_crop(picture: Image.Image, size: int) -> RGB:

@@ -151,7 +151,7 @@ def _hints(uri: str, model: ModelFile, source: Source) -> Hints:
     if source.parts is not None:
         raise UsageError(f"--hints {uri} names files, but the input is Parquet: color these pictures from a folder")
     hints = read_hints(uri)
-    hints.require_known(source.units["name"].to_pylist())
+    hints.require_known(source.names())
     return hints
 
 

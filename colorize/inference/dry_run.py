@@ -138,8 +138,7 @@ def kinds_of(source: Source) -> Counter[str]:
     """Inputs by suffix; rows of archives count as such."""
     if source.parts is not None:
         return Counter({f"rows of {len(source.versions):,} archives": source.total})
-    names = (name for chunk in source.units["name"].chunks for name in chunk.to_pylist())
-    return Counter(PurePosixPath(name).suffix.lower() or "without suffix" for name in names)
+    return Counter(PurePosixPath(name).suffix.lower() or "without suffix" for name in source.names())
 
 
 def sampled_units(units: pa.Table, count: int = SAMPLE) -> pa.Table:

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from colorize.config import LimitSettings
+from colorize.image_io import ImageDecodeError
 from colorize.inference.memory_limit import memory_limit
 
 T = TypeVar("T")
@@ -34,6 +35,13 @@ START_SECONDS = 240.0  # for the child's imports, and for loading a network, on 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, also where a decoder's wrapper calls that a fault of the picture."""
     return isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
+
+
+def known_fault(error: BaseException) -> tuple[str, str] | None:
+    """Code and message of what can be told of a picture's fault; None for a fault of another kind."""
+    if is_out_of_memory(error):
+        return "out_of_memory", OUT_OF_MEMORY
+    return (error.code, str(error)) if isinstance(error, ImageDecodeError) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from colorize.data.storage import one_line
 from colorize.hinting import Hinted, Seen, grey_of, spots_of
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, whole
 from colorize.inference.census import note
-from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
+from colorize.inference.isolation import Careful, Fault, known_fault, may_exceed
 from colorize.inference.rows import LOADED_SCHEMA
 from colorize.inference.telemetry import worked
 from colorize.upstream import Upstream
@@ -91,11 +91,7 @@ def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
 
 def _reason(error: Exception) -> tuple[str, str]:
     """Code and message."""
-    if is_out_of_memory(error):
-        return "out_of_memory", OUT_OF_MEMORY
-    if isinstance(error, ImageDecodeError):
-        return error.code, str(error)
-    return "unreadable", one_line(error)
+    return known_fault(error) or ("unreadable", one_line(error))
 
 
 def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from colorize.data.sinks import Finished, Sink
 from colorize.data.storage import Storage, on_failure, one_line, storage_exhausted
 from colorize.image_io import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
 from colorize.inference.census import note
-from colorize.inference.isolation import OUT_OF_MEMORY, Careful, Fault, is_out_of_memory, may_exceed
+from colorize.inference.isolation import Careful, Fault, known_fault, may_exceed
 from colorize.inference.rows import SUMMARY_SCHEMA, ab_from
 from colorize.inference.telemetry import settled, worked
 from colorize.render import Provenance, render_into
@@ -85,11 +85,7 @@ def _finish(row: dict[str, Any], writer: Writer) -> Finished:
 
 def _reason(error: Exception) -> tuple[str, str]:
     """Code and message."""
-    if is_out_of_memory(error):
-        return "out_of_memory", OUT_OF_MEMORY
-    if isinstance(error, ImageDecodeError):
-        return error.code, str(error)
-    return "render_failed", f"{type(error).__name__}: {one_line(error)}"
+    return known_fault(error) or ("render_failed", f"{type(error).__name__}: {one_line(error)}")
 
 
 def _storage_fault(error: Exception) -> OSError | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -64,8 +65,8 @@ def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
 def _rows(source: Source) -> Iterator[dict[str, Any]]:
     """What is known of the source's pictures, or of a large source's evenly drawn ones, without reading them."""
     if source.parts is None:
-        names = source.units["name"].to_pylist()
-        yield from (split_row(Raw(name), False) for name in names[:: _step(len(names), MAX_ROWS)])
+        names = islice(source.names(), 0, None, _step(source.units.num_rows, MAX_ROWS))
+        yield from (split_row(Raw(name), False) for name in names)
         return
     parts = list(source.parts)
     drawn = parts[:: _step(len(parts), MAX_PARTS)]
