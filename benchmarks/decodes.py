@@ -32,11 +32,11 @@ class Seen:
 
     def mean(self, p_Qhw: Float) -> Float:
         """The mean color `(2, h, w)` of a distribution."""
-        return np.einsum("qhw,qc->chw", p_Qhw, self.known.bins_Q2)
+        return np.asarray(np.einsum("qhw,qc->chw", p_Qhw, self.known.bins_Q2), np.float32)
 
     def lightness_of(self, ab_2hw: Float) -> Float:
         """L* of each cell of a grid."""
-        return resized(self.lightness[None], ab_2hw.shape[1])[0]
+        return np.asarray(resized(self.lightness[None], ab_2hw.shape[1])[0])
 
 
 Decode = Callable[[Seen], Float]  # to ab (2, h, w), Lab units
@@ -52,38 +52,45 @@ class Way:
     def __call__(self, seen: Seen) -> Float:
         colors = [self.decode(seen, view) for view in self.views]
         side = max(color.shape[1] for color in colors)
-        return np.mean([resized(color, side) for color in colors], axis=0, dtype=np.float32)
+        return np.asarray(np.mean([resized(color, side) for color in colors], axis=0), np.float32)
 
 
-def annealed(seen: Seen, view: View, temperature: float = 0.85, tilt_Q: Float | None = None) -> Float:
-    """The annealed mean, of probabilities that were multiplied by `exp(tilt)` before."""
-    return seen.mean(_softmax(_tilted(seen.log_p(view), tilt_Q) / np.float32(temperature)))
+def annealed(seen: Seen, view: View, temperature: float = 0.85) -> Float:
+    """The annealed mean of the distribution."""
+    return seen.mean(_softmax(seen.log_p(view) / np.float32(temperature)))
+
+
+def undone(seen: Seen, view: View, part: float, log_weights: Callable[[], Float]) -> Float:
+    """The same, of probabilities without a part of the weights that training gave the bins."""
+    log_p = seen.log_p(view) - np.float32(part) * log_weights()[:, None, None]
+    return seen.mean(_softmax(log_p / np.float32(0.85)))
 
 
 def in_shadows(seen: Seen, view: View, decode: Callable[[Seen, View], Float], below: float = 45.0) -> Float:
     """Another decode's color, faded with the light below this L*."""
     color = decode(seen, view)
-    return color * fading(torch.from_numpy(seen.lightness_of(color)), below).numpy()
+    return np.asarray(color * fading(torch.from_numpy(seen.lightness_of(color)), below).numpy())
 
 
 def by_entropy(seen: Seen, view: View, power: float, temperature: float = 0.85) -> Float:
     """More color where the distribution is broad (power > 0), or where it is narrow (power < 0)."""
     log_p = seen.log_p(view)
     entropy = -(np.exp(log_p) * log_p).sum(axis=0) / np.log(np.float32(len(log_p)))
-    return annealed(seen, view, temperature) * np.exp(power * (entropy - np.float32(EVEN)))
+    return np.asarray(annealed(seen, view, temperature) * np.exp(power * (entropy - EVEN)), np.float32)
 
 
 def by_concentration(seen: Seen, view: View, power: float) -> Float:
     """A factor for the picture: how far its mean colors are from what its distributions hold, to a power."""
     p = _softmax(seen.log_p(view))
     color, square = seen.mean(p), np.einsum("qhw,q->hw", p, (seen.known.bins_Q2**2).sum(axis=1))
-    return color * np.float32((float((color**2).sum(axis=0).mean()) / float(square.mean())) ** (power / 2))
+    concentration = float((color**2).sum(axis=0).mean() / square.mean())
+    return np.asarray(color * concentration ** (power / 2), np.float32)
 
 
 def by_chroma(seen: Seen, view: View, power: float) -> Float:
     """More color where there is much (power > 0), or where there is little."""
     color = annealed(seen, view)
-    return color * ((np.hypot(*color) + 2) / 15) ** np.float32(power)
+    return np.asarray(color * ((np.hypot(*color) + 2) / 15) ** power, np.float32)
 
 
 def limited(seen: Seen, view: View, times: float = 1.5, ordinary: float = 20.0) -> Float:
@@ -91,7 +98,7 @@ def limited(seen: Seen, view: View, times: float = 1.5, ordinary: float = 20.0) 
     color = annealed(seen, view)
     chroma = np.hypot(*color) + np.float32(1e-6)
     limit = np.float32(times * np.median(chroma) + ordinary)
-    return color * (limit * np.tanh(chroma / limit) / chroma)
+    return np.asarray(color * (limit * np.tanh(chroma / limit) / chroma), np.float32)
 
 
 def smoothed(seen: Seen, view: View, cells: int) -> Float:
@@ -105,20 +112,20 @@ def smoothed(seen: Seen, view: View, cells: int) -> Float:
             alike = np.exp(-(((near - light) / 10) ** 2))
             total += alike * np.roll(color, (down, right), (1, 2))
             weight += alike
-    return total / weight
+    return np.asarray(total / weight)
 
 
 def centered(seen: Seen, view: View, part: float) -> Float:
     """Without a part of the picture's mean color."""
     color = annealed(seen, view)
-    return color - np.float32(part) * color.mean(axis=(1, 2), keepdims=True)
+    return np.asarray(color - part * color.mean(axis=(1, 2), keepdims=True), np.float32)
 
 
-def contestants(log_weight_Q: Float) -> Mapping[str, Way]:
-    """All ways by name. `log_weight_Q`: of the weights that training gave the bins (`training.losses.rebalancing`)."""
+def contestants(log_weights: Callable[[], Float]) -> Mapping[str, Way]:
+    """All ways by name; `log_weights` is asked only by those that undo the rebalancing (`training.losses`)."""
     ways = {f"temperature {t}": Way(partial(annealed, temperature=t)) for t in (0.3, 0.38, 0.5, 0.7, 0.85, 1.0, 1.5)}
     ways |= {
-        f"rebalancing undone, {part:g}": Way(partial(annealed, tilt_Q=np.float32(-part) * log_weight_Q))
+        f"rebalancing undone, {part:g}": Way(partial(undone, part=part, log_weights=log_weights))
         for part in (0.5, 1.0, -0.5)
     }
     ways |= {f"canvas {size}": Way(annealed, (View(size),)) for size in (160, 224, 256)}
@@ -138,10 +145,6 @@ def resized(planes: Float, side: int) -> Float:
         return planes
     how = Image.Resampling.BICUBIC if planes.shape[1] < side else Image.Resampling.BOX
     return np.stack([np.asarray(Image.fromarray(np.asarray(p, np.float32)).resize((side, side), how)) for p in planes])
-
-
-def _tilted(log_p: Float, tilt_Q: Float | None) -> Float:
-    return log_p if tilt_Q is None else log_p + tilt_Q[:, None, None]
 
 
 def _softmax(logits_Qhw: Float) -> Float:

@@ -50,14 +50,14 @@ class Distributions:
         network = load_checkpoint(self.model.data).model
         if not isinstance(network, BinModel):
             raise UsageError(f"--model {self.model.name}: {self.model.architecture} has no color bins to decode")
-        self._network = fused(network.eval())
+        self._network: BinModel = fused(network.eval())  # type: ignore[assignment]
         self.bins_Q2 = network.bins_Q2.numpy().astype(np.float32)
 
     def of(self, index: int, view: View) -> Float:
         """Those of one picture, `(Q, h, w)`."""
         if view not in self._open:
             self._open[view] = np.load(self._file(view), mmap_mode="r")
-        return self._open[view][index].astype(np.float32)
+        return np.asarray(self._open[view][index], np.float32)
 
     def prepare(self, view: View) -> None:
         """Runs the network, unless an earlier run did."""

@@ -6,16 +6,17 @@ The network runs once a view (see `distributions`); then every way of `decodes` 
 RGB PSNR over that of the grey picture, and colorfulness as a part of the truth's. Of each the table holds the gain at
 even colorfulness, between two saturations, with its 95 % interval, and the gains at the one saturation at which
 pictures like BSDS have `EVEN` of their colorfulness, since a default is one setting for all. The model as shipped,
-with the settings' defaults, follows with all figures of `colorize evaluate`. The pictures are there to choose on:
+with the settings' defaults, follows with all figures of `colorize evaluate`, after a table of how much of the
+predicted chroma is true in each tone. The pictures are there to choose on:
 figures of others say what a choice is worth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -25,11 +26,11 @@ import torch
 import typer
 from PIL import Image
 
-from benchmarks.decodes import Float, Seen, Way, contestants, resized
+from benchmarks.decodes import CANVAS, Float, Seen, Way, annealed, contestants, resized
 from benchmarks.distributions import Distributions
 from benchmarks.kinds import Picture, historical, modern, train_colors
 from benchmarks.measuring import HeldOut, measure
-from colorize.imaging.color import grey_to_lightness
+from colorize.imaging.color import grey_to_lightness, rgb_to_lab
 from colorize.imaging.colorimetry import LUMA_WEIGHTS
 from colorize.imaging.compose import chroma_offsets
 from colorize.metrics import Interval, bootstrap, colorfulness, psnr
@@ -46,6 +47,7 @@ LEVELS: Mapping[str, tuple[float, ...]] = {
     "Kodachromes": (0.70, 0.75), "like BSDS": (0.65, 0.75), "like ImageNet": (0.50, 0.65), "people, scenes": (0.60,),
     "Prokudin-Gorskii": (0.60,), "Documerica": (0.60,),
 }  # fmt: skip
+TONES = (0, 15, 30, 45, 60, 75, 90, 100)  # L*
 REFERENCE, EVEN = "like BSDS", 0.60
 FIGURES = ("psnr", "colorfulness", "ciede2000", "auc", "frechet_lite0")
 _PRIOR = 2000  # training pictures that the bins are counted in
@@ -60,9 +62,10 @@ class Truth:
     def __init__(self, picture: Picture) -> None:
         small = Image.fromarray(picture.rgb).resize((SIDE, SIDE), Image.Resampling.BOX)
         self.rgb = np.asarray(small, np.float32).transpose(2, 0, 1) / 255
-        self.luma = np.tensordot(np.float32(LUMA_WEIGHTS), self.rgb, 1)
+        self.ab = rgb_to_lab(torch.from_numpy(self.rgb))[1:].numpy()
+        self.luma = np.asarray(np.tensordot(np.array(LUMA_WEIGHTS), self.rgb, 1), np.float32)
         self.lightness: Float = grey_to_lightness(torch.from_numpy(self.luma)).numpy()
-        self.grey, _ = self.compared(np.broadcast_to(self.luma, self.rgb.shape))
+        self.grey, _ = self.compared(np.stack([self.luma] * 3))
         _, self.colorfulness = self.compared(self.rgb)
 
     def compared(self, rgb: Float) -> tuple[float, float]:
@@ -79,12 +82,11 @@ class Truth:
         """As `compose` does, without rounding."""
         red, blue = chroma_offsets(self.luma, ab_2HW)
         green = -(LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[2] * blue) / np.float32(LUMA_WEIGHTS[1])
-        return self.luma + np.stack((red, green, blue))
+        return np.asarray(self.luma + np.stack((red, green, blue)), np.float32)
 
 
 def curve_of(way: Way, known: Distributions, truths: Sequence[Truth]) -> Curve:
     """A way's worth on every picture."""
-    torch.set_num_threads(1)
     return np.stack([truth.curve(way(Seen(known, i, truth.lightness))) for i, truth in enumerate(truths)])
 
 
@@ -149,6 +151,23 @@ def as_shipped(model: ModelFile, pictures: Sequence[Picture], settings: Colorize
         yield f"| {kind} | {len(members)} | {' | '.join(cells)} | {found['true_colorfulness'].value:.2f} |"
 
 
+def by_lightness(known: Distributions, pictures: Sequence[Picture], truths: Sequence[Truth]) -> Iterator[str]:
+    """How much of the predicted chroma is true, by lightness: least squares of true on mean ab, through 0; Markdown."""
+    yield f"| L* of the cell | {' | '.join(LEVELS)} |"
+    yield "|" + " --- |" * (len(LEVELS) + 1)
+    sums = {kind: np.zeros((2, len(TONES) - 1)) for kind in LEVELS}
+    for index, (picture, truth) in enumerate(zip(pictures, truths, strict=True)):
+        seen = Seen(known, index, truth.lightness)
+        ours = annealed(seen, CANVAS, temperature=1.0)
+        true = resized(truth.ab, ours.shape[1])
+        for row, values in enumerate((ours * true, ours * ours)):
+            tones = np.histogram(seen.lightness_of(ours), TONES, weights=values.sum(axis=0))[0]
+            sums[picture.kind][row] += tones
+    slopes = [true / square for true, square in sums.values()]
+    for tone, (low, high) in enumerate(pairwise(TONES)):
+        yield f"| {low} to {high} | {' | '.join(f'{slope[tone]:.2f}' for slope in slopes)} |"
+
+
 def log_weights(photos: Path, bins_Q2: Float) -> Float:
     """The logarithms of the weights that the default training gives the bins, of a sample of its pictures."""
     bins, loss = torch.from_numpy(bins_Q2), LossSettings()
@@ -159,24 +178,26 @@ def log_weights(photos: Path, bins_Q2: Float) -> Float:
 def main(
     historical_folder: Annotated[Path, typer.Option("--historical", help="true pictures and `provenance.csv`")],
     photos: Annotated[Path, typer.Option(help="Parquet photographs with the splits `train` and `val`")],
-    cache: Annotated[Path, typer.Option(help="a folder for the network's distributions: 1 to 2 GB")],
+    kept: Annotated[Path, typer.Option("--cache", help="a folder for the network's distributions: 1 to 2 GB")],
     model: Annotated[str, typer.Option(help="as for `colorize evaluate`")] = "default",
     only: Annotated[list[str] | None, typer.Option(help="a decode's name, repeatable; default: all")] = None,
-    processes: Annotated[int, typer.Option(help="that decode")] = 2,
+    threads: Annotated[int, typer.Option(help="that decode")] = 2,
 ) -> None:
-    """Prints two Markdown tables."""
+    """Prints three Markdown tables."""
     pictures = [*historical(historical_folder), *modern(photos)]
     found = find_model(model)
-    known = Distributions(found, pictures, cache)
-    ways = contestants(log_weights(photos, known.bins_Q2))
+    known = Distributions(found, pictures, kept)
+    ways = contestants(cache(partial(log_weights, photos, known.bins_Q2)))
     chosen = {name: ways[name] for name in only or ways}
-    for view in {view for way in chosen.values() for view in way.views}:
+    for view in {CANVAS, *(view for way in chosen.values() for view in way.views)}:
         known.prepare(view)
     truths = [Truth(picture) for picture in pictures]
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    with ThreadPoolExecutor(threads) as pool:  # NumPy and torch let go of the interpreter's lock
         measured = pool.map(partial(curve_of, known=known, truths=truths), chosen.values())
         curves = dict(zip(chosen, measured, strict=True))
     for line in table(curves, {kind: Kind(kind, pictures, truths) for kind in LEVELS}):
+        print(line, flush=True)
+    for line in by_lightness(known, pictures, truths):
         print(line, flush=True)
     for line in as_shipped(found, pictures, ColorizerSettings()):
         print(line, flush=True)

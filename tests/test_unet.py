@@ -65,7 +65,8 @@ class TestPainted:
     def logits(self, model: Unet, sharpness: float) -> Tensor:
         """Around one vivid bin, at every place."""
         distance = (model.bins_Q2 - torch.tensor([36.0, 36.0])).norm(dim=1) / 12
-        return (-sharpness * distance)[None, :, None, None].expand(1, -1, 4, 4)
+        logits: Tensor = -sharpness * distance
+        return logits[None, :, None, None].expand(1, -1, 4, 4)
 
     @pytest.mark.parametrize("sharpness", [0.2, 1.0, 3.0])
     def test_color_grows_with_the_entropy(self, model: Unet, sharpness: float) -> None:

@@ -37,7 +37,7 @@ class Unet(UnetTrunk, BinModel):
         self,
         grid: float = 12.0,
         temperature: float = 0.85,
-        spread: float = 2.0,
+        spread: float = 1.0,
         shadows: float = 45.0,
         **trunk: Any,
     ) -> None:
