@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from colorize.data.manifest import LEDGER, MANIFEST, part_names, read_rows
 from colorize.data.sinks import FRAGMENTS
 from colorize.data.storage import Storage
+from colorize.storage.parquet import read_table
 
 FORGOTTEN = f"{LEDGER}/forgotten.parquet"
 COLUMNS = ("path", "output")
@@ -49,6 +50,6 @@ def _forgotten(storage: Storage) -> list[pa.Table]:
     """The rows that were kept; none where nothing was forgotten."""
     try:
         with storage.open(FORGOTTEN) as file:
-            return [pq.read_table(file, schema=_SCHEMA)]
+            return [read_table(file, _SCHEMA)]
     except FileNotFoundError:
         return []

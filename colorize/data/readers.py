@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from colorize.config import SourceSettings
 from colorize.data.storage import TEMPORARY_PREFIX, Storage, one_line
 from colorize.image_io import Encoded
+from colorize.storage.parquet import Archive, ParquetError
+from colorize.storage.parquet_cells import ImageColumn, plain_columns, plain_value
 
 UNIT_SCHEMA = pa.schema(
     [
@@ -135,33 +136,30 @@ class ArchiveReader:
         """The unit's rows; where the archive breaks off in the middle, the rest of them as failures."""
         done = 0
         try:
-            for rows in self._read_rows(unit):
-                yield [_raw_row(unit, done + i, row, self.settings.image_column) for i, row in enumerate(rows)]
-                done += len(rows)
+            for raws in self._read_rows(unit):
+                yield raws
+                done += len(raws)
         except Exception as error:  # damaged pages raise OSError, ArrowException, or the storage's own classes
             message = one_line(error)
             yield [_broken_row(unit, offset, message) for offset in range(done, unit["count"])]
 
-    def _read_rows(self, unit: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
-        skip, left = unit["skip"], unit["count"]
+    def _read_rows(self, unit: dict[str, Any]) -> Iterator[list[Raw]]:
+        done, left = 0, unit["count"]
         with self.storage.open(unit["name"]) as file:
-            archive = pq.ParquetFile(file)
-            columns = [self.settings.image_column, *set(self.extra).intersection(archive.schema_arrow.names)]
-            at_once = _rows_at_once(archive.metadata.row_group(unit["row_group"]), self.settings.rows_per_task)
-            for batch in archive.iter_batches(at_once, [unit["row_group"]], columns):
-                rows: list[dict[str, Any]] = batch.slice(skip, left).to_pylist()
+            archive = Archive(file)
+            image = ImageColumn.of(archive.schema, self.settings.image_column)
+            extra = plain_columns(archive.schema, self.extra)
+            at_once = archive.rows_within(unit["row_group"], FETCH_BYTES, self.settings.rows_per_task)
+            skip = unit["skip"]
+            for batch in archive.batches(unit["row_group"], [*image.leaves, *extra], at_once):
+                wanted = batch.slice(skip, left)
                 skip = max(skip - batch.num_rows, 0)
-                left -= len(rows)
-                if rows:
-                    yield rows
+                left -= wanted.num_rows
+                if wanted.num_rows:
+                    yield [_raw_row(unit, done + i, wanted, i, image, extra) for i in range(wanted.num_rows)]
+                    done += wanted.num_rows
                 if not left:
                     return
-
-
-def _rows_at_once(group: pq.RowGroupMetaData, most: int) -> int:
-    """How many rows of a group, `most` at most, hold about `FETCH_BYTES`."""
-    fitting: int = FETCH_BYTES * group.num_rows // max(group.total_byte_size, 1)
-    return max(1, min(most, fitting))
 
 
 def excluded(name: str, include: Sequence[str]) -> str:
@@ -181,12 +179,15 @@ def _place(unit: dict[str, Any], offset: int) -> dict[str, Any]:
     return {"path": f"{unit['name']}#{row}", "part": unit["name"], "row": row, "identity": unit["identity"]}
 
 
-def _raw_row(unit: dict[str, Any], offset: int, row: dict[str, Any], image_column: str) -> Raw:
-    image = row.pop(image_column)
-    data = image.get("bytes") if isinstance(image, dict) else image
-    if data is None:
-        return Raw(**_place(unit, offset), size=0, error="empty", message="the row holds no picture")
-    return Raw(**_place(unit, offset), size=len(data), data=data, columns=row)
+def _raw_row(
+    unit: dict[str, Any], offset: int, batch: pa.RecordBatch, row: int, image: ImageColumn, extra: Sequence[str]
+) -> Raw:
+    try:
+        columns = {name: plain_value(batch, name, row) for name in extra}
+        data = image.image(batch, row)
+    except ParquetError as fault:
+        return Raw(**_place(unit, offset), size=0, error=fault.code, message=str(fault))
+    return Raw(**_place(unit, offset), size=len(data), data=data, columns=columns)
 
 
 def _broken_row(unit: dict[str, Any], offset: int, message: str) -> Raw:

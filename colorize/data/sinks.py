@@ -22,9 +22,11 @@ import pyarrow.parquet as pq
 
 from colorize.data.manifest import LEDGER, Record
 from colorize.data.storage import Storage, one_line, storage_exhausted
+from colorize.storage.parquet import Archive, read_table
 
 FRAGMENTS = f"{LEDGER}/fragments"
 HELD_BYTES = 64 << 20
+CARRIED_ROWS = 256  # of an archive that are copied at once, at most
 FRAGMENT_SCHEMA = pa.schema(
     [("row", pa.int64()), ("colorized", pa.large_binary()), ("status", pa.string()), ("error", pa.string())]
 )
@@ -187,10 +189,10 @@ def _assemble(source: Storage, sink: Storage, part: str, folder: str, identity: 
     fragments = sorted(entry.name for entry in sink.entries(folder))
     with ExitStack() as stack:
         with _damage():
-            archive = pq.ParquetFile(stack.enter_context(source.open(part)))
+            archive = Archive(stack.enter_context(source.open(part)), canonical=True)
         file = stack.enter_context(sink.create(part))
-        kept = [name for name in archive.schema_arrow.names if name not in OUTPUT_COLUMNS]
-        schema = pa.schema([archive.schema_arrow.field(name) for name in kept], archive.schema_arrow.metadata)
+        kept = [name for name in archive.schema.names if name not in OUTPUT_COLUMNS]
+        schema = pa.schema([archive.schema.field(name) for name in kept], archive.schema.metadata)
         for name in OUTPUT_COLUMNS:
             schema = schema.append(FRAGMENT_SCHEMA.field(name))
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
@@ -209,10 +211,10 @@ def _damage() -> Iterator[None]:
         raise DamagedArchiveError(one_line(error)) from error
 
 
-def _row_batches(archive: pq.ParquetFile, kept: list[str]) -> Iterator[pa.RecordBatch]:
+def _row_batches(archive: Archive, kept: list[str]) -> Iterator[pa.RecordBatch]:
     with _damage():
-        for group in range(archive.metadata.num_row_groups):
-            yield from archive.iter_batches(batch_size=256, row_groups=[group], columns=kept)
+        for group in range(len(archive.row_counts)):
+            yield from archive.batches(group, kept, archive.rows_within(group, HELD_BYTES, CARRIED_ROWS))
 
 
 def _join(batches: Iterator[pa.RecordBatch], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:
@@ -223,10 +225,8 @@ def _join(batches: Iterator[pa.RecordBatch], finished: Iterator[pa.Table], write
             if (more := next(finished, None)) is None:
                 raise RuntimeError("rows of an archive were finished and are not there: run the same command again")
             held = pa.concat_tables([held, more])
-        table = pa.Table.from_batches([batch])
-        for name in OUTPUT_COLUMNS:
-            table = table.append_column(name, held.column(name)[: batch.num_rows])
-        writer.write_table(table.cast(writer.schema))
+        added = (held.column(name)[: batch.num_rows] for name in OUTPUT_COLUMNS)
+        writer.write_table(pa.Table.from_arrays([*batch.columns, *added], schema=writer.schema))
         held = held.slice(batch.num_rows)
 
 
@@ -238,7 +238,7 @@ def _in_order(sink: Storage, fragments: Sequence[str]) -> Iterator[pa.Table]:
     expected = 0
     for name in fragments:
         with sink.open(name) as file:
-            table = pq.read_table(file, schema=FRAGMENT_SCHEMA)
+            table = read_table(file, FRAGMENT_SCHEMA)
         fresh = table.filter(pc.greater_equal(table.column("row"), expected))
         if fresh.num_rows:
             if fresh.column("row")[0].as_py() != expected:

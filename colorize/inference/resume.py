@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from colorize.config import BulkSettings
@@ -19,6 +18,7 @@ from colorize.data.remaining import remaining
 from colorize.data.settled import COLUMNS, Inputs, Matches, Outcome, Settled, Terms, compare, list_outputs
 from colorize.data.sources import Source
 from colorize.data.storage import Storage
+from colorize.storage.parquet import Archive
 
 PIECE_BYTES = 64 << 20  # of manifest files (about half a million rows) that are compared at once
 SPREAD_BYTES = 4 * PIECE_BYTES  # a larger manifest is compared on the cluster instead of on the driver
@@ -135,7 +135,7 @@ class Ledger:
     def _row_pieces(self) -> Iterator[Piece]:
         for entry in self.files:
             with self.target.open(entry.name) as file:
-                rows = pq.read_metadata(file).num_rows
+                rows = Archive(file).num_rows
             for start in range(0, rows, HASHED_ROWS):
                 yield Piece((entry.name,), start, HASHED_ROWS)
 

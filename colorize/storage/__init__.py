@@ -1,0 +1,1 @@
+"""Files on disk and in buckets: how they are listed, read and written. No Ray."""
