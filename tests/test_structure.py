@@ -32,6 +32,7 @@ LAYERS = (
         "colorize.upsample",
     ),
     ("colorize.colorizer", "colorize.render", "colorize.upstream"),
+    ("colorize.storage",),
     ("colorize.data",),
     (
         "colorize.photo",

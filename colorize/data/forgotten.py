@@ -15,6 +15,7 @@ from colorize.storage.parquet import read_table
 FORGOTTEN = f"{LEDGER}/forgotten.parquet"
 COLUMNS = ("path", "output")
 _SCHEMA = pa.schema([(name, pa.large_string()) for name in COLUMNS])  # of a whole archive: gigabytes
+_MOST_BYTES = 32 << 30  # of a hundred million rows
 
 
 def forget(storage: Storage) -> None:
@@ -50,6 +51,6 @@ def _forgotten(storage: Storage) -> list[pa.Table]:
     """The rows that were kept; none where nothing was forgotten."""
     try:
         with storage.open(FORGOTTEN) as file:
-            return [read_table(file, _SCHEMA)]
+            return [read_table(file, _SCHEMA, most=_MOST_BYTES)]
     except FileNotFoundError:
         return []

@@ -17,8 +17,9 @@ import pyarrow as pa
 from colorize.config import SourceSettings
 from colorize.data.storage import TEMPORARY_PREFIX, Storage, one_line
 from colorize.image_io import Encoded
-from colorize.storage.parquet import Archive, ParquetError
+from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import ImageColumn, plain_columns, plain_value
+from colorize.storage.parquet_error import ParquetError
 
 UNIT_SCHEMA = pa.schema(
     [
@@ -140,8 +141,8 @@ class ArchiveReader:
                 yield raws
                 done += len(raws)
         except Exception as error:  # damaged pages raise OSError, ArrowException, or the storage's own classes
-            message = one_line(error)
-            yield [_broken_row(unit, offset, message) for offset in range(done, unit["count"])]
+            code, message = getattr(error, "code", "") or "corrupt_parquet", one_line(error)
+            yield [Raw(**_place(unit, offset), error=code, message=message) for offset in range(done, unit["count"])]
 
     def _read_rows(self, unit: dict[str, Any]) -> Iterator[list[Raw]]:
         done, left = 0, unit["count"]
@@ -149,9 +150,8 @@ class ArchiveReader:
             archive = Archive(file)
             image = ImageColumn.of(archive.schema, self.settings.image_column)
             extra = plain_columns(archive.schema, self.extra)
-            at_once = archive.rows_within(unit["row_group"], FETCH_BYTES, self.settings.rows_per_task)
-            skip = unit["skip"]
-            for batch in archive.batches(unit["row_group"], [*image.leaves, *extra], at_once):
+            columns, at_once, skip = [*image.leaves, *extra], self.settings.rows_per_task, unit["skip"]
+            for batch in archive.batches(unit["row_group"], columns, FETCH_BYTES, at_once):
                 wanted = batch.slice(skip, left)
                 skip = max(skip - batch.num_rows, 0)
                 left -= wanted.num_rows
@@ -188,7 +188,3 @@ def _raw_row(
     except ParquetError as fault:
         return Raw(**_place(unit, offset), size=0, error=fault.code, message=str(fault))
     return Raw(**_place(unit, offset), size=len(data), data=data, columns=columns)
-
-
-def _broken_row(unit: dict[str, Any], offset: int, message: str) -> Raw:
-    return Raw(**_place(unit, offset), error="corrupt_parquet", message=message)

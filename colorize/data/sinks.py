@@ -214,7 +214,7 @@ def _damage() -> Iterator[None]:
 def _row_batches(archive: Archive, kept: list[str]) -> Iterator[pa.RecordBatch]:
     with _damage():
         for group in range(len(archive.row_counts)):
-            yield from archive.batches(group, kept, archive.rows_within(group, HELD_BYTES, CARRIED_ROWS))
+            yield from archive.batches(group, kept, HELD_BYTES, CARRIED_ROWS)
 
 
 def _join(batches: Iterator[pa.RecordBatch], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:

@@ -27,8 +27,9 @@ from colorize.data.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
 from colorize.data.sinks import OUTPUT_COLUMNS
 from colorize.data.storage import Storage, escapes, one_line
 from colorize.image_io import ADDED_SUFFIX, PICTURE_SUFFIXES
-from colorize.storage.parquet import Archive, ParquetError
+from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import ImageColumn
+from colorize.storage.parquet_error import ParquetError
 
 MIN_SLICE_ROWS = 512
 MAX_SLICES = 4  # of one row group: each slice reads the group from its start, so few

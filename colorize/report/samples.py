@@ -111,7 +111,7 @@ def read_cell(storage: Storage, archive: str, column: str, row: int) -> bytes:
 
 def _cell(file: Archive, group: int, column: str, row: int) -> bytes:
     image = ImageColumn.of(file.schema, column)
-    for batch in file.batches(group, image.leaves, file.rows_within(group, _IN_MEMORY, _CELLS)):
+    for batch in file.batches(group, image.leaves, _IN_MEMORY, _CELLS):
         if row < batch.num_rows:
             return image.image(batch, row)
         row -= batch.num_rows

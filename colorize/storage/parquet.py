@@ -17,20 +17,19 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from colorize.storage.held import HeldRanges
+from colorize.storage.parquet_error import ParquetError
+from colorize.storage.parquet_pages import Size, chunk_range, chunk_size
+
 MAGIC = b"PAR1"
 FOOTER_BYTES = 64 << 20  # of a footer that is read at all
+MANY_ROWS, ROWS_A_BYTE = 1 << 20, 16  # a file that holds more rows than both allow is refused
+TABLE_BYTES = 2 << 30  # of a table that is read as a whole
+AT_ONCE_BYTES = 256 << 20  # about what is read of it at once
 SCHEMA_KEY, HIDDEN_SCHEMA_KEY = b"ARROW:schema", b"ARROW-schema"
 NAME_KEY, HIDDEN_NAME_KEY = b"ARROW:extension:name", b"ARROW-extension-name"
 EXTENSION_KEYS = (NAME_KEY, b"ARROW:extension:metadata")
 BUFFER_BYTES = 1 << 20  # of a column chunk that are read at once
-
-
-class ParquetError(pa.ArrowInvalid):  # type: ignore[misc]
-    """A Parquet file that is not read; `code` is short and countable, for a manifest row."""
-
-    def __init__(self, message: str, code: str = "corrupt_parquet") -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Archive:
@@ -55,55 +54,69 @@ class Archive:
             OSError, pyarrow.ArrowException: a file that is no Parquet, or that cannot be read.
         """
         metadata = _harmless(_read_footer(file))
+        self._bytes, self._metadata = HeldRanges(file), metadata
         self._file = pq.ParquetFile(
-            file,
+            self._bytes,
             metadata=metadata,
             pre_buffer=False,
             buffer_size=BUFFER_BYTES,
-            arrow_extensions_enabled=canonical and _knows_geometry(metadata) is False,
+            arrow_extensions_enabled=canonical and not _knows_geometry(metadata),
         )
-        self._metadata = metadata
-        self._read_schema = self._file.schema_arrow
-        if any(map(_is_foreign, self._read_schema)):
+        schema = self._file.schema_arrow
+        if any(map(_is_foreign, schema)):
             raise ParquetError("the file's extension types cannot be told from their storage")
-        self.schema = _with_names(self._read_schema)
-        self.num_rows = metadata.num_rows
-        self.row_counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self.schema = _with_names(schema)
+        self.row_counts = _row_counts(metadata, self._bytes.size)
+        self.num_rows = sum(self.row_counts)
 
-    def batches(self, group: int, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """A row group's rows, `rows` at once; `columns` are names, or dotted paths of leaves such as `image.bytes`."""
-        batches: Iterator[pa.RecordBatch] = self._file.iter_batches(rows, [group], list(columns), use_threads=False)
-        return batches
+    def batches(self, group: int, columns: Sequence[str], held: int, most: int = MANY_ROWS) -> Iterator[pa.RecordBatch]:
+        """A row group's rows in batches.
+
+        Args:
+            group: its number.
+            columns: names, or dotted paths of leaves such as `image.bytes`.
+            held: bytes that a batch may come to, if it is more than one row.
+            most: rows of a batch.
+
+        Raises:
+            ParquetError: see `chunk_size`.
+        """
+        sizes = self._sizes(group, columns)
+        rows = most
+        while rows > 1 and sum(size.of_rows(rows) for size in sizes) > held:
+            rows //= 2
+        yield from self._file.iter_batches(rows, [group], list(columns), use_threads=False)
 
     def all_batches(self, columns: Sequence[str], held: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """The whole file's rows, about `held` bytes at once, each batch with the number of its first row."""
+        """The whole file's rows as `batches`, each with the number of its first row."""
         first = 0
         for group in range(len(self.row_counts)):
-            for batch in self.batches(group, columns, self.rows_within(group, held)):
+            for batch in self.batches(group, columns, held):
                 yield first, batch
                 first += batch.num_rows
 
-    def rows_within(self, group: int, held: int, most: int = 65536) -> int:
-        """How many rows of a group, `most` at most, hold about `held` bytes."""
-        of_group = self._metadata.row_group(group)
-        fitting: int = held * of_group.num_rows // max(of_group.total_byte_size, 1)
-        return max(1, min(most, fitting))
-
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """Some columns of the whole file."""
-        return self._file.read(list(columns))
+    def _sizes(self, group: int, columns: Sequence[str]) -> list[Size]:
+        of_group, rows = self._metadata.row_group(group), self.row_counts[group]
+        chunks = {index: of_group.column(index) for index in range(of_group.num_columns)}
+        wanted = {index: chunk for index, chunk in chunks.items() if _is_of(chunk.path_in_schema, columns)}
+        self._bytes.hold(map(chunk_range, wanted.values()))
+        schema = self._metadata.schema
+        return [chunk_size(self._bytes, chunk, schema.column(index), rows) for index, chunk in wanted.items()]
 
 
-def read_table(file: IO[bytes], schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(
+    file: IO[bytes], schema: pa.Schema, columns: Sequence[str] | None = None, most: int = TABLE_BYTES
+) -> pa.Table:
     """The columns of a declared schema, cast to its types; one that the file lacks is null.
 
     Args:
         file: a seekable binary file.
         schema: flat.
         columns: of the schema that are wanted; None for all.
+        most: bytes that the table may come to.
 
     Raises:
-        ParquetError: a column cannot be what the schema says.
+        ParquetError: a column cannot be what the schema says, or the table is too large.
     """
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     archive = Archive(file)
@@ -111,13 +124,31 @@ def read_table(file: IO[bytes], schema: pa.Schema, columns: Sequence[str] | None
     for field in present:
         if pa.types.is_nested(found := archive.schema.field(field.name).type):
             raise ParquetError(f"column {field.name!r} holds {found}, not {field.type}")
-    table = archive.read([field.name for field in present])
-    arrays = [_column(table, field, archive.num_rows) for field in wanted]
-    return pa.Table.from_arrays(arrays, schema=wanted)
+    tables, size = [], 0
+    for _, batch in archive.all_batches([field.name for field in present], AT_ONCE_BYTES):
+        tables.append(_declared(batch, wanted))
+        if (size := size + tables[-1].nbytes) > most:
+            raise ParquetError(f"the table has more than {most} bytes", "too_large")
+    return pa.concat_tables(tables) if tables else wanted.empty_table()
 
 
-def _column(table: pa.Table, field: pa.Field, rows: int) -> pa.ChunkedArray | pa.Array:
-    return table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(rows, field.type)
+def _declared(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
+    table = pa.Table.from_batches([batch])
+    known, rows = table.column_names, table.num_rows
+    arrays = [table[each.name].cast(each.type) if each.name in known else pa.nulls(rows, each.type) for each in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _is_of(path: str, columns: Sequence[str]) -> bool:
+    """Whether a leaf is, or lies within, one of these columns."""
+    return any(path == column or path.startswith(f"{column}.") for column in columns)
+
+
+def _row_counts(metadata: pq.FileMetaData, size: int) -> list[int]:
+    counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    if any(count < 0 for count in counts) or sum(counts) > MANY_ROWS + ROWS_A_BYTE * size:
+        raise ParquetError(f"the footer speaks of {sum(counts)} rows in a file of {size} bytes", "too_large")
+    return counts
 
 
 def _read_footer(file: IO[bytes]) -> bytes:

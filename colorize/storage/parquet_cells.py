@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from colorize.storage.parquet import Archive, ParquetError
+from colorize.storage.parquet import Archive
+from colorize.storage.parquet_error import ParquetError
 
 IMAGE_BYTES = 1 << 30  # of an encoded image in a cell
 TEXT_BYTES = 64 << 10  # of a text in a cell

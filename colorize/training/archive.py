@@ -11,8 +11,9 @@ from pathlib import Path
 
 from colorize.config import UsageError, nearest
 from colorize.data.splits import Split, split_of
-from colorize.storage.parquet import Archive, ParquetError
+from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import ImageColumn, plain_rows
+from colorize.storage.parquet_error import ParquetError
 from colorize.training.settings import DataSettings
 
 READ_BYTES = 64 << 20  # about what is held of an archive beside the pictures that are kept
