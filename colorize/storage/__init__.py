@@ -1,1 +1,1 @@
-"""Files on disk and in buckets: how they are listed, read and written. No Ray."""
+"""Files below a root, local or remote: list, read, write atomically, lock, time out."""

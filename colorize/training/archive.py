@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
 
-from colorize.config import UsageError, nearest
-from colorize.data.splits import Split, split_of
+from colorize.datasets.splits import Split, split_of
+from colorize.errors import UsageError
+from colorize.settings import nearest
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import ImageColumn, plain_rows
 from colorize.storage.parquet_error import ParquetError

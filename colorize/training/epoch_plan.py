@@ -13,10 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from colorize.config import UsageError
-from colorize.data.readers import Raw
-from colorize.data.sources import Source
-from colorize.data.splits import split_of, split_row
+from colorize.datasets.readers import Raw
+from colorize.datasets.sources import Source
+from colorize.datasets.splits import split_of, split_row
+from colorize.errors import UsageError
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import plain_rows
 from colorize.training.feed import is_wanted, keep_shares
