@@ -26,15 +26,18 @@ def pickles(marker: Path, count: int) -> pa.ExtensionArray:
 
 
 def placements(marker: Path, count: int) -> dict[str, pa.Array]:
-    """The pickles as a column of their own and within each kind of column that can hold them."""
+    """The pickles as a column of their own, and within each kind of column that can hold them."""
     bad = pickles(marker, count)
-    offsets = pa.array(range(count + 1), pa.int32())
+    short, long = pa.array(range(count + 1), pa.int32()), pa.array(range(count + 1), pa.int64())
     return {
         "plain": bad,
         "struct": pa.StructArray.from_arrays([bad], ["inner"]),
-        "list": pa.ListArray.from_arrays(offsets, bad),
-        "large_list": pa.LargeListArray.from_arrays(offsets.cast(pa.int64()), bad),
-        "fixed_list": pa.FixedSizeListArray.from_arrays(bad, 1),
-        "map": pa.MapArray.from_arrays(offsets, pa.array(["key"] * count), bad),
-        "deep": pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays([bad], ["inner"])),
+        "image": pa.StructArray.from_arrays([pa.array([b"x"] * count), bad], ["bytes", "path"]),
+        "image bytes": pa.StructArray.from_arrays([bad, pa.array(["a.jpg"] * count)], ["bytes", "path"]),
+        "list": pa.ListArray.from_arrays(short, bad),
+        "large list": pa.LargeListArray.from_arrays(long, bad),
+        "list view": pa.ListViewArray.from_arrays(short[:-1], pa.array([1] * count, pa.int32()), bad),
+        "fixed-size list": pa.FixedSizeListArray.from_arrays(bad, 1),
+        "map": pa.MapArray.from_arrays(short, pa.array(["key"] * count), bad),
+        "deep": pa.ListArray.from_arrays(short, pa.StructArray.from_arrays([pa.array(["a"] * count), bad], ["a", "b"])),
     }

@@ -211,14 +211,22 @@ def _damage() -> Iterator[None]:
         raise DamagedArchiveError(one_line(error)) from error
 
 
-def _row_batches(archive: Archive, kept: list[str]) -> Iterator[pa.RecordBatch]:
+def _row_batches(archive: Archive, kept: list[str]) -> Iterator[pa.Table]:
+    """The rows of an archive, as many at once as shall be a row group of the output."""
+    held: list[pa.RecordBatch] = []
     with _damage():
-        for group in range(len(archive.row_counts)):
-            yield from archive.batches(group, kept, HELD_BYTES, CARRIED_ROWS)
+        for _, batch in archive.all_batches(kept, HELD_BYTES, CARRIED_ROWS):
+            many = sum(piece.num_rows for piece in held) + batch.num_rows > CARRIED_ROWS
+            if held and (many or sum(piece.nbytes for piece in held) + batch.nbytes > HELD_BYTES):
+                yield pa.Table.from_batches(held)
+                held = []
+            held.append(batch)
+    if held:
+        yield pa.Table.from_batches(held)
 
 
-def _join(batches: Iterator[pa.RecordBatch], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:
-    """Pairs the input's row batches with the finished rows, which come in the same order."""
+def _join(batches: Iterator[pa.Table], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:
+    """Pairs the input's rows with the finished ones, which come in the same order."""
     held = FRAGMENT_SCHEMA.empty_table()
     for batch in batches:
         while held.num_rows < batch.num_rows:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from colorize.datasets.settings import SourceSettings
 from colorize.imaging.formats import Encoded
 from colorize.storage.parquet import Archive
-from colorize.storage.parquet_cells import ImageColumn, plain_columns, plain_value
+from colorize.storage.parquet_cells import IMAGE_BYTES, ImageColumn, plain_columns, plain_value
 from colorize.storage.parquet_error import ParquetError
 from colorize.storage.root import TEMPORARY_PREFIX, Storage, one_line
 
@@ -119,12 +119,13 @@ class FileReader:
 class ArchiveReader:
     """Reads the image column of Parquet archives; a unit is a run of rows of one row group.
 
-    `extra` columns come along in `Raw.columns`, from those archives that have them.
+    `extra` columns come along in `Raw.columns`, from those archives that have them as text, numbers or dates.
     """
 
     storage: Storage
     settings: SourceSettings
     extra: tuple[str, ...] = ()
+    max_bytes: int = IMAGE_BYTES  # of an image: of a larger one nothing is read
 
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         for unit in units.to_pylist():
@@ -156,10 +157,22 @@ class ArchiveReader:
                 skip = max(skip - batch.num_rows, 0)
                 left -= wanted.num_rows
                 if wanted.num_rows:
-                    yield [_raw_row(unit, done + i, wanted, i, image, extra) for i in range(wanted.num_rows)]
+                    yield [
+                        self._raw_row(_place(unit, done + i), wanted, i, image, extra) for i in range(wanted.num_rows)
+                    ]
                     done += wanted.num_rows
                 if not left:
                     return
+
+    def _raw_row(
+        self, place: dict[str, Any], batch: pa.RecordBatch, row: int, image: ImageColumn, extra: Sequence[str]
+    ) -> Raw:
+        try:
+            columns = {name: plain_value(batch, name, row) for name in extra}
+            data = image.image(batch, row, self.max_bytes)
+        except ParquetError as fault:
+            return Raw(**place, size=0, error=fault.code, message=str(fault))
+        return Raw(**place, size=len(data), data=data, columns=columns)
 
 
 def excluded(name: str, include: Sequence[str]) -> str:
@@ -177,14 +190,3 @@ def excluded(name: str, include: Sequence[str]) -> str:
 def _place(unit: dict[str, Any], offset: int) -> dict[str, Any]:
     row = unit["first"] + offset
     return {"path": f"{unit['name']}#{row}", "part": unit["name"], "row": row, "identity": unit["identity"]}
-
-
-def _raw_row(
-    unit: dict[str, Any], offset: int, batch: pa.RecordBatch, row: int, image: ImageColumn, extra: Sequence[str]
-) -> Raw:
-    try:
-        columns = {name: plain_value(batch, name, row) for name in extra}
-        data = image.image(batch, row)
-    except ParquetError as fault:
-        return Raw(**_place(unit, offset), size=0, error=fault.code, message=str(fault))
-    return Raw(**_place(unit, offset), size=len(data), data=data, columns=columns)

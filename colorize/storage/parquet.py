@@ -29,6 +29,12 @@ AT_ONCE_BYTES = 256 << 20  # about what is read of it at once
 SCHEMA_KEY, HIDDEN_SCHEMA_KEY = b"ARROW:schema", b"ARROW-schema"
 NAME_KEY, HIDDEN_NAME_KEY = b"ARROW:extension:name", b"ARROW-extension-name"
 EXTENSION_KEYS = (NAME_KEY, b"ARROW:extension:metadata")
+LISTS = (
+    (pa.types.is_list, pa.list_),
+    (pa.types.is_large_list, pa.large_list),
+    (pa.types.is_list_view, pa.list_view),
+    (pa.types.is_large_list_view, pa.large_list_view),
+)
 BUFFER_BYTES = 1 << 20  # of a column chunk that are read at once
 
 
@@ -87,11 +93,13 @@ class Archive:
             rows //= 2
         yield from self._file.iter_batches(rows, [group], list(columns), use_threads=False)
 
-    def all_batches(self, columns: Sequence[str], held: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def all_batches(
+        self, columns: Sequence[str], held: int, most: int = MANY_ROWS
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The whole file's rows as `batches`, each with the number of its first row."""
         first = 0
         for group in range(len(self.row_counts)):
-            for batch in self.batches(group, columns, held):
+            for batch in self.batches(group, columns, held, most):
                 yield first, batch
                 first += batch.num_rows
 
@@ -237,10 +245,9 @@ def _named_type(kind: pa.DataType) -> pa.DataType:
         return pa.struct([_named(child) for child in kind])
     if pa.types.is_map(kind):
         return pa.map_(_named(kind.key_field), _named(kind.item_field), kind.keys_sorted)
-    if pa.types.is_large_list(kind):
-        return pa.large_list(_named(kind.value_field))
     if pa.types.is_fixed_size_list(kind):
         return pa.list_(_named(kind.value_field), kind.list_size)
-    if pa.types.is_list(kind):
-        return pa.list_(_named(kind.value_field))
+    for is_one, make in LISTS:
+        if is_one(kind):
+            return make(_named(kind.value_field))
     return kind
