@@ -33,7 +33,9 @@ class ImageColumn:
 
     @classmethod
     def of(cls, schema: pa.Schema, name: str, file: str = "the archive") -> ImageColumn:
-        """Raises ParquetError where the column of the `file` (for the message) is none of encoded bytes."""
+        """Raises ParquetError where the `file` has no such column, or one that holds no encoded bytes."""
+        if (count := schema.names.count(name)) != 1:
+            raise ParquetError(f"{file} has {count or 'no'} column{'s' * (count > 1)} {name!r}")
         kind = schema.field(name).type
         if not pa.types.is_struct(kind):
             column, found = cls(name, (name,)), kind

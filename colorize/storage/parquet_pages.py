@@ -116,7 +116,10 @@ def chunk_size(file: HeldRanges, chunk: pq.ColumnChunkMetaData, leaf: pq.ColumnS
 
 def _refuse_bomb(chunk: pq.ColumnChunkMetaData, what: str, size: int, held: int) -> None:
     if size > BOMB_BYTES and size > BOMB_RATIO * held:
-        message = f"column {chunk.path_in_schema!r} holds {what}, packed in {held}; at most {BOMB_BYTES} are unpacked"
+        message = (
+            f"column {chunk.path_in_schema!r} holds {what}, packed in {held}; at most {BOMB_BYTES} are unpacked: "
+            "write the archive with smaller pages and row groups"
+        )
         raise ParquetError(message, "too_large")
 
 
