@@ -186,7 +186,7 @@ def test_a_whole_job_and_its_report_run_nothing(tmp_path: Path) -> None:
 
 # --- where Parquet and Arrow files may be read ---
 
-DOOR = "colorize.storage.parquet"
+DOOR, FOOTER = "colorize.storage.parquet", "colorize.storage.parquet_footer"  # which is made harmless there
 FORMATS = ("parquet", "dataset", "ipc", "feather", "orc")  # of pyarrow, in whose files a type may be named
 WRITING = {"write_table", "ParquetWriter", "FileMetaData", "ColumnChunkMetaData", "ColumnSchema"}
 OTHER_READERS = (
@@ -222,7 +222,7 @@ def reads(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_parquet_is_read_through_one_door(path: Path) -> None:
-    if module_name(path) != DOOR:
+    if module_name(path) not in (DOOR, FOOTER):
         assert not list(reads(path)), f"read it through {DOOR}"
 
 

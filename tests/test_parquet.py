@@ -6,6 +6,9 @@ import base64
 import datetime
 import decimal
 import io
+import multiprocessing
+import random
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from colorize.bulk import sinks
 from colorize.bulk.ledger.manifest import Record
 from colorize.bulk.sinks import Finished, ParquetSink, assemble, fragments_of
 from colorize.storage import parquet as door
+from colorize.storage import parquet_footer
 from colorize.storage.parquet import Archive, read_table
 from colorize.storage.parquet_cells import TEXT_BYTES, ImageColumn, plain_columns, plain_rows, read_texts
 from colorize.storage.parquet_error import ParquetError
@@ -286,7 +290,7 @@ def test_a_file_without_a_footer_or_with_an_encrypted_one_is_refused(monkeypatch
             Archive(io.BytesIO(broken))
     with pytest.raises(ParquetError, match="encrypted"):
         Archive(io.BytesIO(data[:-4] + b"PARE"))
-    monkeypatch.setattr(door, "FOOTER_BYTES", 10)
+    monkeypatch.setattr(parquet_footer, "FOOTER_BYTES", 10)
     with pytest.raises(ParquetError, match=r"the footer has .* at most 10") as fault:
         Archive(io.BytesIO(data))
     assert fault.value.code == "too_large"
@@ -297,6 +301,44 @@ def test_rows_that_a_file_cannot_hold_are_refused(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ParquetError, match=r"speaks of \d+ rows in a file of"):
         Archive(parquet(pa.table({"a": pa.nulls(100_000, pa.int8())})))
     assert Archive(parquet(pa.table({"a": pa.nulls(100, pa.int8())}))).num_rows == 100
+
+
+def test_a_list_of_a_fixed_size_takes_its_size_for_a_null_as_well() -> None:
+    """The size stands in the Arrow schema alone: nothing in the file has to be as large."""
+    file = parquet(pa.table({"a": pa.nulls(20, pa.list_(pa.int8(), 50))}))
+    value = pq.read_metadata(file).metadata[b"ARROW:schema"]
+    schema = base64.b64decode(value)
+    place = max(i for i in range(0, len(schema), 4) if schema[i : i + 4] == (50).to_bytes(4, "little"))
+
+    def sized(size: int) -> Archive:
+        changed = schema[:place] + size.to_bytes(4, "little") + schema[place + 4 :]
+        return Archive(with_schema(file, base64.b64encode(changed)))
+
+    assert max(batch.nbytes for _, batch in sized(1 << 20).all_batches(["a"], 4 << 20)) < 4 << 20
+    with pytest.raises(ParquetError, match="lists of a fixed size") as fault:
+        list(sized((1 << 31) - 1).all_batches(["a"], 4 << 20))
+    assert fault.value.code == "too_large"
+
+
+def read_damaged(count: int) -> int:
+    """Reads as many damaged files; how many of them could be told to be so."""
+    random_bytes, told = random.Random(0), 0
+    data = parquet(ordinary(), row_group_size=1).getvalue()
+    for _ in range(count):
+        damaged = bytearray(data)
+        for _ in range(random_bytes.choice((1, 1, 2, 8))):
+            damaged[random_bytes.randrange(len(data))] = random_bytes.choice((0, 255, random_bytes.randrange(256)))
+        try:
+            read_all(Archive(io.BytesIO(bytes(damaged))))
+        except (OSError, pa.ArrowException):
+            told += 1
+    return told
+
+
+def test_a_damaged_file_is_a_fault_and_never_the_end_of_the_process() -> None:
+    """Arrow ends the process where its own objects for column chunks are asked for in some damaged footers."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(read_damaged, 300).result() > 50
 
 
 def test_the_class_that_these_tests_pickle_does_what_it_says(tmp_path: Path) -> None:

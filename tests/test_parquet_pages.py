@@ -14,6 +14,7 @@ from colorize.storage import parquet_pages
 from colorize.storage.held import HeldRanges
 from colorize.storage.parquet import Archive, read_table
 from colorize.storage.parquet_error import ParquetError
+from colorize.storage.parquet_footer import column_chunks, read_footer
 from colorize.storage.parquet_pages import Size, chunk_size
 from colorize.storage.thrift import CompactReader, ThriftError
 
@@ -30,8 +31,8 @@ def parquet(column: Any, **options: Any) -> io.BytesIO:
 
 def size_of(file: io.BytesIO) -> Size:
     parsed = pq.ParquetFile(file)
-    group = parsed.metadata.row_group(0)
-    return chunk_size(HeldRanges(file), group.column(0), parsed.schema.column(0), group.num_rows)
+    chunk = column_chunks(read_footer(file))[0][0]
+    return chunk_size(HeldRanges(file), chunk, parsed.schema.column(0), parsed.metadata.num_rows)
 
 
 def largest_batch(file: io.BytesIO, held: int) -> int:

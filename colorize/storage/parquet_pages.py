@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from colorize.storage.held import HeldRanges
 from colorize.storage.parquet_error import ParquetError
+from colorize.storage.parquet_footer import Chunk
 from colorize.storage.thrift import CompactReader, ThriftError
 
 BOMB_BYTES = 512 << 20  # a page, or a value, or a column of lists, that becomes more than this in memory is refused ...
@@ -29,14 +30,6 @@ PADDING = 100  # bytes that old writers left out of a chunk's length: see PARQUE
 DATA, DICTIONARY, DATA_V2 = 0, 2, 3  # kinds of pages
 PLAIN_DICTIONARY, DELTA_BYTE_ARRAY, RLE_DICTIONARY = 2, 7, 8  # encodings
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-CODECS = {
-    "SNAPPY": "snappy",
-    "GZIP": "gzip",
-    "BROTLI": "brotli",
-    "ZSTD": "zstd",
-    "LZ4": "lz4_raw",
-    "LZ4_RAW": "lz4_raw",
-}
 
 
 @dataclass(frozen=True)
@@ -76,15 +69,7 @@ class Page:
     start: int
 
 
-def chunk_range(chunk: pq.ColumnChunkMetaData) -> tuple[int, int]:
-    """Where the pages of a column chunk begin, and how many bytes they take."""
-    start = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < (chunk.dictionary_page_offset or 0) < start:
-        start = chunk.dictionary_page_offset
-    return start, chunk.total_compressed_size
-
-
-def chunk_size(file: HeldRanges, chunk: pq.ColumnChunkMetaData, leaf: pq.ColumnSchema, rows: int) -> Size:
+def chunk_size(file: HeldRanges, chunk: Chunk, leaf: pq.ColumnSchema, rows: int) -> Size:
     """Looks at the pages of a column chunk.
 
     Args:
@@ -107,26 +92,25 @@ def chunk_size(file: HeldRanges, chunk: pq.ColumnChunkMetaData, leaf: pq.ColumnS
         elif is_text and page.encoding not in (PLAIN_DICTIONARY, RLE_DICTIONARY):
             average, pages = max(average, page.unpacked // max(page.values, 1)), pages + page.unpacked
         lists += page.values * (value + LEVEL_BYTES) + page.unpacked
-    _refuse_bomb(chunk, f"values of {value} bytes", value, chunk.total_compressed_size)
+    _refuse_bomb(chunk, f"values of {value} bytes", value, chunk.length)
     if not leaf.max_repetition_level:
         return Size(rows, value, average, pages, 0)
-    _refuse_bomb(chunk, f"lists of {lists} bytes together", lists, chunk.total_compressed_size)
+    _refuse_bomb(chunk, f"lists of {lists} bytes together", lists, chunk.length)
     return Size(rows, value, average, pages, lists)
 
 
-def _refuse_bomb(chunk: pq.ColumnChunkMetaData, what: str, size: int, held: int) -> None:
+def _refuse_bomb(chunk: Chunk, what: str, size: int, held: int) -> None:
     if size > BOMB_BYTES and size > BOMB_RATIO * held:
         message = (
-            f"column {chunk.path_in_schema!r} holds {what}, packed in {held}; at most {BOMB_BYTES} are unpacked: "
+            f"column {chunk.path!r} holds {what}, packed in {held}; at most {BOMB_BYTES} are unpacked: "
             "write the archive with smaller pages and row groups"
         )
         raise ParquetError(message, "too_large")
 
 
-def _pages(file: HeldRanges, chunk: pq.ColumnChunkMetaData) -> Iterator[Page]:
+def _pages(file: HeldRanges, chunk: Chunk) -> Iterator[Page]:
     """The pages that Arrow will read: as many as it takes for the values that the chunk says it has."""
-    position, length = chunk_range(chunk)
-    end, left = position + length + PADDING, chunk.num_values
+    position, end, left = chunk.start, chunk.start + chunk.length + PADDING, chunk.values
     for _ in range(MAX_PAGES):
         if left <= 0 or position >= end:
             return
@@ -137,14 +121,14 @@ def _pages(file: HeldRanges, chunk: pq.ColumnChunkMetaData) -> Iterator[Page]:
             raise _broken(chunk)
         left -= page.values if page.kind != DICTIONARY else 0
         yield page
-    raise ParquetError(f"column {chunk.path_in_schema!r} has more than {MAX_PAGES} pages in a row group", "too_large")
+    raise ParquetError(f"column {chunk.path!r} has more than {MAX_PAGES} pages in a row group", "too_large")
 
 
-def _broken(chunk: pq.ColumnChunkMetaData) -> ParquetError:
-    return ParquetError(f"a page of column {chunk.path_in_schema!r} has a broken header")
+def _broken(chunk: Chunk) -> ParquetError:
+    return ParquetError(f"a page of column {chunk.path!r} has a broken header")
 
 
-def _page_at(file: HeldRanges, position: int, chunk: pq.ColumnChunkMetaData) -> Page:
+def _page_at(file: HeldRanges, position: int, chunk: Chunk) -> Page:
     header, length = _header(file, position, chunk)
     inner: Any = next(
         (header[field] for field in (5, 7, 8) if field in header), {}
@@ -158,7 +142,7 @@ def _page_at(file: HeldRanges, position: int, chunk: pq.ColumnChunkMetaData) -> 
     return Page(*numbers)
 
 
-def _header(file: HeldRanges, position: int, chunk: pq.ColumnChunkMetaData) -> tuple[dict[int, Any], int]:
+def _header(file: HeldRanges, position: int, chunk: Chunk) -> tuple[dict[int, Any], int]:
     """The fields of the header that begins at `position`, and its length."""
     for size in HEADER_BYTES:
         file.seek(position)
@@ -171,7 +155,7 @@ def _header(file: HeldRanges, position: int, chunk: pq.ColumnChunkMetaData) -> t
     raise _broken(chunk)
 
 
-def _longest_entry(file: HeldRanges, page: Page, chunk: pq.ColumnChunkMetaData) -> int:
+def _longest_entry(file: HeldRanges, page: Page, chunk: Chunk) -> int:
     """Bytes of the longest entry of a dictionary of byte strings: each one's length stands before it."""
     file.seek(page.start)
     data = _unpacked(file.read(page.packed), page, chunk)
@@ -187,11 +171,13 @@ def _longest_entry(file: HeldRanges, page: Page, chunk: pq.ColumnChunkMetaData) 
     return min(longest, page.unpacked)
 
 
-def _unpacked(data: bytes, page: Page, chunk: pq.ColumnChunkMetaData) -> memoryview | None:
+def _unpacked(data: bytes, page: Page, chunk: Chunk) -> memoryview | None:
     """The content of a page; None where only Arrow's reader can tell it, or what is wrong with it."""
-    if chunk.compression == "UNCOMPRESSED":
+    if not chunk.is_packed:
         return memoryview(data)
+    if not chunk.codec:
+        return None
     try:
-        return memoryview(pa.Codec(CODECS[chunk.compression]).decompress(data, page.unpacked))
-    except (KeyError, OSError, pa.ArrowException):
+        return memoryview(pa.Codec(chunk.codec).decompress(data, page.unpacked))
+    except (OSError, pa.ArrowException):
         return None

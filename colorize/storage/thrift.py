@@ -1,4 +1,4 @@
-"""Thrift's compact protocol, as far as the header of a Parquet page needs it: structures of numbers, bytes and lists.
+"""Thrift's compact protocol, as far as Parquet needs it: structures of numbers, bytes and lists.
 
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-DEPTH = 8  # of structures within structures; a page header has 3
+DEPTH = 16  # of structures and lists within each other; a Parquet footer has 8
+PARTS = 2_000_000  # of a structure, all in all
 
 
 class ThriftError(ValueError):
@@ -20,7 +21,7 @@ class CompactReader:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self.position = 0
+        self.position = self._parts = 0
         self._readers: dict[int, Callable[[int], Any]] = {
             1: lambda _: True,
             2: lambda _: False,
@@ -54,6 +55,9 @@ class CompactReader:
         return fields
 
     def _value(self, kind: int, depth: int) -> Any:
+        self._parts += 1
+        if self._parts > PARTS:
+            raise ThriftError(f"it has more than {PARTS} parts")
         if (reader := self._readers.get(kind)) is None:
             raise ThriftError(f"a field has the unknown type {kind}")
         return reader(depth)
