@@ -8,6 +8,7 @@ import decimal
 import io
 import multiprocessing
 import random
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -320,23 +321,35 @@ def test_a_list_of_a_fixed_size_takes_its_size_for_a_null_as_well() -> None:
     assert fault.value.code == "too_large"
 
 
-def read_damaged(count: int) -> int:
-    """Reads as many damaged files; how many of them could be told to be so."""
-    random_bytes, told = random.Random(0), 0
+def damaged(count: int) -> Iterator[bytes]:
+    """Files with a damaged footer; the first has a column that may be null, and says of it that it may not."""
+    data = parquet(pa.table({"a": [1, None]})).getvalue()
+    optional = b"\x15\x04\x25\x02\x18\x01a"
+    assert optional in data
+    yield data.replace(optional, optional.replace(b"\x02", b"\x00"))
     data = parquet(ordinary(), row_group_size=1).getvalue()
+    start = len(data) - 8 - len(parquet_footer.read_footer(io.BytesIO(data)))
+    chance = random.Random(0)
     for _ in range(count):
-        damaged = bytearray(data)
-        for _ in range(random_bytes.choice((1, 1, 2, 8))):
-            damaged[random_bytes.randrange(len(data))] = random_bytes.choice((0, 255, random_bytes.randrange(256)))
+        changed = bytearray(data)
+        for _ in range(chance.choice((1, 1, 2, 8))):
+            changed[chance.randrange(start, len(data))] = chance.choice((0, 255, chance.randrange(256)))
+        yield bytes(changed)
+
+
+def read_damaged(count: int) -> int:
+    """Reads damaged files; how many of them could be told to be so."""
+    told = 0
+    for data in damaged(count):
         try:
-            read_all(Archive(io.BytesIO(bytes(damaged))))
+            read_all(Archive(io.BytesIO(data)))
         except (OSError, pa.ArrowException):
             told += 1
     return told
 
 
 def test_a_damaged_file_is_a_fault_and_never_the_end_of_the_process() -> None:
-    """Arrow ends the process where its own objects for column chunks are asked for in some damaged footers."""
+    """Arrow ends the process where its own objects for the column chunks of the first of these are asked for."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         assert pool.submit(read_damaged, 300).result() > 50
 

@@ -48,13 +48,13 @@ class Archive:
             ParquetError: a footer that is broken or encrypted, or larger than `FOOTER_BYTES`.
             OSError, pyarrow.ArrowException: a file that is no Parquet, or that cannot be read.
         """
-        self._footer = harmless_footer(read_footer(file))
         try:
             self._open(file, canonical)
         except UnicodeDecodeError as error:
             raise ParquetError(f"the file's names are no UTF-8: {error}") from None
 
     def _open(self, file: IO[bytes], canonical: bool) -> None:
+        self._footer = harmless_footer(read_footer(file))
         self._bytes, self._metadata = HeldRanges(file), parse_footer(self._footer)
         self._file = pq.ParquetFile(
             self._bytes,

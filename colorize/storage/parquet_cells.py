@@ -132,7 +132,8 @@ def _buffer(cell: pa.Scalar) -> pa.Buffer | None:
 def _is_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _is_bytes(kind.value_type)
-    is_one_of = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    of_any_size = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    is_one_of = (*of_any_size, pa.types.is_fixed_size_binary, pa.types.is_null)  # null: no row has one
     return any(is_it(kind) for is_it in is_one_of)
 
 
