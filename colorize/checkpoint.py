@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from colorize.config import UsageError, nearest
+from colorize.data.rooted import LocalRoot
 from colorize.models import ColorModel, PublishedModel, create_model, published_models
 from colorize.models.published import fold_spectral_norm, stored_shapes
 
@@ -65,9 +66,8 @@ def save_checkpoint(
     """
     target = Path(target)
     data = dump_checkpoint(model, name=name, args=args, dtype=dtype)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(target)
+    with LocalRoot(str(target.parent)).build(target.name) as file:
+        file.write(data)
 
 
 def dump_checkpoint(model: nn.Module, *, name: str, args: Mapping[str, Any], dtype: torch.dtype | None = None) -> bytes:

@@ -20,7 +20,8 @@ from PIL import Image
 from colorize.checkpoint import shipped_weights
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.data.manifest import read_manifest
-from colorize.data.storage import TEMPORARY_PREFIX, Storage
+from colorize.data.rooted import TEMPORARY_PREFIX
+from colorize.data.storage import Storage
 from tests.conftest import LOGICAL_CPUS, S3, grey_jpeg, write_tree
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]

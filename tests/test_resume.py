@@ -18,7 +18,8 @@ from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.data.exclusive import exclusive
 from colorize.data.forgotten import FORGOTTEN
 from colorize.data.manifest import MANIFEST, read_manifest
-from colorize.data.storage import TEMPORARY_PREFIX, Storage
+from colorize.data.rooted import TEMPORARY_PREFIX
+from colorize.data.storage import Storage
 from colorize.inference import merging, resume
 from tests.conftest import S3, grey_jpeg, write_tree
 

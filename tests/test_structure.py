@@ -20,6 +20,7 @@ LAYERS = (
         "colorize.destinations",
         "colorize.durations",
         "colorize.outcome",
+        "colorize.data.rooted",
     ),
     ("colorize.color", "colorize.image_io", "colorize.triage", "colorize.blotches"),
     ("colorize.models",),

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colorize.config import SourceSettings
-from colorize.data.storage import TEMPORARY_PREFIX, Storage, one_line
+from colorize.data.rooted import TEMPORARY_PREFIX
+from colorize.data.storage import Storage, one_line
 from colorize.image_io import Encoded
 
 UNIT_SCHEMA = pa.schema(

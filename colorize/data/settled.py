@@ -20,8 +20,9 @@ from colorize.config import SizeLimits, TriageSettings
 from colorize.data.hints import NO_HINTS, Hints
 from colorize.data.manifest import LEDGER
 from colorize.data.readers import excluded
+from colorize.data.rooted import TEMPORARY_PREFIX
 from colorize.data.sources import Source
-from colorize.data.storage import TEMPORARY_PREFIX, Storage
+from colorize.data.storage import Storage
 from colorize.image_io import ADDED_SUFFIX, sha256
 
 COLUMNS = ("path", "output", "status", "error", "width", "height", "bytes_out", "sha256_in", "sha256_out", "identity",

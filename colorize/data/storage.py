@@ -12,7 +12,6 @@ import errno
 import os
 import posixpath
 import secrets
-import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +26,7 @@ import fsspec
 from colorize.config import UsageError
 from colorize.data.deadline import within
 from colorize.data.listing import Entry, identity_of, walk_local
+from colorize.data.rooted import TEMPORARY_PREFIX, Draft, LocalRoot
 from colorize.image_io import Encoded, FileBytes
 
 T = TypeVar("T")
@@ -35,7 +35,6 @@ P = ParamSpec("P")
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
-TEMPORARY_PREFIX = ".colorize-"  # a local file under construction, renamed when whole
 
 
 class Storage:
@@ -77,19 +76,28 @@ class Storage:
         """The full path of `name` as the file system knows it."""
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
-    def target(self, name: str) -> str:
-        """The full path of `name` as a place to write to.
+    @property
+    def local(self) -> LocalRoot:
+        """The root on disk, where alone anything below it is written or removed."""
+        return LocalRoot(self.root)
+
+    def _own(self, name: str) -> str:
+        """The same name, if it is one that may be written or removed.
 
         Raises:
-            OSError: it would lie outside of the root: through `..`, an absolute name, or a link within the root.
+            OSError: it leads out of the root, or another name would be the same file.
         """
         if escapes(name) or (self.is_local and posixpath.normpath(name) != name):
             raise OSError(f"{name!r} is no name of a file below {self.url()}")
-        if self.is_local:
-            folder, root = os.path.realpath(os.path.dirname(self.path(name))), os.path.realpath(self.root)  # noqa: PTH120
-            if folder != root and not folder.startswith(root.rstrip("/") + "/"):
-                raise OSError(f"{self.path(name)} lies in {folder}, outside of {root}: remove the link")
-        return self.path(name)
+        return name
+
+    def require_unlinked(self, *names: str) -> None:
+        """Raises `UsageError` if one of these files or folders, or what lies directly in one, is a link on disk."""
+        for name in names if self.is_local else ():
+            for link in self.local.links(name):
+                raise UsageError(
+                    f"{self.path(link)} is a link, which may lead anywhere: remove it, or choose another output"
+                )
 
     def url(self, name: str = "") -> str:
         """`name` as a person would type it."""
@@ -114,9 +122,9 @@ class Storage:
         if self.is_local:
             return FileBytes(self._regular(name))
         copy = _temporary()
-        with on_failure(copy.unlink, missing_ok=True):
-            self.fs.get_file(self.path(name), str(copy))
-            return FileBytes(copy, owned=True)
+        with on_failure(copy.discard):
+            self.fs.get_file(self.path(name), str(copy.path))
+            return FileBytes(copy.path, owned=True)
 
     def _start(self, name: str, count: int) -> bytes:
         """The first `count` bytes of `name`, or all that there are."""
@@ -133,7 +141,7 @@ class Storage:
             with self.build(name) as file:
                 file.write(data)
         else:
-            self.fs.pipe_file(self.target(name), data)
+            self.fs.pipe_file(self.path(self._own(name)), data)
 
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
@@ -146,46 +154,40 @@ class Storage:
             with self.build(name) as file:
                 yield file
             return
-        remote = self.fs.open(self.target(name), "wb")
+        remote = self.fs.open(self.path(self._own(name)), "wb")
         with on_failure(_abandon, remote):
             yield remote
         remote.close()
 
-    def draft(self, name: str) -> Path:
+    def draft(self, name: str) -> Draft:
         """An empty file on this machine, for any process to write what `publish` shall turn into `name`."""
-        target = Path(self.target(name))
-        if not self.is_local:
-            return _temporary()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
-        draft.touch(exist_ok=False)
-        return draft
+        self._own(name)
+        return self.local.draft(name) if self.is_local else _temporary()
 
-    def publish(self, draft: Path, name: str) -> None:
+    def publish(self, draft: Draft, name: str) -> None:
         """Makes a draft `name`, whole or not at all; the draft is gone then.
 
         On disk it is flushed and renamed, elsewhere uploaded: by one PUT, or in parts that are completed at the end.
         """
         try:
             if self.is_local:
-                with draft.open("rb") as file:
-                    os.fsync(file.fileno())
-                draft.replace(self.target(name))
+                self.local.move(draft.name, self._own(name))
             else:
-                self.fs.put_file(str(draft), self.target(name))
+                self.fs.put_file(str(draft.path), self.path(self._own(name)))
         finally:
-            draft.unlink(missing_ok=True)
+            draft.discard()
 
     @contextmanager
     def build(self, name: str) -> Iterator[IO[bytes]]:
         """As `create`, and the file is seekable everywhere: elsewhere than on disk it is a draft first."""
-        draft = self.draft(name)
-        try:
-            with draft.open("wb") as file:
+        if self.is_local:
+            with self.local.build(self._own(name)) as file:
                 yield file
-            self.publish(draft, name)
-        finally:
-            draft.unlink(missing_ok=True)
+            return
+        draft = self.draft(name)
+        with on_failure(draft.discard), draft.open() as file:
+            yield file
+        self.publish(draft, name)
 
     def open(self, name: str) -> IO[bytes]:
         """A seekable binary file to read `name` from in parts."""
@@ -196,12 +198,11 @@ class Storage:
 
     def delete(self, name: str) -> None:
         """Removes `name`; one that is not there is no fault."""
-        path = self.target(name)
         if self.is_local:
-            Path(path).unlink(missing_ok=True)
+            self.local.delete(self._own(name))
         else:
             with suppress(FileNotFoundError):
-                self.fs.rm_file(path)
+                self.fs.rm_file(self.path(self._own(name)))
 
     def delete_all(self, names: Iterable[str]) -> None:
         """Removes each of them, several at once."""
@@ -211,17 +212,14 @@ class Storage:
     def delete_tree(self, name: str) -> None:
         """Removes everything below `name`; nothing there is no fault."""
         if self.is_local:
-            shutil.rmtree(self.path(name), ignore_errors=not Path(self.path(name)).exists())
+            self.local.delete_tree(self._own(name))
             return
         self.delete_all(entry.name for entry in self.entries(name))  # `fs.rm` would take names for glob patterns
 
     def sweep(self) -> None:
         """Removes what killed processes left half done: on disk, temporary files; elsewhere nothing can be seen."""
         if self.is_local:
-            for folder, _, names in os.walk(self.root):
-                for name in names:
-                    if name.startswith(TEMPORARY_PREFIX):
-                        Path(folder, name).unlink(missing_ok=True)
+            self.local.sweep()
 
     def entries(self, below: str = "") -> Iterator[Entry]:
         """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
@@ -373,7 +371,9 @@ def _abandon(remote: Any) -> None:
     remote.closed = True  # or its finaliser would complete the upload
 
 
-def _temporary() -> Path:
+def _temporary() -> Draft:
+    """An empty file in the system's folder for such, where only its owner can open it."""
     descriptor, path = tempfile.mkstemp(prefix=TEMPORARY_PREFIX.lstrip("."))
     os.close(descriptor)
-    return Path(path)
+    folder, name = os.path.split(path)
+    return Draft(LocalRoot(folder), name)

@@ -40,6 +40,7 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
     if job.split not in SPLITS:
         raise UsageError(f"--split {job.split}: choose one of {', '.join(SPLITS)}")
     source, target = _open(job), Storage(job.output)
+    target.require_unlinked(TABLE_FILE, METRICS_FILE, PAGE_FILE)
     target.check_writable()
     contestants = find_contestants(job.models)
     require_all(contestants, job.settings.colorizer)

@@ -20,7 +20,7 @@ from colorize.data.compaction import Compacted, compact
 from colorize.data.exclusive import exclusive
 from colorize.data.forgotten import forget, replaced, settle
 from colorize.data.hints import NO_HINTS, Hints, read_hints
-from colorize.data.manifest import RUN_FILE
+from colorize.data.manifest import LEDGER, RUN_FILE
 from colorize.data.model_files import ModelFile, find_model, require_settings
 from colorize.data.remaining import not_in_run
 from colorize.data.sinks import FolderSink, ParquetSink
@@ -136,6 +136,7 @@ def prepare(job: BulkJob, writes: bool = True) -> Prepared:
     _require_apart(
         source, target
     )  # asks the storage, within seconds: before the model and the listing, which take some
+    target.require_unlinked(LEDGER)
     if writes:
         target.check_writable()
     model = find_model(job.model)

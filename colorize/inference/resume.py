@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import ray
 
 from colorize.config import BulkSettings
+from colorize.data.exclusive import LOCK
 from colorize.data.hints import NO_HINTS, Hints
 from colorize.data.listing import Entry
 from colorize.data.manifest import LEDGER, MANIFEST, last_run, read_rows
@@ -90,7 +91,7 @@ class Ledger:
     def plan(self, source: Source, model_sha256: str, settings: BulkSettings, hints: Hints = NO_HINTS) -> Work:
         """Compares manifest, source and output; on the connected cluster if the manifest is large."""
         run = 1 + last_run(entry.name for entry in self.files)
-        if self.resume.fresh or not any(True for _ in self.target.entries(LEDGER)):
+        if self.resume.fresh or all(entry.name == LOCK for entry in self.target.entries(LEDGER)):
             return Work(run, source)
         by_content = self.resume.verify == "hash"
         terms = Terms(

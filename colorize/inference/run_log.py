@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from colorize.data.manifest import LEDGER
+from colorize.data.rooted import LocalRoot
 from colorize.data.storage import Storage, one_line
 
 LOG_NAME = f"{LEDGER}/run.log"
@@ -47,13 +49,14 @@ def run_id(started: float, output: str) -> str:
 def run_log(output: Storage, formatter: logging.Formatter | None = None) -> Iterator[Path]:
     """Sends the `colorize` logger to a file, and to stderr where no progress bars are shown; yields the file.
 
-    Beside local outputs the file grows while the job runs. For remote outputs it grows in a temporary folder
-    and is uploaded at the end, since objects cannot be appended to.
+    Beside local outputs the file grows while the job runs, in the place of an earlier run's. For remote outputs it
+    grows in a temporary folder and is uploaded at the end, since objects cannot be appended to.
     """
-    with tempfile.TemporaryDirectory(prefix="colorize-") as temporary:
-        path = Path(output.path(LOG_NAME)) if output.is_local else Path(temporary) / "run.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handlers = [logging.FileHandler(path, mode="w", encoding="utf-8"), _terminal()]
+    with tempfile.TemporaryDirectory(prefix="colorize-") as temporary, ExitStack() as opened:
+        root = output.local if output.is_local else LocalRoot(temporary)
+        path = Path(root.path, LOG_NAME)
+        file = opened.enter_context(io.TextIOWrapper(root.growing(LOG_NAME), "utf-8", write_through=True))
+        handlers = [logging.StreamHandler(file), _terminal()]
         log = logging.getLogger("colorize")
         level = log.level
         log.setLevel(logging.INFO)

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 
 from colorize.config import LimitSettings, OutputSettings
 from colorize.data.manifest import Record, record_from, write_part
+from colorize.data.rooted import Draft
 from colorize.data.sinks import Finished, Sink
 from colorize.data.storage import Storage, on_failure, one_line, storage_exhausted
 from colorize.image_io import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
@@ -106,7 +106,7 @@ def _copied(row: dict[str, Any], record: Record, writer: Writer) -> Finished:
     return Finished(record, made, **place)
 
 
-def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes | Path]:
+def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes | Draft]:
     source = row["data"] or _read_again(record, writer)
     output = writer.output
     provenance = Provenance(
@@ -128,11 +128,11 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
 
     record = replace(record, output=output_name(record.path, record.format, row["name_taken"]))
     made = _made(record, writer, make)
-    copy = FileBytes(made) if isinstance(made, Path) else made
+    copy = FileBytes(made.path) if isinstance(made, Draft) else made
     return replace(record, bytes_out=len(copy), sha256_out=sha256(copy), luma_exact=exact), made
 
 
-def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> bytes | Path:
+def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> bytes | Draft:
     """What `make` writes: bytes, or a draft of the sink's where that may be huge."""
     huge = record.width * record.height >= HUGE and output_format(record.format) != "JPEG"
     draft = writer.sink.draft(record.output) if huge else None
@@ -140,7 +140,7 @@ def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> 
         out = io.BytesIO()
         make(out)
         return out.getvalue()
-    with on_failure(draft.unlink, missing_ok=True), draft.open("wb") as file:
+    with on_failure(draft.discard), draft.open() as file:
         make(file)
     return draft
 

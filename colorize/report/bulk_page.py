@@ -39,9 +39,10 @@ def write_report(output: str) -> str:
     """Writes the page of the run below `output` and returns where it is.
 
     Raises:
-        UsageError: there is no bulk run.
+        UsageError: there is no bulk run, or links stand where it has left files.
     """
     target = Storage(output)
+    target.require_unlinked(LEDGER)
     run = _read_run(target)
     target.write(PAGE, bulk_page(target, run))
     return target.url(PAGE)
