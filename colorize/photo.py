@@ -18,7 +18,7 @@ from colorize.config import BulkSettings
 from colorize.data.hints import NO_HINTS, Hints, read_hints
 from colorize.data.links import LinkLimits, fetch_link
 from colorize.data.model_files import ModelFile, find_model
-from colorize.data.storage import Storage, one_line, read_file
+from colorize.data.storage import Storage, read_file
 from colorize.destinations import COMPARED, Destinations, base_name
 from colorize.hinting import Hinted
 from colorize.image_io import (
@@ -34,6 +34,7 @@ from colorize.image_io import (
 from colorize.image_io.upright import plain_rgb
 from colorize.models import require_takes_hints
 from colorize.outcome import Outcome
+from colorize.plain_text import one_line
 from colorize.render import Provenance, render_into
 from colorize.triage import NAMES
 from colorize.upstream import Upstream, upstream_of

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from colorize.config import UsageError
 from colorize.data.manifest import LEDGER
-from colorize.data.storage import Storage, one_line, overlap
+from colorize.data.storage import Storage, overlap
 from colorize.destinations import COMPARED
 from colorize.image_io import ImageDecodeError, Origin, Picture, decode, encode_grey_into, read_origin
 from colorize.outcome import Outcome
+from colorize.plain_text import one_line
 
 RECORDS = f"{LEDGER}/"  # what a run leaves beside its pictures
 _GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;16")
@@ -83,6 +84,8 @@ def _base(storage: Storage) -> str:
 
 def _restored(work: _Work, force: bool, overwrite: bool) -> Outcome:
     url = work.source.url(work.name)
+    if work.source.is_linked_folder(work.name):
+        return Outcome(True, f"{url}: a link to a folder, left out")
     try:
         if not overwrite and _is_there(work.target, work.target_name):
             taken = work.target.url(work.target_name)

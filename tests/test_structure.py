@@ -20,6 +20,7 @@ LAYERS = (
         "colorize.destinations",
         "colorize.durations",
         "colorize.outcome",
+        "colorize.plain_text",
         "colorize.data.rooted",
     ),
     ("colorize.color", "colorize.image_io", "colorize.triage", "colorize.blotches"),

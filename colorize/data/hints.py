@@ -16,9 +16,10 @@ from PIL import ImageColor
 
 from colorize.colorimetry import D65_WHITE, LAB_OFFSET, LAB_SLOPE, LAB_THRESHOLD, RGB_TO_XYZ
 from colorize.config import UsageError
-from colorize.data.storage import one_line, read_file
+from colorize.data.storage import read_file
 from colorize.hinting import Spots
 from colorize.image_io import ImageDecodeError, ImageInfo
+from colorize.plain_text import one_line
 
 COLUMNS = ("path", "x", "y", "color")
 

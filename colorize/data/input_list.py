@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from colorize.config import UsageError, nearest
 from colorize.data.manifest import LEDGER
-from colorize.data.storage import Storage, one_line, read_file
+from colorize.data.storage import Storage, read_file
+from colorize.plain_text import one_line
 
 
 def read_input_list(uri: str, root: Storage) -> list[str]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from colorize.checkpoint import CheckpointError, dump_checkpoint, load_checkpoint, load_published, shipped_weights
 from colorize.colorizer import set_temperature
 from colorize.config import ColorizerSettings, UsageError, nearest
-from colorize.data.storage import Storage, one_line, read_file
+from colorize.data.storage import Storage, read_file
 from colorize.models import list_models, published_models
+from colorize.plain_text import one_line
 
 DEFAULT_MODEL = "default"
 

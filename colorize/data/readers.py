@@ -16,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colorize.config import SourceSettings
+from colorize.data.local_files import LeadsOutError, LinkedFolderError
 from colorize.data.rooted import TEMPORARY_PREFIX
-from colorize.data.storage import Storage, one_line
+from colorize.data.storage import Storage
 from colorize.image_io import Encoded
+from colorize.plain_text import one_line
 
 UNIT_SCHEMA = pa.schema(
     [
@@ -103,14 +105,13 @@ class FileReader:
     def _fetch(self, unit: dict[str, Any]) -> Raw:
         name, identity = unit["name"], unit["identity"]
         if unit["error"]:
-            return Raw(name, identity=identity, size=unit["size"], error=unit["error"], message=unit["message"])
+            return _unplanned(unit)
         if reason := excluded(name, self.settings.include):
-            return Raw(name, identity=identity, size=unit["size"], skipped=True, error="excluded", message=reason)
+            return _unplanned(unit | {"error": "excluded", "message": reason})
         try:
             data = self.storage.load(name, unit["size"], self.settings.inline_bytes)
         except Exception as error:  # one file's fault, of whatever class the storage library raises
-            message = one_line(error)
-            return Raw(name, identity=identity, size=unit["size"], error="unreadable", message=message)
+            return _unplanned(unit | {"error": fault_of(error), "message": one_line(error)})
         return Raw(name, data, identity, len(data), name_taken=unit["name_taken"])
 
 
@@ -128,7 +129,7 @@ class ArchiveReader:
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         for unit in units.to_pylist():
             if unit["error"]:
-                yield [Raw(unit["name"], size=unit["size"], error=unit["error"], message=unit["message"])]
+                yield [_unplanned(unit)]
             else:
                 yield from self._fetch_rows(unit)
 
@@ -175,6 +176,25 @@ def excluded(name: str, include: Sequence[str]) -> str:
     if include and not any(fnmatch.fnmatchcase(name, pattern) for pattern in include):
         return f"matches none of source.include ({', '.join(include)})"
     return ""
+
+
+def fault_of(error: Exception) -> str:
+    """The code for a file that cannot be read; `excluded` for what is no file of this input at all."""
+    if isinstance(error, LinkedFolderError):
+        return "excluded"
+    return "leads_out" if isinstance(error, LeadsOutError) else "unreadable"
+
+
+def _unplanned(unit: dict[str, Any]) -> Raw:
+    """A unit that there is no picture of, and the reason."""
+    return Raw(
+        unit["name"],
+        identity=unit["identity"],
+        size=unit["size"],
+        skipped=unit["error"] == "excluded",
+        error=unit["error"],
+        message=unit["message"],
+    )
 
 
 def _place(unit: dict[str, Any], offset: int) -> dict[str, Any]:

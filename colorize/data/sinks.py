@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from colorize.data.manifest import LEDGER, Record
 from colorize.data.rooted import Draft
-from colorize.data.storage import Storage, one_line, storage_exhausted
+from colorize.data.storage import Storage, storage_exhausted
+from colorize.plain_text import one_line
 
 FRAGMENTS = f"{LEDGER}/fragments"
 HELD_BYTES = 64 << 20

@@ -23,11 +23,13 @@ import pyarrow.parquet as pq
 from colorize.config import SourceSettings, UsageError, nearest
 from colorize.data.input_list import read_input_list
 from colorize.data.listing import Entry
+from colorize.data.local_files import LeadsOutError, LinkedFolderError
 from colorize.data.manifest import LEDGER
-from colorize.data.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
+from colorize.data.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader, fault_of
 from colorize.data.sinks import OUTPUT_COLUMNS
-from colorize.data.storage import Storage, escapes, one_line
+from colorize.data.storage import Storage, escapes
 from colorize.image_io import ADDED_SUFFIX, PICTURE_SUFFIXES
+from colorize.plain_text import one_line
 
 MIN_SLICE_ROWS = 512
 MAX_SLICES = 4  # of one row group: each slice reads the group from its start, so few
@@ -86,7 +88,7 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
     Raises:
         UsageError: nothing is there, it is empty, or an archive lacks the image column.
     """
-    return _plan(Storage(uri), input_list, settings)
+    return _plan(Storage(uri, settings.follow_links), input_list, settings)
 
 
 def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> Source:
@@ -178,6 +180,8 @@ def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> l
         with storage.open(entry.name) as file:
             archive = pq.ParquetFile(file)
             metadata, schema = archive.metadata, archive.schema_arrow
+    except (LeadsOutError, LinkedFolderError) as error:
+        return [_unit(entry, error=fault_of(error), message=one_line(error))]
     except Exception as error:  # every storage library has fault classes of its own
         if not _is_damage(error):
             raise UsageError(

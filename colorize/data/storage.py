@@ -12,7 +12,6 @@ import errno
 import os
 import posixpath
 import secrets
-import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +24,11 @@ import fsspec
 
 from colorize.config import UsageError
 from colorize.data.deadline import within
-from colorize.data.listing import Entry, identity_of, walk_local
+from colorize.data.listing import Entry, identity_of, local_entry, walk_local
+from colorize.data.local_files import is_linked_folder, known_status, real_file
 from colorize.data.rooted import TEMPORARY_PREFIX, Draft, LocalRoot
 from colorize.image_io import Encoded, FileBytes
+from colorize.plain_text import one_line
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -40,9 +41,17 @@ EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next fi
 class Storage:
     """A root URI (path, `file://`, `s3://` or any fsspec URL) and the files below it."""
 
-    def __init__(self, uri: str | os.PathLike[str]) -> None:
-        """Raises `UsageError` for a protocol that fsspec does not know."""
-        self.uri = os.fspath(uri)
+    def __init__(self, uri: str | os.PathLike[str], follow_links: bool = False) -> None:
+        """Nothing is asked for yet.
+
+        Args:
+            uri: of the root.
+            follow_links: read what links below a local root lead to also where that lies outside.
+
+        Raises:
+            UsageError: a protocol that fsspec does not know.
+        """
+        self.uri, self.follow_links = os.fspath(uri), follow_links
         protocol, _, rest = self.uri.partition("://") if "://" in self.uri else ("file", "", self.uri)
         self.protocol = {"local": "file", "s3a": "s3"}.get(protocol, protocol)
         if "\0" in rest or not (rest if self.is_local else rest.strip("/")):
@@ -51,8 +60,8 @@ class Storage:
             raise UsageError(f"{self.uri!r}: unknown protocol {protocol!r} (use a path, file:// or s3://)")
         self.root = os.path.abspath(os.path.expanduser(rest)) if self.is_local else rest.rstrip("/")  # noqa: PTH100, PTH111
 
-    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
-        return Storage, (self.root if self.is_local else self.uri,)
+    def __reduce__(self) -> tuple[type[Storage], tuple[str, bool]]:
+        return Storage, (self.root if self.is_local else self.uri, self.follow_links)
 
     def __repr__(self) -> str:
         return f"Storage({self.uri!r})"
@@ -192,7 +201,7 @@ class Storage:
     def open(self, name: str) -> IO[bytes]:
         """A seekable binary file to read `name` from in parts."""
         if self.is_local:
-            return Path(self.path(name)).open("rb")
+            return self._regular(name).open("rb")
         opened: IO[bytes] = self.fs.open(self.path(name), "rb", cache_type="readahead")
         return opened
 
@@ -226,7 +235,7 @@ class Storage:
         if self.is_local:
             if not Path(self.path(below)).exists():
                 return  # as in a bucket, where folders do not exist either
-            yield from walk_local(Path(self.path(below)), Path(self.root))
+            yield from walk_local(Path(self.path(below)), Path(self.root), self.follow_links)
             return
         if not self.fs.exists(self.path(below)):
             return
@@ -241,6 +250,8 @@ class Storage:
         Raises:
             FileNotFoundError: there is none, or it is a folder.
         """
+        if self.is_local:
+            return self._local_entry(name)
         info = self.fs.info(self.path(name))
         if info["type"] != "file":
             raise FileNotFoundError(self.url(name))
@@ -248,18 +259,13 @@ class Storage:
 
     def glance(self, name: str) -> Entry:
         """Size and identity of one file as far as they can be had for nothing: unknown elsewhere than on disk."""
-        try:
-            status = Path(self.path(name)).stat() if self.is_local else None
-        except OSError:  # its row will say why
-            status = None
-        if status is None:
-            return Entry(name, -1, "")
-        return Entry(name, status.st_size, identity_of({"mtime": status.st_mtime, "size": status.st_size}))
+        status = known_status(self.root, self.path(name), self.follow_links) if self.is_local else None
+        return Entry(name, -1, "") if status is None else local_entry(name, status)
 
     def parent(self) -> Storage:
-        """The folder that the root lies in."""
+        """The folder that the root lies in, for the one file that the root is: its user has named it, link or not."""
         folder = posixpath.dirname(self.root)
-        return Storage(folder if self.is_local else f"{self.protocol}://{folder}")
+        return Storage(folder if self.is_local else f"{self.protocol}://{folder}", follow_links=True)
 
     def is_file(self) -> bool:
         """Whether the root itself is a file; raises `UsageError`, within seconds, if there is nothing here."""
@@ -278,12 +284,19 @@ class Storage:
 
         self._probe(write_and_delete)
 
+    def is_linked_folder(self, name: str) -> bool:
+        """Whether `name` is a link to a folder, on disk."""
+        return self.is_local and is_linked_folder(self.path(name))
+
     def _regular(self, name: str) -> Path:
-        """The local path of `name`, which is no pipe: that would never end."""
+        """Where a local file really lies. Raises as `real_file` does."""
+        return real_file(self.root, name, self.follow_links)
+
+    def _local_entry(self, name: str) -> Entry:
         path = Path(self.path(name))
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("a folder or device, not a regular file")
-        return path
+        if path.is_dir() or not (path.is_symlink() or path.exists()):
+            raise FileNotFoundError(self.url(name))
+        return local_entry(name, known_status(self.root, str(path), self.follow_links))
 
     def _options(self) -> dict[str, Any]:
         if self.is_local:
@@ -358,12 +371,6 @@ def storage_exhausted(error: BaseException | None) -> str:
 def escapes(name: str) -> bool:
     """Whether a relative name could lead out of the root that it is joined to, on any kind of storage."""
     return not name or name.startswith("/") or ".." in name.split("/") or "\0" in name
-
-
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """A fault's text on one line of at most `limit` characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def _abandon(remote: Any) -> None:

@@ -24,6 +24,7 @@ from colorize.evaluation.truth import ALL, TruthLoader
 from colorize.inference.cluster import plan_for_cluster, ray_session
 from colorize.inference.scoring import score
 from colorize.models.efficientnet_lite import published_state
+from colorize.plain_text import say
 from colorize.report.evaluation_page import chosen_pictures, evaluation_page
 
 SPLITS = ("train", "val", "test", ALL)
@@ -109,7 +110,7 @@ def _told(rows: Iterator[dict[str, Any]], seconds: float) -> Iterator[dict[str, 
     for count, row in enumerate(rows, 1):
         if time.monotonic() - last >= seconds:
             last = time.monotonic()
-            print(f"measured {count} pictures", file=sys.stderr)
+            say(f"measured {count} pictures", sys.stderr)
         yield row
 
 

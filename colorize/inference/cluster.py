@@ -14,8 +14,8 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from colorize.config import PoolSettings, UsageError
-from colorize.data.storage import one_line
 from colorize.inference.plan import StagePlan, plan_stages
+from colorize.plain_text import one_line
 
 STORE_BYTES = 2 << 30  # a streaming job keeps few blocks: a larger store only takes memory from the pictures
 CONNECT_SECONDS = 5.0

@@ -15,13 +15,13 @@ from colorize.config import LimitSettings, TriageSettings
 from colorize.data.hints import NO_HINTS, Hints
 from colorize.data.manifest import Record
 from colorize.data.readers import Raw, Reader
-from colorize.data.storage import one_line
 from colorize.hinting import Hinted, Seen, grey_of, spots_of
 from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, whole
 from colorize.inference.census import note
 from colorize.inference.isolation import Careful, Fault, known_fault, may_exceed
 from colorize.inference.rows import LOADED_SCHEMA
 from colorize.inference.telemetry import worked
+from colorize.plain_text import one_line
 from colorize.upstream import Upstream
 
 

@@ -15,10 +15,21 @@ from pathlib import Path
 
 from colorize.data.manifest import LEDGER
 from colorize.data.rooted import LocalRoot
-from colorize.data.storage import Storage, one_line
+from colorize.data.storage import Storage
+from colorize.plain_text import one_line, printable
 
 LOG_NAME = f"{LEDGER}/run.log"
-FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+class PlainLines(logging.Formatter):
+    """Time, level and message, which may hold what strangers chose: on one line, with nothing that acts."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (as logging calls it)
+        record.message = printable(record.message)
+        return super().formatMessage(record)
 
 
 class JsonLines(logging.Formatter):
@@ -30,7 +41,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"time": time, "level": record.levelname, "run": self.run, "message": record.getMessage()}
+        line = {"time": time, "level": record.levelname, "run": self.run, "message": printable(record.getMessage())}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
@@ -61,7 +72,7 @@ def run_log(output: Storage, formatter: logging.Formatter | None = None) -> Iter
         level = log.level
         log.setLevel(logging.INFO)
         for handler in handlers:
-            handler.setFormatter(formatter or logging.Formatter(FORMAT))
+            handler.setFormatter(formatter or PlainLines())
             log.addHandler(handler)
         try:
             yield path

@@ -16,12 +16,13 @@ from colorize.config import LimitSettings, OutputSettings
 from colorize.data.manifest import Record, record_from, write_part
 from colorize.data.rooted import Draft
 from colorize.data.sinks import Finished, Sink
-from colorize.data.storage import Storage, on_failure, one_line, storage_exhausted
+from colorize.data.storage import Storage, on_failure, storage_exhausted
 from colorize.image_io import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
 from colorize.inference.census import note
 from colorize.inference.isolation import Careful, Fault, known_fault, may_exceed
 from colorize.inference.rows import SUMMARY_SCHEMA, ab_from
 from colorize.inference.telemetry import settled, worked
+from colorize.plain_text import one_line
 from colorize.render import Provenance, render_into
 from colorize.upstream import Upstream
 

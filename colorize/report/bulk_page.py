@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from colorize.config import UsageError
 from colorize.data.manifest import LEDGER, RUN_FILE
-from colorize.data.storage import Storage, one_line
+from colorize.data.storage import Storage
+from colorize.plain_text import one_line
 from colorize.report.charts import NARROW, WIDE, time_chart
 from colorize.report.page import render_page
 from colorize.report.samples import Places, Sample

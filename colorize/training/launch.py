@@ -90,7 +90,8 @@ def _fit(trainer: TorchTrainer, folder: RunFolder) -> dict[str, float]:
 
 
 def _open(job: TrainJob) -> Source:
-    source = open_source(job.data, SourceSettings(image_column=job.settings.data.image_column))
+    data = job.settings.data
+    source = open_source(job.data, SourceSettings(image_column=data.image_column, follow_links=data.follow_links))
     return source.with_columns(*COLUMNS)
 
 
