@@ -9,14 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.load import Loader, Stamp, load
+from colorize.bulk.samples import Places
+from colorize.bulk.settings import TriageSettings
 from colorize.cli import EXIT_FAILURES, run
-from colorize.config import LimitSettings, SourceSettings, TriageSettings
-from colorize.data.manifest import read_manifest
-from colorize.data.readers import Raw
-from colorize.data.sources import open_source
-from colorize.data.storage import Storage
-from colorize.inference.load import Loader, Stamp, load
-from colorize.report.samples import Places
+from colorize.datasets.readers import Raw
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import open_source
+from colorize.imaging.settings import LimitSettings
+from colorize.storage.root import Storage
 from tests.conftest import grey_jpeg, write_tree
 
 SECRET = b"password: hunter2, and some more that nobody should read"
@@ -159,7 +161,7 @@ def test_a_run_says_what_it_left_and_says_the_same_again(
     (scans / "secret.jpg").unlink()
     (scans / "box/out.jpg").unlink()
     assert run(words) == 0  # links to folders are no failures
-    monkeypatch.setattr("colorize.inference.bulk.ray_session", None)
+    monkeypatch.setattr("colorize.bulk.job.ray_session", None)
     assert run(words) == 0
 
     rows = {row["path"]: (row["status"], row["error"]) for row in read_manifest(Storage(tmp_path / "out")).to_pylist()}

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from colorize.bulk.run_log import LOG_NAME, JsonLines, run_log
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.config import UsageError
-from colorize.data.storage import Storage
-from colorize.inference.run_log import LOG_NAME, JsonLines, run_log
+from colorize.errors import UsageError
 from colorize.plain_text import joined, one_line, printable, say
+from colorize.storage.root import Storage
 from tests.conftest import grey_jpeg
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2Ka\rb\nc\u202egpj.\x9b31m\udcff.jpg"

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from colorize.checkpoint import save_checkpoint
+from colorize.bulk.run_log import LOG_NAME, run_log
 from colorize.cli import EXIT_USAGE, run
-from colorize.config import UsageError
-from colorize.data.exclusive import LOCK, exclusive
-from colorize.data.rooted import TEMPORARY_PREFIX, LocalRoot
-from colorize.data.storage import Storage
-from colorize.inference.run_log import LOG_NAME, run_log
+from colorize.errors import UsageError
 from colorize.models import create_model
+from colorize.models.checkpoint import save_checkpoint
+from colorize.storage.lock import LOCK, exclusive
+from colorize.storage.root import Storage
+from colorize.storage.rooted import TEMPORARY_PREFIX, LocalRoot
 from colorize.training.run_folder import RESULTS, RunFolder
 from colorize.training.settings import TrainSettings
 from tests.conftest import grey_jpeg, write_tree
@@ -287,8 +287,8 @@ def test_a_lock_keeps_another_run_out_until_it_ends_and_leaves_nothing(tmp_path:
 def test_a_process_that_was_killed_holds_no_lock(tmp_path: Path) -> None:
     program = """
         import sys, time
-        from colorize.data.exclusive import exclusive
-        from colorize.data.storage import Storage
+        from colorize.storage.lock import exclusive
+        from colorize.storage.root import Storage
         with exclusive(Storage(sys.argv[1])):
             print("held", flush=True)
             time.sleep(60)

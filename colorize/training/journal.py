@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from colorize.data.storage import Storage
 from colorize.plain_text import one_line
+from colorize.storage.root import Storage
 
 log = logging.getLogger(__name__)
 
