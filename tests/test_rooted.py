@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from colorize.bulk.run_log import LOG_NAME, run_log
-from colorize.cli import EXIT_USAGE, run
+from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.errors import UsageError
 from colorize.models import create_model
 from colorize.models.checkpoint import save_checkpoint
@@ -250,6 +250,35 @@ def test_a_training_run_is_not_begun_where_a_result_is_a_link(
 
     assert content(elsewhere) == before
     assert [path.name for path in (tmp_path / "run").iterdir()] == [name]
+
+
+def test_single_pictures_replace_a_link_and_leave_what_it_leads_to(
+    tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`photo`, its sheets, `restore-grey` and `export`: each over links of the names that they write."""
+    write_tree(tmp_path, {"a.jpg": grey_jpeg(1), "colored/other": b"", "grey/other": b""})
+    before = content(elsewhere)
+    for name in ("colored/a.jpg", "colored/a.jpg.compare.jpg", "grey/a.jpg", "model.safetensors"):
+        (tmp_path / name).symlink_to(elsewhere / "notes.txt")
+    colored, grey, model = (str(tmp_path / name) for name in ("colored", "grey", "model.safetensors"))
+
+    assert run(["photo", str(tmp_path / "a.jpg"), "-o", colored, "--compare", "--set", "colorizer.size=64"]) == 0
+    assert run(["restore-grey", f"{colored}/a.jpg", "-o", grey, "--overwrite"]) == 0
+    assert run(["export", "default", "-o", model]) == 0
+    assert content(elsewhere) == before
+    assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]
+
+
+def test_restoring_a_tree_writes_into_no_linked_folder(
+    tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tree(tmp_path, {"colored/box/a.jpg": grey_jpeg(1), "grey/other": b""})
+    (tmp_path / "grey/box").symlink_to(elsewhere)
+    before = content(elsewhere)
+
+    assert run(["restore-grey", str(tmp_path / "colored"), "-o", str(tmp_path / "grey"), "--force"]) == EXIT_FAILURES
+    assert f"{tmp_path}/grey/box is a link" in capsys.readouterr().err
+    assert content(elsewhere) == before
 
 
 def test_a_log_replaces_a_link_that_was_planted_after_the_first_look(tmp_path: Path, elsewhere: Path) -> None:
