@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import signal
 import stat
 import subprocess
@@ -24,7 +25,7 @@ from colorize.storage.root import Storage
 from colorize.storage.rooted import TEMPORARY_PREFIX, LocalRoot
 from colorize.training.run_folder import RESULTS, RunFolder
 from colorize.training.settings import TrainSettings
-from tests.conftest import grey_jpeg, write_tree
+from tests.conftest import S3, grey_jpeg, write_tree
 
 THEIRS = b"what somebody else has written"
 
@@ -355,3 +356,16 @@ def test_a_lock_whose_file_went_while_it_was_waited_for_is_not_taken_for_the_new
         monkeypatch.undo()
         with pytest.raises(UsageError, match="another run writes"):
             exclusive(Storage(tmp_path)).__enter__()
+
+
+def test_a_bucket_knows_neither_links_nor_locks(s3: S3) -> None:
+    root = Storage(f"s3://colored/{secrets.token_hex(6)}")
+    root.write("_colorize/run.json", b"{}")
+    root.require_unlinked("_colorize", "run.json")
+    with exclusive(root), exclusive(root):
+        pass
+    with run_log(root):
+        pass
+
+    assert not root.is_linked_folder("_colorize")
+    assert [entry.name for entry in root.entries()] == ["_colorize/run.json", "_colorize/run.log"]

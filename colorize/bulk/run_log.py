@@ -65,7 +65,8 @@ def run_log(output: Storage, formatter: logging.Formatter | None = None) -> Iter
     with tempfile.TemporaryDirectory(prefix="colorize-") as temporary, ExitStack() as opened:
         root = output.local if output.is_local else LocalRoot(temporary)
         path = Path(root.path, LOG_NAME)
-        file = opened.enter_context(io.TextIOWrapper(root.growing(LOG_NAME), "utf-8", write_through=True))
+        file = io.TextIOWrapper(root.growing(LOG_NAME), "utf-8", "backslashreplace", write_through=True)
+        opened.enter_context(file)
         handlers = [logging.StreamHandler(file), _terminal()]
         log = logging.getLogger("colorize")
         level = log.level

@@ -111,7 +111,7 @@ class FileReader:
         try:
             data = self.storage.load(name, unit["size"], self.settings.inline_bytes)
         except Exception as error:  # one file's fault, of whatever class the storage library raises
-            return _unplanned(unit | {"error": fault_of(error), "message": one_line(error)})
+            return _unplanned(unit | fault_of(error))
         return Raw(name, data, identity, len(data), name_taken=unit["name_taken"])
 
 
@@ -178,11 +178,11 @@ def excluded(name: str, include: Sequence[str]) -> str:
     return ""
 
 
-def fault_of(error: Exception) -> str:
-    """The code for a file that cannot be read; `excluded` for what is no file of this input at all."""
-    if isinstance(error, LinkedFolderError):
-        return "excluded"
-    return "leads_out" if isinstance(error, LeadsOutError) else "unreadable"
+def fault_of(error: Exception) -> dict[str, str]:
+    """Code and message of a file that cannot be read; `excluded` for what is no file of this input at all."""
+    if isinstance(error, LeadsOutError):
+        return {"error": "leads_out", "message": f"{one_line(error)}, or allow it with `follow_links`"}
+    return {"error": "excluded" if isinstance(error, LinkedFolderError) else "unreadable", "message": one_line(error)}
 
 
 def _unplanned(unit: dict[str, Any]) -> Raw:

@@ -182,7 +182,7 @@ def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> l
             archive = pq.ParquetFile(file)
             metadata, schema = archive.metadata, archive.schema_arrow
     except (LeadsOutError, LinkedFolderError) as error:
-        return [_unit(entry, error=fault_of(error), message=one_line(error))]
+        return [_unit(entry, **fault_of(error))]
     except Exception as error:  # every storage library has fault classes of its own
         if not _is_damage(error):
             raise UsageError(

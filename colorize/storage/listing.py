@@ -49,7 +49,7 @@ def walk_local(folder: Path, root: Path, follow_links: bool) -> Iterator[Entry]:
 def _local_entry(item: os.DirEntry[str], root: Path, follow_links: bool) -> Entry:
     name = Path(item.path).relative_to(root).as_posix()
     try:
-        status = known_status(str(root), item.path, follow_links) if item.is_symlink() else item.stat()
+        status = known_status(str(root), name, follow_links) if item.is_symlink() else item.stat()
     except OSError:  # gone since it was listed
         status = None
     return local_entry(name, status)

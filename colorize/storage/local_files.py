@@ -28,22 +28,27 @@ def real_file(root: str, name: str, follow_links: bool) -> Path:
         LeadsOutError: it lies outside of `root`, and links are not to be followed there.
         OSError: there is none, or it is no regular file: reading a pipe would never end.
     """
-    path = os.path.join(root, name)  # noqa: PTH118 (for each picture: `pathlib` takes several times as long)
-    real = os.path.realpath(path)
-    if is_linked_folder(path):
-        raise LinkedFolderError("a link to a folder: what is in it is no input here")
-    if not follow_links and _lies_outside(real, root):
-        raise LeadsOutError(f"it leads out of {root}: put the file itself there, or allow it with `follow_links`")
-    if not stat.S_ISREG(Path(real).stat().st_mode):
+    path = f"{root}/{name}"
+    status = _without_links(root, name)
+    if status is None:
+        if is_linked_folder(path):
+            raise LinkedFolderError("a link to a folder: what is in it is no input here")
+        if not follow_links and _lies_outside(path, root):
+            raise LeadsOutError(f"it leads out of {root}: put the file itself there")
+        path = os.path.realpath(path)
+        status = os.stat(path)  # noqa: PTH116 (for each picture: `pathlib` takes several times as long)
+    if not stat.S_ISREG(status.st_mode):
         raise OSError("a folder or device, not a regular file")
-    return Path(real)
+    return Path(path)
 
 
-def known_status(root: str, path: str, follow_links: bool) -> os.stat_result | None:
-    """Size and times of what `path` leads to; None for a link to nowhere, or out of `root` if that is not followed."""
+def known_status(root: str, name: str, follow_links: bool) -> os.stat_result | None:
+    """Size and times of what `name` leads to; None for a link to nowhere, or out of `root` if that is not followed."""
+    path = f"{root}/{name}"
     try:
-        outside = not follow_links and _lies_outside(os.path.realpath(path), root)
-        return None if outside else Path(path).stat()
+        if (status := _without_links(root, name)) is not None:
+            return status
+        return None if not follow_links and _lies_outside(path, root) else Path(path).stat()
     except OSError:
         return None
 
@@ -53,6 +58,20 @@ def is_linked_folder(path: str) -> bool:
     return os.path.islink(path) and os.path.isdir(path)  # noqa: PTH112, PTH114 (these raise nothing)
 
 
-def _lies_outside(real: str, root: str) -> bool:
-    above = os.path.realpath(root)
+def _without_links(root: str, name: str) -> os.stat_result | None:
+    """The status of a file that is reached from the root through folders alone; None if there is a link on the way.
+
+    Asked for each picture, and a tenth of the time that it takes to resolve all links of the whole path.
+    """
+    path, status = root, None
+    for part in name.split("/"):
+        path = f"{path}/{part}"
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode) or part == "..":
+            return None
+    return status
+
+
+def _lies_outside(path: str, root: str) -> bool:
+    real, above = os.path.realpath(path), os.path.realpath(root)
     return real != above and not real.startswith(above.rstrip("/") + "/")

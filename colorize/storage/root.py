@@ -260,7 +260,7 @@ class Storage:
 
     def glance(self, name: str) -> Entry:
         """Size and identity of one file as far as they can be had for nothing: unknown elsewhere than on disk."""
-        status = known_status(self.root, self.path(name), self.follow_links) if self.is_local else None
+        status = known_status(self.root, name, self.follow_links) if self.is_local else None
         return Entry(name, -1, "") if status is None else local_entry(name, status)
 
     def parent(self) -> Storage:
@@ -297,7 +297,7 @@ class Storage:
         path = Path(self.path(name))
         if path.is_dir() or not (path.is_symlink() or path.exists()):
             raise FileNotFoundError(self.url(name))
-        return local_entry(name, known_status(self.root, str(path), self.follow_links))
+        return local_entry(name, known_status(self.root, name, self.follow_links))
 
     def _options(self) -> dict[str, Any]:
         if self.is_local:
