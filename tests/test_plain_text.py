@@ -18,6 +18,7 @@ from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.errors import UsageError
 from colorize.plain_text import joined, one_line, printable, say
 from colorize.storage.root import Storage
+from colorize.training.journal import Journal
 from tests.conftest import grey_jpeg
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2Ka\rb\nc\u202egpj.\x9b31m\udcff.jpg"
@@ -113,6 +114,27 @@ def test_a_log_holds_one_line_a_message(tmp_path: Path, capsys: pytest.CaptureFi
     assert text.endswith(f"WARNING cannot read {SHOWN}\n")
     assert not acts(text)
     assert not acts(capsys.readouterr().err)
+
+
+def test_a_traceback_in_a_log_is_text_as_well(tmp_path: Path) -> None:
+    for formatter in (None, JsonLines("run")):
+        with run_log(Storage(tmp_path), formatter):
+            try:
+                raise OSError(HOSTILE)
+            except OSError:
+                logging.getLogger("colorize").exception("failed")
+        text = (tmp_path / LOG_NAME).read_text()
+
+        assert not acts(text)
+        assert "Traceback" in text
+
+
+def test_a_trainings_log_holds_one_line_a_message(tmp_path: Path) -> None:
+    Journal(Storage(tmp_path)).add(f"broken: {HOSTILE}")
+    text = (tmp_path / "train.log").read_text()
+
+    assert text.endswith(f" broken: {SHOWN}\n")
+    assert not acts(text)
 
 
 def test_a_log_of_objects_holds_text_alone(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from colorize.plain_text import one_line, printable
 from colorize.storage.root import LEDGER, Storage
@@ -30,8 +31,11 @@ class PlainLines(logging.Formatter):
         record.message = printable(record.message)
         return super().formatMessage(record)
 
+    def formatException(self, ei: Any) -> str:  # noqa: N802 (as above)
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
 
-class JsonLines(logging.Formatter):
+
+class JsonLines(PlainLines):
     """One JSON object a line: `time`, `level`, `run`, `message`, and `error` where there is a traceback."""
 
     def __init__(self, run: str) -> None:
