@@ -129,7 +129,7 @@ class ArchiveReader:
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         for unit in units.to_pylist():
             if unit["error"]:
-                yield [_unplanned(unit)]
+                yield [_unplanned(unit | {"identity": ""})]  # an archive is tried again in each run
             else:
                 yield from self._fetch_rows(unit)
 
