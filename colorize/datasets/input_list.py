@@ -11,10 +11,11 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote_plus
 
 from colorize.errors import UsageError
+from colorize.plain_text import one_line
 from colorize.settings import nearest
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import read_texts
-from colorize.storage.root import LEDGER, Storage, one_line, read_file
+from colorize.storage.root import LEDGER, Storage, read_file
 
 
 def read_input_list(uri: str, root: Storage) -> list[str]:

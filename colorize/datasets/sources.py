@@ -20,16 +20,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from colorize.datasets.input_list import read_input_list
-from colorize.datasets.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
+from colorize.datasets.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader, fault_of
 from colorize.datasets.settings import SourceSettings
 from colorize.errors import UsageError
 from colorize.imaging.formats import ADDED_SUFFIX, PICTURE_SUFFIXES
+from colorize.plain_text import one_line
 from colorize.settings import nearest
 from colorize.storage.listing import Entry
+from colorize.storage.local_files import LeadsOutError, LinkedFolderError
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import ImageColumn
-from colorize.storage.parquet_error import ParquetError
-from colorize.storage.root import LEDGER, Storage, escapes, one_line
+from colorize.storage.parquet_error import ParquetError, code_of
+from colorize.storage.root import LEDGER, Storage, escapes
 
 OUTPUT_COLUMNS = ("colorized", "status", "error")  # what an archive's colored copy has beside the input's columns
 MIN_SLICE_ROWS = 512
@@ -89,7 +91,7 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
     Raises:
         UsageError: nothing is there, it is empty, or an archive lacks the image column.
     """
-    return _plan(Storage(uri), input_list, settings)
+    return _plan(Storage(uri, settings.follow_links), input_list, settings)
 
 
 def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> Source:
@@ -180,12 +182,14 @@ def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> l
     try:
         with storage.open(entry.name) as file:
             archive = Archive(file)
+    except (LeadsOutError, LinkedFolderError) as error:
+        return [_unit(entry, **fault_of(error))]
     except Exception as error:  # every storage library has fault classes of its own
         if not _is_damage(error):
             raise UsageError(
                 f"cannot read {storage.url(entry.name)}: {one_line(error)}; run again once it can be"
             ) from None
-        return [_unit(entry, error="corrupt_parquet", message=one_line(error))]
+        return [_unit(entry, error=code_of(error), message=one_line(error))]
     _require_image_column(archive.schema, settings.image_column, storage.url(entry.name))
     _require_free_columns(archive.schema, storage.url(entry.name))
     return [_unit(entry, **rows) for rows in _slices(archive.row_counts)]

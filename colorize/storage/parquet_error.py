@@ -11,3 +11,8 @@ class ParquetError(pa.ArrowInvalid):  # type: ignore[misc]
     def __init__(self, message: str, code: str = "corrupt_parquet") -> None:
         super().__init__(message)
         self.code = code
+
+
+def code_of(error: Exception) -> str:
+    """The code of what went wrong while a Parquet file was read."""
+    return error.code if isinstance(error, ParquetError) else "corrupt_parquet"
