@@ -62,8 +62,8 @@ def annealed(seen: Seen, view: View, temperature: float = 0.85) -> Float:
 
 def undone(seen: Seen, view: View, part: float, log_weights: Callable[[], Float]) -> Float:
     """The same, of probabilities without a part of the weights that training gave the bins."""
-    log_p = seen.log_p(view) - np.float32(part) * log_weights()[:, None, None]
-    return seen.mean(_softmax(log_p / np.float32(0.85)))
+    log_p = seen.log_p(view) - part * log_weights()[:, None, None]
+    return seen.mean(_softmax(np.asarray(log_p / 0.85, np.float32)))
 
 
 def in_shadows(seen: Seen, view: View, decode: Callable[[Seen, View], Float], below: float = 45.0) -> Float:

@@ -61,11 +61,11 @@ class Truth:
 
     def __init__(self, picture: Picture) -> None:
         small = Image.fromarray(picture.rgb).resize((SIDE, SIDE), Image.Resampling.BOX)
-        self.rgb = np.asarray(small, np.float32).transpose(2, 0, 1) / 255
+        self.rgb: Float = np.asarray(np.asarray(small, np.float32).transpose(2, 0, 1) / 255, np.float32)
         self.ab = rgb_to_lab(torch.from_numpy(self.rgb))[1:].numpy()
-        self.luma = np.asarray(np.tensordot(np.array(LUMA_WEIGHTS), self.rgb, 1), np.float32)
+        self.luma: Float = np.asarray(np.tensordot(np.array(LUMA_WEIGHTS), self.rgb, 1), np.float32)
         self.lightness: Float = grey_to_lightness(torch.from_numpy(self.luma)).numpy()
-        self.grey, _ = self.compared(np.stack([self.luma] * 3))
+        self.grey, _ = self.compared(np.asarray(np.stack([self.luma] * 3), np.float32))
         _, self.colorfulness = self.compared(self.rgb)
 
     def compared(self, rgb: Float) -> tuple[float, float]:
