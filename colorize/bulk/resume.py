@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from colorize.bulk.ledger.manifest import MANIFEST, last_run, read_rows
@@ -19,6 +18,7 @@ from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.sources import Source
 from colorize.storage.listing import Entry
 from colorize.storage.lock import LOCK
+from colorize.storage.parquet import Archive
 from colorize.storage.root import LEDGER, Storage
 
 PIECE_BYTES = 64 << 20  # of manifest files (about half a million rows) that are compared at once
@@ -125,7 +125,7 @@ class Ledger:
     def _row_pieces(self) -> Iterator[Piece]:
         for entry in self.files:
             with self.target.open(entry.name) as file:
-                rows = pq.read_metadata(file).num_rows
+                rows = Archive(file).num_rows
             for start in range(0, rows, HASHED_ROWS):
                 yield Piece((entry.name,), start, HASHED_ROWS)
 
