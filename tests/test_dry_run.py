@@ -33,7 +33,7 @@ def test_what_is_left_of_a_folder_is_counted_and_a_sample_of_it_done(
     assert counted.startswith("32 inputs, ")
     assert "31 .jpg, 1 .txt" in counted
     assert sample.startswith("sample of 32: 30 colored, 1 ")
-    assert "1 already_colour" in sample
+    assert "1 already_color" in sample
     assert "1 not_an_image" in sample
     assert "cpu predictors" in estimate
     assert float(cost.split()[1]) == pytest.approx(START_SECONDS / 1000, abs=0.02)

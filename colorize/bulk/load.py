@@ -160,7 +160,7 @@ def _record(raw: Raw, loader: Loader) -> Record:
 
 def _left_alone(record: Record, copied: bool) -> Record:
     """A skipped picture; where its file shall be copied, `output` says so to the writer."""
-    error = "already_colour" if record.triage == "color" else f"triage_{record.triage}"
+    error = "already_color" if record.triage == "color" else f"triage_{record.triage}"
     words = f"taken for {record.triage}: {'copied as it is' if copied else 'left out'} by triage.{record.triage}"
     return replace(record, status="skipped", error=error, message=words, output=record.path if copied else "")
 
