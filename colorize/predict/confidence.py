@@ -1,9 +1,8 @@
 """How sure a network is of its colors, place by place.
 
-A network that predicts a distribution over color bins doubts by the distribution's entropy. Any other doubts where it
-gives the mirrored picture other colors: a guess that turns with the camera is not knowledge. On 1,600 photographs that
-`default` never saw the tenth with the least confidence has a mean CIEDE2000 of 12.7 (11.9 to 13.4), the others 8.2, the
-most confident tenth 5.9; on 575 of them mirroring tells as much (12.1 and 8.0) as the entropy does (12.3 and 8.0).
+A network that predicts a distribution over color bins says itself how much it doubts (`BinModel.doubt`). Any other
+doubts where it gives the mirrored picture other colors: a guess that turns with the camera is not knowledge.
+docs/model.md says what that is worth; `benchmarks/confidence.py` measures it.
 """
 
 from __future__ import annotations
