@@ -14,6 +14,7 @@ from colorize.imaging.formats.codec import (
     encode_grey,
     encode_grey_into,
     encode_into,
+    read_info,
 )
 from colorize.imaging.formats.encoded import Encoded, FileBytes, opened, pieces, sha256, whole
 from colorize.imaging.formats.errors import ImageDecodeError
@@ -23,7 +24,6 @@ from colorize.imaging.formats.formats import (
     ImageInfo,
     output_format,
     output_name,
-    read_info,
 )
 from colorize.imaging.formats.metadata import Metadata, Origin, Provenance, read_origin
 from colorize.imaging.formats.picture import Chroma, Color, Picture, SmallGrey, Subsampling

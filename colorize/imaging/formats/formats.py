@@ -37,7 +37,6 @@ from PIL import (
     SgiImagePlugin,
     SunImagePlugin,
     TgaImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
 )
 
@@ -45,18 +44,20 @@ from colorize.imaging.formats.encoded import Encoded, opened, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.ppm import largest_sample
 
-# TGA comes last: it has no signature, so it would claim other formats' files.
+# TGA comes last: it has no signature, so it would claim other formats' files. TIFF is not among them (`tiff_reader`).
 _PLUGINS = (
-    JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin, BmpImagePlugin, Jpeg2KImagePlugin,
+    JpegImagePlugin, PngImagePlugin, WebPImagePlugin, BmpImagePlugin, Jpeg2KImagePlugin,
     GifImagePlugin, PpmImagePlugin, AvifImagePlugin, PsdImagePlugin, SgiImagePlugin, SunImagePlugin,
     PcxImagePlugin, QoiImagePlugin, TgaImagePlugin,
 )  # fmt: skip
 DECODERS = (
-    "JPEG", "PNG", "TIFF", "WEBP", "BMP", "JPEG2000", "GIF", "PPM", "AVIF", "PSD", "SGI", "SUN", "PCX", "QOI", "TGA"
+    "JPEG", "PNG", "WEBP", "BMP", "JPEG2000", "GIF", "PPM", "AVIF", "PSD", "SGI", "SUN", "PCX", "QOI", "TGA"
 )  # fmt: skip
 
 # What names of such files end in; the plugin that registers MPO's is loaded by JPEG's only once it meets one.
-PICTURE_SUFFIXES = frozenset({".mpo", *(suffix for suffix, format in Image.EXTENSION.items() if format in DECODERS)})
+PICTURE_SUFFIXES = frozenset(
+    {".mpo", ".tif", ".tiff", *(suffix for suffix, format in Image.EXTENSION.items() if format in DECODERS)}
+)
 
 # Formats that are written as they came, and MPO as JPEG; the rest becomes PNG.
 _WRITTEN = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "JPEG2000")
@@ -69,6 +70,10 @@ _REFUSED = {
     b"PF\n": "PFM (float samples)", b"Pf\n": "PFM (float samples)", b"\xff\x0a": "JPEG XL",
     b"\x00\x00\x00\x0cJXL ": "JPEG XL", b"gimp xcf": "XCF", b"FTEX": "FTEX texture",
 }  # fmt: skip
+
+RAW = "a camera's or film scanner's raw file is not read: develop it, and export it as TIFF with 16 bits"
+_RAW_SIGNATURES = (b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"ARRI")
+_RAW_BRANDS = (b"crx ",)  # CR3
 
 _END_MARKS = {
     "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";", "JPEG2000": b"\xff\xd9",
@@ -172,21 +177,11 @@ def open_picture(data: Encoded) -> Iterator[ImageFile.ImageFile]:
     raise failure or _refusal(data)
 
 
-def read_info(data: Encoded) -> ImageInfo:
-    """Read a picture's header; no pixels are decoded.
-
-    Raises:
-        ImageDecodeError: the file is no picture that this program reads.
-    """
-    with open_picture(data) as image:
-        return describe(image, data)
-
-
 def describe(image: ImageFile.ImageFile, data: Encoded) -> ImageInfo:
     """`ImageInfo` of an opened picture whose pixels have not been loaded yet."""
     format = image.format or ""
     with decode_errors(data, format):
-        width, height = _stored_size(image)
+        width, height = image.size
         bits = sample_bits(image, data)
         mode = f"{image.mode};16" if bits == 16 and not image.mode.startswith("I") else image.mode
         return ImageInfo(
@@ -211,16 +206,6 @@ def check_pixels(info: ImageInfo, max_pixels: int) -> None:
         )
 
 
-def load_pixels(image: ImageFile.ImageFile) -> None:
-    """Decode a picture whose size has been checked.
-
-    A TIFF gets its memory here, since its plugin would refuse sizes above Pillow's global limit.
-    """
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        image.im = Image.new(image.mode, _stored_size(image), None).im
-    image.load()
-
-
 def sample_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
     """8 or 16: the depth at which the picture is decoded and written.
 
@@ -241,8 +226,6 @@ def stored_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
     """Bits a sample in the file, where Pillow's mode hides them (it reads 16-bit RGB as 8-bit RGB)."""
     if image.format == "PNG":
         return data[24:25][0]
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return int(max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))))
     if image.format == "PPM":
         return 16 if largest_sample(image) > 255 else 8
     if image.format == "JPEG2000":
@@ -250,13 +233,6 @@ def stored_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
         codestream = held.find(b"\xff\x4f\xff\x51")  # SOC, SIZ; the precision is the first byte after Csiz
         return (held[codestream + 42] & 0x7F) + 1
     return 8
-
-
-def _stored_size(image: ImageFile.ImageFile) -> tuple[int, int]:
-    """Width and height of the stored rows: Pillow's TIFF plugin reports them turned already."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return int(image.tag_v2[TiffImagePlugin.IMAGEWIDTH]), int(image.tag_v2[TiffImagePlugin.IMAGELENGTH])
-    return image.size
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
@@ -278,6 +254,8 @@ def _ends_early(data: Encoded, format: str, error: Exception) -> bool:
 
 
 def _refusal(data: Encoded) -> ImageDecodeError:
+    if data[:16].startswith(_RAW_SIGNATURES) or data[6:14] == b"HEAPCCDR" or data[8:12] in _RAW_BRANDS:
+        return ImageDecodeError("unsupported", RAW)
     for signature, name in _REFUSED.items():
         if data[: len(signature)] == signature:
             return ImageDecodeError("unsupported", f"{name} is not a format that can be colored")

@@ -82,7 +82,8 @@ class Picture:
 
     `luma` and `alpha` are (H, W), uint8 or uint16 (`info.bits`); those of huge pictures are decoded as their rows are
     read, which raises `ImageDecodeError` where the file is damaged. `luma_exact` tells whether the colored copy will
-    hold exactly this luminance. `source` is the encoded file.
+    hold exactly this luminance. `source` is the encoded file. `further` (H, W, n) are channels that are neither color
+    nor opacity, and `directory` is where the page's directory begins: of TIFF only.
     """
 
     info: ImageInfo
@@ -91,6 +92,8 @@ class Picture:
     luma_exact: bool
     metadata: Metadata
     source: Encoded
+    further: Pixels | None = None
+    directory: int = 0
 
 
 Subsampling: TypeAlias = Literal["4:2:0", "4:4:4"]

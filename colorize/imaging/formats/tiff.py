@@ -10,11 +10,11 @@ from typing import IO
 
 import imagecodecs
 
-from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.formats import decode_errors
 from colorize.imaging.formats.icc import fitting
 from colorize.imaging.formats.metadata import Words, is_own_sentence
-from colorize.imaging.formats.picture import Pixels, Plane, channels
+from colorize.imaging.formats.picture import Picture, Pixels, Plane, channels
+from colorize.imaging.formats.samples import joined
 from colorize.imaging.formats.tiff_tags import (
     BYTE,
     LONG,
@@ -36,7 +36,8 @@ _NONE, _LZW, _DEFLATE, _PACKBITS, _ZSTD = 1, 5, 8, 32773, 50000
 _PREDICTED = (_LZW, _DEFLATE, _ZSTD)
 _GREY, _RGB = 1, 2  # photometric interpretations: 0 is black, red green blue
 _COMPRESSION, _STARTS, _SIZES, _DESCRIPTION, _XMP, _ICC = 259, 273, 279, 270, 700, 34675
-_EXIF, _PIXEL_X, _PIXEL_Y, _X_RESOLUTION = 34665, 0xA002, 0xA003, 282
+_EXIF, _PIXEL_X, _PIXEL_Y, _X_RESOLUTION, _EXTRA = 34665, 0xA002, 0xA003, 282, 338
+_UNASSOCIATED = 2
 
 # Tags that describe how the source's samples are stored, so not the copy's: sizes, layout, compression, palette,
 # curves and ranges of grey (TIFF 6.0, sections 8 to 22), tiles and old JPEG, sub-images, page number.
@@ -47,19 +48,20 @@ _STRUCTURAL = {
 }  # fmt: skip
 
 
-def write_tiff(out: IO[bytes], pixels: Pixels, source: Encoded, words: Words) -> None:
-    """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels as TIFF; they are read once, a strip at a time.
+def write_tiff(out: IO[bytes], color: Pixels, picture: Picture, words: Words) -> None:
+    """Encode color (H, W) or (H, W, 3), and the picture's further channels, as TIFF, a strip at a time.
 
     `out` is empty and seekable.
 
-    Compressed as `source` is, or by Deflate where that way is lossy (JPEG), for bilevel pictures (CCITT) or rare.
+    Compressed as the source is, or by Deflate where that way is lossy (JPEG), for bilevel pictures (CCITT) or rare.
 
     Raises:
-        ImageDecodeError: the directory of `source` is damaged.
+        ImageDecodeError: the directory of the source is damaged.
     """
+    source, pixels = picture.source, joined(color, picture.alpha, picture.further)
     order = byte_order(source)
     with decode_errors(source, "TIFF"):
-        own = read_tags(source)
+        own = read_tags(source, picture.directory)
     compression = _compression(own, order)
     row_bytes = pixels.shape[1] * channels(pixels) * pixels.itemsize
     rows = min(max(1, _STRIP_BYTES // row_bytes), pixels.shape[0])
@@ -68,13 +70,23 @@ def write_tiff(out: IO[bytes], pixels: Pixels, source: Encoded, words: Words) ->
     for top in range(0, pixels.shape[0], rows):
         starts.append(out.tell())
         sizes.append(out.write(_strip(pixels[top : top + rows], order, compression)))
-    tags = [*_carried(own, order, pixels, words), *_layout(order, pixels, rows, compression)]
+    tags = [*_carried(own, order, color, words), *_layout(order, pixels, channels(color), rows, compression)]
+    tags += _extra_samples(order, own, picture)
     tags += [numbers(order, _STARTS, LONG, starts), numbers(order, _SIZES, LONG, sizes)]
     out.write(bytes(out.tell() % 2))
     end = out.tell()
     out.write(encoded(order, tags, end))
     out.seek(0)
     out.write(header(order, end))
+
+
+def _extra_samples(order: str, own: list[Tag], picture: Picture) -> list[Tag]:
+    """What the channels beside the colors are: opacity that is not multiplied into them, or what no tag says."""
+    alpha = (_UNASSOCIATED,) if picture.alpha is not None else ()
+    count = channels(picture.further) if picture.further is not None else 0
+    if not alpha and not any(tag.number == _EXTRA for tag in own):
+        return []  # the source says nothing, so that each reader has its own idea: the same one of both
+    return [numbers(order, _EXTRA, SHORT, (*alpha, *(0,) * count))] if alpha or count else []
 
 
 def _compression(own: list[Tag], order: str) -> int:
@@ -84,15 +96,13 @@ def _compression(own: list[Tag], order: str) -> int:
     return value if value in (_NONE, _LZW, _PACKBITS, _ZSTD) else _DEFLATE
 
 
-def _layout(order: str, pixels: Pixels, rows: int, compression: int) -> list[Tag]:
+def _layout(order: str, pixels: Pixels, colors: int, rows: int, compression: int) -> list[Tag]:
     """The tags that say how the copy's samples are stored, but for the places of the strips."""
     count, (height, width) = channels(pixels), pixels.shape[:2]
-    short = {258: (pixels.itemsize * 8,) * count, 259: (compression,), 262: (_RGB if count > 2 else _GREY,)}
+    short = {258: (pixels.itemsize * 8,) * count, 259: (compression,), 262: (_RGB if colors > 2 else _GREY,)}
     short |= {277: (count,), 284: (1,)}
     if compression in _PREDICTED:
         short[317] = (2,)
-    if count in (2, 4):
-        short[338] = (2,)  # alpha, not multiplied into the color
     long = {256: (width,), 257: (height,), 278: (rows,)}
     return [
         *(numbers(order, number, SHORT, values) for number, values in short.items()),

@@ -44,13 +44,36 @@ def byte_order(data: Encoded) -> str:
     return "<" if data[:2] == b"II" else ">"
 
 
-def read_tags(data: Encoded) -> list[Tag]:
-    """The tags of the first directory, nested ones within theirs; those that are damaged are left out."""
+def read_tags(data: Encoded, directory: int) -> list[Tag]:
+    """The tags of the directory that begins at this place; nested ones within theirs, damaged ones left out."""
+    return list(_directory(data, directory, _layout(data), depth=0))
+
+
+def directory_offsets(data: Encoded) -> list[int]:
+    """Where the directories of the main chain begin; the chain ends where it is damaged or comes back to itself.
+
+    Raises:
+        struct.error: the header is cut off.
+    """
+    layout = _layout(data)
+    amount, link = struct.calcsize(layout.order + layout.amount), layout.order + ("Q" if layout.inline == 8 else "I")
+    entry = struct.calcsize(layout.order + layout.entry) + layout.inline
+    (at,) = _unpacked(link, data, 8 if layout.inline == 8 else 4)
+    found = dict[int, None]()
+    while at and at not in found and at + amount <= len(data):
+        found[at] = None
+        (count,) = _unpacked(layout.order + layout.amount, data, at)
+        end = at + amount + count * entry
+        if end + struct.calcsize(link) > len(data):
+            break
+        (at,) = _unpacked(link, data, end)
+    return list(found)
+
+
+def _layout(data: Encoded) -> _Layout:
     order = byte_order(data)
     big = _unpacked(order + "H", data, 2)[0] == 43
-    layout = _Layout(order, "Q", "HHQ", 8) if big else _Layout(order, "H", "HHI", 4)
-    (first,) = _unpacked(order + ("Q" if big else "I"), data, 8 if big else 4)
-    return list(_directory(data, first, layout, depth=0))
+    return _Layout(order, "Q", "HHQ", 8) if big else _Layout(order, "H", "HHI", 4)
 
 
 def text(number: int, value: str) -> Tag:

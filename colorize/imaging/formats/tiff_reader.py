@@ -1,0 +1,116 @@
+"""Reading a TIFF's pages: what they say, a small copy for the network, and their planes at full size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from colorize.imaging.formats import tiff_rows
+from colorize.imaging.formats.encoded import Encoded
+from colorize.imaging.formats.errors import ImageDecodeError
+from colorize.imaging.formats.formats import ImageInfo, decode_errors
+from colorize.imaging.formats.metadata import Metadata
+from colorize.imaging.formats.picture import Picture, Pixels
+from colorize.imaging.formats.samples import reduced
+from colorize.imaging.formats.tiff_pages import Page, directories, pages
+from colorize.imaging.formats.tiff_samples import Meaning, meaning
+
+_ORIENTATION, _XMP = 274, 700
+_PREVIEW = 1 << 14  # pixels of the copies by which pages are compared
+
+
+@dataclass(frozen=True, slots=True)
+class TiffPage:
+    """One page of a TIFF, whose pixels have not been decoded yet."""
+
+    data: Encoded
+    page: Page
+    meaning: Meaning
+    info: ImageInfo
+
+    def is_large(self) -> bool:
+        """Whether its rows are decoded as they are read, each time that they are."""
+        return self.info.width * self.info.height >= tiff_rows.LARGE
+
+    def small(self, area: int) -> Image.Image:
+        """A small upright copy of about `area` pixels, L or RGB: each pixel a mean, without opacity."""
+        with decode_errors(self.data, "TIFF"):
+            width, height = self.info.width, self.info.height
+            fraction = min(1.0, math.sqrt(area / (width * height)))
+            factor = min(width // math.ceil(width * fraction), height // math.ceil(height * fraction))
+            return reduced(self.meaning.color(self._stored()), max(1, factor), self.info.orientation)
+
+    def picture(self) -> Picture:
+        """The page at full size."""
+        with decode_errors(self.data, "TIFF"):
+            stored = self._stored()
+            planes = self.meaning.luminance(stored), self.meaning.opacity(stored), self.meaning.further(stored)
+            luma, alpha, further = (self._held(plane) for plane in planes)
+            assert luma is not None
+            metadata = Metadata(xmp=_bytes(self.page, _XMP))
+            return Picture(self.info, luma, alpha, True, metadata, self.data, further, self.page.offset)
+
+    def _stored(self) -> Pixels:
+        rows = tiff_rows.stored_rows(self.data, self.page)
+        return rows if self.is_large() else np.asarray(rows)
+
+    def _held(self, plane: Pixels | None) -> Pixels | None:
+        return plane if plane is None or self.is_large() else np.asarray(plane)
+
+
+@contextmanager
+def tiff_pages(data: Encoded) -> Iterator[list[TiffPage]]:
+    """The pages of a TIFF, while the file is open.
+
+    Raises:
+        ImageDecodeError: it is damaged, or holds no picture that can be colored.
+    """
+    with directories(data) as found:
+        with decode_errors(data, "TIFF"):
+            chosen = pages(found, lambda page: _preview(data, page))
+            described = [_described(data, page, len(chosen)) for page in chosen]
+        yield described
+
+
+@contextmanager
+def tiff_page(data: Encoded, number: int = 0) -> Iterator[TiffPage]:
+    """One page of a TIFF, while the file is open."""
+    with tiff_pages(data) as found:
+        if not 0 <= number < len(found):
+            raise ImageDecodeError("unreadable", f"TIFF of {len(found)} pages has no page {number + 1}")
+        yield found[number]
+
+
+def _described(data: Encoded, page: Page, frames: int) -> TiffPage:
+    tiff_rows.require_integers(page)
+    samples = meaning(page)
+    orientation = page.tags.valueof(_ORIENTATION, 1)
+    info = ImageInfo(
+        format="TIFF",
+        mode=samples.mode,
+        width=int(page.imagewidth),
+        height=int(page.imagelength),
+        bits=samples.bits,
+        orientation=int(orientation) if orientation in range(1, 9) else 1,
+        frames=frames,
+    )
+    return TiffPage(data, page, samples, info)
+
+
+def _preview(data: Encoded, page: Page) -> NDArray[np.uint8]:
+    """A page's small grey picture; one that cannot be decoded looks like no other."""
+    try:
+        return np.asarray(_described(data, page, 1).small(_PREVIEW).convert("L"))
+    except ImageDecodeError:
+        return np.zeros((1, 1), np.uint8)
+
+
+def _bytes(page: Page, tag: int) -> bytes | None:
+    value = page.tags.valueof(tag, None)
+    return value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else None
