@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 SOF0, SOF1, SOF2, DHT, DAC, SOS, DQT, DNL, DRI = 0xC0, 0xC1, 0xC2, 0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD
-APP0, APP1, APP2, APP13, APP14, APP15, COM = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF, 0xFE
+APP0, APP1, APP2, APP11, APP13, APP14, APP15, COM = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF, 0xFE
 
 _HUFFMAN_FRAMES = (SOF0, SOF1, SOF2)
 _SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # a marker that is no stuffed zero, fill byte or restart

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from colorize import __version__
+from colorize.imaging.formats.stale import remove_stale
 from colorize.imaging.formats.xmp import Name, Packet
 
 NAMESPACE = "urn:colorize:provenance:1.0/"
@@ -73,6 +74,7 @@ class Provenance:
     def xmp(self, existing: bytes | None = None) -> bytes:
         """An XMP packet that says so: the file's own with one description more, or a new one."""
         packet = Packet(Restored().xmp(existing))  # of a copy that is colored again, only the last colors count
+        remove_stale(packet, was_rgb=self.source_mode.startswith("RGB"))
         values = {_own(name): value for name, value in self._properties().items()}
         before = packet.get(_TYPE)
         if before is not None:

@@ -10,6 +10,7 @@ from typing import IO
 
 import imagecodecs
 
+from colorize.imaging.formats import photoshop
 from colorize.imaging.formats.formats import decode_errors
 from colorize.imaging.formats.icc import fitting
 from colorize.imaging.formats.metadata import Words, is_own_sentence
@@ -46,6 +47,9 @@ _STRUCTURAL = {
     292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340,
     341, 342, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 40965,
 }  # fmt: skip
+# Tags that speak of the source's picture as no copy may: Photoshop's layers, and a signed claim (C2PA).
+_SOURCES_OWN = {37724, 52545}
+_PHOTOSHOP = 34377
 
 
 def write_tiff(out: IO[bytes], color: Pixels, picture: Picture, words: Words) -> None:
@@ -112,7 +116,7 @@ def _layout(order: str, pixels: Pixels, colors: int, rows: int, compression: int
 
 def _carried(own: list[Tag], order: str, pixels: Pixels, words: Words) -> list[Tag]:
     """The source's tags that hold for the copy too, and the words."""
-    found = {tag.number: _adapted(tag, order, pixels) for tag in own if tag.number not in _STRUCTURAL}
+    found = {tag.number: _adapted(tag, order, pixels) for tag in own if tag.number not in _STRUCTURAL | _SOURCES_OWN}
     packet = words.xmp(found[_XMP].data if _XMP in found else None)
     found.pop(_XMP, None)
     if packet:
@@ -139,6 +143,8 @@ def _adapted(tag: Tag, order: str, pixels: Pixels) -> Tag:
     """A profile for the copy's kind of pixels, and EXIF with its dimensions; any other tag as it is."""
     if tag.number == _ICC:
         return Tag(_ICC, UNDEFINED, fitting(tag.data, channels(pixels)) or b"")
+    if tag.number == _PHOTOSHOP:
+        return tag._replace(data=b"".join(photoshop.without_thumbnails(tag.data)))
     if tag.number != _EXIF:
         return tag
     sizes = {_PIXEL_X: pixels.shape[1], _PIXEL_Y: pixels.shape[0]}

@@ -15,8 +15,8 @@ from colorize.imaging.formats.encoded import Encoded
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 # type -> bytes of one value: BYTE, ASCII, SHORT, LONG, RATIONAL, SBYTE, UNDEFINED, SSHORT, SLONG, SRATIONAL, FLOAT,
-# DOUBLE, IFD, LONG8, SLONG8, IFD8
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+# DOUBLE, IFD, LONG8, SLONG8, IFD8; and UTF-8 (EXIF 3.0)
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 _ONLY_BIG = (16, 17, 18)
 _NESTED = (34665, 34853, 40965)  # EXIF, GPS and interoperability directories
 
