@@ -62,7 +62,8 @@ def exif_block(order: str, pointer: int, length: int, tail: bytes = b"") -> byte
     mark = b"II*\0" if order == "<" else b"MM\0*"
     block = mark + struct.pack(order + "I", first) + struct.pack(order + "H", count)
     pieces = [entries[i : i + 12] for i in range(0, len(entries), 12)]
-    fixed = b"".join(sorted(pieces, key=lambda piece: int(struct.unpack(order + "H", piece[:2])[0])))
+    numbers = {struct.unpack(order + "H", piece[:2]): piece for piece in pieces}
+    fixed = b"".join(piece for _, piece in sorted(numbers.items()))
     return exif.PREFIX + block + fixed + struct.pack(order + "I", second) + body + tail
 
 

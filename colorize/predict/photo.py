@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from colorize.datasets.hints import NO_HINTS, Hints, read_hints
+from colorize.errors import UsageError
 from colorize.imaging.formats import (
     Encoded,
     FileBytes,
@@ -38,6 +40,7 @@ from colorize.predict.upstream import Upstream, sized, upstream_of
 from colorize.storage.links import LinkLimits, fetch_link
 from colorize.storage.root import Storage, one_line, read_file
 
+log = logging.getLogger("colorize")
 COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
 
 
@@ -88,8 +91,13 @@ def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iter
         started = time.perf_counter()
         try:
             written, word = write()
+        except UsageError:
+            raise
         except (OSError, ImageDecodeError) as error:
             yield Outcome(False, f"{source}: {one_line(error)}")
+        except Exception as error:  # one picture's fault, of whatever kind: the others are no worse for it
+            log.debug("%s", source, exc_info=True)
+            yield Outcome(False, f"{source}: {type(error).__name__}: {one_line(error)}")
         else:
             yield Outcome(True, f"{source} -> {written} ({word}, {time.perf_counter() - started:.2f} s)")
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
+from colorize.imaging.formats import jp2, png
 from colorize.imaging.formats.bmp import write_bmp
 from colorize.imaging.formats.encoded import Encoded, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import ImageInfo, check_pixels, decode_errors, describe, open_picture
-from colorize.imaging.formats.jp2 import read_xmp, write_jp2
+from colorize.imaging.formats.jp2 import write_jp2
 from colorize.imaging.formats.jpeg import has_luma_plane, write_grey_jpeg, write_jpeg
+from colorize.imaging.formats.jpeg_end import with_end_mark
+from colorize.imaging.formats.jpeg_stream import SOI
 from colorize.imaging.formats.metadata import Provenance, Restored, Words, read_metadata
 from colorize.imaging.formats.orientation import orient
 from colorize.imaging.formats.picture import Chroma, Color, Picture, Pixels, SmallGrey
@@ -26,6 +30,8 @@ from colorize.imaging.formats.tiff_pages import is_tiff
 from colorize.imaging.formats.tiff_reader import tiff_page
 from colorize.imaging.formats.webp import write_webp
 from colorize.imaging.triage import colorfulness, triage
+
+R = TypeVar("R", SmallGrey, Picture)
 
 
 def read_info(data: Encoded) -> ImageInfo:
@@ -55,13 +61,7 @@ def decode_small(data: Encoded, area: int, *, max_pixels: int, page: int = 0) ->
             check_pixels(found.info, max_pixels)
             small = found.small(area)
         return _triaged(found.info, small.convert("L"), small if small.mode == "RGB" else None)
-    with open_picture(data) as image:
-        info = describe(image, data)
-        check_pixels(info, max_pixels)
-        with decode_errors(data, info.format):
-            grey, color = small_copies(image, area)
-    small_grey = _triaged(info, grey, color)
-    return replace(small_grey, luma=np.ascontiguousarray(orient(small_grey.luma, info.orientation)))
+    return _mended(data, lambda whole_data: _decode_small(whole_data, area, max_pixels))
 
 
 def decode_thumbnail(data: Encoded, area: int, *, max_pixels: int) -> Image.Image:
@@ -99,6 +99,32 @@ def decode(data: Encoded, *, max_pixels: int, page: int = 0) -> Picture:
         with tiff_page(data, page) as found:
             check_pixels(found.info, max_pixels)
             return found.picture()
+    return _mended(data, lambda whole_data: _decode(whole_data, max_pixels))
+
+
+def _mended(data: Encoded, read: Callable[[Encoded], R]) -> R:
+    """What `read` makes of a file; of a JPEG that lacks nothing but its end mark, with the mark and a note."""
+    try:
+        return read(data)
+    except ImageDecodeError as error:
+        complete = with_end_mark(whole(data)) if error.code == "truncated" and data[:2] == SOI else None
+        if complete is None:
+            raise
+        found = read(complete)
+        return replace(found, info=replace(found.info, note="its end mark is missing; all of its picture is there"))
+
+
+def _decode_small(data: Encoded, area: int, max_pixels: int) -> SmallGrey:
+    with open_picture(data) as image:
+        info = describe(image, data)
+        check_pixels(info, max_pixels)
+        with decode_errors(data, info.format):
+            grey, color = small_copies(image, area)
+    small = _triaged(info, grey, color)
+    return replace(small, luma=np.ascontiguousarray(orient(small.luma, info.orientation)))
+
+
+def _decode(data: Encoded, max_pixels: int) -> Picture:
     with open_picture(data) as image:
         info = describe(image, data)
         check_pixels(info, max_pixels)
@@ -110,8 +136,9 @@ def decode(data: Encoded, *, max_pixels: int, page: int = 0) -> Picture:
                 )
             exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
             metadata = read_metadata(image.info)
-            if info.format == "JPEG2000":  # Pillow leaves this one out
-                metadata = replace(metadata, xmp=read_xmp(whole(data)))
+            own = {"JPEG2000": jp2.read_xmp, "PNG": png.read_xmp}.get(info.format)
+            if own:  # which Pillow leaves out, or may have left out
+                metadata = replace(metadata, xmp=own(whole(data)))
             return Picture(info, luma, alpha, exact, metadata, data)
 
 

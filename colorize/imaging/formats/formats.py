@@ -16,6 +16,8 @@ and float samples are refused as `unsupported`: they have no agreed white, so no
 
 from __future__ import annotations
 
+import hashlib
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +44,8 @@ from PIL import (
 
 from colorize.imaging.formats.encoded import Encoded, opened, whole
 from colorize.imaging.formats.errors import ImageDecodeError
+from colorize.imaging.formats.jpeg_stream import frame_marker
+from colorize.imaging.formats.png_sound import sound
 from colorize.imaging.formats.ppm import largest_sample
 
 # TGA comes last: it has no signature, so it would claim other formats' files. TIFF is not among them (`tiff_reader`).
@@ -80,13 +84,17 @@ _END_MARKS = {
 }  # fmt: skip
 
 
+_LOSSLESS_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)  # and hierarchical ones
+
+
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
     """What a picture file's header says.
 
     `format` is Pillow's name; `mode` Pillow's mode, with ";16" where the samples have 16 bits ("I;16", "RGB;16");
     `width` and `height` are as stored, before `orientation` (EXIF, 1 to 8) is applied; `bits` is 8 or 16; `frames`
-    counts the frames or pages, of which only the first is used.
+    counts the frames or pages, of which only those of TIFF are colored beyond the first; `note` is a sentence about
+    what was amiss and is no fault, or empty.
     """
 
     format: str
@@ -96,6 +104,7 @@ class ImageInfo:
     bits: int
     orientation: int
     frames: int
+    note: str = ""
 
     @property
     def output_format(self) -> str:
@@ -110,6 +119,7 @@ def output_format(format: str) -> str:
     return format if format in _WRITTEN else "PNG"
 
 
+NAME_BYTES = 255  # of a file's name, on all common file systems
 ADDED_SUFFIX = ".png"  # of copies whose source's format cannot hold color
 
 
@@ -126,7 +136,17 @@ def output_name(name: str, format: str, taken: bool = False) -> str:
     kept = output_format(format) != "PNG" or format == "PNG" or name.lower().endswith(ADDED_SUFFIX)
     if kept:
         return name
-    return f"{name}.colorized{ADDED_SUFFIX}" if taken else f"{name}{ADDED_SUFFIX}"
+    return fitting_name(name, f".colorized{ADDED_SUFFIX}" if taken else ADDED_SUFFIX)
+
+
+def fitting_name(name: str, suffix: str) -> str:
+    """`name` with a suffix more. Where that is too long for file systems, its end gives way to a hash of all of it."""
+    folder, slash, base = name.rpartition("/")
+    if len(os.fsencode(base + suffix)) <= NAME_BYTES:
+        return name + suffix
+    mark = f"~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
+    kept = os.fsencode(base)[: NAME_BYTES - len(os.fsencode(suffix)) - len(mark)]
+    return f"{folder}{slash}{kept.decode(errors='ignore')}{mark}{suffix}"
 
 
 @contextmanager
@@ -144,6 +164,8 @@ def decode_errors(data: Encoded, format: str) -> Iterator[None]:
         code = "truncated" if _ends_early(data, format, e) else "unreadable"
         if isinstance(e, SyntaxError) and "cannot handle" in str(e):  # 12-bit JPEG
             code = "unsupported"
+        if "unsupported" in str(e).lower():
+            raise ImageDecodeError("unsupported", f"{format}: {e}; convert it to PNG or TIFF first") from e
         raise ImageDecodeError(code, f"{format} file of {len(data)} bytes: {e or type(e).__name__}") from e
 
 
@@ -164,9 +186,10 @@ def open_picture(data: Encoded) -> Iterator[ImageFile.ImageFile]:
         factory, accept = Image.OPEN[format]
         if accept is not None and accept(prefix) is not True:
             continue
-        with opened(data) as file:
+        with opened(sound(data) if format == "PNG" else data) as file:
             try:
                 with decode_errors(data, format):
+                    _require_known(data, format)
                     image = factory(file, "")
             except ImageDecodeError as e:
                 failure = failure or (e if accept is not None else None)
@@ -175,6 +198,19 @@ def open_picture(data: Encoded) -> Iterator[ImageFile.ImageFile]:
                 yield image
             return
     raise failure or _refusal(data)
+
+
+def _require_known(data: Encoded, format: str) -> None:
+    """Refuse kinds of a format that its decoder would call damaged, with what to do about it."""
+    if format == "PSD":
+        version, depth = int.from_bytes(data[4:6], "big"), int.from_bytes(data[22:24], "big")
+        if version != 1 or depth not in (1, 8):
+            kind = "PSB" if version == 2 else f"PSD with {depth} bits a sample"
+            raise ImageDecodeError("unsupported", f"{kind} is not read: export it as TIFF")
+    if format == "JPEG" and (marker := frame_marker(whole(data))) in _LOSSLESS_FRAMES:
+        raise ImageDecodeError(
+            "unsupported", f"lossless JPEG (frame {marker:X}) is not read: convert it to PNG or TIFF"
+        )
 
 
 def describe(image: ImageFile.ImageFile, data: Encoded) -> ImageInfo:

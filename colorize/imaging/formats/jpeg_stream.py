@@ -102,6 +102,28 @@ def segments(data: bytes) -> list[Segment]:
     return [segment for segment, _ in _header(data)]
 
 
+def frame_marker(data: bytes) -> int | None:
+    """The marker of a JPEG's frame, which says how its coefficients are coded."""
+    return next((s.marker for s in segments(data) if _is_frame(s.marker)), None)
+
+
+def scans_of_file(data: bytes) -> tuple[int, bytes, list[Scan]]:
+    """The marker and the payload of a JPEG's frame, and its scans.
+
+    Raises:
+        ValueError: its structure is odd.
+    """
+    parts = list(_parts(data))
+    frame = next((s for s, _ in parts if _is_frame(s.marker)), None)
+    if frame is None:
+        raise ValueError("no frame")
+    return frame.marker, frame.payload, [Scan((), s.payload, rest) for s, rest in parts if s.marker == SOS]
+
+
+def _is_frame(marker: int) -> bool:
+    return SOF0 <= marker <= 0xCF and marker not in (DHT, DAC, 0xC8)
+
+
 def bare(data: bytes) -> bytes:
     """The JPEG without its metadata, of which it may have any amount."""
     found = list(_header(data))
@@ -155,7 +177,7 @@ def _parts(data: bytes) -> Iterator[tuple[Segment, bytes]]:
 
 def _first_plane(parts: list[tuple[Segment, bytes]]) -> Plane | None:
     markers = [segment.marker for segment, _ in parts]
-    frames = [s for s, _ in parts if SOF0 <= s.marker <= 0xCF and s.marker not in (DHT, DAC, 0xC8)]
+    frames = [s for s, _ in parts if _is_frame(s.marker)]
     scans_begin = markers.index(SOS)
     if len(frames) != 1 or frames[0].marker not in _HUFFMAN_FRAMES or {DAC, DNL} & set(markers):
         return None

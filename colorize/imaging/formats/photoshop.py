@@ -21,6 +21,11 @@ class Resource(NamedTuple):
     data: bytes
 
 
+def begins(data: bytes) -> bool:
+    """Whether image resources begin here, with their heading or without."""
+    return data.startswith((HEADING, *_SIGNATURES))
+
+
 def without_thumbnails(body: bytes) -> list[bytes]:
     """The resources that are kept, each by itself, and whatever follows the last one that can be read."""
     found = list(_resources(body))
