@@ -13,7 +13,16 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from colorize.errors import UsageError
-from colorize.imaging.formats import ImageDecodeError, Origin, Picture, decode, encode_grey_into, read_origin
+from colorize.imaging.formats import (
+    ImageDecodeError,
+    Origin,
+    Picture,
+    decode,
+    encode_grey_into,
+    encode_grey_pages_into,
+    page_origins,
+    read_origin,
+)
 from colorize.predict.destinations import COMPARED
 from colorize.predict.outcome import Outcome
 from colorize.storage.root import LEDGER, Storage, one_line, overlap
@@ -87,13 +96,18 @@ def _restored(work: _Work, force: bool, overwrite: bool) -> Outcome:
             taken = work.target.url(work.target_name)
             return Outcome(False, f"{url}: {taken} is there already; --overwrite replaces it")
         size = work.source.entry(work.name).size
-        picture = decode(work.source.load(work.name, size, _IN_MEMORY), max_pixels=_ANY_SIZE)
-        origin = read_origin(picture.metadata.xmp)
+        data = work.source.load(work.name, size, _IN_MEMORY)
+        picture = decode(data, max_pixels=_ANY_SIZE)
+        pages = [origin for origin in page_origins(data) if origin] if picture.info.frames > 1 else []
+        origin = pages[0] if pages else read_origin(picture.metadata.xmp)
         refusal = None if force else _refusal(picture, origin)
         if refusal:
             return Outcome(False, f"{url}: {refusal}; --force takes its luminance all the same")
         with work.target.build(work.target_name) as out:
-            encode_grey_into(out, picture)
+            if pages:
+                encode_grey_pages_into(out, data)
+            else:
+                encode_grey_into(out, picture)
     except (OSError, ImageDecodeError, ValueError) as error:
         return Outcome(False, f"{url}: {one_line(error)}")
     return Outcome(True, f"{url} -> {work.target.url(work.target_name)} ({_what(picture, origin)})")

@@ -26,6 +26,7 @@ from colorize.imaging.formats.formats import (
     output_name,
 )
 from colorize.imaging.formats.metadata import Metadata, Origin, Provenance, read_origin
+from colorize.imaging.formats.pages import encode_grey_pages_into, encode_pages_into, page_origins
 from colorize.imaging.formats.picture import Chroma, Color, Picture, SmallGrey, Subsampling
 
 __all__ = [
@@ -49,10 +50,13 @@ __all__ = [
     "encode",
     "encode_grey",
     "encode_grey_into",
+    "encode_grey_pages_into",
     "encode_into",
+    "encode_pages_into",
     "opened",
     "output_format",
     "output_name",
+    "page_origins",
     "pieces",
     "read_info",
     "read_origin",

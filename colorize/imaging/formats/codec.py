@@ -25,7 +25,7 @@ from colorize.imaging.formats.picture import Chroma, Color, Picture, Pixels, Sma
 from colorize.imaging.formats.pillow_reader import planes, small_copies
 from colorize.imaging.formats.png import write_png
 from colorize.imaging.formats.samples import joined, upright
-from colorize.imaging.formats.tiff import write_tiff
+from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import is_tiff
 from colorize.imaging.formats.tiff_reader import tiff_page
 from colorize.imaging.formats.webp import write_webp
@@ -158,7 +158,7 @@ def encode_into(out: IO[bytes], picture: Picture, color: Color, provenance: Prov
     Raises:
         ImageDecodeError: the source's pixels, which are decoded only now where it is huge, are damaged.
     """
-    words = replace(provenance, luma_exact=picture.luma_exact, source_mode=picture.info.mode)
+    words = provenance.of(picture.info.mode, picture.luma_exact)
     if isinstance(color, Chroma):
         luma = None if picture.luma_exact else np.asarray(picture.luma, np.uint8)
         out.write(write_jpeg(whole(picture.source), luma, color.cb, color.cr, words))
@@ -188,7 +188,9 @@ def _write_lossless(out: IO[bytes], picture: Picture, color: Pixels, words: Word
     pixels = joined(color, picture.alpha)
     match picture.info.output_format:
         case "TIFF":
-            write_tiff(out, color, picture, words)
+            writer = TiffWriter(out, picture.source)
+            writer.add(color, picture, words)
+            writer.close()
         case "JPEG2000":
             out.write(write_jp2(np.asarray(pixels), whole(picture.source), words))
         case "WEBP":

@@ -21,7 +21,7 @@ same in the vocabulary of the IPTC (NewsCodes, "algorithmically enhanced" by def
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from colorize import __version__
@@ -62,6 +62,10 @@ class Provenance:
     digital_source_type: str = "algorithmicallyEnhanced"
     luma_exact: bool = True
     source_mode: str = ""
+
+    def of(self, mode: str, luma_exact: bool) -> Provenance:
+        """The same for a picture of this mode."""
+        return replace(self, source_mode=mode, luma_exact=luma_exact)
 
     @property
     def sentence(self) -> str:

@@ -1,16 +1,21 @@
 """TIFF files: grey or true-color pixels at 8 or 16 bits, with the source's own tags carried over.
 
-Pillow writes no 16-bit RGB, so the strips are laid out here (TIFF 6.0). Only the first page is written.
+Pillow writes no 16-bit RGB, and tifffile no tags of any type, so the file is laid out here (TIFF 6.0).
 """
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import IO
 
 import imagecodecs
 
 from colorize.imaging.formats import photoshop
+from colorize.imaging.formats.encoded import Encoded
+from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import decode_errors
 from colorize.imaging.formats.icc import fitting
 from colorize.imaging.formats.metadata import Words, is_own_sentence
@@ -22,10 +27,10 @@ from colorize.imaging.formats.tiff_tags import (
     RATIONAL,
     SHORT,
     UNDEFINED,
+    Layout,
     Tag,
-    byte_order,
     encoded,
-    header,
+    layout_of,
     numbers,
     read_tags,
     text,
@@ -50,38 +55,112 @@ _STRUCTURAL = {
 # Tags that speak of the source's picture as no copy may: Photoshop's layers, and a signed claim (C2PA).
 _SOURCES_OWN = {37724, 52545}
 _PHOTOSHOP = 34377
+_OF_MANY = {254, 297}  # kind and number of a page, which hold where there are more
+_PLACES = {273, 279, 324, 325, 330}  # of strips and tiles, which are written anew, and SubIFDs
+_TILE_STARTS, _TILE_SIZES = 324, 325
+_HEADER_BYTES = 16  # of BigTIFF; TIFF takes half of them
+_LARGEST = 2**32 - 1  # bytes of a TIFF that is no BigTIFF
 
 
-def write_tiff(out: IO[bytes], color: Pixels, picture: Picture, words: Words) -> None:
-    """Encode color (H, W) or (H, W, 3), and the picture's further channels, as TIFF, a strip at a time.
+class TiffWriter:
+    """Writes a copy page by page: strips as they come, the directories at the end, when it is known how large it is.
 
-    `out` is empty and seekable.
-
-    Compressed as the source is, or by Deflate where that way is lossy (JPEG), for bilevel pictures (CCITT) or rare.
-
-    Raises:
-        ImageDecodeError: the directory of the source is damaged.
+    `out` is empty and seekable. A file that outgrows offsets of 32 bits, or whose source is one, becomes BigTIFF.
     """
-    source, pixels = picture.source, joined(color, picture.alpha, picture.further)
-    order = byte_order(source)
-    with decode_errors(source, "TIFF"):
-        own = read_tags(source, picture.directory)
-    compression = _compression(own, order)
-    row_bytes = pixels.shape[1] * channels(pixels) * pixels.itemsize
-    rows = min(max(1, _STRIP_BYTES // row_bytes), pixels.shape[0])
-    out.write(header(order, 0))
-    starts, sizes = list[int](), list[int]()
-    for top in range(0, pixels.shape[0], rows):
-        starts.append(out.tell())
-        sizes.append(out.write(_strip(pixels[top : top + rows], order, compression)))
-    tags = [*_carried(own, order, color, words), *_layout(order, pixels, channels(color), rows, compression)]
-    tags += _extra_samples(order, own, picture)
-    tags += [numbers(order, _STARTS, LONG, starts), numbers(order, _SIZES, LONG, sizes)]
-    out.write(bytes(out.tell() % 2))
-    end = out.tell()
-    out.write(encoded(order, tags, end))
-    out.seek(0)
-    out.write(header(order, end))
+
+    def __init__(self, out: IO[bytes], source: Encoded) -> None:
+        """`source` is the file whose pages are colored or copied."""
+        self.out, self.source = out, source
+        with decode_errors(source, "TIFF"):
+            self.layout = layout_of(source)
+        self.pages = list[_Page]()
+        out.write(bytes(_HEADER_BYTES))
+
+    def add(self, color: Pixels, picture: Picture, words: Words) -> None:
+        """A page of color (H, W) or (H, W, 3) and the picture's further channels; read once, a strip at a time.
+
+        Compressed as the source is, or by Deflate where that way is lossy (JPEG), for bilevel pictures or rare.
+
+        Raises:
+            ImageDecodeError: the directory of the source is damaged.
+        """
+        pixels, order = joined(color, picture.alpha, picture.further), self.layout.order
+        own = self._own_tags(picture.directory)
+        compression = _compression(own, order)
+        row_bytes = pixels.shape[1] * channels(pixels) * pixels.itemsize
+        rows = min(max(1, _STRIP_BYTES // row_bytes), pixels.shape[0])
+        strips = (_strip(pixels[top : top + rows], order, compression) for top in range(0, pixels.shape[0], rows))
+        left_out = _STRUCTURAL - (_OF_MANY if picture.info.frames > 1 else set())
+        tags = [*_carried(own, order, color, words, left_out), *_extra_samples(order, own, picture)]
+        tags += _layout(order, pixels, channels(color), rows, compression)
+        self.pages.append(_Page(tags, _STARTS, _SIZES, *self._placed(strips)))
+
+    def copy(self, directory: int, places: Sequence[int], sizes: Sequence[int], is_tiled: bool) -> None:
+        """A page of the source as it is, with its strips or tiles; but for other renderings of it (SubIFDs).
+
+        Raises:
+            ImageDecodeError: `truncated`.
+        """
+        own = [tag for tag in self._own_tags(directory) if tag.number not in _PLACES]
+        if any(at + size > len(self.source) for at, size in zip(places, sizes, strict=True)):
+            raise ImageDecodeError("truncated", "TIFF with a page that ends early")
+        parts = (self.source[at : at + size] for at, size in zip(places, sizes, strict=True))
+        numbers = (_TILE_STARTS, _TILE_SIZES) if is_tiled else (_STARTS, _SIZES)
+        self.pages.append(_Page(own, *numbers, *self._placed(parts)))
+
+    def close(self) -> None:
+        """Writes the directories and the header."""
+        order = self.layout.order
+        end = self.out.tell() + sum(page.directory_bytes for page in self.pages)
+        layout = Layout(order, self.layout.is_big or end > _LARGEST)
+        link = layout.link
+        for page in self.pages:
+            self.out.write(bytes(self.out.tell() % 2))
+            at = self.out.tell()
+            starts = numbers(order, page.starts_tag, layout.pointer, page.starts)
+            sizes = numbers(order, page.sizes_tag, layout.pointer, page.sizes)
+            data, next_link = encoded(layout, [*page.tags, starts, sizes], at)
+            self.out.write(data)
+            self._write_at(link, layout.offset.pack(at))
+            link = next_link
+        self._write_at(0, layout.header())
+
+    def _own_tags(self, directory: int) -> list[Tag]:
+        with decode_errors(self.source, "TIFF"):
+            return read_tags(self.source, directory)
+
+    def _placed(self, parts: Iterable[bytes]) -> tuple[list[int], list[int]]:
+        """Writes strips or tiles; returns where they begin, and their sizes."""
+        starts, sizes = list[int](), list[int]()
+        for part in parts:
+            starts.append(self.out.tell())
+            sizes.append(self.out.write(part))
+        return starts, sizes
+
+    def _write_at(self, place: int, data: bytes) -> None:
+        self.out.seek(place)
+        self.out.write(data)
+        self.out.seek(0, os.SEEK_END)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page whose pixels are written: its tags, and the tags and values of the places of its strips or tiles."""
+
+    tags: list[Tag]
+    starts_tag: int
+    sizes_tag: int
+    starts: list[int]
+    sizes: list[int]
+
+    @property
+    def directory_bytes(self) -> int:
+        """More than its directory can take."""
+        return 4096 + 16 * len(self.starts) + sum(_tag_bytes(tag) for tag in self.tags)
+
+
+def _tag_bytes(tag: Tag) -> int:
+    return 24 + len(tag.data) + sum(map(_tag_bytes, tag.inner))
 
 
 def _extra_samples(order: str, own: list[Tag], picture: Picture) -> list[Tag]:
@@ -114,9 +193,9 @@ def _layout(order: str, pixels: Pixels, colors: int, rows: int, compression: int
     ]
 
 
-def _carried(own: list[Tag], order: str, pixels: Pixels, words: Words) -> list[Tag]:
+def _carried(own: list[Tag], order: str, pixels: Pixels, words: Words, left_out: set[int]) -> list[Tag]:
     """The source's tags that hold for the copy too, and the words."""
-    found = {tag.number: _adapted(tag, order, pixels) for tag in own if tag.number not in _STRUCTURAL | _SOURCES_OWN}
+    found = {tag.number: _adapted(tag, order, pixels) for tag in own if tag.number not in left_out | _SOURCES_OWN}
     packet = words.xmp(found[_XMP].data if _XMP in found else None)
     found.pop(_XMP, None)
     if packet:

@@ -15,13 +15,15 @@ from colorize.imaging.formats import tiff_rows
 from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import ImageInfo, decode_errors
-from colorize.imaging.formats.metadata import Metadata
+from colorize.imaging.formats.metadata import Metadata, Restored
 from colorize.imaging.formats.picture import Picture, Pixels
 from colorize.imaging.formats.samples import reduced
+from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import Page, directories, pages
 from colorize.imaging.formats.tiff_samples import Meaning, meaning
 
 _ORIENTATION, _XMP = 274, 700
+_OLD_JPEG = 6
 _PREVIEW = 1 << 14  # pixels of the copies by which pages are compared
 
 
@@ -38,6 +40,11 @@ class TiffPage:
         """Whether its rows are decoded as they are read, each time that they are."""
         return self.info.width * self.info.height >= tiff_rows.LARGE
 
+    @property
+    def xmp(self) -> bytes | None:
+        """Its XMP packet."""
+        return _bytes(self.page, _XMP)
+
     def small(self, area: int) -> Image.Image:
         """A small upright copy of about `area` pixels, L or RGB: each pixel a mean, without opacity."""
         with decode_errors(self.data, "TIFF"):
@@ -53,8 +60,16 @@ class TiffPage:
             planes = self.meaning.luminance(stored), self.meaning.opacity(stored), self.meaning.further(stored)
             luma, alpha, further = (self._held(plane) for plane in planes)
             assert luma is not None
-            metadata = Metadata(xmp=_bytes(self.page, _XMP))
+            metadata = Metadata(xmp=self.xmp)
             return Picture(self.info, luma, alpha, True, metadata, self.data, further, self.page.offset)
+
+    def copy_into(self, writer: TiffWriter) -> None:
+        """The page as it is: its strips or tiles byte for byte, or, of old-style JPEG, what they decode to."""
+        page = self.page
+        if page.compression == _OLD_JPEG or not page.dataoffsets:
+            writer.add(self.meaning.color(self._stored()), self.picture(), Restored())
+        else:
+            writer.copy(page.offset, page.dataoffsets, page.databytecounts, page.is_tiled)
 
     def _stored(self) -> Pixels:
         rows = tiff_rows.stored_rows(self.data, self.page)
