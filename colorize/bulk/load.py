@@ -22,8 +22,8 @@ from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small, 
 from colorize.imaging.hinting import Hinted, Seen, grey_of, spots_of
 from colorize.imaging.sandbox.isolation import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
+from colorize.plain_text import one_line
 from colorize.predict.upstream import Upstream
-from colorize.storage.root import one_line
 
 
 @dataclass(frozen=True, slots=True)

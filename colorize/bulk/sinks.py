@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -22,7 +21,9 @@ import pyarrow.parquet as pq
 
 from colorize.bulk.ledger.manifest import Record
 from colorize.datasets.sources import OUTPUT_COLUMNS
-from colorize.storage.root import LEDGER, Storage, one_line, storage_exhausted
+from colorize.plain_text import one_line
+from colorize.storage.root import LEDGER, Storage, storage_exhausted
+from colorize.storage.rooted import Draft
 
 FRAGMENTS = f"{LEDGER}/fragments"
 HELD_BYTES = 64 << 20
@@ -39,7 +40,7 @@ class Finished:
     """
 
     record: Record
-    data: bytes | Path | None = None  # a path: the sink's draft for a huge picture
+    data: bytes | Draft | None = None  # a draft: the sink's draft for a huge picture
     part: str = ""  # Parquet only: the archive and the row in it
     row: int = -1
     fault: OSError | None = None
@@ -53,7 +54,7 @@ class Sink(Protocol):
         """The root that outputs are named below."""
         ...
 
-    def draft(self, name: str) -> Path | None:
+    def draft(self, name: str) -> Draft | None:
         """A file to write a huge picture `name` through, or None where it is taken as bytes only."""
         ...
 
@@ -69,7 +70,7 @@ class FolderSink:
     storage: Storage
     threads: int
 
-    def draft(self, name: str) -> Path:
+    def draft(self, name: str) -> Draft:
         return self.storage.draft(name)
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
@@ -81,7 +82,7 @@ class FolderSink:
             for item in finished:
                 if item.fault:
                     raise item.fault
-                size = item.data.stat().st_size if isinstance(item.data, Path) else len(item.data or b"")
+                size = item.data.size if isinstance(item.data, Draft) else len(item.data or b"")
                 while pending and held + size > HELD_BYTES:
                     done, future = pending.popleft()
                     records.append(future.result())
@@ -94,7 +95,7 @@ class FolderSink:
         if item.data is None:
             return item.record
         try:
-            if isinstance(item.data, Path):
+            if isinstance(item.data, Draft):
                 self.storage.publish(item.data, item.record.output)
             else:
                 self.storage.write(item.record.output, item.data)

@@ -13,8 +13,9 @@ from urllib.parse import unquote_plus
 import pyarrow.parquet as pq
 
 from colorize.errors import UsageError
+from colorize.plain_text import one_line
 from colorize.settings import nearest
-from colorize.storage.root import LEDGER, Storage, one_line, read_file
+from colorize.storage.root import LEDGER, Storage, read_file
 
 
 def read_input_list(uri: str, root: Storage) -> list[str]:

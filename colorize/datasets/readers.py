@@ -17,7 +17,10 @@ import pyarrow.parquet as pq
 
 from colorize.datasets.settings import SourceSettings
 from colorize.imaging.formats import Encoded
-from colorize.storage.root import TEMPORARY_PREFIX, Storage, one_line
+from colorize.plain_text import one_line
+from colorize.storage.local_files import LeadsOutError, LinkedFolderError
+from colorize.storage.root import Storage
+from colorize.storage.rooted import TEMPORARY_PREFIX
 
 UNIT_SCHEMA = pa.schema(
     [
@@ -102,14 +105,13 @@ class FileReader:
     def _fetch(self, unit: dict[str, Any]) -> Raw:
         name, identity = unit["name"], unit["identity"]
         if unit["error"]:
-            return Raw(name, identity=identity, size=unit["size"], error=unit["error"], message=unit["message"])
+            return _unplanned(unit)
         if reason := excluded(name, self.settings.include):
-            return Raw(name, identity=identity, size=unit["size"], skipped=True, error="excluded", message=reason)
+            return _unplanned(unit | {"error": "excluded", "message": reason})
         try:
             data = self.storage.load(name, unit["size"], self.settings.inline_bytes)
         except Exception as error:  # one file's fault, of whatever class the storage library raises
-            message = one_line(error)
-            return Raw(name, identity=identity, size=unit["size"], error="unreadable", message=message)
+            return _unplanned(unit | fault_of(error))
         return Raw(name, data, identity, len(data), name_taken=unit["name_taken"])
 
 
@@ -127,7 +129,7 @@ class ArchiveReader:
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         for unit in units.to_pylist():
             if unit["error"]:
-                yield [Raw(unit["name"], size=unit["size"], error=unit["error"], message=unit["message"])]
+                yield [_unplanned(unit | {"identity": ""})]  # an archive is tried again in each run
             else:
                 yield from self._fetch_rows(unit)
 
@@ -174,6 +176,25 @@ def excluded(name: str, include: Sequence[str]) -> str:
     if include and not any(fnmatch.fnmatchcase(name, pattern) for pattern in include):
         return f"matches none of source.include ({', '.join(include)})"
     return ""
+
+
+def fault_of(error: Exception) -> dict[str, str]:
+    """Code and message of a file that cannot be read; `excluded` for what is no file of this input at all."""
+    if isinstance(error, LeadsOutError):
+        return {"error": "leads_out", "message": f"{one_line(error)}, or allow it with `follow_links`"}
+    return {"error": "excluded" if isinstance(error, LinkedFolderError) else "unreadable", "message": one_line(error)}
+
+
+def _unplanned(unit: dict[str, Any]) -> Raw:
+    """A unit that there is no picture of, and the reason."""
+    return Raw(
+        unit["name"],
+        identity=unit["identity"],
+        size=unit["size"],
+        skipped=unit["error"] == "excluded",
+        error=unit["error"],
+        message=unit["message"],
+    )
 
 
 def _place(unit: dict[str, Any], offset: int) -> dict[str, Any]:

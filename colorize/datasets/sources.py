@@ -21,13 +21,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from colorize.datasets.input_list import read_input_list
-from colorize.datasets.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
+from colorize.datasets.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader, fault_of
 from colorize.datasets.settings import SourceSettings
 from colorize.errors import UsageError
 from colorize.imaging.formats import ADDED_SUFFIX, PICTURE_SUFFIXES
+from colorize.plain_text import one_line
 from colorize.settings import nearest
 from colorize.storage.listing import Entry
-from colorize.storage.root import LEDGER, Storage, escapes, one_line
+from colorize.storage.local_files import LeadsOutError, LinkedFolderError
+from colorize.storage.root import LEDGER, Storage, escapes
 
 OUTPUT_COLUMNS = ("colorized", "status", "error")  # what an archive's colored copy has beside the input's columns
 MIN_SLICE_ROWS = 512
@@ -87,7 +89,7 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
     Raises:
         UsageError: nothing is there, it is empty, or an archive lacks the image column.
     """
-    return _plan(Storage(uri), input_list, settings)
+    return _plan(Storage(uri, settings.follow_links), input_list, settings)
 
 
 def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> Source:
@@ -179,6 +181,8 @@ def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> l
         with storage.open(entry.name) as file:
             archive = pq.ParquetFile(file)
             metadata, schema = archive.metadata, archive.schema_arrow
+    except (LeadsOutError, LinkedFolderError) as error:
+        return [_unit(entry, **fault_of(error))]
     except Exception as error:  # every storage library has fault classes of its own
         if not _is_damage(error):
             raise UsageError(
