@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,15 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from colorize.imaging.formats import decode, encode_grey_pages_into, page_origins, tiff
-from colorize.predict.render import render
+from colorize.bulk.ledger.manifest import read_manifest
+from colorize.cli import run
+from colorize.imaging.formats import Encoded, decode, encode_grey_pages_into, page_origins, tiff
+from colorize.predict import photo
+from colorize.predict.render import render, render_into
+from colorize.storage.root import Storage
 from tests.every_kind import samples
 from tests.pictures import LIMIT, PROVENANCE, colored, photograph, saved, smooth_ab
+from tests.test_bulk import bulk
 from tests.test_tiff_kinds import directory, luma, stored
 
 SIZE = (64, 48)
@@ -47,7 +53,7 @@ def arrays(encoded: bytes) -> list[NDArray[Any]]:
         return [page.asarray() for page in file.pages]
 
 
-KINDS = {"": {}, "big-endian": {"byteorder": ">"}, "BigTIFF": {"bigtiff": True}}
+KINDS: dict[str, dict[str, Any]] = {"": {}, "big-endian": {"byteorder": ">"}, "BigTIFF": {"bigtiff": True}}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -110,7 +116,7 @@ def test_an_old_style_jpeg_page_is_copied_as_what_it_decodes_to() -> None:
 @pytest.mark.parametrize("order", "<>")
 def test_a_copy_that_outgrows_tiff_is_bigtiff(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, out = samples(1, 16, (130, 90)), io.BytesIO()
-    with tifffile.TiffWriter(out, byteorder=order) as writer:
+    with tifffile.TiffWriter(out, byteorder=">" if order == ">" else "<") as writer:
         writer.write(pixels, metadata=None, extratags=[(34665, 4, 1, 0, True)])
     small = colored(out.getvalue())[1]
     monkeypatch.setattr(tiff, "_LARGEST", 1000)
@@ -139,3 +145,69 @@ def test_utf_8_is_kept() -> None:
     at = copy.index(struct.pack("<HH", 315, 129))
     count, place = struct.unpack_from("<II", copy, at + 4)
     assert copy[place : place + count] == name
+
+
+# Through the jobs
+
+
+def scans(folder: Path) -> Path:
+    """A folder with a TIFF of three pages, the second in color, and one that is in color throughout."""
+    folder.mkdir()
+    grey = [photograph("L", (200, 150)), photograph("L", (150, 200)).transpose(Image.Transpose.ROTATE_180)]
+    color = photograph("RGB", (220, 160))
+    (folder / "mixed.tif").write_bytes(saved(grey[0], "TIFF", save_all=True, append_images=[color, grey[1]]))
+    (folder / "color.tif").write_bytes(saved(color, "TIFF", save_all=True, append_images=[color]))
+    return folder
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+def test_bulk_triages_page_by_page(tmp_path: Path) -> None:
+    source, target = scans(tmp_path / "in"), tmp_path / "out"
+    assert bulk(source, target) == 0
+    rows = {row["path"]: row for row in read_manifest(Storage(target)).to_pylist()}
+    mixed, color = rows["mixed.tif"], rows["color.tif"]
+    assert (mixed["status"], mixed["frames"], mixed["luma_exact"]) == ("ok", 3, True)
+    assert mixed["message"] == "2 of 3 pages colored, the others copied as they are"
+    assert (color["status"], color["error"], color["frames"]) == ("skipped", "already_colour", 2)
+    before, after = (arrays((root / "mixed.tif").read_bytes()) for root in (source, target))
+    assert np.array_equal(after[1], before[1])
+    for page in (0, 2):
+        assert np.array_equal(luma(after[page]), before[page])
+        assert np.ptp(after[page].astype(int), axis=2).max() > 8
+
+    assert bulk(source, tmp_path / "first", "--set", "output.pages=first") == 0
+    rows = {row["path"]: row for row in read_manifest(Storage(tmp_path / "first")).to_pylist()}
+    assert rows["mixed.tif"]["message"] == "the first of 3 frames or pages"
+    assert len(arrays((tmp_path / "first" / "mixed.tif").read_bytes())) == 1
+
+
+def test_photo_colors_every_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = scans(tmp_path / "in") / "mixed.tif"
+    assert run(["photo", str(source), "-o", str(tmp_path / "out"), "--compare"]) == 0
+    copy = (tmp_path / "out" / "mixed.tif").read_bytes()
+    assert all(page_origins(copy))
+    assert [page.shape for page in arrays(copy)] == [(150, 200, 3), (160, 220, 3), (200, 150, 3)]
+    assert run(["restore-grey", str(tmp_path / "out" / "mixed.tif"), "-o", str(tmp_path / "back.tif")]) == 0
+    back = arrays((tmp_path / "back.tif").read_bytes())
+    before = arrays(source.read_bytes())
+    assert np.array_equal(back[0], before[0])
+    assert np.array_equal(back[1], luma(before[1]))
+
+
+def test_an_unexpected_fault_in_one_picture_does_not_end_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = scans(tmp_path / "in")
+    good = render_into
+
+    def breaks_down(out: IO[bytes], data: Encoded, *args: Any, **options: Any) -> bool:
+        if len(data) == (source / "color.tif").stat().st_size:
+            raise KeyError(0)
+        return good(out, data, *args, **options)
+
+    monkeypatch.setattr(photo, "render_into", breaks_down)
+    sources = [str(source / "color.tif"), str(source / "mixed.tif")]
+    assert run(["photo", *sources, "-o", str(tmp_path / "out")]) != 0
+    assert not (tmp_path / "out" / "color.tif").exists()
+    assert (tmp_path / "out" / "mixed.tif").exists()

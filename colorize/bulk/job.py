@@ -71,7 +71,15 @@ class Prepared:
         inline = settings.source.inline_bytes
         area = settings.colorizer.size**2
         return Loader(
-            self.source.reader, settings.limits, settings.triage, area, inline, stamp, self.hints, self.upstream
+            self.source.reader,
+            settings.limits,
+            settings.triage,
+            area,
+            inline,
+            stamp,
+            self.hints,
+            self.upstream,
+            all_pages=settings.output.pages == "all",
         )
 
     def writer(self) -> Writer:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from colorize.bulk.census import note
@@ -18,12 +20,24 @@ from colorize.bulk.settings import TriageSettings
 from colorize.bulk.telemetry import worked
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import Raw, Reader
-from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, whole
+from colorize.imaging.formats import (
+    ImageDecodeError,
+    SmallGrey,
+    decode_small,
+    decode_small_pages,
+    has_pages,
+    read_info,
+    sha256,
+    whole,
+)
 from colorize.imaging.hinting import Hinted, Seen, grey_of, spots_of
 from colorize.imaging.sandbox.isolation import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
 from colorize.plain_text import one_line
+from colorize.predict.columns import more_pages
 from colorize.predict.upstream import Upstream
+
+Pages: TypeAlias = dict[int, SmallGrey]  # by their number, counted from 0; of most pictures there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +62,18 @@ class Loader:
     stamp: Stamp
     hints: Hints = NO_HINTS
     upstream: Upstream | None = None
+    all_pages: bool = True  # of a TIFF
 
-    def seen(self, raw: Raw, small: SmallGrey) -> Seen:
+    def seen(self, raw: Raw, small: SmallGrey, page: int = 0) -> Seen:
         """What the network gets to see of a picture. Raises ImageDecodeError, also for a hint outside of it."""
-        grey = self.upstream.square(raw.data, max_pixels=self.limits.max_pixels) if self.upstream else small.luma
+        grey = self._grey(raw, small, page)
         spots = self.hints.spots(raw.path, small.info)
-        return Hinted(grey, spots) if len(spots) else grey
+        return Hinted(grey, spots) if len(spots) and not page else grey
+
+    def _grey(self, raw: Raw, small: SmallGrey, page: int) -> npt.NDArray[np.uint8]:
+        if self.upstream is None:
+            return small.luma
+        return self.upstream.square(raw.data, max_pixels=self.limits.max_pixels, page=page)
 
 
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
@@ -80,11 +100,10 @@ def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
 
 def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
     started = time.perf_counter()
-    record, seen = _record(raw, loader), None
+    record, seen = _record(raw, loader), dict[int, Seen]()
     try:
-        record, small = _examine(raw, loader, record)
-        if small is not None:
-            seen = loader.seen(raw, small)
+        record, pages = _examine(raw, loader, record)
+        seen = {number: loader.seen(raw, small, number) for number, small in pages.items()}
     except (ImageDecodeError, OSError, MemoryError) as error:  # of a large file any read can fail: it is no copy
         record = record.failed(*_reason(error))
     return _loaded(raw, replace(record, seconds=time.perf_counter() - started), seen, loader)
@@ -99,11 +118,15 @@ def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
     record = _record(raw, loader)
     with suppress(ImageDecodeError, OSError):  # a file that changed: the row says what it was blamed for
         record = replace(record, sha256_in=sha256(raw.data))
-    return _loaded(raw, record.failed(fault.code, fault.message), None, loader)
+    return _loaded(raw, record.failed(fault.code, fault.message), {}, loader)
 
 
-def _loaded(raw: Raw, record: Record, seen: Seen | None, loader: Loader) -> dict[str, Any]:
+def _loaded(raw: Raw, record: Record, pages: dict[int, Seen], loader: Loader) -> dict[str, Any]:
+    first, seen = next(iter(pages.items()), (-1, None))
+    is_paged = loader.all_pages and record.format == "TIFF" and record.frames > 1
     return asdict(record) | {
+        "page": first if is_paged else -1,
+        "more": more_pages([(number, grey_of(page)) for number, page in pages.items() if number != first]),
         "part": raw.part,
         "row": raw.row,
         "name_taken": raw.name_taken,
@@ -118,27 +141,47 @@ def _loaded(raw: Raw, record: Record, seen: Seen | None, loader: Loader) -> dict
     }
 
 
-def _examine(raw: Raw, loader: Loader, record: Record) -> tuple[Record, SmallGrey | None]:
-    """The record as far as it is known, and the small picture unless the input ends here."""
+def _examine(raw: Raw, loader: Loader, record: Record) -> tuple[Record, Pages]:
+    """The record as far as it is known, and the pages that are colored: none where the input ends here."""
     if raw.skipped:
-        return replace(record, status="skipped", error=raw.error, message=raw.message), None
+        return replace(record, status="skipped", error=raw.error, message=raw.message), {}
     if raw.error:
-        return record.failed(raw.error, raw.message), None
+        return record.failed(raw.error, raw.message), {}
     record = replace(record, sha256_in=sha256(raw.data))
     try:
         small = decode_small(raw.data, loader.area, max_pixels=loader.limits.max_pixels)
     except (ImageDecodeError, MemoryError) as error:
         code, message = _reason(error)
-        return (_sized(record, raw) if code == "too_large" else record).failed(code, message), None
+        return (_sized(record, raw) if code == "too_large" else record).failed(code, message), {}
     record = _described(record, small)
     shortest = min(record.width, record.height)
     if shortest < loader.limits.min_side:
         reason = f"{record.width} x {record.height} pixels; limits.min_side is {loader.limits.min_side}"
-        return record.failed("too_small", reason), None
+        return record.failed("too_small", reason), {}
+    if loader.all_pages and has_pages(small.info):
+        smalls = decode_small_pages(raw.data, loader.area, max_pixels=loader.limits.max_pixels)
+        return _triaged_pages(record, smalls, loader)
     policy = getattr(loader.triage, small.kind)
     if policy != "color":
-        return _left_alone(record, copied=policy == "copy"), None
-    return record, small
+        return _left_alone(record, copied=policy == "copy"), {}
+    return record, {0: small}
+
+
+def _triaged_pages(record: Record, smalls: list[SmallGrey], loader: Loader) -> tuple[Record, Pages]:
+    """The pages that are colored; where none is, the file is skipped, or copied if that is any page's policy."""
+    policies = [getattr(loader.triage, small.kind) for small in smalls]
+    chosen = {number: smalls[number] for number, policy in enumerate(policies) if policy == "color"}
+    if not chosen:
+        return _left_alone(record, copied="copy" in policies), {}
+    words = f"{len(chosen)} of {len(smalls)} pages colored" + (
+        ", the others copied as they are" if len(chosen) < len(smalls) else ""
+    )
+    kind = next(iter(chosen.values())).kind
+    return replace(record, triage=kind, message=_sentence(words, smalls[0].info.note)), chosen
+
+
+def _sentence(*words: str) -> str:
+    return "; ".join(word for word in words if word)
 
 
 def _record(raw: Raw, loader: Loader) -> Record:
@@ -171,5 +214,5 @@ def _described(record: Record, small: SmallGrey) -> Record:
         height=info.height,
         frames=info.frames,
         triage=small.kind,
-        message=f"the first of {info.frames} frames or pages" if info.frames > 1 else "",
+        message=_sentence(f"the first of {info.frames} frames or pages" if info.frames > 1 else "", info.note),
     )

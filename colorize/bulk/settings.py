@@ -75,7 +75,7 @@ class BulkSettings(ColorSettings):
         included: dict[str, Any] = {
             "colorizer": True,
             "pool": {"device"},
-            "output": {"subsampling", "digital_source_type", "processing"},
+            "output": {"subsampling", "digital_source_type", "processing", "pages"},
         }
         pixels = self.model_dump(mode="json", include=included)
         return hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()

@@ -22,7 +22,7 @@ from colorize.imaging.formats import Encoded, FileBytes, ImageDecodeError, outpu
 from colorize.imaging.sandbox.isolation import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
 from colorize.plain_text import one_line
-from colorize.predict.columns import ab_from
+from colorize.predict.columns import colors_from
 from colorize.predict.render import Provenance, render_into
 from colorize.predict.upstream import Upstream
 from colorize.storage.root import Storage, on_failure, storage_exhausted
@@ -122,7 +122,7 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
         exact = render_into(
             file,
             source,
-            ab_from(row),
+            colors_from(row),
             provenance,
             max_pixels=writer.limits.max_pixels,
             subsampling=output.subsampling,
@@ -137,7 +137,7 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
 
 def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> bytes | Draft:
     """What `make` writes: bytes, or a draft of the sink's where that may be huge."""
-    huge = record.width * record.height >= HUGE and output_format(record.format) != "JPEG"
+    huge = record.width * record.height * max(record.frames, 1) >= HUGE and output_format(record.format) != "JPEG"
     draft = writer.sink.draft(record.output) if huge else None
     if draft is None:
         out = io.BytesIO()

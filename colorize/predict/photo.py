@@ -21,11 +21,12 @@ from colorize.imaging.formats import (
     ImageDecodeError,
     SmallGrey,
     decode_small,
-    opened,
+    decode_small_pages,
+    has_pages,
     output_name,
     sha256,
 )
-from colorize.imaging.formats.upright import plain_rgb
+from colorize.imaging.formats.upright import upright_rgb
 from colorize.imaging.hinting import Hinted
 from colorize.imaging.triage import NAMES
 from colorize.models import require_takes_hints
@@ -35,7 +36,7 @@ from colorize.predict.colorizer import Colorizer
 from colorize.predict.destinations import COMPARED, Destinations, base_name
 from colorize.predict.model_files import ModelFile, find_model
 from colorize.predict.outcome import Outcome
-from colorize.predict.render import Provenance, render_into
+from colorize.predict.render import Ab, Provenance, render_into
 from colorize.predict.settings import PhotoSettings
 from colorize.predict.upstream import Upstream, sized, upstream_of
 from colorize.storage.links import LinkLimits, fetch_link
@@ -124,8 +125,7 @@ class Studio:
         data = fetch(source, self.allow_private)
         max_pixels, output = self.settings.limits.max_pixels, self.settings.output
         small = decode_small(data, self.colorizer.size**2, max_pixels=max_pixels)
-        grey = self.upstream.square(data, max_pixels=max_pixels) if self.upstream else small.luma
-        ab = self.colorizer([Hinted(grey, self.hints.spots(source, small.info))])[0]
+        ab = self._colors(source, data, small)
         provenance = Provenance(
             self.model.name, self.model.sha256, base_name(source), sha256(data), output.digital_source_type
         )
@@ -138,8 +138,19 @@ class Studio:
                 out, data, ab, provenance, max_pixels=max_pixels, subsampling=output.subsampling, upstream=self.upstream
             )
         if self.compare:
-            Storage(path.parent).write(side_by_side.name, _side_by_side(data, small, FileBytes(path)))
-        return path, NAMES[small.kind]
+            Storage(path.parent).write(side_by_side.name, _side_by_side(data, FileBytes(path), max_pixels))
+        return path, "; ".join(filter(None, (NAMES[small.kind], small.info.note)))
+
+    def _colors(self, source: str, data: Encoded, small: SmallGrey) -> Ab | dict[int, Ab]:
+        """The color of the picture, or of each page of a TIFF that has several."""
+        max_pixels, spots = self.settings.limits.max_pixels, self.hints.spots(source, small.info)
+        if self.settings.output.pages == "first" or not has_pages(small.info):
+            grey = self.upstream.square(data, max_pixels=max_pixels) if self.upstream else small.luma
+            return self.colorizer([Hinted(grey, spots)])[0]
+        greys = [page.luma for page in decode_small_pages(data, self.colorizer.size**2, max_pixels=max_pixels)]
+        if self.upstream:
+            greys = [self.upstream.square(data, max_pixels=max_pixels, page=page) for page in range(len(greys))]
+        return dict(enumerate(self.colorizer([Hinted(greys[0], spots), *greys[1:]])))
 
 
 def _hints(uri: str | None, model: ModelFile, sources: Sequence[str]) -> Hints:
@@ -169,10 +180,10 @@ def _local_picture(path: Path) -> Encoded:
         raise OSError((error.strerror or one_line(error)).lower()) from error
 
 
-def _side_by_side(source: Encoded, small: SmallGrey, colored: Encoded) -> bytes:
+def _side_by_side(source: Encoded, colored: Encoded, max_pixels: int) -> bytes:
     """Grey, colored and the source as it is, upright, one height, as a JPEG."""
-    original = _panel(Image.open(opened(source)))
-    panels = [original.convert("L").convert("RGB"), _panel(Image.open(opened(colored))), original]
+    original = _panel(source, max_pixels)
+    panels = [original.convert("L").convert("RGB"), _panel(colored, max_pixels), original]
     sheet = Image.new("RGB", (sum(p.width for p in panels), panels[0].height))
     left = 0
     for panel in panels:
@@ -183,7 +194,7 @@ def _side_by_side(source: Encoded, small: SmallGrey, colored: Encoded) -> bytes:
     return encoded.getvalue()
 
 
-def _panel(image: Image.Image) -> Image.Image:
-    upright = plain_rgb(image)
+def _panel(data: Encoded, max_pixels: int) -> Image.Image:
+    upright = upright_rgb(data, max_pixels)
     width = max(1, round(upright.width * COMPARE_HEIGHT / upright.height))
     return upright.resize((width, COMPARE_HEIGHT), Image.Resampling.LANCZOS)

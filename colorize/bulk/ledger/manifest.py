@@ -71,7 +71,7 @@ class Record:
     mode: str = ""
     width: int = 0  # as stored in the file, before any EXIF rotation
     height: int = 0
-    frames: int = 0  # only the first is colored
+    frames: int = 0  # frames or pages; of TIFF all are in the copy, of others the first
     bytes_in: int = 0
     bytes_out: int = 0
     sha256_in: str = ""

@@ -26,7 +26,13 @@ from colorize.imaging.formats.formats import (
     output_name,
 )
 from colorize.imaging.formats.metadata import Metadata, Origin, Provenance, read_origin
-from colorize.imaging.formats.pages import encode_grey_pages_into, encode_pages_into, page_origins
+from colorize.imaging.formats.pages import (
+    decode_small_pages,
+    encode_grey_pages_into,
+    encode_pages_into,
+    has_pages,
+    page_origins,
+)
 from colorize.imaging.formats.picture import Chroma, Color, Picture, SmallGrey, Subsampling
 
 __all__ = [
@@ -46,6 +52,7 @@ __all__ = [
     "Subsampling",
     "decode",
     "decode_small",
+    "decode_small_pages",
     "decode_thumbnail",
     "encode",
     "encode_grey",
@@ -53,6 +60,7 @@ __all__ = [
     "encode_grey_pages_into",
     "encode_into",
     "encode_pages_into",
+    "has_pages",
     "opened",
     "output_format",
     "output_name",

@@ -17,8 +17,7 @@ from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import ImageInfo, check_pixels, decode_errors, describe, open_picture
 from colorize.imaging.formats.jp2 import write_jp2
 from colorize.imaging.formats.jpeg import has_luma_plane, write_grey_jpeg, write_jpeg
-from colorize.imaging.formats.jpeg_end import with_end_mark
-from colorize.imaging.formats.jpeg_stream import SOI
+from colorize.imaging.formats.jpeg_end import completed
 from colorize.imaging.formats.metadata import Provenance, Restored, Words, read_metadata
 from colorize.imaging.formats.orientation import orient
 from colorize.imaging.formats.picture import Chroma, Color, Picture, Pixels, SmallGrey
@@ -27,7 +26,7 @@ from colorize.imaging.formats.png import write_png
 from colorize.imaging.formats.samples import joined, upright
 from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import is_tiff
-from colorize.imaging.formats.tiff_reader import tiff_page
+from colorize.imaging.formats.tiff_reader import TiffPage, tiff_page
 from colorize.imaging.formats.webp import write_webp
 from colorize.imaging.triage import colorfulness, triage
 
@@ -59,8 +58,7 @@ def decode_small(data: Encoded, area: int, *, max_pixels: int, page: int = 0) ->
     if is_tiff(data):
         with tiff_page(data, page) as found:
             check_pixels(found.info, max_pixels)
-            small = found.small(area)
-        return _triaged(found.info, small.convert("L"), small if small.mode == "RGB" else None)
+            return small_grey(found, area)
     return _mended(data, lambda whole_data: _decode_small(whole_data, area, max_pixels))
 
 
@@ -107,7 +105,7 @@ def _mended(data: Encoded, read: Callable[[Encoded], R]) -> R:
     try:
         return read(data)
     except ImageDecodeError as error:
-        complete = with_end_mark(whole(data)) if error.code == "truncated" and data[:2] == SOI else None
+        complete = completed(data, error)
         if complete is None:
             raise
         found = read(complete)
@@ -199,6 +197,12 @@ def _write_lossless(out: IO[bytes], picture: Picture, color: Pixels, words: Word
             write_bmp(out, np.asarray(pixels), picture.metadata)
         case _:
             write_png(out, pixels, picture.source, picture.metadata, words)
+
+
+def small_grey(page: TiffPage, area: int) -> SmallGrey:
+    """`decode_small` of an opened page."""
+    small = page.small(area)
+    return _triaged(page.info, small.convert("L"), small if small.mode == "RGB" else None)
 
 
 def _triaged(info: ImageInfo, grey: Image.Image, color: Image.Image | None) -> SmallGrey:

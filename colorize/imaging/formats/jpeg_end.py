@@ -13,9 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import JpegImagePlugin
 
-from colorize.imaging.formats.jpeg_stream import EOI, SOF2, Scan, scans_of_file
+from colorize.imaging.formats.encoded import Encoded, whole
+from colorize.imaging.formats.errors import ImageDecodeError
+from colorize.imaging.formats.jpeg_stream import EOI, SOF2, SOI, Scan, scans_of_file
 
 _FILLERS = (b"", b"\x5a\xa5\x3c\x0f\x17" * 40, b"\x00" * 200)  # no FF: none of them is a marker
+
+
+def completed(data: Encoded, error: ImageDecodeError) -> bytes | None:
+    """The file with its end mark, where that is all that a decoder missed when it raised `error`; else None."""
+    is_cut = error.code == "truncated" and data[: len(SOI)] == SOI
+    return with_end_mark(whole(data)) if is_cut else None
 
 
 def with_end_mark(data: bytes) -> bytes | None:

@@ -5,15 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import IO
 
+from colorize.imaging.formats.codec import small_grey
 from colorize.imaging.formats.encoded import Encoded
-from colorize.imaging.formats.formats import check_pixels
+from colorize.imaging.formats.formats import ImageInfo, check_pixels
 from colorize.imaging.formats.metadata import Origin, Provenance, Restored, read_origin
-from colorize.imaging.formats.picture import Color, Picture, Pixels
+from colorize.imaging.formats.picture import Color, Picture, Pixels, SmallGrey
 from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import is_tiff
 from colorize.imaging.formats.tiff_reader import tiff_pages
 
 Paint = Callable[[int, Picture], tuple[Picture, Color]]
+
+
+def decode_small_pages(data: Encoded, area: int, *, max_pixels: int) -> list[SmallGrey]:
+    """`decode_small` of each page of a TIFF.
+
+    Raises:
+        ImageDecodeError: a page cannot be read, or has more than `max_pixels`.
+    """
+    with tiff_pages(data) as found:
+        for page in found:
+            check_pixels(page.info, max_pixels)
+        return [small_grey(page, area) for page in found]
+
+
+def has_pages(info: ImageInfo) -> bool:
+    """Whether the file has pages beyond the first that a copy can have too."""
+    return info.format == "TIFF" and info.frames > 1
 
 
 def encode_pages_into(
