@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from colorize.bulk.census import note
-from colorize.bulk.ledger.manifest import Record
+from colorize.bulk.ledger.manifest import PAGES_COLORED, Record
 from colorize.bulk.rows import LOADED_SCHEMA
 from colorize.bulk.settings import TriageSettings
 from colorize.bulk.telemetry import worked
@@ -173,9 +173,8 @@ def _triaged_pages(record: Record, smalls: list[SmallGrey], loader: Loader) -> t
     chosen = {number: smalls[number] for number, policy in enumerate(policies) if policy == "color"}
     if not chosen:
         return _left_alone(record, copied="copy" in policies), {}
-    words = f"{len(chosen)} of {len(smalls)} pages colored" + (
-        ", the others copied as they are" if len(chosen) < len(smalls) else ""
-    )
+    others = ", the others copied as they are" if len(chosen) < len(smalls) else ""
+    words = f"{len(chosen)} of {len(smalls)} {PAGES_COLORED}{others}"
     kind = next(iter(chosen.values())).kind
     return replace(record, triage=kind, message=_sentence(words, smalls[0].info.note)), chosen
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from colorize.bulk.ledger.manifest import part_names, read_manifest, read_rows
+from colorize.bulk.ledger.manifest import PAGES_COLORED, part_names, read_manifest, read_rows
 from colorize.storage.root import Storage
 
 COLUMNS = ("path", "output", "status", "error", "message", "format", "width", "height", "frames", "bytes_in",
@@ -104,12 +104,17 @@ class Survey:
         for reason, chosen in (
             ("had colors of its own, which were replaced", pc.equal(table["triage"], "color")),
             ("its luminance could not be carried over exactly", pc.invert(table["luma_exact"])),
-            ("has several frames or pages, of which only the first was colored", pc.greater(table["frames"], 1)),
+            ("has several frames or pages, of which only the first was colored", _only_first(table)),
             (f"is very small: a side below {SMALL_SIDE} pixels", pa.array(short < SMALL_SIDE)),
         ):
             found = table.filter(chosen)
             if found.num_rows:
                 self.look.setdefault(reason, Reason()).add(found)
+
+
+def _only_first(table: pa.Table) -> pa.ChunkedArray:
+    """Rows of files with more frames or pages than their copy: not those that say how many pages are colored."""
+    return pc.and_not(pc.greater(table["frames"], 1), pc.match_substring(table["message"], PAGES_COLORED))
 
 
 def survey(storage: Storage, started: float, ended: float) -> Survey:

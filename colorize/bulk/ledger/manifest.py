@@ -23,6 +23,7 @@ from colorize.storage.root import LEDGER, Storage
 
 MANIFEST = f"{LEDGER}/manifest"
 RUN_FILE = f"{LEDGER}/run.json"
+PAGES_COLORED = "pages colored"  # in the message of a row whose copy has all pages of its source
 
 Status = Literal["ok", "skipped", "failed"]
 

@@ -6,12 +6,14 @@ each is written as:
 | read                                   | written as | because |
 | -------------------------------------- | ---------- | ------- |
 | JPEG, MPO                              | JPEG       | luma coefficients carried over (`jpeg.py`) |
-| PNG, TIFF, BMP, JPEG 2000, WebP        | the same   | always lossless, also where the input was lossy |
+| TIFF (`tiff_reader.py`)                | TIFF       | all pages; lossless, also where the input was lossy |
+| PNG, BMP, JPEG 2000, WebP              | the same   | always lossless, also where the input was lossy |
 | PGM, PBM, PPM, PNM                     | PNG        | no color in PGM and PBM, no place for metadata in any |
 | GIF, AVIF, PSD, TGA, PCX, QOI, SGI, SUN | PNG       | no true color, lossy, or not written by Pillow |
 
-Of a file with several frames only the first is read (`ImageInfo.frames` tells how many there are). 32-bit integer
-and float samples are refused as `unsupported`: they have no agreed white, so no grey picture to give color to.
+Of a file with several frames only the first is read (`ImageInfo.frames` tells how many there are), but for TIFF.
+32-bit integer and float samples are refused as `unsupported`: they have no agreed white, so no grey picture to give
+color to. So are a camera's raw files: their first picture is a preview.
 """
 
 from __future__ import annotations
