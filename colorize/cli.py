@@ -181,8 +181,7 @@ def bulk(
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
     from colorize.bulk.job import prepare, run_bulk
-    from colorize.bulk.resume import Resume
-    from colorize.bulk.run_report import BulkJob
+    from colorize.bulk.settings import BulkJob, Resume
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     resume = Resume(fresh, retry_failed, verify.value)

@@ -14,9 +14,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from colorize.imaging.formats import ImageDecodeError, decode, decode_small, encode_grey
+from colorize.imaging.formats import ImageDecodeError, decode, decode_small, decode_small_pages, encode_grey
+from colorize.predict.render import render
 from tests.every_kind import samples
-from tests.pictures import LIMIT, colored, photograph, saved
+from tests.pictures import LIMIT, PROVENANCE, colored, photograph, saved, smooth_ab
 
 Array = NDArray[Any]
 SIZE = (64, 48)
@@ -286,3 +287,23 @@ def test_a_chain_of_directories_that_comes_back_ends() -> None:
     (count,) = struct.unpack_from("<H", source, first)
     struct.pack_into("<I", source, first + 2 + 12 * count, first)
     assert decode(bytes(source), max_pixels=LIMIT).info.frames == 1
+
+
+def test_a_page_of_another_kind_is_copied_beside_those_that_are_colored() -> None:
+    out = io.BytesIO()
+    depth = np.random.default_rng(1).normal(size=(20, 30)).astype(np.float32)
+    with tifffile.TiffWriter(out) as writer:
+        for pixels in (samples(1, 8, SIZE), depth, samples(1, 8, SIZE)[::-1]):
+            writer.write(pixels, photometric="minisblack", metadata=None)
+    assert list(decode_small_pages(out.getvalue(), 64, max_pixels=LIMIT)) == [0, 2]
+    made = render(out.getvalue(), {0: smooth_ab(), 2: smooth_ab()}, PROVENANCE, max_pixels=LIMIT)
+    with tifffile.TiffFile(io.BytesIO(made.data)) as file:
+        assert [page.shape for page in file.pages] == [(48, 64, 3), (20, 30), (48, 64, 3)]
+        assert np.array_equal(file.pages[1].asarray(), depth)
+
+
+def test_other_inks_are_refused() -> None:
+    inks = tiff(samples(4, 8, SIZE), photometric="separated", extratags=[(332, 3, 1, 2, True)])
+    with pytest.raises(ImageDecodeError, match="inks") as caught:
+        decode(inks, max_pixels=LIMIT)
+    assert caught.value.code == "unsupported"

@@ -169,7 +169,7 @@ def test_bulk_triages_page_by_page(tmp_path: Path) -> None:
     mixed, color = rows["mixed.tif"], rows["color.tif"]
     assert (mixed["status"], mixed["frames"], mixed["luma_exact"]) == ("ok", 3, True)
     assert mixed["message"] == "2 of 3 pages colored, the others copied as they are"
-    assert (color["status"], color["error"], color["frames"]) == ("skipped", "already_colour", 2)
+    assert (color["status"], color["error"], color["frames"]) == ("skipped", "already_color", 2)
     before, after = (arrays((root / "mixed.tif").read_bytes()) for root in (source, target))
     assert np.array_equal(after[1], before[1])
     for page in (0, 2):

@@ -79,10 +79,22 @@ class Loader:
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Tables of `LOADED_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`."""
     with Careful(partial(_row, loader=loader), loader.limits, partial(_is_heavy, limits=loader.limits)) as row_of:
-        for raws in loader.reader.fetch(units):
+        for raws, waited in _timed(loader.reader.fetch(units)):
             rows = [_blamed(raw, row, loader) if isinstance(row := row_of(raw), Fault) else row for raw in raws]
+            for row in rows:
+                row["fetch_seconds"] = waited / len(rows)
             worked("load", sum(row["seconds"] for row in rows))
             yield pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
+
+
+def _timed(fetched: Iterator[list[Raw]]) -> Iterator[tuple[list[Raw], float]]:
+    """What was fetched, and how many seconds it was waited for."""
+    while True:
+        started = time.perf_counter()
+        raws = next(fetched, None)
+        if raws is None:
+            return
+        yield raws, time.perf_counter() - started
 
 
 def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
@@ -167,16 +179,16 @@ def _examine(raw: Raw, loader: Loader, record: Record) -> tuple[Record, Pages]:
     return record, {0: small}
 
 
-def _triaged_pages(record: Record, smalls: list[SmallGrey], loader: Loader) -> tuple[Record, Pages]:
+def _triaged_pages(record: Record, smalls: Pages, loader: Loader) -> tuple[Record, Pages]:
     """The pages that are colored; where none is, the file is skipped, or copied if that is any page's policy."""
-    policies = [getattr(loader.triage, small.kind) for small in smalls]
-    chosen = {number: smalls[number] for number, policy in enumerate(policies) if policy == "color"}
+    policies = {number: getattr(loader.triage, small.kind) for number, small in smalls.items()}
+    chosen = {number: small for number, small in smalls.items() if policies[number] == "color"}
     if not chosen:
-        return _left_alone(record, copied="copy" in policies), {}
-    others = ", the others copied as they are" if len(chosen) < len(smalls) else ""
-    words = f"{len(chosen)} of {len(smalls)} {PAGES_COLORED}{others}"
+        return _left_alone(record, copied="copy" in policies.values()), {}
+    others = ", the others copied as they are" if len(chosen) < record.frames else ""
+    words = f"{len(chosen)} of {record.frames} {PAGES_COLORED}{others}"
     kind = next(iter(chosen.values())).kind
-    return replace(record, triage=kind, message=_sentence(words, smalls[0].info.note)), chosen
+    return replace(record, triage=kind, message=words), chosen
 
 
 def _sentence(*words: str) -> str:
@@ -190,7 +202,7 @@ def _record(raw: Raw, loader: Loader) -> Record:
 
 def _left_alone(record: Record, copied: bool) -> Record:
     """A skipped picture; where its file shall be copied, `output` says so to the writer."""
-    error = "already_colour" if record.triage == "color" else f"triage_{record.triage}"
+    error = "already_color" if record.triage == "color" else f"triage_{record.triage}"
     words = f"taken for {record.triage}: {'copied as it is' if copied else 'left out'} by triage.{record.triage}"
     return replace(record, status="skipped", error=error, message=words, output=record.path if copied else "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -23,7 +23,6 @@ from colorize.predict.columns import more_colors, pages_from
 from colorize.predict.frugal import color_frugally
 from colorize.predict.lone_predictor import LonePredictor, NetworkSource
 from colorize.predict.settings import ColorizerSettings
-from colorize.storage.root import Storage
 
 log = logging.getLogger("colorize")
 
@@ -39,8 +38,7 @@ class Predictor:
 
     def __init__(
         self,
-        storage: Storage,
-        checkpoint: str,
+        checkpoint: Callable[[], bytes],
         settings: ColorizerSettings,
         *,
         device: str,
@@ -48,7 +46,7 @@ class Predictor:
         batch_size: int,
         confidence: bool,
     ) -> None:
-        """Loads the network from `checkpoint` below `storage`, the run's output, which every worker reaches.
+        """Loads the network from what `checkpoint` returns.
 
         A CPU colors picture by picture: it is as fast (measured), and no picture's last bits depend on the others.
         """
@@ -58,7 +56,7 @@ class Predictor:
             device, self.shortfall = "cpu", "on the CPU: the node offers a GPU, but no CUDA"
             log.warning("%s", self.shortfall)
         self.network = NetworkSource(
-            storage, checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
+            checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
         )
         _ = self.network.colorizer  # now, so that a fault stops the start
         self.suspects = SUSPECTS if was_restarted() else 0
@@ -119,6 +117,7 @@ def _with_colors(
         [good[i][0].ab.shape[2] if i in good else 0 for i in indices],
         [more_colors(rows[i], [page.ab for page in good[i][1:]]) if i in good else [] for i in indices],
         [note("predict")] * batch.num_rows,
+        [seconds if i in colors else 0.0 for i in indices],
     )
     if degraded:
         texts = pa.array([degraded if i in good else "" for i in indices])

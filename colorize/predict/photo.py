@@ -147,10 +147,11 @@ class Studio:
         if self.settings.output.pages == "first" or not has_pages(small.info):
             grey = self.upstream.square(data, max_pixels=max_pixels) if self.upstream else small.luma
             return self.colorizer([Hinted(grey, spots)])[0]
-        greys = [page.luma for page in decode_small_pages(data, self.colorizer.size**2, max_pixels=max_pixels)]
+        pages = decode_small_pages(data, self.colorizer.size**2, max_pixels=max_pixels)
+        greys = [page.luma for page in pages.values()]
         if self.upstream:
-            greys = [self.upstream.square(data, max_pixels=max_pixels, page=page) for page in range(len(greys))]
-        return dict(enumerate(self.colorizer([Hinted(greys[0], spots), *greys[1:]])))
+            greys = [self.upstream.square(data, max_pixels=max_pixels, page=page) for page in pages]
+        return dict(zip(pages, self.colorizer([Hinted(greys[0], spots), *greys[1:]]), strict=True))
 
 
 def _hints(uri: str | None, model: ModelFile, sources: Sequence[str]) -> Hints:

@@ -9,6 +9,8 @@ from pydantic import Field, field_validator
 from colorize.imaging.settings import LimitSettings
 from colorize.settings import Device, Settings
 
+DEFAULT_MODEL = "default"
+
 
 class ColorizerSettings(Settings):
     """What the network sees, and how it runs."""

@@ -12,21 +12,22 @@ from colorize.imaging.formats.metadata import Origin, Provenance, Restored, read
 from colorize.imaging.formats.picture import Color, Picture, Pixels, SmallGrey
 from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import is_tiff
-from colorize.imaging.formats.tiff_reader import tiff_pages
+from colorize.imaging.formats.tiff_reader import OtherPage, TiffPage, tiff_pages
 
 Paint = Callable[[int, Picture], tuple[Picture, Color]]
 
 
-def decode_small_pages(data: Encoded, area: int, *, max_pixels: int) -> list[SmallGrey]:
-    """`decode_small` of each page of a TIFF.
+def decode_small_pages(data: Encoded, area: int, *, max_pixels: int) -> dict[int, SmallGrey]:
+    """`decode_small` of the pages of a TIFF, counted from 0, but for those of kinds that are not colored.
 
     Raises:
-        ImageDecodeError: a page cannot be read, or has more than `max_pixels`.
+        ImageDecodeError: a page is damaged, or has more than `max_pixels`.
     """
     with tiff_pages(data) as found:
-        for page in found:
+        pages = {number: page for number, page in enumerate(found) if isinstance(page, TiffPage)}
+        for page in pages.values():
             check_pixels(page.info, max_pixels)
-        return [small_grey(page, area) for page in found]
+        return {number: small_grey(page, area) for number, page in pages.items()}
 
 
 def has_pages(info: ImageInfo) -> bool:
@@ -54,7 +55,7 @@ def encode_pages_into(
     with tiff_pages(data) as found:
         writer = TiffWriter(out, data)
         for number, page in enumerate(found):
-            if number not in colored:
+            if number not in colored or isinstance(page, OtherPage):
                 page.copy_into(writer)
                 continue
             check_pixels(page.info, max_pixels)
@@ -70,7 +71,7 @@ def page_origins(data: Encoded) -> list[Origin | None]:
     if not is_tiff(data):
         return []
     with tiff_pages(data) as found:
-        return [read_origin(page.xmp) for page in found]
+        return [read_origin(page.xmp) if isinstance(page, TiffPage) else None for page in found]
 
 
 def encode_grey_pages_into(out: IO[bytes], data: Encoded) -> None:
@@ -78,7 +79,7 @@ def encode_grey_pages_into(out: IO[bytes], data: Encoded) -> None:
     with tiff_pages(data) as found:
         writer = TiffWriter(out, data)
         for page in found:
-            if read_origin(page.xmp) is None:
+            if isinstance(page, OtherPage) or read_origin(page.xmp) is None:
                 page.copy_into(writer)
             else:
                 picture = page.picture()

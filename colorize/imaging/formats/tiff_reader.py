@@ -79,9 +79,21 @@ class TiffPage:
         return plane if plane is None or self.is_large() else np.asarray(plane)
 
 
+@dataclass(frozen=True, slots=True)
+class OtherPage:
+    """A page that can be copied, and not colored."""
+
+    page: Page
+    reason: ImageDecodeError
+
+    def copy_into(self, writer: TiffWriter) -> None:
+        """The page as it is."""
+        writer.copy(self.page.offset, self.page.dataoffsets, self.page.databytecounts, self.page.is_tiled)
+
+
 @contextmanager
-def tiff_pages(data: Encoded) -> Iterator[list[TiffPage]]:
-    """The pages of a TIFF, while the file is open.
+def tiff_pages(data: Encoded) -> Iterator[list[TiffPage | OtherPage]]:
+    """The pages of a TIFF, while the file is open. The first one can be colored.
 
     Raises:
         ImageDecodeError: it is damaged, or holds no picture that can be colored.
@@ -89,7 +101,7 @@ def tiff_pages(data: Encoded) -> Iterator[list[TiffPage]]:
     with directories(data) as found:
         with decode_errors(data, "TIFF"):
             chosen = pages(found, lambda page: _preview(data, page))
-            described = [_described(data, page, len(chosen)) for page in chosen]
+            described = [_any_page(data, page, number, len(chosen)) for number, page in enumerate(chosen)]
         yield described
 
 
@@ -99,7 +111,19 @@ def tiff_page(data: Encoded, number: int = 0) -> Iterator[TiffPage]:
     with tiff_pages(data) as found:
         if not 0 <= number < len(found):
             raise ImageDecodeError("unreadable", f"TIFF of {len(found)} pages has no page {number + 1}")
-        yield found[number]
+        page = found[number]
+        if isinstance(page, OtherPage):
+            raise page.reason
+        yield page
+
+
+def _any_page(data: Encoded, page: Page, number: int, frames: int) -> TiffPage | OtherPage:
+    try:
+        return _described(data, page, frames)
+    except ImageDecodeError as error:
+        if error.code != "unsupported" or not number or page.compression == _OLD_JPEG:
+            raise
+        return OtherPage(page, error)
 
 
 def _described(data: Encoded, page: Page, frames: int) -> TiffPage:

@@ -29,7 +29,7 @@ _NAMES = {
     _CIELAB: "LAB", _ICCLAB: "LAB",
 }  # fmt: skip
 _ASSOCIATED, _UNASSOCIATED = 1, 2
-_EXTRA_SAMPLES = 338
+_EXTRA_SAMPLES, _INK_SET = 338, 332
 _JPEGS = (6, 7, 34892, 33007, 50001)  # decoders that turn YCbCr into RGB: of JPEG, and of WebP
 Convert = Callable[[Plane], Plane]
 
@@ -104,9 +104,13 @@ def meaning(page: tifffile.TiffPage) -> Meaning:
     kind, count = int(page.photometric), int(page.samplesperpixel)
     if kind not in _COLORS:
         raise ImageDecodeError("unsupported", f"TIFF of color kind {kind}: convert it to RGB first")
+    if kind == _SEPARATED and page.tags.valueof(_INK_SET, 1) != 1:
+        raise ImageDecodeError(
+            "unsupported", "TIFF of inks other than cyan, magenta, yellow, black: convert it to RGB"
+        )
     if needs_libtiff(page) and kind == _YCBCR:
         kind, count = _RGB, 3
-    elif kind == _YCBCR and page.compression in _JPEGS:
+    elif kind == _YCBCR and page.compression in _JPEGS and page.planarconfig == 1:
         kind = _RGB
     colors = 1 if count == 1 and kind in (_CIELAB, _ICCLAB) else _COLORS[kind]
     if count < colors:
