@@ -265,6 +265,7 @@ RAW = {
     "DNG without a preview": tiff(samples(1, 16, SIZE), extratags=[(50706, "B", 4, b"\x01\x04\0\0", True)]),
     "PEF": tiff(samples(1, 16, SIZE), photometric=CFA),
     "CR2": b"II*\0\x10\0\0\0CR\x02\0\0\0\0\0" + bytes(100),
+    "IIQ": b"II*\0\x08\0\1\0IIIITwaR" + bytes(100),
     "RW2": b"IIU\0\x18\0\0\0" + bytes(100),
     "ORF": b"IIRO\x08\0\0\0" + bytes(100),
     "RAF": b"FUJIFILMCCD-RAW 0201" + bytes(100),
@@ -279,6 +280,13 @@ def test_raw_data_is_refused_with_what_to_do(name: str) -> None:
             read()
         assert caught.value.code == "unsupported"
         assert "export it as TIFF" in str(caught.value)
+
+
+@pytest.mark.parametrize("pixels", [b"CR\2\0", b"IIIITwaQ", b"MMMM", b"CR"])
+def test_pixels_that_look_like_the_mark_of_a_raw_file_are_pixels(pixels: bytes) -> None:
+    source = directory(pixels.ljust(48 * 64, b"\x80"), *SIZE, {258: 8, 262: 1})
+    assert source[8 : 8 + len(pixels)] == pixels
+    assert np.asarray(decode(source, max_pixels=LIMIT).luma).tobytes().startswith(pixels)
 
 
 def test_a_chain_of_directories_that_comes_back_ends() -> None:

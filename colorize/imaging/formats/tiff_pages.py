@@ -8,6 +8,7 @@ same is a reduced copy of it too.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,8 @@ from colorize.imaging.formats.formats import RAW, decode_errors
 from colorize.imaging.formats.tiff_tags import directory_offsets
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Canon's CR2, whose first directory is at 16, and Phase One's IIQ: a mark where other files may have pixels.
+_RAW_HEADS = re.compile(rb"II\*\0\x10\0\0\0CR\x02|(II\*\0|MM\0\*)....(IIII.waR|MMMMRaw)", re.DOTALL)
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _OLD_REDUCED = 2  # SubfileType, its predecessor
 _SUBFILE, _OLD_SUBFILE, _DNG_VERSION, _CR2_SLICES = 254, 255, 50706, 50752
@@ -48,7 +51,7 @@ def directories(data: Encoded) -> Iterator[list[Page]]:
     Raises:
         ImageDecodeError: `truncated` or `unreadable`.
     """
-    if data[8:10] == b"CR" or data[8:12] in (b"IIII", b"MMMM"):  # Canon's CR2, Phase One's IIQ
+    if _RAW_HEADS.match(data[:16]):
         raise ImageDecodeError("unsupported", RAW)
     with opened(data) as file:
         with decode_errors(data, "TIFF"):

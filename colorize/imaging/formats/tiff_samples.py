@@ -105,9 +105,7 @@ def meaning(page: tifffile.TiffPage) -> Meaning:
     if kind not in _COLORS:
         raise ImageDecodeError("unsupported", f"TIFF of color kind {kind}: convert it to RGB first")
     if kind == _SEPARATED and page.tags.valueof(_INK_SET, 1) != 1:
-        raise ImageDecodeError(
-            "unsupported", "TIFF of inks other than cyan, magenta, yellow, black: convert it to RGB"
-        )
+        raise ImageDecodeError("unsupported", "TIFF of inks other than cyan, magenta, yellow, black: convert it to RGB")
     if needs_libtiff(page) and kind == _YCBCR:
         kind, count = _RGB, 3
     elif kind == _YCBCR and page.compression in _JPEGS and page.planarconfig == 1:
