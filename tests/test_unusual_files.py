@@ -127,6 +127,16 @@ def test_a_progressive_jpeg_that_lacks_its_last_scan_is_truncated() -> None:
     assert caught.value.code == "truncated"
 
 
+@pytest.mark.parametrize("marker", [b"\xff\xda", b"\xff\xc2"], ids=["scan", "frame"])
+def test_a_jpeg_whose_headers_are_cut_off_has_a_code(marker: bytes) -> None:
+    source = without_end({"progressive": True}, "RGB")
+    at = source.rindex(marker)
+    for length in (0, 1, 2, 6):
+        emptied = source[: at + 2] + (length + 2).to_bytes(2, "big") + source[at + 4 : at + 4 + length]
+        with pytest.raises(ImageDecodeError):
+            decode(emptied, max_pixels=LIMIT)
+
+
 # What is not read
 
 

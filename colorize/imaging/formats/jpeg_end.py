@@ -47,9 +47,12 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
 def _has_all_scans(data: bytes) -> bool:
     """Whether every component, and of progressive files every coefficient to its last bit, has a scan."""
     try:
-        marker, frame, scans = scans_of_file(data)
-    except (IndexError, ValueError):
+        return _are_all(*scans_of_file(data))
+    except (IndexError, ValueError):  # segments that are cut off
         return False
+
+
+def _are_all(marker: int, frame: bytes, scans: list[Scan]) -> bool:
     components = set(frame[6 : 6 + 3 * frame[5] : 3])
     if marker != SOF2:
         return components == {c for scan in scans for c in scan.components}
