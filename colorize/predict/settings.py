@@ -16,7 +16,7 @@ class ColorizerSettings(Settings):
     """What the network sees, and how it runs."""
 
     size: int = Field(
-        256,
+        192,
         ge=32,
         le=1024,
         description="the network sees about size x size pixels, aspect kept; one made for another size sees that",
