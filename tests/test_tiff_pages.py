@@ -211,3 +211,16 @@ def test_an_unexpected_fault_in_one_picture_does_not_end_photo(
     assert run(["photo", *sources, "-o", str(tmp_path / "out")]) != 0
     assert not (tmp_path / "out" / "color.tif").exists()
     assert (tmp_path / "out" / "mixed.tif").exists()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_said_of_the_page_and_its_colors_is_kept(channels: int) -> None:
+    out = io.BytesIO()
+    white = (318, 5, 2, (3127, 10000, 3290, 10000), True)
+    photometric = "rgb" if channels == 3 else "minisblack"
+    pixels = samples(channels, 8, SIZE)
+    with tifffile.TiffWriter(out) as writer:
+        writer.write(pixels, photometric=photometric, metadata=None, extratags=[white, (297, 3, 2, (0, 1), True)])
+    kept = pages_of(colored(out.getvalue())[1])[0].tags
+    assert kept.valueof(297) == (0, 1)
+    assert kept.valueof(318) == ((3127, 10000, 3290, 10000) if channels == 3 else None)

@@ -177,3 +177,11 @@ def test_a_name_that_gets_a_suffix_fits_a_file_system(letters: str, taken: bool,
         names.add(name)
     assert len(names) == len({os.fsencode(letters * 255)[: n - 5].decode(errors="ignore") for n in range(235, 256)})
     assert output_name("a.gif", "GIF") == "a.gif.png"
+
+
+@pytest.mark.parametrize("key", [b"Comment", b"comment"])
+def test_a_comment_of_the_sources_own_is_not_hidden(key: bytes) -> None:
+    source = with_chunk(Chunk(b"tEXt", key + b"\0box 12").encoded(), at_end=False)
+    texts = [c.data for c in chunks(colored(source)[1]) if c.type == b"tEXt"]
+    assert texts[0] == key + b"\0box 12"
+    assert texts[1].startswith(b"Disclaimer\0Colors inferred")

@@ -49,7 +49,7 @@ def write_png(out: IO[bytes], pixels: Pixels, source: Encoded, metadata: Metadat
     own = list(chunks(source)) if source[: len(_SIGNATURE)] == _SIGNATURE else _from_metadata(metadata)
     kept = (_adapted(c, pixels) for c in own if c.type in _CARRIED and not _is_replaced(c))
     carried = [c for c in kept if c]
-    carried += _said(metadata.xmp, words, commented=any(c.data.startswith(_COMMENT) for c in carried))
+    carried += _said(metadata.xmp, words, commented=any(c.data.lower().startswith(_COMMENT.lower()) for c in carried))
     said = b"".join(c.encoded() for c in carried)
     if pixels.shape[0] * _row_bytes(pixels) > _HUGE:
         out.write(_SIGNATURE + _header(pixels).encoded() + said)

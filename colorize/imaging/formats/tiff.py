@@ -46,16 +46,17 @@ _EXIF, _PIXEL_X, _PIXEL_Y, _X_RESOLUTION, _EXTRA = 34665, 0xA002, 0xA003, 282, 3
 _UNASSOCIATED = 2
 
 # Tags that describe how the source's samples are stored, so not the copy's: sizes, layout, compression, palette,
-# curves and ranges of grey (TIFF 6.0, sections 8 to 22), tiles and old JPEG, sub-images, page number.
+# curves and ranges of grey (TIFF 6.0, sections 8 to 22), tiles and old JPEG, sub-images.
 _STRUCTURAL = {
     254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291,
-    292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340,
+    292, 293, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340,
     341, 342, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 40965,
 }  # fmt: skip
 # Tags that speak of the source's picture as no copy may: Photoshop's layers, and a signed claim (C2PA).
 _SOURCES_OWN = {37724, 52545}
 _PHOTOSHOP = 34377
-_OF_MANY = {254, 297}  # kind and number of a page, which hold where there are more
+_PAGE_KIND = 254
+_COLORIMETRY = {318, 319}  # white point and primaries
 _PLACES = {273, 279, 324, 325, 330}  # of strips and tiles, which are written anew, and SubIFDs
 _TILE_STARTS, _TILE_SIZES = 324, 325
 _HEADER_BYTES = 16  # of BigTIFF; TIFF takes half of them
@@ -90,8 +91,7 @@ class TiffWriter:
         row_bytes = pixels.shape[1] * channels(pixels) * pixels.itemsize
         rows = min(max(1, _STRIP_BYTES // row_bytes), pixels.shape[0])
         strips = (_strip(pixels[top : top + rows], order, compression) for top in range(0, pixels.shape[0], rows))
-        left_out = _STRUCTURAL - (_OF_MANY if picture.info.frames > 1 else set())
-        tags = [*_carried(own, order, color, words, left_out), *_extra_samples(order, own, picture)]
+        tags = [*_carried(own, order, color, words, _left_out(picture)), *_extra_samples(order, own, picture)]
         tags += _layout(order, pixels, channels(color), rows, compression)
         self.pages.append(_Page(tags, _STARTS, _SIZES, *self._placed(strips)))
 
@@ -161,6 +161,12 @@ class _Page:
 
 def _tag_bytes(tag: Tag) -> int:
     return 24 + len(tag.data) + sum(map(_tag_bytes, tag.inner))
+
+
+def _left_out(picture: Picture) -> set[int]:
+    """Tags that do not hold for the copy. The kind of a page does where there are more, colorimetry where it is RGB."""
+    holds = {_PAGE_KIND} if picture.info.frames > 1 else set()
+    return _STRUCTURAL - holds - (_COLORIMETRY if picture.info.mode.startswith("RGB") else set())
 
 
 def _extra_samples(order: str, own: list[Tag], picture: Picture) -> list[Tag]:
