@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from colorize.config import UsageError
+from colorize.config import SizeLimits, UsageError
 from colorize.data.manifest import LEDGER
 from colorize.data.storage import Storage, one_line, overlap
 from colorize.destinations import COMPARED
@@ -88,7 +88,7 @@ def _restored(work: _Work, force: bool, overwrite: bool) -> Outcome:
             taken = work.target.url(work.target_name)
             return Outcome(False, f"{url}: {taken} is there already; --overwrite replaces it")
         size = work.source.entry(work.name).size
-        picture = decode(work.source.load(work.name, size, _IN_MEMORY), max_pixels=_ANY_SIZE)
+        picture = decode(work.source.load(work.name, size, _IN_MEMORY, SizeLimits().max_bytes), max_pixels=_ANY_SIZE)
         origin = read_origin(picture.metadata.xmp)
         refusal = None if force else _refusal(picture, origin)
         if refusal:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from colorize.config import SourceSettings, UsageError
+from colorize.config import SizeLimits, SourceSettings, UsageError
 from colorize.data import readers, sources
 from colorize.data.input_list import read_input_list
 from colorize.data.listing import Entry
@@ -198,7 +198,7 @@ def test_an_archive_that_cannot_be_reached_is_no_damaged_one(tmp_path: Path, fau
     storage = Flaky(tmp_path)
     storage.fault = fault
     with pytest.raises(UsageError, match=r"cannot read .*/b.parquet: .*; run again once it can be"):
-        _plan(storage, None, SETTINGS)
+        _plan(storage, None, SETTINGS, SizeLimits())
 
 
 def test_an_archive_whose_column_names_are_damaged_is_a_row(tmp_path: Path) -> None:
@@ -322,6 +322,6 @@ def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:
         def entries(self, below: str = "") -> Iterator[Entry]:
             yield Entry("a/../../b.jpg", 3, "tag")
 
-    source = _plan(Bucket(tmp_path), None, SETTINGS)
+    source = _plan(Bucket(tmp_path), None, SETTINGS, SizeLimits())
 
     assert [(raw.path, raw.error) for raw in fetch(source)] == [("a/../../b.jpg", "bad_name")]

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colorize.config import SourceSettings
+from colorize.config import SizeLimits, SourceSettings
 from colorize.data.storage import TEMPORARY_PREFIX, Storage, one_line
-from colorize.image_io import Encoded
+from colorize.image_io import Encoded, ImageDecodeError
 
 UNIT_SCHEMA = pa.schema(
     [
@@ -78,6 +78,7 @@ class FileReader:
 
     storage: Storage
     settings: SourceSettings
+    max_bytes: int = SizeLimits().max_bytes  # of a file: of a larger one nothing is read
 
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         with ThreadPoolExecutor(self.settings.fetch_threads) as pool:
@@ -106,7 +107,9 @@ class FileReader:
         if reason := excluded(name, self.settings.include):
             return Raw(name, identity=identity, size=unit["size"], skipped=True, error="excluded", message=reason)
         try:
-            data = self.storage.load(name, unit["size"], self.settings.inline_bytes)
+            data = self.storage.load(name, unit["size"], self.settings.inline_bytes, self.max_bytes)
+        except ImageDecodeError as error:
+            return Raw(name, identity=identity, size=unit["size"], error=error.code, message=str(error))
         except Exception as error:  # one file's fault, of whatever class the storage library raises
             message = one_line(error)
             return Raw(name, identity=identity, size=unit["size"], error="unreadable", message=message)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from colorize.config import SourceSettings, UsageError, nearest
+from colorize.config import SizeLimits, SourceSettings, UsageError, nearest
 from colorize.data.input_list import read_input_list
 from colorize.data.listing import Entry
 from colorize.data.manifest import LEDGER
@@ -78,7 +78,9 @@ class Source:
         return [self.units.slice(i, step).combine_chunks() for i in range(0, self.units.num_rows, step)]
 
 
-def open_source(uri: str, settings: SourceSettings, input_list: str | None = None) -> Source:
+def open_source(
+    uri: str, settings: SourceSettings, input_list: str | None = None, limits: SizeLimits | None = None
+) -> Source:
     """The source at `uri`, planned: a tree of picture files, a single file, or Parquet archives.
 
     A folder is a Parquet source if it holds `*.parquet` files and nothing that looks like a picture.
@@ -86,17 +88,17 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
     Raises:
         UsageError: nothing is there, it is empty, or an archive lacks the image column.
     """
-    return _plan(Storage(uri), input_list, settings)
+    return _plan(Storage(uri), input_list, settings, limits or SizeLimits())
 
 
-def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> Source:
+def _plan(root: Storage, input_list: str | None, settings: SourceSettings, limits: SizeLimits) -> Source:
     storage, entries = _listing(root, input_list)
     units = _table(_unit(entry) for entry in entries)
     if not units.num_rows:
         raise UsageError(f"there are no files in {root.uri}: name a folder of pictures or Parquet archives")
     if archives := _archives(units):
         return _plan_archives(storage, archives, settings)
-    return Source(FileReader(storage, settings), _with_taken_names(units), settings.rows_per_task)
+    return Source(FileReader(storage, settings, limits.max_bytes), _with_taken_names(units), settings.rows_per_task)
 
 
 def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterable[Entry]]:

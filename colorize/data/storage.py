@@ -27,7 +27,7 @@ import fsspec
 from colorize.config import UsageError
 from colorize.data.deadline import within
 from colorize.data.listing import Entry, identity_of, walk_local
-from colorize.image_io import Encoded, FileBytes
+from colorize.image_io import Encoded, FileBytes, check_bytes, whole
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -99,20 +99,23 @@ class Storage:
         """The whole content of `name`."""
         return self._regular(name).read_bytes() if self.is_local else bytes(self.fs.cat_file(self.path(name)))
 
-    def load(self, name: str, size: int, most: int) -> Encoded:
+    def load(self, name: str, size: int, most: int, max_bytes: int) -> Encoded:
         """The content of `name`, in memory if it has at most `most` bytes, else as a file here; `size` -1 is unknown.
 
         That is the file itself on disk, and a temporary copy of one that lies elsewhere.
+
+        Raises:
+            ImageDecodeError: `too_large`, for a file of more than `max_bytes`, of which nothing is read.
         """
-        if size < 0 and not self.is_local:
-            start = self._start(name, most + 1)
-            if len(start) <= most:
-                return start
-            size = len(start)
-        if size <= most:
-            return self.read(name)
         if self.is_local:
-            return FileBytes(self._regular(name))
+            file = FileBytes(self._regular(name))
+            check_bytes(len(file), max_bytes)
+            return file if len(file) > most else whole(file)
+        if size <= most:
+            start = self._start(name, min(most, max_bytes) + 1)
+            if len(start) <= min(most, max_bytes):
+                return start
+        check_bytes(self.entry(name).size, max_bytes)  # a listing may be older than the file
         copy = _temporary()
         with on_failure(copy.unlink, missing_ok=True):
             self.fs.get_file(self.path(name), str(copy))

@@ -19,17 +19,21 @@ from colorize.image_io.encoded import Encoded, FileBytes, opened, pieces, sha256
 from colorize.image_io.errors import ImageDecodeError
 from colorize.image_io.formats import (
     ADDED_SUFFIX,
+    BYTE_LIMIT,
     PICTURE_SUFFIXES,
     ImageInfo,
+    check_bytes,
     output_format,
     output_name,
     read_info,
+    stored_pixels,
 )
 from colorize.image_io.metadata import Metadata, Origin, Provenance, read_origin
 from colorize.image_io.picture import Chroma, Color, Picture, SmallGrey, Subsampling
 
 __all__ = [
     "ADDED_SUFFIX",
+    "BYTE_LIMIT",
     "PICTURE_SUFFIXES",
     "Chroma",
     "Color",
@@ -43,6 +47,7 @@ __all__ = [
     "Provenance",
     "SmallGrey",
     "Subsampling",
+    "check_bytes",
     "decode",
     "decode_small",
     "decode_thumbnail",
@@ -57,5 +62,6 @@ __all__ = [
     "read_info",
     "read_origin",
     "sha256",
+    "stored_pixels",
     "whole",
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
@@ -77,9 +79,11 @@ def pieces(data: Encoded) -> Iterator[bytes]:
     return (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
 
 
-def sha256(data: Encoded) -> str:
-    """The content's hash, hexadecimal."""
-    digest = hashlib.sha256()
+def sha256(data: Encoded, seconds: float = math.inf) -> str:
+    """The content's hash, hexadecimal. Raises TimeoutError where it takes longer than `seconds`."""
+    digest, end = hashlib.sha256(), time.monotonic() + seconds
     for piece in pieces(data):
         digest.update(piece)
+        if time.monotonic() > end:
+            raise TimeoutError(f"hashing {len(data):,} bytes takes more than {seconds:g} s")
     return digest.hexdigest()

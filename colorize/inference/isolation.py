@@ -13,7 +13,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -29,6 +30,7 @@ R = TypeVar("R")
 
 OUT_OF_MEMORY = "decoding it, or making its copy, takes more memory than limits.memory_mb allows or the machine has"
 BYTES_PER_PIXEL = 12  # that decoding and coloring a picture takes at most, roughly; 16 bits a sample more
+COEFFICIENT_BYTES = 6  # a pixel, of a progressive JPEG that is decoded at any fraction of its size
 START_SECONDS = 240.0  # for the child's imports, and for loading a network, on a busy machine
 
 
@@ -60,9 +62,9 @@ def attempt() -> int:
     return int(core.get_current_task_attempt_number()) if core is not None else 0
 
 
-def may_exceed(pixels: int, limits: LimitSettings) -> bool:
+def may_exceed(pixels: int, limits: LimitSettings, bytes_per_pixel: int = BYTES_PER_PIXEL) -> bool:
     """Whether a picture of this size may need more than the memory that one is allowed."""
-    return bool(limits.memory_mb) and pixels * BYTES_PER_PIXEL > limits.memory_mb * 2**20
+    return bool(limits.memory_mb) and pixels * bytes_per_pixel > limits.memory_mb * 2**20
 
 
 def was_restarted() -> bool:
@@ -71,6 +73,16 @@ def was_restarted() -> bool:
 
     context = ray.get_runtime_context() if ray.is_initialized() else None
     return context is not None and context.get_actor_id() is not None and context.was_current_actor_reconstructed
+
+
+@contextmanager
+def watchdog(seconds: float) -> Iterator[None]:
+    """Ends the process if the block takes longer: by a thread in C, which needs no interpreter. Blocks cannot nest."""
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 class Careful(Generic[T, R]):
@@ -106,13 +118,11 @@ class Careful(Generic[T, R]):
             self.child = None
 
     def __call__(self, item: T) -> R | Fault:
-        if self.is_retry or self.is_heavy(item):
-            return self._isolated(item)
-        faulthandler.dump_traceback_later(self.limits.seconds, exit=True, file=2)  # a thread in C: needs no interpreter
-        try:
-            return self.function(item)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+        if not self.is_retry:
+            with watchdog(self.limits.seconds):
+                if not self.is_heavy(item):
+                    return self.function(item)
+        return self._isolated(item)
 
     def _isolated(self, item: T) -> R | Fault:
         if self.child is None:

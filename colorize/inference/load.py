@@ -17,12 +17,14 @@ from colorize.data.manifest import Record
 from colorize.data.readers import Raw, Reader
 from colorize.data.storage import one_line
 from colorize.hinting import Hinted, Seen, grey_of, spots_of
-from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, whole
+from colorize.image_io import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, stored_pixels, whole
 from colorize.inference.census import note
-from colorize.inference.isolation import Careful, Fault, known_fault, may_exceed
+from colorize.inference.isolation import COEFFICIENT_BYTES, Careful, Fault, known_fault, may_exceed
 from colorize.inference.rows import LOADED_SCHEMA
 from colorize.inference.telemetry import worked
 from colorize.upstream import Upstream
+
+BLAMED_SECONDS = 2.0  # for hashing a picture that was given up; without a hash its row holds while its identity does
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +59,24 @@ class Loader:
 
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Tables of `LOADED_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`."""
-    with Careful(partial(_row, loader=loader), loader.limits, partial(_is_heavy, limits=loader.limits)) as row_of:
+    with Careful(partial(_row, loader=loader), loader.limits, partial(_is_heavy, loader=loader)) as row_of:
         for raws in loader.reader.fetch(units):
             rows = [_blamed(raw, row, loader) if isinstance(row := row_of(raw), Fault) else row for raw in raws]
             worked("load", sum(row["seconds"] for row in rows))
             yield pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
 
 
-def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
-    """Whether decoding the picture may take more than its memory; a JPEG is decoded at a fraction of its size."""
-    if not limits.memory_mb or not len(raw.data):
+def _is_heavy(raw: Raw, loader: Loader) -> bool:
+    """Whether decoding the picture may take more than its memory; most JPEGs are decoded at a fraction of it."""
+    if not loader.limits.memory_mb or not len(raw.data):
         return False
     try:
-        if raw.data[:2] == b"\xff\xd8":
-            return False
-        info = read_info(raw.data)
-    except (ImageDecodeError, OSError):  # its row will say why
+        format, pixels, progressive = stored_pixels(raw.data)
+    except (ImageDecodeError, OSError, MemoryError):  # its row will say why
         return False
-    return may_exceed(info.width * info.height, limits)
+    if format not in ("JPEG", "MPO") or loader.upstream:
+        return may_exceed(pixels, loader.limits)
+    return progressive and may_exceed(pixels, loader.limits, COEFFICIENT_BYTES)
 
 
 def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
@@ -96,8 +98,8 @@ def _reason(error: Exception) -> tuple[str, str]:
 
 def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
     record = _record(raw, loader)
-    with suppress(ImageDecodeError, OSError):  # a file that changed: the row says what it was blamed for
-        record = replace(record, sha256_in=sha256(raw.data))
+    with suppress(ImageDecodeError, OSError):  # a file that changed, or is slow: the row says what it was blamed for
+        record = replace(record, sha256_in=sha256(raw.data, BLAMED_SECONDS))
     return _loaded(raw, record.failed(fault.code, fault.message), None, loader)
 
 

@@ -147,7 +147,7 @@ def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> 
 
 def _read_again(record: Record, writer: Writer) -> Encoded:
     """A picture too large to travel, if it is still the one that was loaded."""
-    data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes)
+    data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes, writer.limits.max_bytes)
     if sha256(data) != record.sha256_in:
         raise ImageDecodeError("changed", "the file changed while the job ran; run again")
     return data

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
+from colorize.config import SizeLimits
 from colorize.data.storage import Storage
 from colorize.image_io import Encoded, decode_thumbnail
 from colorize.report.page import thumbnail
@@ -94,7 +95,7 @@ class Places:
         if archive.lower().endswith(".parquet") and row.isdigit():
             with self.archives:
                 return read_cell(storage, archive, column, int(row))
-        return storage.load(name, size, _IN_MEMORY)
+        return storage.load(name, size, _IN_MEMORY, SizeLimits().max_bytes)
 
 
 def read_cell(storage: Storage, archive: str, column: str, row: int) -> bytes:
