@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from colorize.checkpoint import load_checkpoint
-from colorize.color import grey_to_lightness, luma, rgb_to_lab
-from colorize.colorizer import Colorizer
-from colorize.config import UsageError, load_settings
+from colorize.errors import UsageError
+from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.models import create_model, list_models, published_models
+from colorize.models.checkpoint import load_checkpoint
 from colorize.models.palette_cnn import PaletteCnn
+from colorize.predict.colorizer import Colorizer
+from colorize.settings import load_settings
 from colorize.training import accuracy
 from colorize.training.adversarial import noise_in_epoch, train_discriminator
 from colorize.training.distances import DISTANCES

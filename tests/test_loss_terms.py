@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from colorize.config import UsageError, load_settings
+from colorize.errors import UsageError
 from colorize.metrics import colorfulness
 from colorize.models import create_model
+from colorize.settings import load_settings
 from colorize.training.losses import BinObjective
 from colorize.training.objectives import create_objective
 from colorize.training.settings import LossSettings, TrainSettings

@@ -14,14 +14,15 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from colorize.config import BulkSettings, SourceSettings
-from colorize.data.readers import UNIT_SCHEMA, FileReader
-from colorize.data.storage import Storage
-from colorize.image_io import FileBytes, ImageDecodeError, read_info, sha256
-from colorize.image_io import exif as exif_blocks
-from colorize.image_io.icc import for_rgb
-from colorize.image_io.xmp import Name, Packet
-from colorize.inference.load import Loader, Stamp, load
+from colorize.bulk.load import Loader, Stamp, load
+from colorize.bulk.settings import BulkSettings
+from colorize.datasets.readers import UNIT_SCHEMA, FileReader
+from colorize.datasets.settings import SourceSettings
+from colorize.imaging.formats import FileBytes, ImageDecodeError, read_info, sha256
+from colorize.imaging.formats import exif as exif_blocks
+from colorize.imaging.formats.icc import for_rgb
+from colorize.imaging.formats.xmp import Name, Packet
+from colorize.storage.root import Storage
 from tests import bombs
 from tests.pictures import colored, is_colored
 

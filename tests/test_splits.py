@@ -8,10 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from colorize.config import SourceSettings, UsageError, load_settings
-from colorize.data.readers import Raw
-from colorize.data.sources import Source, open_source
-from colorize.data.splits import SplitSettings, split_of, split_row
+from colorize.datasets.readers import Raw
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import Source, open_source
+from colorize.datasets.splits import SplitSettings, split_of, split_row
+from colorize.errors import UsageError
+from colorize.settings import load_settings
 from colorize.training import epoch_plan
 from colorize.training.epoch_plan import plan_epoch
 from colorize.training.photos import read_photos

@@ -18,12 +18,13 @@ import torch
 import yaml
 from PIL import Image
 
-from colorize.checkpoint import load_checkpoint, save_checkpoint
-from colorize.color import luma, rgb_to_lab
-from colorize.config import UsageError, load_settings
-from colorize.data.storage import Storage
+from colorize.errors import UsageError
+from colorize.imaging.color import luma, rgb_to_lab
 from colorize.models import ColorModel, create_model
+from colorize.models.checkpoint import load_checkpoint, save_checkpoint
 from colorize.models.unet import gamut_bins
+from colorize.settings import load_settings
+from colorize.storage.root import Storage
 from colorize.training import augment, losses
 from colorize.training.initial import initial_network
 from colorize.training.journal import Journal, follow

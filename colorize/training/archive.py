@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from colorize.config import UsageError, nearest
-from colorize.data.splits import Split, split_of
+from colorize.datasets.splits import Split, split_of
+from colorize.errors import UsageError
+from colorize.settings import nearest
 from colorize.training.settings import DataSettings
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from colorize.config import SizeLimits
-from colorize.image_io import ImageDecodeError
-from colorize.image_io.upright import RGB, upright_rgb
+from colorize.imaging.formats import ImageDecodeError
+from colorize.imaging.formats.upright import RGB, upright_rgb
+from colorize.imaging.settings import SizeLimits
 from colorize.training.settings import DataSettings
 
 FEW_PICTURES = 300  # of which a fraction says nothing yet: as many broken ones are tolerated as of this number

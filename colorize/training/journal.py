@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from colorize.data.storage import Storage, one_line
+from colorize.storage.root import Storage, one_line
 
 log = logging.getLogger(__name__)
 

@@ -19,15 +19,16 @@ from ray.data import DataContext, Dataset, ExecutionOptions
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from colorize.color import rgb_to_lab
-from colorize.config import SourceSettings, StoppedError, UsageError
-from colorize.data.readers import Reader
-from colorize.data.sources import Source, open_source
-from colorize.data.splits import Split, split_of, split_row
-from colorize.data.storage import Storage
-from colorize.image_io import whole
-from colorize.inference.cluster import ray_session
+from colorize.cluster.session import ray_session
+from colorize.datasets.readers import Reader
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import Source, open_source
+from colorize.datasets.splits import Split, split_of, split_row
+from colorize.errors import StoppedError, UsageError
+from colorize.imaging.color import rgb_to_lab
+from colorize.imaging.formats import whole
 from colorize.models import BinModel, ColorModel
+from colorize.storage.root import Storage
 from colorize.training.epoch_plan import COLUMNS, EpochPlan, plan_epoch
 from colorize.training.feed import is_wanted, training_row
 from colorize.training.journal import follow

@@ -18,11 +18,12 @@ import torch
 import typer
 from torch import Tensor
 
-from colorize.checkpoint import load_checkpoint
-from colorize.color import rgb_to_lab
-from colorize.config import UsageError, load_settings
+from colorize.errors import UsageError
+from colorize.imaging.color import rgb_to_lab
 from colorize.models import BinModel, ColorModel, create_model
+from colorize.models.checkpoint import load_checkpoint
 from colorize.models.palette_cnn import PaletteCnn
+from colorize.settings import load_settings
 from colorize.training.accuracy import recorded_metrics
 from colorize.training.losses import count_bins, shrink
 from colorize.training.means import Means

@@ -18,12 +18,12 @@ from ray.train import Checkpoint
 from ray.train.torch import get_device, prepare_model
 from torch import Tensor
 
-from colorize.checkpoint import load_checkpoint
-from colorize.config import UsageError
-from colorize.data.storage import Storage
-from colorize.durations import duration
+from colorize.errors import UsageError
 from colorize.models import ColorModel, create_model
+from colorize.models.checkpoint import load_checkpoint
 from colorize.models.palette_cnn import PaletteCnn
+from colorize.report.durations import duration
+from colorize.storage.root import Storage
 from colorize.training.accuracy import recorded_metrics
 from colorize.training.feed import too_many_broken
 from colorize.training.journal import Journal

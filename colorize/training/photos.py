@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from colorize.config import UsageError
-from colorize.image_io.upright import RGB
+from colorize.errors import UsageError
+from colorize.imaging.formats.upright import RGB
 from colorize.training.archive import choose_rows, read_images
 from colorize.training.feed import too_many_broken, training_picture
 from colorize.training.settings import DataSettings

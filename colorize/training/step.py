@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from colorize.color import grey_to_lightness, rgb_to_lab
-from colorize.config import UsageError
+from colorize.errors import UsageError
+from colorize.imaging.color import grey_to_lightness, rgb_to_lab
 from colorize.models import ColorModel, RgbModel
 from colorize.models.palette_cnn import PaletteCnn
 from colorize.training.adversarial import (

@@ -1,0 +1,212 @@
+"""A JPEG file as the segments and scans that it consists of (ITU-T T.81, annex B), without decoding any of it.
+
+A scan that holds one component alone does not depend on the file's other components: it may be moved, byte for
+byte, into a file that has more of them, or fewer. That is how a scan gets color, and loses it again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from colorize.imaging.formats.budget import counted
+from colorize.imaging.formats.errors import ImageDecodeError
+
+SOI, EOI = b"\xff\xd8", b"\xff\xd9"
+SOF0, SOF1, SOF2, DHT, DAC, SOS, DQT, DNL, DRI = 0xC0, 0xC1, 0xC2, 0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD
+APP0, APP1, APP2, APP13, APP14, APP15, COM = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF, 0xFE
+
+_HUFFMAN_FRAMES = (SOF0, SOF1, SOF2)
+_SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # a marker that is no stuffed zero, fill byte or restart
+
+
+class Segment(NamedTuple):
+    """One marker segment: its marker's second byte and its payload."""
+
+    marker: int
+    payload: bytes
+
+    def encoded(self) -> bytes:
+        return bytes((0xFF, self.marker)) + (len(self.payload) + 2).to_bytes(2, "big") + self.payload
+
+
+class Scan(NamedTuple):
+    """One scan: the Huffman tables and restart intervals set before it, its header and its entropy-coded data."""
+
+    tables: tuple[Segment, ...]
+    header: bytes  # the payload of SOS
+    data: bytes
+
+    @property
+    def components(self) -> tuple[int, ...]:
+        """Identifiers of the components that the scan holds."""
+        return tuple(self.header[1 : 1 + 2 * self.header[0] : 2])
+
+    def encoded(self, component: int) -> bytes:
+        """The scan of a single component, as the one with this identifier."""
+        header = bytes((1, component)) + self.header[2:]
+        return b"".join(s.encoded() for s in (*self.tables, Segment(SOS, header))) + self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One component that has scans of its own: `marker` is its frame's, `table` its quantization table as stored."""
+
+    marker: int
+    width: int
+    height: int
+    table: bytes  # precision (4 bits), identifier (4 bits), 64 values
+    scans: tuple[Scan, ...]
+
+    @property
+    def progressive(self) -> bool:
+        return self.marker == SOF2
+
+    @property
+    def has_restarts(self) -> bool:
+        """Whether a restart interval holds at its end, which a following scan would inherit."""
+        intervals = [s.payload for scan in self.scans for s in scan.tables if s.marker == DRI]
+        return bool(intervals) and any(intervals[-1])
+
+
+def first_plane(data: bytes) -> Plane | None:
+    """The first component of a JPEG, if its scans hold nothing else and can be moved as they are; else None.
+
+    None too for arithmetic coding, 12 bits, and whatever is damaged in its structure.
+    """
+    try:
+        return _first_plane(list(counted(_parts(data))))
+    except ImageDecodeError:
+        raise
+    except (IndexError, ValueError):
+        return None
+
+
+def merged(planes: tuple[Plane, ...], segments: Iterable[Segment], factors: int = 1) -> bytes:
+    """A JPEG of one plane or of three, the first with sampling factors `factors` x `factors`, the others 1 x 1.
+
+    The first plane's size is the picture's. Metadata `segments` come first.
+    """
+    first = planes[0]
+    header = [*segments, *(_quantization(p.table, int(i > 0)) for i, p in enumerate(planes[:2]))]
+    sampling = [(1, factors * 17, 0), (2, 17, 1), (3, 17, 1)][: len(planes)]
+    size = first.height.to_bytes(2, "big") + first.width.to_bytes(2, "big")
+    header.append(Segment(first.marker, b"\x08" + size + bytes((len(planes), *(b for c in sampling for b in c)))))
+    out = [SOI, *(segment.encoded() for segment in header)]
+    for identifier, plane in enumerate(planes, 1):
+        out += [scan.encoded(identifier) for scan in plane.scans]
+        if plane.has_restarts and plane is not planes[-1]:
+            out.append(Segment(DRI, b"\0\0").encoded())
+    return b"".join((*out, EOI))
+
+
+def segments(data: bytes) -> list[Segment]:
+    """The marker segments of a JPEG's header, up to its first scan."""
+    return [segment for segment, _ in counted(_header(data))]
+
+
+def bare(data: bytes) -> bytes:
+    """The JPEG without its metadata, of which it may have any amount."""
+    found = list(counted(_header(data)))
+    needed = b"".join(s.encoded() for s, _ in found if not (APP0 <= s.marker <= APP15 or s.marker == COM))
+    return SOI + needed + data[found[-1][1] :] if found else data
+
+
+def _header(data: bytes) -> Iterator[tuple[Segment, int]]:
+    """Each segment before the first scan, and where it ends."""
+    position = 2
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:  # decoders skip stray bytes between segments
+            position = data.find(b"\xff", position)
+            if position < 0:
+                return
+            continue
+        marker = data[position + 1]
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:
+            position += 1
+            continue
+        if marker == SOS:
+            return
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        yield Segment(marker, data[position + 4 : position + 2 + length]), position + 2 + length
+        position += 2 + length
+
+
+def _parts(data: bytes) -> Iterator[tuple[Segment, bytes]]:
+    """Each segment, with the entropy-coded data that follows it; ValueError where the structure is odd."""
+    position = 2
+    while True:
+        if data[position] != 0xFF:
+            raise ValueError("no marker where one must be")
+        marker = data[position + 1]
+        if marker == 0xFF:
+            position += 1
+            continue
+        if marker == EOI[1]:
+            return
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        known = SOF0 <= marker <= DRI or APP0 <= marker <= APP15 or marker == COM
+        if end > len(data) or not known or 0xD0 <= marker <= 0xD8:
+            raise ValueError("a segment that does not belong here")
+        segment = Segment(marker, data[position + 4 : end])
+        position = end
+        if marker == SOS:
+            found = _SCAN_END.search(data, end)
+            position = found.start() if found else len(data)
+        yield segment, data[end:position]
+        if position == len(data):  # no end mark: decoders take the data that there is
+            return
+
+
+def _first_plane(parts: list[tuple[Segment, bytes]]) -> Plane | None:
+    markers = [segment.marker for segment, _ in parts]
+    frames = [s for s, _ in parts if SOF0 <= s.marker <= 0xCF and s.marker not in (DHT, DAC, 0xC8)]
+    scans_begin = markers.index(SOS)
+    if len(frames) != 1 or frames[0].marker not in _HUFFMAN_FRAMES or {DAC, DNL} & set(markers):
+        return None
+    if DQT in markers[scans_begin:] or frames[0].payload[0] != 8:
+        return None
+    frame = frames[0].payload
+    identifier, wanted = frame[6], frame[8]
+    scans = _scans_of(identifier, parts)
+    table = next((t for s, _ in reversed(parts) if s.marker == DQT for t in _tables(s) if t[0] & 15 == wanted), None)
+    height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
+    if not scans or table is None or not height:
+        return None
+    return Plane(frames[0].marker, width, height, table, scans)
+
+
+def _scans_of(identifier: int, parts: list[tuple[Segment, bytes]]) -> tuple[Scan, ...]:
+    """The scans of one component, or none where one of them holds another component too."""
+    found, tables = list[Scan](), list[Segment]()
+    for segment, data in parts:
+        if segment.marker in (DHT, DRI):
+            tables.append(segment)
+        if segment.marker != SOS:
+            continue
+        scan = Scan(tuple(tables), segment.payload, data)
+        if identifier not in scan.components:
+            continue  # its tables stay: they may serve a later scan
+        if len(scan.components) != 1:
+            return ()
+        found.append(scan)
+        tables = []
+    return tuple(found)
+
+
+def _tables(segment: Segment) -> list[bytes]:
+    """The quantization tables of a DQT segment, each with its leading byte; the last one comes first."""
+    tables, position = [], 0
+    while position < len(segment.payload):
+        length = 129 if segment.payload[position] >> 4 else 65
+        tables.append(segment.payload[position : position + length])
+        position += length
+    if any(len(table) < 65 for table in tables):
+        raise ValueError("a quantization table that ends early")
+    return tables[::-1]
+
+
+def _quantization(table: bytes, identifier: int) -> Segment:
+    return Segment(DQT, bytes((table[0] & 0xF0 | identifier,)) + table[1:])
