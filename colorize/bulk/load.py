@@ -16,11 +16,12 @@ from colorize.bulk.ledger.manifest import Record
 from colorize.bulk.rows import LOADED_SCHEMA
 from colorize.bulk.settings import TriageSettings
 from colorize.bulk.telemetry import worked
+from colorize.cluster.attempts import task_attempt
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import Raw, Reader
 from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, stored_pixels, whole
 from colorize.imaging.hinting import Hinted, Seen, grey_of, spots_of
-from colorize.imaging.sandbox.isolation import COEFFICIENT_BYTES, Careful, Fault, known_fault, may_exceed
+from colorize.imaging.sandbox import COEFFICIENT_BYTES, Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
 from colorize.predict.upstream import Upstream
 from colorize.storage.root import one_line
@@ -60,7 +61,8 @@ class Loader:
 
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Tables of `LOADED_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`."""
-    with Careful(partial(_row, loader=loader), loader.limits, partial(_is_heavy, loader=loader)) as row_of:
+    examined, is_heavy = partial(_row, loader=loader), partial(_is_heavy, loader=loader)
+    with Careful(examined, loader.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as row_of:
         for raws in loader.reader.fetch(units):
             rows = [_blamed(raw, row, loader) if isinstance(row := row_of(raw), Fault) else row for raw in raws]
             worked("load", sum(row["seconds"] for row in rows))

@@ -1,4 +1,4 @@
-"""How much memory a child process may take for one picture."""
+"""How much memory a process may take for one image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
+
+from colorize.imaging.settings import LimitSettings
+
+BYTES_PER_PIXEL = 12  # that decoding and coloring an image takes at most, roughly; 16 bits a sample more
+COEFFICIENT_BYTES = 6  # a pixel, of a progressive JPEG, at whatever fraction of its size it is decoded
+
+
+def may_exceed(pixels: int, limits: LimitSettings, bytes_per_pixel: int = BYTES_PER_PIXEL) -> bool:
+    """Whether an image of this size may need more than the memory that one is allowed."""
+    return bool(limits.memory_mb) and pixels * bytes_per_pixel > limits.memory_mb * 2**20
 
 
 @contextmanager
