@@ -21,7 +21,7 @@ from rich.table import Table
 from colorize.bulk.settings import BulkSettings
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
 from colorize.predict.outcome import Outcome
-from colorize.predict.settings import PhotoSettings
+from colorize.predict.settings import PhotoSettings, RestoreSettings
 from colorize.report.durations import duration
 from colorize.settings import load_settings
 
@@ -115,11 +115,13 @@ def restore_grey_command(
     ],
     force: Annotated[bool, typer.Option(help="take the luminance of pictures that say nothing of it too")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files that are there already")] = False,
+    overrides: Overrides = None,
 ) -> None:
     """Gives the scans back out of colored pictures: bit for bit, where the manifest says `luma_exact`."""
     from colorize.predict.restore import restore_grey
 
-    _print_outcomes(restore_grey(sources, output, force=force, overwrite=overwrite))
+    limits = load_settings(RestoreSettings, overrides=overrides or ()).limits
+    _print_outcomes(restore_grey(sources, output, limits, force=force, overwrite=overwrite))
 
 
 def _photo_outcomes(
@@ -133,17 +135,23 @@ def _photo_outcomes(
     allow_private: bool,
     hints: str | None,
 ) -> Iterator[Outcome]:
+    from colorize.imaging.sandbox import Sandbox
     from colorize.predict.destinations import Destinations
     from colorize.predict.enlarge import write_enlarged
     from colorize.predict.history import write_history
     from colorize.predict.photo import color_photos, outcomes
 
     if not (history or enlarge):
-        return color_photos(sources, output, model, settings, compare=compare, allow_private=allow_private, hints=hints)
+        yield from color_photos(
+            sources, output, model, settings, compare=compare, allow_private=allow_private, hints=hints
+        )
+        return
     write, destinations = write_history if history else write_enlarged, Destinations(sources, output)
-    return outcomes(
-        (source, partial(write, source, model, destinations, settings, allow_private)) for source in sources
-    )
+    with Sandbox(settings.limits) as sandbox:
+        yield from outcomes(
+            (source, partial(write, source, model, destinations, settings, allow_private, sandbox))
+            for source in sources
+        )
 
 
 @app.command(epilog="Example: colorize bulk --input s3://archive/scans --output s3://archive/colored --set pool.max=4")

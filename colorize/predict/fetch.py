@@ -1,12 +1,14 @@
-"""Single images by path, link or URL: of none is more read than `limits.max_bytes`, and links lead to nothing private."""
+"""Single images by path, link or URL: of none is more read than `limits.max_bytes`."""
 
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 from pathlib import Path
 
 from colorize.errors import UsageError
 from colorize.imaging.formats import Encoded
+from colorize.predict.destinations import is_link
 from colorize.storage.links import LinkLimits, fetch_link
 from colorize.storage.root import Storage, one_line
 
@@ -22,7 +24,7 @@ def fetch(source: str, allow_private: bool, max_bytes: int) -> Encoded:
     """
     if is_link(source):
         limits = LinkLimits(allow_private=allow_private)
-        return fetch_link(source, limits._replace(max_bytes=min(limits.max_bytes, max_bytes)))
+        return fetch_link(source, replace(limits, max_bytes=min(limits.max_bytes, max_bytes)))
     if "://" not in source and Path(source).is_dir():
         raise IsADirectoryError("a folder: color what is in it with `colorize bulk`")
     try:
@@ -32,8 +34,3 @@ def fetch(source: str, allow_private: bool, max_bytes: int) -> Encoded:
         raise OSError(str(error)) from None
     except OSError as error:  # its own text may hold the name, which stands before it already
         raise OSError((error.strerror or one_line(error)).lower() if storage.is_local else one_line(error)) from error
-
-
-def is_link(source: str) -> bool:
-    """Whether a source is an http(s) link."""
-    return source.partition("://")[0].lower() in ("http", "https")

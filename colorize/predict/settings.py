@@ -69,3 +69,9 @@ class PhotoSettings(ColorSettings):
     """Everything that `colorize photo` can be told beside its sources, its output and its model."""
 
     device: Device = "auto"
+
+
+class RestoreSettings(Settings):
+    """What `colorize restore-grey` can be told beside its sources and its output."""
+
+    limits: LimitSettings = LimitSettings()

@@ -183,10 +183,15 @@ class Storage:
     @contextmanager
     def build(self, name: str) -> Iterator[IO[bytes]]:
         """As `create`, and the file is seekable everywhere: elsewhere than on disk it is a draft first."""
+        with self.drafted(name) as draft, draft.open("wb") as file:
+            yield file
+
+    @contextmanager
+    def drafted(self, name: str) -> Iterator[Path]:
+        """An empty file on this machine, for any process to fill; it becomes `name` when the block ends well."""
         draft = self.draft(name)
         try:
-            with draft.open("wb") as file:
-                yield file
+            yield draft
             self.publish(draft, name)
         finally:
             draft.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from colorize.imaging.formats.codec import (
     decode,
+    decode_header,
     decode_small,
     decode_thumbnail,
     encode,
@@ -29,7 +30,7 @@ from colorize.imaging.formats.formats import (
     stored_pixels,
 )
 from colorize.imaging.formats.metadata import Metadata, Origin, Provenance, read_origin
-from colorize.imaging.formats.picture import Chroma, Color, Picture, SmallGrey, Subsampling
+from colorize.imaging.formats.picture import Chroma, Color, Header, Picture, SmallGrey, Subsampling
 
 __all__ = [
     "ADDED_SUFFIX",
@@ -39,6 +40,7 @@ __all__ = [
     "Color",
     "Encoded",
     "FileBytes",
+    "Header",
     "ImageDecodeError",
     "ImageInfo",
     "Metadata",
@@ -49,6 +51,7 @@ __all__ = [
     "Subsampling",
     "check_bytes",
     "decode",
+    "decode_header",
     "decode_small",
     "decode_thumbnail",
     "encode",

@@ -7,7 +7,7 @@ import io
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -25,7 +25,7 @@ class Encoded(Protocol):
 
 
 class FileBytes:
-    """A file's content, read as it is sliced. Pickles as the file's path.
+    """A file's content, read as it is sliced. Pickles as the file's path and state.
 
     A file that changes in the meantime is refused rather than mixed with what was read of it before.
     """
@@ -43,8 +43,8 @@ class FileBytes:
             if self.owned:
                 self.path.unlink(missing_ok=True)
 
-    def __reduce__(self) -> tuple[type[FileBytes], tuple[str]]:
-        return FileBytes, (str(self.path),)
+    def __reduce__(self) -> tuple[Callable[..., FileBytes], tuple[str, tuple[int, int]]]:
+        return _reopened, (str(self.path), self._state)
 
     def __len__(self) -> int:
         return self._state[0]
@@ -62,6 +62,12 @@ class FileBytes:
     def _present(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())
         return status.st_size, status.st_mtime_ns
+
+
+def _reopened(path: str, state: tuple[int, int]) -> FileBytes:
+    file = FileBytes(path)
+    file._state = state
+    return file
 
 
 def opened(data: Encoded) -> IO[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -76,20 +77,21 @@ class Child:
 
 def serve(connection: Connection) -> None:
     """The child's side: gets a function and limits, then answers item by item until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent ends this process
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # writing the memory of a crash to disk may take a minute
     function, limits = connection.recv()
     connection.send("ready")
     while True:
-        item = connection.recv()
+        item = connection.recv_bytes()
         faulthandler.dump_traceback_later(2 * limits.seconds, exit=True)  # a parent that died ends nobody
         connection.send(_answer(function, item, limits))
         faulthandler.cancel_dump_traceback_later()
 
 
-def _answer(function: Callable[[Any], Any], item: Any, limits: LimitSettings) -> Any:
+def _answer(function: Callable[[Any], Any], item: bytes, limits: LimitSettings) -> Any:
     try:
         with memory_limit(limits.memory_mb):
-            return function(item)
+            return function(pickle.loads(item))
     except Exception as error:  # one image's fault: the process goes on to the next
         return fault_of(error)
 
