@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import random
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -327,3 +328,29 @@ def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:
     source = _plan(Bucket(tmp_path), None, SETTINGS, SizeLimits())
 
     assert [(raw.path, raw.error) for raw in fetch(source)] == [("a/../../b.jpg", "bad_name")]
+
+
+@pytest.mark.parametrize(
+    ("name", "piece", "reason"),
+    [
+        ("l.txt.gz", b"\n" * (1 << 20), "empty ones"),
+        ("l.txt.gz", b" \r\n" * (1 << 18), "empty ones"),
+        ("l.txt.gz", b"x" * (1 << 20), "65,536 characters"),
+        ("l.csv.gz", b"," * (1 << 20), "65,536 characters"),
+        ("l.csv.gz", b'"\n",' * (1 << 18), "1000 lines"),
+    ],
+)
+def test_a_small_list_that_unfolds_to_hundreds_of_megabytes_is_refused(
+    tmp_path: Path, name: str, piece: bytes, reason: str
+) -> None:
+    with gzip.open(tmp_path / name, "wb") as file:
+        file.write(b"path\n")
+        for _ in range(64):
+            file.write(piece)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match=reason):
+            read_input_list(str(tmp_path / name), Storage(tmp_path))
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()

@@ -324,3 +324,19 @@ def test_a_draft_of_many_parts_is_uploaded_whole(s3: S3) -> None:
 
     assert root.entry("huge.tif").size == 110 << 20
     root.delete("huge.tif")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["generic://http://127.0.0.1/a.jpg", "simplecache::http://127.0.0.1/a.jpg", "http://127.0.0.1/a.jpg",
+     "HTTPS://127.0.0.1/", "reference://x", "zip://a.jpg::http://127.0.0.1/a.zip", "dir::file:///etc", "github://a:b@c/",
+     "sftp://host/a", "data:image/png;base64://AAAA"],
+)  # fmt: skip
+def test_what_leads_to_any_address_is_no_storage(uri: str) -> None:
+    with pytest.raises(UsageError, match="unknown protocol"):
+        Storage(uri)
+
+
+def test_a_protocol_may_be_written_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"scan")
+    assert Storage(f"FILE://{tmp_path}").read("a.jpg") == b"scan"

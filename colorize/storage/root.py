@@ -32,6 +32,10 @@ from colorize.storage.timeout import within
 T = TypeVar("T")
 P = ParamSpec("P")
 
+# What holds files and nothing else: wrappers such as `generic::` or `simplecache::` would lead to any address.
+PROTOCOLS = frozenset(
+    {"file", "memory", "s3", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "hdfs", "webhdfs"}
+)
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
@@ -46,10 +50,11 @@ class Storage:
         """Raises `UsageError` for a protocol that fsspec does not know."""
         self.uri = os.fspath(uri)
         protocol, _, rest = self.uri.partition("://") if "://" in self.uri else ("file", "", self.uri)
+        protocol = protocol.lower()
         self.protocol = {"local": "file", "s3a": "s3"}.get(protocol, protocol)
         if "\0" in rest or not (rest if self.is_local else rest.strip("/")):
             raise UsageError(f"{self.uri!r} names no folder or bucket")
-        if self.protocol not in fsspec.available_protocols():
+        if self.protocol not in PROTOCOLS:
             raise UsageError(f"{self.uri!r}: unknown protocol {protocol!r} (use a path, file:// or s3://)")
         self.root = os.path.abspath(os.path.expanduser(rest)) if self.is_local else rest.rstrip("/")  # noqa: PTH100, PTH111
 
