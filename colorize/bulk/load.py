@@ -19,9 +19,9 @@ from colorize.bulk.telemetry import worked
 from colorize.cluster.attempts import task_attempt
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import Raw, Reader
-from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, stored_pixels, whole
+from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, whole
 from colorize.imaging.hinting import Hinted, Seen, grey_of, spots_of
-from colorize.imaging.sandbox import COEFFICIENT_BYTES, Careful, Fault, known_fault, may_exceed
+from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed, known_fault
 from colorize.imaging.settings import LimitSettings
 from colorize.predict.upstream import Upstream
 from colorize.storage.root import one_line
@@ -70,16 +70,7 @@ def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
 
 
 def _is_heavy(raw: Raw, loader: Loader) -> bool:
-    """Whether decoding the picture may take more than its memory; most JPEGs are decoded at a fraction of it."""
-    if not loader.limits.memory_mb or not len(raw.data):
-        return False
-    try:
-        format, pixels, progressive = stored_pixels(raw.data)
-    except (ImageDecodeError, OSError, MemoryError):  # its row will say why
-        return False
-    if format not in ("JPEG", "MPO") or loader.upstream:
-        return may_exceed(pixels, loader.limits)
-    return progressive and may_exceed(pixels, loader.limits, COEFFICIENT_BYTES)
+    return decoding_may_exceed(raw.data, loader.limits, whole=loader.upstream is not None)
 
 
 def _row(raw: Raw, loader: Loader) -> dict[str, Any]:

@@ -5,6 +5,13 @@ Ray is imported where it is asked, since the child process of a stage, which imp
 
 from __future__ import annotations
 
+RETRIES = 10  # of a task whose worker died; an image that kills it is blamed in the first
+
+
+def task_retries() -> dict[str, int]:
+    """How often Ray may start a task of images again: an argument `ray_remote_args_fn` of Ray Data's stages."""
+    return {"max_retries": RETRIES}
+
 
 def task_attempt() -> int:
     """How often Ray has started the present task before; 0 outside of tasks."""

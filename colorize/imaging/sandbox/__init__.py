@@ -5,14 +5,14 @@ from __future__ import annotations
 from colorize.imaging.sandbox.careful import Careful, Sandbox, watchdog
 from colorize.imaging.sandbox.child import START_SECONDS
 from colorize.imaging.sandbox.faults import Fault, fault_of, known_fault
-from colorize.imaging.sandbox.memory import COEFFICIENT_BYTES, may_exceed
+from colorize.imaging.sandbox.memory import decoding_may_exceed, may_exceed
 
 __all__ = [
-    "COEFFICIENT_BYTES",
     "START_SECONDS",
     "Careful",
     "Fault",
     "Sandbox",
+    "decoding_may_exceed",
     "fault_of",
     "known_fault",
     "may_exceed",
