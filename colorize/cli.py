@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
@@ -21,9 +21,12 @@ from rich.table import Table
 from colorize.bulk.settings import BulkSettings
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
 from colorize.predict.outcome import Outcome
-from colorize.predict.settings import PhotoSettings, RestoreSettings
+from colorize.predict.settings import LimitedSettings, PhotoSettings
 from colorize.report.durations import duration
 from colorize.settings import load_settings
+
+if TYPE_CHECKING:
+    from colorize.bulk.run_report import BulkJob
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES = 1, 2, 3
 STOPPED = "stopped; run the same command again to go on"
@@ -120,7 +123,7 @@ def restore_grey_command(
     """Gives the scans back out of colored pictures: bit for bit, where the manifest says `luma_exact`."""
     from colorize.predict.restore import restore_grey
 
-    limits = load_settings(RestoreSettings, overrides=overrides or ()).limits
+    limits = load_settings(LimitedSettings, overrides=overrides or ()).limits
     _print_outcomes(restore_grey(sources, output, limits, force=force, overwrite=overwrite))
 
 
@@ -200,7 +203,7 @@ def bulk(
         print("\n".join(estimate(prepare(job, writes=False), price_per_hour).lines()))
         return
     report = run_bulk(job)
-    _write_page(output)
+    _write_page(job)
     t = report.totals
     ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
     earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
@@ -265,11 +268,18 @@ def evaluate(
 
 
 @app.command(epilog="Example: colorize report s3://archive/colored")
-def report(uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")]) -> None:
+def report(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")],
+    input_: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--input", metavar="URI", help="the run's input, to show pictures as they were before"),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
     """Makes the page of a bulk run again, from its manifest."""
     from colorize.bulk.page import write_report
 
-    print(write_report(uri))
+    print(write_report(uri, input_, load_settings(LimitedSettings, overrides=overrides or ()).limits))
 
 
 @app.command("export", epilog="Example: colorize export default -o default.onnx")
@@ -300,15 +310,15 @@ def models() -> None:
     Console().print(table)
 
 
-def _write_page(output: str) -> None:
+def _write_page(job: BulkJob) -> None:
     """The page of a run that has ended; where none can be made that is said, and the run's exit status stays."""
     from colorize.bulk.page import write_report
 
     try:
-        write_report(output)
+        write_report(job.output, job.input, job.settings.limits)
     except Exception as error:  # whatever it was, every input is done and in the manifest
         reason = _first_line(error)
-        print(f"warning: no report.html ({reason}): make it with `colorize report {output}`", file=sys.stderr)
+        print(f"warning: no report.html ({reason}): make it with `colorize report {job.output}`", file=sys.stderr)
 
 
 def _print_outcomes(outcomes: Iterable[Outcome]) -> None:

@@ -71,7 +71,7 @@ class PhotoSettings(ColorSettings):
     device: Device = "auto"
 
 
-class RestoreSettings(Settings):
-    """What `colorize restore-grey` can be told beside its sources and its output."""
+class LimitedSettings(Settings):
+    """What commands can be told that decode images and do nothing else that could be set."""
 
     limits: LimitSettings = LimitSettings()
