@@ -40,7 +40,7 @@ from colorize.models import require_takes_hints
 from colorize.predict.model_files import ModelFile, find_model, require_settings
 from colorize.predict.upstream import Upstream, sized, upstream_of
 from colorize.storage.lock import exclusive
-from colorize.storage.root import Storage, overlap, storage_exhausted
+from colorize.storage.root import LEDGER, Storage, overlap, storage_exhausted
 
 log = logging.getLogger("colorize")
 
@@ -137,6 +137,7 @@ def prepare(job: BulkJob, writes: bool = True) -> Prepared:
     _require_apart(
         source, target
     )  # asks the storage, within seconds: before the model and the listing, which take some
+    target.require_unlinked(LEDGER)
     if writes:
         target.check_writable()
     model = find_model(job.model)

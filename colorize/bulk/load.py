@@ -23,8 +23,8 @@ from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small, 
 from colorize.imaging.hinting import Hinted, Seen, grey_of, spots_of
 from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed, known_fault
 from colorize.imaging.settings import LimitSettings
+from colorize.plain_text import one_line
 from colorize.predict.upstream import Upstream
-from colorize.storage.root import one_line
 
 BLAMED_SECONDS = 2.0  # for hashing a picture that was given up; without a hash its row holds while its identity does
 

@@ -45,9 +45,10 @@ def write_report(output: str, source: str | None = None, limits: LimitSettings |
         limits: for decoding a picture that is shown; one that exceeds them is left out.
 
     Raises:
-        UsageError: there is no bulk run.
+        UsageError: there is no bulk run, or links stand where it has left files.
     """
     target = Storage(output)
+    target.require_unlinked(LEDGER)
     target.write(PAGE, bulk_page(target, read_run(target), source, limits))
     return target.url(PAGE)
 

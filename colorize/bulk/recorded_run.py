@@ -9,7 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 
 from colorize.bulk.ledger.manifest import RUN_FILE
 from colorize.errors import UsageError
-from colorize.storage.root import Storage, one_line
+from colorize.plain_text import one_line
+from colorize.storage.root import Storage
 
 MOST_BYTES = 16 << 20
 

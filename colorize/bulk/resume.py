@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from colorize.bulk.ledger.manifest import MANIFEST, last_run, read_rows
@@ -18,6 +17,8 @@ from colorize.bulk.settings import BulkSettings
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.sources import Source
 from colorize.storage.listing import Entry
+from colorize.storage.lock import LOCK
+from colorize.storage.parquet import Archive
 from colorize.storage.root import LEDGER, Storage
 
 PIECE_BYTES = 64 << 20  # of manifest files (about half a million rows) that are compared at once
@@ -90,7 +91,7 @@ class Ledger:
     def plan(self, source: Source, model_sha256: str, settings: BulkSettings, hints: Hints = NO_HINTS) -> Work:
         """Compares manifest, source and output; on the connected cluster if the manifest is large."""
         run = 1 + last_run(entry.name for entry in self.files)
-        if self.resume.fresh or not any(True for _ in self.target.entries(LEDGER)):
+        if self.resume.fresh or all(entry.name == LOCK for entry in self.target.entries(LEDGER)):
             return Work(run, source)
         by_content = self.resume.verify == "hash"
         terms = Terms(
@@ -135,7 +136,7 @@ class Ledger:
     def _row_pieces(self) -> Iterator[Piece]:
         for entry in self.files:
             with self.target.open(entry.name) as file:
-                rows = pq.read_metadata(file).num_rows
+                rows = Archive(file).num_rows
             for start in range(0, rows, HASHED_ROWS):
                 yield Piece((entry.name,), start, HASHED_ROWS)
 

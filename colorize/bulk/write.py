@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
@@ -23,10 +22,12 @@ from colorize.cluster.attempts import task_attempt
 from colorize.imaging.formats import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
 from colorize.imaging.sandbox import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
+from colorize.plain_text import one_line
 from colorize.predict.columns import ab_from
 from colorize.predict.render import Provenance, render_into
 from colorize.predict.upstream import Upstream
-from colorize.storage.root import Storage, on_failure, one_line, storage_exhausted
+from colorize.storage.root import Storage, on_failure, storage_exhausted
+from colorize.storage.rooted import Draft
 
 HUGE = 1 << 24  # pixels: the copy of a larger picture is no bytes in memory but a file, JPEG apart
 
@@ -110,7 +111,7 @@ def _copied(row: dict[str, Any], record: Record, writer: Writer) -> Finished:
     return Finished(record, made, **place)
 
 
-def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes | Path]:
+def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes | Draft]:
     source = row["data"] or _read_again(record, writer)
     output = writer.output
     provenance = Provenance(
@@ -132,11 +133,11 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
 
     record = replace(record, output=output_name(record.path, record.format, row["name_taken"]))
     made = _made(record, writer, make)
-    copy = FileBytes(made) if isinstance(made, Path) else made
+    copy = FileBytes(made.path) if isinstance(made, Draft) else made
     return replace(record, bytes_out=len(copy), sha256_out=sha256(copy), luma_exact=exact), made
 
 
-def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> bytes | Path:
+def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> bytes | Draft:
     """What `make` writes: bytes, or a draft of the sink's where that may be huge."""
     huge = record.width * record.height >= HUGE and output_format(record.format) != "JPEG"
     draft = writer.sink.draft(record.output) if huge else None
@@ -144,7 +145,7 @@ def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> 
         out = io.BytesIO()
         make(out)
         return out.getvalue()
-    with on_failure(draft.unlink, missing_ok=True), draft.open("wb") as file:
+    with on_failure(draft.discard), draft.open() as file:
         make(file)
     return draft
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from colorize.errors import UsageError
 from colorize.imaging.formats import Encoded
+from colorize.plain_text import one_line
 from colorize.predict.destinations import is_link
 from colorize.storage.links import LinkLimits, fetch_link
-from colorize.storage.root import Storage, one_line
+from colorize.storage.root import Storage
 
 IN_MEMORY = 16 << 20  # bytes of a file that is read at once; a larger one is read piece by piece
 

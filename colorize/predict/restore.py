@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from colorize.errors import UsageError
@@ -31,6 +30,7 @@ from colorize.predict.destinations import COMPARED
 from colorize.predict.fetch import IN_MEMORY
 from colorize.predict.outcome import Outcome
 from colorize.storage.root import LEDGER, Storage, overlap
+from colorize.storage.rooted import Draft
 
 RECORDS = f"{LEDGER}/"  # what a run leaves beside its pictures
 _GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;16")
@@ -76,6 +76,9 @@ def _outcomes(works: Sequence[_Work], limits: LimitSettings, force: bool, overwr
     with Sandbox(limits) as sandbox:
         for work in works:
             url = work.source.url(work.name)
+            if work.source.is_linked_folder(work.name):
+                yield Outcome(True, f"{url}: a link to a folder, left out")
+                continue
             try:
                 yield Outcome(True, f"{url} -> {_restored(work, limits, force, overwrite, sandbox)}")
             except Exception as error:  # of one picture, whatever it is
@@ -129,14 +132,14 @@ def require_copy(data: Encoded, max_pixels: int) -> None:
         raise ImageDecodeError("no_copy", f"{refusal}; --force takes its luminance all the same")
 
 
-def restore_into(path: Path, data: Encoded, max_pixels: int) -> str:
-    """Writes an image's luminance into an empty file that is there; returns in a few words what it is.
+def restore_into(draft: Draft, data: Encoded, max_pixels: int) -> str:
+    """Writes an image's luminance into a draft; returns in a few words what it is.
 
     Raises:
         ImageDecodeError: `data` is no readable image.
     """
     picture = decode(data, max_pixels=max_pixels)
-    with path.open("r+b") as out:
+    with draft.open() as out:
         encode_grey_into(out, picture)
     return _what(picture, read_origin(picture.metadata.xmp))
 

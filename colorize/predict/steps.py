@@ -14,6 +14,7 @@ from colorize.imaging.formats import Encoded, FileBytes, SmallGrey, Subsampling,
 from colorize.imaging.formats.upright import upright_rgb
 from colorize.predict.render import Provenance, render_into
 from colorize.predict.upstream import Upstream
+from colorize.storage.rooted import Draft
 
 COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
 
@@ -35,7 +36,7 @@ def look(data: Encoded, area: int, max_pixels: int, upstream: Upstream | None = 
 
 
 def copy_into(
-    path: Path,
+    draft: Draft,
     data: Encoded,
     ab_2hw: npt.NDArray[np.floating],
     provenance: Provenance,
@@ -44,8 +45,8 @@ def copy_into(
     subsampling: Subsampling,
     upstream: Upstream | None,
 ) -> None:
-    """Writes the colored copy into an empty file that is there. Raises ImageDecodeError, OSError."""
-    with path.open("r+b") as out:
+    """Writes the colored copy into a draft. Raises ImageDecodeError, OSError."""
+    with draft.open() as out:
         render_into(out, data, ab_2hw, provenance, max_pixels=max_pixels, subsampling=subsampling, upstream=upstream)
 
 

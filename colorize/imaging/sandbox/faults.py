@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from colorize.imaging.formats import ImageDecodeError
+from colorize.plain_text import one_line
 
 OUT_OF_MEMORY = "decoding it, or making its copy, takes more memory than limits.memory_mb allows or the machine has"
 
@@ -33,7 +34,6 @@ def fault_of(error: Exception) -> Fault:
     """What any exception says of the image that was worked on."""
     if known := known_fault(error):
         return Fault(*known)
-    said = " ".join(str(error).split())[:300]
     if isinstance(error, OSError):
-        return Fault("unreadable", said or type(error).__name__)
-    return Fault("unexpected", f"{type(error).__name__}: {said}" if said else type(error).__name__)
+        return Fault("unreadable", one_line(error))
+    return Fault("unexpected", f"{type(error).__name__}: {one_line(error)}")
