@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +15,8 @@ from PIL import Image
 
 from colorize.bulk.ledger.manifest import read_manifest
 from colorize.cli import run
-from colorize.imaging.formats import Encoded, decode, encode_grey_pages_into, page_origins, tiff
-from colorize.predict import photo
-from colorize.predict.render import render, render_into
+from colorize.imaging.formats import decode, encode_grey_pages_into, page_origins, tiff
+from colorize.predict.render import render
 from colorize.storage.root import Storage
 from tests.every_kind import samples
 from tests.pictures import LIMIT, PROVENANCE, colored, photograph, saved, smooth_ab
@@ -193,24 +192,6 @@ def test_photo_colors_every_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     before = arrays(source.read_bytes())
     assert np.array_equal(back[0], before[0])
     assert np.array_equal(back[1], luma(before[1]))
-
-
-def test_an_unexpected_fault_in_one_picture_does_not_end_photo(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = scans(tmp_path / "in")
-    good = render_into
-
-    def breaks_down(out: IO[bytes], data: Encoded, *args: Any, **options: Any) -> bool:
-        if len(data) == (source / "color.tif").stat().st_size:
-            raise KeyError(0)
-        return good(out, data, *args, **options)
-
-    monkeypatch.setattr(photo, "render_into", breaks_down)
-    sources = [str(source / "color.tif"), str(source / "mixed.tif")]
-    assert run(["photo", *sources, "-o", str(tmp_path / "out")]) != 0
-    assert not (tmp_path / "out" / "color.tif").exists()
-    assert (tmp_path / "out" / "mixed.tif").exists()
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from colorize.imaging.formats.codec import (
     decode,
+    decode_header,
     decode_small,
     decode_thumbnail,
     encode,
@@ -15,13 +16,16 @@ from colorize.imaging.formats.codec import (
     encode_grey_into,
     encode_into,
     read_info,
+    stored_pixels,
 )
 from colorize.imaging.formats.encoded import Encoded, FileBytes, opened, pieces, sha256, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import (
     ADDED_SUFFIX,
+    BYTE_LIMIT,
     PICTURE_SUFFIXES,
     ImageInfo,
+    check_bytes,
     output_format,
     output_name,
 )
@@ -33,15 +37,17 @@ from colorize.imaging.formats.pages import (
     has_pages,
     page_origins,
 )
-from colorize.imaging.formats.picture import Chroma, Color, Picture, SmallGrey, Subsampling
+from colorize.imaging.formats.picture import Chroma, Color, Header, Picture, SmallGrey, Subsampling
 
 __all__ = [
     "ADDED_SUFFIX",
+    "BYTE_LIMIT",
     "PICTURE_SUFFIXES",
     "Chroma",
     "Color",
     "Encoded",
     "FileBytes",
+    "Header",
     "ImageDecodeError",
     "ImageInfo",
     "Metadata",
@@ -50,7 +56,9 @@ __all__ = [
     "Provenance",
     "SmallGrey",
     "Subsampling",
+    "check_bytes",
     "decode",
+    "decode_header",
     "decode_small",
     "decode_small_pages",
     "decode_thumbnail",
@@ -69,5 +77,6 @@ __all__ = [
     "read_info",
     "read_origin",
     "sha256",
+    "stored_pixels",
     "whole",
 ]

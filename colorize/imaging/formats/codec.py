@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import IO, TypeVar
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from colorize.imaging.formats import jp2, png
 from colorize.imaging.formats.bmp import write_bmp
@@ -18,15 +18,15 @@ from colorize.imaging.formats.formats import ImageInfo, check_pixels, decode_err
 from colorize.imaging.formats.jp2 import write_jp2
 from colorize.imaging.formats.jpeg import has_luma_plane, write_grey_jpeg, write_jpeg
 from colorize.imaging.formats.jpeg_end import completed
-from colorize.imaging.formats.metadata import Provenance, Restored, Words, read_metadata
+from colorize.imaging.formats.metadata import Metadata, Provenance, Restored, Words, read_metadata, read_origin
 from colorize.imaging.formats.orientation import orient
-from colorize.imaging.formats.picture import Chroma, Color, Picture, Pixels, SmallGrey
+from colorize.imaging.formats.picture import Chroma, Color, Header, Picture, Pixels, SmallGrey
 from colorize.imaging.formats.pillow_reader import planes, small_copies
 from colorize.imaging.formats.png import write_png
 from colorize.imaging.formats.samples import joined, upright
 from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import is_tiff
-from colorize.imaging.formats.tiff_reader import TiffPage, tiff_page
+from colorize.imaging.formats.tiff_reader import TiffPage, require_page, tiff_page, tiff_pages
 from colorize.imaging.formats.webp import write_webp
 from colorize.imaging.triage import colorfulness, triage
 
@@ -132,12 +132,42 @@ def _decode(data: Encoded, max_pixels: int) -> Picture:
                 raise ImageDecodeError(
                     "unreadable", f"decoded to {luma.shape}, the header says {info.height, info.width}"
                 )
-            exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
-            metadata = read_metadata(image.info)
-            own = {"JPEG2000": jp2.read_xmp, "PNG": png.read_xmp}.get(info.format)
-            if own:  # which Pillow leaves out, or may have left out
-                metadata = replace(metadata, xmp=own(whole(data)))
-            return Picture(info, luma, alpha, exact, metadata, data)
+            said = _header(image, info, data)
+            return Picture(info, luma, alpha, said.luma_exact, said.metadata, data)
+
+
+def decode_header(data: Encoded) -> Header:
+    """What `decode` would say of a picture besides its pixels, of which none is decoded.
+
+    Metadata that stands behind the pixels is seen of a PNG only. Of a TIFF's pages the first counts that is a colored
+    copy, if there is one.
+
+    Raises:
+        ImageDecodeError: the file is no readable picture.
+    """
+    if is_tiff(data):
+        with tiff_pages(data) as pages:
+            first = require_page(pages, 0)
+            packets = [page.xmp for page in pages if isinstance(page, TiffPage)]
+            xmp = next((xmp for xmp in packets if read_origin(xmp)), packets[0])
+            return Header(first.info, True, Metadata(xmp=xmp))
+    with open_picture(data) as image:
+        info = describe(image, data)
+        with decode_errors(data, info.format):
+            return _header(image, info, data)
+
+
+def stored_pixels(data: Encoded) -> tuple[str, int, bool]:
+    """Format, number of pixels and whether they are coded progressively, from as little of the file as possible.
+
+    Raises:
+        ImageDecodeError: as `read_info`.
+    """
+    if is_tiff(data):
+        info = read_info(data)
+        return info.format, info.width * info.height, False
+    with open_picture(data) as image:
+        return image.format or "", image.width * image.height, bool(image.info.get("progressive"))
 
 
 def encode(picture: Picture, color: Color, provenance: Provenance) -> bytes:
@@ -197,6 +227,15 @@ def _write_lossless(out: IO[bytes], picture: Picture, color: Pixels, words: Word
             write_bmp(out, np.asarray(pixels), picture.metadata)
         case _:
             write_png(out, pixels, picture.source, picture.metadata, words)
+
+
+def _header(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Header:
+    exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
+    metadata = read_metadata(image.info)
+    own = {"JPEG2000": jp2.read_xmp, "PNG": png.read_xmp}.get(info.format)
+    if own:  # which Pillow leaves out, or may have left out
+        metadata = replace(metadata, xmp=own(whole(data)))
+    return Header(info, exact, metadata)
 
 
 def small_grey(page: TiffPage, area: int) -> SmallGrey:

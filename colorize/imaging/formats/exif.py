@@ -55,11 +55,13 @@ def refreshed(exif: bytes, size: tuple[int, int], components: int) -> bytes:
 
 def _refresh(block: bytearray, first: int, order: str, size: tuple[int, int], components: int) -> None:
     layout = {_WIDTH: size[0], _HEIGHT: size[1], _PHOTOMETRIC: _RGB if components == 3 else _GREY, _SAMPLES: components}
+    inner = 0
     for entry in _entries(block, first, order):
         _set(block, order, entry, layout)
         if entry.tag == _EXIF_IFD:
-            for inner in _entries(block, entry.value, order):
-                _set(block, order, inner, {_PIXEL_X: size[0], _PIXEL_Y: size[1]})
+            inner = entry.value  # of several the last, so that many cannot multiply the work
+    for entry in _entries(block, inner, order) if inner else ():
+        _set(block, order, entry, {_PIXEL_X: size[0], _PIXEL_Y: size[1]})
 
 
 def _drop_thumbnail(block: bytearray, first: int, order: str) -> None:

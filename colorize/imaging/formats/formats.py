@@ -122,6 +122,7 @@ def output_format(format: str) -> str:
 
 
 NAME_BYTES = 255  # of a file's name, on all common file systems
+BYTE_LIMIT = "limits.max_bytes"  # what the message of a file that was not read at all names
 ADDED_SUFFIX = ".png"  # of copies whose source's format cannot hold color
 
 
@@ -230,6 +231,15 @@ def describe(image: ImageFile.ImageFile, data: Encoded) -> ImageInfo:
             bits=bits,
             orientation=_orientation(image),
             frames=int(getattr(image, "n_frames", 1)),
+        )
+
+
+def check_bytes(size: int, max_bytes: int) -> None:
+    """Refuse a file of `size` bytes before it is read, as `too_large`, if it has more than `max_bytes`."""
+    if size > max_bytes:
+        raise ImageDecodeError(
+            "too_large",
+            f"{size:,} bytes, the limit is {max_bytes:,}: raise {BYTE_LIMIT} if the picture is genuine",
         )
 
 

@@ -75,11 +75,17 @@ def page_origins(data: Encoded) -> list[Origin | None]:
 
 
 def encode_grey_pages_into(out: IO[bytes], data: Encoded) -> None:
-    """Write the scans of a copy's colored pages, and its other pages as they are, into an empty seekable file."""
+    """Write the scans of a copy's colored pages, and its other pages as they are, into an empty seekable file.
+
+    Of a file that is not known to be a copy the luminance of all pages is written.
+    """
     with tiff_pages(data) as found:
+        copied = {page.offset for page in found if isinstance(page, TiffPage) and read_origin(page.xmp) is None}
+        if len(copied) == len(found):
+            copied = set()
         writer = TiffWriter(out, data)
         for page in found:
-            if isinstance(page, OtherPage) or read_origin(page.xmp) is None:
+            if isinstance(page, OtherPage) or page.offset in copied:
                 page.copy_into(writer)
             else:
                 picture = page.picture()

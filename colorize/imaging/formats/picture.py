@@ -96,6 +96,14 @@ class Picture:
     directory: int = 0
 
 
+class Header(NamedTuple):
+    """What can be said of a picture without its pixels, in the words of `Picture`."""
+
+    info: ImageInfo
+    luma_exact: bool
+    metadata: Metadata
+
+
 Subsampling: TypeAlias = Literal["4:2:0", "4:4:4"]
 
 

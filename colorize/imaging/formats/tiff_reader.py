@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,6 +39,11 @@ class TiffPage:
     def is_large(self) -> bool:
         """Whether its rows are decoded as they are read, each time that they are."""
         return self.info.width * self.info.height >= tiff_rows.LARGE
+
+    @property
+    def offset(self) -> int:
+        """Where its directory begins."""
+        return int(self.page.offset)
 
     @property
     def xmp(self) -> bytes | None:
@@ -109,12 +114,17 @@ def tiff_pages(data: Encoded) -> Iterator[list[TiffPage | OtherPage]]:
 def tiff_page(data: Encoded, number: int = 0) -> Iterator[TiffPage]:
     """One page of a TIFF, while the file is open."""
     with tiff_pages(data) as found:
-        if not 0 <= number < len(found):
-            raise ImageDecodeError("unreadable", f"TIFF of {len(found)} pages has no page {number + 1}")
-        page = found[number]
-        if isinstance(page, OtherPage):
-            raise page.reason
-        yield page
+        yield require_page(found, number)
+
+
+def require_page(found: Sequence[TiffPage | OtherPage], number: int) -> TiffPage:
+    """The page of this number. Raises ImageDecodeError where there is none, or it is of a kind that is not colored."""
+    if not 0 <= number < len(found):
+        raise ImageDecodeError("unreadable", f"TIFF of {len(found)} pages has no page {number + 1}")
+    page = found[number]
+    if isinstance(page, OtherPage):
+        raise page.reason
+    return page
 
 
 def _any_page(data: Encoded, page: Page, number: int, frames: int) -> TiffPage | OtherPage:

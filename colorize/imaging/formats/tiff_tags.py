@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from colorize.imaging.formats.budget import MOST_PIECES, Budget, counted
 from colorize.imaging.formats.encoded import Encoded
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
@@ -75,8 +76,12 @@ def byte_order(data: Encoded) -> str:
 
 
 def read_tags(data: Encoded, directory: int) -> list[Tag]:
-    """The tags of the directory that begins at this place; nested ones within theirs, damaged ones left out."""
-    return list(_directory(data, directory, layout_of(data), depth=0))
+    """The tags of the directory that begins at this place; nested ones within theirs, damaged ones left out.
+
+    Raises:
+        ImageDecodeError: there are more than `MOST_PIECES`, or their values overlap to more bytes than the file has.
+    """
+    return list(_directory(data, directory, layout_of(data), Budget(MOST_PIECES, len(data)), depth=0))
 
 
 def directory_offsets(data: Encoded) -> list[int]:
@@ -84,18 +89,23 @@ def directory_offsets(data: Encoded) -> list[int]:
 
     Raises:
         struct.error: the header is cut off.
+        ImageDecodeError: there are more than `MOST_PIECES`.
     """
+    return list(counted(_chain(data)))
+
+
+def _chain(data: Encoded) -> Iterator[int]:
     layout = layout_of(data)
     (at,) = _unpacked(layout.offset, data, layout.link)
-    found = dict[int, None]()
+    found = set[int]()
     while at and at not in found and at + layout.amount.size <= len(data):
-        found[at] = None
+        found.add(at)
+        yield at
         (count,) = _unpacked(layout.amount, data, at)
         end = at + layout.amount.size + count * (layout.entry.size + layout.offset.size)
         if end + layout.offset.size > len(data):
-            break
+            return
         (at,) = _unpacked(layout.offset, data, end)
-    return list(found)
 
 
 def layout_of(data: Encoded) -> Layout:
@@ -134,7 +144,7 @@ def encoded(layout: Layout, tags: Iterable[Tag], start: int) -> tuple[bytes, int
     return bytes(entries) + bytes(layout.offset.size) + bytes(body), link
 
 
-def _directory(data: Encoded, at: int, layout: Layout, depth: int) -> Iterator[Tag]:
+def _directory(data: Encoded, at: int, layout: Layout, budget: Budget, depth: int) -> Iterator[Tag]:
     try:
         (count,) = _unpacked(layout.amount, data, at)
     except struct.error:
@@ -143,10 +153,11 @@ def _directory(data: Encoded, at: int, layout: Layout, depth: int) -> Iterator[T
     for start in range(position, position + count * size, size):
         if start + size > len(data):
             return
-        yield from _tag(data, start, layout, depth)
+        budget.take(1, 0)
+        yield from _tag(data, start, layout, budget, depth)
 
 
-def _tag(data: Encoded, start: int, layout: Layout, depth: int) -> Iterator[Tag]:
+def _tag(data: Encoded, start: int, layout: Layout, budget: Budget, depth: int) -> Iterator[Tag]:
     number, type_, count = _unpacked(layout.entry, data, start)
     size = _SIZES.get(type_, 0) * count
     place = start + layout.entry.size
@@ -154,13 +165,14 @@ def _tag(data: Encoded, start: int, layout: Layout, depth: int) -> Iterator[Tag]
     if number in _NESTED and depth < 2 and size <= layout.offset.size:
         if type_ in (LONG, 13):  # of BigTIFF only the first half of the place counts then
             (offset,) = _unpacked(struct.Struct(layout.order + "I"), data, place)
-        inner = tuple(_directory(data, offset, layout, depth + 1))
+        inner = tuple(_directory(data, offset, layout, budget, depth + 1))
         if inner:
             yield Tag(number, LONG, b"", inner)
         return
     if size > layout.offset.size:
         place = offset
     if size > 0 and place + size <= len(data) and (layout.is_big or type_ not in _ONLY_BIG):
+        budget.take(0, size)
         yield Tag(number, type_, data[place : place + size])
 
 
