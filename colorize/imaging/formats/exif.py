@@ -94,24 +94,38 @@ def _spans(block: bytearray, directory: int, order: str, *, linked: bool) -> Ite
     """The bytes that a directory and its values take, those of directories that it points to among them."""
     entries = list(_entries(block, directory, order))
     yield range(directory, directory + 2 + 12 * len(entries) + 4)
-    for entry in entries:
-        yield entry.span
-        if linked and entry.tag in _POINTERS:
-            yield from _spans(block, entry.value, order, linked=entry.tag == _EXIF_IFD)
+    yield from (entry.span for entry in entries)
+    inner = {entry.tag: entry.value for entry in entries if entry.tag in _POINTERS}  # of several the last
+    for tag, place in inner.items() if linked else ():
+        yield from _spans(block, place, order, linked=tag == _EXIF_IFD)
 
 
 def _beside(gone: list[range], kept: list[range], size: int) -> Iterator[tuple[int, int]]:
     """The runs of bytes of `gone` that nothing of `kept` holds, within the block."""
-    for span in gone:
-        at, end = max(span.start, 0), min(span.stop, size)
-        for other in sorted(kept, key=lambda held: held.start):
-            if other.stop <= at or other.start >= end:
-                continue
+    held = iter(_merged(kept))
+    other = next(held, None)
+    for span in _merged(gone):
+        at, end = span.start, min(span.stop, size)
+        while at < end:
+            while other and other.stop <= at:
+                other = next(held, None)
+            if other is None or other.start >= end:
+                yield at, end
+                break
             if other.start > at:
                 yield at, other.start
-            at = max(at, other.stop)
-        if at < end:
-            yield at, end
+            at = other.stop
+
+
+def _merged(spans: list[range]) -> list[range]:
+    """The same bytes as runs in their order that do not touch."""
+    found = list[range]()
+    for span in sorted((s for s in spans if s), key=lambda s: s.start):
+        if found and span.start <= found[-1].stop:
+            found[-1] = range(found[-1].start, max(found[-1].stop, span.stop))
+        else:
+            found.append(span)
+    return found
 
 
 def _entries(block: bytearray, directory: int, order: str) -> list[_Entry]:

@@ -12,7 +12,7 @@ from colorize.imaging.formats.metadata import Origin, Provenance, Restored, read
 from colorize.imaging.formats.picture import Color, Picture, Pixels, SmallGrey
 from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import is_tiff
-from colorize.imaging.formats.tiff_reader import OtherPage, TiffPage, tiff_pages
+from colorize.imaging.formats.tiff_reader import OtherPage, TiffPage, require_all, tiff_pages
 
 Paint = Callable[[int, Picture], tuple[Picture, Color]]
 
@@ -24,6 +24,7 @@ def decode_small_pages(data: Encoded, area: int, *, max_pixels: int) -> dict[int
         ImageDecodeError: a page is damaged, or has more than `max_pixels`.
     """
     with tiff_pages(data) as found:
+        require_all(found)
         pages = {number: page for number, page in enumerate(found) if isinstance(page, TiffPage)}
         for page in pages.values():
             check_pixels(page.info, max_pixels)
@@ -53,6 +54,7 @@ def encode_pages_into(
     """
     exact = True
     with tiff_pages(data) as found:
+        require_all(found)
         writer = TiffWriter(out, data)
         for number, page in enumerate(found):
             if number not in colored or isinstance(page, OtherPage):
@@ -80,6 +82,7 @@ def encode_grey_pages_into(out: IO[bytes], data: Encoded) -> None:
     Of a file that is not known to be a copy the luminance of all pages is written.
     """
     with tiff_pages(data) as found:
+        require_all(found)
         copied = {page.offset for page in found if isinstance(page, TiffPage) and read_origin(page.xmp) is None}
         if len(copied) == len(found):
             copied = set()

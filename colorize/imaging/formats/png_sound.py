@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 
+from colorize.imaging.formats.budget import MOST_PIECES, Budget
 from colorize.imaging.formats.encoded import Encoded, whole
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -33,12 +34,14 @@ def sound(data: Encoded) -> Encoded:
 def _doubtful(data: Encoded) -> list[tuple[int, int]]:
     """Where chunks lie that are not critical and not to be trusted."""
     found, position, text = list[tuple[int, int]](), len(_SIGNATURE), 0
+    budget = Budget(MOST_PIECES, len(data))
     while position + 12 <= len(data):
         length, kind = struct.unpack(">I4s", data[position : position + 8])
         end = position + 12 + length
         if end > len(data) or not kind.isalpha():
             break  # the decoder says what is wrong
         if kind[:1].islower():
+            budget.take(1, 0)
             body = data[position + 8 : end]
             size = _unpacked_size(kind, body[:-4]) if kind in _TEXTS else 0
             text += size

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,7 @@ from colorize.imaging.formats.tiff_tags import directory_offsets
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Canon's CR2, whose first directory is at 16, and Phase One's IIQ: a mark where other files may have pixels.
 _RAW_HEADS = re.compile(rb"II\*\0\x10\0\0\0CR\x02|(II\*\0|MM\0\*)....(IIII.waR|MMMMRaw)", re.DOTALL)
+MOST_PAGES = 2000  # of one file
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _OLD_REDUCED = 2  # SubfileType, its predecessor
 _SUBFILE, _OLD_SUBFILE, _DNG_VERSION, _CR2_SLICES = 254, 255, 50706, 50752
@@ -45,8 +47,10 @@ def is_tiff(data: Encoded) -> bool:
 
 
 @contextmanager
-def directories(data: Encoded) -> Iterator[list[Page]]:
-    """All directories of the main chain, while the file is open.
+def directories(data: Encoded) -> Iterator[tuple[list[Page], int]]:
+    """All directories of the main chain that can be read, while the file is open; and how many there are.
+
+    Of more than `MOST_PAGES` only the first is read.
 
     Raises:
         ImageDecodeError: `truncated` or `unreadable`.
@@ -56,15 +60,24 @@ def directories(data: Encoded) -> Iterator[list[Page]]:
     with opened(data) as file:
         with decode_errors(data, "TIFF"):
             tiff = tifffile.TiffFile(file)
-            found = [_page(tiff, index, offset) for index, offset in enumerate(directory_offsets(data))]
-            if not found:
+            offsets = directory_offsets(data)
+            if not offsets:
                 raise ImageDecodeError("unreadable", "TIFF without a directory")
-        yield found
+            read = offsets if len(offsets) <= MOST_PAGES else offsets[:1]
+            found = list(_pages_at(tiff, read))
+        yield found, len(offsets)
 
 
-def _page(tiff: tifffile.TiffFile, index: int, offset: int) -> Page:
-    tiff.filehandle.seek(offset)
-    return Page(tiff, index)
+def _pages_at(tiff: tifffile.TiffFile, offsets: list[int]) -> Iterator[Page]:
+    """The directories, up to one that is damaged; the first must not be."""
+    for index, offset in enumerate(offsets):
+        tiff.filehandle.seek(offset)
+        try:
+            yield Page(tiff, index)
+        except (tifffile.TiffFileError, struct.error, ValueError, IndexError):
+            if not index:
+                raise
+            return
 
 
 def pages(found: list[Page], preview: Preview) -> list[Page]:

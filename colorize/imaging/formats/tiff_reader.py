@@ -19,7 +19,7 @@ from colorize.imaging.formats.metadata import Metadata, Restored
 from colorize.imaging.formats.picture import Picture, Pixels
 from colorize.imaging.formats.samples import reduced
 from colorize.imaging.formats.tiff import TiffWriter
-from colorize.imaging.formats.tiff_pages import Page, directories, pages
+from colorize.imaging.formats.tiff_pages import MOST_PAGES, Page, directories, pages
 from colorize.imaging.formats.tiff_samples import Meaning, meaning
 
 _ORIENTATION, _XMP = 274, 700
@@ -103,11 +103,22 @@ def tiff_pages(data: Encoded) -> Iterator[list[TiffPage | OtherPage]]:
     Raises:
         ImageDecodeError: it is damaged, or holds no picture that can be colored.
     """
-    with directories(data) as found:
+    with directories(data) as (found, count):
         with decode_errors(data, "TIFF"):
             chosen = pages(found, lambda page: _preview(data, page))
-            described = [_any_page(data, page, number, len(chosen)) for number, page in enumerate(chosen)]
+            frames = len(chosen) if count <= MOST_PAGES else count
+            described = [_any_page(data, page, number, frames) for number, page in enumerate(chosen)]
         yield described
+
+
+def require_all(found: Sequence[TiffPage | OtherPage]) -> None:
+    """Raises ImageDecodeError, `unsupported`, where a file has so many pages that only the first was read."""
+    first = require_page(found, 0)
+    if first.info.frames > len(found):
+        raise ImageDecodeError(
+            "unsupported",
+            f"TIFF of {first.info.frames:,} pages, the limit is {MOST_PAGES:,}: split it, or set output.pages=first",
+        )
 
 
 @contextmanager

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import islice
 from typing import Any, NamedTuple
 
-from colorize.imaging.formats.budget import MOST_PIECES, Budget, counted
+from colorize.imaging.formats.budget import MOST_PIECES, Budget
 from colorize.imaging.formats.encoded import Encoded
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
@@ -21,6 +23,7 @@ _FORMS = {SHORT: "H", LONG: "I", LONG8: "Q"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 _ONLY_BIG = (16, 17, 18)
 _NESTED = (34665, 34853, 40965)  # EXIF, GPS and interoperability directories
+MOST_DIRECTORIES = 100_000  # that are counted
 
 
 class Tag(NamedTuple):
@@ -41,17 +44,17 @@ class Layout(NamedTuple):
     @property
     def amount(self) -> struct.Struct:
         """The number of a directory's entries."""
-        return struct.Struct(self.order + ("Q" if self.is_big else "H"))
+        return _struct(self.order + ("Q" if self.is_big else "H"))
 
     @property
     def offset(self) -> struct.Struct:
         """A place in the file."""
-        return struct.Struct(self.order + ("Q" if self.is_big else "I"))
+        return _struct(self.order + ("Q" if self.is_big else "I"))
 
     @property
     def entry(self) -> struct.Struct:
         """An entry's number, type and count; its value, or the place of that, follows as long as an offset."""
-        return struct.Struct(self.order + ("HHQ" if self.is_big else "HHI"))
+        return _struct(self.order + ("HHQ" if self.is_big else "HHI"))
 
     @property
     def link(self) -> int:
@@ -68,6 +71,11 @@ class Layout(NamedTuple):
         mark = b"II" if self.order == "<" else b"MM"
         numbers = (43, 8, 0) if self.is_big else (42,)
         return mark + struct.pack(f"{self.order}{len(numbers)}H", *numbers)
+
+
+@cache
+def _struct(form: str) -> struct.Struct:
+    return struct.Struct(form)
 
 
 def byte_order(data: Encoded) -> str:
@@ -89,23 +97,23 @@ def directory_offsets(data: Encoded) -> list[int]:
 
     Raises:
         struct.error: the header is cut off.
-        ImageDecodeError: there are more than `MOST_PIECES`.
     """
-    return list(counted(_chain(data)))
+    return list(islice(_chain(data), MOST_DIRECTORIES))
 
 
 def _chain(data: Encoded) -> Iterator[int]:
     layout = layout_of(data)
     (at,) = _unpacked(layout.offset, data, layout.link)
-    found = set[int]()
-    while at and at not in found and at + layout.amount.size <= len(data):
+    found, amount, link = set[int](), layout.amount, layout.offset
+    entry, size = layout.entry.size + link.size, len(data)
+    while at and at not in found and at + amount.size <= size:
         found.add(at)
         yield at
-        (count,) = _unpacked(layout.amount, data, at)
-        end = at + layout.amount.size + count * (layout.entry.size + layout.offset.size)
-        if end + layout.offset.size > len(data):
+        (count,) = _unpacked(amount, data, at)
+        end = at + amount.size + count * entry
+        if end + link.size > size:
             return
-        (at,) = _unpacked(layout.offset, data, end)
+        (at,) = _unpacked(link, data, end)
 
 
 def layout_of(data: Encoded) -> Layout:
