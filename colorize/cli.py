@@ -27,7 +27,7 @@ from colorize.report.durations import duration
 from colorize.settings import load_settings
 
 if TYPE_CHECKING:
-    from colorize.bulk.run_report import BulkJob
+    from colorize.bulk.settings import BulkJob
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES = 1, 2, 3
 STOPPED = "stopped; run the same command again to go on"
@@ -192,8 +192,7 @@ def bulk(
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
     from colorize.bulk.job import prepare, run_bulk
-    from colorize.bulk.resume import Resume
-    from colorize.bulk.run_report import BulkJob
+    from colorize.bulk.settings import BulkJob, Resume
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     resume = Resume(fresh, retry_failed, verify.value)

@@ -79,9 +79,9 @@ def test_pictures_in_color_are_skipped_or_copied_as_told(photo_folder: Path, tmp
     assert bulk(photo_folder, tmp_path / "copied", "--set", "triage.color=copy") == 0
 
     skipped, copied = rows(tmp_path / "skipped")["modern.webp"], rows(tmp_path / "copied")["modern.webp"]
-    assert (skipped["status"], skipped["error"], skipped["output"]) == ("skipped", "already_colour", "")
+    assert (skipped["status"], skipped["error"], skipped["output"]) == ("skipped", "already_color", "")
     assert not (tmp_path / "skipped/modern.webp").exists()
-    assert (copied["status"], copied["error"], copied["output"]) == ("skipped", "already_colour", "modern.webp")
+    assert (copied["status"], copied["error"], copied["output"]) == ("skipped", "already_color", "modern.webp")
     assert copied["sha256_in"] == copied["sha256_out"]
     assert (tmp_path / "copied/modern.webp").read_bytes() == (photo_folder / "modern.webp").read_bytes()
     assert rows(tmp_path / "skipped")["grey.jpg"]["status"] == "ok"

@@ -13,8 +13,9 @@ import pytest
 
 from colorize.bulk.ledger.forgotten import COLUMNS, FORGOTTEN, forget, replaced
 from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, read_manifest, records_table
-from colorize.bulk.resume import Ledger, Resume
+from colorize.bulk.resume import Ledger
 from colorize.bulk.samples import read_cell
+from colorize.bulk.settings import Resume
 from colorize.bulk.sinks import FRAGMENT_SCHEMA, Finished, ParquetSink, assemble, fragments_of
 from colorize.cli import EXIT_FAILURES, run
 from colorize.datasets.input_list import read_input_list

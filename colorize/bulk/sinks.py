@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from colorize.bulk.ledger.manifest import Record
+from colorize.bulk.ledger.manifest import Record, write_part
 from colorize.datasets.sources import OUTPUT_COLUMNS
 from colorize.plain_text import one_line
 from colorize.storage.parquet import Archive, read_table
@@ -51,17 +51,16 @@ class Finished:
 class Sink(Protocol):
     """What the write stage asks of a sink."""
 
-    @property
-    def storage(self) -> Storage:
-        """The root that outputs are named below."""
-        ...
-
     def draft(self, name: str) -> Draft | None:
         """A file to write a huge picture `name` through, or None where it is taken as bytes only."""
         ...
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
         """Stores the pictures as they come; one that could not be stored comes back as a failed record."""
+        ...
+
+    def record(self, records: Sequence[Record]) -> str:
+        """Stores manifest rows, and returns the name of the part that holds them; empty where none is kept."""
         ...
 
 
@@ -92,6 +91,9 @@ class FolderSink:
                 pending.append((size, pool.submit(self._write_file, item)))
                 held += size
             return records + [future.result() for _, future in pending]
+
+    def record(self, records: Sequence[Record]) -> str:
+        return write_part(self.storage, records)
 
     def _write_file(self, item: Finished) -> Record:
         if item.data is None:
@@ -135,6 +137,9 @@ class ParquetSink:
         self._write_fragments(held)
         return records
 
+    def record(self, records: Sequence[Record]) -> str:
+        return write_part(self.storage, records)
+
     def _write_fragments(self, finished: Iterable[Finished]) -> None:
         in_archive = [item for item in finished if item.row >= 0]
         for run in _runs(sorted(in_archive, key=lambda item: (item.part, item.row))):
@@ -147,6 +152,25 @@ class ParquetSink:
         name = f"{folder}/{run[0].row:012d}-{run[-1].row:012d}.parquet"
         with self.storage.create(name) as file:
             pq.write_table(pa.Table.from_pylist(rows, schema=FRAGMENT_SCHEMA), file, compression="none")
+
+
+class DiscardSink:
+    """Keeps nothing: the sink of a dry run."""
+
+    def draft(self, name: str) -> None:
+        return None
+
+    def write(self, finished: Iterable[Finished]) -> list[Record]:
+        """The records as they would be. Raises what no image could be stored for."""
+        records: list[Record] = []
+        for item in finished:
+            if item.fault:
+                raise item.fault
+            records.append(item.record)
+        return records
+
+    def record(self, records: Sequence[Record]) -> str:
+        return ""
 
 
 def fragments_of(part: str, model_sha256: str, settings_sha256: str, identity: str) -> str:

@@ -13,7 +13,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from colorize.bulk.census import note
-from colorize.bulk.ledger.manifest import Record, record_from, write_part
+from colorize.bulk.ledger.manifest import Record, record_from
 from colorize.bulk.rows import SUMMARY_SCHEMA
 from colorize.bulk.settings import OutputSettings
 from colorize.bulk.sinks import Finished, Sink
@@ -54,11 +54,12 @@ def write(batch: pa.Table, writer: Writer) -> pa.Table:
             _blamed(row, done) if isinstance(done := finish(row), Fault) else done for row in rows
         )
     records = [replace(record, finished=round(time.time(), 3)) for record in stored]
-    part = write_part(writer.sink.storage, records)
+    part = writer.sink.record(records)
     worked("write", time.perf_counter() - started)
-    settled(records)
+    if part:
+        settled(records)
     notes = {*batch["loaded_by"].to_pylist(), *batch["predicted_by"].to_pylist(), note("write")}
-    return _summary(records, [name for name in batch["part"].to_pylist() if name], sorted(notes), part)
+    return _summary(records, batch, sorted(notes), part)
 
 
 def _is_heavy(row: dict[str, Any], limits: LimitSettings) -> bool:
@@ -158,16 +159,17 @@ def _read_again(record: Record, writer: Writer) -> Encoded:
     return data
 
 
-def _summary(records: Sequence[Record], parts: Sequence[str], notes: Sequence[str], manifest_part: str) -> pa.Table:
+def _summary(records: Sequence[Record], batch: pa.Table, notes: Sequence[str], manifest_part: str) -> pa.Table:
     states = Counter(record.status for record in records)
     row = {
         **{status: states[status] for status in ("ok", "skipped", "failed")},
         "bytes_in": sum(record.bytes_in for record in records),
         "bytes_out": sum(record.bytes_out for record in records),
         "seconds": sum(record.seconds for record in records),
+        **{name: sum(batch[name].to_pylist()) for name in ("fetch_seconds", "predict_seconds")},
         "errors": [record.error for record in records if record.status != "ok"],
         "degraded": sum(bool(record.degraded) for record in records),
-        "parts": list(parts),
+        "parts": [name for name in batch["part"].to_pylist() if name],
         "notes": list(notes),
         "manifest_part": manifest_part,
     }

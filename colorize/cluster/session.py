@@ -81,7 +81,7 @@ def plan_for_cluster(pool: PoolSettings, wait_seconds: float, may_grow: bool) ->
     while True:
         resources = ray.cluster_resources()
         try:
-            plan = plan_stages(pool, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+            plan = plan_stages(pool, resources.get("CPU", 0.0), resources.get("GPU", 0.0), may_grow=may_grow)
             break
         except UsageError:
             if time.monotonic() >= deadline or not may_grow:

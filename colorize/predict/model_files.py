@@ -21,8 +21,6 @@ from colorize.predict.settings import ColorizerSettings
 from colorize.settings import nearest
 from colorize.storage.root import Storage, read_file
 
-DEFAULT_MODEL = "default"
-
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
