@@ -102,8 +102,7 @@ def _fitted(ab: Float, grey: Float, shape: tuple[int, int]) -> GuidedColor:
     covariance = _mean(ab * grey) - mean_ab * mean
     explained = covariance**2 / ((variance + np.float32(1e-8)) * (variance_ab + np.float32(AB_VARIANCE)))
     slope = covariance / (variance + np.float32(LUMA_VARIANCE)) * np.minimum(explained, 1)
-    around = _windows(ab)
-    steady = np.concatenate((slope, around.min(axis=(-2, -1)), around.max(axis=(-2, -1))))
+    steady = np.concatenate((slope, _around(ab, np.minimum), _around(ab, np.maximum)))
     smooth = np.concatenate((ab, grey[None]))
     height, width = shape
     return GuidedColor(width, Enlarger(smooth, height, _BICUBIC), Enlarger(steady, height, _BILINEAR))
@@ -114,15 +113,16 @@ def _finer(grid: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
     return min(grid[0] * times, shape[0]), min(grid[1] * times, shape[1])
 
 
-def _windows(planes: Float) -> Float:
-    """Every 3 x 3 window, the edge repeated: (..., h, w, 3, 3), a view."""
+def _around(planes: Float, merge: np.ufunc) -> Float:
+    """`merge` of every 3 x 3 window, the edge repeated: (..., h, w) -> (..., h, w)."""
     padded = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
-    return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(-2, -1))
+    across = merge(merge(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
+    merged: Float = merge(merge(across[..., :-2, :], across[..., 1:-1, :]), across[..., 2:, :])
+    return merged
 
 
 def _mean(planes: Float) -> Float:
-    mean: Float = _windows(planes).mean(axis=(-2, -1), dtype=np.float32)
-    return mean
+    return _around(planes, np.add) * np.float32(1 / 9)
 
 
 def _reduced(luma: Pixels, shape: tuple[int, int]) -> Float:
