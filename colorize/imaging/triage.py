@@ -133,5 +133,5 @@ def _saturation(color: Image.Image) -> float:
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    """About `_PIXELS` of the picture, in its own mode (L, RGB or YCbCr): before any conversion, which costs by pixel."""
+    """About `_PIXELS` of the picture, in its own mode (L, RGB or YCbCr): conversions cost by pixel, and come after."""
     return image.reduce(max(1, math.isqrt(image.width * image.height // _PIXELS)))
