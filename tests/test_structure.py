@@ -18,7 +18,7 @@ STORES = IMAGING | {"models", "storage", "metrics"}
 SERVICES = STORES | {"datasets", "predict", "report", "cluster"}
 JOBS = ("bulk", "training", "evaluate")
 MAY_IMPORT = {
-    "__init__": set[str](),
+    "__init__": set[str](),  # the Python API imports `predict` when it is used, by name
     "errors": set(),
     "settings": {"errors"},
     "metrics": BASE,
