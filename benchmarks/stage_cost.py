@@ -61,7 +61,7 @@ def stages(picture: bytes, colorizer: Colorizer) -> dict[str, Callable[[], objec
     """By name, what can be timed on its own; "load", "network" and "write" make up the whole job."""
     grey = decode_small(picture, AREA, max_pixels=MAX_PIXELS).luma
     ab = colorizer.color([grey], confidence=True)[0].ab
-    decoded = decode(picture, max_pixels=MAX_PIXELS)
+    decoded = decode(picture, max_pixels=MAX_PIXELS, halved=True)
     color = compose(decoded, ab)
 
     def load() -> None:
@@ -76,7 +76,7 @@ def stages(picture: bytes, colorizer: Colorizer) -> dict[str, Callable[[], objec
         "load": load,
         "network": lambda: colorizer.color([grey], confidence=True),
         "write": write,
-        "of it, decode": lambda: decode(picture, max_pixels=MAX_PIXELS),
+        "of it, decode": lambda: decode(picture, max_pixels=MAX_PIXELS, halved=True),
         "of it, compose": lambda: compose(decoded, ab),
         "of it, encode": lambda: encode(decoded, color, PROVENANCE),
     }

@@ -49,7 +49,9 @@ def compose(picture: Picture, ab_2hw: NDArray[np.floating], subsampling: Subsamp
     """
     ab = as_stored(ab_2hw, picture)
     if picture.info.output_format == "JPEG":
-        return chroma_planes(np.asarray(picture.luma), ab, subsampling)
+        luma, info = np.asarray(picture.luma), picture.info
+        is_halved = luma.shape != (info.height, info.width)
+        return chroma_planes(luma, ab, "4:4:4" if is_halved else subsampling)
     return exact_rows(picture.luma, ab)
 
 

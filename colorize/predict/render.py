@@ -67,7 +67,7 @@ def render_into(
 
     Of huge TIFF and PNG the copy is made a few rows at a time, and a TIFF that is no `bytes` is read so, too.
     """
-    picture = decode(data, max_pixels=max_pixels)
+    picture = decode(data, max_pixels=max_pixels, halved=upstream is None and subsampling == "4:2:0")
     if upstream is None:
         color = compose(picture, ab_2hw, subsampling)
     else:
