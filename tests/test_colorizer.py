@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from colorize.imaging.canvas import CELL, canvas_for, canvases, fit
 from colorize.imaging.color import grey_to_lightness
-from colorize.predict.colorizer import CELL, Colorizer, canvas_for, canvases, fit
+from colorize.predict.colorizer import Colorizer
 
 
 class Echo(nn.Module):

@@ -36,6 +36,7 @@ from colorize.cluster.session import plan_for_cluster, ray_session
 from colorize.datasets.hints import NO_HINTS, Hints, read_hints
 from colorize.datasets.sources import Source, open_source
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
+from colorize.imaging.canvas import Canvases
 from colorize.models import require_takes_hints
 from colorize.predict.model_files import ModelFile, find_model, require_settings
 from colorize.predict.upstream import Upstream, sized, upstream_of
@@ -68,10 +69,20 @@ class Prepared:
     def loader(self, run: int) -> Loader:
         settings = self.job.settings
         stamp = Stamp(self.model.name, self.model.sha256, settings.pixels_digest(), run)
-        inline = settings.source.inline_bytes
-        area = settings.colorizer.size**2
+        # A local file is read again where its copy is written: it is in the page cache, and bytes that pass through the
+        # object store and the predictors are copied several times.
+        inline = 0 if self.source.storage.is_local else settings.source.inline_bytes
+        side, area = self.model.canvas or self.settings.colorizer.size, settings.colorizer.size**2
         return Loader(
-            self.source.reader, settings.limits, settings.triage, area, inline, stamp, self.hints, self.upstream
+            self.source.reader,
+            settings.limits,
+            settings.triage,
+            Canvases(side, self.model.stride),
+            area,
+            inline,
+            stamp,
+            self.hints,
+            self.upstream,
         )
 
     def writer(self) -> Writer:

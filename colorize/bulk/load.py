@@ -18,8 +18,9 @@ from colorize.bulk.settings import TriageSettings
 from colorize.bulk.telemetry import worked
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import Raw, Reader
+from colorize.imaging.canvas import Canvases, Fitted
 from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, whole
-from colorize.imaging.hinting import Hinted, Seen, grey_of, spots_of
+from colorize.imaging.hinting import Hinted
 from colorize.imaging.sandbox.isolation import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
 from colorize.predict.upstream import Upstream
@@ -43,17 +44,18 @@ class Loader:
     reader: Reader
     limits: LimitSettings
     triage: TriageSettings
-    area: int  # pixels that the network sees
+    canvases: Canvases  # that the network sees
+    area: int  # pixels of the small grey copy, at least
     inline_bytes: int  # larger pictures are not passed on; the writer reads them again
     stamp: Stamp
     hints: Hints = NO_HINTS
     upstream: Upstream | None = None
 
-    def seen(self, raw: Raw, small: SmallGrey) -> Seen:
+    def seen(self, raw: Raw, small: SmallGrey) -> Fitted:
         """What the network gets to see of a picture. Raises ImageDecodeError, also for a hint outside of it."""
         grey = self.upstream.square(raw.data, max_pixels=self.limits.max_pixels) if self.upstream else small.luma
         spots = self.hints.spots(raw.path, small.info)
-        return Hinted(grey, spots) if len(spots) else grey
+        return self.canvases.fitted(Hinted(grey, spots))
 
 
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
@@ -102,7 +104,7 @@ def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
     return _loaded(raw, record.failed(fault.code, fault.message), None, loader)
 
 
-def _loaded(raw: Raw, record: Record, seen: Seen | None, loader: Loader) -> dict[str, Any]:
+def _loaded(raw: Raw, record: Record, seen: Fitted | None, loader: Loader) -> dict[str, Any]:
     return asdict(record) | {
         "part": raw.part,
         "row": raw.row,
@@ -110,10 +112,12 @@ def _loaded(raw: Raw, record: Record, seen: Seen | None, loader: Loader) -> dict
         "data": whole(raw.data)
         if (seen is not None or record.output) and (raw.part or len(raw.data) <= loader.inline_bytes)
         else b"",
-        "grey": grey_of(seen).tobytes() if seen is not None else b"",
+        "grey": seen.grey.tobytes() if seen is not None else b"",
         "grey_height": seen.shape[0] if seen is not None else 0,
         "grey_width": seen.shape[1] if seen is not None else 0,
-        "hints": spots_of(seen).tobytes() if seen is not None else b"",
+        "canvas_height": seen.canvas[0] if seen is not None else 0,
+        "canvas_width": seen.canvas[1] if seen is not None else 0,
+        "hints": seen.spots.tobytes() if seen is not None else b"",
         "loaded_by": note("load"),
     }
 

@@ -22,6 +22,7 @@ from colorize.storage.root import LEDGER
 
 MODEL_FILE = f"{LEDGER}/model.safetensors"  # beside the outputs: what made their colors can be had again
 RETRIES = 10  # of a task whose worker died; a picture that kills it is blamed in the first (see isolation)
+SHAPES = 8  # that pictures commonly have: a GPU's batches are full where so many of them come in one call
 ACTOR_RESTARTS = 100  # nodes may go and come
 
 
@@ -60,7 +61,7 @@ def stream(
                 "batch_size": plan.batch_size,
                 "confidence": settings.run.confidence,
             },
-            batch_size=max(rows, 2 * plan.batch_size),  # several shapes share it, so more than one forward pass
+            batch_size=max(rows, (SHAPES if plan.device == "cuda" else 2) * plan.batch_size),
             batch_format="pyarrow",
             num_cpus=plan.cpus_per_actor,
             num_gpus=plan.gpus_per_actor,

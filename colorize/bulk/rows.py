@@ -22,11 +22,13 @@ LOADED_SCHEMA = pa.schema(
         ("grey", pa.binary()),  # uint8 (grey_height, grey_width), upright
         ("grey_height", pa.int64()),
         ("grey_width", pa.int64()),
+        ("canvas_height", pa.int64()),  # that the grey picture is fitted into
+        ("canvas_width", pa.int64()),
         ("hints", pa.binary()),  # float32 (n, 4), as in `colorize.imaging.hinting`; empty where there are none
         ("loaded_by", pa.string()),
     ]
 )
-SEEN_COLUMNS = (*GREY_COLUMNS, "hints")
+SEEN_COLUMNS = (*GREY_COLUMNS, "canvas_height", "canvas_width", "hints")
 PREDICTED_FIELDS = (
     pa.field("ab", pa.binary()),  # float16 (2, ab_height, ab_width), Lab units; empty where there is none
     pa.field("ab_height", pa.int64()),

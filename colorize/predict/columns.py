@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from colorize.imaging.hinting import Hinted, Seen
+from colorize.imaging.canvas import Fitted
 
 GREY_COLUMNS = ("grey", "grey_height", "grey_width")
 
@@ -17,10 +19,10 @@ def grey_from(row: dict[str, object]) -> npt.NDArray[np.uint8]:
     return grey
 
 
-def seen_from(row: dict[str, object]) -> Seen:
-    """The same, with its hints if it has any."""
-    hints = np.frombuffer(row["hints"], np.float32)  # type: ignore[call-overload]
-    return Hinted(grey_from(row), hints.reshape(-1, 4)) if len(hints) else grey_from(row)
+def fitted_from(row: dict[str, Any]) -> Fitted:
+    """The same, as it was fitted into its canvas, with its hints."""
+    hints = np.frombuffer(row["hints"], np.float32).reshape(-1, 4)
+    return Fitted(grey_from(row), hints, (row["canvas_height"], row["canvas_width"]))
 
 
 def ab_from(row: dict[str, object]) -> npt.NDArray[np.float16]:

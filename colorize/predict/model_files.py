@@ -31,6 +31,8 @@ class ModelFile:
     architecture: str  # registry name
     sha256: str  # of the checkpoint file
     data: bytes = field(repr=False)
+    stride: int = 1  # of the network: the sides of what it sees are multiples
+    canvas: int | None = None  # about the side of the only squares that it sees
 
 
 def find_model(name: str) -> ModelFile:
@@ -50,7 +52,7 @@ def find_model(name: str) -> ModelFile:
         loaded = load_checkpoint(data)
     except CheckpointError as error:
         raise UsageError(f"model {name!r}: {error}{_hint(name)}") from None
-    return ModelFile(name, loaded.name, loaded.sha256, data)
+    return ModelFile(name, loaded.name, loaded.sha256, data, loaded.model.stride, loaded.model.canvas)
 
 
 def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
@@ -62,7 +64,7 @@ def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
 def _published(name: str, architecture: str, weights: str) -> ModelFile:
     network = load_published(architecture, _read_file(weights))
     data = dump_checkpoint(network, name=architecture, args={})
-    return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data)
+    return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data, network.stride, network.canvas)
 
 
 def _hint(name: str) -> str:
