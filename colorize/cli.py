@@ -179,11 +179,12 @@ def bulk(
 
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
+    settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
+    _require_there(input_)
     from colorize.bulk.job import prepare, run_bulk
     from colorize.bulk.resume import Resume
     from colorize.bulk.run_report import BulkJob
 
-    settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     resume = Resume(fresh, retry_failed, verify.value)
     job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv), resume, hints)
     if dry_run:
@@ -290,6 +291,15 @@ def models() -> None:
     for name in list_models():
         table.add_row(name, "architecture", name, "")
     Console().print(table)
+
+
+def _require_there(uri: str) -> None:
+    """Raises UsageError for a local path that does not exist: before the imports that take seconds."""
+    from colorize.storage.root import Storage
+
+    storage = Storage(uri)
+    if storage.is_local:
+        storage.is_file()
 
 
 def _write_page(output: str) -> None:

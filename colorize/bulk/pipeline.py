@@ -10,8 +10,8 @@ from typing import Any, cast
 import ray
 from ray.data import ActorPoolStrategy
 
+from colorize.bulk.late_predictor import Predictor
 from colorize.bulk.load import Loader, load
-from colorize.bulk.predictor import Predictor
 from colorize.bulk.settings import BulkSettings
 from colorize.bulk.write import Writer, write
 from colorize.cluster.data_context import configure

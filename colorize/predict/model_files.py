@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 
 from colorize.errors import UsageError
-from colorize.models import list_models, published_models
-from colorize.models.checkpoint import (
-    CheckpointError,
-    dump_checkpoint,
-    load_checkpoint,
-    load_published,
-    shipped_weights,
-)
-from colorize.predict.colorizer import set_temperature
 from colorize.predict.settings import ColorizerSettings
 from colorize.settings import nearest
 from colorize.storage.root import Storage, one_line, read_file
 
 DEFAULT_MODEL = "default"
+_SHIPPED_STRIDES = {"unet": 32}  # of the architectures of shipped weights, whose classes torch is needed for
+_HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +39,10 @@ def find_model(name: str) -> ModelFile:
         UsageError: no such model, or a file that is not a whole checkpoint of a registered architecture.
     """
     shipped = shipped_weights()
+    if name in shipped and not Path(name).exists():
+        return _shipped(name, shipped[name].read_bytes())
+    from colorize.models.checkpoint import CheckpointError, load_checkpoint
+
     architecture, equals, weights = name.partition("=")
     try:
         if equals and architecture.isidentifier() and not Path(name).exists():
@@ -55,13 +54,31 @@ def find_model(name: str) -> ModelFile:
     return ModelFile(name, loaded.name, loaded.sha256, data, loaded.model.stride, loaded.model.canvas)
 
 
+def shipped_weights() -> dict[str, Path]:
+    """Names of the models that come with the package, and their files."""
+    folder = Path(str(resources.files("colorize"))) / "weights"
+    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
+
+
+def _shipped(name: str, data: bytes) -> ModelFile:
+    """A model of the package, by its header alone: it was checked before it was shipped, and torch takes seconds."""
+    end = _HEADER_BYTES + int.from_bytes(data[:_HEADER_BYTES], "little")
+    architecture = json.loads(data[_HEADER_BYTES:end])["__metadata__"]["model"]
+    return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data, _SHIPPED_STRIDES[architecture])
+
+
 def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
     """Raises UsageError, before any work starts, for settings that this model does not have."""
     if settings.temperature is not None:
+        from colorize.models.checkpoint import load_checkpoint
+        from colorize.predict.colorizer import set_temperature
+
         set_temperature(load_checkpoint(file.data).model, settings.temperature)
 
 
 def _published(name: str, architecture: str, weights: str) -> ModelFile:
+    from colorize.models.checkpoint import dump_checkpoint, load_published
+
     network = load_published(architecture, _read_file(weights))
     data = dump_checkpoint(network, name=architecture, args={})
     return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data, network.stride, network.canvas)
@@ -75,6 +92,8 @@ def _hint(name: str) -> str:
 
 
 def _read_file(uri: str) -> bytes:
+    from colorize.models.checkpoint import CheckpointError
+
     try:
         return read_file(uri)
     except OSError as error:
@@ -82,6 +101,8 @@ def _read_file(uri: str) -> bytes:
 
 
 def _read(name: str, shipped: list[str]) -> bytes:
+    from colorize.models import list_models, published_models
+
     storage = Storage(name)
     try:
         return read_file(name if storage.is_file() else storage.url("best.safetensors"))
