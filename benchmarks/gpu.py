@@ -24,10 +24,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from colorize.imaging.canvas import Canvases, Fitted
 from colorize.models import ColorModel
-from colorize.models.checkpoint import load_checkpoint, shipped_weights
+from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.frugal import color_frugally
 from colorize.settings import load_settings
+from colorize.weights import shipped_weights
 
 CANVASES = ((256, 256), (224, 288), (192, 352))
 SIZE = 256

@@ -23,6 +23,7 @@ from colorize.bulk.rows import LOADED_SCHEMA
 from colorize.imaging.canvas import Canvases, Fitted, stacked
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.lone_predictor import LonePredictor, NetworkSource
+from colorize.predict.settings import ColorizerSettings
 
 SHAPES = ((600, 800), (800, 600), (600, 900), (900, 600))  # of the small grey copies
 BATCH, ROWS = 64, 512
@@ -52,7 +53,7 @@ def predictor() -> Predictor:
     """The predict stage around such a colorizer."""
     made = Predictor.__new__(Predictor)
     made.shortfall, made.suspects = "", 0
-    made.network = NetworkSource(None, "", None, "cpu", 1, BATCH, True)  # type: ignore[arg-type]
+    made.network = NetworkSource(bytes, ColorizerSettings(), "cpu", 1, BATCH, True)
     made.network.__dict__["colorizer"] = Instant()
     made.lone = LonePredictor(made.network)
     return made

@@ -25,9 +25,10 @@ from skimage import data
 
 from colorize.imaging.compose import compose
 from colorize.imaging.formats import decode, decode_small, encode, read_info, sha256
-from colorize.models.checkpoint import load_checkpoint, shipped_weights
+from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.render import Provenance, render
+from colorize.weights import shipped_weights
 
 PICTURES = {
     "1 MP grey": ("L", (1152, 864)),

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +17,12 @@ from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 from colorize.bulk.telemetry import worked
 from colorize.imaging.canvas import Fitted
 from colorize.imaging.sandbox.isolation import Fault, was_restarted
+from colorize.plain_text import one_line
 from colorize.predict.colorizer import Colored
 from colorize.predict.columns import fitted_from
 from colorize.predict.frugal import color_frugally
 from colorize.predict.lone_predictor import LonePredictor, NetworkSource
 from colorize.predict.settings import ColorizerSettings
-from colorize.storage.root import Storage, one_line
 
 log = logging.getLogger("colorize")
 
@@ -37,8 +37,7 @@ class Predictor:
 
     def __init__(
         self,
-        storage: Storage,
-        checkpoint: str,
+        checkpoint: Callable[[], bytes],
         settings: ColorizerSettings,
         *,
         device: str,
@@ -46,7 +45,7 @@ class Predictor:
         batch_size: int,
         confidence: bool,
     ) -> None:
-        """Loads the network from `checkpoint` below `storage`, the run's output, which every worker reaches.
+        """Loads the network from what `checkpoint` returns.
 
         A CPU colors picture by picture: it is as fast (measured), and no picture's last bits depend on the others.
         """
@@ -56,7 +55,7 @@ class Predictor:
             device, self.shortfall = "cpu", "on the CPU: the node offers a GPU, but no CUDA"
             log.warning("%s", self.shortfall)
         self.network = NetworkSource(
-            storage, checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
+            checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
         )
         _ = self.network.colorizer  # now, so that a fault stops the start
         self.suspects = SUSPECTS if was_restarted() else 0
@@ -121,6 +120,7 @@ def _with_colors(batch: pa.Table, colors: Mapping[int, Colored | Fault], seconds
         [good[i].ab.shape[1] if i in good else 0 for i in indices],
         [good[i].ab.shape[2] if i in good else 0 for i in indices],
         [note("predict")] * batch.num_rows,
+        [seconds if i in colors else 0.0 for i in indices],
     )
     if degraded:
         texts = pa.array([degraded if i in good else "" for i in indices])

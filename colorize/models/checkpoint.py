@@ -6,9 +6,9 @@ import hashlib
 import io
 import json
 import pickle
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,13 @@ def save_checkpoint(
     """
     target = Path(target)
     data = dump_checkpoint(model, name=name, args=args, dtype=dtype)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(target)
+    draft = target.with_name(f".colorize-{secrets.token_hex(8)}")  # a name that nobody has planted a link under
+    try:
+        with draft.open("xb") as file:
+            file.write(data)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def dump_checkpoint(model: nn.Module, *, name: str, args: Mapping[str, Any], dtype: torch.dtype | None = None) -> bytes:
@@ -128,12 +132,6 @@ def load_published(name: str, weights: str | Path | bytes | Mapping[str, Tensor]
     _require_fit(stored_shapes(model.published_shapes(), state), state, where)
     model.load_state_dict(model.from_published(fold_spectral_norm(state)), strict=True)
     return model.eval()
-
-
-def shipped_weights() -> dict[str, Path]:
-    """Names of the models that come with the package, and their files."""
-    folder = Path(str(resources.files("colorize"))) / "weights"
-    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
 
 class _Unfilled(TorchFunctionMode):

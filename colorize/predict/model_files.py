@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 
 from colorize.errors import UsageError
+from colorize.plain_text import one_line
 from colorize.predict.settings import ColorizerSettings
 from colorize.settings import nearest
-from colorize.storage.root import Storage, one_line, read_file
+from colorize.storage.root import Storage, read_file
+from colorize.weights import shipped_weights
 
-DEFAULT_MODEL = "default"
 _SHIPPED_STRIDES = {"unet": 32}  # of the architectures of shipped weights, whose classes torch is needed for
 _HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
 
@@ -52,12 +52,6 @@ def find_model(name: str) -> ModelFile:
     except CheckpointError as error:
         raise UsageError(f"model {name!r}: {error}{_hint(name)}") from None
     return ModelFile(name, loaded.name, loaded.sha256, data, loaded.model.stride, loaded.model.canvas)
-
-
-def shipped_weights() -> dict[str, Path]:
-    """Names of the models that come with the package, and their files."""
-    folder = Path(str(resources.files("colorize"))) / "weights"
-    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
 
 def _shipped(name: str, data: bytes) -> ModelFile:

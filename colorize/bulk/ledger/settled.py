@@ -22,7 +22,8 @@ from colorize.datasets.readers import excluded
 from colorize.datasets.sources import Source
 from colorize.imaging.formats import ADDED_SUFFIX, sha256
 from colorize.imaging.settings import SizeLimits
-from colorize.storage.root import LEDGER, TEMPORARY_PREFIX, Storage
+from colorize.storage.root import LEDGER, Storage
+from colorize.storage.rooted import TEMPORARY_PREFIX
 
 COLUMNS = ("path", "output", "status", "error", "width", "height", "bytes_out", "sha256_in", "sha256_out", "identity",
            "triage", "model_sha256", "settings_sha256", "run")  # fmt: skip
@@ -228,7 +229,11 @@ def _still_skipped(rows: pa.Table, source: Source) -> NDArray[np.bool_]:
     """A name that `source.include` left out may be wanted now; other reasons lie in the picture or the settings."""
     include = source.reader.settings.include
     pairs = zip(rows["error"].to_pylist(), rows["path"].to_pylist(), strict=True)
-    return np.array([error != "excluded" or bool(excluded(path, include)) for error, path in pairs], bool)
+
+    def still_excluded(path: str) -> bool:
+        return bool(excluded(path, include)) or source.storage.is_linked_folder(path)
+
+    return np.array([error != "excluded" or still_excluded(path) for error, path in pairs], bool)
 
 
 def _same_content(
