@@ -60,13 +60,13 @@ class GuidedColor:
 class Enlarger:
     """Planes on a small grid, (n, h, w), read at full size strip by strip: pixel areas aligned, no seams.
 
-    Rows are mixed by one small matrix product, which is several times faster than Pillow's second pass.
+    Rows and columns are mixed by small matrix products, which is several times faster than Pillow's two passes.
     """
 
     def __init__(self, planes: Float, height: int, how: Image.Resampling) -> None:
         self.planes, self.how = planes, how
-        unit = Image.fromarray(np.eye(planes.shape[1], dtype=np.float32))
-        self.weights = np.asarray(unit.resize((planes.shape[1], height), how))  # (H, h)
+        self.weights = _weights(planes.shape[1], height, how)
+        self.across = np.empty((0, 0), np.float32)  # (w, W), once a width is asked for
         self._kept = 0, np.empty((0, 0, 0), np.float32)  # the first of some rows of the grid, and these at full width
 
     def rows(self, rows: slice, width: int) -> Float:
@@ -86,12 +86,17 @@ class Enlarger:
         start, wide = self._kept
         if not (start <= first and last <= start + wide.shape[1] and width == wide.shape[2]):
             start, stop = first, max(last, first + _KEPT_ROWS)
-            part = np.ascontiguousarray(self.planes[:, start:stop])
-            size = width, part.shape[0] * part.shape[1]
-            flat = Image.fromarray(part.reshape(-1, part.shape[2])).resize(size, self.how)
-            wide = np.asarray(flat).reshape(*part.shape[:2], width)
+            if self.across.shape[1] != width:
+                self.across = _weights(self.planes.shape[2], width, self.how).T
+            wide = self.planes[:, start:stop] @ self.across
             self._kept = start, wide
         return wide[:, first - start : last - start]
+
+
+def _weights(cells: int, pixels: int, how: Image.Resampling) -> Float:
+    """What each cell of a row or column of the grid adds to each pixel: (pixels, cells)."""
+    unit = Image.fromarray(np.eye(cells, dtype=np.float32))
+    return np.asarray(unit.resize((cells, pixels), how))
 
 
 def _used(weights: Float) -> tuple[int, int]:
