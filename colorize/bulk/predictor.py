@@ -15,8 +15,9 @@ import torch
 from colorize.bulk.census import note
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 from colorize.bulk.telemetry import worked
+from colorize.cluster.attempts import actor_was_restarted
 from colorize.imaging.canvas import Fitted
-from colorize.imaging.sandbox.isolation import Fault, was_restarted
+from colorize.imaging.sandbox import Fault
 from colorize.plain_text import one_line
 from colorize.predict.colorizer import Colored
 from colorize.predict.columns import fitted_from
@@ -58,7 +59,7 @@ class Predictor:
             checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
         )
         _ = self.network.colorizer  # now, so that a fault stops the start
-        self.suspects = SUSPECTS if was_restarted() else 0
+        self.suspects = SUSPECTS if actor_was_restarted() else 0
         self.lone = LonePredictor(self.network)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -24,12 +24,13 @@ from colorize.datasets.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Re
 from colorize.datasets.settings import SourceSettings
 from colorize.errors import UsageError
 from colorize.imaging.formats import ADDED_SUFFIX, PICTURE_SUFFIXES
+from colorize.imaging.settings import SizeLimits
 from colorize.plain_text import one_line
 from colorize.settings import nearest
 from colorize.storage.listing import Entry
 from colorize.storage.local_files import LeadsOutError, LinkedFolderError
 from colorize.storage.parquet import Archive
-from colorize.storage.parquet_cells import ImageColumn
+from colorize.storage.parquet_cells import IMAGE_BYTES, ImageColumn
 from colorize.storage.parquet_error import ParquetError, code_of
 from colorize.storage.root import LEDGER, Storage, escapes
 
@@ -83,7 +84,9 @@ class Source:
         return [self.units.slice(i, step).combine_chunks() for i in range(0, self.units.num_rows, step)]
 
 
-def open_source(uri: str, settings: SourceSettings, input_list: str | None = None) -> Source:
+def open_source(
+    uri: str, settings: SourceSettings, input_list: str | None = None, limits: SizeLimits | None = None
+) -> Source:
     """The source at `uri`, planned: a tree of picture files, a single file, or Parquet archives.
 
     A folder is a Parquet source if it holds `*.parquet` files and nothing that looks like a picture.
@@ -91,17 +94,17 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
     Raises:
         UsageError: nothing is there, it is empty, or an archive lacks the image column.
     """
-    return _plan(Storage(uri, settings.follow_links), input_list, settings)
+    return _plan(Storage(uri, settings.follow_links), input_list, settings, limits or SizeLimits())
 
 
-def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> Source:
+def _plan(root: Storage, input_list: str | None, settings: SourceSettings, limits: SizeLimits) -> Source:
     storage, entries = _listing(root, input_list)
     units = _table(_unit(entry) for entry in entries)
     if not units.num_rows:
         raise UsageError(f"there are no files in {root.uri}: name a folder of pictures or Parquet archives")
     if archives := _archives(units):
-        return _plan_archives(storage, archives, settings)
-    return Source(FileReader(storage, settings), _with_taken_names(units), settings.rows_per_task)
+        return _plan_archives(storage, archives, settings, limits)
+    return Source(FileReader(storage, settings, limits.max_bytes), _with_taken_names(units), settings.rows_per_task)
 
 
 def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterable[Entry]]:
@@ -163,7 +166,7 @@ def _unit(entry: Entry, **rows: Any) -> Unit:
     return unit
 
 
-def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: SourceSettings) -> Source:
+def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: SourceSettings, limits: SizeLimits) -> Source:
     with ThreadPoolExecutor(settings.fetch_threads) as pool:
         plans = list(pool.map(lambda entry: _plan_archive(storage, entry, settings), archives))
     units = [unit for plan in plans for unit in plan]
@@ -172,7 +175,8 @@ def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: Source
     for unit in readable:
         parts[unit["name"]] = parts.get(unit["name"], 0) + unit["count"]
     versions = {entry.name: entry.identity for entry in archives}
-    return Source(ArchiveReader(storage, settings), _table(units), 1, parts, versions)
+    reader = ArchiveReader(storage, settings, max_bytes=min(limits.max_bytes, IMAGE_BYTES))
+    return Source(reader, _table(units), 1, parts, versions)
 
 
 def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit]:

@@ -27,7 +27,16 @@ from colorize.imaging.formats.jp2 import read_xmp, write_jp2
 from colorize.imaging.formats.jpeg import has_luma_plane, write_grey_jpeg, write_jpeg
 from colorize.imaging.formats.metadata import Metadata, Provenance, Restored, Words, read_metadata
 from colorize.imaging.formats.orientation import orient, unorient
-from colorize.imaging.formats.picture import Chroma, Color, Picture, Pixels, Plane, SmallGrey, half_shape
+from colorize.imaging.formats.picture import (
+    Chroma,
+    Color,
+    Header,
+    Picture,
+    Pixels,
+    Plane,
+    SmallGrey,
+    half_shape,
+)
 from colorize.imaging.formats.png import write_png
 from colorize.imaging.formats.ppm import read_ppm16
 from colorize.imaging.formats.samples import (
@@ -102,18 +111,29 @@ def decode(data: Encoded, *, max_pixels: int, halved: bool = False) -> Picture:
         info = describe(image, data)
         check_pixels(info, max_pixels)
         with decode_errors(data, info.format):
-            exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
             luma: Pixels
-            if halved and exact and isinstance(image, JpegImagePlugin.JpegImageFile):
+            if halved and isinstance(image, JpegImagePlugin.JpegImageFile) and has_luma_plane(image):
                 luma, alpha, expected = _halved(image), None, half_shape(info.height, info.width)
             else:
                 (luma, alpha), expected = _planes(image, info, data), (info.height, info.width)
             if luma.shape != expected:
                 raise ImageDecodeError("unreadable", f"decoded to {luma.shape}, by the header it has {expected}")
-            metadata = read_metadata(image.info)
-            if info.format == "JPEG2000":  # Pillow leaves this one out
-                metadata = replace(metadata, xmp=read_xmp(whole(data)))
-            return Picture(info, luma, alpha, exact, metadata, data)
+            said = _header(image, info, data)
+            return Picture(info, luma, alpha, said.luma_exact, said.metadata, data)
+
+
+def decode_header(data: Encoded) -> Header:
+    """What `decode` would say of a picture besides its pixels, of which none is decoded.
+
+    Metadata that stands behind the pixels (of a PNG) is not seen.
+
+    Raises:
+        ImageDecodeError: the file is no readable picture.
+    """
+    with open_picture(data) as image:
+        info = describe(image, data)
+        with decode_errors(data, info.format):
+            return _header(image, info, data)
 
 
 def encode(picture: Picture, color: Color, provenance: Provenance) -> bytes:
@@ -171,6 +191,14 @@ def _write_lossless(out: IO[bytes], picture: Picture, color: Pixels, words: Word
             _write_bmp(out, np.asarray(color), picture.metadata)
         case _:
             write_png(out, pixels, picture.source, picture.metadata, words)
+
+
+def _header(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Header:
+    exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
+    metadata = read_metadata(image.info)
+    if info.format == "JPEG2000":  # Pillow leaves this one out
+        metadata = replace(metadata, xmp=read_xmp(whole(data)))
+    return Header(info, exact, metadata)
 
 
 def _small(
