@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,7 +13,8 @@ from PIL import Image
 
 from colorize.imaging.formats import ImageDecodeError
 from colorize.imaging.formats.upright import RGB, upright_rgb
-from colorize.imaging.settings import SizeLimits
+from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed
+from colorize.imaging.settings import LimitSettings, SizeLimits
 from colorize.training.settings import DataSettings
 
 FEW_PICTURES = 300  # of which a fraction says nothing yet: as many broken ones are tolerated as of this number
@@ -76,7 +78,33 @@ def square(data: bytes, side: int, position: float) -> RGB | None:
     return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC, box=box))
 
 
+def training_rows(
+    pictures: Iterable[bytes], side: int, positions: Iterable[float], *, isolated: bool
+) -> list[dict[str, Any]]:
+    """`training_row` of each picture; one that takes too long or too much memory, or crashes a decoder, is broken.
+
+    Unless they are `isolated` from it, in a child process, such a one ends this process, which is then to be repeated.
+    """
+    limits = LimitSettings()
+    row, is_heavy = partial(_row_at, side=side), partial(_is_heavy, limits=limits)
+    with Careful(row, limits, isolated=isolated, is_heavy=is_heavy) as row_of:
+        rows = [row_of(item) for item in zip(pictures, positions, strict=True)]
+    return [_broken_row(side) if isinstance(row, Fault) else row for row in rows]
+
+
 def training_row(data: bytes, side: int, position: float) -> dict[str, Any]:
     """`rgb` and whether the picture is `broken` (then it is black, so that every batch has one shape)."""
     rgb = square(data, side, position)
-    return {"rgb": np.zeros((side, side, 3), np.uint8) if rgb is None else rgb, "broken": rgb is None}
+    return _broken_row(side) if rgb is None else {"rgb": rgb, "broken": False}
+
+
+def _row_at(item: tuple[bytes, float], side: int) -> dict[str, Any]:
+    return training_row(item[0], side, item[1])
+
+
+def _is_heavy(item: tuple[bytes, float], limits: LimitSettings) -> bool:
+    return decoding_may_exceed(item[0], limits)
+
+
+def _broken_row(side: int) -> dict[str, Any]:
+    return {"rgb": np.zeros((side, side, 3), np.uint8), "broken": True}

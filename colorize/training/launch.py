@@ -19,6 +19,7 @@ from ray.data import DataContext, Dataset, ExecutionOptions
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from colorize.cluster.attempts import task_attempt
 from colorize.cluster.session import ray_session
 from colorize.datasets.readers import Reader
 from colorize.datasets.settings import SourceSettings
@@ -30,7 +31,7 @@ from colorize.imaging.formats import whole
 from colorize.models import BinModel, ColorModel
 from colorize.storage.root import Storage
 from colorize.training.epoch_plan import COLUMNS, EpochPlan, plan_epoch
-from colorize.training.feed import is_wanted, training_row
+from colorize.training.feed import is_wanted, training_rows
 from colorize.training.journal import follow
 from colorize.training.loop import LoopConfig, train_loop
 from colorize.training.losses import count_bins, shrink
@@ -243,7 +244,7 @@ def _seed(units: pa.Table, settings: TrainSettings) -> list[int]:
 
 def _decode(batch: Any, *, side: int, random: bool) -> dict[str, Any]:
     positions = np.random.default_rng().random(len(batch)) if random else np.full(len(batch), 0.5)
-    rows = [training_row(data, side, position) for data, position in zip(batch["data"], positions, strict=True)]
+    rows = training_rows(batch["data"], side, positions, isolated=task_attempt() > 0)
     return {"rgb": np.stack([row["rgb"] for row in rows]), "broken": np.array([row["broken"] for row in rows])}
 
 
