@@ -18,6 +18,7 @@ from colorize.bulk.load import Loader, Stamp, load
 from colorize.bulk.settings import BulkSettings
 from colorize.datasets.readers import UNIT_SCHEMA, FileReader
 from colorize.datasets.settings import SourceSettings
+from colorize.imaging.canvas import Canvases
 from colorize.imaging.formats import FileBytes, ImageDecodeError, read_info, sha256
 from colorize.imaging.formats import exif as exif_blocks
 from colorize.imaging.formats.icc import for_rgb
@@ -47,7 +48,9 @@ def outcome(folder: Path, name: str, size: int) -> dict[str, object]:
     """What the load stage of a bulk run makes of one file."""
     settings = BulkSettings()
     reader = FileReader(Storage(folder), SourceSettings(), settings.limits.max_bytes)
-    loader = Loader(reader, settings.limits, settings.triage, 64 * 64, 1 << 24, Stamp("m", "0", "0", 1))
+    loader = Loader(
+        reader, settings.limits, settings.triage, Canvases(64, 32), 64 * 64, 1 << 24, Stamp("m", "0", "0", 1)
+    )
     unit = {"name": name, "size": size, "identity": "", "name_taken": False, "error": "", "message": ""}
     (table,) = load(pa.Table.from_pylist([unit], schema=UNIT_SCHEMA), loader)
     row: dict[str, object] = table.to_pylist()[0]

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 from skimage import data
 
 from colorize.imaging.formats import decode_small
+from colorize.imaging.triage import filled_in
 from tests.pictures import LIMIT, saved
 
 ARCHIVE = Path(__file__).parents[2] / "shared/data/archive"
@@ -84,3 +85,10 @@ def test_of_real_scans_only_color_photographs_are_color() -> None:
         if decode_small(path.read_bytes(), 65536, max_pixels=LIMIT).kind == "color"
     }
     assert found == {f"{letter}.png" for letter in "abcdefgh"}  # autochromes and prints, all in color
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (5, 3), (9, 9), (120, 161)])
+def test_strokes_are_filled_in_as_by_pillows_rank_filters(shape: tuple[int, int]) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    closed = Image.fromarray(grey).filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.MinFilter(9))
+    assert np.array_equal(filled_in(grey), np.asarray(closed))

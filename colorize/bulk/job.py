@@ -33,7 +33,7 @@ from colorize.cluster.session import plan_for_cluster, ray_session
 from colorize.datasets.hints import NO_HINTS, Hints, read_hints
 from colorize.datasets.sources import Source, open_source
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
-from colorize.models import require_takes_hints
+from colorize.imaging.canvas import Canvases
 from colorize.predict.model_files import ModelFile, find_model, require_settings
 from colorize.predict.upstream import Upstream, sized, upstream_of
 from colorize.storage.lock import exclusive
@@ -65,8 +65,22 @@ class Prepared:
         """The load stage of the run of this number."""
         s = self.settings
         stamp = Stamp(self.model.name, self.model.sha256, s.pixels_digest(), run)
-        inline, area, all_pages = s.source.inline_bytes, s.colorizer.size**2, s.output.pages == "all"
-        return Loader(self.source.reader, s.limits, s.triage, area, inline, stamp, self.hints, self.upstream, all_pages)
+        # A local file is read again where its copy is written: it is in the page cache, and bytes that pass through the
+        # object store and the predictors are copied several times.
+        inline, area = 0 if self.source.storage.is_local else s.source.inline_bytes, s.colorizer.size**2
+        canvases = Canvases(self.model.canvas or s.colorizer.size, self.model.stride)
+        return Loader(
+            self.source.reader,
+            s.limits,
+            s.triage,
+            canvases,
+            area,
+            inline,
+            stamp,
+            self.hints,
+            self.upstream,
+            all_pages=s.output.pages == "all",
+        )
 
     def writer(self, sink: Sink) -> Writer:
         """The write stage that fills `sink`."""
@@ -151,6 +165,8 @@ def prepare(job: BulkJob, writes: bool = True) -> Prepared:
 
 
 def _hints(uri: str, model: ModelFile, source: Source) -> Hints:
+    from colorize.models import require_takes_hints  # torch takes seconds
+
     require_takes_hints(model.architecture)
     if source.parts is not None:
         raise UsageError(f"--hints {uri} names files, but the input is Parquet: color these pictures from a folder")

@@ -21,6 +21,7 @@ from colorize.bulk.telemetry import worked
 from colorize.cluster.attempts import task_attempt
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import Raw, Reader
+from colorize.imaging.canvas import Canvases, Fitted
 from colorize.imaging.formats import (
     ImageDecodeError,
     SmallGrey,
@@ -31,7 +32,7 @@ from colorize.imaging.formats import (
     sha256,
     whole,
 )
-from colorize.imaging.hinting import Hinted, Seen, grey_of, spots_of
+from colorize.imaging.hinting import Hinted
 from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed, known_fault
 from colorize.imaging.settings import LimitSettings
 from colorize.plain_text import one_line
@@ -59,18 +60,19 @@ class Loader:
     reader: Reader
     limits: LimitSettings
     triage: TriageSettings
-    area: int  # pixels that the network sees
+    canvases: Canvases  # that the network sees
+    area: int  # pixels of the small grey copy, at least
     inline_bytes: int  # larger pictures are not passed on; the writer reads them again
     stamp: Stamp
     hints: Hints = NO_HINTS
     upstream: Upstream | None = None
     all_pages: bool = True  # of a TIFF
 
-    def seen(self, raw: Raw, small: SmallGrey, page: int = 0) -> Seen:
+    def seen(self, raw: Raw, small: SmallGrey, page: int = 0) -> Fitted:
         """What the network gets to see of a picture. Raises ImageDecodeError, also for a hint outside of it."""
         grey = self._grey(raw, small, page)
         spots = self.hints.spots(raw.path, small.info)
-        return Hinted(grey, spots) if len(spots) and not page else grey
+        return self.canvases.fitted(Hinted(grey, spots[:0] if page else spots))
 
     def _grey(self, raw: Raw, small: SmallGrey, page: int) -> npt.NDArray[np.uint8]:
         if self.upstream is None:
@@ -106,7 +108,7 @@ def _is_heavy(raw: Raw, loader: Loader) -> bool:
 
 def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
     started = time.perf_counter()
-    record, seen = _record(raw, loader), dict[int, Seen]()
+    record, seen = _record(raw, loader), dict[int, Fitted]()
     try:
         record, pages = _examine(raw, loader, record)
         seen = {number: loader.seen(raw, small, number) for number, small in pages.items()}
@@ -127,22 +129,24 @@ def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
     return _loaded(raw, record.failed(fault.code, fault.message), {}, loader)
 
 
-def _loaded(raw: Raw, record: Record, pages: dict[int, Seen], loader: Loader) -> dict[str, Any]:
+def _loaded(raw: Raw, record: Record, pages: dict[int, Fitted], loader: Loader) -> dict[str, Any]:
     first, seen = next(iter(pages.items()), (-1, None))
     is_paged = loader.all_pages and record.format == "TIFF" and record.frames > 1
     return asdict(record) | {
         "page": first if is_paged else -1,
-        "more": more_pages([(number, grey_of(page)) for number, page in pages.items() if number != first]),
+        "more": more_pages([(number, page) for number, page in pages.items() if number != first]),
         "part": raw.part,
         "row": raw.row,
         "name_taken": raw.name_taken,
         "data": whole(raw.data)
         if (seen is not None or record.output) and (raw.part or len(raw.data) <= loader.inline_bytes)
         else b"",
-        "grey": grey_of(seen).tobytes() if seen is not None else b"",
+        "grey": seen.grey.tobytes() if seen is not None else b"",
         "grey_height": seen.shape[0] if seen is not None else 0,
         "grey_width": seen.shape[1] if seen is not None else 0,
-        "hints": spots_of(seen).tobytes() if seen is not None else b"",
+        "canvas_height": seen.canvas[0] if seen is not None else 0,
+        "canvas_width": seen.canvas[1] if seen is not None else 0,
+        "hints": seen.spots.tobytes() if seen is not None else b"",
         "loaded_by": note("load"),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -17,8 +18,9 @@ from colorize.bulk.census import note
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 from colorize.bulk.telemetry import worked
 from colorize.cluster.attempts import actor_was_restarted
-from colorize.imaging.hinting import Seen
+from colorize.imaging.canvas import Fitted
 from colorize.imaging.sandbox import Fault
+from colorize.plain_text import one_line
 from colorize.predict.colorizer import Colored
 from colorize.predict.columns import more_colors, pages_from
 from colorize.predict.frugal import color_frugally
@@ -32,6 +34,7 @@ Colors: TypeAlias = list[Colored]  # of the pages of one row that are colored; m
 # Batches that a predictor which was started again colors one by one in a child process. Ray sends again what the dead
 # one held, four batches at most (Ray Data's limit in flight), and does not say which of them those are.
 SUSPECTS = 4
+GPU_LOST = 70  # exit status of a predictor whose GPU has failed
 
 
 class Predictor:
@@ -77,14 +80,29 @@ class Predictor:
         found = {i: _of_row(list(islice(colors, len(of_row)))) for i, of_row in pages.items()}
         return _with_colors(_blamed(batch, found), found, rows, share, degraded or self.shortfall)
 
-    def _color(self, greys: list[Seen]) -> tuple[Sequence[Colored | Fault], str]:
+    def _color(self, greys: list[Fitted]) -> tuple[Sequence[Colored | Fault], str]:
         if self.suspects:
             self.suspects -= 1
             colors = self.lone(greys)
             if not self.suspects:
                 self.lone.close()
             return colors, ""
-        return color_frugally(self.network.colorizer, greys, self.network.confidence)
+        try:
+            return color_frugally(self.network.colorizer, greys, self.network.confidence)
+        except RuntimeError as error:
+            if not _has_lost_the_gpu(error):
+                raise
+            log.critical("the GPU failed; this predictor ends and is started again: %s", one_line(error))
+            os._exit(GPU_LOST)  # no exception: Ray restarts an actor that died, and fails the job for one that raised
+
+
+def _has_lost_the_gpu(error: RuntimeError) -> bool:
+    """Whether CUDA has failed for the rest of the process: an illegal address, an uncorrectable ECC error, a reset.
+
+    Out of memory is not among them: `color_frugally` has dealt with that.
+    """
+    is_cuda = any(sign in str(error) for sign in ("CUDA error", "cuDNN error", "CUBLAS_STATUS"))
+    return is_cuda and not isinstance(error, torch.OutOfMemoryError)
 
 
 def _of_row(colors: list[Colored | Fault]) -> Colors | Fault:

@@ -16,5 +16,7 @@ class SourceSettings(Settings):
     rows_per_task: int = Field(16, ge=1, le=4096, description="pictures that one load task fetches and decodes")
     fetch_threads: int = Field(16, ge=1, le=256, description="concurrent reads within one load task")
     inline_bytes: int = Field(
-        16 << 20, ge=0, description="larger files are read again by the writer instead of travelling between stages"
+        16 << 20,
+        ge=0,
+        description="larger files are read again by the writer instead of travelling between stages, as local ones are",
     )

@@ -9,12 +9,13 @@ formats R and B are rounded and G is the integer that makes the luma formula giv
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from colorize.imaging.chroma_table import REACH, by_formula, chroma_table
 from colorize.imaging.colorimetry import (
     CB_SCALE,
     CR_SCALE,
@@ -48,7 +49,9 @@ def compose(picture: Picture, ab_2hw: NDArray[np.floating], subsampling: Subsamp
     """
     ab = as_stored(ab_2hw, picture)
     if picture.info.output_format == "JPEG":
-        return chroma_planes(np.asarray(picture.luma), ab, subsampling)
+        luma, info = np.asarray(picture.luma), picture.info
+        is_halved = luma.shape != (info.height, info.width)
+        return chroma_planes(luma, ab, "4:4:4" if is_halved else subsampling)
     return exact_rows(picture.luma, ab)
 
 
@@ -69,12 +72,16 @@ def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0") ->
     stored = luma if subsampling == "4:4:4" else np.asarray(Image.fromarray(luma).reduce(2))
     color = guide(ab, stored)
     cb, cr = np.empty_like(stored), np.empty_like(stored)
+    levels = chroma_table(chroma) if color.largest <= REACH else partial(by_formula, chroma)
     for rows in strips(stored):
-        unit = _unit(stored[rows])
-        red, blue = chroma_offsets(unit, color.rows(rows, unit))
-        cb[rows] = np.rint(128 + (255 * CB_SCALE) * blue)
-        cr[rows] = np.rint(128 + (255 * CR_SCALE) * red)
+        cb[rows], cr[rows] = levels(stored[rows], color.rows(rows, _unit(stored[rows])))
     return Chroma(cb, cr)
+
+
+def chroma(luma: Float, ab: Float) -> tuple[Float, Float]:
+    """Cb and Cr in [0, 255] of Lab color `ab` (2, ...) at `luma` (...) in [0, 1]."""
+    red, blue = chroma_offsets(luma, ab)
+    return 128 + (255 * CB_SCALE) * blue, 128 + (255 * CR_SCALE) * red
 
 
 def exact_rgb(luma: Plane, ab: Float) -> Plane:

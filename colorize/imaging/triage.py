@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from colorize.imaging.colorimetry import LUMA_WEIGHTS
 
@@ -34,6 +34,7 @@ NAMES: dict[Kind, str] = {
     "negative": "seems to be a color negative",
 }
 Float = NDArray[np.float32]
+Grey = NDArray[np.uint8]
 
 COLOR = 6.0  # levels of 255: what is left of color without its tone curve and without a gradient across the picture
 TONED = 3.0  # mean of max(R, G, B) - min(R, G, B)
@@ -43,7 +44,7 @@ MASK = 80.0  # levels by which red exceeds blue in the lightest tones of color n
 MASK_GREEN, MASK_BLUE = 0.7, 0.5  # of the lightest red: more green or blue does not pass the film
 _PIXELS = 1 << 14
 _TONES = 16
-_STROKE = 9  # pixels of the reduced copy: wider than strokes of a pen, narrower than things
+_STROKE = 9  # pixels of the reduced copy: wider than strokes of a pen, narrower than things; `_extreme` adds up to it
 
 
 def triage(grey: Image.Image, color: Image.Image | None, colorful: float) -> Kind:
@@ -51,12 +52,12 @@ def triage(grey: Image.Image, color: Image.Image | None, colorful: float) -> Kin
 
     `colorful` is the `colorfulness` of `color`.
     """
-    luma = np.asarray(_reduced(grey), np.float32)
-    if float(np.subtract(*np.percentile(luma, (99.5, 0.5)))) < BLANK:
+    reduced = _reduced(grey)
+    if float(np.subtract(*np.percentile(np.asarray(reduced), (99.5, 0.5)))) < BLANK:
         return "blank"
     if color is not None and colorful > COLOR:
         return "negative" if _has_orange_mask(color) else "color"
-    if _is_text(_reduced(grey)):
+    if _is_text(reduced):
         return "text"
     if color is None:
         return "grey"
@@ -70,7 +71,7 @@ def colorfulness(image: Image.Image) -> float:
     their mean at the same tone and a gradient across the picture. A sepia or blue-toned print has one hue for each
     tone, and an old one fades towards one side, so it measures near 0.
     """
-    rgb = np.asarray(_reduced(image.convert("RGB")), np.float32)
+    rgb = np.asarray(_reduced(image).convert("RGB"), np.float32)
     levels = rgb @ np.array(LUMA_WEIGHTS, np.float32) * (_TONES / 256)
     tone = np.minimum(levels, _TONES - 1).astype(np.intp)
     opponents = rgb[..., 0] - rgb[..., 1], (rgb[..., 0] + rgb[..., 1]) / 2 - rgb[..., 2]
@@ -92,15 +93,33 @@ def _beyond_tone(plane: Float, tone: NDArray[np.intp]) -> Float:
 
 def _is_text(grey: Image.Image) -> bool:
     """Even, light paper once strokes are filled in by a closing, and enough of them."""
-    closed = grey.filter(ImageFilter.MaxFilter(_STROKE)).filter(ImageFilter.MinFilter(_STROKE))
+    closed = Image.fromarray(filled_in(np.asarray(grey)))
     light = closed.resize((8, 8), Image.Resampling.BOX).resize(grey.size, Image.Resampling.BICUBIC)
     page, paper = np.asarray(closed, np.float32), np.asarray(light, np.float32)
     strokes = float((page - np.asarray(grey, np.float32)).mean())
     return float(np.median(page)) > PAPER and strokes > STROKES and float((page - paper).std()) < UNEVEN
 
 
+def filled_in(grey: Grey) -> Grey:
+    """Morphological closing by a square of `_STROKE` pixels, the edge repeated: what is thinner and dark is filled."""
+    for extreme in (np.maximum, np.minimum):
+        for axis in (0, 1):
+            grey = _extreme(grey, extreme, axis)
+    return grey
+
+
+def _extreme(grey: Grey, extreme: np.ufunc, axis: int) -> Grey:
+    """Largest or smallest of `_STROKE` neighbors along one axis: of 2, of 4, of 8, then of all 9."""
+    reach = [(0, 0), (0, 0)]
+    reach[axis] = (_STROKE // 2, _STROKE // 2)
+    found = np.moveaxis(np.pad(grey, reach, mode="edge"), axis, 0)
+    for shift in (1, 2, 4, 1):
+        found = extreme(found[:-shift], found[shift:])
+    return np.moveaxis(found, 0, axis)
+
+
 def _has_orange_mask(color: Image.Image) -> bool:
-    rgb = np.asarray(_reduced(color.convert("RGB")), np.float32).reshape(-1, 3)
+    rgb = np.asarray(_reduced(color).convert("RGB"), np.float32).reshape(-1, 3)
     luma = rgb @ np.array(LUMA_WEIGHTS, np.float32)
     red, green, blue = rgb[luma >= np.percentile(luma, 95)].mean(axis=0)
     most = np.percentile(rgb, 99, axis=0)
@@ -109,9 +128,10 @@ def _has_orange_mask(color: Image.Image) -> bool:
 
 
 def _saturation(color: Image.Image) -> float:
-    rgb = np.asarray(_reduced(color.convert("RGB")), np.float32)
+    rgb = np.asarray(_reduced(color).convert("RGB"), np.float32)
     return float((rgb.max(axis=2) - rgb.min(axis=2)).mean())
 
 
 def _reduced(image: Image.Image) -> Image.Image:
+    """About `_PIXELS` of the picture, in its own mode (L, RGB or YCbCr): conversions cost by pixel, and come after."""
     return image.reduce(max(1, math.isqrt(image.width * image.height // _PIXELS)))

@@ -13,10 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from colorize.imaging.hinting import Hinted, Seen
+from colorize.imaging.canvas import Fitted
 
 GREY_COLUMNS = ("grey", "grey_height", "grey_width")
-PAGE_FIELDS = [("page", pa.int64()), ("grey", pa.binary()), ("grey_height", pa.int64()), ("grey_width", pa.int64())]
+CANVAS_COLUMNS = ("canvas_height", "canvas_width")
+PAGE_FIELDS = [
+    ("page", pa.int64()),
+    ("grey", pa.binary()),
+    *((name, pa.int64()) for name in ("grey_height", "grey_width", *CANVAS_COLUMNS)),
+]
 COLOR_FIELDS = [("page", pa.int64()), ("ab", pa.binary()), ("ab_height", pa.int64()), ("ab_width", pa.int64())]
 
 
@@ -27,22 +32,29 @@ def grey_from(row: dict[str, object]) -> npt.NDArray[np.uint8]:
     return grey
 
 
-def seen_from(row: dict[str, object]) -> Seen:
-    """The same, with its hints if it has any."""
-    hints = np.frombuffer(row["hints"], np.float32)  # type: ignore[call-overload]
-    return Hinted(grey_from(row), hints.reshape(-1, 4)) if len(hints) else grey_from(row)
+def fitted_from(row: dict[str, Any]) -> Fitted:
+    """The same, as it was fitted into its canvas, with its hints."""
+    hints = np.frombuffer(row["hints"], np.float32).reshape(-1, 4)
+    return Fitted(grey_from(row), hints, (row["canvas_height"], row["canvas_width"]))
 
 
-def pages_from(row: dict[str, Any]) -> list[Seen]:
+def pages_from(row: dict[str, Any]) -> list[Fitted]:
     """All small grey pictures of a loaded row: of several pages each."""
-    return [seen_from(row), *(grey_from(page) for page in row["more"])]
+    return [fitted_from(row), *(fitted_from({**page, "hints": b""}) for page in row["more"])]
 
 
-def more_pages(pages: Sequence[tuple[int, npt.NDArray[np.uint8]]]) -> list[dict[str, object]]:
+def more_pages(pages: Sequence[tuple[int, Fitted]]) -> list[dict[str, object]]:
     """Further pages, by their numbers, as a row holds them."""
     return [
-        {"page": page, "grey": grey.tobytes(), "grey_height": grey.shape[0], "grey_width": grey.shape[1]}
-        for page, grey in pages
+        {
+            "page": number,
+            "grey": page.grey.tobytes(),
+            "grey_height": page.shape[0],
+            "grey_width": page.shape[1],
+            "canvas_height": page.canvas[0],
+            "canvas_width": page.canvas[1],
+        }
+        for number, page in pages
     ]
 
 

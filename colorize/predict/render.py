@@ -94,6 +94,7 @@ def render_into(
             provenance,
             max_pixels=max_pixels,
         )
-    picture, color = painted(decode(data, max_pixels=max_pixels), ab_2hw)
+    halved = upstream is None and subsampling == "4:2:0"
+    picture, color = painted(decode(data, max_pixels=max_pixels, halved=halved), ab_2hw)
     encode_into(out, picture, color, provenance)
     return picture.luma_exact

@@ -10,6 +10,7 @@ from colorize.imaging.settings import LimitSettings
 from colorize.settings import Device, Settings
 
 DEFAULT_MODEL = "default"
+RENDERING = 2  # raised where equal settings and models give other bytes: chroma by a table, 4:2:0 from half the luma
 
 
 class ColorizerSettings(Settings):

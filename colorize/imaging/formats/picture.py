@@ -84,6 +84,8 @@ class Picture:
     read, which raises `ImageDecodeError` where the file is damaged. `luma_exact` tells whether the colored copy will
     hold exactly this luminance. `source` is the encoded file. `further` (H, W, n) are channels that are neither color
     nor opacity, and `directory` is where the page's directory begins: of TIFF only.
+
+    The luma of a JPEG that was decoded `halved` has half the size, rounded up.
     """
 
     info: ImageInfo
@@ -123,3 +125,8 @@ Color: TypeAlias = Chroma | Pixels  # RGB, (H, W, 3)
 def channels(pixels: Pixels) -> int:
     """How many channels pixels (H, W) or (H, W, channels) have."""
     return 1 if pixels.ndim == 2 else int(pixels.shape[2])
+
+
+def half_shape(height: int, width: int) -> tuple[int, int]:
+    """Half the size each way, rounded up: that of chroma planes subsampled as 4:2:0."""
+    return (height + 1) // 2, (width + 1) // 2

@@ -13,7 +13,7 @@ from colorize.imaging.formats.encoded import Encoded, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import ImageInfo, stored_bits
 from colorize.imaging.formats.jpeg import has_luma_plane
-from colorize.imaging.formats.picture import Plane
+from colorize.imaging.formats.picture import Plane, half_shape
 from colorize.imaging.formats.ppm import read_ppm16
 from colorize.imaging.formats.samples import BAND_PIXELS, has_alpha, luma_of
 
@@ -35,6 +35,15 @@ def small_copies(image: ImageFile.ImageFile, area: int) -> tuple[Image.Image, Im
 def planes(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> tuple[Plane, Plane | None]:
     """Luma and alpha, (H, W), in the layout of the file."""
     return _planes16(image, info, data) if info.bits == 16 else _planes8(image)
+
+
+def halved_luma(image: JpegImagePlugin.JpegImageFile) -> Plane:
+    """The luma plane of a JPEG at half its size each way, rounded up."""
+    halves = half_shape(*image.size)
+    image.draft("L", (max(1, image.width // 2), max(1, image.height // 2)))
+    image.load()
+    grey = image.convert("L")
+    return np.asarray(grey if grey.size == halves else grey.reduce(2))  # one pixel wide or high: it came whole
 
 
 def _plain(image: Image.Image) -> Image.Image:
