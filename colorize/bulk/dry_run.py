@@ -22,7 +22,7 @@ from colorize.bulk.job import Prepared
 from colorize.bulk.settings import BulkSettings
 from colorize.cluster.plan import StagePlan
 from colorize.cluster.session import plan_for_cluster, ray_session
-from colorize.datasets.readers import ArchiveReader, Raw, Reader
+from colorize.datasets.readers import FileReader, Raw, Reader
 from colorize.datasets.sources import Source
 from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small
 from colorize.models.checkpoint import load_checkpoint
@@ -168,7 +168,7 @@ def measure(reader: Reader, units: pa.Table, model: bytes, plan: StagePlan, sett
 
 def _steps(reader: Reader, units: pa.Table) -> Iterator[list[Raw]]:
     """The sample a few pictures at a time; of an archive's run of rows only the first few."""
-    if not isinstance(reader, ArchiveReader):
+    if isinstance(reader, FileReader):
         yield from reader.fetch(units)
         return
     for index in range(units.num_rows):

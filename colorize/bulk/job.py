@@ -29,7 +29,7 @@ from colorize.bulk.resume import Ledger, Work
 from colorize.bulk.run_log import JsonLines, run_log
 from colorize.bulk.run_report import BulkJob, RunReport
 from colorize.bulk.settings import BulkSettings
-from colorize.bulk.sinks import FolderSink, ParquetSink
+from colorize.bulk.sinks import FolderSink, MixedSink, ParquetSink
 from colorize.bulk.write import Writer
 from colorize.cluster.elastic import Following, PlanOutdated, keep_quiet
 from colorize.cluster.session import plan_for_cluster, ray_session
@@ -76,11 +76,7 @@ class Prepared:
 
     def writer(self) -> Writer:
         settings = self.job.settings
-        sink = (
-            FolderSink(self.target, settings.output.write_threads)
-            if self.source.parts is None
-            else ParquetSink(self.target)
-        )
+        sink = MixedSink(FolderSink(self.target, settings.output.write_threads), ParquetSink(self.target))
         inline = settings.source.inline_bytes
         return Writer(self.source.storage, sink, settings.limits, settings.output, inline, self.upstream)
 
@@ -191,9 +187,9 @@ def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, s
     rows = prepared.job.settings.output.manifest_rows
     found = compact(prepared.target, work.run, rows, lost, work.stale)
     _settle(report, found)
-    if prepared.source.parts is None:
-        # Earlier color copies of inputs that fail now, or are called otherwise.
-        for name in (*found.orphans, *replaced(prepared.target)):
+    archives = prepared.source.versions
+    for name in (*found.orphans, *replaced(prepared.target)):  # color copies of inputs that fail, or are renamed, now
+        if name not in archives and name.rpartition("#")[0] not in archives:
             prepared.target.delete(name)
     settle(prepared.target)
     if report.totals.degraded:
@@ -249,14 +245,9 @@ def _summaries(
         assert report.plan is not None
         following = partial(Following, settings.pool, report.plan.device, settings.run.device_seconds)
         try:
-            yield from stream(
-                left,
-                prepared.loader(work.run),
-                prepared.writer(),
-                report.plan,
-                settings,
-                following if follows else None,
-            )
+            loader, writer = prepared.loader(work.run), prepared.writer()
+            for window in left.windows():
+                yield from stream(window, loader, writer, report.plan, settings, following if follows else None)
             return
         except PlanOutdated as change:
             log.info("the cluster has changed: going on with predictors on %s", change)

@@ -41,12 +41,12 @@ def stream(
     warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
     context = configure(settings.run.stall_seconds)
     context.custom_execution_callback_classes = [cast(Any, callback)] if callback else []
-    rows = settings.source.rows_per_task
+    rows = source.rows_per_task
     dataset = (
         ray.data.from_arrow(source.blocks())
         .map_batches(
             partial(load, loader=loader),
-            batch_size=source.units_per_batch,
+            batch_size=None,  # a block is a task's work
             batch_format="pyarrow",
             num_cpus=plan.task_cpus,
             ray_remote_args_fn=_task_limits,

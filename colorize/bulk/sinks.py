@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from colorize.bulk.ledger.manifest import Record
-from colorize.datasets.sources import OUTPUT_COLUMNS
+from colorize.datasets.archives import OUTPUT_COLUMNS
 from colorize.storage.root import LEDGER, Storage, one_line, storage_exhausted
 
 FRAGMENTS = f"{LEDGER}/fragments"
@@ -144,6 +144,26 @@ class ParquetSink:
         name = f"{folder}/{run[0].row:012d}-{run[-1].row:012d}.parquet"
         with self.storage.create(name) as file:
             pq.write_table(pa.Table.from_pylist(rows, schema=FRAGMENT_SCHEMA), file, compression="none")
+
+
+@dataclass(frozen=True)
+class MixedSink:
+    """Rows of archives go into fragments, and other pictures into files."""
+
+    files: FolderSink
+    archives: ParquetSink
+
+    @property
+    def storage(self) -> Storage:
+        return self.files.storage
+
+    def draft(self, name: str) -> Path:
+        return self.files.draft(name)
+
+    def write(self, finished: Iterable[Finished]) -> list[Record]:
+        """Writes runs of either kind as they come."""
+        runs = groupby(finished, key=lambda item: bool(item.part))
+        return [record for rows, run in runs for record in (self.archives if rows else self.files).write(run)]
 
 
 def fragments_of(part: str, model_sha256: str, settings_sha256: str, identity: str) -> str:

@@ -5,19 +5,18 @@ A fault of one picture or one archive becomes a `Raw` with an error code; nothin
 
 from __future__ import annotations
 
-import fnmatch
-import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from colorize.datasets.settings import SourceSettings
 from colorize.imaging.formats import Encoded
-from colorize.storage.root import TEMPORARY_PREFIX, Storage, one_line
+from colorize.storage.root import Storage, one_line
 
 UNIT_SCHEMA = pa.schema(
     [
@@ -33,7 +32,7 @@ UNIT_SCHEMA = pa.schema(
         ("message", pa.string()),
     ]
 )
-LITTER = ("thumbs.db", "desktop.ini", ".ds_store")  # what operating systems leave among pictures
+STEP_ROWS = 64  # the most that one step of a task holds at once, where the settings do not say
 FETCH_BYTES = 64 << 20  # about what one step of a task holds at once, or one picture
 
 
@@ -71,6 +70,10 @@ class Reader(Protocol):
         """The inputs of some units (a table of `UNIT_SCHEMA`), in lists of at most `rows_per_task`."""
         ...
 
+    def with_columns(self, names: tuple[str, ...]) -> Reader:
+        """The same, and an archive's rows come with these of its columns, too."""
+        ...
+
 
 @dataclass(frozen=True)
 class FileReader:
@@ -84,6 +87,9 @@ class FileReader:
             for step in self._steps(units.to_pylist()):
                 yield list(pool.map(self._fetch, step))
 
+    def with_columns(self, names: tuple[str, ...]) -> FileReader:
+        return self
+
     def _steps(self, units: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         """Cuts where a step has rows enough, or bytes enough."""
         step: list[dict[str, Any]] = []
@@ -91,7 +97,7 @@ class FileReader:
         share = FETCH_BYTES // self.settings.fetch_threads  # of a file of unknown size
         for unit in units:
             size = unit["size"] if unit["size"] >= 0 else share
-            if step and (len(step) >= self.settings.rows_per_task or held + size > FETCH_BYTES):
+            if step and (len(step) >= (self.settings.rows_per_task or STEP_ROWS) or held + size > FETCH_BYTES):
                 yield step
                 step, held = [], 0
             step.append(unit)
@@ -102,9 +108,7 @@ class FileReader:
     def _fetch(self, unit: dict[str, Any]) -> Raw:
         name, identity = unit["name"], unit["identity"]
         if unit["error"]:
-            return Raw(name, identity=identity, size=unit["size"], error=unit["error"], message=unit["message"])
-        if reason := excluded(name, self.settings.include):
-            return Raw(name, identity=identity, size=unit["size"], skipped=True, error="excluded", message=reason)
+            return _unfit(unit)
         try:
             data = self.storage.load(name, unit["size"], self.settings.inline_bytes)
         except Exception as error:  # one file's fault, of whatever class the storage library raises
@@ -127,9 +131,12 @@ class ArchiveReader:
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         for unit in units.to_pylist():
             if unit["error"]:
-                yield [Raw(unit["name"], size=unit["size"], error=unit["error"], message=unit["message"])]
+                yield [_unfit(unit)]
             else:
                 yield from self._fetch_rows(unit)
+
+    def with_columns(self, names: tuple[str, ...]) -> ArchiveReader:
+        return replace(self, extra=names)
 
     def _fetch_rows(self, unit: dict[str, Any]) -> Iterator[list[Raw]]:
         """The unit's rows; where the archive breaks off in the middle, the rest of them as failures."""
@@ -147,7 +154,8 @@ class ArchiveReader:
         with self.storage.open(unit["name"]) as file:
             archive = pq.ParquetFile(file)
             columns = [self.settings.image_column, *set(self.extra).intersection(archive.schema_arrow.names)]
-            at_once = _rows_at_once(archive.metadata.row_group(unit["row_group"]), self.settings.rows_per_task)
+            most = self.settings.rows_per_task or STEP_ROWS
+            at_once = _rows_at_once(archive.metadata.row_group(unit["row_group"]), most)
             for batch in archive.iter_batches(at_once, [unit["row_group"]], columns):
                 rows: list[dict[str, Any]] = batch.slice(skip, left).to_pylist()
                 skip = max(skip - batch.num_rows, 0)
@@ -158,22 +166,47 @@ class ArchiveReader:
                     return
 
 
+@dataclass(frozen=True)
+class MixedReader:
+    """Reads archives and picture files that lie in one source; of archives a unit has a row group."""
+
+    files: FileReader
+    archives: ArchiveReader
+
+    @property
+    def storage(self) -> Storage:
+        return self.files.storage
+
+    @property
+    def settings(self) -> SourceSettings:
+        return self.files.settings
+
+    def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
+        is_file = pc.less(units["row_group"], 0)
+        yield from self.files.fetch(units.filter(is_file))
+        yield from self.archives.fetch(units.filter(pc.invert(is_file)))
+
+    def with_columns(self, names: tuple[str, ...]) -> MixedReader:
+        return replace(self, archives=self.archives.with_columns(names))
+
+
 def _rows_at_once(group: pq.RowGroupMetaData, most: int) -> int:
     """How many rows of a group, `most` at most, hold about `FETCH_BYTES`."""
     fitting: int = FETCH_BYTES * group.num_rows // max(group.total_byte_size, 1)
     return max(1, min(most, fitting))
 
 
-def excluded(name: str, include: Sequence[str]) -> str:
-    """Why a file is none of our business, or ""."""
-    base = posixpath.basename(name).lower()
-    if base in LITTER or base.startswith("._"):
-        return "left by an operating system"
-    if base.startswith(TEMPORARY_PREFIX):
-        return "left by an interrupted run"
-    if include and not any(fnmatch.fnmatchcase(name, pattern) for pattern in include):
-        return f"matches none of source.include ({', '.join(include)})"
-    return ""
+def _unfit(unit: dict[str, Any]) -> Raw:
+    """An input that was found unfit, or none of our business, when it was planned."""
+    is_excluded = unit["error"] == "excluded"
+    return Raw(
+        unit["name"],
+        identity=unit["identity"],
+        size=unit["size"],
+        skipped=is_excluded,
+        error=unit["error"],
+        message=unit["message"],
+    )
 
 
 def _place(unit: dict[str, Any], offset: int) -> dict[str, Any]:

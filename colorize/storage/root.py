@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
@@ -26,7 +27,8 @@ import fsspec
 
 from colorize.errors import UsageError
 from colorize.imaging.formats import Encoded, FileBytes
-from colorize.storage.listing import Entry, identity_of, walk_local
+from colorize.storage.bucket import Bucket
+from colorize.storage.listing import Entry, identity_of, walk_local, walk_remote
 from colorize.storage.timeout import within
 
 T = TypeVar("T")
@@ -34,6 +36,7 @@ P = ParamSpec("P")
 
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
+PAGE = 1000  # entries of a listing that come at once
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
 TEMPORARY_PREFIX = ".colorize-"  # a local file under construction, renamed when whole
@@ -226,17 +229,34 @@ class Storage:
 
     def entries(self, below: str = "") -> Iterator[Entry]:
         """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
+        return chain.from_iterable(self.pages(below))
+
+    def pages(self, below: str = "") -> Iterator[list[Entry]]:
+        """The same in lists of some thousand: of a bucket each as it arrives, and never more than a few in memory.
+
+        On disk they are in order but for huge folders; the objects of a large bucket are listed by ranges of keys at
+        once, and come in no order. As its keys may be anything, what is read from a bucket by name can hold empty
+        parts (`a//b`); none of them leads out of the root.
+        """
+        if self.protocol == "s3":
+            yield from self._objects(below)
+            return
+        if not (Path(self.path(below)).exists() if self.is_local else self.fs.exists(self.path(below))):
+            return  # as in a bucket, where folders do not exist either
         if self.is_local:
-            if not Path(self.path(below)).exists():
-                return  # as in a bucket, where folders do not exist either
-            yield from walk_local(Path(self.path(below)), Path(self.root))
+            walk = walk_local(Path(self.path(below)), Path(self.root))
+        else:
+            walk = walk_remote(self.fs, self.path(below), self.root)
+        while page := list(islice(walk, PAGE)):
+            yield page
+
+    def _objects(self, below: str) -> Iterator[list[Entry]]:
+        name, _, folder = self.root.partition("/")
+        prefixes = [f"{folder}/" if folder else "", f"{below}/" if below else ""]
+        try:
+            yield from Bucket(self.fs, name, "".join(prefixes)).pages(cut=len(prefixes[0]))
+        except FileNotFoundError:  # there is no such bucket: nothing lies in it
             return
-        if not self.fs.exists(self.path(below)):
-            return
-        for folder, _, files in self.fs.walk(self.path(below), detail=True, on_error="raise"):
-            for base in sorted(filter(None, files)):  # S3 keys that end in "/" are folder markers
-                name = posixpath.join(folder, base)[len(self.root) :].lstrip("/")
-                yield Entry(name, int(files[base]["size"] or 0), identity_of(files[base]))
 
     def entry(self, name: str) -> Entry:
         """The size and identity of one file.
