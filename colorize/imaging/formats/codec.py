@@ -43,7 +43,8 @@ from colorize.imaging.formats.samples import (
 from colorize.imaging.formats.tiff import write_tiff
 from colorize.imaging.formats.tiff_rows import tiff_rows, unassociated
 from colorize.imaging.formats.webp import write_webp
-from colorize.imaging.triage import colorfulness, triage
+from colorize.imaging.tone import Toning
+from colorize.imaging.triage import toning_of, triage
 
 
 def decode_small(data: Encoded, area: int, *, max_pixels: int) -> SmallGrey:
@@ -63,8 +64,8 @@ def decode_small(data: Encoded, area: int, *, max_pixels: int) -> SmallGrey:
             luma = np.asarray(grey)
             if not isinstance(image, TiffImagePlugin.TiffImageFile):  # those are turned already
                 luma = orient(luma, info.orientation)
-            found = colorfulness(color) if color else 0.0
-            return SmallGrey(info, np.ascontiguousarray(luma), found, triage(grey, color, found))
+            toned = toning_of(color) if color else Toning(0.0, 0.0)
+            return SmallGrey(info, np.ascontiguousarray(luma), toned.beyond, triage(grey, color, toned))
 
 
 def decode_thumbnail(data: Encoded, area: int, *, max_pixels: int) -> Image.Image:
