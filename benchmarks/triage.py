@@ -6,8 +6,9 @@
 
 Photographs in color are taken from an archive with a column `image`, or a folder; without either they are crops of
 scikit-image's. Made of each by program: its grey copy, that stored as RGB, an unevenly faded sepia copy with noise,
-its color negative behind an orange mask, its black-and-white negative, and grey and sepia prints with something in color
-in the frame (see `frames`); every one a JPEG of quality 40 to 95. As many pages of text and blank sheets are drawn. With `--data` the pictures are yours, in folders named by what they are.
+its color negative behind an orange mask, its black-and-white negative, and grey and sepia prints with something in
+color in the frame (see `frames`); every one a JPEG of quality 40 to 95. As many pages of text and blank sheets are
+drawn. With `--data` the pictures are yours, in folders named by what they are.
 """
 
 from __future__ import annotations

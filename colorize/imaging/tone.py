@@ -43,7 +43,8 @@ def toning(rgb: Float, pixels_each: int) -> Toning:
     luma = cells.pixels @ np.array(LUMA_WEIGHTS, np.float32)
     spacing = np.float32(255 / (KNOTS - 1))
     knots = np.arange(KNOTS, dtype=np.float32) * spacing
-    curve = np.maximum(0, 1 - np.abs(luma[..., None] - knots) / spacing)  # (h, w, KNOTS): how near to each knot
+    near = 1 - np.abs(luma[..., None] - knots) / spacing  # (h, w, KNOTS)
+    curve: Float = np.maximum(near, 0).astype(np.float32)
     opponents = _opponents(cells.pixels)
     base = np.concatenate([cells.mean(curve), cells.places()], axis=1)
     colors = cells.mean(opponents)
@@ -54,7 +55,7 @@ def toning(rgb: Float, pixels_each: int) -> Toning:
         slopes = np.linalg.solve(weighted @ base + RIDGE * np.eye(base.shape[1], dtype=np.float32), weighted @ colors)
         rest = np.hypot(*(colors - base @ slopes).T)
         weights = 1 / np.maximum(rest, FLOOR)
-    within = opponents - curve @ slopes[:KNOTS]
+    within = np.asarray(opponents - curve @ slopes[:KNOTS], np.float32)
     own = cells.mean(np.square(within).sum(axis=-1, keepdims=True))[:, 0] - np.square(cells.mean(within)).sum(axis=1)
     noise = OWN_NOISE * float(np.median(own)) / cells.side**2 + PIXEL_NOISE / (pixels_each * cells.side**2)
     beyond = math.sqrt(max(0.0, float(np.quantile(rest, QUANTILE)) ** 2 - noise))

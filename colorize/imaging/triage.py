@@ -2,14 +2,14 @@
 
 Looks at a small copy only, reduced to about 16,000 pixels, so that grain and JPEG noise average out. The question is
 whether the photograph is in color, not its frame (see `tone`). Measured on 2,008 color photographs of 128 to 144 pixels
-and 173 of the years 1905 to 1977, about 320 pixels wide, most of them muted or faded; of the latter and 75 black-and-white
-scans also copies as grey, as bad sepia (an uneven cast of up to 12 levels, noise) and with something in color in the
-frame (`benchmarks.frames`), as JPEG of quality 40 to 95; and on 41 scans of archives:
+and 173 of the years 1905 to 1977, about 320 pixels wide, many of them muted or faded; of the latter and 75 scans in
+black and white also copies as grey, as bad sepia (an uneven cast of up to 12 levels, noise) and with something in color
+in the frame (`benchmarks.frames`), as JPEG of quality 40 to 95; and on 41 scans of archives:
 
-- color: 99.2 % of the small photographs (a few are in sepia themselves) and 98.8 % of the old ones; no grey copy, 4 % of
-  the bad sepia ones; of prints with a stamp or a color target in the frame 0.4 %, on a mount none, with crop marks or a
-  watermark 5 %, foxed 8 %; of the archives' scans just the eight that are color photographs. Sepia and inks in copies of
-  128 pixels and low quality are told badly: up to a third is taken for color.
+- color: 99.2 % of the small photographs (a few are in sepia themselves) and 98.8 % of the old ones; no grey copy, 4 %
+  of the bad sepia ones; of prints with a stamp or a color target in the frame 0.4 %, on a mount none, with crop marks
+  or a watermark 5 %, foxed 8 %; of the archives' scans just the eight that are color photographs. Sepia and inks in
+  copies of 128 pixels and low quality are told badly: up to a third is taken for color.
 - text, blank: all of the generated ones; no photograph in color or grey, and no scan.
 - negative: the orange mask of color film is seen on 94 % of those imitated with one mask and contrast, on 59 % of those
   with any (docs/performance.md), and on one of 335 photographs. A black-and-white negative is not told from its
