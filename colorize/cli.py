@@ -20,6 +20,7 @@ from rich.table import Table
 
 from colorize.bulk.settings import BulkSettings
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
+from colorize.plain_text import joined, say
 from colorize.predict.outcome import Outcome
 from colorize.predict.settings import PhotoSettings
 from colorize.report.durations import duration
@@ -180,8 +181,7 @@ def bulk(
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
     from colorize.bulk.job import prepare, run_bulk
-    from colorize.bulk.resume import Resume
-    from colorize.bulk.run_report import BulkJob
+    from colorize.bulk.settings import BulkJob, Resume
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     resume = Resume(fresh, retry_failed, verify.value)
@@ -189,16 +189,17 @@ def bulk(
     if dry_run:
         from colorize.bulk.dry_run import dry_run as estimate
 
-        print("\n".join(estimate(prepare(job, writes=False), price_per_hour).lines()))
+        for line in estimate(prepare(job, writes=False), price_per_hour).lines():
+            say(line)
         return
     report = run_bulk(job)
     _write_page(output)
     t = report.totals
     ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
     earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
-    print(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/_colorize")
+    say(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/_colorize")
     for code, count in t.all_errors().most_common():
-        print(f"  {count} {code}")
+        say(f"  {count} {code}")
     if report.failed_fraction > settings.run.tolerate_failures:
         raise typer.Exit(EXIT_FAILURES)
 
@@ -220,8 +221,8 @@ def train(
         raise UsageError("which network is to be trained, and how? Name a recipe: --config configs/train/unet.yaml")
     settings = load_settings(TrainSettings, config, overrides or ())
     figures = run_training(TrainJob(settings, data, output, resume, ray_address))
-    print(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")
-    print(", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_"))))
+    say(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")
+    say(", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_"))))
 
 
 @app.command(
@@ -249,9 +250,9 @@ def evaluate(
     job = EvaluateJob(tuple(models), data, output, split, limit, ray_address, settings, tuple(sys.argv))
     done = run_evaluation(job)
     Console().print(figures_table(done))
-    print(f"{done.scores.count} pictures in {duration(done.seconds)}; see {output}/evaluation.html")
+    say(f"{done.scores.count} pictures in {duration(done.seconds)}; see {output}/evaluation.html")
     for code, count in done.scores.errors().most_common():
-        print(f"  {count} {code}")
+        say(f"  {count} {code}")
     if done.broken_fraction > settings.run.tolerate_failures:
         raise typer.Exit(EXIT_FAILURES)
 
@@ -261,7 +262,7 @@ def report(uri: Annotated[str, typer.Argument(metavar="URI", help="output of a b
     """Makes the page of a bulk run again, from its manifest."""
     from colorize.bulk.page import write_report
 
-    print(write_report(uri))
+    say(write_report(uri))
 
 
 @app.command("export", epilog="Example: colorize export default -o default.onnx")
@@ -272,7 +273,7 @@ def export_command(
     """Writes a model as an ONNX file, compared with ONNX Runtime, or as a checkpoint."""
     from colorize.predict.export import export
 
-    print(f"{model} -> {output} ({export(model, output)})")
+    say(f"{model} -> {output} ({export(model, output)})")
 
 
 @app.command(epilog="Example: colorize models")
@@ -300,7 +301,7 @@ def _write_page(output: str) -> None:
         write_report(output)
     except Exception as error:  # whatever it was, every input is done and in the manifest
         reason = _first_line(error)
-        print(f"warning: no report.html ({reason}): make it with `colorize report {output}`", file=sys.stderr)
+        say(f"warning: no report.html ({reason}): make it with `colorize report {output}`", sys.stderr)
 
 
 def _print_outcomes(outcomes: Iterable[Outcome]) -> None:
@@ -308,7 +309,7 @@ def _print_outcomes(outcomes: Iterable[Outcome]) -> None:
     failed = 0
     for outcome in outcomes:
         failed += not outcome.ok
-        (sys.stdout if outcome.ok else sys.stderr).write(f"{outcome.line}\n")
+        say(outcome.line, sys.stdout if outcome.ok else sys.stderr)
     if failed:
         raise typer.Exit(EXIT_FAILURES)
 
@@ -348,7 +349,7 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
 def _fail(message: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    say(f"error: {joined(message)}", sys.stderr)
     return status
 
 

@@ -22,8 +22,9 @@ from colorize.bulk.census import Census
 from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, RUN_FILE, read_manifest
 from colorize.bulk.page import PAGE, bulk_page
 from colorize.bulk.progress import Totals
-from colorize.bulk.run_report import BulkJob, RunReport
+from colorize.bulk.run_report import Counts, RunReport
 from colorize.bulk.samples import Allowance
+from colorize.bulk.settings import BulkJob
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.evaluate.contestants import Contestant
 from colorize.evaluate.gallery import Shown
@@ -173,7 +174,7 @@ def test_a_page_that_cannot_be_made_is_said_and_leaves_the_exit_status_of_the_ru
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run_without_records(job: BulkJob) -> RunReport:
-        return RunReport(job, ModelFile("default", "unet", "", b""), Totals(0), Census(0), run=1, started=0.0)
+        return RunReport(job, ModelFile("default", "unet", "", b""), 1, 0.0, Counts(Totals(0), Census(0)))
 
     monkeypatch.setattr("colorize.bulk.job.run_bulk", run_without_records)
     assert run(["bulk", "--input", str(tmp_path / "in"), "--output", str(tmp_path)]) == 0

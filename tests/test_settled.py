@@ -111,7 +111,7 @@ def test_another_policy_concerns_the_pictures_of_its_kind(policies: dict[str, Po
     rows = {
         "grey": row("grey", triage="grey"),
         "page": row("page", triage="text"),
-        "modern": row("modern", triage="color", status="skipped", error="already_colour", output=""),
+        "modern": row("modern", triage="color", status="skipped", error="already_color", output=""),
         "copied": row("copied", triage="toned", status="skipped", error="triage_toned"),
         "older": row("older"),  # of a release that did not look
         "failed": row("failed", triage="text").failed("render_failed", ""),

@@ -9,6 +9,7 @@ import os
 import pickle
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote_plus
@@ -21,10 +22,11 @@ from botocore.exceptions import EndpointConnectionError
 from colorize.datasets import readers, sources
 from colorize.datasets.archives import MIN_SLICE_ROWS
 from colorize.datasets.input_list import read_input_list
-from colorize.datasets.readers import Raw
+from colorize.datasets.readers import ArchiveReader, Raw
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import Source, _plan, open_source
 from colorize.errors import UsageError
+from colorize.storage import parquet_pages
 from colorize.storage.listing import Entry
 from colorize.storage.root import Storage
 from tests.conftest import write_tree
@@ -148,12 +150,12 @@ def test_a_link_to_a_folder_is_not_followed_and_no_failure(tmp_path: Path) -> No
     write_tree(tmp_path, {"in/a.jpg": b"a", "elsewhere/b.jpg": b"b"})
     (tmp_path / "in/more").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in/circle").symlink_to(tmp_path / "in")
-    (tmp_path / "in/c.jpg").symlink_to(tmp_path / "elsewhere/b.jpg")
+    (tmp_path / "in/c.jpg").symlink_to("a.jpg")
     rows = {raw.path: raw for raw in fetch(open_source(str(tmp_path / "in"), SETTINGS))}
 
     assert {path: (raw.data, raw.error) for path, raw in rows.items()} == {
         "a.jpg": (b"a", ""),
-        "c.jpg": (b"b", ""),
+        "c.jpg": (b"a", ""),
         "more": (b"", "excluded"),
         "circle": (b"", "excluded"),
     }
@@ -430,3 +432,35 @@ def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:
     source = _plan(Bucket(tmp_path), None, SETTINGS)
 
     assert [(raw.path, raw.error) for raw in fetch(source)] == [("a/../../b.jpg", "bad_name")]
+
+
+def test_a_bomb_in_an_archive_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_pages, "BOMB_BYTES", 10 << 20)
+    bomb = pa.table({"image": [bytes(20 << 20)]})
+    pq.write_table(bomb, tmp_path / "bomb.parquet", compression="zstd", use_dictionary=False, write_statistics=False)
+    archive(tmp_path / "good.parquet", [b"1", b"2"])
+    rows = fetch(open_source(str(tmp_path), SETTINGS))
+
+    assert [(raw.path, raw.error) for raw in rows] == [
+        ("bomb.parquet#0", "too_large"),
+        ("good.parquet#0", ""),
+        ("good.parquet#1", ""),
+    ]
+    assert "packed in" in rows[0].message
+
+
+def test_an_image_above_the_limit_is_refused_alone(tmp_path: Path) -> None:
+    archive(tmp_path / "a.parquet", [b"1" * 10, b"2" * 11, None, b"3"])
+    source = open_source(str(tmp_path), SETTINGS)
+    assert isinstance(source.reader, ArchiveReader)
+    rows = [raw for raws in replace(source.reader, max_bytes=10).fetch(source.units) for raw in raws]
+
+    assert [raw.error for raw in rows] == ["", "too_large", "empty", ""]
+    assert rows[1].message == "the row's image has 11 bytes; at most 10 are read"
+
+
+def test_a_row_with_a_path_and_no_bytes_says_so(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [{"bytes": None, "path": "scans/1.jpg"}]}), tmp_path / "a.parquet")
+    (row,) = fetch(open_source(str(tmp_path), SETTINGS))
+    assert row.error == "empty"
+    assert "holds a path ('scans/1.jpg') and no bytes" in row.message

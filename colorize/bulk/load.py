@@ -22,8 +22,8 @@ from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small, 
 from colorize.imaging.hinting import Hinted, Seen, grey_of, spots_of
 from colorize.imaging.sandbox.isolation import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
+from colorize.plain_text import one_line
 from colorize.predict.upstream import Upstream
-from colorize.storage.root import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,22 @@ class Loader:
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Tables of `LOADED_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`."""
     with Careful(partial(_row, loader=loader), loader.limits, partial(_is_heavy, limits=loader.limits)) as row_of:
-        for raws in loader.reader.fetch(units):
+        for raws, waited in _timed(loader.reader.fetch(units)):
             rows = [_blamed(raw, row, loader) if isinstance(row := row_of(raw), Fault) else row for raw in raws]
+            for row in rows:
+                row["fetch_seconds"] = waited / len(rows)
             worked("load", sum(row["seconds"] for row in rows))
             yield pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
+
+
+def _timed(fetched: Iterator[list[Raw]]) -> Iterator[tuple[list[Raw], float]]:
+    """What was fetched, and how many seconds it was waited for."""
+    while True:
+        started = time.perf_counter()
+        raws = next(fetched, None)
+        if raws is None:
+            return
+        yield raws, time.perf_counter() - started
 
 
 def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
@@ -148,7 +160,7 @@ def _record(raw: Raw, loader: Loader) -> Record:
 
 def _left_alone(record: Record, copied: bool) -> Record:
     """A skipped picture; where its file shall be copied, `output` says so to the writer."""
-    error = "already_colour" if record.triage == "color" else f"triage_{record.triage}"
+    error = "already_color" if record.triage == "color" else f"triage_{record.triage}"
     words = f"taken for {record.triage}: {'copied as it is' if copied else 'left out'} by triage.{record.triage}"
     return replace(record, status="skipped", error=error, message=words, output=record.path if copied else "")
 

@@ -19,9 +19,10 @@ from colorize.bulk.ledger.manifest import RUN_FILE
 from colorize.bulk.samples import Places, Sample
 from colorize.bulk.survey import Reason, Survey, survey
 from colorize.errors import UsageError
+from colorize.plain_text import one_line
 from colorize.report.charts import NARROW, WIDE, time_chart
 from colorize.report.page import render_page
-from colorize.storage.root import LEDGER, Storage, one_line
+from colorize.storage.root import LEDGER, Storage
 
 PAGE = f"{LEDGER}/report.html"
 
@@ -39,9 +40,10 @@ def write_report(output: str) -> str:
     """Writes the page of the run below `output` and returns where it is.
 
     Raises:
-        UsageError: there is no bulk run.
+        UsageError: there is no bulk run, or links stand where it has left files.
     """
     target = Storage(output)
+    target.require_unlinked(LEDGER)
     run = _read_run(target)
     target.write(PAGE, bulk_page(target, run))
     return target.url(PAGE)

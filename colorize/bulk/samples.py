@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow.parquet as pq
 from PIL import Image
 
 from colorize.imaging.formats import Encoded, decode_thumbnail
 from colorize.report.page import thumbnail
+from colorize.storage.parquet import Archive
+from colorize.storage.parquet_cells import ImageColumn
 from colorize.storage.root import Storage
 
 SIDE = 320  # pixels
@@ -100,20 +101,19 @@ class Places:
 def read_cell(storage: Storage, archive: str, column: str, row: int) -> bytes:
     """The encoded picture in one row of an archive, without reading more than its row group up to there."""
     with storage.open(archive) as opened:
-        file = pq.ParquetFile(opened)
-        for group in range(file.metadata.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
+        file = Archive(opened)
+        for group, count in enumerate(file.row_counts):
             if row < count:
                 return _cell(file, group, column, row)
             row -= count
     raise IndexError(f"{archive} has no row {row}")
 
 
-def _cell(file: pq.ParquetFile, group: int, column: str, row: int) -> bytes:
-    for batch in file.iter_batches(_CELLS, [group], [column]):
+def _cell(file: Archive, group: int, column: str, row: int) -> bytes:
+    image = ImageColumn.of(file.schema, column)
+    for batch in file.batches(group, image.leaves, _IN_MEMORY, _CELLS):
         if row < batch.num_rows:
-            value = batch.column(0)[row].as_py()
-            return bytes(value["bytes"] if isinstance(value, dict) else value)
+            return image.image(batch, row)
         row -= batch.num_rows
     raise IndexError(f"row group {group} is shorter than its header says")
 

@@ -8,14 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from colorize.datasets.readers import fault_of
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.units import Unit, unit_of
 from colorize.errors import UsageError
+from colorize.plain_text import one_line
 from colorize.settings import nearest
 from colorize.storage.listing import Entry
-from colorize.storage.root import Storage, one_line
+from colorize.storage.local_files import LeadsOutError, LinkedFolderError
+from colorize.storage.parquet import Archive
+from colorize.storage.parquet_cells import ImageColumn
+from colorize.storage.parquet_error import ParquetError, code_of
+from colorize.storage.root import Storage
 
 OUTPUT_COLUMNS = ("colorized", "status", "error")  # what an archive's colored copy has beside the input's columns
 MIN_SLICE_ROWS = 512
@@ -67,17 +72,18 @@ def _plan(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit
         return [unit]
     try:
         with storage.open(entry.name) as file:
-            archive = pq.ParquetFile(file)
-            metadata, schema = archive.metadata, archive.schema_arrow
+            archive = Archive(file)
+    except (LeadsOutError, LinkedFolderError) as error:
+        return [unit | fault_of(error)]
     except Exception as error:  # every storage library has fault classes of its own
         if not _is_damage(error):
             raise UsageError(
                 f"cannot read {storage.url(entry.name)}: {one_line(error)}; run again once it can be"
             ) from None
-        return [unit_of(entry, error="corrupt_parquet", message=one_line(error))]
-    if fault := _fault(schema, settings.image_column, storage.url(entry.name)):
+        return [unit_of(entry, error=code_of(error), message=one_line(error))]
+    if fault := _fault(archive.schema, settings.image_column, storage.url(entry.name)):
         return [unit_of(entry, error=fault[0], message=fault[1])]
-    return [unit | rows for rows in _slices(metadata)]
+    return [unit | rows for rows in _slices(archive.row_counts)]
 
 
 def _is_damage(error: Exception) -> bool:
@@ -89,11 +95,10 @@ def _is_damage(error: Exception) -> bool:
     return by_arrow or isinstance(error, pa.ArrowException | UnicodeDecodeError | FileNotFoundError)
 
 
-def _slices(metadata: pq.FileMetaData) -> Iterator[dict[str, int]]:
+def _slices(row_counts: Sequence[int]) -> Iterator[dict[str, int]]:
     """Runs of rows, small enough for a task and large enough to be worth opening the file for."""
     first = 0
-    for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group).num_rows
+    for group, rows in enumerate(row_counts):
         step = max(MIN_SLICE_ROWS, math.ceil(rows / MAX_SLICES))
         for skip in range(0, rows, step):
             yield {"row_group": group, "skip": skip, "first": first + skip, "count": min(step, rows - skip)}
@@ -111,12 +116,8 @@ def _fault(schema: pa.Schema, column: str, url: str) -> tuple[str, str] | None:
             f"{url} has no column {column!r}{hint}; name it with --set source.image_column=..., "
             "or leave the file out with source.exclude"
         )
-    kind = schema.field(column).type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        return (
-            "no_image_column",
-            f"column {column!r} of {url} holds {kind}, not encoded bytes or a {{bytes, path}} struct",
-        )
+    try:
+        ImageColumn.of(schema, column, url)
+    except ParquetError as fault:
+        return "no_image_column", str(fault)
     return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from colorize.imaging.formats import PICTURE_SUFFIXES
-from colorize.storage.root import TEMPORARY_PREFIX
+from colorize.storage.rooted import TEMPORARY_PREFIX
 
 # Folders of network storage and desktops that hold thumbnails, deleted files, snapshots and indexes. Other ones that
 # begin with a dot are hidden as it is.

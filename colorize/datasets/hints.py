@@ -18,7 +18,8 @@ from colorize.errors import UsageError
 from colorize.imaging.colorimetry import D65_WHITE, LAB_OFFSET, LAB_SLOPE, LAB_THRESHOLD, RGB_TO_XYZ
 from colorize.imaging.formats import ImageDecodeError, ImageInfo
 from colorize.imaging.hinting import Spots
-from colorize.storage.root import one_line, read_file
+from colorize.plain_text import one_line
+from colorize.storage.root import read_file
 
 COLUMNS = ("path", "x", "y", "color")
 

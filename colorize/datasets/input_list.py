@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import unquote_plus
 
-import pyarrow.parquet as pq
-
 from colorize.errors import UsageError
+from colorize.plain_text import one_line
 from colorize.settings import nearest
-from colorize.storage.root import LEDGER, Storage, one_line, read_file
+from colorize.storage.parquet import Archive
+from colorize.storage.parquet_cells import read_texts
+from colorize.storage.root import LEDGER, Storage, read_file
 
 
 def read_input_list(uri: str, root: Storage) -> list[str]:
@@ -47,9 +48,9 @@ def _listed(base: str, data: bytes, uri: str, root: Storage) -> Iterable[str]:
 
 
 def _from_parquet(data: bytes, uri: str, root: Storage) -> Iterable[str]:
-    file = pq.ParquetFile(io.BytesIO(data))
-    column = _column(file.schema_arrow.names, uri)
-    names = [str(name) for name in file.read([column])[column].to_pylist() if name is not None]
+    archive = Archive(io.BytesIO(data))
+    column = _column(archive.schema.names, uri)
+    names = [name for name in read_texts(archive, column) if name is not None]
     return names if column == "path" else _in_bucket(names, root)
 
 

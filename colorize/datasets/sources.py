@@ -103,7 +103,7 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
     Raises:
         UsageError: nothing is there, it is empty, or no archive has the image column.
     """
-    return _plan(Storage(uri), input_list, settings)
+    return _plan(Storage(uri, settings.follow_links), input_list, settings)
 
 
 def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> Source:

@@ -6,11 +6,10 @@ that its pages are the system's to keep or to drop.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -53,7 +52,7 @@ def list_units(pages: Iterable[Sequence[Entry]], exclusion: Exclusion) -> Listed
 
 
 def _sorted_in(entry: Entry, exclusion: Exclusion, listed: Listed) -> Unit | None:
-    unit = unit_of(entry, excluded=entry.excluded or exclusion.reason(entry.name))
+    unit = unit_of(entry, excluded=exclusion.reason(entry.name))
     if not unit["error"]:
         suffix = PurePosixPath(entry.name).suffix.lower()
         if suffix == ARCHIVE_SUFFIX:
@@ -93,7 +92,7 @@ class UnitTable:
         self._pending: list[Unit] = []
         self._chunks: list[pa.Table] = []
         self._rows = 0
-        self._path: Path | None = None
+        self._file: Any = None  # temporary: it has no name any more when the block ends, and stays mapped
         self._writer: Any = None
 
     def __enter__(self) -> UnitTable:
@@ -102,8 +101,8 @@ class UnitTable:
     def __exit__(self, *_: object) -> None:
         if self._writer is not None:
             self._writer.close()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)  # what is mapped stays readable
+        if self._file is not None:
+            self._file.close()
 
     def add(self, units: Sequence[Unit]) -> None:
         """Appends some."""
@@ -114,11 +113,11 @@ class UnitTable:
     def finish(self) -> pa.Table:
         """The table; it outlives the block."""
         self._flush()
-        if self._path is None:
+        if self._file is None:
             return pa.concat_tables([UNIT_SCHEMA.empty_table(), *self._chunks])
         self._writer.close()
         self._writer = None
-        return pa.ipc.open_file(pa.memory_map(str(self._path))).read_all()
+        return pa.ipc.open_file(pa.memory_map(self._file.name)).read_all()
 
     def _flush(self) -> None:
         chunk, self._pending = units_table(self._pending), []
@@ -131,10 +130,8 @@ class UnitTable:
             self._writer.write_table(chunk)
 
     def _spill(self) -> None:
-        descriptor, path = tempfile.mkstemp(prefix="colorize-units-", suffix=".arrow")
-        os.close(descriptor)
-        self._path = Path(path)
-        self._writer = pa.ipc.new_file(path, UNIT_SCHEMA)
+        self._file = tempfile.NamedTemporaryFile(prefix="colorize-units-")  # noqa: SIM115 (closed by the block)
+        self._writer = pa.ipc.new_file(self._file.name, UNIT_SCHEMA)
         for chunk in self._chunks:
             self._writer.write_table(chunk)
         self._chunks = []

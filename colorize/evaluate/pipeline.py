@@ -73,7 +73,7 @@ def score(
             batch_format="pyarrow",
             num_cpus=plan.cpus_per_actor,
             num_gpus=plan.gpus_per_actor,
-            compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.max_actors),
+            compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.pool_limit),
         )
         .map_batches(
             partial(measure_whole, max_pixels=settings.limits.max_pixels),

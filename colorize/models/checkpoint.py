@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -66,9 +67,13 @@ def save_checkpoint(
     """
     target = Path(target)
     data = dump_checkpoint(model, name=name, args=args, dtype=dtype)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(target)
+    draft = target.with_name(f".colorize-{secrets.token_hex(8)}")  # a name that nobody has planted a link under
+    try:
+        with draft.open("xb") as file:
+            file.write(data)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def dump_checkpoint(model: nn.Module, *, name: str, args: Mapping[str, Any], dtype: torch.dtype | None = None) -> bytes:

@@ -19,6 +19,7 @@ from colorize.imaging.color import grey_to_lightness
 from colorize.imaging.formats import decode_small, sha256
 from colorize.models.checkpoint import load_checkpoint
 from colorize.models.superres_cnn import SuperresCnn
+from colorize.plain_text import printable
 from colorize.predict.destinations import Destinations, base_name
 from colorize.predict.model_files import ModelFile, find_model
 from colorize.predict.photo import fetch
@@ -81,6 +82,6 @@ def enlarge(network: SuperresCnn, grey: Plane) -> Plane:
 
 def _sentence(model: ModelFile, source: str, sha256: str) -> str:
     return (
-        f"Colors and detail inferred by {model.name} (sha256 {model.sha256}) from {source} (sha256 {sha256}), "
-        "three times its size; luminance not as scanned."
+        f"Colors and detail inferred by {model.name} (sha256 {model.sha256}) from {printable(source)} "
+        f"(sha256 {sha256}), three times its size; luminance not as scanned."
     )

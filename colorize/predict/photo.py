@@ -28,6 +28,7 @@ from colorize.imaging.hinting import Hinted
 from colorize.imaging.triage import NAMES
 from colorize.models import require_takes_hints
 from colorize.models.checkpoint import load_checkpoint
+from colorize.plain_text import one_line
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.destinations import COMPARED, Destinations, base_name
 from colorize.predict.model_files import ModelFile, find_model
@@ -36,7 +37,7 @@ from colorize.predict.render import Provenance, render_into
 from colorize.predict.settings import PhotoSettings
 from colorize.predict.upstream import Upstream, sized, upstream_of
 from colorize.storage.links import LinkLimits, fetch_link
-from colorize.storage.root import Storage, one_line, read_file
+from colorize.storage.root import Storage, read_file
 
 COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
 

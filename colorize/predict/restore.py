@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from colorize.errors import UsageError
 from colorize.imaging.formats import ImageDecodeError, Origin, Picture, decode, encode_grey_into, read_origin
+from colorize.plain_text import one_line
 from colorize.predict.destinations import COMPARED
 from colorize.predict.outcome import Outcome
-from colorize.storage.root import LEDGER, Storage, one_line, overlap
+from colorize.storage.root import LEDGER, Storage, overlap
 
 RECORDS = f"{LEDGER}/"  # what a run leaves beside its pictures
 _GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;16")
@@ -82,6 +83,8 @@ def _base(storage: Storage) -> str:
 
 def _restored(work: _Work, force: bool, overwrite: bool) -> Outcome:
     url = work.source.url(work.name)
+    if work.source.is_linked_folder(work.name):
+        return Outcome(True, f"{url}: a link to a folder, left out")
     try:
         if not overwrite and _is_there(work.target, work.target_name):
             taken = work.target.url(work.target_name)

@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from colorize.storage.local_files import known_status
+
 SORTED = 10_000  # entries of one folder that are put in order at once: a larger one comes in runs of so many
 
 
@@ -21,7 +23,6 @@ class Entry:
     name: str
     size: int
     identity: str  # modification time and size on disk, ETag on S3
-    excluded: str = ""  # why it is no file to read, if it is none
 
 
 def identity_of(info: Mapping[str, Any]) -> str:
@@ -31,18 +32,19 @@ def identity_of(info: Mapping[str, Any]) -> str:
     return f"{info.get('mtime') or info.get('LastModified') or ''}/{info.get('size', '')}"
 
 
-def walk_local(folder: Path, root: Path) -> Iterator[Entry]:
+def walk_local(folder: Path, root: Path, follow_links: bool) -> Iterator[Entry]:
     """Every file below a folder on disk, recursively; a folder that cannot be listed is an entry of its own.
 
-    Links to folders are not followed: they may lead in circles, or out of the root.
+    Links are entries, and never walked into. Of one that leads out of `root` nothing is told but its name, unless
+    links are followed there.
     """
     for item in _scan(folder):
         if isinstance(item, OSError):  # its row will say why it cannot be read
             yield Entry(folder.relative_to(root).as_posix(), 0, "")
         elif item.is_dir(follow_symlinks=False):
-            yield from walk_local(Path(item.path), root)
+            yield from walk_local(Path(item.path), root, follow_links)
         else:
-            yield _local_entry(item, root)
+            yield _local_entry(item, root, follow_links)
 
 
 def walk_remote(fs: Any, folder: str, root: str) -> Iterator[Entry]:
@@ -75,13 +77,17 @@ def _next_items(scan: Iterator[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
     return sorted(islice(scan, SORTED), key=lambda item: item.name)
 
 
-def _local_entry(item: os.DirEntry[str], root: Path) -> Entry:
+def _local_entry(item: os.DirEntry[str], root: Path, follow_links: bool) -> Entry:
     name = item.path[len(str(root)) :].lstrip("/")
     try:
-        status = item.stat()
-        is_folder = item.is_dir()
-    except OSError:  # a dangling link: listed, so that its row can say that it is unreadable
+        status = known_status(str(root), name, follow_links) if item.is_symlink() else item.stat()
+    except OSError:  # gone since it was listed
+        status = None
+    return local_entry(name, status)
+
+
+def local_entry(name: str, status: os.stat_result | None) -> Entry:
+    """A file on disk. One of which nothing is known is listed all the same: its row can say that it is unreadable."""
+    if status is None:
         return Entry(name, 0, "")
-    if is_folder:
-        return Entry(name, 0, "", f"a link to a folder ({os.path.realpath(item.path)}), which is not followed")
     return Entry(name, status.st_size, identity_of({"mtime": status.st_mtime, "size": status.st_size}))

@@ -12,8 +12,6 @@ import errno
 import os
 import posixpath
 import secrets
-import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +25,11 @@ import fsspec
 
 from colorize.errors import UsageError
 from colorize.imaging.formats import Encoded, FileBytes
+from colorize.plain_text import one_line
 from colorize.storage.bucket import Bucket
-from colorize.storage.listing import Entry, identity_of, walk_local, walk_remote
+from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
+from colorize.storage.local_files import is_linked_folder, known_status, real_file
+from colorize.storage.rooted import TEMPORARY_PREFIX, Draft, LocalRoot
 from colorize.storage.timeout import within
 
 T = TypeVar("T")
@@ -39,15 +40,22 @@ DELETE_THREADS = 16
 PAGE = 1000  # entries of a listing that come at once
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
-TEMPORARY_PREFIX = ".colorize-"  # a local file under construction, renamed when whole
 
 
 class Storage:
     """A root URI (path, `file://`, `s3://` or any fsspec URL) and the files below it."""
 
-    def __init__(self, uri: str | os.PathLike[str]) -> None:
-        """Raises `UsageError` for a protocol that fsspec does not know."""
-        self.uri = os.fspath(uri)
+    def __init__(self, uri: str | os.PathLike[str], follow_links: bool = False) -> None:
+        """Nothing is asked for yet.
+
+        Args:
+            uri: of the root.
+            follow_links: read what links below a local root lead to also where that lies outside.
+
+        Raises:
+            UsageError: a protocol that fsspec does not know.
+        """
+        self.uri, self.follow_links = os.fspath(uri), follow_links
         protocol, _, rest = self.uri.partition("://") if "://" in self.uri else ("file", "", self.uri)
         self.protocol = {"local": "file", "s3a": "s3"}.get(protocol, protocol)
         if "\0" in rest or not (rest if self.is_local else rest.strip("/")):
@@ -56,8 +64,8 @@ class Storage:
             raise UsageError(f"{self.uri!r}: unknown protocol {protocol!r} (use a path, file:// or s3://)")
         self.root = os.path.abspath(os.path.expanduser(rest)) if self.is_local else rest.rstrip("/")  # noqa: PTH100, PTH111
 
-    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
-        return Storage, (self.root if self.is_local else self.uri,)
+    def __reduce__(self) -> tuple[type[Storage], tuple[str, bool]]:
+        return Storage, (self.root if self.is_local else self.uri, self.follow_links)
 
     def __repr__(self) -> str:
         return f"Storage({self.uri!r})"
@@ -81,19 +89,28 @@ class Storage:
         """The full path of `name` as the file system knows it."""
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
-    def target(self, name: str) -> str:
-        """The full path of `name` as a place to write to.
+    @property
+    def local(self) -> LocalRoot:
+        """The root on disk, where alone anything below it is written or removed."""
+        return LocalRoot(self.root)
+
+    def _own(self, name: str) -> str:
+        """The same name, if it is one that may be written or removed.
 
         Raises:
-            OSError: it would lie outside of the root: through `..`, an absolute name, or a link within the root.
+            OSError: it leads out of the root, or another name would be the same file.
         """
         if escapes(name) or (self.is_local and posixpath.normpath(name) != name):
             raise OSError(f"{name!r} is no name of a file below {self.url()}")
-        if self.is_local:
-            folder, root = os.path.realpath(os.path.dirname(self.path(name))), os.path.realpath(self.root)  # noqa: PTH120
-            if folder != root and not folder.startswith(root.rstrip("/") + "/"):
-                raise OSError(f"{self.path(name)} lies in {folder}, outside of {root}: remove the link")
-        return self.path(name)
+        return name
+
+    def require_unlinked(self, *names: str) -> None:
+        """Raises `UsageError` if one of these files or folders, or what lies directly in one, is a link on disk."""
+        for name in names if self.is_local else ():
+            for link in self.local.links(name):
+                raise UsageError(
+                    f"{self.path(link)} is a link, which may lead anywhere: remove it, or choose another output"
+                )
 
     def url(self, name: str = "") -> str:
         """`name` as a person would type it."""
@@ -118,9 +135,9 @@ class Storage:
         if self.is_local:
             return FileBytes(self._regular(name))
         copy = _temporary()
-        with on_failure(copy.unlink, missing_ok=True):
-            self.fs.get_file(self.path(name), str(copy))
-            return FileBytes(copy, owned=True)
+        with on_failure(copy.discard):
+            self.fs.get_file(self.path(name), str(copy.path))
+            return FileBytes(copy.path, owned=True)
 
     def _start(self, name: str, count: int) -> bytes:
         """The first `count` bytes of `name`, or all that there are."""
@@ -137,7 +154,7 @@ class Storage:
             with self.build(name) as file:
                 file.write(data)
         else:
-            self.fs.pipe_file(self.target(name), data)
+            self.fs.pipe_file(self.path(self._own(name)), data)
 
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
@@ -150,62 +167,55 @@ class Storage:
             with self.build(name) as file:
                 yield file
             return
-        remote = self.fs.open(self.target(name), "wb")
+        remote = self.fs.open(self.path(self._own(name)), "wb")
         with on_failure(_abandon, remote):
             yield remote
         remote.close()
 
-    def draft(self, name: str) -> Path:
+    def draft(self, name: str) -> Draft:
         """An empty file on this machine, for any process to write what `publish` shall turn into `name`."""
-        target = Path(self.target(name))
-        if not self.is_local:
-            return _temporary()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
-        draft.touch(exist_ok=False)
-        return draft
+        self._own(name)
+        return self.local.draft(name) if self.is_local else _temporary()
 
-    def publish(self, draft: Path, name: str) -> None:
+    def publish(self, draft: Draft, name: str) -> None:
         """Makes a draft `name`, whole or not at all; the draft is gone then.
 
         On disk it is flushed and renamed, elsewhere uploaded: by one PUT, or in parts that are completed at the end.
         """
         try:
             if self.is_local:
-                with draft.open("rb") as file:
-                    os.fsync(file.fileno())
-                draft.replace(self.target(name))
+                self.local.move(draft.name, self._own(name))
             else:
-                self.fs.put_file(str(draft), self.target(name))
+                self.fs.put_file(str(draft.path), self.path(self._own(name)))
         finally:
-            draft.unlink(missing_ok=True)
+            draft.discard()
 
     @contextmanager
     def build(self, name: str) -> Iterator[IO[bytes]]:
         """As `create`, and the file is seekable everywhere: elsewhere than on disk it is a draft first."""
-        draft = self.draft(name)
-        try:
-            with draft.open("wb") as file:
+        if self.is_local:
+            with self.local.build(self._own(name)) as file:
                 yield file
-            self.publish(draft, name)
-        finally:
-            draft.unlink(missing_ok=True)
+            return
+        draft = self.draft(name)
+        with on_failure(draft.discard), draft.open() as file:
+            yield file
+        self.publish(draft, name)
 
     def open(self, name: str) -> IO[bytes]:
         """A seekable binary file to read `name` from in parts."""
         if self.is_local:
-            return Path(self.path(name)).open("rb")
+            return self._regular(name).open("rb")
         opened: IO[bytes] = self.fs.open(self.path(name), "rb", cache_type="readahead")
         return opened
 
     def delete(self, name: str) -> None:
         """Removes `name`; one that is not there is no fault."""
-        path = self.target(name)
         if self.is_local:
-            Path(path).unlink(missing_ok=True)
+            self.local.delete(self._own(name))
         else:
             with suppress(FileNotFoundError):
-                self.fs.rm_file(path)
+                self.fs.rm_file(self.path(self._own(name)))
 
     def delete_all(self, names: Iterable[str]) -> None:
         """Removes each of them, several at once."""
@@ -215,17 +225,14 @@ class Storage:
     def delete_tree(self, name: str) -> None:
         """Removes everything below `name`; nothing there is no fault."""
         if self.is_local:
-            shutil.rmtree(self.path(name), ignore_errors=not Path(self.path(name)).exists())
+            self.local.delete_tree(self._own(name))
             return
         self.delete_all(entry.name for entry in self.entries(name))  # `fs.rm` would take names for glob patterns
 
     def sweep(self) -> None:
         """Removes what killed processes left half done: on disk, temporary files; elsewhere nothing can be seen."""
         if self.is_local:
-            for folder, _, names in os.walk(self.root):
-                for name in names:
-                    if name.startswith(TEMPORARY_PREFIX):
-                        Path(folder, name).unlink(missing_ok=True)
+            self.local.sweep()
 
     def entries(self, below: str = "") -> Iterator[Entry]:
         """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
@@ -234,29 +241,26 @@ class Storage:
     def pages(self, below: str = "") -> Iterator[list[Entry]]:
         """The same in lists of some thousand: of a bucket each as it arrives, and never more than a few in memory.
 
-        On disk they are in order but for huge folders; the objects of a large bucket are listed by ranges of keys at
-        once, and come in no order. As its keys may be anything, what is read from a bucket by name can hold empty
-        parts (`a//b`); none of them leads out of the root.
+        On disk they are in order but for huge folders; those of a large bucket come in no order. Names may hold empty
+        parts there (`a//b`).
         """
         if self.protocol == "s3":
             yield from self._objects(below)
             return
-        if not (Path(self.path(below)).exists() if self.is_local else self.fs.exists(self.path(below))):
+        folder = self.path(below)
+        if not (Path(folder).exists() if self.is_local else self.fs.exists(folder)):
             return  # as in a bucket, where folders do not exist either
-        if self.is_local:
-            walk = walk_local(Path(self.path(below)), Path(self.root))
-        else:
-            walk = walk_remote(self.fs, self.path(below), self.root)
-        while page := list(islice(walk, PAGE)):
-            yield page
+        on_disk = self.is_local and walk_local(Path(folder), Path(self.root), self.follow_links)
+        walk = on_disk or walk_remote(self.fs, folder, self.root)
+        yield from iter(lambda: list(islice(walk, PAGE)), [])
 
     def _objects(self, below: str) -> Iterator[list[Entry]]:
         name, _, folder = self.root.partition("/")
         prefixes = [f"{folder}/" if folder else "", f"{below}/" if below else ""]
         try:
             yield from Bucket(self.fs, name, "".join(prefixes)).pages(cut=len(prefixes[0]))
-        except FileNotFoundError:  # there is no such bucket: nothing lies in it
-            return
+        except FileNotFoundError:
+            return  # no bucket, nothing in it
 
     def entry(self, name: str) -> Entry:
         """The size and identity of one file.
@@ -264,6 +268,8 @@ class Storage:
         Raises:
             FileNotFoundError: there is none, or it is a folder.
         """
+        if self.is_local:
+            return self._local_entry(name)
         info = self.fs.info(self.path(name))
         if info["type"] != "file":
             raise FileNotFoundError(self.url(name))
@@ -271,18 +277,13 @@ class Storage:
 
     def glance(self, name: str) -> Entry:
         """Size and identity of one file as far as they can be had for nothing: unknown elsewhere than on disk."""
-        try:
-            status = Path(self.path(name)).stat() if self.is_local else None
-        except OSError:  # its row will say why
-            status = None
-        if status is None:
-            return Entry(name, -1, "")
-        return Entry(name, status.st_size, identity_of({"mtime": status.st_mtime, "size": status.st_size}))
+        status = known_status(self.root, name, self.follow_links) if self.is_local else None
+        return Entry(name, -1, "") if status is None else local_entry(name, status)
 
     def parent(self) -> Storage:
-        """The folder that the root lies in."""
+        """The folder that the root lies in, for the one file that the root is: its user has named it, link or not."""
         folder = posixpath.dirname(self.root)
-        return Storage(folder if self.is_local else f"{self.protocol}://{folder}")
+        return Storage(folder if self.is_local else f"{self.protocol}://{folder}", follow_links=True)
 
     def is_file(self) -> bool:
         """Whether the root itself is a file; raises `UsageError`, within seconds, if there is nothing here."""
@@ -301,12 +302,19 @@ class Storage:
 
         self._probe(write_and_delete)
 
+    def is_linked_folder(self, name: str) -> bool:
+        """Whether `name` is a link to a folder, on disk."""
+        return self.is_local and is_linked_folder(self.path(name))
+
     def _regular(self, name: str) -> Path:
-        """The local path of `name`, which is no pipe: that would never end."""
+        """Where a local file really lies. Raises as `real_file` does."""
+        return real_file(self.root, name, self.follow_links)
+
+    def _local_entry(self, name: str) -> Entry:
         path = Path(self.path(name))
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("a folder or device, not a regular file")
-        return path
+        if path.is_dir() or not (path.is_symlink() or path.exists()):
+            raise FileNotFoundError(self.url(name))
+        return local_entry(name, known_status(self.root, name, self.follow_links))
 
     def _options(self) -> dict[str, Any]:
         if self.is_local:
@@ -383,18 +391,14 @@ def escapes(name: str) -> bool:
     return not name or name.startswith("/") or ".." in name.split("/") or "\0" in name
 
 
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """A fault's text on one line of at most `limit` characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
 def _abandon(remote: Any) -> None:
     remote.discard()
     remote.closed = True  # or its finaliser would complete the upload
 
 
-def _temporary() -> Path:
+def _temporary() -> Draft:
+    """An empty file in the system's folder for such, where only its owner can open it."""
     descriptor, path = tempfile.mkstemp(prefix=TEMPORARY_PREFIX.lstrip("."))
     os.close(descriptor)
-    return Path(path)
+    folder, name = os.path.split(path)
+    return Draft(LocalRoot(folder), name)

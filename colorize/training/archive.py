@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from colorize.datasets.splits import Split, split_of
 from colorize.errors import UsageError
 from colorize.settings import nearest
+from colorize.storage.parquet import Archive
+from colorize.storage.parquet_cells import ImageColumn, plain_rows
+from colorize.storage.parquet_error import ParquetError
 from colorize.training.settings import DataSettings
+
+READ_BYTES = 64 << 20  # about what is held of an archive beside the pictures that are kept
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,19 @@ def _split(row: Row, settings: DataSettings, of_several: bool) -> Split:
 
 
 def _list_rows(file: Path, settings: DataSettings) -> list[Row]:
-    names = pq.read_schema(file).names
+    with file.open("rb") as opened:
+        archive = Archive(opened)
+        _require_columns(file, archive.schema.names, settings)
+        rows = plain_rows(archive, ("path", "label", "split", "source"))
+        known = ({key: str(value) for key, value in row.items() if value is not None} for row in rows)
+        return [Row(file, number, **row) for number, row in enumerate(known)]
+
+
+def _require_columns(file: Path, names: Sequence[str], settings: DataSettings) -> None:
     filters = {"label": settings.labels, "source": settings.sources, "path": settings.include}
     for needed in (settings.image_column, *(column for column, wanted in filters.items() if wanted)):
         if needed not in names:
             raise UsageError(f"{file} has no column {needed!r} (it has: {', '.join(names)})")
-    columns = [c for c in ("path", "label", "split", "source") if c in names]
-    table = pq.read_table(file, columns=columns)
-    rows = table.to_pylist() if columns else [{}] * pq.read_metadata(file).num_rows
-    known = ({key: str(value) for key, value in row.items() if value is not None} for row in rows)
-    return [Row(file, number, **row) for number, row in enumerate(known)]
 
 
 def _only(rows: list[Row], column: str, wanted: Sequence[str] | None) -> list[Row]:
@@ -90,10 +97,23 @@ def _matching(rows: list[Row], patterns: Sequence[str] | None) -> list[Row]:
 
 
 def read_images(rows: Sequence[Row], column: str) -> list[bytes]:
-    """The encoded pictures of rows, in their order, empty for a null; only the files that hold one are read."""
+    """The encoded pictures of rows, in their order, empty for none; only the files that hold one are read."""
     encoded: list[bytes] = []
     for file, members in groupby(rows, lambda row: row.file):
-        pictures = pq.read_table(file, columns=[column]).column(0)
-        images = pictures.take([row.number for row in members]).to_pylist()
-        encoded += [(image.get("bytes") if isinstance(image, dict) else image) or b"" for image in images]
+        numbers = [row.number for row in members]
+        found = _read_images(file, column, frozenset(numbers))
+        encoded += [found[number] for number in numbers]
     return encoded
+
+
+def _read_images(file: Path, column: str, numbers: frozenset[int]) -> dict[int, bytes]:
+    """The encoded pictures of a file by their rows' numbers; empty where a row has none that can be read."""
+    found = dict.fromkeys(numbers, b"")
+    with file.open("rb") as opened:
+        archive = Archive(opened)
+        image = ImageColumn.of(archive.schema, column)
+        for first, batch in archive.all_batches(image.leaves, READ_BYTES):
+            for number in numbers.intersection(range(first, first + batch.num_rows)):
+                with suppress(ParquetError):  # a picture that is none is counted as broken
+                    found[number] = image.image(batch, number - first)
+    return found

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from colorize.storage.root import Storage, one_line
+from colorize.plain_text import one_line, printable
+from colorize.storage.root import Storage
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Journal:
 
     def add(self, line: str) -> None:
         """One line more, with the time before it (UTC)."""
-        self._ours += f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n"
+        self._ours += f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {printable(line)}\n"
         try:
             if self._before is None:
                 self._before = _read(self.storage)

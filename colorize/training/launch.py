@@ -34,11 +34,10 @@ from colorize.training.feed import is_wanted, training_row
 from colorize.training.journal import follow
 from colorize.training.loop import LoopConfig, train_loop
 from colorize.training.losses import count_bins, shrink
-from colorize.training.run_folder import RunFolder
+from colorize.training.run_folder import RAY_STATE, RunFolder
 from colorize.training.settings import TrainerSettings, TrainSettings
 from colorize.training.step import create_state
 
-STATE_FOLDER = "_ray"  # below the run folder: Ray Train's own state and full checkpoints
 PRIOR_PICTURES = 512  # about so many are enough to know how often each color occurs
 PRIOR_BLOCKS = 64  # that they are taken from: one alone may hold pictures of one kind
 LOAD_CPUS = 0.5
@@ -92,7 +91,8 @@ def _fit(trainer: TorchTrainer, folder: RunFolder) -> dict[str, float]:
 
 
 def _open(job: TrainJob) -> Source:
-    source = open_source(job.data, SourceSettings(image_column=job.settings.data.image_column))
+    data = job.settings.data
+    source = open_source(job.data, SourceSettings(image_column=data.image_column, follow_links=data.follow_links))
     return source.with_columns(*COLUMNS)
 
 
@@ -107,7 +107,7 @@ def _trainer(
         datasets=dict(datasets),
         dataset_config=_data_config(datasets, config.settings),
         run_config=RunConfig(
-            name=STATE_FOLDER,  # the same name and storage as before is how Ray Train resumes
+            name=RAY_STATE,  # the same name and storage as before is how Ray Train resumes
             storage_path=storage.root,
             storage_filesystem=pafs.PyFileSystem(pafs.FSSpecHandler(storage.fs)),
             failure_config=FailureConfig(max_failures=config.settings.trainer.retries),

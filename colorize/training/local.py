@@ -23,6 +23,7 @@ from colorize.imaging.color import rgb_to_lab
 from colorize.models import BinModel, ColorModel, create_model
 from colorize.models.checkpoint import load_checkpoint
 from colorize.models.palette_cnn import PaletteCnn
+from colorize.plain_text import joined, say
 from colorize.settings import load_settings
 from colorize.training.accuracy import recorded_metrics
 from colorize.training.losses import count_bins, shrink
@@ -208,7 +209,7 @@ def main(
         folder.claim(resume)
         trainer.run()
     except UsageError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {joined(str(error))}", sys.stderr)
         sys.exit(2)
 
 

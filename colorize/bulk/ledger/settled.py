@@ -21,7 +21,8 @@ from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.sources import Source
 from colorize.imaging.formats import ADDED_SUFFIX, sha256
 from colorize.imaging.settings import SizeLimits
-from colorize.storage.root import LEDGER, TEMPORARY_PREFIX, Storage
+from colorize.storage.root import LEDGER, Storage
+from colorize.storage.rooted import TEMPORARY_PREFIX
 
 COLUMNS = ("path", "output", "status", "error", "width", "height", "bytes_out", "sha256_in", "sha256_out", "identity",
            "triage", "model_sha256", "settings_sha256", "run")  # fmt: skip
@@ -163,7 +164,7 @@ def compare(rows: pa.Table, inputs: Inputs, outputs: pa.Table, target: Storage, 
     known = numbers >= 0
     rows, numbers = rows.filter(pa.array(known)), numbers[known]
     units = _take(inputs.source.units, inputs.unit_of(numbers))
-    holds = _same_origin(rows, units, terms) & _outcome_holds(rows, units, outputs, terms)
+    holds = _same_origin(rows, units, terms) & _outcome_holds(rows, units, inputs.source, outputs, terms)
     holds &= _within_limits_still(rows, terms.limits) & _triaged_alike(rows, terms.triage)
     if terms.by_content:
         holds &= _same_content(rows, holds, inputs, numbers, target)
@@ -182,13 +183,16 @@ def _same_origin(rows: pa.Table, units: pa.Table, terms: Terms) -> NDArray[np.bo
     return _mask(same)
 
 
-def _outcome_holds(rows: pa.Table, units: pa.Table, outputs: pa.Table, terms: Terms) -> NDArray[np.bool_]:
+def _outcome_holds(
+    rows: pa.Table, units: pa.Table, source: Source, outputs: pa.Table, terms: Terms
+) -> NDArray[np.bool_]:
     status = rows["status"].to_numpy(zero_copy_only=False)
     there = _output_is_there(rows, units, outputs) | (units["row_group"].to_numpy() >= 0)  # an archive's come later
     holds = {
         "ok": there,
         "failed": np.full(len(status), not terms.retry_failed),
-        "skipped": _still_skipped(rows, units) & (there | _mask(pc.equal(rows["output"], ""))),  # or copied as it is
+        "skipped": _still_skipped(rows, units, source.storage)
+        & (there | _mask(pc.equal(rows["output"], ""))),  # or copied as it is
     }
     return np.select([status == kind for kind in holds], list(holds.values()), False)
 
@@ -221,9 +225,14 @@ def _output_is_there(rows: pa.Table, units: pa.Table, outputs: pa.Table) -> NDAr
     return _mask(pc.and_(pc.equal(size, rows["bytes_out"]), pc.invert(renamed)))
 
 
-def _still_skipped(rows: pa.Table, units: pa.Table) -> NDArray[np.bool_]:
+def _still_skipped(rows: pa.Table, units: pa.Table, storage: Storage) -> NDArray[np.bool_]:
     """A name that was left out may be wanted now; other reasons lie in the picture or the settings."""
-    return _mask(pc.or_(pc.not_equal(rows["error"], "excluded"), pc.equal(units["error"], "excluded")))
+    columns = (rows["error"].to_pylist(), units["error"].to_pylist(), rows["path"].to_pylist())
+    held = (
+        was != "excluded" or now == was or storage.is_linked_folder(path)
+        for was, now, path in zip(*columns, strict=True)
+    )
+    return np.fromiter(held, bool, rows.num_rows)
 
 
 def _same_content(

@@ -284,4 +284,4 @@ def _refusal(data: Encoded) -> ImageDecodeError:
     if data[4:8] == b"ftyp":
         brand = data[8:12].decode("latin-1")
         return ImageDecodeError("unsupported", f"a media file of brand {brand!r} (HEIF or video) is not read")
-    return ImageDecodeError("not_an_image", f"{len(data)} bytes that start with {data[:8]!r}: no known picture format")
+    return ImageDecodeError("not_an_image", f"no known picture format ({len(data)} bytes)")

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 from colorize import __version__
 from colorize.imaging.formats.xmp import Name, Packet
+from colorize.plain_text import printable
 
 NAMESPACE = "urn:colorize:provenance:1.0/"
 CREATOR_TOOL = f"colorize {__version__}"
@@ -67,7 +68,7 @@ class Provenance:
         """The plain sentence that viewers show."""
         return (
             f"{_SENTENCE_START}{self.model} (sha256 {self.model_sha256}) "
-            f"from {self.source} (sha256 {self.source_sha256}); {_SENTENCE_ENDS[not self.luma_exact]}"
+            f"from {printable(self.source)} (sha256 {self.source_sha256}); {_SENTENCE_ENDS[not self.luma_exact]}"
         )
 
     def xmp(self, existing: bytes | None = None) -> bytes:
