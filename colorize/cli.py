@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
@@ -22,9 +22,12 @@ from colorize.bulk.settings import BulkSettings
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
 from colorize.plain_text import joined, say
 from colorize.predict.outcome import Outcome
-from colorize.predict.settings import PhotoSettings
+from colorize.predict.settings import LimitedSettings, PhotoSettings
 from colorize.report.durations import duration
 from colorize.settings import load_settings
+
+if TYPE_CHECKING:
+    from colorize.bulk.settings import BulkJob
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES = 1, 2, 3
 STOPPED = "stopped; run the same command again to go on"
@@ -116,11 +119,13 @@ def restore_grey_command(
     ],
     force: Annotated[bool, typer.Option(help="take the luminance of pictures that say nothing of it too")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files that are there already")] = False,
+    overrides: Overrides = None,
 ) -> None:
     """Gives the scans back out of colored pictures: bit for bit, where the manifest says `luma_exact`."""
     from colorize.predict.restore import restore_grey
 
-    _print_outcomes(restore_grey(sources, output, force=force, overwrite=overwrite))
+    limits = load_settings(LimitedSettings, overrides=overrides or ()).limits
+    _print_outcomes(restore_grey(sources, output, limits, force=force, overwrite=overwrite))
 
 
 def _photo_outcomes(
@@ -134,17 +139,23 @@ def _photo_outcomes(
     allow_private: bool,
     hints: str | None,
 ) -> Iterator[Outcome]:
+    from colorize.imaging.sandbox import Sandbox
     from colorize.predict.destinations import Destinations
     from colorize.predict.enlarge import write_enlarged
     from colorize.predict.history import write_history
     from colorize.predict.photo import color_photos, outcomes
 
     if not (history or enlarge):
-        return color_photos(sources, output, model, settings, compare=compare, allow_private=allow_private, hints=hints)
+        yield from color_photos(
+            sources, output, model, settings, compare=compare, allow_private=allow_private, hints=hints
+        )
+        return
     write, destinations = write_history if history else write_enlarged, Destinations(sources, output)
-    return outcomes(
-        (source, partial(write, source, model, destinations, settings, allow_private)) for source in sources
-    )
+    with Sandbox(settings.limits) as sandbox:
+        yield from outcomes(
+            (source, partial(write, source, model, destinations, settings, allow_private, sandbox))
+            for source in sources
+        )
 
 
 @app.command(epilog="Example: colorize bulk --input s3://archive/scans --output s3://archive/colored --set pool.max=4")
@@ -193,7 +204,7 @@ def bulk(
             say(line)
         return
     report = run_bulk(job)
-    _write_page(output)
+    _write_page(job)
     t = report.totals
     ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
     earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
@@ -258,11 +269,18 @@ def evaluate(
 
 
 @app.command(epilog="Example: colorize report s3://archive/colored")
-def report(uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")]) -> None:
+def report(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")],
+    input_: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--input", metavar="URI", help="the run's input, to show pictures as they were before"),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
     """Makes the page of a bulk run again, from its manifest."""
     from colorize.bulk.page import write_report
 
-    say(write_report(uri))
+    say(write_report(uri, input_, load_settings(LimitedSettings, overrides=overrides or ()).limits))
 
 
 @app.command("export", epilog="Example: colorize export default -o default.onnx")
@@ -293,15 +311,15 @@ def models() -> None:
     Console().print(table)
 
 
-def _write_page(output: str) -> None:
+def _write_page(job: BulkJob) -> None:
     """The page of a run that has ended; where none can be made that is said, and the run's exit status stays."""
     from colorize.bulk.page import write_report
 
     try:
-        write_report(output)
+        write_report(job.output, job.input, job.settings.limits)
     except Exception as error:  # whatever it was, every input is done and in the manifest
         reason = _first_line(error)
-        say(f"warning: no report.html ({reason}): make it with `colorize report {output}`", sys.stderr)
+        say(f"warning: no report.html ({reason}): make it with `colorize report {job.output}`", sys.stderr)
 
 
 def _print_outcomes(outcomes: Iterable[Outcome]) -> None:

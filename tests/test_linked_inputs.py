@@ -17,6 +17,7 @@ from colorize.cli import EXIT_FAILURES, run
 from colorize.datasets.readers import Raw
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
+from colorize.imaging.sandbox import Sandbox
 from colorize.imaging.settings import LimitSettings
 from colorize.storage.root import Storage
 from tests.conftest import grey_jpeg, write_tree
@@ -129,7 +130,7 @@ def test_an_archive_that_is_a_link_counts_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../secrets/key", "box/../../secrets/key", "folder/key"])
 def test_no_name_is_read_that_leads_out(name: str, scans: Path) -> None:
     storage = Storage(scans)
-    for read in (storage.read, storage.open, lambda name: storage.load(name, 10, 1)):
+    for read in (storage.read, storage.open, lambda name: storage.load(name, 10, 1, 100)):
         with pytest.raises(OSError, match="leads out of"):
             read(name)
 
@@ -138,7 +139,10 @@ def test_a_page_shows_no_picture_of_a_manifest_that_leads_out(scans: Path, tmp_p
     write_tree(tmp_path / "out", {"a.jpg": grey_jpeg(3)})
     row = {"path": "box/a.jpg", "output": "../secrets/b.jpg", "bytes_in": 9, "bytes_out": 9, "width": 8, "height": 8}
 
-    assert Places(Storage(scans), Storage(tmp_path / "out"), "image").sample(row) is None
+    with Sandbox(limits := LimitSettings()) as sandbox:
+        places = Places(Storage(scans), Storage(tmp_path / "out"), "image", limits, sandbox)
+        assert places.sample(row) is None
+        assert places.sample(row | {"output": "a.jpg", "format": "JPEG"}) is not None
 
 
 def test_restoring_a_folder_leaves_links_that_lead_out(

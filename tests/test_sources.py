@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import random
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from colorize.datasets.readers import ArchiveReader, Raw
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import Source, _plan, open_source
 from colorize.errors import UsageError
+from colorize.imaging.settings import SizeLimits
 from colorize.storage import parquet_pages
 from colorize.storage.listing import Entry
 from colorize.storage.root import Storage
@@ -296,7 +298,7 @@ def test_an_archive_that_cannot_be_reached_is_no_damaged_one(tmp_path: Path, fau
     storage = Flaky(tmp_path)
     storage.fault = fault
     with pytest.raises(UsageError, match=r"cannot read .*/b.parquet: .*; run again once it can be"):
-        _plan(storage, None, SETTINGS)
+        _plan(storage, None, SETTINGS, SizeLimits())
 
 
 def test_an_archive_whose_column_names_are_damaged_is_a_row(tmp_path: Path) -> None:
@@ -429,9 +431,35 @@ def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:
         def pages(self, below: str = "") -> Iterator[list[Entry]]:
             yield [Entry("a/../../b.jpg", 3, "tag")]
 
-    source = _plan(Bucket(tmp_path), None, SETTINGS)
+    source = _plan(Bucket(tmp_path), None, SETTINGS, SizeLimits())
 
     assert [(raw.path, raw.error) for raw in fetch(source)] == [("a/../../b.jpg", "bad_name")]
+
+
+@pytest.mark.parametrize(
+    ("name", "piece", "reason"),
+    [
+        ("l.txt.gz", b"\n" * (1 << 20), "empty ones"),
+        ("l.txt.gz", b" \r\n" * (1 << 18), "empty ones"),
+        ("l.txt.gz", b"x" * (1 << 20), "65,536 characters"),
+        ("l.csv.gz", b"," * (1 << 20), "65,536 characters"),
+        ("l.csv.gz", b'"\n",' * (1 << 18), "1000 lines"),
+    ],
+)
+def test_a_small_list_that_unfolds_to_hundreds_of_megabytes_is_refused(
+    tmp_path: Path, name: str, piece: bytes, reason: str
+) -> None:
+    with gzip.open(tmp_path / name, "wb") as file:
+        file.write(b"path\n")
+        for _ in range(64):
+            file.write(piece)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match=reason):
+            read_input_list(str(tmp_path / name), Storage(tmp_path))
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_bomb_in_an_archive_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ def prepare(job: BulkJob, writes: bool = True) -> Prepared:
     model = find_model(job.model)
     require_settings(model, job.settings.colorizer)
     upstream = upstream_of(job.settings.output.processing, model.architecture)
-    found = open_source(job.input, job.settings.source, job.input_list)
+    found = open_source(job.input, job.settings.source, job.input_list, job.settings.limits)
     hints = _hints(job.hints, model, found) if job.hints else NO_HINTS
     fitted = replace(job, settings=sized(job.settings, upstream))
     return Prepared(fitted, found, target, model, hints, upstream)

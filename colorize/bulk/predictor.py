@@ -14,8 +14,9 @@ import torch
 from colorize.bulk.census import note
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 from colorize.bulk.telemetry import worked
+from colorize.cluster.attempts import actor_was_restarted
 from colorize.imaging.hinting import Seen
-from colorize.imaging.sandbox.isolation import Fault, was_restarted
+from colorize.imaging.sandbox import Fault
 from colorize.predict.colorizer import Colored
 from colorize.predict.columns import seen_from
 from colorize.predict.frugal import color_frugally
@@ -55,7 +56,7 @@ class Predictor:
             checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
         )
         _ = self.network.colorizer  # now, so that a fault stops the start
-        self.suspects = SUSPECTS if was_restarted() else 0
+        self.suspects = SUSPECTS if actor_was_restarted() else 0
         self.lone = LonePredictor(self.network)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -18,8 +18,9 @@ from colorize.bulk.rows import SUMMARY_SCHEMA
 from colorize.bulk.settings import OutputSettings
 from colorize.bulk.sinks import Finished, Sink
 from colorize.bulk.telemetry import settled, worked
+from colorize.cluster.attempts import task_attempt
 from colorize.imaging.formats import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
-from colorize.imaging.sandbox.isolation import Careful, Fault, known_fault, may_exceed
+from colorize.imaging.sandbox import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
 from colorize.plain_text import one_line
 from colorize.predict.columns import ab_from
@@ -47,7 +48,8 @@ def write(batch: pa.Table, writer: Writer) -> pa.Table:
     """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
     started = time.perf_counter()
     rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded pictures are large
-    with Careful(partial(_finish, writer=writer), writer.limits, partial(_is_heavy, limits=writer.limits)) as finish:
+    finished, is_heavy = partial(_finish, writer=writer), partial(_is_heavy, limits=writer.limits)
+    with Careful(finished, writer.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as finish:
         stored = writer.sink.write(
             _blamed(row, done) if isinstance(done := finish(row), Fault) else done for row in rows
         )
@@ -151,7 +153,7 @@ def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None], par
 
 def _read_again(record: Record, writer: Writer) -> Encoded:
     """A picture too large to travel, if it is still the one that was loaded."""
-    data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes)
+    data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes, writer.limits.max_bytes)
     if sha256(data) != record.sha256_in:
         raise ImageDecodeError("changed", "the file changed while the job ran; run again")
     return data

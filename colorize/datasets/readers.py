@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from colorize.datasets.settings import SourceSettings
-from colorize.imaging.formats import Encoded
+from colorize.imaging.formats import Encoded, ImageDecodeError
+from colorize.imaging.settings import SizeLimits
 from colorize.plain_text import one_line
 from colorize.storage.local_files import LeadsOutError, LinkedFolderError
 from colorize.storage.parquet import Archive
@@ -85,6 +86,7 @@ class FileReader:
 
     storage: Storage
     settings: SourceSettings
+    max_bytes: int = SizeLimits().max_bytes  # of a file: of a larger one nothing is read
 
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         with ThreadPoolExecutor(self.settings.fetch_threads) as pool:
@@ -114,7 +116,9 @@ class FileReader:
         if unit["error"]:
             return _unplanned(unit)
         try:
-            data = self.storage.load(name, unit["size"], self.settings.inline_bytes)
+            data = self.storage.load(name, unit["size"], self.settings.inline_bytes, self.max_bytes)
+        except ImageDecodeError as error:
+            return _unplanned(unit | {"error": error.code, "message": str(error)})
         except Exception as error:  # one file's fault, of whatever class the storage library raises
             return _unplanned(unit | fault_of(error))
         return Raw(name, data, identity, len(data), name_taken=unit["name_taken"])

@@ -25,7 +25,9 @@ from colorize.datasets.task_size import rows_per_task
 from colorize.datasets.units import Listed, list_units, units_table
 from colorize.errors import UsageError
 from colorize.imaging.formats import ADDED_SUFFIX, PICTURE_SUFFIXES
+from colorize.imaging.settings import SizeLimits
 from colorize.storage.listing import Entry
+from colorize.storage.parquet_cells import IMAGE_BYTES
 from colorize.storage.root import LEDGER, Storage
 
 __all__ = ["OUTPUT_COLUMNS", "Source", "open_source"]
@@ -94,7 +96,9 @@ class Source:
         return [*range(0, files, self.rows_per_task), *range(files, self.units.num_rows), self.units.num_rows]
 
 
-def open_source(uri: str, settings: SourceSettings, input_list: str | None = None) -> Source:
+def open_source(
+    uri: str, settings: SourceSettings, input_list: str | None = None, limits: SizeLimits | None = None
+) -> Source:
     """The source at `uri`, planned: a tree of picture files, a single file, Parquet archives, or archives and pictures.
 
     In a folder without pictures every `*.parquet` file is an archive, and other files are none of our business. Beside
@@ -103,17 +107,17 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
     Raises:
         UsageError: nothing is there, it is empty, or no archive has the image column.
     """
-    return _plan(Storage(uri, settings.follow_links), input_list, settings)
+    return _plan(Storage(uri, settings.follow_links), input_list, settings, limits or SizeLimits())
 
 
-def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> Source:
+def _plan(root: Storage, input_list: str | None, settings: SourceSettings, limits: SizeLimits) -> Source:
     storage, pages = _listing(root, input_list)
     listed = list_units(pages, Exclusion(settings.include, settings.exclude))
     if not listed.units.num_rows and not listed.archives:
         raise UsageError(f"there are no files in {root.uri}: name a folder of pictures or Parquet archives")
     if not listed.archives:
-        return Source(FileReader(storage, settings), _with_taken_names(listed.units))
-    return _plan_archives(storage, listed, settings)
+        return Source(FileReader(storage, settings, limits.max_bytes), _with_taken_names(listed.units))
+    return _plan_archives(storage, listed, settings, limits)
 
 
 def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterable[Sequence[Entry]]]:
@@ -131,20 +135,20 @@ def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterabl
     return storage, ([entry for entry in page if not entry.name.startswith(own)] for page in storage.pages())
 
 
-def _plan_archives(storage: Storage, listed: Listed, settings: SourceSettings) -> Source:
+def _plan_archives(storage: Storage, listed: Listed, settings: SourceSettings, limits: SizeLimits) -> Source:
     plan = plan_archives(storage, listed.archives, settings)
+    files = FileReader(storage, settings, limits.max_bytes)
     alone = units_table([unit for unit in plan.units if unit["row_group"] < 0])
     if listed.pictures and not plan.parts:  # tables beside pictures, of whatever they may be
-        return Source(FileReader(storage, settings), _with_taken_names(pa.concat_tables([listed.units, alone])))
+        return Source(files, _with_taken_names(pa.concat_tables([listed.units, alone])))
     runs = units_table([unit for unit in plan.units if unit["row_group"] >= 0])
-    archives = ArchiveReader(storage, settings)
+    archives = ArchiveReader(storage, settings, max_bytes=min(limits.max_bytes, IMAGE_BYTES))
     if not listed.pictures:
         require_fit(plan)
         units = pa.concat_tables([_only_archives(listed.units), alone, runs])
         return Source(archives, units, plan.parts, plan.versions)
-    files = _with_taken_names(_beside_archives(listed.units))
-    reader = MixedReader(FileReader(storage, settings), archives)
-    return Source(reader, pa.concat_tables([files, alone, runs]), plan.parts, plan.versions)
+    pictures = _with_taken_names(_beside_archives(listed.units))
+    return Source(MixedReader(files, archives), pa.concat_tables([pictures, alone, runs]), plan.parts, plan.versions)
 
 
 def _only_archives(left_out: pa.Table) -> pa.Table:

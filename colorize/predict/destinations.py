@@ -88,9 +88,14 @@ class Destinations:
 
 def base_name(source: str) -> str:
     """The file's name at the end of a path or link."""
-    if source.startswith(("http://", "https://")):
+    if is_link(source):
         source = unquote(urlparse(source).path)
     return PurePosixPath(source).name or "picture"
+
+
+def is_link(source: str) -> bool:
+    """Whether a source is an http(s) link."""
+    return source.partition("://")[0].lower() in ("http", "https")
 
 
 def _is_remote(source: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from colorize.imaging.hinting import Seen
-from colorize.imaging.sandbox.isolation import START_SECONDS, Careful, Fault
+from colorize.imaging.sandbox import START_SECONDS, Careful, Fault
 from colorize.imaging.settings import LimitSettings
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colored, Colorizer
@@ -52,7 +52,7 @@ class LonePredictor:
 
     def __init__(self, network: NetworkSource) -> None:
         limits = LimitSettings(seconds=START_SECONDS, memory_mb=0)  # the first call loads the network
-        self.color = Careful(network, limits, is_heavy=lambda grey: True)
+        self.color = Careful(network, limits, isolated=True)
 
     def __call__(self, greys: Sequence[Seen]) -> list[Colored | Fault]:
         """The colors of the pictures; where one kills the process that colors it, its fault."""

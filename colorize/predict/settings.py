@@ -71,3 +71,9 @@ class PhotoSettings(ColorSettings):
     """Everything that `colorize photo` can be told beside its sources, its output and its model."""
 
     device: Device = "auto"
+
+
+class LimitedSettings(Settings):
+    """What commands can be told that decode images and do nothing else that could be set."""
+
+    limits: LimitSettings = LimitSettings()

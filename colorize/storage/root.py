@@ -24,7 +24,7 @@ from typing import IO, Any, ParamSpec, TypeVar
 import fsspec
 
 from colorize.errors import UsageError
-from colorize.imaging.formats import Encoded, FileBytes
+from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
 from colorize.plain_text import one_line
 from colorize.storage.bucket import Bucket
 from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
@@ -35,6 +35,10 @@ from colorize.storage.timeout import within
 T = TypeVar("T")
 P = ParamSpec("P")
 
+# What holds files and nothing else: wrappers such as `generic::` or `simplecache::` would lead to any address.
+PROTOCOLS = frozenset(
+    {"file", "memory", "s3", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "hdfs", "webhdfs"}
+)
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
 PAGE = 1000  # entries of a listing that come at once
@@ -57,10 +61,11 @@ class Storage:
         """
         self.uri, self.follow_links = os.fspath(uri), follow_links
         protocol, _, rest = self.uri.partition("://") if "://" in self.uri else ("file", "", self.uri)
+        protocol = protocol.lower()
         self.protocol = {"local": "file", "s3a": "s3"}.get(protocol, protocol)
         if "\0" in rest or not (rest if self.is_local else rest.strip("/")):
             raise UsageError(f"{self.uri!r} names no folder or bucket")
-        if self.protocol not in fsspec.available_protocols():
+        if self.protocol not in PROTOCOLS:
             raise UsageError(f"{self.uri!r}: unknown protocol {protocol!r} (use a path, file:// or s3://)")
         self.root = os.path.abspath(os.path.expanduser(rest)) if self.is_local else rest.rstrip("/")  # noqa: PTH100, PTH111
 
@@ -120,20 +125,23 @@ class Storage:
         """The whole content of `name`."""
         return self._regular(name).read_bytes() if self.is_local else bytes(self.fs.cat_file(self.path(name)))
 
-    def load(self, name: str, size: int, most: int) -> Encoded:
+    def load(self, name: str, size: int, most: int, max_bytes: int) -> Encoded:
         """The content of `name`, in memory if it has at most `most` bytes, else as a file here; `size` -1 is unknown.
 
         That is the file itself on disk, and a temporary copy of one that lies elsewhere.
+
+        Raises:
+            ImageDecodeError: `too_large`, for a file of more than `max_bytes`, of which nothing is read.
         """
-        if size < 0 and not self.is_local:
-            start = self._start(name, most + 1)
-            if len(start) <= most:
-                return start
-            size = len(start)
-        if size <= most:
-            return self.read(name)
         if self.is_local:
-            return FileBytes(self._regular(name))
+            file = FileBytes(self._regular(name))
+            check_bytes(len(file), max_bytes)
+            return file if len(file) > most else whole(file)
+        if size <= most:
+            start = self._start(name, min(most, max_bytes) + 1)
+            if len(start) <= min(most, max_bytes):
+                return start
+        check_bytes(self.entry(name).size, max_bytes)  # a listing may be older than the file
         copy = _temporary()
         with on_failure(copy.discard):
             self.fs.get_file(self.path(name), str(copy.path))
@@ -197,9 +205,15 @@ class Storage:
             with self.local.build(self._own(name)) as file:
                 yield file
             return
-        draft = self.draft(name)
-        with on_failure(draft.discard), draft.open() as file:
+        with self.drafted(name) as draft, draft.open() as file:
             yield file
+
+    @contextmanager
+    def drafted(self, name: str) -> Iterator[Draft]:
+        """An empty file on this machine, for any process to fill; it becomes `name` when the block ends well."""
+        draft = self.draft(name)
+        with on_failure(draft.discard):
+            yield draft
         self.publish(draft, name)
 
     def open(self, name: str) -> IO[bytes]:
