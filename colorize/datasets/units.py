@@ -21,7 +21,7 @@ from colorize.storage.listing import Entry
 from colorize.storage.root import escapes
 
 CHUNK_ROWS = 10_000
-IN_MEMORY = 1_000_000
+IN_MEMORY = 100_000
 
 Unit = dict[str, Any]  # one row of UNIT_SCHEMA
 
