@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 from skimage import data
 
+from benchmarks.frames import THINGS, TONES
 from colorize.imaging.formats import decode_small
 from colorize.imaging.triage import filled_in
 from tests.pictures import LIMIT, saved
@@ -52,6 +53,32 @@ def test_grey_stored_as_rgb_is_no_color_whatever_the_compression(name: str, qual
 def test_sepia_is_toned_also_where_it_faded_unevenly(name: str) -> None:
     assert kind(toned(name)) == "toned"
     assert kind(toned(name, cast=12)) == "toned"
+
+
+@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize("tone", TONES)
+def test_something_in_color_in_the_frame_makes_no_color_photograph(tone: str, thing: str) -> None:
+    for number, name in enumerate((*GREY, *COLOR)):
+        random = np.random.default_rng(number)
+        photograph = Image.fromarray(getattr(data, name)()).convert("RGB")
+        frame = THINGS[thing](TONES[tone](photograph, random), random)
+        assert kind(frame, int(random.integers(60, 96))) in ("grey_as_rgb", "toned"), name
+
+
+@pytest.mark.parametrize("name", COLOR)
+def test_muted_photographs_are_in_color_still(name: str) -> None:
+    photograph = np.asarray(getattr(data, name)(), np.float32)
+    grey = photograph @ np.array([0.299, 0.587, 0.114], np.float32)
+    faded = grey[..., None] + 0.35 * (photograph - grey[..., None])
+    cast = faded * np.array([1, 0.92, 0.97]) + np.array([20, 8, 25])
+    assert kind(np.clip(cast, 0, 255).astype(np.uint8)) == "color"
+
+
+@pytest.mark.parametrize("curve", [(90, 70, 40), (140, 100, 70), (150, 135, 110)])
+def test_a_tone_may_follow_any_curve(curve: tuple[int, int, int]) -> None:
+    for name in (*GREY, *COLOR):
+        grey = Image.fromarray(getattr(data, name)()).convert("L")
+        assert kind(ImageOps.colorize(grey, (25, 20, 15), (250, 244, 225), curve)) == "toned", name
 
 
 def test_faint_color_noise_of_a_scanner_is_no_color() -> None:

@@ -40,13 +40,13 @@ def stream(
     # Nothing else bounds retries in Ray Data 2.60 without a warning, and users can do nothing about it.
     warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
     configure(settings.run.stall_seconds)
-    rows = settings.source.rows_per_task
+    rows = source.rows_per_task
     together = max(rows, (SHAPES if plan.device == "cuda" else 2) * plan.batch_size)
     predicted = (
         ray.data.from_arrow(source.blocks())
         .map_batches(
             partial(load, loader=loader),
-            batch_size=source.units_per_batch,
+            batch_size=None,  # a block is a task's work
             batch_format="pyarrow",
             num_cpus=plan.task_cpus,
             ray_remote_args_fn=_task_limits,

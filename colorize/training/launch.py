@@ -209,7 +209,7 @@ def _rows(blocks: list[pa.Table], source: Source, feed: SplitFeed, limit: int) -
         ray.data.from_arrow(blocks)
         .map_batches(
             partial(_fetch_split, feed=feed),
-            batch_size=source.units_per_batch,
+            batch_size=None,  # a block is a task's work
             batch_format="pyarrow",
             num_cpus=LOAD_CPUS,
         )

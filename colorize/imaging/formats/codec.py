@@ -28,7 +28,8 @@ from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import is_tiff
 from colorize.imaging.formats.tiff_reader import TiffPage, require_page, tiff_page, tiff_pages
 from colorize.imaging.formats.webp import write_webp
-from colorize.imaging.triage import colorfulness, triage
+from colorize.imaging.tone import Toning
+from colorize.imaging.triage import toning_of, triage
 
 R = TypeVar("R", SmallGrey, Picture)
 
@@ -250,5 +251,5 @@ def small_grey(page: TiffPage, area: int) -> SmallGrey:
 
 
 def _triaged(info: ImageInfo, grey: Image.Image, color: Image.Image | None) -> SmallGrey:
-    found = colorfulness(color) if color else 0.0
-    return SmallGrey(info, np.asarray(grey), found, triage(grey, color, found))
+    toned = toning_of(color) if color else Toning(0.0, 0.0)
+    return SmallGrey(info, np.asarray(grey), toned.beyond, triage(grey, color, toned))

@@ -66,8 +66,8 @@ class SmallGrey:
     """A small upright grey copy of a picture, for the network.
 
     `luma` is uint8 (h, w), EXIF orientation applied. `colorfulness` is how much color the file already has, in
-    levels of 255: 0 for grey, below about 3 for sepia and other toned prints, above about 5 for color photographs,
-    faded ones included. `kind` is what the picture is (`colorize.imaging.triage`).
+    levels of 255: 0 for grey, below about 2 for sepia and other toned prints, above for color photographs, faded ones
+    included. `kind` is what the picture is (`colorize.imaging.triage`).
     """
 
     info: ImageInfo
