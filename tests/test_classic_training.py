@@ -18,20 +18,20 @@ from colorize.colorizer import Colorizer
 from colorize.config import UsageError, load_settings
 from colorize.models import create_model, list_models, published_models
 from colorize.models.palette_cnn import PaletteCnn
-from colorize.training import accuracy
-from colorize.training.adversarial import noise_in_epoch, train_discriminator
-from colorize.training.distances import DISTANCES
-from colorize.training.local import LocalTrainer
-from colorize.training.objectives import create_objective
-from colorize.training.optimizers import create_optimizer
-from colorize.training.run_folder import RunFolder
-from colorize.training.settings import (
+from colorize.train import accuracy
+from colorize.train.adversarial import noise_in_epoch, train_discriminator
+from colorize.train.distances import DISTANCES
+from colorize.train.local import LocalTrainer
+from colorize.train.objectives import create_objective
+from colorize.train.optimizers import create_optimizer
+from colorize.train.run_folder import RunFolder
+from colorize.train.settings import (
     AdversarialSettings,
     LossSettings,
     OptimizerSettings,
     TrainSettings,
 )
-from colorize.training.step import TrainState, compiled, create_state, rgb_pair, set_learning_rate, settle_average, step
+from colorize.train.step import TrainState, compiled, create_state, rgb_pair, set_learning_rate, settle_average, step
 from tests.pictures import labeled_archive
 from tests.small_models import SMALL_ARGS
 

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from colorize.config import BulkSettings, UsageError, load_settings, save_settings
-from colorize.training.settings import DataSettings
+from colorize.train.settings import DataSettings
 
 
 def test_defaults_need_no_file() -> None:

@@ -28,7 +28,7 @@ from colorize.cli import app
 from colorize.config import BulkSettings, PoolSettings, Settings, load_settings
 from colorize.evaluation.settings import EvaluateSettings
 from colorize.inference.plan import plan_stages
-from colorize.training.settings import TrainSettings
+from colorize.train.settings import TrainSettings
 
 ROOT = Path(__file__).parent.parent
 MANIFESTS = sorted((ROOT / "configs/kubernetes").glob("*.yaml"))

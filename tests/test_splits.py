@@ -12,10 +12,10 @@ from colorize.config import SourceSettings, UsageError, load_settings
 from colorize.data.readers import Raw
 from colorize.data.sources import Source, open_source
 from colorize.data.splits import SplitSettings, split_of, split_row
-from colorize.training import epoch_plan
-from colorize.training.epoch_plan import plan_epoch
-from colorize.training.photos import read_photos
-from colorize.training.settings import DataSettings, TrainSettings
+from colorize.train import epoch_plan
+from colorize.train.epoch_plan import plan_epoch
+from colorize.train.photos import read_photos
+from colorize.train.settings import DataSettings, TrainSettings
 from tests.pictures import labeled_archive
 
 RECIPES = Path(__file__).parent.parent / "configs/train"

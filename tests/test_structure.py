@@ -37,7 +37,7 @@ LAYERS = (
         "colorize.photo",
         "colorize.export",
         "colorize.restore",
-        "colorize.training",
+        "colorize.train",
         "colorize.inference",
         "colorize.evaluation",
         "colorize.report",
@@ -47,7 +47,7 @@ LAYERS = (
     ("jobs", "colorize.__main__"),
 )
 KNOW_RAY = ("jobs", "colorize.cli", "colorize.data.sources", "colorize.data.sinks", "colorize.inference",
-            "colorize.training.loop", "colorize.training.launch")  # fmt: skip
+            "colorize.train.loop", "colorize.train.launch")  # fmt: skip
 
 
 def module_name(path: Path) -> str:

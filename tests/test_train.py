@@ -28,12 +28,12 @@ from colorize.config import SourceSettings, UsageError
 from colorize.data.sources import open_source
 from colorize.data.storage import Storage
 from colorize.models.unet import gamut_bins
-from colorize.training import launch, loop
-from colorize.training.epoch_plan import EpochPlan
-from colorize.training.feed import is_wanted, square
-from colorize.training.loop import LoopConfig, Progress, TrainingFailedError, shard_batches, training_progress
-from colorize.training.settings import DataSettings, ModelSettings, TrainerSettings, TrainSettings
-from colorize.training.step import create_state
+from colorize.train import launch, loop
+from colorize.train.epoch_plan import EpochPlan
+from colorize.train.feed import is_wanted, square
+from colorize.train.loop import LoopConfig, Progress, TrainingFailedError, shard_batches, training_progress
+from colorize.train.settings import DataSettings, ModelSettings, TrainerSettings, TrainSettings
+from colorize.train.step import create_state
 from tests.conftest import S3
 
 RECIPE = "configs/train/unet.yaml"

@@ -24,16 +24,16 @@ from colorize.config import UsageError, load_settings
 from colorize.data.storage import Storage
 from colorize.models import ColorModel, create_model
 from colorize.models.unet import gamut_bins
-from colorize.training import augment, losses
-from colorize.training.initial import initial_network
-from colorize.training.journal import Journal, follow
-from colorize.training.local import LocalTrainer, main
-from colorize.training.means import Means
-from colorize.training.photos import read_photos
-from colorize.training.run_folder import RunFolder
-from colorize.training.settings import AugmentSettings, DataSettings, ModelSettings, TrainSettings
-from colorize.training.step import create_state, current_size, set_learning_rate, step, training_pair
-from colorize.training.validation import validate
+from colorize.train import augment, losses
+from colorize.train.initial import initial_network
+from colorize.train.journal import Journal, follow
+from colorize.train.local import LocalTrainer, main
+from colorize.train.means import Means
+from colorize.train.photos import read_photos
+from colorize.train.run_folder import RunFolder
+from colorize.train.settings import AugmentSettings, DataSettings, ModelSettings, TrainSettings
+from colorize.train.step import create_state, current_size, set_learning_rate, step, training_pair
+from colorize.train.validation import validate
 
 TINY = [
     "model.args={widths: [16, 16, 16], context: 32, context_blocks: 1, grid: 20.0}",

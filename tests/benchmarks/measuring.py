@@ -20,8 +20,8 @@ from colorize.evaluation.settings import MeasureSettings
 from colorize.evaluation.supplied import Supplied
 from colorize.image_io.upright import RGB, center_crop, upright_rgb
 from colorize.metrics import Interval
-from colorize.training.archive import Row, choose_rows, read_images
-from colorize.training.settings import DataSettings
+from colorize.train.archive import Row, choose_rows, read_images
+from colorize.train.settings import DataSettings
 
 SEEN = 256  # pixels of a side that the network sees
 BATCH = 8

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.model_study --data photos/ --output study/ --scans archive/
 
-One variant after the other, each a run folder of `colorize.training.local` under the output, from one seed and by one
+One variant after the other, each a run folder of `colorize.train.local` under the output, from one seed and by one
 schedule. It can be killed at any time: finished variants are skipped, the one under way goes on from its last epoch.
 Measured on the "choice" half of the held-out pictures (see `measuring`), as they come and once more with the saturation
 at which all are equally colorful, since a duller network is closer to the truth by being dull. `table.md` and
@@ -28,10 +28,10 @@ from colorize.compose import exact_rgb
 from colorize.config import load_settings
 from colorize.evaluation.contestants import Paint, leave_grey
 from colorize.image_io import decode_small
-from colorize.training.local import LocalTrainer
-from colorize.training.photos import Photos, read_photos
-from colorize.training.run_folder import RunFolder
-from colorize.training.settings import TrainSettings
+from colorize.train.local import LocalTrainer
+from colorize.train.photos import Photos, read_photos
+from colorize.train.run_folder import RunFolder
+from colorize.train.settings import TrainSettings
 from tests.benchmarks.measuring import HeldOut, held_out, measure
 
 log = logging.getLogger("study")

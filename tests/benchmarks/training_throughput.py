@@ -29,9 +29,9 @@ import typer
 from PIL import Image
 
 from colorize.config import load_settings
-from colorize.training.photos import as_float
-from colorize.training.settings import TrainSettings
-from colorize.training.step import create_state, step
+from colorize.train.photos import as_float
+from colorize.train.settings import TrainSettings
+from colorize.train.step import create_state, step
 
 WARM_STEPS = 5
 THREADS = 1  # of either: a Ray worker that owns one CPU, the other being left to decode

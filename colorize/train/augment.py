@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from colorize.colorimetry import LUMA_WEIGHTS
-from colorize.training.settings import AugmentSettings
+from colorize.train.settings import AugmentSettings
 
 
 def canvas_shape(sides: Sequence[int], size: int, stride: int) -> tuple[int, int]:

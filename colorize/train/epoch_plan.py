@@ -18,8 +18,8 @@ from colorize.config import UsageError
 from colorize.data.readers import Raw
 from colorize.data.sources import Source
 from colorize.data.splits import split_of, split_row
-from colorize.training.feed import is_wanted, keep_shares
-from colorize.training.settings import DataSettings
+from colorize.train.selection import draw_rates, is_wanted
+from colorize.train.settings import DataSettings
 
 COLUMNS = ("path", "split", "source", "label")  # what an archive may say of a picture
 MAX_PARTS = 256  # are read, evenly drawn of all
@@ -33,13 +33,11 @@ class EpochPlan:
 
     Attributes:
         pictures: about so many.
-        fraction: of the source's pictures that are drawn, but for the limit.
-        shares: with which probability a picture of each source is drawn; see `keep_shares`. Empty: all are.
+        rates: how often a picture of each source is drawn; see `draw_rates`. Empty: each once.
     """
 
     pictures: int
-    fraction: float = 1.0
-    shares: dict[str, float] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
 
 
 def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
@@ -55,11 +53,9 @@ def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
             counts[str(row.get("source", ""))] += 1
     if not counts and seen == source.total:
         raise UsageError("no picture is left to train on: see data.labels, data.sources, data.include and data.split")
-    shares = keep_shares(counts, settings.balance) if settings.balance < 1 else {}
-    drawn = sum(count * shares.get(name, 1.0) for name, count in counts.items())
-    fraction = drawn / max(seen, 1)
-    pictures = round(source.total * fraction)
-    return EpochPlan(min(pictures, settings.limit or pictures), fraction, shares)
+    rates = draw_rates(counts, settings.balance) if settings.balance < 1 else {}
+    pictures = round(source.total * counts.total() / max(seen, 1))
+    return EpochPlan(min(pictures, settings.limit or pictures), rates)
 
 
 def _rows(source: Source) -> Iterator[dict[str, Any]]:

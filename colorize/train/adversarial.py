@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from colorize.models.base import AB_SCALE
 from colorize.models.gan import Discriminator
-from colorize.training.losses import ColorObjective, Losses, shrink
-from colorize.training.settings import AdversarialSettings
-from colorize.training.workers import mean_over_workers
+from colorize.train.losses import ColorObjective, Losses, shrink
+from colorize.train.settings import AdversarialSettings
+from colorize.train.workers import mean_over_workers
 
 
 class AdversarialObjective(ColorObjective):

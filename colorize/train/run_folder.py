@@ -18,8 +18,8 @@ from colorize.checkpoint import dump_checkpoint
 from colorize.config import UsageError, save_settings
 from colorize.data.storage import Storage
 from colorize.models import ColorModel
-from colorize.training.curves import draw_curves
-from colorize.training.settings import TrainSettings
+from colorize.train.curves import draw_curves
+from colorize.train.settings import TrainSettings
 
 CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
 TEST, FAILURE = "test.json", "failure.txt"
@@ -48,11 +48,13 @@ class RunFolder:
         """Change nothing.
 
         Raises:
-            UsageError: it cannot be written, there is a run already and `resume` is off, or that run trains another
-                model, or in a way that cannot be gone on with.
+            UsageError: it cannot be written, there is a run already and `resume` is off, there is none to resume, or
+                that run trains another model, or in a way that cannot be gone on with.
         """
         self.storage.check_writable()
         before = self._read(CONFIG)
+        if before is None and resume:
+            raise UsageError(f"--resume: {self.storage.url()} holds no training run; drop --resume to begin one")
         if before is not None and not resume:
             raise UsageError(
                 f"{self.storage.url()} holds a training run: give --resume to go on with it, or another --output"
@@ -85,6 +87,11 @@ class RunFolder:
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
         self.storage.write(METRICS, text.getvalue().encode())
         self.storage.write(CURVES, draw_curves(history))
+
+    def last_figures(self) -> dict[str, float]:
+        """The last row of `metrics.csv`."""
+        rows = list(csv.DictReader(io.StringIO(self.storage.read(METRICS).decode())))
+        return {name: float(value) for name, value in rows[-1].items() if value}
 
     def write_test(self, measured: Row) -> None:
         """Write `test.json`: the best weights' figures on the pictures kept for it."""

@@ -11,23 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from colorize.color import grey_to_lightness, rgb_to_lab
+from colorize.colorizer import has_bfloat16
 from colorize.config import UsageError
 from colorize.models import ColorModel, RgbModel
 from colorize.models.palette_cnn import PaletteCnn
-from colorize.training.adversarial import (
+from colorize.train.adversarial import (
     AdversarialObjective,
     Adversary,
     create_adversary,
     noise_in_epoch,
     train_discriminator,
 )
-from colorize.training.augment import canvas_shape, random_crops, scanned_grey
-from colorize.training.initial import initial_network
-from colorize.training.losses import ColorObjective, Losses, shrink
-from colorize.training.objectives import create_objective
-from colorize.training.optimizers import create_optimizer, load_optimizer
-from colorize.training.settings import TrainSettings
-from colorize.training.validation import figure_names
+from colorize.train.augment import canvas_shape, random_crops, scanned_grey
+from colorize.train.initial import initial_network
+from colorize.train.losses import ColorObjective, Losses, shrink
+from colorize.train.objectives import create_objective
+from colorize.train.optimizers import create_optimizer, load_optimizer
+from colorize.train.settings import TrainSettings
+from colorize.train.validation import figure_names
 
 
 @dataclass
@@ -159,7 +160,7 @@ def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
     if state.adversary:
         state.adversary.joined = state.progress >= state.adversary.settings.after
     L, target = _pair_for(state.model, rgb_B3HW, current_size(state), settings)
-    with torch.autocast(rgb_B3HW.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+    with autocast(rgb_B3HW.device, settings):
         losses = state.objective(L, target)
     state.optimizer.zero_grad(set_to_none=True)
     losses["loss"].backward()
@@ -171,6 +172,12 @@ def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
     update_average(state)
     rate_tensor = torch.tensor(rate)
     return {name: v.detach() for name, v in losses.items()} | {"gradient_norm": norm, "learning_rate": rate_tensor}
+
+
+def autocast(device: torch.device, settings: TrainSettings) -> torch.autocast:
+    """The arithmetic of `precision`."""
+    bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
 
 
 @torch.no_grad()
@@ -199,7 +206,7 @@ def _pair_for(model: ColorModel, rgb_B3HW: Tensor, size: int, settings: TrainSet
 
 
 def _train_adversary(state: TrainState, adversary: Adversary, L: Tensor, ab: Tensor) -> Losses:
-    with torch.autocast(L.device.type, torch.bfloat16, enabled=state.settings.precision == "bfloat16"):
+    with autocast(L.device, state.settings):
         with torch.no_grad():
             fake = state.model(L)
         return train_discriminator(adversary, L, fake, ab, noise_in_epoch(state.epoch, adversary.settings))

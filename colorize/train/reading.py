@@ -1,0 +1,109 @@
+"""The pictures of one split, from the units of a source to decoded rows: what Ray's tasks and one process share."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+
+from colorize.config import SourceSettings
+from colorize.data.readers import Reader
+from colorize.data.sources import Source, open_source
+from colorize.data.splits import Split, split_of, split_row
+from colorize.image_io import whole
+from colorize.train.decode import Row, Shape, decode_picture, shapes
+from colorize.train.epoch_plan import COLUMNS, EpochPlan
+from colorize.train.selection import is_wanted
+from colorize.train.settings import DataSettings, TrainSettings
+
+AHEAD = 256  # pictures that are decoded before they are asked for
+
+Encoded = tuple[bytes, float]  # a picture as its file has it, and how often an epoch draws it
+
+
+@dataclass(frozen=True)
+class SplitReader:
+    """Finds a split's pictures among a source's, in one picklable piece.
+
+    Attributes:
+        of_several: there are several archives; else one's name says nothing about its split.
+        rates: how often a picture of each source is drawn; see `EpochPlan`.
+        repeats: a picture comes as often as its rate says, drawn anew each time; else once, with its rate.
+        limit: the most pictures that are read.
+    """
+
+    reader: Reader
+    of_several: bool
+    split: Split
+    data: DataSettings
+    seed: int
+    rates: Mapping[str, float]
+    repeats: bool = False
+    limit: int | None = None
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """What its pictures are cut to."""
+        return shapes(self.data)
+
+    def fetch(self, units: pa.Table) -> Iterator[list[Encoded]]:
+        """The split's pictures among those of some units (a table of `UNIT_SCHEMA`)."""
+        random = np.random.default_rng(self._seed(units) if self.limit else None)
+        for raws in self.reader.fetch(units):
+            chosen: list[Encoded] = []
+            for raw in raws:
+                said = split_row(raw, self.of_several)
+                if raw.skipped or not is_wanted(said, self.data) or split_of(said, self.data.split) != self.split:
+                    continue
+                rate = self.rates.get(str(said.get("source", "")), 1.0)
+                times = int(rate + random.random()) if self.repeats else 1
+                chosen += [(whole(raw.data), rate)] * times
+            yield chosen
+
+    def decode(self, encoded: Encoded) -> Row:
+        """One picture's pixels, in one of the shapes."""
+        return Row(decode_picture(encoded[0], self.shapes), encoded[1])
+
+    def _seed(self, units: pa.Table) -> list[int]:
+        """The first so many pictures shall be the same ones in every run."""
+        return [self.seed, zlib.crc32(units["name"][0].as_py().encode()), units["first"][0].as_py()]
+
+
+def open_training_source(uri: str, settings: DataSettings) -> Source:
+    """The source at `uri`, with the columns that say which pictures a training uses. Raises as `open_source`."""
+    return open_source(uri, SourceSettings(image_column=settings.image_column)).with_columns(*COLUMNS)
+
+
+def split_reader(
+    source: Source, split: Split, settings: TrainSettings, plan: EpochPlan, repeats: bool = False
+) -> SplitReader:
+    """The reader of a split; only what is trained on is balanced."""
+    several, rates = len(source.parts or ()) > 1, plan.rates if split == "train" else {}
+    limit = {"train": settings.data.limit, "val": settings.validation.limit}.get(split)
+    return SplitReader(source.reader, several, split, settings.data, settings.seed, rates, repeats, limit)
+
+
+def shuffled_blocks(source: Source, settings: TrainSettings) -> list[pa.Table]:
+    """The source's blocks, so that the first of them are like the others; in the same order in every run."""
+    blocks = source.blocks()
+    np.random.default_rng(settings.seed).shuffle(blocks)
+    return blocks
+
+
+def read_rows(blocks: Iterable[pa.Table], reader: SplitReader, threads: int) -> Iterator[Row]:
+    """Decoded rows of the split's pictures, in their order, by so many threads of this process."""
+    encoded = (one for block in blocks for chosen in reader.fetch(block) for one in chosen)
+    pending: deque[Future[Row]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for one in islice(encoded, reader.limit):
+            pending.append(pool.submit(reader.decode, one))
+            if len(pending) > AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
