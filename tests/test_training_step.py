@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 
 from colorize.checkpoint import load_checkpoint, save_checkpoint
-from colorize.color import luma, rgb_to_lab
+from colorize.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.config import UsageError, load_settings
 from colorize.data.storage import Storage
 from colorize.models import ColorModel, create_model
@@ -88,7 +88,8 @@ class TestAugment:
     def test_switched_off_it_changes_nothing(self, rgb: torch.Tensor) -> None:
         crops = augment.random_crops(rgb, (64, 64), CLEAN)
         assert (crops - rgb).abs().mean() < 0.02  # but for the slight stretch
-        torch.testing.assert_close(augment.scanned_grey(rgb, CLEAN), luma(rgb))
+        for grey in augment.scanned_grey(rgb, CLEAN):
+            torch.testing.assert_close(grey, luma(rgb))
 
     def test_crops_have_the_shape_asked_for(self, rgb: torch.Tensor) -> None:
         assert augment.random_crops(rgb, (32, 96), AugmentSettings()).shape == (4, 3, 32, 96)
@@ -99,7 +100,7 @@ class TestAugment:
 
     @pytest.mark.parametrize("name", [n for n in AugmentSettings.model_fields if n not in ("min_area", "p_flip")])
     def test_each_damage_changes_the_grey_and_keeps_its_range(self, rgb: torch.Tensor, name: str) -> None:
-        grey = augment.scanned_grey(rgb, CLEAN.model_copy(update={name: 1.0}))
+        grey, _ = augment.scanned_grey(rgb, CLEAN.model_copy(update={name: 1.0}))
         assert grey.shape == (4, 1, 64, 64)
         assert 0 <= grey.min() <= grey.max() <= 1
         assert not torch.allclose(grey, luma(rgb), atol=1e-3)
@@ -108,7 +109,7 @@ class TestAugment:
         pairs = []
         for _ in range(2):
             torch.manual_seed(3)
-            pairs.append(augment.scanned_grey(rgb, AugmentSettings()))
+            pairs.append(augment.scanned_grey(rgb, AugmentSettings())[0])
         assert torch.equal(*pairs)
 
     @pytest.mark.parametrize(
@@ -154,11 +155,27 @@ class TestStep:
         assert np.mean(history[-3:]) < 0.9 * np.mean(history[:3])
         assert state.steps == 12
 
-    def test_the_damage_never_touches_the_target(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
-        whole = settings.model_copy(update={"augment": AugmentSettings(min_area=1.0, p_flip=0)})
-        L, ab = training_pair(rgb, 64, 32, whole)
-        assert L.shape == (4, 1, 64, 64)
-        assert (ab - rgb_to_lab(rgb)[:, 1:]).abs().mean() < 2
+    @pytest.mark.parametrize("damage", ["p_grain", "p_scratches"])
+    def test_what_lies_on_the_print_never_touches_the_target(
+        self, settings: TrainSettings, rgb: torch.Tensor, damage: str
+    ) -> None:
+        damaged = settings.model_copy(update={"augment": CLEAN.model_copy(update={damage: 1.0})})
+        L, ab = training_pair(rgb, 64, 32, damaged)
+        assert (L - grey_to_lightness(luma(rgb))).abs().mean() > 0.2
+        assert (ab - rgb_to_lab(rgb)[:, 1:]).abs().max() < 0.1
+
+    @pytest.mark.parametrize("damage", ["p_gamma", "p_fade", "p_shade"])
+    def test_colors_are_as_weak_as_the_print_is_dark(
+        self, settings: TrainSettings, rgb: torch.Tensor, damage: str
+    ) -> None:
+        """A patch that half the light falls on keeps its hue; its chroma goes with the cube root of the light."""
+        torch.manual_seed(1)
+        damaged = settings.model_copy(update={"augment": CLEAN.model_copy(update={damage: 1.0})})
+        L, ab = training_pair(rgb, 64, 32, damaged)
+        before, true = grey_to_lightness(luma(rgb)), rgb_to_lab(rgb)[:, 1:]
+        expected = true * ((L + 16) / (before + 16)).clamp(max=1)
+        torch.testing.assert_close(ab, expected, atol=0.2, rtol=0.01)
+        assert (ab.norm(dim=1) < 0.95 * true.norm(dim=1)).any()
 
     def test_the_average_follows_the_weights(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
         state = create_state(settings)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from colorize.color import grey_to_lightness, rgb_to_lab
+from colorize.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.colorizer import has_bfloat16
 from colorize.config import UsageError
 from colorize.models import ColorModel, RgbModel
@@ -182,9 +182,16 @@ def autocast(device: torch.device, settings: TrainSettings) -> torch.autocast:
 
 @torch.no_grad()
 def training_pair(rgb_B3HW: Tensor, size: int, stride: int, settings: TrainSettings) -> tuple[Tensor, Tensor]:
-    """A network's input and target: L of a damaged grey crop `(B, 1, h, w)` and the crop's ab `(B, 2, h, w)`."""
-    L, rgb = rgb_pair(rgb_B3HW, size, stride, settings)
-    return L, rgb_to_lab(rgb)[:, 1:]
+    """A network's input and target: L of a damaged grey crop `(B, 1, h, w)` and the crop's ab `(B, 2, h, w)`.
+
+    Where the print is darker than the scene, its colors are weaker: colored pictures keep the print's lightness, and
+    under less light a* and b* shrink as L* + 16 does, the cube root of luminance (CIE 1976).
+    """
+    rgb = random_crops(rgb_B3HW, canvas_shape(rgb_B3HW.shape[2:], size, stride), settings.augment)
+    scan, tones = scanned_grey(rgb, settings.augment)
+    darker = (grey_to_lightness(tones) + 16) / (grey_to_lightness(luma(rgb)) + 16)
+    L = grey_to_lightness(scan).contiguous(memory_format=torch.channels_last)
+    return L, rgb_to_lab(rgb)[:, 1:] * darker.clamp(max=1)
 
 
 @torch.no_grad()
@@ -194,7 +201,7 @@ def rgb_pair(
     """L of a damaged grey crop `(B, 1, h, w)`, and the crop's sRGB, `enlarges` times as high and wide."""
     shape = canvas_shape(rgb_B3HW.shape[2:], size, stride)
     rgb = random_crops(rgb_B3HW, (shape[0] * enlarges, shape[1] * enlarges), settings.augment)
-    grey = scanned_grey(rgb, settings.augment)
+    grey, _ = scanned_grey(rgb, settings.augment)
     L = grey_to_lightness(shrink(grey, shape) if enlarges > 1 else grey)
     return L.contiguous(memory_format=torch.channels_last), rgb
 
