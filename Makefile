@@ -21,9 +21,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python docs/demo.py prepare demo/scans
+	$(BIN)/python scripts/demo.py prepare demo/scans
 	$(BIN)/colorize bulk --input demo/scans --output demo/colored
-	$(BIN)/python docs/demo.py sheet demo/scans demo/colored demo/before-and-after.jpg
+	$(BIN)/python scripts/demo.py sheet demo/scans demo/colored demo/before-and-after.jpg
 	@echo
 	@echo "Look at demo/before-and-after.jpg, at the pictures in demo/colored/ and at the report of the run:"
 	@echo "demo/colored/_colorize/report.html"

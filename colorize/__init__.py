@@ -1,5 +1,29 @@
-"""Gives whole archives of old photographs color, at any scale, without touching the scan's luminance."""
+"""Gives whole archives of old photographs color, at any scale, without touching the scan's luminance.
+
+>>> import colorize
+>>> in_color = colorize.load("default")(image)  # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+__all__ = ["Colorizer", "__version__", "load", "load_published"]
+
+_LAZY = {  # torch takes seconds to import: only when one of these is used
+    "Colorizer": "colorize.predict.images",
+    "load": "colorize.predict.images",
+    "load_published": "colorize.models.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'colorize' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

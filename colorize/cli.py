@@ -18,9 +18,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from colorize.config import EXIT_STOPPED, BulkSettings, StoppedError, UsageError, load_settings
-from colorize.durations import duration
-from colorize.outcome import Outcome
+from colorize.bulk.settings import BulkSettings
+from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
+from colorize.predict.outcome import Outcome
+from colorize.predict.settings import PhotoSettings
+from colorize.report.durations import duration
+from colorize.settings import load_settings
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES = 1, 2, 3
 STOPPED = "stopped; run the same command again to go on"
@@ -92,7 +95,7 @@ def photo(
     overrides: Overrides = None,
 ) -> None:
     """Colors single pictures, without Ray."""
-    settings = load_settings(BulkSettings, config, overrides or ())
+    settings = load_settings(PhotoSettings, config, overrides or ())
     if history and enlarge:
         raise UsageError("--history and --enlarge write different pictures: give one of them")
     if history and run_folder is None:
@@ -114,7 +117,7 @@ def restore_grey_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files that are there already")] = False,
 ) -> None:
     """Gives the scans back out of colored pictures: bit for bit, where the manifest says `luma_exact`."""
-    from colorize.restore import restore_grey
+    from colorize.predict.restore import restore_grey
 
     _print_outcomes(restore_grey(sources, output, force=force, overwrite=overwrite))
 
@@ -123,17 +126,17 @@ def _photo_outcomes(
     sources: list[str],
     output: str | None,
     model: str,
-    settings: BulkSettings,
+    settings: PhotoSettings,
     compare: bool,
     history: bool,
     enlarge: bool,
     allow_private: bool,
     hints: str | None,
 ) -> Iterator[Outcome]:
-    from colorize.destinations import Destinations
-    from colorize.enlarge import write_enlarged
-    from colorize.history import write_history
-    from colorize.photo import color_photos, outcomes
+    from colorize.predict.destinations import Destinations
+    from colorize.predict.enlarge import write_enlarged
+    from colorize.predict.history import write_history
+    from colorize.predict.photo import color_photos, outcomes
 
     if not (history or enlarge):
         return color_photos(sources, output, model, settings, compare=compare, allow_private=allow_private, hints=hints)
@@ -176,15 +179,15 @@ def bulk(
 
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
-    from colorize.inference.bulk import prepare, run_bulk
-    from colorize.inference.resume import Resume
-    from colorize.inference.run_report import BulkJob
+    from colorize.bulk.job import prepare, run_bulk
+    from colorize.bulk.resume import Resume
+    from colorize.bulk.run_report import BulkJob
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     resume = Resume(fresh, retry_failed, verify.value)
     job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv), resume, hints)
     if dry_run:
-        from colorize.inference.dry_run import dry_run as estimate
+        from colorize.bulk.dry_run import dry_run as estimate
 
         print("\n".join(estimate(prepare(job, writes=False), price_per_hour).lines()))
         return
@@ -244,10 +247,10 @@ def evaluate(
     ray_address: RayAddress = None,
 ) -> None:
     """Measures models on color pictures: made grey, colored, compared with the truth."""
-    from colorize.evaluation.job import run_evaluation
-    from colorize.evaluation.outcome import EvaluateJob
-    from colorize.evaluation.settings import EvaluateSettings
-    from colorize.report.terminal import figures_table
+    from colorize.evaluate.job import run_evaluation
+    from colorize.evaluate.outcome import EvaluateJob
+    from colorize.evaluate.settings import EvaluateSettings
+    from colorize.evaluate.terminal import figures_table
 
     settings = load_settings(EvaluateSettings, config, overrides or ())
     job = EvaluateJob(tuple(models), data, output, split, limit, ray_address, settings, tuple(sys.argv))
@@ -263,7 +266,7 @@ def evaluate(
 @app.command(epilog="Example: colorize report s3://archive/colored")
 def report(uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")]) -> None:
     """Makes the page of a bulk run again, from its manifest."""
-    from colorize.report.bulk_page import write_report
+    from colorize.bulk.page import write_report
 
     print(write_report(uri))
 
@@ -274,7 +277,7 @@ def export_command(
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="to write: .onnx or .safetensors")],
 ) -> None:
     """Writes a model as an ONNX file, compared with ONNX Runtime, or as a checkpoint."""
-    from colorize.export import export
+    from colorize.predict.export import export
 
     print(f"{model} -> {output} ({export(model, output)})")
 
@@ -282,8 +285,8 @@ def export_command(
 @app.command(epilog="Example: colorize models")
 def models() -> None:
     """Lists the registered architectures and the shipped weights."""
-    from colorize.checkpoint import load_checkpoint, shipped_weights
     from colorize.models import list_models
+    from colorize.models.checkpoint import load_checkpoint, shipped_weights
 
     table = Table(box=None, pad_edge=False)
     for title in ("name", "kind", "architecture", "sha256"):
@@ -298,7 +301,7 @@ def models() -> None:
 
 def _write_page(output: str) -> None:
     """The page of a run that has ended; where none can be made that is said, and the run's exit status stays."""
-    from colorize.report.bulk_page import write_report
+    from colorize.bulk.page import write_report
 
     try:
         write_report(output)

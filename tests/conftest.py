@@ -212,7 +212,7 @@ def filtered(name: str, package: str, data: bytes, *options: str) -> bytes:
 
 
 def _wait_for_s3(process: subprocess.Popen[bytes], log: Path) -> None:
-    from colorize.data.storage import Storage
+    from colorize.storage.root import Storage
 
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:

@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from colorize.image_io.png import Chunk
+from colorize.imaging.formats.png import Chunk
 from tests.pictures import photograph, saved
 
 Kind = tuple[str, bytes]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from colorize.compose import compose
-from colorize.image_io import Picture, Provenance, decode, encode
+from colorize.imaging.compose import compose
+from colorize.imaging.formats import Picture, Provenance, decode, encode
 
 LIMIT = 10**8
 PROVENANCE = Provenance("unet", "a" * 64, "1931/K\u00f6ln & 'more' <1>.tif", "b" * 64)

@@ -40,7 +40,7 @@ def patch_colorizer(module):
         return color(self, greys, **options)
     module.Colorizer.color = colored
 
-PATCHES = {"colorize.image_io.codec": patch_codec, "colorize.colorizer": patch_colorizer}
+PATCHES = {"colorize.imaging.formats.codec": patch_codec, "colorize.predict.colorizer": patch_colorizer}
 
 class Patcher(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorize.compose import compose
-from colorize.image_io import ImageDecodeError, Picture, Provenance, decode, decode_small, encode
-from colorize.image_io.jpeg import luma_coefficients
+from colorize.imaging.compose import compose
+from colorize.imaging.formats import ImageDecodeError, Picture, Provenance, decode, decode_small, encode
+from colorize.imaging.formats.jpeg import luma_coefficients
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 FOLDERS = ("awkward", "archive")

@@ -17,10 +17,10 @@ import pytest
 import ray
 from PIL import Image
 
-from colorize.checkpoint import shipped_weights
+from colorize.bulk.ledger.manifest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.data.manifest import read_manifest
-from colorize.data.storage import TEMPORARY_PREFIX, Storage
+from colorize.models.checkpoint import shipped_weights
+from colorize.storage.root import TEMPORARY_PREFIX, Storage
 from tests.conftest import LOGICAL_CPUS, S3, grey_jpeg, write_tree
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]

@@ -11,8 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
 
-from colorize.checkpoint import CheckpointError, dump_checkpoint, load_checkpoint, save_checkpoint, shipped_weights
 from colorize.models import create_model
+from colorize.models.checkpoint import (
+    CheckpointError,
+    dump_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    shipped_weights,
+)
 
 ARGS = {"widths": [32, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0, "temperature": 0.5}
 

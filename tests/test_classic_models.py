@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from colorize.checkpoint import load_checkpoint, save_checkpoint
-from colorize.color import grey_to_lightness
+from colorize.imaging.color import grey_to_lightness
+from colorize.models.checkpoint import load_checkpoint, save_checkpoint
 from colorize.models.dense import BnConvDense, ConvDense, Dense
 from colorize.models.gan import Discriminator, Gan
 from colorize.models.lab_cnn import LabCnn

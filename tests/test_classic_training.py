@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from colorize.train.local import LocalTrainer
 from torch import Tensor
 
-from colorize.checkpoint import load_checkpoint
-from colorize.color import grey_to_lightness, luma, rgb_to_lab
-from colorize.colorizer import Colorizer
-from colorize.config import UsageError, load_settings
+from colorize.errors import UsageError
+from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.models import create_model, list_models, published_models
+from colorize.models.checkpoint import load_checkpoint
 from colorize.models.palette_cnn import PaletteCnn
+from colorize.predict.colorizer import Colorizer
+from colorize.settings import load_settings
 from colorize.train import accuracy
 from colorize.train.adversarial import noise_in_epoch, train_discriminator
 from colorize.train.distances import DISTANCES
-from colorize.train.local import LocalTrainer
 from colorize.train.objectives import create_objective
 from colorize.train.optimizers import create_optimizer
 from colorize.train.run_folder import RunFolder

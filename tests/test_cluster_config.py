@@ -12,9 +12,9 @@ from botocore.validate import ParamValidator
 from ray.autoscaler._private.providers import _get_node_provider_cls
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from colorize.config import PoolSettings
-from colorize.inference.plan import plan_stages
-from colorize.inference.spot import SpotFirst
+from colorize.cluster.plan import plan_stages
+from colorize.cluster.settings import PoolSettings
+from colorize.cluster.spot import SpotFirst
 
 ROOT = Path(__file__).parent.parent
 AWS = ROOT / "cluster.yaml"

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from skimage import color as reference
 
-from colorize import color
+from colorize.imaging import color
 
 
 @pytest.fixture(scope="module")

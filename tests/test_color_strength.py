@@ -9,14 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from colorize.blotches import ORDINARY, ROOM, TIMES, tame
-from colorize.checkpoint import save_checkpoint
+from colorize.bulk.settings import BulkSettings
 from colorize.cli import EXIT_USAGE, run
-from colorize.colorizer import Colorizer
-from colorize.config import BulkSettings, ColorizerSettings, UsageError, load_settings
-from colorize.evaluation.settings import EvaluateSettings
+from colorize.errors import UsageError
+from colorize.evaluate.settings import EvaluateSettings
+from colorize.imaging.blotches import ORDINARY, ROOM, TIMES, tame
 from colorize.models import create_model
+from colorize.models.checkpoint import save_checkpoint
 from colorize.models.unet import gamut_bins
+from colorize.predict.colorizer import Colorizer
+from colorize.predict.settings import ColorizerSettings
+from colorize.settings import load_settings
 
 TINY = {"widths": [16, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0}
 

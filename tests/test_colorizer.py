@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from colorize.color import grey_to_lightness
-from colorize.colorizer import CELL, Colorizer, canvas_for, canvases, fit
+from colorize.imaging.color import grey_to_lightness
+from colorize.predict.colorizer import CELL, Colorizer, canvas_for, canvases, fit
 
 
 class Echo(nn.Module):

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from colorize.color import rgb_to_lab
-from colorize.compose import chroma_planes, compose, exact_rgb, solve_rgb
-from colorize.image_io.formats import ImageInfo
-from colorize.image_io.metadata import Metadata
-from colorize.image_io.orientation import orient
-from colorize.image_io.picture import Chroma, Picture, Plane
+from colorize.imaging.color import rgb_to_lab
+from colorize.imaging.compose import chroma_planes, compose, exact_rgb, solve_rgb
+from colorize.imaging.formats.formats import ImageInfo
+from colorize.imaging.formats.metadata import Metadata
+from colorize.imaging.formats.orientation import orient
+from colorize.imaging.formats.picture import Chroma, Picture, Plane
 
 BITS = pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 
@@ -133,7 +133,7 @@ def test_jpeg_chroma_is_the_chroma_of_the_color() -> None:
 def test_strips_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     luma, ab = np.random.default_rng(1).integers(0, 256, (200, 64), np.uint8), random_ab(9, 7, 60)
     whole = exact_rgb(luma, ab)
-    monkeypatch.setattr("colorize.compose._STRIP_PIXELS", 640)
+    monkeypatch.setattr("colorize.imaging.compose._STRIP_PIXELS", 640)
     assert np.array_equal(exact_rgb(luma, ab), whole)
 
 

@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from colorize.checkpoint import load_checkpoint, shipped_weights
-from colorize.color import rgb_to_lab
-from colorize.colorizer import Colorizer
-from colorize.confidence import color_and_doubt, disagreement, entropy
-from colorize.evaluation.contestants import color_scans
-from colorize.evaluation.truth import grey_png
-from colorize.image_io.upright import center_crop
+from colorize.evaluate.contestants import color_scans
+from colorize.evaluate.truth import grey_png
+from colorize.imaging.color import rgb_to_lab
+from colorize.imaging.formats.upright import center_crop
 from colorize.metrics import ciede2000
 from colorize.models import create_model
+from colorize.models.checkpoint import load_checkpoint, shipped_weights
+from colorize.predict.colorizer import Colorizer
+from colorize.predict.confidence import color_and_doubt, disagreement, entropy
 
 PHOTOS = Path(__file__).parent.parent.parent / "shared/data/photos"
 

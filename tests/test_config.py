@@ -8,7 +8,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from colorize.config import BulkSettings, UsageError, load_settings, save_settings
+from colorize.bulk.settings import BulkSettings
+from colorize.errors import UsageError
+from colorize.settings import load_settings, save_settings
 from colorize.train.settings import DataSettings
 
 

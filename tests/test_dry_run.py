@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from colorize.bulk.dry_run import START_SECONDS, Forecast, Sample, work_seconds
 from colorize.cli import run
-from colorize.inference.dry_run import START_SECONDS, Forecast, Sample, work_seconds
-from colorize.inference.plan import StagePlan
+from colorize.cluster.plan import StagePlan
 from tests.conftest import grey_jpeg, write_tree
 
 CPU_PLAN = StagePlan("cpu", 1, 2, 1.0, 0.0, 8, 0.5)

@@ -17,14 +17,15 @@ from ray.cluster_utils import Cluster
 from ray.data._internal.actor_autoscaler.autoscaling_actor_pool import AutoscalingActorConfig
 from ray.data._internal.execution.interfaces import ExecutionResources
 
-from colorize.config import BulkSettings, PoolSettings
-from colorize.data.manifest import read_manifest
-from colorize.data.storage import Storage
-from colorize.inference import bulk as job
-from colorize.inference.elastic import Following, PlanOutdated
-from colorize.inference.plan import StagePlan, plan_stages
+from benchmarks.chaos import bulk
+from colorize.bulk import job
+from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.settings import BulkSettings
+from colorize.cluster.elastic import Following, PlanOutdated
+from colorize.cluster.plan import StagePlan, plan_stages
+from colorize.cluster.settings import PoolSettings
+from colorize.storage.root import Storage
 from tests import poison
-from tests.benchmarks.chaos import bulk
 from tests.conftest import grey_jpeg, write_tree
 
 ROOT = Path(__file__).parent.parent

@@ -18,12 +18,12 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchvision import models
 
-from colorize.checkpoint import save_checkpoint
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.config import load_settings
-from colorize.data.storage import Storage
-from colorize.evaluation.settings import EvaluateSettings
+from colorize.evaluate.settings import EvaluateSettings
 from colorize.models import create_model
+from colorize.models.checkpoint import save_checkpoint
+from colorize.settings import load_settings
+from colorize.storage.root import Storage
 from tests.conftest import S3, write_tree
 from tests.test_supplied_networks import random_inception
 

@@ -17,27 +17,29 @@ from PIL import Image
 from scipy.stats import spearmanr
 from skimage.metrics import peak_signal_noise_ratio
 
-from colorize.colorizer import Colored, Grey
-from colorize.config import SizeLimits, SourceSettings, UsageError
-from colorize.data.model_files import ModelFile
-from colorize.data.readers import UNIT_SCHEMA, Raw
-from colorize.data.sources import open_source
-from colorize.data.splits import SplitSettings, split_of
-from colorize.evaluation.contestants import GREY, find_contestants, leave_grey, painter, short_labels
-from colorize.evaluation.features import Lite0
-from colorize.evaluation.figures import FIGURES
-from colorize.evaluation.gallery import covering, ranked
-from colorize.evaluation.job import truth_loader
-from colorize.evaluation.outcome import EvaluateJob
-from colorize.evaluation.scores import ModelScores, Scores, collect, sureness
-from colorize.evaluation.settings import EvaluateSettings, MeasureSettings
-from colorize.evaluation.supplied import Supplied
-from colorize.evaluation.truth import ALL, TRUTH_SCHEMA, TruthLoader, load_truth, truth_row
-from colorize.evaluation.whole import whole_psnr
-from colorize.image_io.upright import center_crop, upright_rgb
-from colorize.inference import scoring
-from colorize.inference.scoring import Scorer, Scoring, measure_whole
+from colorize.datasets.readers import UNIT_SCHEMA, Raw
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import open_source
+from colorize.datasets.splits import SplitSettings, split_of
+from colorize.errors import UsageError
+from colorize.evaluate import pipeline as scoring
+from colorize.evaluate.contestants import GREY, find_contestants, leave_grey, painter, short_labels
+from colorize.evaluate.features import Lite0
+from colorize.evaluate.figures import FIGURES
+from colorize.evaluate.gallery import covering, ranked
+from colorize.evaluate.job import truth_loader
+from colorize.evaluate.outcome import EvaluateJob
+from colorize.evaluate.pipeline import Scorer, Scoring, measure_whole
+from colorize.evaluate.scores import ModelScores, Scores, collect, sureness
+from colorize.evaluate.settings import EvaluateSettings, MeasureSettings
+from colorize.evaluate.supplied import Supplied
+from colorize.evaluate.truth import ALL, TRUTH_SCHEMA, TruthLoader, load_truth, truth_row
+from colorize.evaluate.whole import whole_psnr
+from colorize.imaging.formats.upright import center_crop, upright_rgb
+from colorize.imaging.settings import SizeLimits
 from colorize.metrics import perceptual_distance
+from colorize.predict.colorizer import Colored, Grey
+from colorize.predict.model_files import ModelFile
 
 NOTHING = np.empty((0, 0), np.float32)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import ImageCms
 
-from colorize.image_io import decode, encode_grey
+from colorize.imaging.formats import decode, encode_grey
 from tests.conftest import program
 from tests.pictures import LIMIT, colored, photograph, saved
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from colorize import export as exporting
-from colorize.checkpoint import load_checkpoint, save_checkpoint
 from colorize.cli import EXIT_USAGE, run
 from colorize.models import create_model
+from colorize.models.checkpoint import load_checkpoint, save_checkpoint
+from colorize.predict import export as exporting
 from tests.small_models import SMALL_ARGS
 
 

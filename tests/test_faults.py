@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colorize.bulk.ledger.manifest import read_manifest
 from colorize.cli import EXIT_FAILURES
-from colorize.config import LimitSettings
-from colorize.data.manifest import read_manifest
-from colorize.data.storage import Storage
-from colorize.inference.isolation import Careful, Fault
+from colorize.imaging.sandbox.isolation import Careful, Fault
+from colorize.imaging.settings import LimitSettings
+from colorize.storage.root import Storage
 from tests import poison
 from tests.conftest import grey_jpeg, write_tree
 
@@ -77,8 +77,8 @@ def test_a_heavy_item_goes_to_a_child_at_once() -> None:
 
 def test_the_watchdog_ends_a_process_that_is_stuck() -> None:
     code = (
-        "from tests.test_faults import work; from colorize.config import LimitSettings; "
-        "from colorize.inference.isolation import Careful\n"
+        "from tests.test_faults import work; from colorize.settings import LimitSettings; "
+        "from colorize.imaging.sandbox.isolation import Careful\n"
         "with Careful(work, LimitSettings(seconds=0.5)) as careful: careful('hang')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60, check=False)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from s3fs import S3FileSystem
 
-from colorize.data.manifest import Record, read_manifest
-from colorize.data.sinks import Finished, FolderSink
-from colorize.data.storage import Storage, storage_exhausted
-from colorize.image_io import sha256
-from tests.benchmarks.chaos import bulk, contents
+from benchmarks.chaos import bulk, contents
+from colorize.bulk.ledger.manifest import Record, read_manifest
+from colorize.bulk.sinks import Finished, FolderSink
+from colorize.imaging.formats import sha256
+from colorize.storage.root import Storage, storage_exhausted
 from tests.conftest import S3, free_ports, grey_jpeg
 from tests.faulty_proxy import FaultyProxy, running
 

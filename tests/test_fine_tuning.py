@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from colorize.checkpoint import save_checkpoint
-from colorize.config import load_settings
 from colorize.models import create_model, published_models
+from colorize.models.checkpoint import save_checkpoint
+from colorize.settings import load_settings
 from colorize.train.settings import TrainSettings
 from colorize.train.step import create_state, step
 from tests.small_models import SMALL_ARGS

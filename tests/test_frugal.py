@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from colorize.colorizer import Colorizer
-from colorize.inference.frugal import color_frugally
+from colorize.predict.colorizer import Colorizer
+from colorize.predict.frugal import color_frugally
 
 
 class Hungry(nn.Module):

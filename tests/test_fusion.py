@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from colorize.colorizer import Colorizer
 from colorize.models import create_model
 from colorize.models.fusion import fused
+from colorize.predict.colorizer import Colorizer
 
 
 def lively(model: nn.Module) -> nn.Module:

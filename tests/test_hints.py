@@ -11,17 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-from colorize.checkpoint import save_checkpoint
+from colorize.bulk.ledger.manifest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.color import rgb_to_lab
-from colorize.colorizer import Colorizer
-from colorize.config import UsageError
-from colorize.data.hints import Hint, Hints, read_hints
-from colorize.data.manifest import read_manifest
-from colorize.data.storage import Storage
-from colorize.hinting import Hinted, held_to, hint_planes
-from colorize.image_io.formats import ImageInfo
+from colorize.datasets.hints import Hint, Hints, read_hints
+from colorize.errors import UsageError
+from colorize.imaging.color import rgb_to_lab
+from colorize.imaging.formats.formats import ImageInfo
+from colorize.imaging.hinting import Hinted, held_to, hint_planes
 from colorize.models import create_model
+from colorize.models.checkpoint import save_checkpoint
+from colorize.predict.colorizer import Colorizer
+from colorize.storage.root import Storage
 from tests.small_models import SMALL_ARGS
 
 TOLERANCE = 3.0  # Lab units, where sRGB has the color at that lightness

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from colorize.image_io.icc import for_grey, for_rgb
+from colorize.imaging.formats.icc import for_grey, for_rgb
 from tests.pictures import colored, opened, photograph, saved
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

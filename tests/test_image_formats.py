@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from colorize.compose import compose
-from colorize.image_io import (
+from colorize.imaging.compose import compose
+from colorize.imaging.formats import (
     ImageDecodeError,
     decode,
     decode_small,
     encode,
     output_name,
 )
-from colorize.image_io.jpeg import luma_coefficients
+from colorize.imaging.formats.jpeg import luma_coefficients
 from tests.pictures import (
     LIMIT,
     PROVENANCE,

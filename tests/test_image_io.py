@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from colorize.image_io import (
+from colorize.imaging.formats import (
     ImageDecodeError,
     decode,
     decode_small,
     read_info,
 )
-from colorize.image_io.jpeg import luma_coefficients
+from colorize.imaging.formats.jpeg import luma_coefficients
 from tests.pictures import (
     LIMIT,
     LOSSLESS,

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from colorize.image_io import Provenance, decode_small, read_info, read_origin
-from colorize.image_io.exif import refreshed
-from colorize.image_io.jpeg_stream import segments
-from colorize.image_io.metadata import Restored
-from colorize.image_io.orientation import orient, unorient
+from colorize.imaging.formats import Provenance, decode_small, read_info, read_origin
+from colorize.imaging.formats.exif import refreshed
+from colorize.imaging.formats.jpeg_stream import segments
+from colorize.imaging.formats.metadata import Restored
+from colorize.imaging.formats.orientation import orient, unorient
 from tests.pictures import (
     LIMIT,
     PROVENANCE,

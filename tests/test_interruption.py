@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.chaos import Chaos, bulk, contents, differences, disturbed_run
+from benchmarks.photographs import write_photographs
+from colorize.bulk.ledger.manifest import read_manifest
 from colorize.cli import EXIT_FAULT
-from colorize.config import EXIT_STOPPED
-from colorize.data.manifest import read_manifest
-from colorize.data.storage import Storage
-from tests.benchmarks.chaos import Chaos, bulk, contents, differences, disturbed_run
-from tests.benchmarks.photographs import write_photographs
+from colorize.errors import EXIT_STOPPED
+from colorize.storage.root import Storage
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
+from colorize.bulk.ledger.manifest import read_manifest
 from colorize.cli import EXIT_FAILURES
-from colorize.data.manifest import read_manifest
-from colorize.data.storage import Storage
+from colorize.storage.root import Storage
 from tests.conftest import free_ports, grey_jpeg, write_tree
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]

@@ -24,10 +24,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.alias_generators import to_camel
 from ray.scripts.scripts import start
 
+from colorize.bulk.settings import BulkSettings
 from colorize.cli import app
-from colorize.config import BulkSettings, PoolSettings, Settings, load_settings
-from colorize.evaluation.settings import EvaluateSettings
-from colorize.inference.plan import plan_stages
+from colorize.cluster.plan import plan_stages
+from colorize.cluster.settings import PoolSettings
+from colorize.evaluate.settings import EvaluateSettings
+from colorize.settings import Settings, load_settings
 from colorize.train.settings import TrainSettings
 
 ROOT = Path(__file__).parent.parent

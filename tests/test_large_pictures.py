@@ -17,7 +17,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from colorize.image_io import (
+from benchmarks.picture_cost import Kind, make
+from colorize.imaging.formats import (
     FileBytes,
     ImageDecodeError,
     decode,
@@ -28,9 +29,8 @@ from colorize.image_io import (
     sha256,
     tiff_rows,
 )
-from colorize.image_io.picture import Rows
-from colorize.render import render, render_into
-from tests.benchmarks.picture_cost import Kind, make
+from colorize.imaging.formats.picture import Rows
+from colorize.predict.render import render, render_into
 from tests.every_kind import pictures, samples
 from tests.pictures import LIMIT, PROVENANCE, colored, grey, opened, saved, smooth_ab
 from tests.test_reversible_properties import grey16
@@ -187,7 +187,7 @@ def test_memory_does_not_grow_with_the_picture(tmp_path: Path) -> None:
     """17 megapixels of 16-bit RGB are 101 MB; a process that holds little more than its imports makes the copy."""
     path = tmp_path / "scan.tif"
     make(path, Kind(4200, 4000, "tif", channels=3))
-    command = [sys.executable, "-m", "tests.benchmarks.picture_cost", "--way", "ours", "--path", str(path)]
+    command = [sys.executable, "-m", "benchmarks.picture_cost", "--way", "ours", "--path", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["peak_mb"] < 180
     copy, original = tifffile.imread(tmp_path / "colored-scan.tif"), tifffile.imread(path)

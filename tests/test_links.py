@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from colorize.data import links
-from colorize.data.links import LinkLimits, fetch_link
+from colorize.storage import links
+from colorize.storage.links import LinkLimits, fetch_link
 
 OPEN = LinkLimits(seconds=5, allow_private=True)
 

@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from colorize.config import BulkSettings, SourceSettings
-from colorize.data.readers import UNIT_SCHEMA, FileReader, Raw
-from colorize.data.storage import Storage
-from colorize.image_io import FileBytes
-from colorize.inference.load import Loader, Stamp, load
+from colorize.bulk.load import Loader, Stamp, load
+from colorize.bulk.settings import BulkSettings
+from colorize.datasets.readers import UNIT_SCHEMA, FileReader, Raw
+from colorize.datasets.settings import SourceSettings
+from colorize.imaging.formats import FileBytes
+from colorize.storage.root import Storage
 from tests.conftest import grey_jpeg
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from colorize.config import UsageError, load_settings
+from colorize.errors import UsageError
 from colorize.metrics import colorfulness
 from colorize.models import create_model
+from colorize.settings import load_settings
 from colorize.train.losses import BinObjective
 from colorize.train.objectives import create_objective
 from colorize.train.settings import LossSettings, TrainSettings

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colorize.data.compaction import compact, merge
-from colorize.data.manifest import MANIFEST, MANIFEST_SCHEMA, Record, read_manifest, record_from, write_part
-from colorize.data.storage import Storage
+from colorize.bulk.ledger.compaction import compact, merge
+from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, read_manifest, record_from, write_part
+from colorize.storage.root import Storage
 
 
 def parts(storage: Storage) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from torch import Tensor, nn
 
+from benchmarks.model_cost import measure, row
 from colorize.models import ColorModel
-from tests.benchmarks.model_cost import measure, row
 
 
 class OneConvolution(ColorModel):

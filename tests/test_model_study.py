@@ -10,9 +10,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tests.benchmarks import temperature
-from tests.benchmarks.measuring import Half, held_out
-from tests.benchmarks.model_study import require_same_budget
+from benchmarks import temperature
+from benchmarks.measuring import Half, held_out
+from benchmarks.model_study import require_same_budget
 from tests.pictures import labeled_archive
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from colorize.checkpoint import load_checkpoint, save_checkpoint
-from colorize.colorizer import Colorizer
-from colorize.config import UsageError
+from colorize.errors import UsageError
 from colorize.models import BinModel, ColorModel, create_model, list_models
+from colorize.models.checkpoint import load_checkpoint, save_checkpoint
+from colorize.predict.colorizer import Colorizer
 from tests.small_models import SMALL_ARGS
 
 SIDES = 2  # in strides

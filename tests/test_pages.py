@@ -18,22 +18,22 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+from colorize.bulk.census import Census
+from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, RUN_FILE, read_manifest
+from colorize.bulk.page import PAGE, bulk_page
+from colorize.bulk.progress import Totals
+from colorize.bulk.run_report import BulkJob, RunReport
+from colorize.bulk.samples import Allowance
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.data.manifest import MANIFEST, MANIFEST_SCHEMA, RUN_FILE, read_manifest
-from colorize.data.model_files import ModelFile
-from colorize.data.storage import Storage
-from colorize.evaluation.contestants import Contestant
-from colorize.evaluation.gallery import Shown
-from colorize.evaluation.outcome import EvaluateJob, Evaluation
-from colorize.evaluation.scores import MEASURED, collect, compare, summarize, sureness
-from colorize.evaluation.settings import EvaluateSettings, MeasureSettings
-from colorize.inference.census import Census
-from colorize.inference.progress import Totals
-from colorize.inference.run_report import BulkJob, RunReport
+from colorize.evaluate.contestants import Contestant
+from colorize.evaluate.gallery import Shown
+from colorize.evaluate.outcome import EvaluateJob, Evaluation
+from colorize.evaluate.page import evaluation_page
+from colorize.evaluate.scores import MEASURED, collect, compare, summarize, sureness
+from colorize.evaluate.settings import EvaluateSettings, MeasureSettings
 from colorize.metrics.area import BINS
-from colorize.report.bulk_page import PAGE, bulk_page
-from colorize.report.evaluation_page import evaluation_page
-from colorize.report.samples import Allowance
+from colorize.predict.model_files import ModelFile
+from colorize.storage.root import Storage
 from tests.conftest import S3, grey_jpeg, write_tree
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"quotes' #100%.jpg"
@@ -175,7 +175,7 @@ def test_a_page_that_cannot_be_made_is_said_and_leaves_the_exit_status_of_the_ru
     def run_without_records(job: BulkJob) -> RunReport:
         return RunReport(job, ModelFile("default", "unet", "", b""), Totals(0), Census(0), run=1, started=0.0)
 
-    monkeypatch.setattr("colorize.inference.bulk.run_bulk", run_without_records)
+    monkeypatch.setattr("colorize.bulk.job.run_bulk", run_without_records)
     assert run(["bulk", "--input", str(tmp_path / "in"), "--output", str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert said.out.startswith("0 inputs")

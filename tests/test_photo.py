@@ -16,11 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
-from colorize.checkpoint import save_checkpoint
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.color import grey_to_lightness
-from colorize.enlarge import enlarge
+from colorize.imaging.color import grey_to_lightness
 from colorize.models import create_model
+from colorize.models.checkpoint import save_checkpoint
+from colorize.predict.enlarge import enlarge
 from tests.conftest import grey_jpeg, write_tree
 
 

@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 
-from colorize.config import PoolSettings, UsageError
-from colorize.inference.plan import plan_stages
+from colorize.cluster.plan import plan_stages
+from colorize.cluster.settings import PoolSettings
+from colorize.errors import UsageError
 
 
 def needed_cpus(cpus: float, gpus: float, **pool: object) -> float:

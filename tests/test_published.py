@@ -18,15 +18,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
-from colorize.checkpoint import CheckpointError, load_checkpoint, load_published, save_checkpoint
-from colorize.colorizer import Colorizer
-from colorize.config import UsageError
-from colorize.data.model_files import find_model
+from colorize.errors import UsageError
 from colorize.models import PublishedModel, create_model, published_models
+from colorize.models.checkpoint import CheckpointError, load_checkpoint, load_published, save_checkpoint
 from colorize.models.color_queries import sine_positions
 from colorize.models.eccv16 import Eccv16
 from colorize.models.published import fold_spectral_norm
 from colorize.models.siggraph17 import Siggraph17
+from colorize.predict.colorizer import Colorizer
+from colorize.predict.model_files import find_model
 from tests.small_models import SMALL_ARGS
 
 PARITY = Path(__file__).parent.parent.parent / "shared/parity"
@@ -176,7 +176,7 @@ class TestEveryPublishedNetwork:
 
 def loaded_small(name: str, monkeypatch: pytest.MonkeyPatch, shared: bool = False) -> Callable[[Any], PublishedModel]:
     """`load_published`, of a network small enough for tests; a `shared` one where none will be filled."""
-    monkeypatch.setattr("colorize.checkpoint.create_model", _small if shared else small)
+    monkeypatch.setattr("colorize.models.checkpoint.create_model", _small if shared else small)
     return lambda state: load_published(name, state)
 
 
@@ -231,7 +231,7 @@ class TestFiles:
     def _small(self, monkeypatch: pytest.MonkeyPatch) -> None:
         real = create_model
         monkeypatch.setattr(
-            "colorize.checkpoint.create_model", lambda name, **args: real(name, **(args or SMALL_ARGS[name]))
+            "colorize.models.checkpoint.create_model", lambda name, **args: real(name, **(args or SMALL_ARGS[name]))
         )
 
     def test_pth_and_safetensors_hold_the_same(self, state: State, tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ class TestSiggraph17:
 class TestDdcolor:
     def test_lightness_and_the_grey_picture_are_the_same_to_it(self) -> None:
         network, grey = small("ddcolor_tiny"), rand(0, 1, 1, 64, 64)
-        from colorize.color import grey_to_lightness
+        from colorize.imaging.color import grey_to_lightness
 
         with torch.inference_mode():
             torch.testing.assert_close(network(grey_to_lightness(grey)), network(grey.repeat(1, 3, 1, 1)))

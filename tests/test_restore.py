@@ -12,8 +12,8 @@ import tifffile
 from PIL import Image, ImageOps
 
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.data.storage import Storage
-from colorize.image_io import read_info
+from colorize.imaging.formats import read_info
+from colorize.storage.root import Storage
 from tests.conftest import S3, jpegtran
 from tests.every_kind import samples
 from tests.pictures import colored, grey, opened, photograph, saved

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from colorize.bulk import merging, resume
+from colorize.bulk.ledger.forgotten import FORGOTTEN
+from colorize.bulk.ledger.manifest import MANIFEST, read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.data.exclusive import exclusive
-from colorize.data.forgotten import FORGOTTEN
-from colorize.data.manifest import MANIFEST, read_manifest
-from colorize.data.storage import TEMPORARY_PREFIX, Storage
-from colorize.inference import merging, resume
+from colorize.storage.lock import exclusive
+from colorize.storage.root import TEMPORARY_PREFIX, Storage
 from tests.conftest import S3, grey_jpeg, write_tree
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
@@ -64,7 +64,7 @@ def test_a_second_run_does_nothing_and_says_the_same(
     scans: Path, done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*.[jp]*") if path.name != "run.json"}
-    monkeypatch.setattr("colorize.inference.bulk.ray_session", None)  # Ray is not even started
+    monkeypatch.setattr("colorize.bulk.job.ray_session", None)  # Ray is not even started
     assert bulk(scans, done) == EXIT_FAILURES
 
     assert {path: path.stat().st_mtime_ns for path in done.rglob("*.[jp]*") if path.name != "run.json"} == before
@@ -305,7 +305,7 @@ def test_an_archive_goes_on_where_it_was_cut_off(tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("colorize.inference.assembly.Assembly.add", cut_off)
+        patch.setattr("colorize.bulk.assembly.Assembly.add", cut_off)
         assert bulk(tmp_path / "in", tmp_path / "out") == 130
     before = runs(tmp_path / "out")
     assert before

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from colorize.compose import compose
-from colorize.image_io import ImageDecodeError, Picture, decode, decode_small, encode, encode_grey, read_info
-from colorize.image_io.jpeg import luma_coefficients
-from colorize.image_io.jpeg_stream import first_plane, segments
+from colorize.imaging.compose import compose
+from colorize.imaging.formats import ImageDecodeError, Picture, decode, decode_small, encode, encode_grey, read_info
+from colorize.imaging.formats.jpeg import luma_coefficients
+from colorize.imaging.formats.jpeg_stream import first_plane, segments
 from tests.conftest import filtered, jpegtran
 from tests.pictures import LIMIT, PROVENANCE, astronaut, opened, photograph, saved, smooth_ab
 

@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from colorize.compose import compose, exact_rgb
-from colorize.image_io import decode, encode, encode_grey
+from colorize.imaging.compose import compose, exact_rgb
+from colorize.imaging.formats import decode, encode, encode_grey
 from tests.conftest import jpegtran
 from tests.pictures import LIMIT, PROVENANCE, grey, opened, saved
 

@@ -21,9 +21,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from colorize.compose import compose
-from colorize.image_io import ImageDecodeError, Picture, decode, encode
-from colorize.image_io.orientation import unorient
+from colorize.imaging.compose import compose
+from colorize.imaging.formats import ImageDecodeError, Picture, decode, encode
+from colorize.imaging.formats.orientation import unorient
 from tests.conftest import filtered, jpegtran
 from tests.every_kind import Kind, pictures
 from tests.pictures import PROVENANCE

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from colorize.data.storage import Storage
-from colorize.inference.run_log import run_log
+from colorize.bulk.run_log import run_log
+from colorize.storage.root import Storage
 
 log = logging.getLogger("colorize")
 

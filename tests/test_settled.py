@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from colorize.config import Policy, SizeLimits, SourceSettings, TriageSettings
-from colorize.data.manifest import Record, records_table
-from colorize.data.readers import UNIT_SCHEMA, FileReader
-from colorize.data.settled import COLUMNS, OUTPUTS_SCHEMA, Inputs, Settled, Terms, compare
-from colorize.data.sources import Source
-from colorize.data.storage import Storage
+from colorize.bulk.ledger.manifest import Record, records_table
+from colorize.bulk.ledger.settled import COLUMNS, OUTPUTS_SCHEMA, Inputs, Settled, Terms, compare
+from colorize.bulk.settings import Policy, TriageSettings
+from colorize.datasets.readers import UNIT_SCHEMA, FileReader
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import Source
+from colorize.imaging.settings import SizeLimits
+from colorize.storage.root import Storage
 
 TERMS = Terms("model", "settings")
 UNIT = {"size": 3, "identity": "1", "row_group": -1, "skip": 0, "first": 0, "count": 1, "name_taken": False,

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from colorize.data import sinks
-from colorize.data.manifest import Record
-from colorize.data.sinks import FRAGMENTS, Finished, FolderSink, ParquetSink, assemble, fragments_of
-from colorize.data.storage import Storage
+from colorize.bulk import sinks
+from colorize.bulk.ledger.manifest import Record
+from colorize.bulk.sinks import FRAGMENTS, Finished, FolderSink, ParquetSink, assemble, fragments_of
+from colorize.storage.root import Storage
 
 OWN = fragments_of("p.parquet", "", "", "")  # the fragments of records that name no model
 

@@ -18,13 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from colorize.config import SourceSettings, UsageError
-from colorize.data import readers, sources
-from colorize.data.input_list import read_input_list
-from colorize.data.listing import Entry
-from colorize.data.readers import Raw
-from colorize.data.sources import MIN_SLICE_ROWS, Source, _plan, open_source
-from colorize.data.storage import Storage
+from colorize.datasets import readers, sources
+from colorize.datasets.input_list import read_input_list
+from colorize.datasets.readers import Raw
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import MIN_SLICE_ROWS, Source, _plan, open_source
+from colorize.errors import UsageError
+from colorize.storage.listing import Entry
+from colorize.storage.root import Storage
 from tests.conftest import write_tree
 
 SETTINGS = SourceSettings(rows_per_task=4)

@@ -7,14 +7,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from colorize.train.photos import read_photos
 
-from colorize.config import SourceSettings, UsageError, load_settings
-from colorize.data.readers import Raw
-from colorize.data.sources import Source, open_source
-from colorize.data.splits import SplitSettings, split_of, split_row
+from colorize.datasets.readers import Raw
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import Source, open_source
+from colorize.datasets.splits import SplitSettings, split_of, split_row
+from colorize.errors import UsageError
+from colorize.settings import load_settings
 from colorize.train import epoch_plan
 from colorize.train.epoch_plan import plan_epoch
-from colorize.train.photos import read_photos
 from colorize.train.settings import DataSettings, TrainSettings
 from tests.pictures import labeled_archive
 

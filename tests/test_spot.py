@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
-from colorize.inference.spot import SpotFirst
+from colorize.cluster.spot import SpotFirst
 
 SPOT = {"InstanceMarketOptions": {"MarketType": "spot"}}
 CONFIG = {"InstanceType": "g6.2xlarge", "ImageId": "ami-1", "SubnetIds": ["subnet-1", "subnet-2"]}

@@ -14,12 +14,12 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from s3fs import S3FileSystem
 
-from colorize.config import UsageError
-from colorize.data import storage as module
-from colorize.data.hints import read_hints
-from colorize.data.model_files import find_model
-from colorize.data.storage import Storage, overlap
-from colorize.image_io import FileBytes
+from colorize.datasets.hints import read_hints
+from colorize.errors import UsageError
+from colorize.imaging.formats import FileBytes
+from colorize.predict.model_files import find_model
+from colorize.storage import root as module
+from colorize.storage.root import Storage, overlap
 from tests.conftest import S3, free_ports, write_tree
 
 

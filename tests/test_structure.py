@@ -1,4 +1,4 @@
-"""The shape of the code: which way imports go, where Ray may be known, and what a script's folder must not hide."""
+"""The shape of the code: which package may import which, where Ray may be known, and what no script may hide."""
 
 from __future__ import annotations
 
@@ -11,43 +11,33 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "colorize").rglob("*.py")) + sorted((ROOT / "jobs").glob("*.py"))
 
-# From the bottom up: a module may import from layers below its own, and from its own.
-LAYERS = (
-    (
-        "colorize",
-        "colorize.config",
-        "colorize.colorimetry",
-        "colorize.destinations",
-        "colorize.durations",
-        "colorize.outcome",
-    ),
-    ("colorize.color", "colorize.image_io", "colorize.triage", "colorize.blotches"),
-    ("colorize.models",),
-    (
-        "colorize.checkpoint",
-        "colorize.compose",
-        "colorize.confidence",
-        "colorize.hinting",
-        "colorize.metrics",
-        "colorize.upsample",
-    ),
-    ("colorize.colorizer", "colorize.render", "colorize.upstream"),
-    ("colorize.data",),
-    (
-        "colorize.photo",
-        "colorize.export",
-        "colorize.restore",
-        "colorize.train",
-        "colorize.inference",
-        "colorize.evaluation",
-        "colorize.report",
-    ),
-    ("colorize.history", "colorize.enlarge"),
-    ("colorize.cli",),
-    ("jobs", "colorize.__main__"),
-)
-KNOW_RAY = ("jobs", "colorize.cli", "colorize.data.sources", "colorize.data.sinks", "colorize.inference",
-            "colorize.train.loop", "colorize.train.launch")  # fmt: skip
+# The drawing of docs/architecture.md: what each package may import, beside itself. Nothing else, and no circle.
+BASE = {"errors", "settings", "__init__"}
+IMAGING = BASE | {"imaging"}
+STORES = IMAGING | {"models", "storage", "metrics"}
+SERVICES = STORES | {"datasets", "predict", "report", "cluster"}
+JOBS = ("bulk", "train", "evaluate")
+MAY_IMPORT = {
+    "__init__": set[str](),  # the Python API imports `predict` when it is used, by name
+    "errors": set(),
+    "settings": {"errors"},
+    "metrics": BASE,
+    "imaging": BASE,
+    "models": IMAGING,
+    "storage": IMAGING,
+    "datasets": IMAGING | {"storage"},
+    "report": IMAGING | {"storage"},
+    "cluster": BASE | {"storage"},
+    "predict": IMAGING | {"models", "storage", "datasets"},
+    **dict.fromkeys(JOBS, SERVICES),
+    "cli": SERVICES | set(JOBS),
+    "__main__": {"cli"},
+    "jobs": {"cli"},
+}
+LOOSE = {"__init__", "__main__", "cli", "errors", "settings"}  # what may lie in the package's top
+KNOW_RAY = ("jobs", "colorize.cli", "colorize.cluster", "colorize.bulk", "colorize.train.job", "colorize.train.worker",
+            "colorize.evaluate")  # fmt: skip
+KNOW_NO_RAY = ("colorize.bulk.ledger",)
 
 
 def module_name(path: Path) -> str:
@@ -67,35 +57,48 @@ def is_within(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
-def layer(name: str) -> int:
-    """The layer of the longest entry that `name` lies within."""
-    found = [
-        (len(entry), number)
-        for number, entries in enumerate(LAYERS)
-        for entry in entries
-        if name == entry or (entry != "colorize" and name.startswith(f"{entry}."))
-    ]
-    assert found, f"{name} has no layer: add it to LAYERS in {Path(__file__).name}"
-    return max(found)[1]
+def package(name: str) -> str:
+    """`colorize.bulk.job` -> `bulk`; `colorize` -> `__init__`; `jobs.train` -> `jobs`."""
+    top, _, rest = name.partition(".")
+    return (rest.split(".")[0] or "__init__") if top == "colorize" else top
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_imports_go_downward(path: Path) -> None:
-    name = module_name(path)
-    upward = [target for target in imports(path) if is_within(target, "colorize") and layer(target) > layer(name)]
-    assert not upward, f"{name} imports from a layer above its own"
+def test_a_package_imports_only_what_the_drawing_allows(path: Path) -> None:
+    own = package(module_name(path))
+    others = {package(target) for target in imports(path) if is_within(target, "colorize")} - {own}
+    assert others <= MAY_IMPORT[own], f"{module_name(path)} imports {sorted(others - MAY_IMPORT[own])}"
+
+
+def test_the_drawing_has_no_circle() -> None:
+    done = set[str]()
+    while len(done) < len(MAY_IMPORT):
+        ready = {name for name, below in MAY_IMPORT.items() if name not in done and below - {name} <= done}
+        assert ready, f"circle among {sorted(MAY_IMPORT.keys() - done)}"
+        done |= ready
+
+
+def test_only_the_entry_points_lie_loose() -> None:
+    assert {path.stem for path in (ROOT / "colorize").glob("*.py")} <= LOOSE
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_ray_is_known_only_where_it_belongs(path: Path) -> None:
     name = module_name(path)
-    if not any(is_within(name, room) for room in KNOW_RAY):
+    if any(is_within(name, room) for room in KNOW_NO_RAY) or not any(is_within(name, room) for room in KNOW_RAY):
         assert not [target for target in imports(path) if is_within(target, "ray")]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_private_parts_of_ray_are_used_in_one_package(path: Path) -> None:
+    if package(module_name(path)) != "cluster":
+        private = [t for t in imports(path) if is_within(t, "ray") and any(p.startswith("_") for p in t.split("."))]
+        assert not private
 
 
 def test_decoding_and_writing_workers_need_no_torch() -> None:
     """Importing torch costs such a worker seconds and 300 MB, so nothing that it imports may import torch."""
-    reached, queue = set[str](), ["colorize.inference.load", "colorize.inference.write"]
+    reached, queue = set[str](), ["colorize.bulk.load", "colorize.bulk.write"]
     files = {module_name(path): path for path in MODULES}
     while queue:
         name = queue.pop()
@@ -105,6 +108,7 @@ def test_decoding_and_writing_workers_need_no_torch() -> None:
         found = list(imports(files[name]))
         assert not [target for target in found if is_within(target, "torch")], f"{name} imports torch"
         queue += found
+    assert len(reached) > 20
 
 
 def test_no_job_hides_the_package() -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torchvision import models
 
-from colorize.config import UsageError
-from colorize.evaluation.settings import MeasureSettings
-from colorize.evaluation.supplied import Inception, Lpips, Supplied, read_supplied
+from colorize.errors import UsageError
+from colorize.evaluate.settings import MeasureSettings
+from colorize.evaluate.supplied import Inception, Lpips, Supplied, read_supplied
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,11 @@ from PIL import Image
 from ray.train import ScalingConfig
 
 from colorize.cli import EXIT_FAULT, EXIT_USAGE, run
-from colorize.config import SourceSettings, UsageError
-from colorize.data.sources import open_source
-from colorize.data.storage import Storage
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import open_source
+from colorize.errors import UsageError
 from colorize.models.unet import gamut_bins
+from colorize.storage.root import Storage
 from colorize.train import launch, loop
 from colorize.train.epoch_plan import EpochPlan
 from colorize.train.feed import is_wanted, square

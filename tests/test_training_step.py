@@ -16,20 +16,21 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from PIL import Image
-
-from colorize.checkpoint import load_checkpoint, save_checkpoint
-from colorize.color import grey_to_lightness, luma, rgb_to_lab
-from colorize.config import UsageError, load_settings
-from colorize.data.storage import Storage
-from colorize.models import ColorModel, create_model
-from colorize.models.unet import gamut_bins
-from colorize.train import augment, losses
-from colorize.train.initial import initial_network
 from colorize.train.journal import Journal, follow
 from colorize.train.local import LocalTrainer, main
-from colorize.train.means import Means
 from colorize.train.photos import read_photos
+from PIL import Image
+
+from colorize.errors import UsageError
+from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
+from colorize.models import ColorModel, create_model
+from colorize.models.checkpoint import load_checkpoint, save_checkpoint
+from colorize.models.unet import gamut_bins
+from colorize.settings import load_settings
+from colorize.storage.root import Storage
+from colorize.train import augment, losses
+from colorize.train.initial import initial_network
+from colorize.train.means import Means
 from colorize.train.run_folder import RunFolder
 from colorize.train.settings import AugmentSettings, DataSettings, ModelSettings, TrainSettings
 from colorize.train.step import create_state, current_size, set_learning_rate, step, training_pair

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from colorize.image_io import decode_small
+from colorize.imaging.formats import decode_small
 from tests.pictures import LIMIT, saved
 
 ARCHIVE = Path(__file__).parents[2] / "shared/data/archive"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from colorize.color import lab_to_rgb
-from colorize.config import UsageError
+from colorize.errors import UsageError
+from colorize.imaging.color import lab_to_rgb
 from colorize.models.efficientnet_lite import EfficientNetLite0, pretrained_state
 from colorize.models.unet import Unet, gamut_bins
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from colorize.checkpoint import load_checkpoint, save_checkpoint
-from colorize.config import UsageError
+from colorize.errors import UsageError
 from colorize.models import BinModel, ColorModel, create_model
+from colorize.models.checkpoint import load_checkpoint, save_checkpoint
 from colorize.models.unet import Unet
 
 TINY: dict[str, Any] = {"widths": [16, 16, 16], "context": 32, "context_blocks": 1}

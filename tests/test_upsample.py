@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from colorize.upsample import guide
-from tests.benchmarks.color_upsampling import Scene, bilinear, ours, psnr, reduced, scene
+from benchmarks.color_upsampling import Scene, bilinear, ours, psnr, reduced, scene
+from colorize.imaging.upsample import guide
 
 Float = NDArray[np.float32]
 

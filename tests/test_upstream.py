@@ -12,13 +12,13 @@ from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 from torch.nn import functional as F
 
-from colorize.checkpoint import load_checkpoint, save_checkpoint
 from colorize.cli import EXIT_USAGE, run
-from colorize.color import lightness_to_grey
-from colorize.image_io import Provenance, decode
+from colorize.imaging.color import lightness_to_grey
+from colorize.imaging.formats import Provenance, decode
 from colorize.models import ColorModel, create_model
-from colorize.render import render
-from colorize.upstream import upstream_of
+from colorize.models.checkpoint import load_checkpoint, save_checkpoint
+from colorize.predict.render import render
+from colorize.predict.upstream import upstream_of
 from tests.small_models import SMALL_ARGS
 
 SIDES = {"eccv16": 256, "siggraph17": 256, "ddcolor_tiny": 512}

@@ -8,7 +8,7 @@ from torch import distributed
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from colorize.color import rgb_to_lab
+from colorize.imaging.color import rgb_to_lab
 from colorize.train.adversarial import create_adversary, train_discriminator
 from colorize.train.palette import fit_palette
 from colorize.train.settings import AdversarialSettings, LossSettings, ModelSettings, TrainSettings

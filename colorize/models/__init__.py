@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from colorize.config import UsageError, nearest
+from colorize.errors import UsageError
 from colorize.models.base import BinModel, ColorModel, RgbModel
 from colorize.models.ddcolor import DdcolorLarge, DdcolorTiny
 from colorize.models.dense import BnConvDense, ConvDense, Dense
@@ -17,6 +17,7 @@ from colorize.models.published import PublishedModel
 from colorize.models.siggraph17 import Siggraph17
 from colorize.models.superres_cnn import SuperresCnn
 from colorize.models.unet_heads import create_unet
+from colorize.settings import nearest
 
 __all__ = [
     "BinModel",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from colorize.color import rgb_to_lab
-from colorize.config import UsageError
+from colorize.errors import UsageError
+from colorize.imaging.color import rgb_to_lab
 
 AB_SCALE = 128.0  # Lab units: what networks that end in a tanh, and distances of ab, count as 1
 

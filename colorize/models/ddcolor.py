@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from colorize.color import lightness_to_grey
+from colorize.imaging.color import lightness_to_grey
 from colorize.models.color_queries import ColorQueries
 from colorize.models.convnext import ConvNext
 from colorize.models.published import PublishedModel, padded_to_stride

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from colorize.config import UsageError
+from colorize.errors import UsageError
 
 # Channels of the features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's size.
 FEATURE_CHANNELS = (16, 24, 40, 112, 320)

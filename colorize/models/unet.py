@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from colorize.color import lab_to_rgb
+from colorize.imaging.color import lab_to_rgb
 from colorize.models.base import BinModel
 from colorize.models.unet_trunk import UnetTrunk
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from colorize.config import UsageError, nearest
+from colorize.errors import UsageError
 from colorize.models.unet import Unet
 from colorize.models.unet_queries import UnetQueries
 from colorize.models.unet_regression import UnetRegression
 from colorize.models.unet_trunk import UnetTrunk
+from colorize.settings import nearest
 
 _HEADS: dict[str, type[UnetTrunk]] = {"bins": Unet, "regression": UnetRegression, "queries": UnetQueries}
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from colorize.config import UsageError
+from colorize.errors import UsageError
 from colorize.models.base import ColorModel
 from colorize.models.efficientnet_lite import FEATURE_CHANNELS, ConvNorm, EfficientNetLite0, pretrained_state
 

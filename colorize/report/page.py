@@ -12,7 +12,7 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from colorize.durations import duration
+from colorize.report.durations import duration
 
 THUMBNAIL_QUALITIES = (80, 60, 40, 20, 8)  # the first that keeps a thumbnail small
 THUMBNAIL_BYTES = 32_000

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from colorize.color import grey_to_lightness, luma, rgb_to_lab
+from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.models import BinModel, ColorModel, RgbModel
 from colorize.models.base import AB_SCALE
 from colorize.models.palette_cnn import PaletteCnn

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from colorize.colorimetry import LUMA_WEIGHTS
+from colorize.imaging.colorimetry import LUMA_WEIGHTS
 from colorize.train.settings import AugmentSettings
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, distributed
 
-from colorize.color import rgb_to_lab
-from colorize.config import UsageError
+from colorize.errors import UsageError
+from colorize.imaging.color import rgb_to_lab
 from colorize.metrics import colorfulness
 from colorize.models import BinModel, ColorModel, create_model
 from colorize.models.palette_cnn import PaletteCnn

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from colorize.config import SizeLimits
-from colorize.image_io import ImageDecodeError
-from colorize.image_io.upright import RGB, upright_rgb
+from colorize.imaging.formats import ImageDecodeError
+from colorize.imaging.formats.upright import RGB, upright_rgb
+from colorize.imaging.settings import SizeLimits
 from colorize.train.settings import DataSettings
 
 MULTIPLE = 16  # of pixels: what the sides of a shape are

@@ -7,7 +7,8 @@ import sys
 
 import torch
 
-from colorize.config import Device, UsageError
+from colorize.errors import UsageError
+from colorize.settings import Device
 
 GPU_SHARE = 0.4  # of a GPU's free memory: the rest is for the network
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h

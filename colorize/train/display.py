@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from colorize.config import EXIT_STOPPED, StoppedError
+from colorize.errors import EXIT_STOPPED, StoppedError
 from colorize.train.run import GO_ON, Progress
 
 LINE_SECONDS = 10.0

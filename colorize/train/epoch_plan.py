@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colorize.config import UsageError
-from colorize.data.readers import Raw
-from colorize.data.sources import Source
-from colorize.data.splits import split_of, split_row
+from colorize.datasets.readers import Raw
+from colorize.datasets.sources import Source
+from colorize.datasets.splits import split_of, split_row
+from colorize.errors import UsageError
 from colorize.train.selection import draw_rates, is_wanted
 from colorize.train.settings import DataSettings
 

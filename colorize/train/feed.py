@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from colorize.config import UsageError
-from colorize.data.splits import Split
-from colorize.image_io.upright import RGB
+from colorize.datasets.splits import Split
+from colorize.errors import UsageError
+from colorize.imaging.formats.upright import RGB
 from colorize.train.decode import Row
 from colorize.train.pictures import Pictures, as_float
 from colorize.train.selection import too_many_broken

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from colorize.checkpoint import load_checkpoint
-from colorize.config import UsageError
-from colorize.data.model_files import find_model
+from colorize.errors import UsageError
 from colorize.models import ColorModel, create_model
+from colorize.models.checkpoint import load_checkpoint
+from colorize.predict.model_files import find_model
 from colorize.train.settings import ModelSettings
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 import ray
-from ray._private.state import state as cluster_state
 from ray.data import DataContext, Dataset, ExecutionOptions
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from colorize.config import EXIT_STOPPED, StoppedError, UsageError
-from colorize.data.sources import Source
-from colorize.data.splits import Split
-from colorize.inference.cluster import ray_session
+from colorize.cluster.resources import most_resources
+from colorize.cluster.session import ray_session
+from colorize.datasets.sources import Source
+from colorize.datasets.splits import Split
+from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
 from colorize.train.decode import picture_bytes
 from colorize.train.display import Display, interruptible
 from colorize.train.epoch_plan import EpochPlan, plan_epoch
@@ -64,7 +64,7 @@ def run_training(job: TrainJob) -> dict[str, float]:
     folder = RunFolder(job.output, job.settings)
     folder.check(job.resume)
     with Display() as display, interruptible(display), ray_session(job.ray_address):
-        scaling = scaling_for(job.settings.trainer, ray.cluster_resources(), _most_resources())
+        scaling = scaling_for(job.settings.trainer, ray.cluster_resources(), most_resources())
         folder.claim(job.resume)
         streams = not fits(plan, job.settings, ray.cluster_resources())
         display.tell(
@@ -134,11 +134,6 @@ def fits(plan: EpochPlan, settings: TrainSettings, resources: Mapping[str, float
     given = settings.data.memory_gb
     budget = MEMORY_SHARE * resources.get("memory", 0.0) if given is None else given * 2**30
     return plan.pictures * picture_bytes(settings.data) <= budget
-
-
-def _most_resources() -> Mapping[str, float]:
-    """What the cluster can grow to, by its configuration: nothing beyond what it has where it does not grow."""
-    return cluster_state.get_max_resources_from_cluster_config() or {}
 
 
 def scaling_for(trainer: TrainerSettings, now: Mapping[str, float], most: Mapping[str, float]) -> ScalingConfig:

@@ -10,9 +10,9 @@ import zlib
 import torch
 from torch import Tensor
 
-from colorize.checkpoint import load_checkpoint
-from colorize.config import EXIT_STOPPED, StoppedError, UsageError
+from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
 from colorize.models import ColorModel
+from colorize.models.checkpoint import load_checkpoint
 from colorize.train.accuracy import recorded_metrics
 from colorize.train.begin import begin
 from colorize.train.means import Means

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from colorize.config import UsageError
+from colorize.errors import UsageError
 from colorize.models import BinModel, ColorModel, RgbModel
 from colorize.models.base import AB_SCALE
 from colorize.models.palette_cnn import PaletteCnn

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from colorize.config import UsageError
+from colorize.errors import UsageError
 from colorize.models import ColorModel
 from colorize.train.settings import OptimizerSettings
 

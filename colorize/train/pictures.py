@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from colorize.config import UsageError
-from colorize.image_io.upright import RGB
+from colorize.errors import UsageError
+from colorize.imaging.formats.upright import RGB
 from colorize.train.decode import Row
 from colorize.train.selection import too_many_broken
 from colorize.train.settings import DataSettings

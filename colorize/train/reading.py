@@ -12,11 +12,11 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 
-from colorize.config import SourceSettings
-from colorize.data.readers import Reader
-from colorize.data.sources import Source, open_source
-from colorize.data.splits import Split, split_of, split_row
-from colorize.image_io import whole
+from colorize.datasets.readers import Reader
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import Source, open_source
+from colorize.datasets.splits import Split, split_of, split_row
+from colorize.imaging.formats import whole
 from colorize.train.decode import Row, Shape, decode_picture, shapes
 from colorize.train.epoch_plan import COLUMNS, EpochPlan
 from colorize.train.selection import is_wanted

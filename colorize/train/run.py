@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from colorize.durations import duration
+from colorize.report.durations import duration
 from colorize.train.feed import Feed
 from colorize.train.pictures import Pictures
 from colorize.train.run_folder import RunFolder

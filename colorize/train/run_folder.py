@@ -14,10 +14,11 @@ import yaml
 from PIL import Image
 from pydantic import ValidationError
 
-from colorize.checkpoint import dump_checkpoint
-from colorize.config import UsageError, save_settings
-from colorize.data.storage import Storage
+from colorize.errors import UsageError
 from colorize.models import ColorModel
+from colorize.models.checkpoint import dump_checkpoint
+from colorize.settings import save_settings
+from colorize.storage.root import Storage
 from colorize.train.curves import draw_curves
 from colorize.train.settings import TrainSettings
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat
 
-from colorize.config import Device, Settings
-from colorize.data.splits import SplitSettings
+from colorize.datasets.splits import SplitSettings
+from colorize.settings import Device, Settings
 
 
 class ModelSettings(Settings):

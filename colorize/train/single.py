@@ -8,9 +8,9 @@ from functools import partial
 import psutil
 import torch
 
-from colorize.config import UsageError
-from colorize.data.sources import Source
-from colorize.data.splits import Split
+from colorize.datasets.sources import Source
+from colorize.datasets.splits import Split
+from colorize.errors import UsageError
 from colorize.train.decode import picture_bytes
 from colorize.train.device import choose_device, keeps_on_gpu
 from colorize.train.display import Display, interruptible

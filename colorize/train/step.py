@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from colorize.color import grey_to_lightness, luma, rgb_to_lab
-from colorize.colorizer import has_bfloat16
-from colorize.config import UsageError
+from colorize.errors import UsageError
+from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.models import ColorModel, RgbModel
 from colorize.models.palette_cnn import PaletteCnn
+from colorize.predict.colorizer import has_bfloat16
 from colorize.train.adversarial import (
     AdversarialObjective,
     Adversary,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from colorize.color import lab_to_rgb
-from colorize.config import UsageError
+from colorize.errors import UsageError
+from colorize.imaging.color import lab_to_rgb
 from colorize.metrics import colorfulness, perceptual_distance
 from colorize.models.efficientnet_lite import EfficientNetLite0, encoder_state, published_state
 from colorize.train.losses import ColorObjective, Losses

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from colorize.color import grey_to_lightness, lab_to_rgb, luma, rgb_to_lab, rgb_to_ycbcr, ycbcr_to_rgb
-from colorize.config import UsageError
+from colorize.errors import UsageError
+from colorize.imaging.color import grey_to_lightness, lab_to_rgb, luma, rgb_to_lab, rgb_to_ycbcr, ycbcr_to_rgb
 from colorize.metrics import AB_PEAK, colorfulness, psnr
 from colorize.models import ColorModel
 from colorize.train.accuracy import recorded_names

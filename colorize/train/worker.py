@@ -15,9 +15,9 @@ import torch
 from ray.train.torch import get_device, prepare_model
 from torch import nn
 
-from colorize.config import StoppedError, UsageError
-from colorize.data.splits import Split
-from colorize.data.storage import Storage
+from colorize.datasets.splits import Split
+from colorize.errors import StoppedError, UsageError
+from colorize.storage.root import Storage
 from colorize.train.decode import Row, picture_bytes, shapes
 from colorize.train.device import keeps_on_gpu, make_ready
 from colorize.train.feed import Feed, MemoryFeed, StreamFeed

@@ -1,0 +1,103 @@
+"""Pictures a second of the whole bulk job against the same stages in one plain process, and the start-up time.
+
+    python -m benchmarks.bulk_throughput --pictures 2000
+
+Makes grey JPEGs of about one megapixel from scikit-image's photographs (no two alike), runs `colorize bulk` over
+them as a user would, then the same stages one after the other in one process, and prints a table. It also prints
+each process's peak memory within each quarter of the job, which must not grow.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+
+from colorize.imaging.formats import decode_small
+from colorize.models.checkpoint import load_checkpoint
+from colorize.predict.colorizer import Colorizer
+from colorize.predict.model_files import find_model
+from colorize.predict.render import Provenance, render
+from colorize.storage.root import Storage
+
+WIDTH, HEIGHT = 1152, 864  # about 1 megapixel
+MAX_PIXELS = 400_000_000
+BATCH = 16
+
+
+def main(
+    pictures: Annotated[int, typer.Option(help="how many")] = 2000,
+    plain: Annotated[int, typer.Option(help="how many of them in the plain process")] = 300,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="settings of the job")] = None,
+) -> None:
+    """Measures and prints."""
+    with tempfile.TemporaryDirectory() as folder:
+        scans, colored = Path(folder, "scans"), Path(folder, "colored")
+        make_scans(scans, pictures)
+        report, seconds = run_job(scans, colored, overrides or [])
+        alone = run_plain(sorted(scans.iterdir())[:plain], Path(folder, "plain"))
+    start = report["seconds_to_first_output"]
+    steady = (pictures - BATCH) / (report["seconds"] - start)
+    print(f"{pictures} grey JPEGs of {WIDTH} x {HEIGHT}, {torch.get_num_threads()} CPU threads in one process")
+    print(f"whole job             {pictures / seconds:7.2f} pictures/s  ({seconds:.1f} s, command to prompt)")
+    print(f"  after the start     {steady:7.2f} pictures/s  (first output after {start:.1f} s)")
+    print(f"one plain process     {alone:7.2f} pictures/s  (start-up not counted)")
+    for entry in report["processes"]:
+        print(f"memory of {entry['role']:8} {entry['pid']:>8}: {entry['peak_mb_by_quarter']} MB by quarter of the run")
+
+
+def make_scans(folder: Path, count: int) -> None:
+    """Grey JPEGs cut from photographs at random places and scales."""
+    from skimage import data
+
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    photographs = (data.astronaut(), data.coffee(), data.rocket(), data.chelsea())
+    sources = [Image.fromarray(photograph).convert("L") for photograph in photographs]
+    for number in range(count):
+        source = sources[number % len(sources)]
+        width = int(random.integers(source.width // 2, source.width + 1))
+        height = min(source.height, width * HEIGHT // WIDTH)
+        left = int(random.integers(0, source.width - width + 1))
+        top = int(random.integers(0, source.height - height + 1))
+        scan = source.crop((left, top, left + width, top + height)).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+        scan.save(folder / f"{number:05d}.jpg", quality=90)
+
+
+def run_job(scans: Path, colored: Path, overrides: list[str]) -> tuple[dict[str, Any], float]:
+    """`colorize bulk` in a process of its own; what it recorded, and its wall time."""
+    options = [word for override in overrides for word in ("--set", override)]
+    command = [sys.executable, "-m", "colorize", "bulk", "--input", str(scans), "--output", str(colored), *options]
+    started = time.perf_counter()
+    subprocess.run(command, check=True)
+    seconds = time.perf_counter() - started
+    return json.loads((colored / "_colorize/run.json").read_text()), seconds
+
+
+def run_plain(files: list[Path], target: Path) -> float:
+    """The same stages over `files`, one after the other; pictures a second."""
+    model = find_model("default")
+    colorizer = Colorizer(load_checkpoint(model.data).model)
+    storage = Storage(target)
+    colorizer([np.zeros((864, 1152), np.uint8)])  # the first pass allocates
+    started = time.perf_counter()
+    for first in range(0, len(files), BATCH):
+        batch = {file.name: file.read_bytes() for file in files[first : first + BATCH]}
+        small = [decode_small(data, colorizer.size**2, max_pixels=MAX_PIXELS).luma for data in batch.values()]
+        for (name, data), ab in zip(batch.items(), colorizer(small), strict=True):
+            rendered = render(data, ab, Provenance(model.name, model.sha256, name, ""), max_pixels=MAX_PIXELS)
+            storage.write(name, rendered.data)
+    return len(files) / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,86 @@
+"""What each registered network costs: parameters, arithmetic, and pictures a second on this machine.
+
+    python -m benchmarks.model_cost [--seconds 5] [--threads 2] [--device cpu] [NAME ...]
+
+Prints a Markdown table. A network is as registered, with random weights: cost does not depend on them. It sees one
+picture of 256 x 256 pixels, or of the size that it was made for. GFLOP counts a multiplication and an addition as
+two, as torch's counter does (convolutions, matrix products, attention). Speed is the network's alone, batch 1,
+float32, channels last: of CPU time, which other work on the machine disturbs less, and of wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from colorize.models import ColorModel, create_model, list_models
+
+SIZE = 256
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one network."""
+
+    parameters: int
+    side: int  # of the picture that it sees
+    gflop: float
+    cpu_seconds: float  # of all threads, a picture
+    wall_seconds: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", default=list_models())
+    parser.add_argument("--seconds", type=float, default=5.0, help="to measure each network")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print("| model | parameters | sees | GFLOP | CPU s a picture | pictures/s |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name in options.names:
+        print(row(name, measure(create_model(name), options.seconds, options.device)), flush=True)
+    load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    print(f"\n{options.device}, {options.threads} threads of {os.cpu_count()} CPUs, torch {torch.__version__}, {load}")
+
+
+def row(name: str, cost: Cost) -> str:
+    """A line of the table."""
+    parameters = f"{cost.parameters / 1e6:.2f} M"
+    speed = f"{cost.cpu_seconds:.3g} | {1 / cost.wall_seconds:.3g}"
+    return f"| `{name}` | {parameters} | {cost.side} x {cost.side} | {cost.gflop:.3g} | {speed} |"
+
+
+def measure(model: ColorModel, seconds: float, device: str = "cpu") -> Cost:
+    """Runs `model` for about so many seconds."""
+    side = model.canvas or SIZE
+    parameters = sum(p.numel() for p in model.parameters())
+    model = model.requires_grad_(False).eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    L_B1HW = torch.full((1, 1, side, side), 50.0, device=device)
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            model(L_B1HW)
+        cpu, wall = _timed(model, L_B1HW, seconds)
+    return Cost(parameters, side, counter.get_total_flops() / 1e9, cpu, wall)
+
+
+def _timed(model: ColorModel, L_B1HW: Tensor, seconds: float) -> tuple[float, float]:
+    """CPU and wall seconds a picture."""
+    started, cpu, count = time.perf_counter(), time.process_time(), 0
+    while not count or time.perf_counter() - started < seconds:
+        model(L_B1HW)
+        count += 1
+    if L_B1HW.is_cuda:
+        torch.cuda.synchronize()
+    return (time.process_time() - cpu) / count, (time.perf_counter() - started) / count
+
+
+if __name__ == "__main__":
+    main()

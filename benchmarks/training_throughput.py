@@ -1,0 +1,129 @@
+"""Samples a second of `colorize train` on Ray against a plain PyTorch loop, and the start-up time apart.
+
+    python -m benchmarks.training_throughput --recipe lab_cnn --side 64 --pictures 8192
+
+The plain loop takes the same steps (same network, batch, precision and number of threads) on pictures that were
+decoded beforehand and lie in memory. The Ray job reads the same pictures as JPEG out of a Parquet file, decodes and
+shuffles them anew in each epoch. Its rate is that of the last epoch, from its first batch on; what an epoch waits for
+that batch, and the time from the command to the first batch of all, are printed beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import typer
+from colorize.train.photos import as_float
+from PIL import Image
+
+from colorize.settings import load_settings
+from colorize.train.settings import TrainSettings
+from colorize.train.step import create_state, step
+
+WARM_STEPS = 5
+THREADS = 1  # of either: a Ray worker that owns one CPU, the other being left to decode
+
+
+def main(
+    recipe: Annotated[str, typer.Option(help="a file's name in configs/train")] = "lab_cnn",
+    side: Annotated[int, typer.Option(help="of the square pictures")] = 64,
+    pictures: Annotated[int, typer.Option(help="in an epoch")] = 8192,
+    batch: Annotated[int, typer.Option(help="pictures in a step")] = 64,
+    epochs: int = 2,
+    rounds: Annotated[int, typer.Option(help="both are measured so often, in turns")] = 2,
+) -> None:
+    """Measures and prints."""
+    settings = [
+        f"trainer.sizes=[{side}]", f"validation.size={side}", f"data.short_side={side}", f"trainer.batch_size={batch}",
+        f"trainer.epochs={epochs}", "trainer.workers=1", f"trainer.cpus_per_worker={THREADS}", "validation.limit=16",
+        *([f"model.args.canvas={side}"] if recipe == "lab_cnn" else []),
+    ]  # fmt: skip
+    config = Path("configs/train") / f"{recipe}.yaml"
+    with tempfile.TemporaryDirectory() as folder:
+        squares = crops(pictures, side)
+        write_archive(squares, Path(folder, "pictures.parquet"))
+        for number in range(rounds):
+            plain = plain_rate(load_settings(TrainSettings, config, settings), squares)
+            start, wait, rate = ray_rates(config, settings, folder, number)
+            print(f"{recipe}, {side} px, batch {batch}, {THREADS} thread: plain loop {plain:.1f} samples/s")
+            print(f"  Ray job {rate:.1f} samples/s = {100 * rate / plain:.1f} % of it, once an epoch runs")
+            print(f"  first batch {start:.1f} s after the command; a later epoch's after {wait:.2f} s", flush=True)
+
+
+def crops(count: int, side: int) -> npt.NDArray[np.uint8]:
+    """Squares `(count, side, side, 3)` cut from scikit-image's photographs at random places."""
+    from skimage import data
+
+    random = np.random.default_rng(0)
+    photographs = (data.astronaut(), data.coffee(), data.rocket(), data.chelsea())
+    cut = []
+    for number in range(count):
+        photograph = photographs[number % len(photographs)]
+        top, left = (int(random.integers(0, length - side + 1)) for length in photograph.shape[:2])
+        cut.append(photograph[top : top + side, left : left + side])
+    return np.stack(cut)
+
+
+def write_archive(squares: npt.NDArray[np.uint8], path: Path) -> None:
+    """The squares as JPEGs, with 64 more to validate."""
+    encoded = []
+    for square in [*squares, *squares[:64]]:
+        buffer = io.BytesIO()
+        Image.fromarray(square).save(buffer, "JPEG", quality=92)
+        encoded.append(buffer.getvalue())
+    split = ["train"] * len(squares) + ["val"] * 64
+    pq.write_table(pa.table({"image": encoded, "split": split}), path, row_group_size=512)
+
+
+def plain_rate(settings: TrainSettings, squares: npt.NDArray[np.uint8]) -> float:
+    """Samples a second of the step alone, in this process."""
+    torch.set_num_threads(THREADS)
+    state = create_state(settings)
+    rgb, size = torch.from_numpy(squares).permute(0, 3, 1, 2), settings.trainer.batch_size
+    order = torch.split(torch.randperm(len(rgb), generator=torch.Generator().manual_seed(0)), size)
+    for index in order[:WARM_STEPS]:
+        step(state, as_float(rgb[index]))
+    started = time.perf_counter()
+    for index in order:
+        step(state, as_float(rgb[index]))
+    return len(rgb) / (time.perf_counter() - started)
+
+
+def ray_rates(config: Path, settings: list[str], folder: str, number: int) -> tuple[float, float, float]:
+    """Seconds to the first batch of all, to the last epoch's first batch; samples a second from there."""
+    output = Path(folder, f"run-{number}")
+    overrides = [word for setting in [*settings, "data.split=null"] for word in ("--set", setting)]
+    data = str(Path(folder, "pictures.parquet"))
+    command = [sys.executable, "-m", "colorize", "train", "--config", str(config), "--data", data]
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [*command, "--output", str(output), *overrides],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "RAY_ADDRESS": ""},
+    )
+    while not (output / "train.log").exists():
+        if process.poll() is not None:
+            sys.exit(f"the job ended with status {process.returncode} before it trained")
+        time.sleep(0.1)
+    first = time.perf_counter() - started
+    if process.wait():
+        sys.exit(f"the job ended with status {process.returncode}")
+    last = list(csv.DictReader((output / "metrics.csv").open()))[-1]
+    return first, float(last["first_batch_seconds"]), float(last["pictures_per_second"])
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,303 @@
+"""The bulk job from its first check to its last line: what `colorize bulk` and `jobs/bulk_colorize.py` call."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from colorize.bulk.assembly import Assembly
+from colorize.bulk.census import note
+from colorize.bulk.ledger.compaction import Compacted, compact
+from colorize.bulk.ledger.forgotten import forget, replaced, settle
+from colorize.bulk.ledger.manifest import RUN_FILE
+from colorize.bulk.ledger.remaining import not_in_run
+from colorize.bulk.load import Loader, Stamp
+from colorize.bulk.merging import Merging
+from colorize.bulk.pipeline import MODEL_FILE, stream
+from colorize.bulk.progress import Display
+from colorize.bulk.resume import Ledger, Work
+from colorize.bulk.run_log import JsonLines, run_log
+from colorize.bulk.run_report import BulkJob, RunReport
+from colorize.bulk.settings import BulkSettings
+from colorize.bulk.sinks import FolderSink, ParquetSink
+from colorize.bulk.write import Writer
+from colorize.cluster.elastic import Following, PlanOutdated, keep_quiet
+from colorize.cluster.session import plan_for_cluster, ray_session
+from colorize.datasets.hints import NO_HINTS, Hints, read_hints
+from colorize.datasets.sources import Source, open_source
+from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
+from colorize.models import require_takes_hints
+from colorize.predict.model_files import ModelFile, find_model, require_settings
+from colorize.predict.upstream import Upstream, sized, upstream_of
+from colorize.storage.lock import exclusive
+from colorize.storage.root import Storage, overlap, storage_exhausted
+
+log = logging.getLogger("colorize")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job whose input, output and model were found usable."""
+
+    job: BulkJob
+    source: Source
+    target: Storage
+    model: ModelFile
+    hints: Hints = NO_HINTS
+    upstream: Upstream | None = None
+
+    @property
+    def settings(self) -> BulkSettings:
+        """The job's, with what the network sees as it will be."""
+        return sized(self.job.settings, self.upstream)
+
+    def work(self, ledger: Ledger) -> Work:
+        """What earlier runs left to do."""
+        return ledger.plan(self.source, self.model.sha256, self.job.settings, self.hints)
+
+    def loader(self, run: int) -> Loader:
+        settings = self.job.settings
+        stamp = Stamp(self.model.name, self.model.sha256, settings.pixels_digest(), run)
+        inline = settings.source.inline_bytes
+        area = settings.colorizer.size**2
+        return Loader(
+            self.source.reader, settings.limits, settings.triage, area, inline, stamp, self.hints, self.upstream
+        )
+
+    def writer(self) -> Writer:
+        settings = self.job.settings
+        sink = (
+            FolderSink(self.target, settings.output.write_threads)
+            if self.source.parts is None
+            else ParquetSink(self.target)
+        )
+        inline = settings.source.inline_bytes
+        return Writer(self.source.storage, sink, settings.limits, settings.output, inline, self.upstream)
+
+    def assembly(self, work: Work) -> Assembly:
+        return Assembly(work.left, self.target, self.model.sha256, self.job.settings.pixels_digest())
+
+
+def run_bulk(job: BulkJob) -> RunReport:
+    """Runs the job to its end and returns what `run.json` then holds. What earlier runs have settled is not done again.
+
+    Raises:
+        UsageError: input, output, model or cluster cannot be used. Nothing was written then.
+        StoppedError: stopped by a signal, or by a full disk; what was done is in the manifest.
+    """
+    started = time.time()
+    prepared = prepare(job)
+    with exclusive(prepared.target):
+        return _run_prepared(prepared, started)
+
+
+def _run_prepared(prepared: Prepared, started: float) -> RunReport:
+    job = prepared.job
+    ledger = Ledger.of(prepared.target, job.resume)
+    work = None if ledger.is_large else prepared.work(ledger)
+    if work is not None and work.is_nothing:
+        report = RunReport.of(job, prepared.model, prepared.source.total, work, started)
+        with run_log(prepared.target, _formatter(report)):
+            log.info("nothing to do: %d inputs were settled by earlier runs", report.totals.before_total)
+            _finish(prepared, report, work, {})
+        return report
+    with (
+        ray_session(job.ray_address) as may_grow,
+        _terminable() as stop,
+    ):  # in this order: Ray sets a handler of its own
+        plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
+        work = work or prepared.work(ledger)
+        report = RunReport.of(job, prepared.model, prepared.source.total, work, started, plan)
+        with run_log(prepared.target, _formatter(report)):
+            _run(prepared, report, work, stop, may_grow)
+    return report
+
+
+def _formatter(report: RunReport) -> logging.Formatter | None:
+    return JsonLines(report.id) if report.job.settings.run.log_format == "json" else None
+
+
+def prepare(job: BulkJob, writes: bool = True) -> Prepared:
+    """Checks everything that can be checked before Ray starts; unless it `writes`, that it can is left out.
+
+    Raises:
+        UsageError: with one line that says what to change.
+    """
+    source, target = Storage(job.input), Storage(job.output)
+    _require_apart(
+        source, target
+    )  # asks the storage, within seconds: before the model and the listing, which take some
+    if writes:
+        target.check_writable()
+    model = find_model(job.model)
+    require_settings(model, job.settings.colorizer)
+    upstream = upstream_of(job.settings.output.processing, model.architecture)
+    found = open_source(job.input, job.settings.source, job.input_list)
+    hints = _hints(job.hints, model, found) if job.hints else NO_HINTS
+    return Prepared(job, found, target, model, hints, upstream)
+
+
+def _hints(uri: str, model: ModelFile, source: Source) -> Hints:
+    require_takes_hints(model.architecture)
+    if source.parts is not None:
+        raise UsageError(f"--hints {uri} names files, but the input is Parquet: color these pictures from a folder")
+    hints = read_hints(uri)
+    hints.require_known(source.names())
+    return hints
+
+
+def _require_apart(source: Storage, target: Storage) -> None:
+    """A run must never write where it reads: outputs would become inputs, or replace them."""
+    folder = source.parent() if source.is_file() else source
+    beside = folder is not source and target.real_root != folder.real_root  # of a file only its own folder is taboo
+    if not beside and overlap(folder, target):
+        raise UsageError(f"--output {target.url()} and --input {source.url()} overlap: choose an output folder outside")
+
+
+def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Event, may_grow: bool) -> None:
+    assembly = prepared.assembly(work)
+    try:
+        if prepared.job.resume.fresh:  # not before the cluster is known to do
+            forget(prepared.target)
+        _save(prepared.target, report)
+        _announce(prepared, report)
+        _consume(prepared, report, work, assembly, stop, may_grow)
+        _finish(prepared, report, work, assembly.lost)
+    except (Exception, KeyboardInterrupt) as error:
+        report.state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        report.finished = time.time()
+        with suppress(Exception):  # what stopped the run may stop this, too; each storage library has its own classes
+            _save(prepared.target, report)  # the parts that exist are the manifest; the next run compacts them
+        if isinstance(error, KeyboardInterrupt):
+            done = f"{report.totals.done} of {report.totals.inputs} inputs are done and in the manifest"
+            raise StoppedError(f"stopped; {done}; run the same command again to go on", EXIT_STOPPED) from None
+        if reason := storage_exhausted(error):
+            raise StoppedError(f"{reason}; what was finished is kept: run the same command again to go on") from error
+        raise
+
+
+def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, str]) -> None:
+    """Compacts the manifest and saves the report; the manifest has the last word on how inputs ended."""
+    rows = prepared.job.settings.output.manifest_rows
+    found = compact(prepared.target, work.run, rows, lost, work.stale)
+    _settle(report, found)
+    if prepared.source.parts is None:
+        # Earlier color copies of inputs that fail now, or are called otherwise.
+        for name in (*found.orphans, *replaced(prepared.target)):
+            prepared.target.delete(name)
+    settle(prepared.target)
+    if report.totals.degraded:
+        log.warning("%d pictures were colored with less than asked for: see `degraded`", report.totals.degraded)
+    prepared.target.sweep()
+    complete = report.totals.done == prepared.source.total
+    report.state = "finished" if complete else "failed"
+    report.finished = time.time()
+    _save(prepared.target, report)
+    if not complete:
+        raise RuntimeError(f"the manifest holds {report.totals.done} rows for {prepared.source.total} inputs")
+
+
+def _settle(report: RunReport, found: Compacted) -> None:
+    totals = report.totals
+    totals.ok, totals.skipped, totals.failed = (found.states[status] for status in ("ok", "skipped", "failed"))
+    totals.errors = found.errors
+    for _ in range(found.lost_before):
+        totals.before["ok", ""] -= 1
+        totals.before["failed", "archive_unreadable"] += 1
+
+
+def _consume(
+    prepared: Prepared, report: RunReport, work: Work, assembly: Assembly, stop: threading.Event, may_grow: bool
+) -> None:
+    totals, settings = report.totals, prepared.settings
+    merging = Merging(prepared.target, work.run)
+    prepared.target.write(MODEL_FILE, prepared.model.data)
+    with Display(totals, settings.run.log_seconds) as display:
+        for summary in _summaries(prepared, report, work, merging, may_grow):
+            if stop.is_set():
+                raise KeyboardInterrupt
+            totals.add(summary)
+            report.first_done = report.first_done or time.time()
+            report.census.add([*summary["notes"], note("driver")], totals.now)
+            assembly.add(summary["parts"])
+            merging.add(summary["manifest_part"])
+            display.update()
+        assembly.finish()
+        merging.finish()
+
+
+def _summaries(
+    prepared: Prepared, report: RunReport, work: Work, merging: Merging, may_grow: bool
+) -> Iterator[dict[str, Any]]:
+    """The stream of summaries, with another plan whenever the cluster's devices have changed for good.
+
+    Archives stay with their first plan: a part of them stands in no manifest, so what is left is not known in between.
+    """
+    left, settings, follows = work.left, prepared.settings, may_grow and work.left.parts is None
+    keep_quiet()
+    while True:
+        assert report.plan is not None
+        following = partial(Following, settings.pool, report.plan.device, settings.run.device_seconds)
+        try:
+            yield from stream(
+                left,
+                prepared.loader(work.run),
+                prepared.writer(),
+                report.plan,
+                settings,
+                following if follows else None,
+            )
+            return
+        except PlanOutdated as change:
+            log.info("the cluster has changed: going on with predictors on %s", change)
+        # A task of the old plan that a lost node makes Ray run again waits for its reader, and holds its CPUs until
+        # that is gone: what Ray Data leaves behind are cycles.
+        gc.collect()
+        report.plan = plan_for_cluster(settings.pool, settings.run.start_seconds, may_grow)
+        merging.finish()  # no part may go while all are read
+        left = not_in_run(left, prepared.target, work.run)
+        log.info("%d inputs are left", left.total)
+
+
+def _announce(prepared: Prepared, report: RunReport) -> None:
+    plan = report.plan
+    assert plan is not None
+    pool = f"{plan.min_actors} to {plan.max_actors} {plan.device} predictors of {plan.cpus_per_actor:g} CPUs"
+    log.info("%d inputs from %s to %s", prepared.source.total, prepared.job.input, prepared.job.output)
+    if report.totals.before_total:
+        log.info("%d of them were settled by earlier runs", report.totals.before_total)
+    log.info("model %s (%s), %s", prepared.model.name, prepared.model.sha256[:12], pool)
+
+
+def _save(target: Storage, report: RunReport) -> None:
+    target.write(RUN_FILE, json.dumps(report.as_dict(), indent=1).encode())
+
+
+@contextmanager
+def _terminable() -> Iterator[threading.Event]:
+    """Within the block SIGTERM (`ray job stop`, a spot machine's notice) is what Ctrl-C is: an interrupt.
+
+    The event that it yields is set as well, since an interrupt that strikes within a library's callback is lost there.
+    """
+    asked = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

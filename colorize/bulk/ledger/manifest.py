@@ -1,0 +1,188 @@
+"""The manifest: one row per input, what became of it and why, kept as Parquet under `_colorize/manifest/`.
+
+Each write task leaves a part named after its run and the inputs that it holds, so that a task which runs twice
+replaces its part instead of adding one. Where a path stands in several parts the newest run's row counts;
+`compaction` merges them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from colorize.storage.root import LEDGER, Storage
+
+MANIFEST = f"{LEDGER}/manifest"
+RUN_FILE = f"{LEDGER}/run.json"
+
+Status = Literal["ok", "skipped", "failed"]
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("output", pa.string()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("message", pa.string()),
+        ("format", pa.string()),
+        ("mode", pa.string()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("frames", pa.int64()),
+        ("bytes_in", pa.int64()),
+        ("bytes_out", pa.int64()),
+        ("sha256_in", pa.string()),
+        ("sha256_out", pa.string()),
+        ("identity", pa.string()),
+        ("triage", pa.string()),
+        ("confidence", pa.float64()),
+        ("finished", pa.float64()),
+        ("model", pa.string()),
+        ("model_sha256", pa.string()),
+        ("settings_sha256", pa.string()),
+        ("luma_exact", pa.bool_()),
+        ("degraded", pa.string()),
+        ("seconds", pa.float64()),
+        ("run", pa.int64()),
+    ]
+)
+READ_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One manifest row. Unknown strings are empty and unknown numbers 0, so that no column is ever all null."""
+
+    path: str
+    output: str = ""
+    status: Status = "ok"
+    error: str = ""  # short and countable: truncated, not_an_image, ...
+    message: str = ""  # one sentence for a person
+    format: str = ""
+    mode: str = ""
+    width: int = 0  # as stored in the file, before any EXIF rotation
+    height: int = 0
+    frames: int = 0  # only the first is colored
+    bytes_in: int = 0
+    bytes_out: int = 0
+    sha256_in: str = ""
+    sha256_out: str = ""
+    identity: str = ""  # modification time or ETag of the source
+    triage: str = ""  # what the source is: color, grey, grey_as_rgb, toned, blank, text, negative
+    confidence: float = 0.0  # of the network in its colors, up to 1; 0 where it was not asked
+    finished: float = 0.0  # Unix time when this row was settled
+    model: str = ""
+    model_sha256: str = ""
+    settings_sha256: str = ""
+    luma_exact: bool = False  # the output's luminance is the source's, bit for bit
+    degraded: str = ""  # how the network was run with less than asked for, where memory had run out
+    seconds: float = 0.0  # of work on this picture, all stages together
+    run: int = 0  # number of the run that wrote this row, counted from 1 for each output
+
+    def failed(self, error: str, message: str) -> Record:
+        """This record as a failure, with no output."""
+        return replace(
+            self,
+            status="failed",
+            error=error,
+            message=message,
+            output="",
+            bytes_out=0,
+            sha256_out="",
+            luma_exact=False,
+        )
+
+
+def records_table(records: Iterable[Record]) -> pa.Table:
+    """The records as a table of `MANIFEST_SCHEMA`."""
+    return pa.Table.from_pylist([asdict(record) for record in records], schema=MANIFEST_SCHEMA)
+
+
+def record_from(row: Mapping[str, Any]) -> Record:
+    """A record from a row that holds at least its columns."""
+    return Record(**{name: row[name] for name in MANIFEST_SCHEMA.names})
+
+
+def write_part(storage: Storage, records: Sequence[Record]) -> str:
+    """Writes some records of one run as a part; returns its name, which is a function of the inputs they speak of."""
+    name = part_name(records[0].run, (record.path for record in records))
+    write_rows(storage, name, records_table(records))
+    return name
+
+
+def part_name(run: int, of: Iterable[str]) -> str:
+    """The name of a run's part that holds these inputs, or these parts."""
+    digest = hashlib.sha256("\n".join(sorted(of)).encode()).hexdigest()[:24]
+    return f"{MANIFEST}/part-{run:06d}-{digest}.parquet"
+
+
+def write_rows(storage: Storage, name: str, rows: pa.Table) -> None:
+    """Writes one file of the manifest."""
+    with storage.create(name) as file:
+        pq.write_table(rows, file, compression="zstd")
+
+
+def part_names(storage: Storage) -> list[str]:
+    """The files that the manifest consists of."""
+    return sorted(entry.name for entry in storage.entries(MANIFEST) if entry.name.endswith(".parquet"))
+
+
+def last_run(parts: Iterable[str]) -> int:
+    """The number of the newest run that left one of these files; 0 if there are none."""
+    return max((int(name.rsplit("/", 1)[1].split("-")[1]) for name in parts), default=0)
+
+
+def read_rows(storage: Storage, part: str, columns: Sequence[str] = tuple(MANIFEST_SCHEMA.names)) -> pa.Table:
+    """Some columns of one file; what an older release did not write is empty or 0."""
+    with storage.open(part) as file:
+        table = pq.read_table(file, schema=MANIFEST_SCHEMA, columns=list(columns))
+    for index, kind in enumerate(table.schema):
+        if table.column(index).null_count:
+            empty = "" if pa.types.is_string(kind.type) else False if pa.types.is_boolean(kind.type) else 0
+            table = table.set_column(index, kind, pc.fill_null(table.column(index), pa.scalar(empty, kind.type)))
+    return table
+
+
+def newest_rows(storage: Storage, parts: Sequence[str]) -> list[NDArray[np.bool_]]:
+    """Which rows of each part count: of those with one path the newest run's last one, and each path once.
+
+    Memory: 40 bytes a row, whatever the length of the paths.
+    """
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        tables = list(pool.map(lambda part: _keys(read_rows(storage, part, ("path", "run", "finished"))), parts))
+    if not tables:
+        return []
+    keys, runs, finished = (np.concatenate(arrays) for arrays in zip(*tables, strict=True))
+    order = np.lexsort((-finished, -runs, keys[:, 0], keys[:, 1]))
+    first = np.ones(len(order), bool)
+    first[1:] = (keys[order][1:] != keys[order][:-1]).any(axis=1)
+    keep = np.zeros(len(order), bool)
+    keep[order[first]] = True
+    return np.split(keep, np.cumsum([len(own) for own, _, _ in tables])[:-1])
+
+
+def read_manifest(storage: Storage) -> pa.Table:
+    """The whole manifest of an output, each path once, in no particular order."""
+    parts = part_names(storage)
+    keep = newest_rows(storage, parts)
+    tables = [read_rows(storage, part).filter(pa.array(mask)) for part, mask in zip(parts, keep, strict=True)]
+    return pa.concat_tables(tables) if tables else MANIFEST_SCHEMA.empty_table()
+
+
+def path_keys(paths: Iterable[str]) -> NDArray[np.uint64]:
+    """128 bits (n, 2) that stand for each path."""
+    digests = b"".join(hashlib.blake2b(path.encode(), digest_size=16).digest() for path in paths)
+    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
+
+
+def _keys(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.float64]]:
+    return path_keys(table["path"].to_pylist()), table["run"].to_numpy(), table["finished"].to_numpy()

@@ -1,0 +1,150 @@
+"""`report.html` of a bulk run: made of its manifest and `run.json` alone, so that it can be made again at any time."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import yaml
+from markupsafe import Markup
+
+from colorize.bulk.ledger.manifest import RUN_FILE
+from colorize.bulk.samples import Places, Sample
+from colorize.bulk.survey import Reason, Survey, survey
+from colorize.errors import UsageError
+from colorize.report.charts import NARROW, WIDE, time_chart
+from colorize.report.page import render_page
+from colorize.storage.root import LEDGER, Storage, one_line
+
+PAGE = f"{LEDGER}/report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A path as text, and where it leads if a browser can follow it."""
+
+    text: str
+    href: str = ""
+    note: str = ""
+
+
+def write_report(output: str) -> str:
+    """Writes the page of the run below `output` and returns where it is.
+
+    Raises:
+        UsageError: there is no bulk run.
+    """
+    target = Storage(output)
+    run = _read_run(target)
+    target.write(PAGE, bulk_page(target, run))
+    return target.url(PAGE)
+
+
+def bulk_page(target: Storage, run: Mapping[str, Any]) -> bytes:
+    """The page of a run, `run` being the content of its `run.json`."""
+    started = datetime.fromisoformat(run["started"]).timestamp()
+    found = survey(target, started, started + run["seconds"])
+    source = _source_root(run["input"])
+    places = Places(source, target, run["settings"]["source"]["image_column"])
+    return render_page(
+        "bulk.html",
+        title=f"Colored: {posixpath.basename(run['input'].rstrip('/')) or run['input']}",
+        run=run,
+        found=found,
+        total=found.states.total(),
+        charts=_throughput(found, run["seconds"]),
+        galleries=_galleries(found, places),
+        failures=_listed(found.failures, source, None),
+        skipped=_listed(found.skipped, source, None),
+        look=_listed(found.look, source, target),
+        settings=yaml.safe_dump(run["settings"], sort_keys=False),
+        command=" ".join(run["command"]),
+    )
+
+
+def _read_run(target: Storage) -> dict[str, Any]:
+    try:
+        run: dict[str, Any] = json.loads(target.read(RUN_FILE))
+    except FileNotFoundError:
+        raise UsageError(f"{target.url()} holds no bulk run: there is no {RUN_FILE}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {target.url(RUN_FILE)}: {one_line(error)}") from None
+    return run
+
+
+def _source_root(uri: str) -> Storage:
+    """What the manifest's paths are relative to: the input's folder, also where the input is one file."""
+    storage = Storage(uri)
+    try:
+        return storage.parent() if storage.is_file() else storage
+    except UsageError:  # gone by now: the page can do without
+        return storage
+
+
+def _throughput(found: Survey, seconds: float) -> list[tuple[str, Markup]]:
+    """Pictures a second over the run's time, for wide screens and for narrow ones; none where no times are known."""
+    if not found.done_by_time.any():
+        return []
+    bins = _merged(found.done_by_time, found.states.total())
+    edges = np.linspace(0, seconds, len(bins) + 1)
+    rates = bins / max(seconds / len(bins), 1e-9)
+    label = "Throughput over time, pictures a second"
+    widths = {"wide": WIDE, "narrow": NARROW}
+    return [(name, time_chart(edges.tolist(), rates.tolist(), label, width)) for name, width in widths.items()]
+
+
+def _merged(counts: np.ndarray[Any, np.dtype[np.int64]], total: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Wider bins for short runs: batches finish at once, and a bin each would show teeth instead of speed."""
+    step = next(step for step in (1, 2, 3, 4, 6, 8) if total >= 40 * len(counts) / step or step == 8)
+    merged: np.ndarray[Any, np.dtype[np.int64]] = counts.reshape(-1, step).sum(axis=1)
+    return merged
+
+
+def _galleries(found: Survey, places: Places) -> list[tuple[str, str, list[Sample]]]:
+    kinds = (
+        ("Least confident", "The network was least sure of these: look here first.", found.unsure),
+        ("Extreme shapes", "The longest pictures, of which the network sees least.", found.extreme),
+        ("Random", "A sample of everything that was colored.", found.random),
+    )
+    galleries = [(title, text, places.samples(top.found())) for title, text, top in kinds]
+    return [(title, text, samples) for title, text, samples in galleries if samples]
+
+
+def _listed(reasons: Mapping[str, Reason], source: Storage, target: Storage | None) -> list[dict[str, Any]]:
+    """Reasons by how frequent they are, each with links to its first few pictures."""
+    ordered = sorted(reasons.items(), key=lambda item: -item[1].count)
+    return [
+        {
+            "reason": reason,
+            "count": item.count,
+            "links": [_link(row, source, target) for row in item.rows],
+            "more": item.count - len(item.rows),
+        }
+        for reason, item in ordered
+    ]
+
+
+def _link(row: Mapping[str, Any], source: Storage, target: Storage | None) -> Link:
+    """To the colored copy if there is a target, by a relative path; else to the source."""
+    name = row["path"]
+    file = (
+        (row["output"] if target else name).rpartition("#")[0]
+        if _in_archive(name)
+        else row["output" if target else "path"]
+    )
+    if target is not None:
+        return Link(name, f"../{quote(file)}", row["message"])
+    href = PurePosixPath(posixpath.join(source.root, file)).as_uri() if source.is_local else ""
+    return Link(name, href, row["message"])
+
+
+def _in_archive(path: str) -> bool:
+    archive, _, row = path.rpartition("#")
+    return archive.lower().endswith(".parquet") and row.isdigit()

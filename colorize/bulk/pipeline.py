@@ -1,0 +1,89 @@
+"""The whole bulk pipeline on one screen: units -> load -> predict -> write -> summaries."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, cast
+
+import ray
+from ray.data import ActorPoolStrategy
+
+from colorize.bulk.load import Loader, load
+from colorize.bulk.predictor import Predictor
+from colorize.bulk.settings import BulkSettings
+from colorize.bulk.write import Writer, write
+from colorize.cluster.data_context import configure
+from colorize.cluster.elastic import Following
+from colorize.cluster.plan import StagePlan
+from colorize.datasets.sources import Source
+from colorize.storage.root import LEDGER
+
+MODEL_FILE = f"{LEDGER}/model.safetensors"  # beside the outputs: what made their colors can be had again
+RETRIES = 10  # of a task whose worker died; a picture that kills it is blamed in the first (see isolation)
+ACTOR_RESTARTS = 100  # nodes may go and come
+
+
+def stream(
+    source: Source,
+    loader: Loader,
+    writer: Writer,
+    plan: StagePlan,
+    settings: BulkSettings,
+    callback: Callable[[], Following] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Runs the job, with the network in `MODEL_FILE` below the output; `callback` makes what Ray Data is to call.
+
+    Yields a row of SUMMARY_SCHEMA each time a batch of inputs is stored and accounted for.
+    """
+    # Nothing else bounds retries in Ray Data 2.60 without a warning, and users can do nothing about it.
+    warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
+    context = configure(settings.run.stall_seconds)
+    context.custom_execution_callback_classes = [cast(Any, callback)] if callback else []
+    rows = settings.source.rows_per_task
+    dataset = (
+        ray.data.from_arrow(source.blocks())
+        .map_batches(
+            partial(load, loader=loader),
+            batch_size=source.units_per_batch,
+            batch_format="pyarrow",
+            num_cpus=plan.task_cpus,
+            ray_remote_args_fn=_task_limits,
+        )
+        .map_batches(
+            Predictor,
+            fn_constructor_args=(writer.sink.storage, MODEL_FILE, settings.colorizer),
+            fn_constructor_kwargs={
+                "device": plan.device,
+                "cpus": plan.cpus_per_actor,
+                "batch_size": plan.batch_size,
+                "confidence": settings.run.confidence,
+            },
+            batch_size=max(rows, 2 * plan.batch_size),  # several shapes share it, so more than one forward pass
+            batch_format="pyarrow",
+            num_cpus=plan.cpus_per_actor,
+            num_gpus=plan.gpus_per_actor,
+            ray_remote_args_fn=_actor_limits,
+            compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.max_actors),
+        )
+        .map_batches(
+            partial(write, writer=writer),
+            batch_size=rows,
+            batch_format="pyarrow",
+            num_cpus=plan.task_cpus,
+            ray_remote_args_fn=_task_limits,
+        )
+    )
+    dataset.set_name("colorize")  # what Ray's dashboard calls it; the stages are called load, Predictor and write
+    batches: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    for batch in batches:
+        yield from batch.to_pylist()
+
+
+def _task_limits() -> dict[str, int]:
+    return {"max_retries": RETRIES}
+
+
+def _actor_limits() -> dict[str, int]:
+    return {"max_restarts": ACTOR_RESTARTS, "max_task_retries": RETRIES}

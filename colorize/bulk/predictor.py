@@ -1,0 +1,118 @@
+"""The predict stage: an actor that holds the network and adds `ab` to loaded rows."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from colorize.bulk.census import note
+from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
+from colorize.bulk.telemetry import worked
+from colorize.imaging.hinting import Seen
+from colorize.imaging.sandbox.isolation import Fault, was_restarted
+from colorize.predict.colorizer import Colored
+from colorize.predict.columns import seen_from
+from colorize.predict.frugal import color_frugally
+from colorize.predict.lone_predictor import LonePredictor, NetworkSource
+from colorize.predict.settings import ColorizerSettings
+from colorize.storage.root import Storage
+
+log = logging.getLogger("colorize")
+
+# Batches that a predictor which was started again colors one by one in a child process. Ray sends again what the dead
+# one held, four batches at most (Ray Data's limit in flight), and does not say which of them those are.
+SUSPECTS = 4
+
+
+class Predictor:
+    """One copy of the network, on one device, with its share of the CPUs."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        checkpoint: str,
+        settings: ColorizerSettings,
+        *,
+        device: str,
+        cpus: float,
+        batch_size: int,
+        confidence: bool,
+    ) -> None:
+        """Loads the network from `checkpoint` below `storage`, the run's output, which every worker reaches.
+
+        A CPU colors picture by picture: it is as fast (measured), and no picture's last bits depend on the others.
+        """
+        threads = max(1, math.floor(cpus))
+        self.shortfall = ""
+        if device == "cuda" and not torch.cuda.is_available():
+            device, self.shortfall = "cpu", "on the CPU: the node offers a GPU, but no CUDA"
+            log.warning("%s", self.shortfall)
+        self.network = NetworkSource(
+            storage, checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
+        )
+        _ = self.network.colorizer  # now, so that a fault stops the start
+        self.suspects = SUSPECTS if was_restarted() else 0
+        self.lone = LonePredictor(self.network)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """`batch` (LOADED_SCHEMA) less the grey pictures, plus `PREDICTED_FIELDS`."""
+        started = time.perf_counter()
+        rows = batch.select([*SEEN_COLUMNS, "status"]).to_pylist()
+        wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
+        colors, degraded = self._color([seen_from(rows[i]) for i in wanted])
+        spent = time.perf_counter() - started
+        share = spent / max(len(wanted), 1)
+        worked("predict", spent)
+        found = dict(zip(wanted, colors, strict=True))
+        return _with_colors(_blamed(batch, found), found, share, degraded or self.shortfall)
+
+    def _color(self, greys: list[Seen]) -> tuple[Sequence[Colored | Fault], str]:
+        if self.suspects:
+            self.suspects -= 1
+            colors = self.lone(greys)
+            if not self.suspects:
+                self.lone.close()
+            return colors, ""
+        return color_frugally(self.network.colorizer, greys, self.network.confidence)
+
+
+def _blamed(batch: pa.Table, colors: Mapping[int, Colored | Fault]) -> pa.Table:
+    """The batch, with the rows of pictures that killed their process as failures."""
+    faults = {index: fault for index, fault in colors.items() if isinstance(fault, Fault)}
+    if not faults:
+        return batch
+    for name, text in (("status", "failed"), ("error", None), ("message", None)):
+        values = batch[name].to_pylist()
+        for index, fault in faults.items():
+            values[index] = text or (fault.code if name == "error" else fault.message)
+        batch = batch.set_column(batch.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    return batch
+
+
+def _with_colors(batch: pa.Table, colors: Mapping[int, Colored | Fault], seconds: float, degraded: str) -> pa.Table:
+    indices = range(batch.num_rows)
+    # Colors that are not numbers are left out here, and the writer reports the row as failed.
+    good = {i: c for i, c in colors.items() if not isinstance(c, Fault) and np.isfinite(c.ab).all()}
+    columns = (
+        [good[i].ab.tobytes() if i in good else b"" for i in indices],
+        [good[i].ab.shape[1] if i in good else 0 for i in indices],
+        [good[i].ab.shape[2] if i in good else 0 for i in indices],
+        [note("predict")] * batch.num_rows,
+    )
+    if degraded:
+        texts = pa.array([degraded if i in good else "" for i in indices])
+        batch = batch.set_column(batch.schema.get_field_index("degraded"), "degraded", texts)
+    spent = [before + (seconds if i in colors else 0.0) for i, before in enumerate(batch["seconds"].to_pylist())]
+    sure = [round(good[i].confidence, 4) if i in good else 0.0 for i in indices]
+    result = batch.drop_columns(list(SEEN_COLUMNS))
+    for name, numbers in (("seconds", spent), ("confidence", sure)):
+        result = result.set_column(result.schema.get_field_index(name), name, pa.array(numbers, pa.float64()))
+    for kind, values in zip(PREDICTED_FIELDS, columns, strict=True):
+        result = result.append_column(kind, pa.array(values, kind.type))
+    return result

@@ -1,0 +1,50 @@
+"""The rows that travel between the stages of the bulk job.
+
+A row is its manifest record as far as it is known, the encoded picture, and what the next stage needs: the
+small grey picture for the network, then the low-resolution color for the composer. Arrays travel as bytes with
+their sides beside them, since Arrow has no ragged tensors. The record's `status` decides who touches a row.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from colorize.bulk.ledger.manifest import MANIFEST_SCHEMA
+from colorize.predict.columns import GREY_COLUMNS
+
+LOADED_SCHEMA = pa.schema(
+    [
+        *MANIFEST_SCHEMA,
+        ("part", pa.string()),
+        ("row", pa.int64()),
+        ("name_taken", pa.bool_()),
+        ("data", pa.large_binary()),  # the encoded picture; empty if the writer shall read it again
+        ("grey", pa.binary()),  # uint8 (grey_height, grey_width), upright
+        ("grey_height", pa.int64()),
+        ("grey_width", pa.int64()),
+        ("hints", pa.binary()),  # float32 (n, 4), as in `colorize.imaging.hinting`; empty where there are none
+        ("loaded_by", pa.string()),
+    ]
+)
+SEEN_COLUMNS = (*GREY_COLUMNS, "hints")
+PREDICTED_FIELDS = (
+    pa.field("ab", pa.binary()),  # float16 (2, ab_height, ab_width), Lab units; empty where there is none
+    pa.field("ab_height", pa.int64()),
+    pa.field("ab_width", pa.int64()),
+    pa.field("predicted_by", pa.string()),
+)
+SUMMARY_SCHEMA = pa.schema(
+    [
+        ("ok", pa.int64()),
+        ("skipped", pa.int64()),
+        ("failed", pa.int64()),
+        ("bytes_in", pa.int64()),
+        ("bytes_out", pa.int64()),
+        ("seconds", pa.float64()),  # of work, all stages
+        ("errors", pa.list_(pa.string())),  # the code of each failed or skipped row
+        ("degraded", pa.int64()),  # rows for which the network had to be run with less memory
+        ("parts", pa.list_(pa.string())),  # the archive of each row that belongs to one
+        ("notes", pa.list_(pa.string())),  # see census.py
+        ("manifest_part", pa.string()),  # the file that holds the rows
+    ]
+)

@@ -1,0 +1,84 @@
+"""The log of one run: lines on the terminal, and a file that ends up beside the outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from colorize.storage.root import LEDGER, Storage, one_line
+
+LOG_NAME = f"{LEDGER}/run.log"
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: `time`, `level`, `run`, `message`, and `error` where there is a traceback."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__()
+        self.run = run
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"time": time, "level": record.levelname, "run": self.run, "message": record.getMessage()}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def run_id(started: float, output: str) -> str:
+    """What a run is called in its log and in `run.json`: when it started and a few digits of where it wrote.
+
+    >>> run_id(0, "s3://archive/colored")
+    '19700101T000000Z-d59d2a'
+    """
+    return f"{datetime.fromtimestamp(started, UTC):%Y%m%dT%H%M%SZ}-{hashlib.sha256(output.encode()).hexdigest()[:6]}"
+
+
+@contextmanager
+def run_log(output: Storage, formatter: logging.Formatter | None = None) -> Iterator[Path]:
+    """Sends the `colorize` logger to a file, and to stderr where no progress bars are shown; yields the file.
+
+    Beside local outputs the file grows while the job runs. For remote outputs it grows in a temporary folder
+    and is uploaded at the end, since objects cannot be appended to.
+    """
+    with tempfile.TemporaryDirectory(prefix="colorize-") as temporary:
+        path = Path(output.path(LOG_NAME)) if output.is_local else Path(temporary) / "run.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers = [logging.FileHandler(path, mode="w", encoding="utf-8"), _terminal()]
+        log = logging.getLogger("colorize")
+        level = log.level
+        log.setLevel(logging.INFO)
+        for handler in handlers:
+            handler.setFormatter(formatter or logging.Formatter(FORMAT))
+            log.addHandler(handler)
+        try:
+            yield path
+        finally:
+            log.setLevel(level)
+            for handler in handlers:
+                log.removeHandler(handler)
+                handler.close()
+            if not output.is_local:
+                _upload(path, output)
+
+
+def _upload(path: Path, output: Storage) -> None:
+    """Stores the log; where that fails it hides neither how the run ended nor why."""
+    try:
+        output.write(LOG_NAME, path.read_bytes())
+    except Exception as error:  # every storage library has fault classes of its own
+        logging.getLogger("colorize").warning("the log could not be stored as %s: %s", LOG_NAME, one_line(error))
+
+
+def _terminal() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    return handler

@@ -1,0 +1,81 @@
+"""Everything that the bulk job can be told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from colorize.cluster.settings import PoolSettings
+from colorize.datasets.settings import SourceSettings
+from colorize.predict.settings import ColorSettings, CopySettings
+from colorize.settings import Settings
+
+Policy = Literal["color", "skip", "copy"]
+
+
+class TriageSettings(Settings):
+    """What becomes of each kind of picture: color it, skip it, or copy its file unchanged to the output."""
+
+    color: Policy = Field("skip", description="already in color")
+    grey: Policy = Field("color", description="one channel")
+    grey_as_rgb: Policy = Field("color", description="three channels, no color in them")
+    toned: Policy = Field("color", description="sepia or another tone, a cast")
+    blank: Policy = Field("color", description="nothing to be seen")
+    text: Policy = Field("color", description="a page of text")
+    negative: Policy = Field("color", description="color negative film")
+
+
+class OutputSettings(CopySettings):
+    """How the colored pictures are made and written."""
+
+    write_threads: int = Field(8, ge=1, le=256, description="concurrent uploads within one write task")
+    manifest_rows: int = Field(500_000, ge=1, description="rows of one file of the finished manifest")
+
+
+class RunSettings(Settings):
+    """How the job itself behaves; none of these changes a pixel."""
+
+    confidence: bool = Field(
+        True, description="ask the network how sure it is; one that predicts no distribution then runs twice"
+    )
+    tolerate_failures: float = Field(0.0, ge=0, le=1, description="fraction of inputs that may fail with exit 0")
+    start_seconds: float = Field(
+        20.0, gt=0, allow_inf_nan=False, description="how long to wait for the CPUs and GPUs that the plan needs"
+    )
+    device_seconds: float = Field(
+        60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="after so long with GPUs, or with none, a job with pool.device=auto changes its device",
+    )
+    stall_seconds: float = Field(300.0, gt=0, description="give up after so long without one finished picture")
+    log_seconds: float = Field(5.0, gt=0, description="interval of the progress lines in the log")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="json: an object a line, with the run's id, for machines that collect logs"
+    )
+
+
+class BulkSettings(ColorSettings):
+    """Everything that `colorize bulk` can be told beside its input, output and model."""
+
+    source: SourceSettings = SourceSettings()
+    triage: TriageSettings = TriageSettings()
+    pool: PoolSettings = PoolSettings()
+    output: OutputSettings = OutputSettings()
+    run: RunSettings = RunSettings()
+
+    def pixels_digest(self) -> str:
+        """SHA-256 of the settings that can change a colored picture: the manifest's `settings_sha256`.
+
+        Limits and triage say which pictures are colored at all: a later run asks them again, row by row.
+        """
+        included: dict[str, Any] = {
+            "colorizer": True,
+            "pool": {"device"},
+            "output": {"subsampling", "digital_source_type", "processing"},
+        }
+        pixels = self.model_dump(mode="json", include=included)
+        return hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()

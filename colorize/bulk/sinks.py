@@ -1,0 +1,255 @@
+"""Where colored pictures go: a mirrored tree of files, or Parquet archives that keep every input column.
+
+Effects happen at least once, since Ray may run a task again: every name is a function of the input alone, so a
+second run replaces the first one's file with equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from colorize.bulk.ledger.manifest import Record
+from colorize.datasets.sources import OUTPUT_COLUMNS
+from colorize.storage.root import LEDGER, Storage, one_line, storage_exhausted
+
+FRAGMENTS = f"{LEDGER}/fragments"
+HELD_BYTES = 64 << 20
+FRAGMENT_SCHEMA = pa.schema(
+    [("row", pa.int64()), ("colorized", pa.large_binary()), ("status", pa.string()), ("error", pa.string())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One input's outcome on its way into a sink: its record, and the encoded picture if it is `ok`.
+
+    `fault` is what kept the storage from taking any picture at all: the sink raises it.
+    """
+
+    record: Record
+    data: bytes | Path | None = None  # a path: the sink's draft for a huge picture
+    part: str = ""  # Parquet only: the archive and the row in it
+    row: int = -1
+    fault: OSError | None = None
+
+
+class Sink(Protocol):
+    """What the write stage asks of a sink."""
+
+    @property
+    def storage(self) -> Storage:
+        """The root that outputs are named below."""
+        ...
+
+    def draft(self, name: str) -> Path | None:
+        """A file to write a huge picture `name` through, or None where it is taken as bytes only."""
+        ...
+
+    def write(self, finished: Iterable[Finished]) -> list[Record]:
+        """Stores the pictures as they come; one that could not be stored comes back as a failed record."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderSink:
+    """Writes each picture as a file named by its record's `output`."""
+
+    storage: Storage
+    threads: int
+
+    def draft(self, name: str) -> Path:
+        return self.storage.draft(name)
+
+    def write(self, finished: Iterable[Finished]) -> list[Record]:
+        """Writes in threads while the next picture is made, holding `HELD_BYTES` (or one picture) at most."""
+        records: list[Record] = []
+        pending: deque[tuple[int, Future[Record]]] = deque()
+        held = 0
+        with ThreadPoolExecutor(self.threads) as pool:
+            for item in finished:
+                if item.fault:
+                    raise item.fault
+                size = item.data.stat().st_size if isinstance(item.data, Path) else len(item.data or b"")
+                while pending and held + size > HELD_BYTES:
+                    done, future = pending.popleft()
+                    records.append(future.result())
+                    held -= done
+                pending.append((size, pool.submit(self._write_file, item)))
+                held += size
+            return records + [future.result() for _, future in pending]
+
+    def _write_file(self, item: Finished) -> Record:
+        if item.data is None:
+            return item.record
+        try:
+            if isinstance(item.data, Path):
+                self.storage.publish(item.data, item.record.output)
+            else:
+                self.storage.write(item.record.output, item.data)
+        except Exception as error:  # one file's fault, of whatever class the storage library raises
+            if storage_exhausted(error):
+                raise  # no file's fault: rows that say so by the million would help nobody
+            return item.record.failed("write_failed", one_line(error))
+        return item.record
+
+
+@dataclass(frozen=True)
+class ParquetSink:
+    """Writes runs of finished rows as fragments; `assemble` joins an archive's fragments with its input."""
+
+    storage: Storage
+
+    def draft(self, name: str) -> None:
+        return None
+
+    def write(self, finished: Iterable[Finished]) -> list[Record]:
+        """Writes whenever `HELD_BYTES` (or one picture) have come together.
+
+        Raises where a fragment cannot be written: without it the whole archive cannot be either.
+        """
+        records: list[Record] = []
+        held: list[Finished] = []
+        size = 0
+        for item in finished:
+            records.append(replace(item.record, output=item.record.path) if item.data else item.record)
+            held.append(item)
+            size += len(item.data) if isinstance(item.data, bytes) else 0
+            if size >= HELD_BYTES:
+                self._write_fragments(held)
+                held, size = [], 0
+        self._write_fragments(held)
+        return records
+
+    def _write_fragments(self, finished: Iterable[Finished]) -> None:
+        in_archive = [item for item in finished if item.row >= 0]
+        for run in _runs(sorted(in_archive, key=lambda item: (item.part, item.row))):
+            self._write_fragment(run)
+
+    def _write_fragment(self, run: Sequence[Finished]) -> None:
+        rows = [{"row": i.row, "colorized": i.data, "status": i.record.status, "error": i.record.error} for i in run]
+        record = run[0].record
+        folder = fragments_of(run[0].part, record.model_sha256, record.settings_sha256, record.identity)
+        name = f"{folder}/{run[0].row:012d}-{run[-1].row:012d}.parquet"
+        with self.storage.create(name) as file:
+            pq.write_table(pa.Table.from_pylist(rows, schema=FRAGMENT_SCHEMA), file, compression="none")
+
+
+def fragments_of(part: str, model_sha256: str, settings_sha256: str, identity: str) -> str:
+    """The folder of an archive's fragments: what another model, setting or state of the archive made lies elsewhere."""
+    made_by = hashlib.sha256("\n".join((model_sha256, settings_sha256, identity)).encode()).hexdigest()[:16]
+    return f"{FRAGMENTS}/{made_by}/{part}"
+
+
+class DamagedArchiveError(Exception):
+    """An archive cannot be read to its end, or is not the one any more whose rows were colored; says why."""
+
+
+def assemble(source: Storage, sink: Storage, part: str, fragments: str, identity: str = "") -> str:
+    """Writes the archive `part`: the input's columns, then `colorized`, `status` and `error` from its `fragments`.
+
+    Streams both, so that memory holds a row batch, not an archive. An input column with the name of an output
+    column (a second pass over one's own output) gives way to the new one. The fragments stay: a task may run again.
+
+    Args:
+        source: where the archive lies.
+        sink: where its fragments lie, and the output goes.
+        part: its name in both.
+        fragments: the folder of its finished rows.
+        identity: of the archive when it was planned, if that is known.
+
+    Returns:
+        Why there can be no output for it, or "".
+
+    Raises:
+        OSError: the storage took no output. The fragments are whole: it can be tried again.
+        RuntimeError: rows are missing among them.
+    """
+    try:
+        _assemble(source, sink, part, fragments, identity)
+    except DamagedArchiveError as error:
+        return str(error)
+    return ""
+
+
+def _assemble(source: Storage, sink: Storage, part: str, folder: str, identity: str) -> None:
+    fragments = sorted(entry.name for entry in sink.entries(folder))
+    with ExitStack() as stack:
+        with _damage():
+            archive = pq.ParquetFile(stack.enter_context(source.open(part)))
+        file = stack.enter_context(sink.create(part))
+        kept = [name for name in archive.schema_arrow.names if name not in OUTPUT_COLUMNS]
+        schema = pa.schema([archive.schema_arrow.field(name) for name in kept], archive.schema_arrow.metadata)
+        for name in OUTPUT_COLUMNS:
+            schema = schema.append(FRAGMENT_SCHEMA.field(name))
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            _join(_row_batches(archive, kept), _in_order(sink, fragments), writer)
+        with _damage():
+            if identity and source.entry(part).identity != identity:
+                raise DamagedArchiveError("the archive changed while the job ran; run again")
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """What goes wrong in here lies in the input, not in the storage that is written to."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedArchiveError(one_line(error)) from error
+
+
+def _row_batches(archive: pq.ParquetFile, kept: list[str]) -> Iterator[pa.RecordBatch]:
+    with _damage():
+        for group in range(archive.metadata.num_row_groups):
+            yield from archive.iter_batches(batch_size=256, row_groups=[group], columns=kept)
+
+
+def _join(batches: Iterator[pa.RecordBatch], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:
+    """Pairs the input's row batches with the finished rows, which come in the same order."""
+    held = FRAGMENT_SCHEMA.empty_table()
+    for batch in batches:
+        while held.num_rows < batch.num_rows:
+            if (more := next(finished, None)) is None:
+                raise RuntimeError("rows of an archive were finished and are not there: run the same command again")
+            held = pa.concat_tables([held, more])
+        table = pa.Table.from_batches([batch])
+        for name in OUTPUT_COLUMNS:
+            table = table.append_column(name, held.column(name)[: batch.num_rows])
+        writer.write_table(table.cast(writer.schema))
+        held = held.slice(batch.num_rows)
+
+
+def _in_order(sink: Storage, fragments: Sequence[str]) -> Iterator[pa.Table]:
+    """The fragments' rows by row number, each once, also where a retried task cut its runs differently.
+
+    Ends before a row that none of them holds.
+    """
+    expected = 0
+    for name in fragments:
+        with sink.open(name) as file:
+            table = pq.read_table(file, schema=FRAGMENT_SCHEMA)
+        fresh = table.filter(pc.greater_equal(table.column("row"), expected))
+        if fresh.num_rows:
+            if fresh.column("row")[0].as_py() != expected:
+                return
+            expected = fresh.column("row")[-1].as_py() + 1
+            yield fresh
+
+
+def _runs(items: Sequence[Finished]) -> Iterator[Sequence[Finished]]:
+    """Cuts sorted items where the archive changes or a row number is left out."""
+    cuts = [index + 1 for index, (a, b) in enumerate(pairwise(items)) if a.part != b.part or b.row != a.row + 1]
+    for start, stop in pairwise([0, *cuts, len(items)]):
+        if start < stop:
+            yield items[start:stop]

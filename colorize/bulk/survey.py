@@ -1,0 +1,141 @@
+"""What there is to say about a bulk run, gathered from its manifest in one pass and little memory.
+
+Counts are of all rows; pictures to show and paths to name are samples of fixed size, so that the page of ten million
+inputs is as small as that of a hundred.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from colorize.bulk.ledger.manifest import part_names, read_manifest, read_rows
+from colorize.storage.root import Storage
+
+COLUMNS = ("path", "output", "status", "error", "message", "format", "width", "height", "frames", "bytes_in",
+           "bytes_out", "triage", "luma_exact", "confidence", "finished")  # fmt: skip
+RANDOM, UNSURE, EXTREME = 12, 12, 6  # pictures of each kind in the gallery
+NAMED = 12  # paths that are named for each reason
+TIME_BINS = 96
+SMALL_SIDE, LONG_ASPECT = 64, 3.0
+
+Row = dict[str, Any]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass
+class Top:
+    """The rows with the largest keys so far, largest first."""
+
+    size: int
+    rows: list[tuple[float, Row]] = field(default_factory=list)
+
+    def add(self, table: pa.Table, keys: Floats) -> None:
+        """Takes in the rows of a table; those with a key of -inf never count."""
+        best = np.argsort(-keys, kind="stable")[: self.size]
+        fresh = [(float(keys[i]), table.slice(int(i), 1).to_pylist()[0]) for i in best if keys[i] > -np.inf]
+        self.rows = sorted(self.rows + fresh, key=lambda item: -item[0])[: self.size]
+
+    def found(self) -> list[Row]:
+        """The rows alone."""
+        return [row for _, row in self.rows]
+
+
+@dataclass
+class Reason:
+    """Rows that share a reason: how many, and the first few."""
+
+    count: int = 0
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, table: pa.Table) -> None:
+        self.count += table.num_rows
+        self.rows += table.slice(0, NAMED - len(self.rows)).to_pylist()
+
+
+@dataclass
+class Survey:
+    """What a manifest says, gathered table by table."""
+
+    started: float  # Unix time of the run that the throughput is of
+    ended: float
+    states: Counter[str] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+    bytes_in: int = 0
+    bytes_out: int = 0
+    luma_exact: int = 0
+    done_by_time: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(TIME_BINS, np.int64))
+    random: Top = field(default_factory=lambda: Top(RANDOM))
+    unsure: Top = field(default_factory=lambda: Top(UNSURE))
+    extreme: Top = field(default_factory=lambda: Top(EXTREME))
+    failures: dict[str, Reason] = field(default_factory=dict)
+    skipped: dict[str, Reason] = field(default_factory=dict)
+    look: dict[str, Reason] = field(default_factory=dict)  # ok, and yet a person should look
+    chance: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def add(self, table: pa.Table) -> None:
+        """Takes in rows that have `COLUMNS`."""
+        self.states.update(table["status"].to_pylist())
+        self.bytes_in += pc.sum(table["bytes_in"]).as_py() or 0
+        self.bytes_out += pc.sum(table["bytes_out"]).as_py() or 0
+        span = (self.started, max(self.ended, self.started + 1e-3))
+        self.done_by_time += np.histogram(table["finished"].to_numpy(), TIME_BINS, span)[0]
+        for status, reasons in (("failed", self.failures), ("skipped", self.skipped)):
+            _by_error(table.filter(pc.equal(table["status"], status)), reasons)
+        self._add_colored(table.filter(pc.equal(table["status"], "ok")))
+
+    def _add_colored(self, table: pa.Table) -> None:
+        if not table.num_rows:
+            return
+        self.formats.update(table["format"].to_pylist())
+        self.luma_exact += pc.sum(table["luma_exact"]).as_py() or 0
+        confidence, aspect = table["confidence"].to_numpy(), _aspect(table)
+        self.random.add(table, self.chance.random(table.num_rows))
+        self.unsure.add(table, np.where(confidence > 0, -confidence, -np.inf))
+        self.extreme.add(table, np.where(aspect >= LONG_ASPECT, aspect, -np.inf))
+        short = np.minimum(table["width"].to_numpy(), table["height"].to_numpy())
+        for reason, chosen in (
+            ("had colors of its own, which were replaced", pc.equal(table["triage"], "color")),
+            ("its luminance could not be carried over exactly", pc.invert(table["luma_exact"])),
+            ("has several frames or pages, of which only the first was colored", pc.greater(table["frames"], 1)),
+            (f"is very small: a side below {SMALL_SIDE} pixels", pa.array(short < SMALL_SIDE)),
+        ):
+            found = table.filter(chosen)
+            if found.num_rows:
+                self.look.setdefault(reason, Reason()).add(found)
+
+
+def survey(storage: Storage, started: float, ended: float) -> Survey:
+    """The manifest below an output, gathered; throughput is of rows settled between two Unix times."""
+    found = Survey(started, ended)
+    for table in manifest_tables(storage):
+        found.add(table)
+    return found
+
+
+def manifest_tables(storage: Storage) -> Iterator[pa.Table]:
+    """The manifest in tables with `COLUMNS`, each path once; file by file after a finished run."""
+    parts = part_names(storage)
+    if not all("/manifest-" in name for name in parts):  # not compacted yet: a path may stand in several parts
+        yield read_manifest(storage).select(COLUMNS)
+        return
+    for part in parts:
+        yield read_rows(storage, part, COLUMNS)
+
+
+def _by_error(table: pa.Table, reasons: dict[str, Reason]) -> None:
+    for code in pc.unique(table["error"]).to_pylist():
+        reasons.setdefault(code, Reason()).add(table.filter(pc.equal(table["error"], code)))
+
+
+def _aspect(table: pa.Table) -> Floats:
+    width, height = (np.maximum(table[side].to_numpy(), 1).astype(np.float64) for side in ("width", "height"))
+    ratio: Floats = np.maximum(width / height, height / width)
+    return ratio

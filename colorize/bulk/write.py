@@ -1,0 +1,171 @@
+"""The write stage: bring the color to full size, encode, store, and account for every row in the manifest."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from colorize.bulk.census import note
+from colorize.bulk.ledger.manifest import Record, record_from, write_part
+from colorize.bulk.rows import SUMMARY_SCHEMA
+from colorize.bulk.settings import OutputSettings
+from colorize.bulk.sinks import Finished, Sink
+from colorize.bulk.telemetry import settled, worked
+from colorize.imaging.formats import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
+from colorize.imaging.sandbox.isolation import Careful, Fault, known_fault, may_exceed
+from colorize.imaging.settings import LimitSettings
+from colorize.predict.columns import ab_from
+from colorize.predict.render import Provenance, render_into
+from colorize.predict.upstream import Upstream
+from colorize.storage.root import Storage, on_failure, one_line, storage_exhausted
+
+HUGE = 1 << 24  # pixels: the copy of a larger picture is no bytes in memory but a file, JPEG apart
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """The write stage's parameters, in one picklable piece."""
+
+    source: Storage
+    sink: Sink
+    limits: LimitSettings
+    output: OutputSettings
+    inline_bytes: int  # a larger source stays a file
+    upstream: Upstream | None = None
+
+
+def write(batch: pa.Table, writer: Writer) -> pa.Table:
+    """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
+    started = time.perf_counter()
+    rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded pictures are large
+    with Careful(partial(_finish, writer=writer), writer.limits, partial(_is_heavy, limits=writer.limits)) as finish:
+        stored = writer.sink.write(
+            _blamed(row, done) if isinstance(done := finish(row), Fault) else done for row in rows
+        )
+    records = [replace(record, finished=round(time.time(), 3)) for record in stored]
+    part = write_part(writer.sink.storage, records)
+    worked("write", time.perf_counter() - started)
+    settled(records)
+    notes = {*batch["loaded_by"].to_pylist(), *batch["predicted_by"].to_pylist(), note("write")}
+    return _summary(records, [name for name in batch["part"].to_pylist() if name], sorted(notes), part)
+
+
+def _is_heavy(row: dict[str, Any], limits: LimitSettings) -> bool:
+    return row["status"] == "ok" and may_exceed(row["width"] * row["height"], limits)
+
+
+def _blamed(row: dict[str, Any], fault: Fault) -> Finished:
+    return Finished(record_from(row).failed(fault.code, fault.message), part=row["part"], row=row["row"])
+
+
+def _finish(row: dict[str, Any], writer: Writer) -> Finished:
+    """The row's outcome: a rendered picture, or the failure that it came with or met here."""
+    record = record_from(row)
+    place = {"part": row["part"], "row": row["row"]}
+    if record.status == "skipped" and record.output:
+        return _copied(row, record, writer)
+    if record.status != "ok":
+        return Finished(record, **place)
+    if not row["ab"]:
+        message = "the network's output for this picture is not finite; try --set colorizer.precision=float32"
+        return Finished(record.failed("not_finite", message), **place)
+    started = time.perf_counter()
+    try:
+        record, data = _render(row, record, writer)
+    except Exception as error:  # one picture's fault: it must not stop the run, and its row says so
+        return Finished(record.failed(*_reason(error)), **place, fault=_storage_fault(error))
+    return Finished(replace(record, seconds=record.seconds + time.perf_counter() - started), data, **place)
+
+
+def _reason(error: Exception) -> tuple[str, str]:
+    """Code and message."""
+    return known_fault(error) or ("render_failed", f"{type(error).__name__}: {one_line(error)}")
+
+
+def _storage_fault(error: Exception) -> OSError | None:
+    """What no other picture's copy would survive either: a full disk."""
+    return error if isinstance(error, OSError) and storage_exhausted(error) else None
+
+
+def _copied(row: dict[str, Any], record: Record, writer: Writer) -> Finished:
+    """The source's own bytes, by the triage's policy `copy`."""
+    place = {"part": row["part"], "row": row["row"]}
+    try:
+        source = row["data"] or _read_again(record, writer)
+        made = _made(record, writer, lambda file: file.writelines(pieces(source)))
+    except (ImageDecodeError, OSError) as error:
+        failed = record.failed(getattr(error, "code", "unreadable"), one_line(error))
+        return Finished(failed, **place, fault=_storage_fault(error))
+    record = replace(record, bytes_out=len(source), sha256_out=record.sha256_in, luma_exact=True)
+    return Finished(record, made, **place)
+
+
+def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes | Path]:
+    source = row["data"] or _read_again(record, writer)
+    output = writer.output
+    provenance = Provenance(
+        record.model, record.model_sha256, record.path, record.sha256_in, output.digital_source_type
+    )
+    exact = False
+
+    def make(file: IO[bytes]) -> None:
+        nonlocal exact
+        exact = render_into(
+            file,
+            source,
+            ab_from(row),
+            provenance,
+            max_pixels=writer.limits.max_pixels,
+            subsampling=output.subsampling,
+            upstream=writer.upstream,
+        )
+
+    record = replace(record, output=output_name(record.path, record.format, row["name_taken"]))
+    made = _made(record, writer, make)
+    copy = FileBytes(made) if isinstance(made, Path) else made
+    return replace(record, bytes_out=len(copy), sha256_out=sha256(copy), luma_exact=exact), made
+
+
+def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> bytes | Path:
+    """What `make` writes: bytes, or a draft of the sink's where that may be huge."""
+    huge = record.width * record.height >= HUGE and output_format(record.format) != "JPEG"
+    draft = writer.sink.draft(record.output) if huge else None
+    if draft is None:
+        out = io.BytesIO()
+        make(out)
+        return out.getvalue()
+    with on_failure(draft.unlink, missing_ok=True), draft.open("wb") as file:
+        make(file)
+    return draft
+
+
+def _read_again(record: Record, writer: Writer) -> Encoded:
+    """A picture too large to travel, if it is still the one that was loaded."""
+    data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes)
+    if sha256(data) != record.sha256_in:
+        raise ImageDecodeError("changed", "the file changed while the job ran; run again")
+    return data
+
+
+def _summary(records: Sequence[Record], parts: Sequence[str], notes: Sequence[str], manifest_part: str) -> pa.Table:
+    states = Counter(record.status for record in records)
+    row = {
+        **{status: states[status] for status in ("ok", "skipped", "failed")},
+        "bytes_in": sum(record.bytes_in for record in records),
+        "bytes_out": sum(record.bytes_out for record in records),
+        "seconds": sum(record.seconds for record in records),
+        "errors": [record.error for record in records if record.status != "ok"],
+        "degraded": sum(bool(record.degraded) for record in records),
+        "parts": list(parts),
+        "notes": list(notes),
+        "manifest_part": manifest_part,
+    }
+    return pa.Table.from_pylist([row], schema=SUMMARY_SCHEMA)

@@ -1,0 +1,99 @@
+"""How a cluster's CPUs and GPUs are shared between the stages: pure arithmetic, decided before anything starts.
+
+Actors start first and keep their CPUs, so a pool that takes all of them leaves none for the tasks before and
+after it and the job would wait for ever. A plan that cannot run is refused here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+from colorize.cluster.settings import PoolSettings
+from colorize.errors import UsageError
+
+CPU_BATCH, GPU_BATCH = 8, 64
+PREDICT_SHARE = 0.5  # of the CPUs, for predictors without a GPU: measured, see docs/performance.md
+TASK_CPUS = 0.5  # loading waits for the storage half of the time, and writing for the disk
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """What each stage may use. `min_actors` are up from the start; Ray adds up to `max_actors` when they lag."""
+
+    device: str  # "cpu" or "cuda"
+    min_actors: int
+    max_actors: int
+    cpus_per_actor: float
+    gpus_per_actor: float
+    batch_size: int
+    task_cpus: float  # of one load or write task
+
+    def bundles(self) -> list[dict[str, float]]:
+        """The least that must be free at once: the minimal pool, one load task, one write task."""
+        actor = {"CPU": self.cpus_per_actor} | ({"GPU": self.gpus_per_actor} if self.gpus_per_actor else {})
+        return [actor] * self.min_actors + [{"CPU": self.task_cpus}] * 2
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def plan_stages(pool: PoolSettings, cpus: float, gpus: float) -> StagePlan:
+    """Shares `cpus` and `gpus` (of the whole cluster) between the stages; settings that are given win.
+
+    Raises:
+        UsageError: no such device, or the minimal pool leaves no CPUs for loading and writing.
+    """
+    device = _device(pool, gpus)
+    gpus_per_actor = (1.0 if pool.gpus_per_actor is None else pool.gpus_per_actor) if device == "cuda" else 0.0
+    cpus_per_actor = pool.cpus_per_actor or (1.0 if cpus >= 2 else cpus / 2)
+    task_cpus = TASK_CPUS if cpus >= 2 else cpus / 4
+    room = _room(cpus - 2 * task_cpus, cpus_per_actor, gpus, gpus_per_actor)
+    most = pool.max or max(1, pool.min or 0, room if device == "cuda" else min(room, _cpu_actors(cpus, cpus_per_actor)))
+    plan = StagePlan(
+        device=device,
+        min_actors=pool.min or 1,
+        max_actors=max(min(most, room), pool.min or 1),
+        cpus_per_actor=cpus_per_actor,
+        gpus_per_actor=gpus_per_actor,
+        batch_size=pool.batch_size or (GPU_BATCH if device == "cuda" else CPU_BATCH),
+        task_cpus=task_cpus,
+    )
+    _require_room(plan, room, cpus, gpus)
+    return plan
+
+
+def _device(pool: PoolSettings, gpus: float) -> str:
+    if pool.device == "cuda" and gpus <= 0:
+        raise UsageError("pool.device=cuda, but the cluster has no GPU: use pool.device=auto or add a GPU node")
+    if pool.device == "cuda" and pool.gpus_per_actor == 0:
+        raise UsageError("pool.gpus_per_actor=0 contradicts pool.device=cuda: drop one")
+    if pool.device == "cpu" and pool.gpus_per_actor:
+        raise UsageError(f"pool.gpus_per_actor={pool.gpus_per_actor:g} contradicts pool.device=cpu: drop one")
+    if pool.device == "auto":
+        return "cuda" if gpus > 0 and pool.gpus_per_actor != 0 else "cpu"
+    return pool.device
+
+
+def _cpu_actors(cpus: float, cpus_per_actor: float) -> int:
+    return max(1, math.floor(cpus * PREDICT_SHARE / cpus_per_actor))
+
+
+def _room(cpus: float, cpus_per_actor: float, gpus: float, gpus_per_actor: float) -> int:
+    """Actors that fit into these CPUs and GPUs."""
+    by_cpu = math.floor(cpus / cpus_per_actor + 1e-6)
+    return min(by_cpu, math.floor(gpus / gpus_per_actor + 1e-6)) if gpus_per_actor else by_cpu
+
+
+def _require_room(plan: StagePlan, room: int, cpus: float, gpus: float) -> None:
+    if plan.min_actors <= room:
+        return
+    tasks = 2 * plan.task_cpus
+    need = f"{plan.min_actors * plan.cpus_per_actor + tasks:g} CPUs"
+    if plan.gpus_per_actor:
+        need += f" and {plan.min_actors * plan.gpus_per_actor:g} GPUs"
+    raise UsageError(
+        f"{plan.min_actors} predictor(s) of {plan.cpus_per_actor:g} CPU and {plan.gpus_per_actor:g} GPU, with loading "
+        f"and writing beside them, need {need}; the cluster has {cpus:g} CPUs and {gpus:g} GPUs: "
+        "lower pool.min, pool.cpus_per_actor or pool.gpus_per_actor, or add nodes"
+    )

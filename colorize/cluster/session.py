@@ -1,0 +1,112 @@
+"""Getting hold of a Ray cluster, and being sure that a plan can run on it before anything depends on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from colorize.cluster.plan import StagePlan, plan_stages
+from colorize.cluster.settings import PoolSettings
+from colorize.errors import UsageError
+from colorize.storage.root import one_line
+
+STORE_BYTES = 2 << 30  # a streaming job keeps few blocks: a larger store only takes memory from the pictures
+CONNECT_SECONDS = 5.0
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[bool]:
+    """Connects to the cluster at `address` (or `RAY_ADDRESS`; "auto" finds one on this machine), else starts one.
+
+    A cluster that was started here is stopped at the end; a connection that already existed is left alone.
+    Yields whether the cluster may grow: any may but the one that this process started for itself.
+    """
+    if ray.is_initialized():
+        yield True
+        return
+    may_grow = _connect(address)
+    try:
+        yield may_grow
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str | None) -> bool:
+    for name in ("ray", "ray.data"):  # its notices are about settings that this program made
+        logging.getLogger(name).setLevel(logging.ERROR)
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    if address not in (None, "local"):
+        try:
+            _require_listener(address)
+            ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"no Ray cluster answers at {address} ({one_line(error)}); drop --ray to run here"
+            ) from None
+        return True
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local run tells nobody anything
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or Ray Data's own actors are warned of on stderr
+    store = min(STORE_BYTES, int(psutil.virtual_memory().available * 0.2))
+    ray.init(
+        "local", include_dashboard=False, object_store_memory=store, logging_level=logging.ERROR, log_to_driver=False
+    )
+    return False
+
+
+def _require_listener(address: str) -> None:
+    """Raises OSError within seconds where nobody listens; Ray itself would try for minutes."""
+    if address != "auto":
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+
+
+def plan_for_cluster(pool: PoolSettings, wait_seconds: float, may_grow: bool) -> StagePlan:
+    """A plan that fits the connected cluster and is free to start now.
+
+    On a cluster that may grow, a plan that does not fit yet is tried again until `wait_seconds` are over. Then the
+    least that the plan needs is reserved for a moment: what cannot be reserved would hang.
+
+    Raises:
+        UsageError: the cluster is too small, or something else occupies it.
+    """
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        resources = ray.cluster_resources()
+        try:
+            plan = plan_stages(pool, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+            break
+        except UsageError:
+            if time.monotonic() >= deadline or not may_grow:
+                raise
+            time.sleep(1)
+    _require_free(plan, max(5.0, deadline - time.monotonic()))
+    return plan
+
+
+def _require_free(plan: StagePlan, seconds: float) -> None:
+    group = placement_group(plan.bundles(), strategy="PACK")
+    try:
+        if group.wait(seconds):
+            return
+    finally:
+        remove_placement_group(group)
+    free = ray.available_resources()
+    raise UsageError(
+        f"the cluster has not had {_total(plan)} free within {seconds:.0f} s (free now: "
+        f"{free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs): stop other jobs, lower pool.min, "
+        "or wait longer with --set run.start_seconds=..."
+    )
+
+
+def _total(plan: StagePlan) -> str:
+    cpus = sum(bundle["CPU"] for bundle in plan.bundles())
+    gpus = sum(bundle.get("GPU", 0.0) for bundle in plan.bundles())
+    return f"{cpus:g} CPUs and {gpus:g} GPUs" if gpus else f"{cpus:g} CPUs"

@@ -1,0 +1,19 @@
+"""How inputs are found and read."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from colorize.settings import Settings
+
+
+class SourceSettings(Settings):
+    """How inputs are found and read."""
+
+    image_column: str = Field("image", description="Parquet column with encoded bytes or a {bytes, path} struct")
+    include: tuple[str, ...] = Field((), description="glob patterns; files that match none are skipped")
+    rows_per_task: int = Field(16, ge=1, le=4096, description="pictures that one load task fetches and decodes")
+    fetch_threads: int = Field(16, ge=1, le=256, description="concurrent reads within one load task")
+    inline_bytes: int = Field(
+        16 << 20, ge=0, description="larger files are read again by the writer instead of travelling between stages"
+    )

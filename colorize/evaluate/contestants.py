@@ -1,0 +1,118 @@
+"""The models under test: what a person named, a short label for each, and the functions that color."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from colorize.errors import UsageError
+from colorize.imaging.compose import compose
+from colorize.imaging.formats import decode, decode_small
+from colorize.imaging.formats.upright import RGB
+from colorize.models.checkpoint import load_checkpoint
+from colorize.predict.colorizer import Colored, Colorizer, Grey
+from colorize.predict.model_files import ModelFile, find_model, require_settings
+from colorize.predict.settings import ColorizerSettings
+
+GREY = "grey"  # the baseline: pictures left as they are
+_LIMIT = 1 << 30  # pixels: the pictures are crops that were made here
+
+Paint = Callable[[Sequence[Grey]], list[Colored]]  # upright grey pictures -> their color, as `Colorizer.color` does
+
+
+class Painter(Protocol):
+    """A `Paint` that says on demand how sure it is."""
+
+    def __call__(self, greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A model under test."""
+
+    label: str  # short, and unlike any other's
+    file: ModelFile
+
+
+def find_contestants(names: Sequence[str]) -> list[Contestant]:
+    """The named models, read and found whole.
+
+    Raises:
+        UsageError: no such model, or the same one twice.
+    """
+    if not names:
+        raise UsageError("name a model with --model")
+    twice = [name for index, name in enumerate(names) if name in names[:index]]
+    if twice:
+        raise UsageError(f"--model {twice[0]} is given twice: name each model once")
+    files = [ModelFile(GREY, GREY, "", b"") if name == GREY else find_model(name) for name in names]
+    return [Contestant(label, file) for label, file in zip(short_labels(names), files, strict=True)]
+
+
+def short_labels(names: Sequence[str]) -> list[str]:
+    """The shortest ends of the names that tell them apart.
+
+    >>> short_labels(["default", "s3://b/runs/lab_cnn", "runs/a/best.safetensors", "runs/b/best.safetensors"])
+    ['default', 'lab_cnn', 'a', 'b']
+    """
+    stems = [name.rstrip("/").removesuffix(".safetensors").removesuffix("/best") for name in names]
+    if len(set(stems)) < len(stems):
+        return list(names)
+    return [_short(stem, [other for other in stems if other != stem]) for stem in stems]
+
+
+def require_all(contestants: Sequence[Contestant], settings: ColorizerSettings) -> None:
+    """Raises UsageError for settings that one of the models does not have."""
+    for contestant in contestants:
+        if contestant.file.name != GREY:
+            require_settings(contestant.file, settings)
+
+
+def painter(file: ModelFile, settings: ColorizerSettings, device: str, batch_size: int) -> Painter:
+    """The function that colors with this model, or that leaves pictures grey."""
+    if file.name == GREY:
+        return leave_grey
+    model = load_checkpoint(file.data).model
+    return Colorizer.configured(model, settings, batch_size=batch_size, device=device).color
+
+
+def leave_grey(greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]:
+    """No color at all, as ab of one cell."""
+    return [Colored(np.zeros((2, 1, 1), np.float16), 0.0) for _ in greys]
+
+
+class FinitePainter:
+    """Another's colors of one batch of pictures; where they are no numbers grey, and the picture is remembered."""
+
+    def __init__(self, paint: Painter) -> None:
+        self.paint = paint
+        self.not_finite: set[int] = set()  # places in the batch
+
+    def __call__(self, greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]:
+        colors = self.paint(greys, confidence=confidence)
+        found = {index for index, colored in enumerate(colors) if not np.isfinite(colored.ab).all()}
+        self.not_finite |= found
+        return [
+            grey if i in found else own for i, (own, grey) in enumerate(zip(colors, leave_grey(greys), strict=True))
+        ]
+
+
+def color_scans(scans: Sequence[bytes], paint: Paint, area: int) -> list[tuple[RGB, float]]:
+    """Losslessly encoded grey pictures, colored the way that the bulk job colors them, and how sure the model is."""
+    small = [decode_small(scan, area, max_pixels=_LIMIT).luma for scan in scans]
+    return [
+        (np.asarray(compose(decode(scan, max_pixels=_LIMIT), colored.ab)), colored.confidence)
+        for scan, colored in zip(scans, paint(small), strict=True)
+    ]
+
+
+def _short(stem: str, others: Sequence[str]) -> str:
+    parts = stem.split("/")
+    for count in range(1, len(parts) + 1):
+        end = "/".join(parts[-count:])
+        if not any(other == end or other.endswith(f"/{end}") for other in others):
+            return end
+    return stem

@@ -1,0 +1,78 @@
+"""The pictures to show: the best, the middle and the worst by a figure, colored once more on the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from colorize.datasets.sources import Source
+from colorize.evaluate.contestants import Contestant, color_scans, painter
+from colorize.evaluate.figures import Figure
+from colorize.evaluate.scores import Scores
+from colorize.evaluate.settings import EvaluateSettings
+from colorize.evaluate.truth import TruthLoader, grey_png, load_truth
+from colorize.imaging.formats.upright import RGB
+
+KINDS = ("best", "median", "worst")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture: the truth, and what each model made of its luma."""
+
+    truth: RGB
+    colored: dict[str, RGB]  # by label
+
+
+def ranked(scores: Scores, label: str, figure: Figure, count: int) -> dict[str, list[int]]:
+    """Numbers of the pictures to show by a figure of one model: `count` of each kind, none twice."""
+    values = scores.models[label].columns[figure.name]
+    order = [int(i) for i in np.argsort(-values if figure.better == "higher" else values, kind="stable")]
+    count = min(count, -(-len(order) // len(KINDS)))
+    best, rest = order[:count], order[count:]
+    cut = max(0, len(rest) - count)
+    worst, middle = rest[cut:], rest[:cut]
+    start = max(0, (len(middle) - count) // 2)
+    return {"best": best, "median": middle[start : start + count], "worst": worst[::-1]}
+
+
+def paint_again(
+    paths: Iterable[str],
+    source: Source,
+    loader: TruthLoader,
+    contestants: Sequence[Contestant],
+    settings: EvaluateSettings,
+) -> dict[str, Shown]:
+    """The crops of these pictures with every model's colors, by path; one that cannot be read any more is left out."""
+    loader = replace(loader, only=frozenset(paths))
+    rows = [row for table in load_truth(covering(source.units, loader.only or ()), loader) for row in table.to_pylist()]
+    rows = [row for row in rows if not row["error"]]
+    shape = (loader.size, loader.size, 3)
+    crops = [np.frombuffer(row["crop"], np.uint8).reshape(shape) for row in rows]
+    scans = [grey_png(crop) for crop in crops]
+    colored: dict[str, list[RGB]] = {}
+    for contestant in contestants:
+        paint = painter(contestant.file, settings.colorizer, "cpu", 8)
+        colored[contestant.label] = [picture for picture, _ in color_scans(scans, paint, loader.area)]
+    return {
+        row["path"]: Shown(crop, {label: pictures[i] for label, pictures in colored.items()})
+        for i, (row, crop) in enumerate(zip(rows, crops, strict=True))
+    }
+
+
+def covering(units: pa.Table, paths: Iterable[str]) -> pa.Table:
+    """The units that hold these paths: files by name, rows of archives (`name#row`) by their run."""
+    names = set(paths)
+    rows: dict[str, list[int]] = {}
+    for path in names:
+        name, _, row = path.rpartition("#")
+        if name and row.isdigit():
+            rows.setdefault(name, []).append(int(row))
+    keep = [
+        name in names or any(first <= row < first + count for row in rows.get(name, ()))
+        for name, first, count in zip(*(units[c].to_pylist() for c in ("name", "first", "count")), strict=True)
+    ]
+    return units.filter(pa.array(keep, pa.bool_()))

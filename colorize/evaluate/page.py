@@ -1,0 +1,150 @@
+"""`evaluation.html`: the models side by side, in figures, distributions and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup
+from PIL import Image
+
+from colorize.evaluate.contestants import GREY
+from colorize.evaluate.figures import FIGURES, PER_PICTURE, PER_SET, Figure
+from colorize.evaluate.gallery import Shown, ranked
+from colorize.evaluate.outcome import Evaluation
+from colorize.metrics import Interval
+from colorize.report.charts import Series, distribution_chart
+from colorize.report.page import render_page, thumbnail
+from colorize.storage.root import Storage
+
+THUMBNAIL = 192  # pixels
+STYLES = 6  # line styles of the page
+RANKED_BY = ("psnr", "ciede2000", "perceptual_lite0")
+SPREAD = ("psnr", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "colorfulness")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure of one model, as text."""
+
+    value: str
+    interval: str
+    best: bool
+
+
+def chosen_pictures(done: Evaluation) -> dict[str, dict[str, list[int]]]:
+    """Numbers of the pictures to show: `{figure: {kind: [...]}}`, by the first model that colors."""
+    columns = done.scores.models[leader(done)].columns
+    count = done.job.settings.measure.gallery
+    return {name: ranked(done.scores, leader(done), FIGURES[name], count) for name in RANKED_BY if name in columns}
+
+
+def leader(done: Evaluation) -> str:
+    """The label of the model by which pictures are ranked: the first that is not the grey baseline."""
+    coloring = [c.label for c in done.contestants if c.file.name != GREY]
+    return (coloring or list(done.scores.labels))[0]
+
+
+def evaluation_page(done: Evaluation, shown: Mapping[str, Shown]) -> bytes:
+    """The page; `shown` holds the chosen pictures by path."""
+    return render_page(
+        "evaluation.html",
+        title=f"Evaluation: {', '.join(done.scores.labels)}",
+        done=done,
+        data=Storage(done.job.data).url(),
+        finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        rows=[(figure, cells(figure, done.summary)) for figure in (*PER_PICTURE, *PER_SET) if _measured(figure, done)],
+        comparisons=_comparisons(done),
+        charts=_charts(done),
+        gallery=_gallery(done, shown),
+        leader=leader(done),
+    )
+
+
+def cells(figure: Figure, summary: Mapping[str, Mapping[str, Interval]]) -> list[Cell]:
+    """One figure of every model, in their order; the best is marked where it is one."""
+    found = [figures.get(figure.name) for figures in summary.values()]
+    values = [interval.value for interval in found if interval is not None]
+    best = (max if figure.better == "higher" else min)(values) if values else None
+    marked = len(set(values)) > 1 and figure.name not in ("colorfulness", "colorfulness_absolute")
+    return [
+        _cell(interval, figure.digits, marked and interval is not None and interval.value == best) for interval in found
+    ]
+
+
+def _cell(interval: Interval | None, digits: int, best: bool) -> Cell:
+    if interval is None:
+        return Cell("", "", False)
+    span = f"{interval.low:.{digits}f} to {interval.high:.{digits}f}" if interval.low < interval.high else ""
+    return Cell(f"{interval.value:.{digits}f}", span, best)
+
+
+def _measured(figure: Figure, done: Evaluation) -> bool:
+    return any(figure.name in figures for figures in done.summary.values())
+
+
+def _comparisons(done: Evaluation) -> list[dict[str, Any]]:
+    """Each comparison as a sentence's parts."""
+    rows = []
+    for comparison in done.comparisons:
+        figure, difference = FIGURES[comparison.figure], comparison.difference
+        ahead = (difference.value > 0) == (figure.better == "higher")
+        verdict = (comparison.first if ahead else comparison.second) if difference.excludes_zero else "no difference"
+        text = f"{difference.value:+.{figure.digits}f} {figure.unit}".strip()
+        span = f"{difference.low:+.{figure.digits}f} to {difference.high:+.{figure.digits}f}"
+        rows.append({"figure": figure, "item": comparison, "text": text, "span": span, "verdict": verdict})
+    return rows
+
+
+def _charts(done: Evaluation) -> list[tuple[Figure, Markup]]:
+    charts = []
+    for name in SPREAD:
+        series = [
+            Series(label, f"series-{number % STYLES}", model.columns[name])
+            for number, (label, model) in enumerate(done.scores.models.items())
+            if name in model.columns and model.columns[name].any()  # the colorfulness of grey is a wall at 0
+        ]
+        if name == "colorfulness":
+            series.append(Series("truth", "series-truth", done.scores.true_columns[name]))
+        if series:
+            label = f"Distribution of {FIGURES[name].title} over the pictures"
+            charts.append((FIGURES[name], distribution_chart(series, label)))
+    return charts
+
+
+def _gallery(done: Evaluation, shown: Mapping[str, Shown]) -> list[dict[str, Any]]:
+    memo: dict[str, list[tuple[str, str]]] = {}
+    sections = []
+    for name, kinds in chosen_pictures(done).items():
+        groups = [
+            (kind, [_entry(done, i, FIGURES[name], shown, memo) for i in numbers]) for kind, numbers in kinds.items()
+        ]
+        sections.append({"figure": FIGURES[name], "groups": [(k, [e for e in entries if e]) for k, entries in groups]})
+    return sections
+
+
+def _entry(
+    done: Evaluation, number: int, figure: Figure, shown: Mapping[str, Shown], memo: dict[str, list[tuple[str, str]]]
+) -> dict[str, Any] | None:
+    """One picture of the gallery: its name, and a panel for grey, each model and the truth."""
+    picture = done.scores.pictures[number]
+    path = picture["path"]
+    if path not in shown:
+        return None
+    if path not in memo:
+        memo[path] = _panels(shown[path])
+    values = {
+        label: f"{model.columns[figure.name][number]:.{figure.digits}f} {figure.unit}".strip()
+        for label, model in done.scores.models.items()
+        if figure.name in model.columns
+    }
+    panels = [{"label": label, "image": image, "value": values.get(label, "")} for label, image in memo[path]]
+    return {"title": picture["title"], "path": path, "panels": panels}
+
+
+def _panels(shown: Shown) -> list[tuple[str, str]]:
+    grey = Image.fromarray(shown.truth).convert("L")
+    colored = [(label, thumbnail(picture, THUMBNAIL)) for label, picture in shown.colored.items() if label != GREY]
+    return [(GREY, thumbnail(grey, THUMBNAIL)), *colored, ("truth", thumbnail(shown.truth, THUMBNAIL))]

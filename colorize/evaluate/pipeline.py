@@ -1,0 +1,173 @@
+"""The evaluation's pipeline on one screen: units -> load -> score (actors) -> whole pictures -> one row a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+from ray.data import ActorPoolStrategy
+
+from colorize.cluster.data_context import configure
+from colorize.cluster.plan import StagePlan
+from colorize.datasets.sources import Source
+from colorize.evaluate.contestants import FinitePainter, Paint, painter
+from colorize.evaluate.features import Lite0
+from colorize.evaluate.judge import Judge
+from colorize.evaluate.scores import MEASURED
+from colorize.evaluate.settings import EvaluateSettings
+from colorize.evaluate.supplied import Supplied
+from colorize.evaluate.truth import TruthLoader, load_truth
+from colorize.evaluate.whole import whole_psnr
+from colorize.imaging.formats import ImageDecodeError
+from colorize.predict.columns import GREY_COLUMNS, ab_from, grey_from
+from colorize.predict.model_files import ModelFile
+
+CPU_BATCH, GPU_BATCH = 8, 64  # pictures that are compared at once; at 256 x 256 about 100 MB each while they are
+DROPPED = ("crop", "data", *GREY_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What the score stage needs, in one picklable piece."""
+
+    models: Any  # an object reference to the list of `ModelFile`, which is fetched once a process
+    settings: EvaluateSettings
+    device: str
+    threads: int
+    batch_size: int
+    lite0: bool
+    supplied: Any  # an object reference to `Supplied`
+
+
+def score(
+    source: Source, loader: TruthLoader, files: Sequence[ModelFile], plan: StagePlan, settings: EvaluateSettings,
+    *, limit: int | None, lite0: bool, supplied: Supplied,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Yields a row for each picture: what `truth_row` says, and `models`, a list of figures in the order of `files`."""
+    # In order, where a limit shall pick the same pictures every time.
+    configure(settings.run.stall_seconds).execution_options.preserve_order = limit is not None
+    blocks = source.blocks()
+    np.random.default_rng(settings.measure.seed).shuffle(blocks)
+    batch_size = settings.pool.batch_size or (GPU_BATCH if plan.device == "cuda" else CPU_BATCH)
+    threads = max(1, int(plan.cpus_per_actor))
+    models, weights = ray.put(list(files)), ray.put(supplied)
+    scoring = Scoring(models, settings, plan.device, threads, batch_size, lite0, weights)
+    loaded = ray.data.from_arrow(blocks).map_batches(
+        partial(load_truth, loader=loader),
+        batch_size=source.units_per_batch,
+        batch_format="pyarrow",
+        num_cpus=plan.task_cpus,
+    )
+    dataset = (
+        (loaded if limit is None else loaded.limit(limit))
+        .map_batches(
+            Scorer,
+            fn_constructor_args=(scoring,),
+            batch_size=batch_size,
+            batch_format="pyarrow",
+            num_cpus=plan.cpus_per_actor,
+            num_gpus=plan.gpus_per_actor,
+            compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.max_actors),
+        )
+        .map_batches(
+            partial(measure_whole, max_pixels=settings.limits.max_pixels),
+            batch_size=16,
+            batch_format="pyarrow",
+            num_cpus=plan.task_cpus,
+        )
+    )
+    dataset.set_name("colorize-evaluate")  # what Ray's dashboard calls it
+    batches: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    for batch in batches:
+        yield from batch.to_pylist()
+
+
+class Scorer:
+    """One copy of every model and of the judge, on one device."""
+
+    def __init__(self, scoring: Scoring) -> None:
+        torch.set_num_threads(scoring.threads)
+        settings, device = scoring.settings, scoring.device
+        batch_size = scoring.batch_size
+        files: list[ModelFile] = ray.get(scoring.models)
+        self.painters = {file.name: painter(file, settings.colorizer, device, batch_size) for file in files}
+        lite0 = Lite0() if scoring.lite0 else None
+        self.judge = Judge(device, settings.colorizer.size**2, lite0, ray.get(scoring.supplied))
+        self.size = settings.measure.size
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """`batch` (TRUTH_SCHEMA) with descriptions of the true pictures and a list `models`; broken rows pass."""
+        rows: list[dict[str, Any]] = batch.to_pylist()
+        good = [row for row in rows if not row["error"]]
+        for row in rows:
+            row |= {"true_colorfulness": 0.0, "true_colorfulness_absolute": 0.0, "true_pixels": b"",
+                    "true_features": b"", "true_fid_features": b"", "models": []}  # fmt: skip
+        if good:
+            self._score(good)
+        return pa.Table.from_pylist(rows, schema=scored_schema(batch.schema))
+
+    def _score(self, rows: list[dict[str, Any]]) -> None:
+        shape = (self.size, self.size, 3)
+        truth = self.judge.truth([np.frombuffer(row["crop"], np.uint8).reshape(shape) for row in rows])
+        _spread(rows, truth.described())
+        for name, model in self.painters.items():
+            paint = FinitePainter(model)
+            figures: list[dict[str, Any]] = [{"psnr_full": float("nan")} for _ in rows]
+            _spread(figures, self.judge.compare(truth, partial(paint, confidence=True)))
+            _spread(figures, _whole_ab(rows, paint))
+            for row, figure in zip(rows, figures, strict=True):
+                row["models"].append(figure)
+            for index in paint.not_finite:
+                rows[index] |= {"error": "not_finite", "message": f"the color that {name} gives it is not finite"}
+        for row in rows:
+            row["crop"] = b""
+            if row["error"]:
+                row["models"] = []  # of a pair of models both or none
+
+
+def measure_whole(batch: pa.Table, *, max_pixels: int) -> pa.Table:
+    """Fills in `psnr_full` where whole pictures came along, and drops what is not needed any more."""
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    for row in rows:
+        try:
+            for figures in row["models"] if row["data"] else ():
+                figures["psnr_full"] = whole_psnr(row["data"], ab_from(figures), max_pixels)
+        except ImageDecodeError as error:
+            row |= {"error": error.code, "message": str(error), "models": []}
+        for figures in row["models"]:
+            figures["ab"] = b""
+    return pa.Table.from_pylist(rows, schema=batch.schema).drop_columns(list(DROPPED))
+
+
+def scored_schema(truth: pa.Schema) -> pa.Schema:
+    """The rows' schema after the score stage."""
+    fields = [*((name, pa.float64()) for name in MEASURED), ("scores", pa.binary()), ("features", pa.binary()),
+              ("fid_features", pa.binary()), ("ab", pa.binary()),
+              ("ab_height", pa.int64()), ("ab_width", pa.int64())]  # fmt: skip
+    described = [("true_colorfulness", pa.float64()), ("true_colorfulness_absolute", pa.float64()),
+                 ("true_pixels", pa.binary()), ("true_features", pa.binary()),
+                 ("true_fid_features", pa.binary())]  # fmt: skip
+    return pa.schema([*truth, *described, ("models", pa.list_(pa.struct(fields)))])
+
+
+def _whole_ab(rows: Sequence[dict[str, Any]], paint: Paint) -> dict[str, list[Any]]:
+    if not rows[0]["data"]:
+        return {}
+    colors = [colored.ab for colored in paint([grey_from(row) for row in rows])]
+    return {
+        "ab": [ab.tobytes() for ab in colors],
+        "ab_height": [ab.shape[1] for ab in colors],
+        "ab_width": [ab.shape[2] for ab in colors],
+    }
+
+
+def _spread(rows: Sequence[dict[str, Any]], columns: dict[str, list[Any]]) -> None:
+    for name, values in columns.items():
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value

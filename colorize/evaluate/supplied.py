@@ -1,0 +1,132 @@
+"""FID and LPIPS as published, where a person supplies their networks' weights by path.
+
+Inception comes from torch-fidelity, which ports FID's TensorFlow graph with its own way of resizing; LPIPS and its
+learned linear weights come from the authors' package. Neither brings its trunk's weights; without them the figures are
+left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from colorize.errors import UsageError
+from colorize.evaluate.settings import MeasureSettings
+
+EXTRA = "install colorize[judges]"
+POOLED = "2048"  # the features that FID compares: the means of Inception's last layer before its classifier
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A supplied file: the tensors that are used, as safetensors, and what identifies it."""
+
+    path: str
+    sha256: str
+    tensors: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Supplied:
+    """The weights that were supplied; None for those that were not."""
+
+    inception: Weights | None = None
+    alexnet: Weights | None = None
+
+    def identities(self) -> dict[str, dict[str, str]]:
+        """By figure, which file it was measured with."""
+        named = {"fid": self.inception, "lpips": self.alexnet}
+        return {figure: {"path": w.path, "sha256": w.sha256} for figure, w in named.items() if w}
+
+
+def read_supplied(settings: MeasureSettings) -> Supplied:
+    """The weights that the settings name, tried out.
+
+    Raises:
+        UsageError: a file that cannot be read or does not fit, or a package that is missing.
+    """
+    supplied = Supplied(
+        _read("fid_weights", settings.fid_weights, ""), _read("lpips_weights", settings.lpips_weights, "features.")
+    )
+    for name, weights, network in (("fid", supplied.inception, Inception), ("lpips", supplied.alexnet, Lpips)):
+        if weights:
+            _try(name, weights, network)
+    return supplied
+
+
+class Inception(nn.Module):
+    """FID's Inception, in eval mode."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        # It unpickles whatever it is given; so it gets a pickle of ours, of nothing but tensors.
+        tensors = io.BytesIO()
+        torch.save(load(weights.tensors), tensors)
+        tensors.seek(0)
+        self.network = FeatureExtractorInceptionV3("inception", [POOLED], feature_extractor_weights_path=tensors)
+
+    @torch.inference_mode()
+    def forward(self, rgb_B3HW: Tensor) -> Tensor:
+        """sRGB in [0, 1] -> `(B, 2048)`."""
+        features: tuple[Tensor, ...] = self.network((rgb_B3HW * 255).round().to(torch.uint8))
+        return features[0]
+
+
+class Lpips(nn.Module):
+    """LPIPS 0.1 on AlexNet, in eval mode."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        import lpips
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it asks torchvision for a random trunk in an old way
+            self.network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+        tensors = load(weights.tensors)
+        trunk = self.network.net
+        trunk.load_state_dict({key: tensors[f"features.{key.partition('.')[2]}"] for key in trunk.state_dict()})
+
+    @torch.inference_mode()
+    def forward(self, ours_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
+        """Distances `(B,)` of two batches, sRGB in [0, 1]."""
+        distances: Tensor = self.network(ours_B3HW, true_B3HW, normalize=True)
+        return distances.flatten()
+
+
+def _read(setting: str, path: str | None, prefix: str) -> Weights | None:
+    if path is None:
+        return None
+    try:
+        data = Path(path).read_bytes()
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UsageError(f"measure.{setting}={path} cannot be read: {error.strerror or error}") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError):
+        raise UsageError(f"measure.{setting}={path} is no file of weights that torch.save wrote") from None
+    tensors = {k: v.contiguous() for k, v in _tensors(state).items() if k.startswith(prefix)}
+    return Weights(path, hashlib.sha256(data).hexdigest(), save(tensors))
+
+
+def _tensors(state: Any) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if isinstance(value, Tensor)} if isinstance(state, dict) else {}
+
+
+def _try(name: str, weights: Weights, network: type[Inception] | type[Lpips]) -> None:
+    try:
+        network(weights)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"measure.{name}_weights needs the package {error.name}: {EXTRA}") from None
+    except (KeyError, RuntimeError):
+        wanted = "Inception as FID uses it (pt_inception-2015-12-05)" if name == "fid" else "torchvision's AlexNet"
+        raise UsageError(f"measure.{name}_weights={weights.path} are not the weights of {wanted}") from None

@@ -1,0 +1,30 @@
+"""An evaluation's figures as a table for a terminal."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from colorize.evaluate.figures import PER_PICTURE, PER_SET
+from colorize.evaluate.outcome import Evaluation
+from colorize.evaluate.page import Cell, cells
+
+
+def figures_table(done: Evaluation) -> Table:
+    """One row a figure, one column a model; the best is bold, the interval stands behind."""
+    confidence = f"{100 * done.job.settings.measure.confidence:g} % intervals"
+    table = Table(box=None, pad_edge=False, caption=confidence, caption_justify="left")
+    table.add_column("")
+    for label in done.scores.labels:
+        table.add_column(escape(label), justify="right")
+    for figure in (*PER_PICTURE, *PER_SET):
+        found = cells(figure, done.summary)
+        if any(cell.value for cell in found):
+            arrow = {"higher": "\u2191", "lower": "\u2193"}[figure.better]
+            table.add_row(f"{figure.title} {figure.unit}".strip() + f" {arrow}", *(_text(cell) for cell in found))
+    return table
+
+
+def _text(cell: Cell) -> str:
+    value = f"[bold]{cell.value}[/bold]" if cell.best else cell.value
+    return f"{value} [dim]{cell.interval}[/dim]" if cell.interval else value

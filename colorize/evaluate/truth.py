@@ -1,0 +1,105 @@
+"""The load stage: color pictures of a split, as a square to measure and as a small grey copy of the whole. No torch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from PIL import Image
+
+from colorize.datasets.readers import Raw, Reader
+from colorize.datasets.splits import SplitSettings, split_of, split_row
+from colorize.imaging.formats import ImageDecodeError, decode_small, whole
+from colorize.imaging.formats.upright import RGB, center_crop, upright_rgb
+from colorize.imaging.settings import SizeLimits
+
+ALL = "all"
+
+TRUTH_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("title", pa.string()),  # what the data calls it: the column `path` of an archive, else the path
+        ("source", pa.string()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("error", pa.string()),
+        ("message", pa.string()),
+        ("crop", pa.binary()),  # uint8 (size, size, 3)
+        ("data", pa.large_binary()),  # the encoded picture, if whole pictures are measured as well
+        ("grey", pa.binary()),  # uint8 (grey_height, grey_width) of the whole picture, for the network
+        ("grey_height", pa.int64()),
+        ("grey_width", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TruthLoader:
+    """The load stage's parameters, in one picklable piece."""
+
+    reader: Reader
+    split: str  # or ALL
+    of_several: bool  # archives, whose names may say a split
+    size: int  # side of the crop
+    area: int  # pixels that the network sees of a whole picture
+    limits: SizeLimits
+    whole: bool  # whole pictures are measured too
+    only: frozenset[str] | None = None  # these paths; None: all of the split
+    cut: SplitSettings | None = None  # into splits; None: as the data says it
+
+
+def load_truth(units: pa.Table, loader: TruthLoader) -> Iterator[pa.Table]:
+    """Tables of `TRUTH_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`; a broken picture has an `error`."""
+    for raws in loader.reader.fetch(units):
+        rows = [truth_row(raw, loader) for raw in raws if _belongs(raw, loader)]
+        yield pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA)
+
+
+def truth_row(raw: Raw, loader: TruthLoader) -> dict[str, Any]:
+    """One row of `TRUTH_SCHEMA`."""
+    row: dict[str, Any] = {
+        "path": raw.path,
+        "title": str(raw.columns.get("path") or raw.path),
+        "source": str(raw.columns.get("source") or ""),
+        "error": raw.error,
+        "message": raw.message,
+        **dict.fromkeys(("crop", "data", "grey"), b""),
+        **dict.fromkeys(("width", "height", "grey_height", "grey_width"), 0),
+    }
+    if raw.error:
+        return row
+    try:
+        return row | _pixels(whole(raw.data), loader)
+    except ImageDecodeError as error:
+        return row | {"error": error.code, "message": str(error)}
+
+
+def grey_png(rgb: RGB) -> bytes:
+    """The luma of a picture as a PNG: the scan that the models are given."""
+    out = io.BytesIO()
+    Image.fromarray(rgb).convert("L").save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _belongs(raw: Raw, loader: TruthLoader) -> bool:
+    if raw.skipped or (loader.only is not None and raw.path not in loader.only):
+        return False
+    return loader.split == ALL or split_of(split_row(raw, loader.of_several), loader.cut) == loader.split
+
+
+def _pixels(data: bytes, loader: TruthLoader) -> dict[str, Any]:
+    limits = loader.limits
+    small = decode_small(data, loader.area, max_pixels=limits.max_pixels)
+    if min(small.info.width, small.info.height) < limits.min_side:
+        reason = f"{small.info.width} x {small.info.height} pixels; limits.min_side is {limits.min_side}"
+        raise ImageDecodeError("too_small", reason)
+    picture = upright_rgb(data, limits.max_pixels, 2 * loader.size)
+    crop = center_crop(picture, loader.size)
+    sides = {"width": small.info.width, "height": small.info.height}
+    if not loader.whole:
+        return {"crop": crop.tobytes(), **sides}
+    grey = {"grey": small.luma.tobytes(), "grey_height": small.luma.shape[0], "grey_width": small.luma.shape[1]}
+    return {"crop": crop.tobytes(), "data": data, **sides, **grey}

@@ -1,0 +1,36 @@
+"""The last stage: whole pictures, written as the bulk job writes them, against the truth. No torch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from colorize.imaging.formats.upright import RGB, upright_rgb
+from colorize.predict.render import Provenance, render
+
+_UNSAID = Provenance("", "", "", "")
+_STRIP_ROWS = 256
+
+
+def whole_psnr(data: bytes, ab_2hw: npt.NDArray[np.floating], max_pixels: int) -> float:
+    """PSNR in dB of RGB between a color picture and its colored copy, both decoded from their files.
+
+    The copy keeps the picture's luma and format: a JPEG's chroma has half the resolution, and it is compressed.
+
+    Raises:
+        ImageDecodeError: `data` cannot be colored.
+    """
+    true = np.asarray(upright_rgb(data, max_pixels))
+    copy = render(data, ab_2hw, _UNSAID, max_pixels=max_pixels).data
+    return _psnr8(np.asarray(upright_rgb(copy, max_pixels)), true)
+
+
+def _psnr8(ours: RGB, true: RGB) -> float:
+    """`metrics.psnr` of 8-bit pictures, in strips, since whole scans as floats would fill the memory."""
+    total = 0.0
+    for top in range(0, len(true), _STRIP_ROWS):
+        rows = slice(top, top + _STRIP_ROWS)
+        total += float(np.square(ours[rows].astype(np.float32) - true[rows]).sum(dtype=np.float64))
+    return -10 * math.log10(max(total / true.size / 255**2, 1e-10))

@@ -1,0 +1,61 @@
+"""Pictures from bytes and back: `decode_small` for the network, `decode` and `encode` for the full size.
+
+What is read, limits and names are in `formats`; what is carried over besides pixels in `metadata`; how a colored
+copy is written without touching its luminance in one file a format. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from colorize.imaging.formats.codec import (
+    decode,
+    decode_small,
+    decode_thumbnail,
+    encode,
+    encode_grey,
+    encode_grey_into,
+    encode_into,
+)
+from colorize.imaging.formats.encoded import Encoded, FileBytes, opened, pieces, sha256, whole
+from colorize.imaging.formats.errors import ImageDecodeError
+from colorize.imaging.formats.formats import (
+    ADDED_SUFFIX,
+    PICTURE_SUFFIXES,
+    ImageInfo,
+    output_format,
+    output_name,
+    read_info,
+)
+from colorize.imaging.formats.metadata import Metadata, Origin, Provenance, read_origin
+from colorize.imaging.formats.picture import Chroma, Color, Picture, SmallGrey, Subsampling
+
+__all__ = [
+    "ADDED_SUFFIX",
+    "PICTURE_SUFFIXES",
+    "Chroma",
+    "Color",
+    "Encoded",
+    "FileBytes",
+    "ImageDecodeError",
+    "ImageInfo",
+    "Metadata",
+    "Origin",
+    "Picture",
+    "Provenance",
+    "SmallGrey",
+    "Subsampling",
+    "decode",
+    "decode_small",
+    "decode_thumbnail",
+    "encode",
+    "encode_grey",
+    "encode_grey_into",
+    "encode_into",
+    "opened",
+    "output_format",
+    "output_name",
+    "pieces",
+    "read_info",
+    "read_origin",
+    "sha256",
+    "whole",
+]

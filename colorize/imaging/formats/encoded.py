@@ -1,0 +1,85 @@
+"""Encoded pictures: bytes in memory, or a file that is read piece by piece, so that a huge scan is never held whole."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+from colorize.imaging.formats.errors import ImageDecodeError
+
+_PIECE = 1 << 20
+
+
+class Encoded(Protocol):
+    """What reads like `bytes` as far as its length and slices go; `bytes` does."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> bytes: ...
+
+
+class FileBytes:
+    """A file's content, read as it is sliced. Pickles as the file's path.
+
+    A file that changes in the meantime is refused rather than mixed with what was read of it before.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, owned: bool = False) -> None:
+        """`owned` is a temporary file, removed with this object. Raises OSError where there is no such file."""
+        self.path = Path(path)
+        self.owned = owned
+        self._file = self.path.open("rb", buffering=0)
+        self._state = self._present()
+
+    def __del__(self) -> None:
+        if file := getattr(self, "_file", None):
+            file.close()
+            if self.owned:
+                self.path.unlink(missing_ok=True)
+
+    def __reduce__(self) -> tuple[type[FileBytes], tuple[str]]:
+        return FileBytes, (str(self.path),)
+
+    def __len__(self) -> int:
+        return self._state[0]
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        start, stop, step = part.indices(len(self))
+        if self._present() != self._state:
+            raise ImageDecodeError("changed", "the file changed while the job ran; run again")
+        found = list[bytes]()
+        while start < stop and (piece := os.pread(self._file.fileno(), stop - start, start)):
+            found.append(piece)  # the system reads 2 GB at most at once
+            start += len(piece)
+        return (found[0] if len(found) == 1 else b"".join(found))[::step]
+
+    def _present(self) -> tuple[int, int]:
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns
+
+
+def opened(data: Encoded) -> IO[bytes]:
+    """The picture as a binary file of its own, to be closed."""
+    return data.path.open("rb") if isinstance(data, FileBytes) else io.BytesIO(whole(data))
+
+
+def whole(data: Encoded) -> bytes:
+    """The picture in memory; no copy of what is there already."""
+    return data if isinstance(data, bytes) else data[:]
+
+
+def pieces(data: Encoded) -> Iterator[bytes]:
+    """The content from its start to its end."""
+    return (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
+
+
+def sha256(data: Encoded) -> str:
+    """The content's hash, hexadecimal."""
+    digest = hashlib.sha256()
+    for piece in pieces(data):
+        digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,114 @@
+"""What travels between reading, composing and writing a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from colorize.imaging.formats.encoded import Encoded
+from colorize.imaging.formats.formats import ImageInfo
+from colorize.imaging.formats.metadata import Metadata
+from colorize.imaging.triage import Kind
+
+Plane: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+
+
+class Pixels(Protocol):
+    """Pixels (H, W) or (H, W, channels) that are read by rows: an array, or `Rows`; `np.asarray` reads them all."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def itemsize(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Plane: ...
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Pixels that are made when they are asked for: `read` takes a slice of rows, start and stop within the picture."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[slice], Plane]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    def __getitem__(self, rows: slice, /) -> Plane:
+        start, stop, _ = rows.indices(self.shape[0])
+        return self.read(slice(start, stop))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class SmallGrey:
+    """A small upright grey copy of a picture, for the network.
+
+    `luma` is uint8 (h, w), EXIF orientation applied. `colorfulness` is how much color the file already has, in
+    levels of 255: 0 for grey, below about 3 for sepia and other toned prints, above about 5 for color photographs,
+    faded ones included. `kind` is what the picture is (`colorize.imaging.triage`).
+    """
+
+    info: ImageInfo
+    luma: NDArray[np.uint8]
+    colorfulness: float
+    kind: Kind = "grey"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture at full size, in the layout of the file (EXIF orientation not applied).
+
+    `luma` and `alpha` are (H, W), uint8 or uint16 (`info.bits`); those of huge pictures are decoded as their rows are
+    read, which raises `ImageDecodeError` where the file is damaged. `luma_exact` tells whether the colored copy will
+    hold exactly this luminance. `source` is the encoded file.
+    """
+
+    info: ImageInfo
+    luma: Pixels
+    alpha: Pixels | None
+    luma_exact: bool
+    metadata: Metadata
+    source: Encoded
+
+
+Subsampling: TypeAlias = Literal["4:2:0", "4:4:4"]
+
+
+class Chroma(NamedTuple):
+    """The chroma planes of a JPEG: uint8, 128 is neutral.
+
+    They have half the picture's resolution, rounded up (4:2:0), or all of it (4:4:4).
+    """
+
+    cb: NDArray[np.uint8]
+    cr: NDArray[np.uint8]
+
+
+Color: TypeAlias = Chroma | Pixels  # RGB, (H, W, 3)
+
+
+def channels(pixels: Pixels) -> int:
+    """How many channels pixels (H, W) or (H, W, channels) have."""
+    return 1 if pixels.ndim == 2 else int(pixels.shape[2])

@@ -1,0 +1,145 @@
+"""PNG files: grey or true-color pixels at 8 or 16 bits, with the source's own ancillary chunks carried over."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import IO, NamedTuple
+
+import imagecodecs
+import numpy as np
+
+from colorize.imaging.formats import exif
+from colorize.imaging.formats.encoded import Encoded
+from colorize.imaging.formats.icc import fitting
+from colorize.imaging.formats.metadata import Metadata, Words, is_own_sentence
+from colorize.imaging.formats.picture import Pixels, Plane, channels
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_IHDR_END = 33  # signature (8), then length, type, 13 bytes and checksum of IHDR
+_LEVEL = 3  # a third of level 6's time for files 3 % larger (photographs with grain)
+_HUGE = 1 << 26  # bytes of pixels: more are filtered and compressed here, a strip at a time; libpng wants them all
+_STRIP_BYTES = 1 << 20
+_SUB = 1  # the filter: with grain as good as choosing one for each row (ISO/IEC 15948, section 9)
+_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+_XMP, _COMMENT, _DISCLAIMER = b"XML:com.adobe.xmp\0", b"Comment\0", b"Disclaimer\0"
+
+# What holds for the copy as for the source. Not kept: tRNS, PLTE, sBIT, bKGD, hIST (they depend on the color type).
+_CARRIED = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME")
+
+
+class Chunk(NamedTuple):
+    """One PNG chunk (ISO/IEC 15948, section 5.3)."""
+
+    type: bytes
+    data: bytes
+
+    def encoded(self) -> bytes:
+        checksum = zlib.crc32(self.data, zlib.crc32(self.type))
+        return struct.pack(">I", len(self.data)) + self.type + self.data + struct.pack(">I", checksum)
+
+
+def write_png(out: IO[bytes], pixels: Pixels, source: Encoded, metadata: Metadata, words: Words) -> None:
+    """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels as PNG.
+
+    The chunks come from `source` where that is a PNG, else from `metadata`.
+    """
+    own = list(chunks(source)) if source[: len(_SIGNATURE)] == _SIGNATURE else _from_metadata(metadata)
+    kept = (_adapted(c, pixels) for c in own if c.type in _CARRIED and not _is_replaced(c))
+    carried = [c for c in kept if c]
+    carried += _said(metadata.xmp, words, commented=any(c.data.startswith(_COMMENT) for c in carried))
+    said = b"".join(c.encoded() for c in carried)
+    if pixels.shape[0] * _row_bytes(pixels) > _HUGE:
+        out.write(_SIGNATURE + _header(pixels).encoded() + said)
+        out.writelines(chunk.encoded() for chunk in _pixel_chunks(pixels))
+        return
+    encoded = bytes(imagecodecs.png_encode(np.asarray(pixels), level=_LEVEL))
+    out.write(encoded[:_IHDR_END] + said + encoded[_IHDR_END:])
+
+
+def _header(pixels: Pixels) -> Chunk:
+    height, width = pixels.shape[:2]
+    kind = 8 * pixels.itemsize, _COLOR_TYPES[channels(pixels)], 0, 0, 0  # bits, color, and no choice of others
+    return Chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, *kind))
+
+
+def _pixel_chunks(pixels: Pixels) -> Iterator[Chunk]:
+    """IDAT chunks and the end; the pixels are read once, a strip at a time."""
+    compressor = zlib.compressobj(_LEVEL)
+    rows = max(1, _STRIP_BYTES // _row_bytes(pixels))
+    for top in range(0, pixels.shape[0], rows):
+        if data := compressor.compress(_filtered(pixels[top : top + rows])):
+            yield Chunk(b"IDAT", data)
+    yield Chunk(b"IDAT", compressor.flush())
+    yield Chunk(b"IEND", b"")
+
+
+def _filtered(pixels: Plane) -> bytes:
+    """Rows as PNG stores them: the filter's number, then differences from the pixel to the left, byte by byte."""
+    raw = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(len(pixels), -1).view(np.uint8)
+    step = channels(pixels) * pixels.itemsize
+    rows = np.empty((len(raw), raw.shape[1] + 1), np.uint8)
+    rows[:, 0], rows[:, 1 : step + 1] = _SUB, raw[:, :step]
+    np.subtract(raw[:, step:], raw[:, :-step], out=rows[:, step + 1 :])
+    return rows.tobytes()
+
+
+def _row_bytes(pixels: Pixels) -> int:
+    return pixels.shape[1] * channels(pixels) * pixels.itemsize
+
+
+def chunks(data: Encoded) -> Iterator[Chunk]:
+    """The chunks of a PNG file but those of pixels, up to its end or to where it is cut off."""
+    position = len(_SIGNATURE)
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        if (kind := data[position + 4 : position + 8]) != b"IDAT":
+            yield Chunk(kind, data[position + 8 : position + 8 + length])
+        position += 12 + length
+
+
+def _said(xmp: bytes | None, words: Words, commented: bool) -> list[Chunk]:
+    """The XMP packet and the plain sentence, which never hides the file's own comment."""
+    packet = words.xmp(xmp)
+    found = [Chunk(b"iTXt", _XMP + b"\0\0\0\0" + packet)] if packet else []
+    if words.sentence:
+        keyword = _DISCLAIMER if commented else _COMMENT
+        found.append(Chunk(b"tEXt", keyword + words.sentence.encode("latin-1", "replace")))
+    return found
+
+
+def _from_metadata(metadata: Metadata) -> list[Chunk]:
+    found = []
+    if metadata.icc:
+        found.append(Chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
+    if metadata.dpi and all(0 < d < 1e6 for d in metadata.dpi):
+        x, y = (round(d / 0.0254) for d in metadata.dpi)
+        found.append(Chunk(b"pHYs", struct.pack(">IIB", x, y, 1)))
+    if metadata.exif:
+        found.append(Chunk(b"eXIf", metadata.exif.removeprefix(b"Exif\0\0")))
+    for key, value in metadata.text.items():
+        found.append(Chunk(b"iTXt", key.encode("latin-1", "replace") + b"\0\0\0\0\0" + value.encode()))
+    return found
+
+
+def _is_replaced(chunk: Chunk) -> bool:
+    """Whether a chunk is XMP, which is merged, or a sentence of an earlier coloring."""
+    xmp = chunk.type == b"iTXt" and chunk.data.startswith(_XMP)
+    sentence = chunk.data.partition(b"\0")[2].decode("latin-1")
+    return xmp or (chunk.type == b"tEXt" and is_own_sentence(sentence))
+
+
+def _adapted(chunk: Chunk, pixels: Pixels) -> Chunk | None:
+    """EXIF without its thumbnail, and a profile for the copy's kind of pixels; None where there is none."""
+    if chunk.type == b"eXIf":
+        size = pixels.shape[1], pixels.shape[0]
+        return Chunk(b"eXIf", exif.refreshed(chunk.data, size, 3 if channels(pixels) > 2 else 1))
+    if chunk.type != b"iCCP":
+        return chunk
+    name, _, compressed = chunk.data.partition(b"\0")
+    try:
+        profile = fitting(zlib.decompress(compressed[1:]), channels(pixels))
+    except zlib.error:
+        return None
+    return Chunk(b"iCCP", name + b"\0\0" + zlib.compress(profile)) if profile else None

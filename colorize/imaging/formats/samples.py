@@ -1,0 +1,69 @@
+"""From a picture's samples (H, W, channels) to luminance, opacity and a small copy: all at once, or by rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from colorize.imaging.colorimetry import LUMA_WEIGHTS
+from colorize.imaging.formats.orientation import orient
+from colorize.imaging.formats.picture import Pixels, Plane, Rows
+
+BAND_PIXELS = 1 << 20
+
+
+def luma_of(samples: Plane) -> Plane:
+    """Luma (H, W): at 8 bits Pillow's formula for mode "L", at 16 bits round(0.299 R + 0.587 G + 0.114 B)."""
+    if samples.shape[2] < 3:
+        grey: Plane = samples[..., 0]
+        return grey
+    if samples.dtype == np.uint8:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(samples[..., :3])).convert("L"))
+    red, green, blue = LUMA_WEIGHTS
+    luma = np.rint(red * samples[..., 0] + green * samples[..., 1] + blue * samples[..., 2])
+    return np.asarray(luma, np.uint16)
+
+
+def has_alpha(samples: Pixels) -> bool:
+    """Whether the last of the channels is opacity."""
+    return samples.shape[2] in (2, 4)
+
+
+def luma_rows(samples: Rows) -> Rows:
+    """`luma_of` as it is asked for."""
+    return Rows(samples.shape[:2], samples.dtype, lambda rows: luma_of(samples[rows]))
+
+
+def alpha_rows(samples: Rows) -> Rows:
+    """The last channel as it is asked for."""
+    return Rows(samples.shape[:2], samples.dtype, lambda rows: samples[rows][..., -1])
+
+
+def with_alpha(color: Pixels, alpha: Pixels) -> Rows:
+    """Color (H, W) or (H, W, channels) with opacity (H, W) as one channel more."""
+    count = 2 if color.ndim == 2 else color.shape[2] + 1
+    return Rows((*color.shape[:2], count), color.dtype, lambda rows: np.dstack((color[rows], alpha[rows])))
+
+
+def reduced(samples: Rows, factor: int, orientation: int) -> Image.Image:
+    """A small upright copy at 8 bits, each pixel the mean of factor x factor: grey or RGB, without opacity.
+
+    16-bit samples count with their upper byte, as Pillow reads them.
+    """
+    height, width = samples.shape[:2]
+    step = factor * max(1, BAND_PIXELS // (width * factor))
+    bands = (_eight_bits(samples[top : top + step]) for top in range(0, height, step))
+    return upright(np.concatenate([np.asarray(Image.fromarray(band).reduce(factor)) for band in bands]), orientation)
+
+
+def upright(pixels: Plane, orientation: int) -> Image.Image:
+    """Stored 8-bit pixels, grey (H, W) or RGB (H, W, 3), as a picture the right way up."""
+    if pixels.ndim == 2:
+        return Image.fromarray(np.ascontiguousarray(orient(pixels, orientation)))
+    turned = np.moveaxis(orient(np.moveaxis(pixels, -1, 0), orientation), 0, -1)
+    return Image.fromarray(np.ascontiguousarray(turned))
+
+
+def _eight_bits(samples: Plane) -> Plane:
+    kept = samples[..., :3] if samples.shape[2] > 2 else samples[..., 0]
+    return np.ascontiguousarray(kept if kept.dtype == np.uint8 else (kept >> 8).astype(np.uint8))

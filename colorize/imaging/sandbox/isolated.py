@@ -1,0 +1,13 @@
+"""`python -m colorize.imaging.sandbox.isolated FD`: the process that `isolation.Child` starts."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from multiprocessing.connection import Connection
+
+from colorize.imaging.sandbox.isolation import serve
+
+if __name__ == "__main__":
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        serve(Connection(int(sys.argv[1])))

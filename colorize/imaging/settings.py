@@ -1,0 +1,25 @@
+"""What one image may cost before it is refused."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from colorize.settings import Settings
+
+
+class SizeLimits(Settings):
+    """Which pictures are refused for their size."""
+
+    max_pixels: int = Field(400_000_000, ge=1, description="larger pictures fail as `too_large`")
+    min_side: int = Field(1, ge=1, description="pictures with a shorter side fail as `too_small`")
+
+
+class LimitSettings(SizeLimits):
+    """What one picture may cost before it is refused."""
+
+    seconds: float = Field(
+        120.0, gt=0, allow_inf_nan=False, description="for decoding a picture, or for making its copy; else `too_slow`"
+    )
+    memory_mb: int = Field(
+        4096, ge=0, description="for one picture in a process of its own; else `out_of_memory`; 0: no limit"
+    )

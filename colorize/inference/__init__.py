@@ -1,1 +1,0 @@
-"""The bulk job: source -> load -> predict -> write -> manifest, on Ray Data."""

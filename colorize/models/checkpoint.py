@@ -1,0 +1,237 @@
+"""One file, one network: weights, registry name and arguments in a `.safetensors` file that rebuilds its model."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from colorize.errors import UsageError
+from colorize.models import ColorModel, PublishedModel, create_model, published_models
+from colorize.models.published import fold_spectral_norm, stored_shapes
+from colorize.settings import nearest
+
+_HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be loaded: the message says in one line what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A network rebuilt from its file.
+
+    Attributes:
+        model: in eval mode, float32, on the CPU.
+        name: its registry name.
+        args: its constructor's arguments.
+        sha256: hash of the file's content, which identifies the model in manifests.
+    """
+
+    model: ColorModel
+    name: str
+    args: dict[str, Any]
+    sha256: str
+
+
+def save_checkpoint(
+    target: str | Path,
+    model: nn.Module,
+    *,
+    name: str,
+    args: Mapping[str, Any],
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a network's state with what rebuilds it; the file appears whole or not at all.
+
+    Args:
+        target: the `.safetensors` file to write.
+        model: its parameters and buffers are saved.
+        name: its registry name.
+        args: its constructor's arguments; must be JSON.
+        dtype: of the floating-point tensors in the file, such as `torch.float16` to halve it; None keeps theirs.
+    """
+    target = Path(target)
+    data = dump_checkpoint(model, name=name, args=args, dtype=dtype)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_bytes(data)
+    partial.replace(target)
+
+
+def dump_checkpoint(model: nn.Module, *, name: str, args: Mapping[str, Any], dtype: torch.dtype | None = None) -> bytes:
+    """What `save_checkpoint` writes, for those who store it elsewhere."""
+    state = {key: _stored(value, dtype) for key, value in model.state_dict().items()}
+    return _ordered(save(state, metadata={"model": name, "args": json.dumps(dict(args), sort_keys=True)}))
+
+
+def load_checkpoint(source: bytes | str | Path) -> LoadedCheckpoint:
+    """Rebuild a network from a checkpoint, strictly: every tensor in its place and of its shape.
+
+    Args:
+        source: a file, or its content.
+
+    Raises:
+        CheckpointError: a missing file, no safetensors file, an unknown model, or weights that do not fit it.
+    """
+    data, where = (source, "the checkpoint") if isinstance(source, bytes) else (_read(Path(source)), str(source))
+    try:
+        state = load(data)
+        metadata = _metadata(data)
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{where} is not a safetensors file: {error}") from None
+    name, args = _identity(metadata, where)
+    try:
+        with _Unfilled():
+            model = create_model(name, **args)
+    except UsageError as error:
+        raise CheckpointError(f"{where}: {error}") from None
+    _fill(model, state, where)
+    return LoadedCheckpoint(model.eval(), name, args, hashlib.sha256(data).hexdigest())
+
+
+def load_published(name: str, weights: str | Path | bytes | Mapping[str, Tensor]) -> PublishedModel:
+    """A published network with its authors' weights, strictly: every tensor of the file in its place.
+
+    Args:
+        name: one of `colorize.models.published_models()`.
+        weights: the authors' file, its content, or a state dict. A `.pth` file is read without running any code that
+            it may hold (`weights_only`), a `.safetensors` file is taken as well. The weights may stand under a key
+            `params`; old spectral normalizations (`weight_orig`, `weight_u`, `weight_v`) are folded.
+
+    Returns:
+        The network in eval mode, float32, on the CPU.
+
+    Raises:
+        UsageError: no published network is called `name`.
+        CheckpointError: a missing or damaged file, or weights that do not fit: the message names them.
+    """
+    if name not in published_models():
+        raise UsageError(f"no published weights fit a model {name!r}{nearest(name, published_models())}")
+    where = str(weights) if isinstance(weights, str | Path) else f"the {name} weights"
+    state = _published_state(weights, where)
+    with _Unfilled():
+        model = create_model(name)
+    assert isinstance(model, PublishedModel)
+    _require_fit(stored_shapes(model.published_shapes(), state), state, where)
+    model.load_state_dict(model.from_published(fold_spectral_norm(state)), strict=True)
+    return model.eval()
+
+
+def shipped_weights() -> dict[str, Path]:
+    """Names of the models that come with the package, and their files."""
+    folder = Path(str(resources.files("colorize"))) / "weights"
+    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
+
+
+class _Unfilled(TorchFunctionMode):
+    """Within it new layers keep what their memory held: random numbers for 228 million weights take seconds."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def _ordered(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in order: the library's own is another one each time."""
+    end = _HEADER_BYTES + int.from_bytes(data[:_HEADER_BYTES], "little")
+    header = json.loads(data[_HEADER_BYTES:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _HEADER_BYTES)  # tensors start at multiples of eight bytes
+    return len(text).to_bytes(_HEADER_BYTES, "little") + text + data[end:]
+
+
+def _stored(value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    value = value.detach().cpu()
+    return (value.to(dtype) if dtype and value.is_floating_point() else value).contiguous()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    length = int.from_bytes(data[:_HEADER_BYTES], "little")
+    header = json.loads(data[_HEADER_BYTES : _HEADER_BYTES + length])
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    return metadata
+
+
+def _identity(metadata: Mapping[str, str], where: str) -> tuple[str, dict[str, Any]]:
+    if "model" not in metadata:
+        raise CheckpointError(f"{where} does not say which model it holds: its metadata has no 'model'")
+    try:
+        args = json.loads(metadata.get("args", "{}"))
+    except ValueError:
+        args = None
+    if not isinstance(args, dict):
+        raise CheckpointError(f"{where}: the metadata's 'args' is no JSON object: {metadata['args']!r}")
+    return metadata["model"], args
+
+
+def _fill(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    _require_fit({key: value.shape for key, value in model.state_dict().items()}, state, where)
+    model.load_state_dict(state, strict=True)  # copies, and converts half precision to the model's float32
+
+
+def _require_fit(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor], where: str) -> None:
+    faults = {
+        "lacks": sorted(expected.keys() - state.keys()),
+        "has unknown": sorted(state.keys() - expected.keys()),
+        "has another shape of": [
+            f"{key} {tuple(state[key].shape)} for {tuple(shape)}"
+            for key, shape in expected.items()
+            if key in state and state[key].shape != shape
+        ],
+    }
+    for fault, keys in faults.items():
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise CheckpointError(f"{where} does not fit its model: it {fault} {', '.join(keys[:3])}{more}")
+
+
+def _published_state(weights: str | Path | bytes | Mapping[str, Tensor], where: str) -> Mapping[str, Tensor]:
+    if isinstance(weights, str | Path):
+        weights = _read(Path(weights))
+    state: Any = _unpacked(weights, where) if isinstance(weights, bytes) else weights
+    if isinstance(state, Mapping) and isinstance(state.get("params"), Mapping):
+        state = state["params"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{where} is no state dict: it must hold tensors by name, as they are or under 'params'")
+    return state
+
+
+def _unpacked(data: bytes, where: str) -> Any:
+    """A safetensors file starts with the length of a JSON object; what does not is left to torch."""
+    try:
+        if data[_HEADER_BYTES : _HEADER_BYTES + 1] == b"{":
+            return load(data)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(f"{where} holds more than weights, or is damaged: it is not loaded") from None
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{where} is neither a .pth nor a .safetensors file: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,1 @@
+"""Images in, color out, in one process. No Ray."""

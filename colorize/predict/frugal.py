@@ -1,0 +1,72 @@
+"""Coloring with less when memory runs out: half the batch, down to one picture; half the size; then the CPU."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from colorize.imaging.hinting import Seen
+from colorize.predict.colorizer import Colored, Colorizer
+
+log = logging.getLogger("colorize")
+
+SMALLEST_SIZE = 64  # pixels of the canvas' side: below it a network sees nothing
+
+
+def color_frugally(colorizer: Colorizer, greys: Sequence[Seen], confidence: bool = False) -> tuple[list[Colored], str]:
+    """The pictures' colors, and with how much less than asked for they were made ("" as a rule).
+
+    A smaller batch stays for the rest of the run, since the next pictures would meet the same shortage. Size and
+    device are as before for the next call: they change what comes out, and few pictures should suffer that.
+
+    Raises:
+        RuntimeError: the memory does not suffice on the CPU either.
+    """
+    size, device = colorizer.canvas_size, colorizer.device
+    spent: list[str] = []
+    try:
+        for step in _steps(colorizer):
+            spent = [*spent, step] if step else spent
+            try:
+                return colorizer.color(greys, confidence=confidence), spent[-1] if spent else ""
+            except (RuntimeError, MemoryError) as error:
+                if not _lacks_memory(error):
+                    raise
+                log.warning("memory ran out coloring %d pictures (%s)", len(greys), step or "as planned")
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        raise RuntimeError(f"no memory to color {len(greys)} pictures, one by one, at half the size, on the CPU")
+    finally:
+        colorizer.canvas_size = size
+        if colorizer.device != device:
+            _move(colorizer, device)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether torch, its CPU allocator or Python found no memory; the CPU's is a plain RuntimeError."""
+    text = str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC")
+    )
+
+
+def _steps(colorizer: Colorizer) -> Iterator[str]:
+    """Makes the colorizer ask for less and less; yields what was done."""
+    yield ""
+    while colorizer.batch_size > 1:
+        colorizer.batch_size //= 2
+        yield f"batch of {colorizer.batch_size}"
+    half = colorizer.canvas_size // 2 // colorizer.stride * colorizer.stride
+    if getattr(colorizer.model, "canvas", None) is None and half >= SMALLEST_SIZE:
+        colorizer.canvas_size = half
+        yield f"size {half}"
+    if colorizer.device.type != "cpu":
+        _move(colorizer, torch.device("cpu"))
+        yield "on the CPU"
+
+
+def _move(colorizer: Colorizer, device: torch.device) -> None:
+    colorizer.device = device
+    colorizer.model = colorizer.model.to(device)

@@ -1,0 +1,88 @@
+"""`colorize photo --history`: one picture colored with the weights of each kept epoch of a training run."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from colorize.errors import UsageError
+from colorize.imaging.compose import exact_rgb
+from colorize.imaging.formats import decode_small
+from colorize.predict.destinations import Destinations
+from colorize.predict.photo import colorizer_of, fetch
+from colorize.predict.settings import PhotoSettings
+from colorize.storage.root import Storage
+
+PANEL_AREA = 320 * 320
+COLUMNS = 6
+CAPTION = 24  # pixels, below each panel
+CHECKPOINT = re.compile(r"checkpoints/epoch-(\d+)\.safetensors")
+
+
+def write_history(
+    source: str, run: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool = False
+) -> tuple[Path, str]:
+    """Writes a sheet: the grey picture, then its copy by each epoch of `run`; returns where, and a word about it.
+
+    Args:
+        source: a picture file or link.
+        run: a training run's folder, local or S3.
+        destinations: an output file, or a folder for `NAME.history.png`.
+        settings: of the colorizer.
+        allow_private: follow links to private addresses, too.
+
+    Raises:
+        UsageError: `run` keeps no epochs' weights.
+        ImageDecodeError, OSError: the picture cannot be read.
+    """
+    storage = Storage(run)
+    epochs = kept_epochs(storage)
+    grey = decode_small(fetch(source, allow_private), PANEL_AREA, max_pixels=settings.limits.max_pixels).luma
+    target = destinations.sheet(source, ".history.png")
+    panels = [("grey", np.stack([grey] * 3, axis=2))]
+    panels += [(f"epoch {epoch}", picture) for epoch, picture in _colored(grey, storage, epochs, settings)]
+    encoded = io.BytesIO()
+    contact_sheet(panels).save(encoded, "PNG")
+    Storage(target.parent).write(target.name, encoded.getvalue())
+    return target, f"{len(epochs)} epochs"
+
+
+def kept_epochs(run: Storage) -> dict[int, str]:
+    """The epochs whose weights a run keeps, in order, and the names of their files.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = {int(m[1]): m[0] for entry in run.entries() if (m := CHECKPOINT.fullmatch(entry.name))}
+    if not found:
+        raise UsageError(f"{run.url()} holds no checkpoints/epoch-NNN.safetensors: name a training run's folder")
+    return dict(sorted(found.items()))
+
+
+def _colored(
+    grey: npt.NDArray[np.uint8], run: Storage, epochs: dict[int, str], settings: PhotoSettings
+) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    for epoch, name in epochs.items():
+        colorizer = colorizer_of(run.read(name), settings)
+        yield epoch, exact_rgb(grey, colorizer([grey])[0].astype(np.float32)).astype(np.uint8)
+
+
+def contact_sheet(panels: list[tuple[str, npt.NDArray[np.uint8]]]) -> Image.Image:
+    """Pictures of one size `(H, W, 3)` in rows, each with its name below it."""
+    height, width = panels[0][1].shape[:2]
+    columns = min(len(panels), COLUMNS)
+    rows = math.ceil(len(panels) / columns)
+    sheet = Image.new("RGB", (columns * width, rows * (height + CAPTION)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
+    for number, (name, picture) in enumerate(panels):
+        left, top = number % columns * width, number // columns * (height + CAPTION)
+        sheet.paste(Image.fromarray(picture), (left, top))
+        draw.text((left + width / 2, top + height + CAPTION / 2), name, "black", font, anchor="mm")
+    return sheet

@@ -1,0 +1,65 @@
+"""Coloring pictures one by one in a process of its own, after a batch has killed its predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from colorize.imaging.hinting import Seen
+from colorize.imaging.sandbox.isolation import START_SECONDS, Careful, Fault
+from colorize.imaging.settings import LimitSettings
+from colorize.models.checkpoint import load_checkpoint
+from colorize.predict.colorizer import Colored, Colorizer
+from colorize.predict.settings import ColorizerSettings
+from colorize.storage.root import Storage
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """How a process gets its copy of the network: picklable, loads it when first asked."""
+
+    storage: Storage
+    checkpoint: str
+    settings: ColorizerSettings
+    device: str
+    threads: int
+    batch_size: int
+    confidence: bool
+
+    @cached_property
+    def colorizer(self) -> Colorizer:
+        """The network on its device.
+
+        Ray sizes OMP's pool when it starts a worker process and reuses the process later with other shares of the
+        CPUs, so the threads are set here.
+        """
+        torch.set_num_threads(self.threads)
+        model = load_checkpoint(self.storage.read(self.checkpoint)).model
+        return Colorizer.configured(model, self.settings, batch_size=self.batch_size, device=self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "colorizer"}
+
+    def __call__(self, grey: Seen) -> Colored:
+        """The color of one picture."""
+        return self.colorizer.color([grey], confidence=self.confidence)[0]
+
+
+class LonePredictor:
+    """Colors pictures one by one in a child process, which holds a network of its own and is replaced when it dies."""
+
+    def __init__(self, network: NetworkSource) -> None:
+        limits = LimitSettings(seconds=START_SECONDS, memory_mb=0)  # the first call loads the network
+        self.color = Careful(network, limits, is_heavy=lambda grey: True)
+
+    def __call__(self, greys: Sequence[Seen]) -> list[Colored | Fault]:
+        """The colors of the pictures; where one kills the process that colors it, its fault."""
+        return [self.color(grey) for grey in greys]
+
+    def close(self) -> None:
+        """Ends the child process."""
+        self.color.close()

@@ -1,0 +1,96 @@
+"""From what a person calls a model to the bytes of its checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from colorize.errors import UsageError
+from colorize.models import list_models, published_models
+from colorize.models.checkpoint import (
+    CheckpointError,
+    dump_checkpoint,
+    load_checkpoint,
+    load_published,
+    shipped_weights,
+)
+from colorize.predict.colorizer import set_temperature
+from colorize.predict.settings import ColorizerSettings
+from colorize.settings import nearest
+from colorize.storage.root import Storage, one_line, read_file
+
+DEFAULT_MODEL = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A checkpoint that was read and found whole."""
+
+    name: str  # as the user called it
+    architecture: str  # registry name
+    sha256: str  # of the checkpoint file
+    data: bytes = field(repr=False)
+
+
+def find_model(name: str) -> ModelFile:
+    """The checkpoint of a shipped model, of a file, or of a training run's folder (local or remote).
+
+    `NAME=FILE` makes a checkpoint of the weights that the authors of the network NAME have published.
+
+    Raises:
+        UsageError: no such model, or a file that is not a whole checkpoint of a registered architecture.
+    """
+    shipped = shipped_weights()
+    architecture, equals, weights = name.partition("=")
+    try:
+        if equals and architecture.isidentifier() and not Path(name).exists():
+            return _published(name, architecture, weights)
+        data = shipped[name].read_bytes() if name in shipped else _read(name, sorted(shipped))
+        loaded = load_checkpoint(data)
+    except CheckpointError as error:
+        raise UsageError(f"model {name!r}: {error}{_hint(name)}") from None
+    return ModelFile(name, loaded.name, loaded.sha256, data)
+
+
+def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
+    """Raises UsageError, before any work starts, for settings that this model does not have."""
+    if settings.temperature is not None:
+        set_temperature(load_checkpoint(file.data).model, settings.temperature)
+
+
+def _published(name: str, architecture: str, weights: str) -> ModelFile:
+    network = load_published(architecture, _read_file(weights))
+    data = dump_checkpoint(network, name=architecture, args={})
+    return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data)
+
+
+def _hint(name: str) -> str:
+    looks_published = name.endswith((".pth", ".pt", ".bin")) and "=" not in name
+    return (
+        f"; of weights as their authors published them say whose they are: siggraph17={name}" if looks_published else ""
+    )
+
+
+def _read_file(uri: str) -> bytes:
+    try:
+        return read_file(uri)
+    except OSError as error:
+        raise CheckpointError(f"cannot read the weights {uri} ({one_line(error)})") from None
+
+
+def _read(name: str, shipped: list[str]) -> bytes:
+    storage = Storage(name)
+    try:
+        return read_file(name if storage.is_file() else storage.url("best.safetensors"))
+    except UsageError as error:
+        if "/" in name or "." in name:
+            raise
+        if name in list_models():
+            weights = f"{name}=FILE, or " if name in published_models() else ""
+            raise UsageError(
+                f"model {name!r} is an architecture without shipped weights: give {weights}a training run's folder"
+            ) from error
+        raise UsageError(f"unknown model {name!r}{nearest(name, shipped)}, nor is there such a file") from error
+    except OSError as error:
+        raise UsageError(f"model {name!r}: the run holds no best.safetensors ({one_line(error)})") from None

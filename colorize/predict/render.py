@@ -1,0 +1,76 @@
+"""One picture from its encoded bytes and its low-resolution color to the encoded colored copy."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from colorize.imaging.compose import compose
+from colorize.imaging.formats import Encoded, Provenance, Subsampling, decode, encode_into
+from colorize.predict.upstream import Upstream
+
+__all__ = ["Provenance", "Rendered", "render", "render_into"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An encoded colored picture."""
+
+    data: bytes = field(repr=False)
+    luma_exact: bool  # its luminance is the source's, bit for bit
+
+
+def render(
+    data: Encoded,
+    ab_2hw: npt.NDArray[np.floating],
+    provenance: Provenance,
+    *,
+    max_pixels: int,
+    subsampling: Subsampling = "4:2:0",
+    upstream: Upstream | None = None,
+) -> Rendered:
+    """The colored copy of the picture in `data`: same size, same layout, same luminance.
+
+    Args:
+        data: the encoded source.
+        ab_2hw: upright Lab color of the whole picture, at any lower resolution.
+        provenance: what the copy says about itself in its metadata.
+        max_pixels: pictures with more are refused.
+        subsampling: of the chroma, where the copy is a JPEG.
+        upstream: put together as the network's authors do; then the luminance is not kept.
+
+    Raises:
+        ImageDecodeError: `data` is not a picture that can be colored.
+    """
+    out = io.BytesIO()
+    exact = render_into(
+        out, data, ab_2hw, provenance, max_pixels=max_pixels, subsampling=subsampling, upstream=upstream
+    )
+    return Rendered(out.getvalue(), exact)
+
+
+def render_into(
+    out: IO[bytes],
+    data: Encoded,
+    ab_2hw: npt.NDArray[np.floating],
+    provenance: Provenance,
+    *,
+    max_pixels: int,
+    subsampling: Subsampling = "4:2:0",
+    upstream: Upstream | None = None,
+) -> bool:
+    """`render` into an empty seekable file; returns whether the luminance is exact.
+
+    Of huge TIFF and PNG the copy is made a few rows at a time, and a TIFF that is no `bytes` is read so, too.
+    """
+    picture = decode(data, max_pixels=max_pixels)
+    if upstream is None:
+        color = compose(picture, ab_2hw, subsampling)
+    else:
+        picture, color = upstream.paint(picture, ab_2hw)
+    encode_into(out, picture, color, provenance)
+    return picture.luma_exact

@@ -1,0 +1,127 @@
+"""`colorize restore-grey`: the scan back out of a colored copy.
+
+What comes back: of a JPEG its own luma coefficients, in a grey JPEG, bit for bit; of a lossless format the source's
+`convert("L")`, or at 16 bits its round(0.299 R + 0.587 G + 0.114 B), for every pixel, and its alpha. Of a source that
+was grey that is the scan; of one that was stored as RGB, sepia ones included, it is the luminance, without the tone.
+Bilevel sources come back as grey 0 and 255. Metadata stays, but for what was said about the colors.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from colorize.errors import UsageError
+from colorize.imaging.formats import ImageDecodeError, Origin, Picture, decode, encode_grey_into, read_origin
+from colorize.predict.destinations import COMPARED
+from colorize.predict.outcome import Outcome
+from colorize.storage.root import LEDGER, Storage, one_line, overlap
+
+RECORDS = f"{LEDGER}/"  # what a run leaves beside its pictures
+_GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;16")
+_IN_MEMORY = 16 << 20  # bytes of a file that is read at once; a larger one is read piece by piece
+_ANY_SIZE = 1 << 62  # limits are for colors: what was colored can be restored
+
+
+class _Work(NamedTuple):
+    """One picture to restore: where it lies, and where its scan goes."""
+
+    source: Storage
+    name: str
+    target: Storage
+    target_name: str
+
+
+def restore_grey(
+    sources: Sequence[str], output: str, *, force: bool = False, overwrite: bool = False
+) -> Iterator[Outcome]:
+    """Restores each of `sources` (files and folders, in buckets too) and yields an outcome as each is done.
+
+    `output` is a file if there is one source, a file too, and it has the suffix of one; else a folder, in which names
+    and trees below the sources are kept. With `force` the luminance of any picture is taken, whoever made it. What is
+    there already, which may be the scan itself, is replaced with `overwrite` only.
+
+    Raises:
+        UsageError: an absent source, an output that is a source, or two sources that would get one name.
+    """
+    works = list(_planned(sources, output))
+    taken = dict[str, _Work]()
+    for work in works:
+        other = taken.setdefault(work.target.url(work.target_name), work)
+        if other is not work:
+            both = " and ".join(w.source.url(w.name) for w in (other, work))
+            raise UsageError(f"{both} would both become {work.target.url(work.target_name)}: restore them one by one")
+    return (_restored(work, force, overwrite) for work in works)
+
+
+def _planned(sources: Sequence[str], output: str) -> Iterator[_Work]:
+    roots = [Storage(source) for source in sources]
+    single = len(roots) == 1 and roots[0].is_file() and bool(posixpath.splitext(output.rstrip("/"))[1])
+    target = Storage(output)
+    for root in roots:
+        if overlap(root, target):
+            raise UsageError(f"--output {output} overlaps {root.url()}: choose another place")
+        if single:
+            yield _Work(root.parent(), _base(root), target.parent(), _base(target))
+        elif root.is_file():
+            yield _Work(root.parent(), _base(root), target, _base(root))
+        else:
+            names = {entry.name for entry in root.entries()}
+            yield from (_Work(root, name, target, name) for name in sorted(names) if not _is_record(name, names))
+
+
+def _is_record(name: str, names: Collection[str]) -> bool:
+    """Whether a file says something of the copies among `names`, and is none."""
+    return name.startswith(RECORDS) or (name.endswith(COMPARED) and name.removesuffix(COMPARED) in names)
+
+
+def _base(storage: Storage) -> str:
+    return posixpath.basename(storage.path())
+
+
+def _restored(work: _Work, force: bool, overwrite: bool) -> Outcome:
+    url = work.source.url(work.name)
+    try:
+        if not overwrite and _is_there(work.target, work.target_name):
+            taken = work.target.url(work.target_name)
+            return Outcome(False, f"{url}: {taken} is there already; --overwrite replaces it")
+        size = work.source.entry(work.name).size
+        picture = decode(work.source.load(work.name, size, _IN_MEMORY), max_pixels=_ANY_SIZE)
+        origin = read_origin(picture.metadata.xmp)
+        refusal = None if force else _refusal(picture, origin)
+        if refusal:
+            return Outcome(False, f"{url}: {refusal}; --force takes its luminance all the same")
+        with work.target.build(work.target_name) as out:
+            encode_grey_into(out, picture)
+    except (OSError, ImageDecodeError, ValueError) as error:
+        return Outcome(False, f"{url}: {one_line(error)}")
+    return Outcome(True, f"{url} -> {work.target.url(work.target_name)} ({_what(picture, origin)})")
+
+
+def _is_there(storage: Storage, name: str) -> bool:
+    try:
+        storage.entry(name)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _refusal(picture: Picture, origin: Origin | None) -> str | None:
+    if origin is None:
+        reason = "BMP holds no metadata" if picture.info.format == "BMP" else "its XMP says nothing of the kind"
+        return f"not known to be a colored copy ({reason})"
+    if not origin.luma_exact or not picture.luma_exact:
+        return f"its luminance is not exactly that of its source ({picture.info.format}, {origin.mode or 'unknown'})"
+    return None
+
+
+def _what(picture: Picture, origin: Origin | None) -> str:
+    """What came back, in a few words."""
+    kind = "luma coefficients" if picture.info.output_format == "JPEG" and picture.luma_exact else "luminance"
+    if origin is None:
+        return f"{kind} of a picture that is not known to be a colored copy"
+    if not (origin.luma_exact and picture.luma_exact):
+        return f"luminance, nearly that of {origin.source}"
+    scan = "as scanned" if origin.mode in _GREY_MODES else f"of a source that was {origin.mode}"
+    return f"{kind} {scan}; source {origin.source}, sha256 {origin.source_sha256[:12]}"

@@ -1,0 +1,135 @@
+"""The published networks' own pre- and post-processing, to reproduce their authors' pictures.
+
+They see the picture squashed into a square, and their color is enlarged without regard to edges and put together
+with the picture's L*; colors outside of sRGB are clipped. Neither aspect nor luminance is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from colorize.errors import UsageError
+from colorize.imaging.colorimetry import CB_SCALE, CR_SCALE, LUMA_WEIGHTS
+from colorize.imaging.compose import as_stored, lab_strip, strips
+from colorize.imaging.formats import Encoded, Picture, decode
+from colorize.imaging.formats.orientation import orient
+from colorize.imaging.formats.picture import Chroma, Color
+from colorize.predict.settings import ColorSettings
+
+Float = NDArray[np.float32]
+Grey = NDArray[np.uint8]
+P = TypeVar("P", bound=ColorSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """How the authors of a network do it.
+
+    Attributes:
+        side: of the square that the network sees, in pixels.
+        averaged: the square is made by Pillow's bicubic filter; else by OpenCV's bilinear one, which looks at the
+            nearest four pixels only.
+        times: so much the network's own last layer enlarges its color, bilinearly.
+        smooth: color is enlarged bilinearly to the full size; else each pixel takes the nearest color.
+    """
+
+    side: int
+    averaged: bool
+    times: int
+    smooth: bool
+
+    def square(self, data: Encoded, *, max_pixels: int) -> Grey:
+        """The picture as the network sees it, upright, (side, side). Raises ImageDecodeError."""
+        picture = decode(data, max_pixels=max_pixels)
+        luma = np.asarray(picture.luma)
+        luma = luma if luma.dtype == np.uint8 else (luma >> 8).astype(np.uint8)
+        upright = Image.fromarray(np.ascontiguousarray(orient(luma, picture.info.orientation)))
+        shape = self.side, self.side
+        if self.averaged:
+            return np.asarray(upright.resize(shape, Image.Resampling.BICUBIC))
+        scale = upright.width / self.side, 0, 0, 0, upright.height / self.side, 0
+        return np.asarray(upright.transform(shape, Image.Transform.AFFINE, scale, Image.Resampling.BILINEAR))
+
+    def paint(self, picture: Picture, ab_2hw: NDArray[np.floating]) -> tuple[Picture, Color]:
+        """`picture` and its color as the authors put them together; the picture's luma is now that of the color.
+
+        Raises:
+            ValueError: the color is not finite.
+        """
+        ab = as_stored(ab_2hw, picture)
+        ab = _bilinear(ab, (ab.shape[1] * self.times, ab.shape[2] * self.times), slice(None))
+        enlarge = _bilinear if self.smooth else _nearest
+        white = np.iinfo(picture.luma.dtype).max
+        rgb = np.empty((*picture.luma.shape, 3), picture.luma.dtype)
+        for rows in strips(picture.luma):
+            strip = lab_strip(picture.luma[rows], enlarge(ab, picture.luma.shape, rows))
+            rgb[rows] = np.rint(np.stack(strip, axis=-1) * np.float32(white))
+        if picture.info.output_format != "JPEG":
+            return replace(picture, luma_exact=False), rgb
+        return _as_jpeg(picture, rgb)
+
+
+def sized(settings: P, upstream: Upstream | None) -> P:
+    """A job's settings for the square that a network's authors show it; unchanged where `upstream` is None."""
+    if upstream is None:
+        return settings
+    return settings.model_copy(update={"colorizer": settings.colorizer.model_copy(update={"size": upstream.side})})
+
+
+_BY_ZHANG = Upstream(256, averaged=True, times=1, smooth=True)
+_BY_KANG = Upstream(512, averaged=False, times=1, smooth=False)
+_KNOWN = {
+    "eccv16": replace(_BY_ZHANG, times=4),
+    "siggraph17": _BY_ZHANG,
+    "ddcolor_large": _BY_KANG,
+    "ddcolor_tiny": _BY_KANG,
+}
+
+
+def upstream_of(processing: str, architecture: str) -> Upstream | None:
+    """What `output.processing` means for a network: None where it is ours.
+
+    Raises:
+        UsageError: the network has no authors with a processing of their own.
+    """
+    if processing == "ours":
+        return None
+    if architecture not in _KNOWN:
+        raise UsageError(f"output.processing=upstream: not known of a {architecture} (known: {', '.join(_KNOWN)})")
+    return _KNOWN[architecture]
+
+
+def _as_jpeg(picture: Picture, rgb: NDArray[np.unsignedinteger]) -> tuple[Picture, Chroma]:
+    """Full-range YCbCr (ITU-T T.871), the chroma at half the size."""
+    red, green, blue = (channel.astype(np.float32) for channel in np.moveaxis(rgb, -1, 0))
+    luma = LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[1] * green + LUMA_WEIGHTS[2] * blue
+    planes = (128 + (blue - luma) * CB_SCALE, 128 + (red - luma) * CR_SCALE)
+    cb, cr = (np.asarray(Image.fromarray(np.rint(p).clip(0, 255).astype(np.uint8)).reduce(2)) for p in planes)
+    return replace(picture, luma=np.rint(luma).astype(np.uint8), luma_exact=False), Chroma(cb, cr)
+
+
+def _nearest(ab: Float, shape: tuple[int, ...], rows: slice) -> Float:
+    """As torch's `interpolate` does by default."""
+    y, x = (np.arange(full) * low // full for full, low in zip(shape, ab.shape[1:], strict=True))
+    return ab[:, y[rows, None], x]
+
+
+def _bilinear(ab: Float, shape: tuple[int, ...], rows: slice) -> Float:
+    """As torch's `interpolate` does: pixel areas aligned, the edge repeated, nothing averaged on the way down."""
+    (top, bottom, down), (left, right, across) = (_between(f, n) for f, n in zip(shape, ab.shape[1:], strict=True))
+    upper, lower = ab[:, top[rows]], ab[:, bottom[rows]]
+    tall = upper + (lower - upper) * down[rows, None]
+    wide: Float = tall[:, :, left] + (tall[:, :, right] - tall[:, :, left]) * across
+    return wide
+
+
+def _between(full: int, low: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Float]:
+    """For each of `full` pixels the two of `low` that it lies between, and how far towards the second."""
+    place = np.maximum((np.arange(full) + 0.5) * low / full - 0.5, 0)
+    first = np.minimum(place.astype(np.intp), low - 1)
+    return first, np.minimum(first + 1, low - 1), (place - first).astype(np.float32)

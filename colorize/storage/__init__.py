@@ -1,0 +1,1 @@
+"""Files below a root, local or remote: list, read, write atomically, lock, time out."""

@@ -1,0 +1,380 @@
+"""One storage root, local or remote, whose files are named by relative paths with `/`.
+
+A thin layer over fsspec with the three things that a batch job needs beside it: writes that nobody sees half
+done, faults translated into one clear line, and a check that answers within seconds when a bucket is
+unreachable or forbidden. A `Storage` pickles as its URI: no credential ever travels, every process reads
+`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL` and `AWS_REGION` from its own environment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, ParamSpec, TypeVar
+
+import fsspec
+
+from colorize.errors import UsageError
+from colorize.imaging.formats import Encoded, FileBytes
+from colorize.storage.listing import Entry, identity_of, walk_local
+from colorize.storage.timeout import within
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
+DELETE_THREADS = 16
+EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
+LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
+TEMPORARY_PREFIX = ".colorize-"  # a local file under construction, renamed when whole
+
+
+class Storage:
+    """A root URI (path, `file://`, `s3://` or any fsspec URL) and the files below it."""
+
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        """Raises `UsageError` for a protocol that fsspec does not know."""
+        self.uri = os.fspath(uri)
+        protocol, _, rest = self.uri.partition("://") if "://" in self.uri else ("file", "", self.uri)
+        self.protocol = {"local": "file", "s3a": "s3"}.get(protocol, protocol)
+        if "\0" in rest or not (rest if self.is_local else rest.strip("/")):
+            raise UsageError(f"{self.uri!r} names no folder or bucket")
+        if self.protocol not in fsspec.available_protocols():
+            raise UsageError(f"{self.uri!r}: unknown protocol {protocol!r} (use a path, file:// or s3://)")
+        self.root = os.path.abspath(os.path.expanduser(rest)) if self.is_local else rest.rstrip("/")  # noqa: PTH100, PTH111
+
+    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
+        return Storage, (self.root if self.is_local else self.uri,)
+
+    def __repr__(self) -> str:
+        return f"Storage({self.uri!r})"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files are on a disk of this machine (or one mounted there)."""
+        return self.protocol == "file"
+
+    @property
+    def real_root(self) -> str:
+        """The root with links followed: what tells whether two roots are one place."""
+        return os.path.realpath(self.root) if self.is_local else posixpath.normpath(self.root)
+
+    @cached_property
+    def fs(self) -> Any:
+        """The fsspec file system; its client is made on first use, in the process that uses it."""
+        return fsspec.filesystem(self.protocol, **self._options())
+
+    def path(self, name: str = "") -> str:
+        """The full path of `name` as the file system knows it."""
+        return f"{self.root.rstrip('/')}/{name}" if name else self.root
+
+    def target(self, name: str) -> str:
+        """The full path of `name` as a place to write to.
+
+        Raises:
+            OSError: it would lie outside of the root: through `..`, an absolute name, or a link within the root.
+        """
+        if escapes(name) or (self.is_local and posixpath.normpath(name) != name):
+            raise OSError(f"{name!r} is no name of a file below {self.url()}")
+        if self.is_local:
+            folder, root = os.path.realpath(os.path.dirname(self.path(name))), os.path.realpath(self.root)  # noqa: PTH120
+            if folder != root and not folder.startswith(root.rstrip("/") + "/"):
+                raise OSError(f"{self.path(name)} lies in {folder}, outside of {root}: remove the link")
+        return self.path(name)
+
+    def url(self, name: str = "") -> str:
+        """`name` as a person would type it."""
+        return self.path(name) if self.is_local else f"{self.protocol}://{self.path(name)}"
+
+    def read(self, name: str) -> bytes:
+        """The whole content of `name`."""
+        return self._regular(name).read_bytes() if self.is_local else bytes(self.fs.cat_file(self.path(name)))
+
+    def load(self, name: str, size: int, most: int) -> Encoded:
+        """The content of `name`, in memory if it has at most `most` bytes, else as a file here; `size` -1 is unknown.
+
+        That is the file itself on disk, and a temporary copy of one that lies elsewhere.
+        """
+        if size < 0 and not self.is_local:
+            start = self._start(name, most + 1)
+            if len(start) <= most:
+                return start
+            size = len(start)
+        if size <= most:
+            return self.read(name)
+        if self.is_local:
+            return FileBytes(self._regular(name))
+        copy = _temporary()
+        with on_failure(copy.unlink, missing_ok=True):
+            self.fs.get_file(self.path(name), str(copy))
+            return FileBytes(copy, owned=True)
+
+    def _start(self, name: str, count: int) -> bytes:
+        """The first `count` bytes of `name`, or all that there are."""
+        try:
+            return bytes(self.fs.cat_file(self.path(name), start=0, end=count))
+        except OSError as error:  # S3 knows no range of an object without bytes
+            if error.errno != errno.EINVAL or self.entry(name).size:
+                raise
+            return b""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes `name` whole or not at all, creating folders as needed."""
+        if self.is_local:
+            with self.build(name) as file:
+                file.write(data)
+        else:
+            self.fs.pipe_file(self.target(name), data)
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[IO[bytes]]:
+        """A binary file to write `name` through; it appears when the block ends, and never when it fails.
+
+        On disk that is a temporary file in the same folder, flushed and renamed. Elsewhere it is one PUT, or a
+        multipart upload that is completed at the end and aborted on a fault.
+        """
+        if self.is_local:
+            with self.build(name) as file:
+                yield file
+            return
+        remote = self.fs.open(self.target(name), "wb")
+        with on_failure(_abandon, remote):
+            yield remote
+        remote.close()
+
+    def draft(self, name: str) -> Path:
+        """An empty file on this machine, for any process to write what `publish` shall turn into `name`."""
+        target = Path(self.target(name))
+        if not self.is_local:
+            return _temporary()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+        draft.touch(exist_ok=False)
+        return draft
+
+    def publish(self, draft: Path, name: str) -> None:
+        """Makes a draft `name`, whole or not at all; the draft is gone then.
+
+        On disk it is flushed and renamed, elsewhere uploaded: by one PUT, or in parts that are completed at the end.
+        """
+        try:
+            if self.is_local:
+                with draft.open("rb") as file:
+                    os.fsync(file.fileno())
+                draft.replace(self.target(name))
+            else:
+                self.fs.put_file(str(draft), self.target(name))
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @contextmanager
+    def build(self, name: str) -> Iterator[IO[bytes]]:
+        """As `create`, and the file is seekable everywhere: elsewhere than on disk it is a draft first."""
+        draft = self.draft(name)
+        try:
+            with draft.open("wb") as file:
+                yield file
+            self.publish(draft, name)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def open(self, name: str) -> IO[bytes]:
+        """A seekable binary file to read `name` from in parts."""
+        if self.is_local:
+            return Path(self.path(name)).open("rb")
+        opened: IO[bytes] = self.fs.open(self.path(name), "rb", cache_type="readahead")
+        return opened
+
+    def delete(self, name: str) -> None:
+        """Removes `name`; one that is not there is no fault."""
+        path = self.target(name)
+        if self.is_local:
+            Path(path).unlink(missing_ok=True)
+        else:
+            with suppress(FileNotFoundError):
+                self.fs.rm_file(path)
+
+    def delete_all(self, names: Iterable[str]) -> None:
+        """Removes each of them, several at once."""
+        with ThreadPoolExecutor(DELETE_THREADS) as pool:
+            list(pool.map(self.delete, names))
+
+    def delete_tree(self, name: str) -> None:
+        """Removes everything below `name`; nothing there is no fault."""
+        if self.is_local:
+            shutil.rmtree(self.path(name), ignore_errors=not Path(self.path(name)).exists())
+            return
+        self.delete_all(entry.name for entry in self.entries(name))  # `fs.rm` would take names for glob patterns
+
+    def sweep(self) -> None:
+        """Removes what killed processes left half done: on disk, temporary files; elsewhere nothing can be seen."""
+        if self.is_local:
+            for folder, _, names in os.walk(self.root):
+                for name in names:
+                    if name.startswith(TEMPORARY_PREFIX):
+                        Path(folder, name).unlink(missing_ok=True)
+
+    def entries(self, below: str = "") -> Iterator[Entry]:
+        """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
+        if self.is_local:
+            if not Path(self.path(below)).exists():
+                return  # as in a bucket, where folders do not exist either
+            yield from walk_local(Path(self.path(below)), Path(self.root))
+            return
+        if not self.fs.exists(self.path(below)):
+            return
+        for folder, _, files in self.fs.walk(self.path(below), detail=True, on_error="raise"):
+            for base in sorted(filter(None, files)):  # S3 keys that end in "/" are folder markers
+                name = posixpath.join(folder, base)[len(self.root) :].lstrip("/")
+                yield Entry(name, int(files[base]["size"] or 0), identity_of(files[base]))
+
+    def entry(self, name: str) -> Entry:
+        """The size and identity of one file.
+
+        Raises:
+            FileNotFoundError: there is none, or it is a folder.
+        """
+        info = self.fs.info(self.path(name))
+        if info["type"] != "file":
+            raise FileNotFoundError(self.url(name))
+        return Entry(name, int(info["size"] or 0), identity_of(info))
+
+    def glance(self, name: str) -> Entry:
+        """Size and identity of one file as far as they can be had for nothing: unknown elsewhere than on disk."""
+        try:
+            status = Path(self.path(name)).stat() if self.is_local else None
+        except OSError:  # its row will say why
+            status = None
+        if status is None:
+            return Entry(name, -1, "")
+        return Entry(name, status.st_size, identity_of({"mtime": status.st_mtime, "size": status.st_size}))
+
+    def parent(self) -> Storage:
+        """The folder that the root lies in."""
+        folder = posixpath.dirname(self.root)
+        return Storage(folder if self.is_local else f"{self.protocol}://{folder}")
+
+    def is_file(self) -> bool:
+        """Whether the root itself is a file; raises `UsageError`, within seconds, if there is nothing here."""
+        kind = self._probe(lambda: self.fs.info(self.root)["type"])
+        if kind not in ("file", "directory"):
+            raise UsageError(f"cannot use {self.url()}: it is neither a file nor a folder")
+        return bool(kind == "file")
+
+    def check_writable(self) -> None:
+        """Raises `UsageError`, within seconds, if nothing can be written here."""
+        name = f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
+
+        def write_and_delete() -> None:
+            self.write(name, b"can this be written?")
+            self.delete(name)
+
+        self._probe(write_and_delete)
+
+    def _regular(self, name: str) -> Path:
+        """The local path of `name`, which is no pipe: that would never end."""
+        path = Path(self.path(name))
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("a folder or device, not a regular file")
+        return path
+
+    def _options(self) -> dict[str, Any]:
+        if self.is_local:
+            return {}
+        options: dict[str, Any] = {"use_listings_cache": False}
+        if self.protocol == "s3":
+            options["max_concurrency"] = 1  # one request a picture: with more, s3fs asks for its size first
+            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+            options["client_kwargs"] = {"region_name": region} if region else {}
+            options["config_kwargs"] = {"connect_timeout": 5, "read_timeout": 60, "max_pool_connections": 64}
+        return options
+
+    def _probe(self, ask: Callable[[], T]) -> T:
+        """The answer of `ask`, its faults as usage errors, and none later than `PROBE_SECONDS`."""
+        try:
+            return within(PROBE_SECONDS, ask)
+        except TimeoutError:
+            reason = f"no answer within {PROBE_SECONDS:.0f} s; is the endpoint up and the network open?"
+        except FileNotFoundError:
+            reason = "it does not exist"
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            reason = f"access refused ({one_line(error)}); check the path, permissions and credentials"
+        except Exception as error:  # every storage library has fault classes of its own
+            reason = one_line(error)
+        raise UsageError(f"cannot use {self.url()}: {reason}")
+
+
+def read_file(uri: str | os.PathLike[str]) -> bytes:
+    """The whole content of the one file at `uri`.
+
+    Raises:
+        UsageError: that is no URI of a file.
+        OSError: it cannot be read, whatever class of its own the storage library has for that.
+    """
+    storage = Storage(uri)
+    folder = storage.parent()
+    try:
+        return folder.read(posixpath.basename(storage.root))
+    except OSError:
+        raise
+    except Exception as error:  # an unreachable endpoint and missing keys are no OSErrors of botocore
+        raise OSError(one_line(error)) from error
+
+
+@contextmanager
+def on_failure(undo: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[None]:
+    """Calls `undo` if the block does not come to its end, whatever ends it."""
+    with ExitStack() as stack:
+        stack.callback(undo, *args, **kwargs)
+        yield
+        stack.pop_all()
+
+
+def overlap(source: Storage, target: Storage) -> bool:
+    """Whether one root lies within the other, links followed, so that a run could read what it writes."""
+    if source.protocol != target.protocol:
+        return False
+    a, b = source.real_root, target.real_root
+    return a == b or a.startswith(b.rstrip("/") + "/") or b.startswith(a.rstrip("/") + "/")
+
+
+def storage_exhausted(error: BaseException | None) -> str:
+    """What a person should know where the storage can take no file at all (full, read-only) behind `error`; else ""."""
+    while error is not None:
+        for fault in (error, getattr(error, "cause", None)):  # Ray keeps what a task raised in `cause`
+            if isinstance(fault, OSError) and fault.errno in EXHAUSTED:
+                return f"{fault.filename or 'the output'}: {(fault.strerror or 'cannot be written').lower()}"
+        error = error.__cause__
+    return ""
+
+
+def escapes(name: str) -> bool:
+    """Whether a relative name could lead out of the root that it is joined to, on any kind of storage."""
+    return not name or name.startswith("/") or ".." in name.split("/") or "\0" in name
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """A fault's text on one line of at most `limit` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _abandon(remote: Any) -> None:
+    remote.discard()
+    remote.closed = True  # or its finaliser would complete the upload
+
+
+def _temporary() -> Path:
+    descriptor, path = tempfile.mkstemp(prefix=TEMPORARY_PREFIX.lstrip("."))
+    os.close(descriptor)
+    return Path(path)

@@ -1,0 +1,137 @@
+"""What a bulk job takes and costs, calculated: the table of docs/scale.md, and yours with your own numbers.
+
+python scripts/scale.py
+python scripts/scale.py --pictures 5e6 --cpu-nodes 4 --gpu-nodes 1 --cpu-price 0.31
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+
+@dataclass(frozen=True)
+class Model:
+    """Constants. Those in the first block are measured (docs/scale.md says how), the others are assumptions."""
+
+    load_ms: float = 43.0  # CPU time of a picture of one megapixel, fetching excluded
+    write_ms: float = 70.0
+    predict_ms: float = 33.0  # of one CPU core, where there is no GPU
+    driver_ms: float = 0.2  # CPU time of an input on the driver, which is one process, with 256 inputs a task
+    start_seconds: float = 11.0  # from the job's start, the program imported, to the first output
+    bytes_out: float = 118_000.0
+    bytes_driver: float = 242.0  # that the driver takes for one more input
+    efficiency: float = 0.99  # what several nodes keep of what each does alone
+
+    gpu_rate: float = 1500.0  # pictures a second of one GPU
+    cpus: int = 16  # of a CPU node; a GPU node's are left to its predictor
+    cpu_price: float = 0.33  # USD an hour: a spot machine of 16 CPUs
+    gpu_price: float = 0.55  # a spot machine with one small GPU
+    head_price: float = 0.23
+    node_minutes: float = 6.0  # until a new machine works: boot, installation
+    put_price: float = 5.4e-6  # one request
+    get_price: float = 4.3e-7
+    list_price: float = 5.4e-6  # of 1000 names
+    list_seconds: float = 0.15
+    store_price: float = 0.0245  # a gigabyte a month
+    losses: float = 0.05  # spot machines that are taken back, of those that run for an hour
+    lost_seconds: float = 60.0  # of a machine's work that is done again after each
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What one job takes."""
+
+    hours: float
+    listing_hours: float  # part of it, before anything else starts
+    rate: float  # pictures a second
+    limit: str
+    machines: float  # USD
+    requests: float
+    storage: float  # a month
+    losses: float  # machines lost on the way
+    driver_gb: float  # beyond what the driver takes for an empty job
+
+
+def bill(model: Model, pictures: float, cpu_nodes: int, gpu_nodes: int) -> Bill:
+    """The job on so many nodes: listed by the driver, then as fast as the slowest of stages, GPUs and driver."""
+    stages = model.load_ms + model.write_ms + (0.0 if gpu_nodes else model.predict_ms)
+    limits = {
+        "CPU nodes": cpu_nodes * model.cpus / stages * 1000 * (model.efficiency if cpu_nodes > 1 else 1.0),
+        "GPUs": gpu_nodes * model.gpu_rate if gpu_nodes else float("inf"),
+        "driver": 1000 / model.driver_ms,
+    }
+    limit = min(limits, key=lambda name: limits[name])
+    nodes = cpu_nodes + gpu_nodes
+    work = pictures / limits[limit]
+    lost = model.losses * nodes * work / 3600
+    work += lost / nodes * (model.lost_seconds + 60 * model.node_minutes)
+    listing = pictures / 1000 * model.list_seconds
+    hours = (listing + model.start_seconds + work) / 3600
+    prices = cpu_nodes * model.cpu_price + gpu_nodes * model.gpu_price + model.head_price
+    return Bill(
+        hours=hours,
+        listing_hours=listing / 3600,
+        rate=limits[limit],
+        limit=limit,
+        machines=prices * (hours + model.node_minutes / 60),
+        requests=pictures * (model.put_price * (1 + 1 / 16) + model.get_price + model.list_price / 1000),
+        storage=pictures * model.bytes_out / 1e9 * model.store_price,
+        losses=lost,
+        driver_gb=pictures * model.bytes_driver / 1e9,
+    )
+
+
+CASES = ((1e3, 1, 0), (1e6, 4, 0), (1e6, 4, 1), (1e8, 64, 0), (1e8, 64, 4))
+HEAD = (
+    "| pictures | CPU nodes + GPU nodes | pictures/s | limited by | hours (listing) | machines | requests "
+    "| storage a month | spot losses | driver |\n" + "| --- " * 10 + "|"
+)
+
+
+def line(model: Model, pictures: float, cpu_nodes: int, gpu_nodes: int) -> str:
+    """A row of the table."""
+    b = bill(model, pictures, cpu_nodes, gpu_nodes)
+    hours = f"{b.hours:.2f} ({b.listing_hours:.2f})"
+    money = " | ".join(f"${value:,.2f}" for value in (b.machines, b.requests, b.storage))
+    cells = f"{pictures:,.0f} | {cpu_nodes} + {gpu_nodes} | {b.rate:,.0f} | {b.limit} | {hours} | {money}"
+    return f"| {cells} | {b.losses:.1f} | {b.driver_gb:.1f} GB |"
+
+
+def table() -> str:
+    """The table of docs/scale.md."""
+    return "\n".join([HEAD, *(line(Model(), *case) for case in CASES)])
+
+
+def main(
+    pictures: Annotated[float | None, typer.Option(help="how many; left out: the table of docs/scale.md")] = None,
+    cpu_nodes: Annotated[int, typer.Option(help="that load, compose and write")] = 4,
+    gpu_nodes: Annotated[int, typer.Option(help="that predict; 0: the CPU nodes do it, too")] = 0,
+    cpus: Annotated[int, typer.Option(help="of a CPU node")] = Model.cpus,
+    megapixels: Annotated[float, typer.Option(help="of a picture")] = 1.0,
+    cpu_price: Annotated[float, typer.Option(help="of a CPU node, an hour")] = Model.cpu_price,
+    gpu_price: Annotated[float, typer.Option(help="of a GPU node, an hour")] = Model.gpu_price,
+    gpu_rate: Annotated[float, typer.Option(help="pictures a second of a GPU")] = Model.gpu_rate,
+    losses: Annotated[float, typer.Option(help="spot machines lost in an hour, as a fraction")] = Model.losses,
+) -> None:
+    """Prints."""
+    if pictures is None:
+        print(table())
+        return
+    model = Model(
+        load_ms=Model.load_ms * megapixels,
+        write_ms=Model.write_ms * megapixels,
+        bytes_out=Model.bytes_out * megapixels,
+        cpus=cpus,
+        cpu_price=cpu_price,
+        gpu_price=gpu_price,
+        gpu_rate=gpu_rate,
+        losses=losses,
+    )
+    print(HEAD, line(model, pictures, cpu_nodes, gpu_nodes), sep="\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
