@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -18,7 +19,8 @@ from colorize.datasets.readers import Raw
 from colorize.datasets.sources import Source
 from colorize.datasets.splits import split_of, split_row
 from colorize.errors import UsageError
-from colorize.train.selection import draw_rates, is_wanted
+from colorize.settings import nearest
+from colorize.train.selection import draw_rates, is_wanted, label_of
 from colorize.train.settings import DataSettings
 
 COLUMNS = ("path", "split", "source", "label")  # what an archive may say of a picture
@@ -46,16 +48,45 @@ def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
     Raises:
         UsageError: nothing is left to train on.
     """
-    seen, counts = 0, Counter[str]()
+    seen, counts, known = 0, Counter[str](), Known()
     for row in _rows(source):
         seen += 1
+        known.add(row)
         if is_wanted(row, settings) and split_of(row, settings.split) == "train":
             counts[str(row.get("source", ""))] += 1
-    if not counts and seen == source.total:
-        raise UsageError("no picture is left to train on: see data.labels, data.sources, data.include and data.split")
+    if seen == source.total:  # all of them were looked at
+        known.check(settings)
+        if not counts:
+            raise UsageError("no picture is left to train on: see data.labels, data.sources and data.split")
     rates = draw_rates(counts, settings.balance) if settings.balance < 1 else {}
     pictures = round(source.total * counts.total() / max(seen, 1))
     return EpochPlan(min(pictures, settings.limit or pictures), rates)
+
+
+class Known:
+    """What a source's pictures are called, so that a filter that fits none can be told what there is."""
+
+    def __init__(self) -> None:
+        self._labels, self._sources = set[str](), set[str]()
+        self._paths: list[str] = []
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """One picture."""
+        self._labels.add(label_of(row))
+        self._sources.add(str(row.get("source")))
+        self._paths.append(str(row["path"]))
+
+    def check(self, settings: DataSettings) -> None:
+        """Raises UsageError for a label or source that no picture has, or globs that fit no path."""
+        for name, wanted, known in (
+            ("label", settings.labels, self._labels),
+            ("source", settings.sources, self._sources),
+        ):
+            for unknown in sorted(set(wanted or ()) - known):
+                raise UsageError(f"data.{name}s: no picture has {name} {unknown!r}{nearest(unknown, sorted(known))}")
+        globs = settings.include
+        if globs is not None and not any(fnmatchcase(path, glob) for path in self._paths for glob in globs):
+            raise UsageError(f"data.include: no picture matches {globs}; a path is for example {self._paths[0]!r}")
 
 
 def _rows(source: Source) -> Iterator[dict[str, Any]]:

@@ -84,9 +84,10 @@ class Loop:
         self.pictures += len(rgb) * worker_count()
         record.taken += 1
         self._set_progress()
-        asked = worker_count() == 1 and run.reporter.stopped()
-        if asked or record.taken % CHECK_STEPS == 0 or record.taken in (1, run.epoch_steps):
-            self._check(metrics)
+        due = record.taken % CHECK_STEPS == 0 or record.taken in (1, run.epoch_steps)
+        stop = (due or worker_count() == 1) and run.reporter.stopped()
+        if due or stop:
+            self._check(metrics, stop)
 
     def _set_progress(self) -> None:
         trainer, record = self.run.settings.trainer, self.record
@@ -96,22 +97,22 @@ class Loop:
         steps = record.epoch * self.run.epoch_steps + record.taken
         self.state.progress = min(steps / (trainer.epochs * self.run.epoch_steps), 1.0)
 
-    def _check(self, metrics: dict[str, Tensor]) -> None:
+    def _check(self, metrics: dict[str, Tensor], stop: bool) -> None:
         """Looks at the loss, which waits for the device; saves and stops where that is due. All workers agree."""
         fault = fault_of(self.means["loss"], float(metrics["loss"]), float(metrics["gradient_norm"]))
         now, first = time.monotonic(), self.run.rank == 0
         due = first and now - self.saved > 60 * self.run.settings.trainer.save_minutes
-        ours = [bool(fault), due, self.run.reporter.stopped(), first * (now - self.checked)]
-        failed, save, stop, seconds = sum_over_workers(torch.tensor(ours, dtype=torch.float64)).tolist()
+        ours = [bool(fault), due, stop, first * (now - self.checked)]
+        failed, save, stopped, seconds = sum_over_workers(torch.tensor(ours, dtype=torch.float64)).tolist()
         self.record.seconds, self.checked = self.record.seconds + seconds, now
         self._set_progress()
         if failed:
             raise TrainingFailedError(fault or "the loss of another worker is no number, or has exploded")
         if first:
             self.run.reporter.progress(self._progress(now))
-        if save or stop:
+        if save or stopped:
             self._save()
-        if stop:
+        if stopped:
             raise StoppedError(f"stopped; the state is saved: {GO_ON}", EXIT_STOPPED)
 
     def _progress(self, now: float) -> Progress:

@@ -13,18 +13,19 @@ FEW_PICTURES = 300  # of which a fraction says nothing yet: as many broken ones 
 
 
 def is_wanted(row: Mapping[str, Any], settings: DataSettings) -> bool:
-    """Whether a row passes the filters `labels`, `sources` and `include`.
-
-    The label of a picture that has none is the name of its folder.
-    """
-    path, label = str(row["path"]), row.get("label")
-    if label is None:  # and not 0, which is a label
-        label = PurePosixPath(path).parent.name
+    """Whether a row passes the filters `labels`, `sources` and `include`."""
+    path = str(row["path"])
     return (
-        (settings.labels is None or str(label) in settings.labels)
+        (settings.labels is None or label_of(row) in settings.labels)
         and (settings.sources is None or str(row.get("source")) in settings.sources)
         and (settings.include is None or any(fnmatchcase(path, pattern) for pattern in settings.include))
     )
+
+
+def label_of(row: Mapping[str, Any]) -> str:
+    """The label of a picture; of one that has none it is the name of its folder."""
+    label = row.get("label")
+    return PurePosixPath(str(row["path"])).parent.name if label is None else str(label)  # 0 is a label, too
 
 
 def draw_rates(counts: Mapping[str, int], balance: float) -> dict[str, float]:
