@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from colorize.train.epoch_plan import plan_epoch
+from colorize.train.progress import Progress
 from colorize.train.reading import open_training_source
-from colorize.train.run import Progress, Run
+from colorize.train.run import Run
 from colorize.train.run_folder import RunFolder
 from colorize.train.settings import TrainSettings
 from colorize.train.single import open_feed

@@ -65,12 +65,11 @@ def scanned_grey(rgb_B3HW: Tensor, settings: AugmentSettings) -> tuple[Tensor, T
 def _spectrum(rgb: Tensor, p: float) -> Tensor:
     """Luma, or another mixture: early emulsions were blind to red, which turned lips dark and skies white."""
     batch, device = len(rgb), rgb.device
-    luma = rgb.new_tensor(LUMA_WEIGHTS).expand(batch, 3)
-    red = _uniform(batch, 0.0, 0.35, device)
-    blue = _uniform(batch, 0.1, 0.6, device)
-    film = torch.stack((red, 1 - red - blue, blue), dim=1)
-    weights = torch.where(_chosen(batch, p, device).bool()[:, None], film, luma)
-    return torch.einsum("bchw,bc->bhw", rgb, weights).unsqueeze(1)
+    red, blue = _uniform(batch, 0.0, 0.35, device), _uniform(batch, 0.1, 0.6, device)
+    chosen = _chosen(batch, p, device)
+    film = (red, 1 - red - blue, blue)
+    weights = [luma + chosen * (other - luma) for luma, other in zip(LUMA_WEIGHTS, film, strict=True)]
+    return torch.einsum("bchw,bc->bhw", rgb, torch.stack(weights, dim=1)).unsqueeze(1)
 
 
 def _blur(grey: Tensor, p: float, radius: int = 4) -> Tensor:

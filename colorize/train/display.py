@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from colorize.errors import EXIT_STOPPED, StoppedError
-from colorize.train.run import GO_ON, Progress
+from colorize.train.progress import GO_ON, Progress
 
 LINE_SECONDS = 10.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -22,15 +22,17 @@ from colorize.cluster.session import ray_session
 from colorize.datasets.sources import Source
 from colorize.datasets.splits import Split
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
+from colorize.train.board import Board
 from colorize.train.decode import picture_bytes
 from colorize.train.display import Display, interruptible
 from colorize.train.epoch_plan import EpochPlan, plan_epoch
+from colorize.train.progress import GO_ON
 from colorize.train.reading import SplitReader, open_training_source, shuffled_blocks, split_reader
-from colorize.train.run import GO_ON
+from colorize.train.rows import decode, fetch
 from colorize.train.run_folder import RunFolder
 from colorize.train.settings import TrainerSettings, TrainSettings
 from colorize.train.step import create_state
-from colorize.train.worker import Board, WorkerConfig, table_of, train_worker
+from colorize.train.worker import WorkerConfig, train_worker
 
 STATE_FOLDER = "_ray"  # below the run folder: Ray Train's own notes
 LOAD_CPUS = 0.5
@@ -63,7 +65,7 @@ def run_training(job: TrainJob) -> dict[str, float]:
     plan = plan_epoch(source, job.settings.data)
     folder = RunFolder(job.output, job.settings)
     folder.check(job.resume)
-    with Display() as display, interruptible(display), ray_session(job.ray_address):
+    with ray_session(job.ray_address), Display() as display, interruptible(display):
         scaling = scaling_for(job.settings.trainer, ray.cluster_resources(), most_resources())
         folder.claim(job.resume)
         streams = not fits(plan, job.settings, ray.cluster_resources())
@@ -164,7 +166,7 @@ def scaling_for(trainer: TrainerSettings, now: Mapping[str, float], most: Mappin
 
 
 def datasets_of(source: Source, settings: TrainSettings, plan: EpochPlan, streams: bool) -> dict[str, Dataset]:
-    """The splits that a training reads, as rows of `worker.ROW_SCHEMA`."""
+    """The splits that a training reads, as rows of `DECODED`."""
     splits: list[Split] = ["train", "val", "test"] if settings.validation.test else ["train", "val"]
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -177,20 +179,8 @@ def datasets_of(source: Source, settings: TrainSettings, plan: EpochPlan, stream
 def _dataset(blocks: list[pa.Table], reader: SplitReader, source: Source) -> Dataset:
     """A split's pictures, decoded."""
     encoded = ray.data.from_arrow(blocks).map_batches(
-        partial(_fetch, reader=reader), batch_size=source.units_per_batch, batch_format="pyarrow", num_cpus=LOAD_CPUS
+        partial(fetch, reader=reader), batch_size=source.units_per_batch, batch_format="pyarrow", num_cpus=LOAD_CPUS
     )
     return encoded.limit(reader.limit or sys.maxsize).map_batches(
-        partial(_decode, reader=reader), batch_size=DECODE_ROWS, batch_format="pyarrow", num_cpus=LOAD_CPUS
+        partial(decode, reader=reader), batch_size=DECODE_ROWS, batch_format="pyarrow", num_cpus=LOAD_CPUS
     )
-
-
-def _fetch(units: pa.Table, *, reader: SplitReader) -> Iterator[pa.Table]:
-    schema = pa.schema([("data", pa.binary()), ("rate", pa.float32())])
-    for chosen in reader.fetch(units):
-        rows = [{"data": data, "rate": rate} for data, rate in chosen]
-        yield pa.Table.from_pylist(rows, schema=schema)
-
-
-def _decode(encoded: pa.Table, *, reader: SplitReader) -> pa.Table:
-    pairs = zip(encoded["data"].to_pylist(), encoded["rate"].to_pylist(), strict=True)
-    return table_of([reader.decode(pair) for pair in pairs], reader.data)

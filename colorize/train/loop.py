@@ -17,7 +17,8 @@ from colorize.train.accuracy import recorded_metrics
 from colorize.train.begin import begin
 from colorize.train.means import Means
 from colorize.train.pictures import Pictures
-from colorize.train.run import GO_ON, Progress, Record, Run
+from colorize.train.progress import GO_ON, Progress
+from colorize.train.run import Record, Run
 from colorize.train.run_folder import BEST
 from colorize.train.step import TrainState, current_size, settle_average, step
 from colorize.train.validation import quality_of, sample_sheet, validate

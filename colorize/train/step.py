@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,6 +57,14 @@ class TrainState:
     progress: float = 0.0
     steps: int = 0
     epoch: int = 1
+
+    @cached_property
+    def averaged(self) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
+        """The average's tensors, the weights that they follow, and pairs of what can only be copied."""
+        pairs = list(zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True))
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        copied = [pair for pair in pairs if not pair[0].is_floating_point()]
+        return [ours for ours, _ in floating], [theirs for _, theirs in floating], copied
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs, as tensors, numbers and dictionaries only."""
@@ -245,11 +254,10 @@ def update_average(state: TrainState) -> None:
     if not state.settings.optimizer.ema_decay:
         return  # see `settle_average`: copying large networks in every step takes a tenth of the time
     decay = min(state.settings.optimizer.ema_decay, (1 + state.steps) / (10 + state.steps))
-    ours, theirs = state.average.state_dict(), state.model.state_dict()
-    floating = [key for key, value in ours.items() if value.is_floating_point()]
-    torch._foreach_lerp_([ours[k] for k in floating], [theirs[k] for k in floating], 1 - decay)
-    for key in ours.keys() - set(floating):
-        ours[key].copy_(theirs[key])
+    averages, weights, counters = state.averaged
+    torch._foreach_lerp_(averages, weights, 1 - decay)
+    for ours, theirs in counters:
+        ours.copy_(theirs)
 
 
 def settle_average(state: TrainState) -> None:
@@ -259,8 +267,15 @@ def settle_average(state: TrainState) -> None:
 
 
 def compiled(objective: nn.Module, settings: TrainSettings) -> nn.Module:
-    """The objective, compiled if the settings want it. Each size of picture is compiled anew, at its first step."""
-    return torch.compile(objective) if settings.trainer.compile else objective  # type: ignore[return-value]
+    """The objective, compiled if the settings want it. Each shape of picture is compiled for itself, at its first step.
+
+    Code for any shape would be slower, and beyond a limit torch would go on without compiling, and not say so.
+    """
+    if not settings.trainer.compile:
+        return objective
+    shapes = len(settings.data.aspects) * len(set(settings.trainer.sizes))
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * shapes)
+    return torch.compile(objective, dynamic=False)  # type: ignore[return-value]
 
 
 def _set_training_mode(state: TrainState) -> None:

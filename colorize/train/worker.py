@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import ray
 import ray.train
 import torch
@@ -18,46 +16,18 @@ from torch import nn
 from colorize.datasets.splits import Split
 from colorize.errors import StoppedError, UsageError
 from colorize.storage.root import Storage
-from colorize.train.decode import Row, picture_bytes, shapes
+from colorize.train.decode import Row, picture_bytes
 from colorize.train.device import keeps_on_gpu, make_ready
 from colorize.train.feed import Feed, MemoryFeed, StreamFeed
 from colorize.train.loop import train
 from colorize.train.pictures import Pictures, keep
-from colorize.train.run import Progress, Run
+from colorize.train.progress import Progress
+from colorize.train.rows import rows_of
+from colorize.train.run import Run
 from colorize.train.run_folder import RunFolder
 from colorize.train.settings import DataSettings, TrainSettings
 
-BROKEN = -1  # the shape of what is no picture
 ROWS = 128  # that are taken from the object store at once
-ROW_SCHEMA = pa.schema([("rgb", pa.large_binary()), ("shape", pa.int8()), ("rate", pa.float32())])
-
-
-class Board:
-    """An actor between the first worker, which says how it goes, and the driver, which may want it to stop."""
-
-    def __init__(self) -> None:
-        self._latest: Progress | None = None
-        self._epochs: list[dict[str, float]] = []
-        self._stop = False
-
-    def progress(self, progress: Progress) -> None:
-        """From the worker: the latest."""
-        self._latest = progress
-
-    def epoch(self, figures: dict[str, float]) -> None:
-        """From the worker: an epoch is done."""
-        self._epochs.append(figures)
-
-    def stopped(self) -> bool:
-        """For the worker: whether it is to stop."""
-        return self._stop
-
-    def news(self, stop: bool) -> tuple[Progress | None, list[dict[str, float]]]:
-        """For the driver, which says whether the training is to stop: what has not been shown yet."""
-        self._stop = stop
-        news = self._latest, self._epochs
-        self._latest, self._epochs = None, []
-        return news
 
 
 @dataclass(frozen=True)
@@ -68,7 +38,7 @@ class WorkerConfig:
         storage: of the run folder.
         pictures: that an epoch has, about.
         streams: they are decoded anew in each epoch; else kept in memory.
-        board: an actor handle of `Board`.
+        board: an actor of `Board`.
     """
 
     settings: TrainSettings
@@ -150,22 +120,3 @@ def shard_rows(split: Split, data: DataSettings) -> Iterator[Row]:
     shard = ray.train.get_dataset_shard(split)
     for table in shard.iter_batches(batch_size=ROWS, batch_format="pyarrow", prefetch_batches=2):
         yield from rows_of(table, data)
-
-
-def table_of(rows: list[Row], data: DataSettings) -> pa.Table:
-    """Decoded rows on their way through the object store."""
-    known = [(height, width, 3) for height, width in shapes(data)]
-    columns = {
-        "rgb": [b"" if row.rgb is None else row.rgb.tobytes() for row in rows],
-        "shape": [BROKEN if row.rgb is None else known.index(row.rgb.shape) for row in rows],
-        "rate": [row.rate for row in rows],
-    }
-    return pa.table(columns, schema=ROW_SCHEMA)
-
-
-def rows_of(table: pa.Table, data: DataSettings) -> Iterator[Row]:
-    """What `table_of` was given."""
-    known = [(height, width, 3) for height, width in shapes(data)]
-    for rgb, shape, rate in zip(table["rgb"], table["shape"].to_pylist(), table["rate"].to_pylist(), strict=True):
-        pixels = None if shape == BROKEN else np.frombuffer(rgb.as_buffer(), np.uint8).reshape(known[shape]).copy()
-        yield Row(pixels, rate)
