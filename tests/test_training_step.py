@@ -428,12 +428,6 @@ class TestRun:
             other.check(resume=True)
         assert load_settings(TrainSettings, tmp_path / "run/config.yaml") == load_settings(TrainSettings)
 
-    def test_a_failure_is_remembered_until_the_run_is_resumed(self, settings: TrainSettings, tmp_path: Path) -> None:
-        folder = RunFolder(tmp_path / "run", settings).claim()
-        folder.write_failure("the loss is nan")
-        assert RunFolder(tmp_path / "run", settings).failure() == "the loss is nan"
-        assert folder.claim(resume=True).failure() == ""
-
     def test_a_refused_command_leaves_no_run(self, archive: Path, tmp_path: Path) -> None:
         words = [
             "train",

@@ -12,6 +12,7 @@ class Board:
         self._latest: Progress | None = None
         self._epochs: list[dict[str, float]] = []
         self._stop = False
+        self._failure: Exception | None = None
 
     def progress(self, progress: Progress) -> None:
         """From the worker: the latest."""
@@ -20,6 +21,14 @@ class Board:
     def epoch(self, figures: dict[str, float]) -> None:
         """From the worker: an epoch is done."""
         self._epochs.append(figures)
+
+    def fail(self, error: Exception) -> None:
+        """From a worker: training cannot go on, and trying again would not help."""
+        self._failure = self._failure or error
+
+    def failure(self) -> Exception | None:
+        """For workers that are started anew, and for the driver: what `fail` was told."""
+        return self._failure
 
     def stopped(self) -> bool:
         """For the worker: whether it is to stop."""

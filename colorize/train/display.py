@@ -42,7 +42,8 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()
 
     def progress(self, progress: Progress) -> None:
         """Moves the bar, or prints a line if the last one is some seconds old."""

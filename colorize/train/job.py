@@ -21,12 +21,11 @@ from colorize.cluster.resources import most_resources
 from colorize.cluster.session import ray_session
 from colorize.datasets.sources import Source
 from colorize.datasets.splits import Split
-from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
+from colorize.errors import UsageError
 from colorize.train.board import Board
 from colorize.train.decode import picture_bytes
 from colorize.train.display import Display, interruptible
 from colorize.train.epoch_plan import EpochPlan, plan_epoch
-from colorize.train.progress import GO_ON
 from colorize.train.reading import SplitReader, open_training_source, shuffled_blocks, split_reader
 from colorize.train.rows import decode, fetch
 from colorize.train.run_folder import RunFolder
@@ -75,11 +74,11 @@ def run_training(job: TrainJob) -> dict[str, float]:
         board = ray.remote(num_cpus=0)(Board).remote()
         config = WorkerConfig(job.settings, folder.storage, plan.pictures, streams, board)
         trainer = _trainer(scaling, config, datasets_of(source, job.settings, plan, streams))
-        _fit(trainer, folder, board, display)
+        _fit(trainer, board, display)
     return folder.last_figures()
 
 
-def _fit(trainer: TorchTrainer, folder: RunFolder, board: Any, display: Display) -> None:
+def _fit(trainer: TorchTrainer, board: Any, display: Display) -> None:
     """Runs the training in a thread of its own, since Ray would take over Ctrl-C in this one; shows how it goes."""
     pool = ThreadPoolExecutor(1)
     fitting = pool.submit(trainer.fit)
@@ -91,11 +90,9 @@ def _fit(trainer: TorchTrainer, folder: RunFolder, board: Any, display: Display)
         if latest:
             display.progress(latest)
     pool.shutdown()
-    fault = fitting.exception()
-    if display.asked:
-        raise StoppedError(f"stopped: {GO_ON}", EXIT_STOPPED)
-    if reason := folder.failure():  # a further attempt has found it and ended
-        raise StoppedError(f"training stopped: {reason}") from fault
+    fault, reason = fitting.exception(), ray.get(board.failure.remote())
+    if reason:  # Ray's own error only says that a worker failed
+        raise reason from fault
     if fault:
         raise RuntimeError(f"training stopped: {str(fault).strip().splitlines()[-1]}") from fault
 

@@ -23,7 +23,7 @@ from colorize.train.curves import draw_curves
 from colorize.train.settings import TrainSettings
 
 CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
-TEST, FAILURE = "test.json", "failure.txt"
+TEST = "test.json"
 
 Row = Mapping[str, float]
 
@@ -42,7 +42,6 @@ class RunFolder:
         """Begin a run here, or go on with the one that is there. Raises as `check` does."""
         self.check(resume)
         self.storage.write(CONFIG, save_settings(self.settings).encode())
-        self.storage.delete(FAILURE)
         return self
 
     def check(self, resume: bool = False) -> None:
@@ -62,14 +61,6 @@ class RunFolder:
             )
         if before is not None and (reason := _cannot_go_on(before, self.settings)):
             raise UsageError(f"{self.storage.url()} {reason}")
-
-    def write_failure(self, reason: str) -> None:
-        """Leave word that training cannot go on as it is, so that no further attempt is made: see `claim`."""
-        self.storage.write(FAILURE, reason.encode())
-
-    def failure(self) -> str:
-        """What `write_failure` has left since the run was begun or resumed; "" where nothing was."""
-        return (self._read(FAILURE) or b"").decode()
 
     def load_state(self) -> dict[str, Any] | None:
         """The saved state, or None before the first epoch has ended."""

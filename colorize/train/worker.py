@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from colorize.train.run_folder import RunFolder
 from colorize.train.settings import DataSettings, TrainSettings
 
 ROWS = 128  # that are taken from the object store at once
+ASK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,12 @@ class WorkerConfig:
     board: Any
 
 
-@dataclass(frozen=True)
 class BoardReporter:
     """Tells the board, and Ray Train; all workers wait for each other at the end of an epoch."""
 
-    board: Any
+    def __init__(self, board: Any) -> None:
+        self.board = board
+        self._stop, self._asked = False, time.monotonic()
 
     def progress(self, progress: Progress) -> None:
         self.board.progress.remote(progress)
@@ -63,37 +66,36 @@ class BoardReporter:
         ray.train.report(dict(figures))
 
     def stopped(self) -> bool:
-        first = ray.train.get_context().get_world_rank() == 0
-        return first and bool(ray.get(self.board.stopped.remote()))
+        """As the driver said a second ago: an answer takes as long as a step of a small network."""
+        if ray.train.get_context().get_world_rank() == 0 and time.monotonic() - self._asked > ASK_SECONDS:
+            self._stop, self._asked = bool(ray.get(self.board.stopped.remote())), time.monotonic()
+        return self._stop
 
 
 def train_worker(arguments: dict[str, Any]) -> None:
     """Trains from the last saved state, if there is one, to the end.
 
-    Ray starts it anew after any error. Where that would not help, it leaves word in the run folder, and ends at once
-    when it finds some: the driver says why.
+    Ray starts it anew after any error. Where that would not help, the board is told, and the next attempt ends at once.
     """
     config: WorkerConfig = arguments["config"]
-    folder = RunFolder(config.storage, config.settings)
-    if folder.failure():
+    if ray.get(config.board.failure.remote()):
         return
     try:
-        train(run_of(config, folder))
+        train(run_of(config))
     except (StoppedError, UsageError) as error:
-        folder.write_failure(str(error))
+        ray.get(config.board.fail.remote(error))
         raise
 
 
-def run_of(config: WorkerConfig, folder: RunFolder) -> Run:
+def run_of(config: WorkerConfig) -> Run:
     """This worker's part of the training."""
     context, device = ray.train.get_context(), get_device()
     make_ready(device)
     if device.type == "cpu" and not config.streams:  # Ray counts threads by what is left over for decoding
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // context.get_local_world_size()))
-    feed = _feed(config, device, context.get_world_rank())
-    return Run(
-        config.settings, folder, feed, device, BoardReporter(config.board), context.get_world_rank(), data_parallel
-    )
+    rank, folder = context.get_world_rank(), RunFolder(config.storage, config.settings)
+    feed, reporter = _feed(config, device, rank), BoardReporter(config.board)
+    return Run(config.settings, folder, feed, device, reporter, rank, data_parallel)
 
 
 def data_parallel(objective: nn.Module) -> nn.Module:
