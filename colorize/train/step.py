@@ -31,6 +31,8 @@ from colorize.train.optimizers import create_optimizer, load_optimizer
 from colorize.train.settings import TrainSettings
 from colorize.train.validation import figure_names
 
+TensorPairs = tuple[list[Tensor], list[Tensor]]
+
 
 @dataclass
 class TrainState:
@@ -59,12 +61,12 @@ class TrainState:
     epoch: int = 1
 
     @cached_property
-    def averaged(self) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
-        """The average's tensors, the weights that they follow, and pairs of what can only be copied."""
+    def averaged(self) -> tuple[TensorPairs, TensorPairs]:
+        """The average's tensors and those of the network that they follow; then those that can only be copied."""
         pairs = list(zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True))
-        floating = [pair for pair in pairs if pair[0].is_floating_point()]
-        copied = [pair for pair in pairs if not pair[0].is_floating_point()]
-        return [ours for ours, _ in floating], [theirs for _, theirs in floating], copied
+        kinds = ([pair for pair in pairs if pair[0].is_floating_point() == floating] for floating in (True, False))
+        averaged, copied = (([ours for ours, _ in kind], [theirs for _, theirs in kind]) for kind in kinds)
+        return averaged, copied
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs, as tensors, numbers and dictionaries only."""
@@ -254,10 +256,9 @@ def update_average(state: TrainState) -> None:
     if not state.settings.optimizer.ema_decay:
         return  # see `settle_average`: copying large networks in every step takes a tenth of the time
     decay = min(state.settings.optimizer.ema_decay, (1 + state.steps) / (10 + state.steps))
-    averages, weights, counters = state.averaged
+    (averages, weights), (counters, counted) = state.averaged
     torch._foreach_lerp_(averages, weights, 1 - decay)
-    for ours, theirs in counters:
-        ours.copy_(theirs)
+    torch._foreach_copy_(counters, counted)
 
 
 def settle_average(state: TrainState) -> None:
