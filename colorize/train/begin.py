@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, distributed
@@ -35,6 +35,8 @@ def begin(run: Run) -> tuple[TrainState, Record]:
         UsageError: all pictures are grey, or an earlier version saved the state.
     """
     saved = run.folder.load_state()
+    if saved and "record" not in saved:
+        raise UsageError("an earlier version began this run: start from its weights (model.weights) in a new --output")
     record = Record(**saved["record"]) if saved else Record()
     palette = None if saved else _look_at_pictures(run, record)
     state = create_state(run.settings, run.device, record.prior, palette)
@@ -45,21 +47,13 @@ def begin(run: Run) -> tuple[TrainState, Record]:
 
 
 def _look_at_pictures(run: Run, record: Record) -> Tensor | None:
-    """What must be known of them before the first step: the frequencies of colors, or the palette."""
+    """What must be known of them before the first step: that they have colors, which ones, or a palette of them."""
     model = create_model(run.settings.model.name, **run.settings.model.args)
-    sample = list(first_batches(run.feed, run.settings, PRIOR_PICTURES))
-    require_color(sample, "training")
+    record.prior = count_colors(first_batches(run.feed, run.settings, PRIOR_PICTURES), model)
     if run.rank == 0:
-        require_color(run.held_out.in_order(run.settings.trainer.batch_size), "held-out")
-    record.prior = count_colors(sample, model)
+        batches = run.held_out.in_order(run.settings.trainer.batch_size)
+        require_color([colorfulness(rgb).mean() for rgb in batches], "held-out")
     return palette_of(run.feed, run.settings, model)
-
-
-def require_color(batches: Iterable[Tensor], which: str) -> None:
-    """Raises UsageError if all pictures are grey; none are no fault."""
-    found = [colorfulness(rgb).mean() for rgb in batches]
-    if found and float(torch.stack(found).mean()) < COLORLESS:
-        raise UsageError(f"the {which} pictures are all grey: --data must hold color pictures")
 
 
 def first_batches(feed: Feed, settings: TrainSettings, pictures: int) -> Iterator[Tensor]:
@@ -69,14 +63,26 @@ def first_batches(feed: Feed, settings: TrainSettings, pictures: int) -> Iterato
 
 
 def count_colors(batches: Iterable[Tensor], model: ColorModel) -> Tensor | None:
-    """How often each of the network's color bins occurs, `(Q,)`; None for a network without bins."""
-    if not isinstance(model, BinModel):
-        return None
-    counts = torch.zeros(len(model.bins_Q2))
+    """How often each of the network's color bins occurs, `(Q,)`; None for a network without bins.
+
+    Raises:
+        UsageError: there are no colors.
+    """
+    strengths, counts = list[Tensor](), torch.zeros(len(model.bins_Q2)) if isinstance(model, BinModel) else None
     for rgb in batches:
-        ab = rgb_to_lab(rgb)[:, 1:]
-        counts += count_bins(shrink(ab, (ab.shape[2] // 4, ab.shape[3] // 4)), model.bins_Q2.to(rgb.device)).cpu()
-    return sum_over_workers(counts)
+        strengths.append(colorfulness(rgb).mean())
+        if counts is not None and isinstance(model, BinModel):
+            ab = rgb_to_lab(rgb)[:, 1:]
+            coarse = shrink(ab, (ab.shape[2] // 4, ab.shape[3] // 4))
+            counts += count_bins(coarse, model.bins_Q2.to(rgb.device)).cpu()
+    require_color(strengths, "training")
+    return None if counts is None else sum_over_workers(counts)
+
+
+def require_color(strengths: Sequence[Tensor], which: str) -> None:
+    """Raises UsageError for pictures whose colorfulness says that all are grey; none are no fault."""
+    if strengths and float(torch.stack(list(strengths)).mean()) < COLORLESS:
+        raise UsageError(f"the {which} pictures are all grey: --data must hold color pictures")
 
 
 def palette_of(feed: Feed, settings: TrainSettings, model: ColorModel) -> Tensor | None:

@@ -20,6 +20,7 @@ from colorize.datasets.sources import Source
 from colorize.datasets.splits import split_of, split_row
 from colorize.errors import UsageError
 from colorize.settings import nearest
+from colorize.train.decode import picture_bytes
 from colorize.train.selection import draw_rates, is_wanted, label_of
 from colorize.train.settings import DataSettings
 
@@ -27,6 +28,7 @@ COLUMNS = ("path", "split", "source", "label")  # what an archive may say of a p
 MAX_PARTS = 256  # are read, evenly drawn of all
 MAX_ROWS = 500_000  # are looked at, evenly drawn: by then the fractions are known well enough
 READ_THREADS = 16
+MEMORY_SHARE = 1 / 3  # that decoded pictures take at most, where nothing else is said
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,12 @@ class Known:
         globs = settings.include
         if globs is not None and not any(fnmatchcase(path, glob) for path in self._paths for glob in globs):
             raise UsageError(f"data.include: no picture matches {globs}; a path is for example {self._paths[0]!r}")
+
+
+def fits(plan: EpochPlan, settings: DataSettings, memory: float) -> bool:
+    """Whether all pictures, once decoded, can be kept where there are so many bytes of memory."""
+    budget = MEMORY_SHARE * memory if settings.memory_gb is None else settings.memory_gb * 2**30
+    return plan.pictures * picture_bytes(settings) <= budget
 
 
 def _rows(source: Source) -> Iterator[dict[str, Any]]:

@@ -61,6 +61,8 @@ class MemoryFeed:
         return round(float(sum_over_workers(torch.tensor(float(len(self.kept))))))
 
     def batches(self, start: int = 0) -> Iterator[Tensor]:
+        if not len(self.kept):
+            raise UsageError(NO_PICTURES)
         return self.kept.random_batches(self.batch_size, f"{self.seed} {self.rank}", start, self.device)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -23,9 +22,8 @@ from colorize.datasets.sources import Source
 from colorize.datasets.splits import Split
 from colorize.errors import UsageError
 from colorize.train.board import Board
-from colorize.train.decode import picture_bytes
 from colorize.train.display import Display, interruptible
-from colorize.train.epoch_plan import EpochPlan, plan_epoch
+from colorize.train.epoch_plan import EpochPlan, fits, plan_epoch
 from colorize.train.reading import SplitReader, open_training_source, shuffled_blocks, split_reader
 from colorize.train.rows import decode, fetch
 from colorize.train.run_folder import RunFolder
@@ -36,7 +34,6 @@ from colorize.train.worker import WorkerConfig, train_worker
 STATE_FOLDER = "_ray"  # below the run folder: Ray Train's own notes
 LOAD_CPUS = 0.5
 DECODE_ROWS = 64
-MEMORY_SHARE = 1 / 3
 LOOK_SECONDS = 0.5
 
 
@@ -67,10 +64,9 @@ def run_training(job: TrainJob) -> dict[str, float]:
     with ray_session(job.ray_address), Display() as display, interruptible(display):
         scaling = scaling_for(job.settings.trainer, ray.cluster_resources(), most_resources())
         folder.claim(job.resume)
-        streams = not fits(plan, job.settings, ray.cluster_resources())
-        display.tell(
-            f"{plan.pictures} pictures, {scaling.num_workers} workers, {'streamed' if streams else 'in memory'}"
-        )
+        streams = not fits(plan, job.settings.data, ray.cluster_resources().get("memory", 0.0))
+        where = "streamed" if streams else "in memory"
+        display.tell(f"reading {plan.pictures} pictures, {where}, for {scaling.num_workers} workers")
         board = ray.remote(num_cpus=0)(Board).remote()
         config = WorkerConfig(job.settings, folder.storage, plan.pictures, streams, board)
         trainer = _trainer(scaling, config, datasets_of(source, job.settings, plan, streams))
@@ -128,13 +124,6 @@ def _data_config(splits: Iterable[str], settings: TrainSettings) -> DataConfig:
     return DataConfig(datasets_to_split=["train"], execution_options=dict.fromkeys(limited, ordered))
 
 
-def fits(plan: EpochPlan, settings: TrainSettings, resources: Mapping[str, float]) -> bool:
-    """Whether the workers can keep all pictures in memory, once decoded."""
-    given = settings.data.memory_gb
-    budget = MEMORY_SHARE * resources.get("memory", 0.0) if given is None else given * 2**30
-    return plan.pictures * picture_bytes(settings.data) <= budget
-
-
 def scaling_for(trainer: TrainerSettings, now: Mapping[str, float], most: Mapping[str, float]) -> ScalingConfig:
     """Workers that fit the cluster, with CPUs left for loading: a plan that cannot run is refused.
 
@@ -178,6 +167,8 @@ def _dataset(blocks: list[pa.Table], reader: SplitReader, source: Source) -> Dat
     encoded = ray.data.from_arrow(blocks).map_batches(
         partial(fetch, reader=reader), batch_size=source.units_per_batch, batch_format="pyarrow", num_cpus=LOAD_CPUS
     )
-    return encoded.limit(reader.limit or sys.maxsize).map_batches(
+    if reader.limit:
+        encoded = encoded.limit(reader.limit)
+    return encoded.map_batches(
         partial(decode, reader=reader), batch_size=DECODE_ROWS, batch_format="pyarrow", num_cpus=LOAD_CPUS
     )

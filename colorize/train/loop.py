@@ -58,8 +58,9 @@ class Loop:
         self.means = Means(record.means)
         self.batches = run.feed.batches(start=state.steps)
         self._set_progress()
-        self.saved = time.monotonic()
+        self.saved = self.checked = self.first = time.monotonic()
         self.begun = (self.saved, state.progress)
+        self.pictures = 0  # of this epoch, by this process and those beside it
 
     def run_epoch(self) -> None:
         """Takes the epoch's steps, or those that an interrupted run has left of it; measures and saves."""

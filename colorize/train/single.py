@@ -14,7 +14,7 @@ from colorize.errors import UsageError
 from colorize.train.decode import picture_bytes
 from colorize.train.device import choose_device, keeps_on_gpu
 from colorize.train.display import Display, interruptible
-from colorize.train.epoch_plan import EpochPlan, plan_epoch
+from colorize.train.epoch_plan import EpochPlan, fits, plan_epoch
 from colorize.train.feed import Feed, MemoryFeed, StreamFeed
 from colorize.train.loop import train
 from colorize.train.pictures import Pictures, keep
@@ -23,8 +23,6 @@ from colorize.train.run import Run
 from colorize.train.run_folder import RunFolder
 from colorize.train.settings import TrainSettings
 from colorize.train.step import create_state
-
-MEMORY_SHARE = 1 / 3
 
 
 def train_alone(settings: TrainSettings, data: str, output: str, resume: bool = False) -> dict[str, float]:
@@ -42,6 +40,7 @@ def train_alone(settings: TrainSettings, data: str, output: str, resume: bool = 
     plan = plan_epoch(source, settings.data)
     folder = RunFolder(output, settings).claim(resume)
     with Display() as display, interruptible(display):
+        display.tell(f"reading {plan.pictures} pictures")
         feed = open_feed(source, settings, plan, device)
         run = Run(settings, folder, feed, device, display)
         display.tell(f"{feed.pictures} pictures, {len(run.held_out)} held out, on {device.type}")
@@ -56,17 +55,9 @@ def open_feed(source: Source, settings: TrainSettings, plan: EpochPlan, device: 
     def held_out(split: Split) -> Pictures:
         return keep(read_rows(blocks, split_reader(source, split, settings, plan), threads), settings.data, device)
 
-    needed = plan.pictures * picture_bytes(settings.data)
-    if needed <= memory_budget(settings):
+    if fits(plan, settings.data, psutil.virtual_memory().available):
+        home = device if keeps_on_gpu(plan.pictures * picture_bytes(settings.data), device) else "cpu"
         rows = read_rows(blocks, split_reader(source, "train", settings, plan), threads)
-        return MemoryFeed(
-            keep(rows, settings.data, device if keeps_on_gpu(needed, device) else "cpu"), held_out, batch, device, seed
-        )
+        return MemoryFeed(keep(rows, settings.data, home), held_out, batch, device, seed)
     again = partial(read_rows, blocks, split_reader(source, "train", settings, plan, repeats=True), threads)
     return StreamFeed(again, held_out, plan.pictures, settings.data, batch, device, seed)
-
-
-def memory_budget(settings: TrainSettings) -> float:
-    """Bytes that decoded pictures may take."""
-    given = settings.data.memory_gb
-    return MEMORY_SHARE * psutil.virtual_memory().available if given is None else given * 2**30

@@ -82,7 +82,9 @@ def train_worker(arguments: dict[str, Any]) -> None:
         return
     try:
         train(run_of(config))
-    except (StoppedError, UsageError) as error:
+    except StoppedError as error:  # on all workers alike: each just ends
+        ray.get(config.board.fail.remote(error))
+    except UsageError as error:  # perhaps on this one only: the others must not wait for it
         ray.get(config.board.fail.remote(error))
         raise
 
@@ -91,11 +93,18 @@ def run_of(config: WorkerConfig) -> Run:
     """This worker's part of the training."""
     context, device = ray.train.get_context(), get_device()
     make_ready(device)
-    if device.type == "cpu" and not config.streams:  # Ray counts threads by what is left over for decoding
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // context.get_local_world_size()))
+    if device.type == "cpu":
+        torch.set_num_threads(_threads(config.streams))
     rank, folder = context.get_world_rank(), RunFolder(config.storage, config.settings)
     feed, reporter = _feed(config, device, rank), BoardReporter(config.board)
     return Run(config.settings, folder, feed, device, reporter, rank, data_parallel)
+
+
+def _threads(streams: bool) -> int:
+    """Of this worker's arithmetic: all CPUs of the machine, once there is nothing more to decode, else those it got."""
+    machine = len(os.sched_getaffinity(0)) // ray.train.get_context().get_local_world_size()
+    given = ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0)
+    return max(1, int(given) if streams else machine)
 
 
 def data_parallel(objective: nn.Module) -> nn.Module:
