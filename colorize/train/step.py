@@ -258,7 +258,8 @@ def update_average(state: TrainState) -> None:
     decay = min(state.settings.optimizer.ema_decay, (1 + state.steps) / (10 + state.steps))
     (averages, weights), (counters, counted) = state.averaged
     torch._foreach_lerp_(averages, weights, 1 - decay)
-    torch._foreach_copy_(counters, counted)
+    if counters:  # of batch normalizations
+        torch._foreach_copy_(counters, counted)
 
 
 def settle_average(state: TrainState) -> None:
