@@ -177,8 +177,7 @@ def _finished(output: Path) -> list[float]:
 def job(request: str) -> None:
     """The bulk job with the stand-in as its predictor."""
     from colorize.bulk.job import run_bulk
-    from colorize.bulk.run_report import BulkJob
-    from colorize.bulk.settings import BulkSettings
+    from colorize.bulk.settings import BulkJob, BulkSettings
 
     asked = json.loads(request)
     folder, settings = Path(asked["folder"]), BulkSettings.model_validate(asked["settings"])

@@ -32,6 +32,7 @@ class SleepingPredictor:
             [SIDE if is_good else 0 for is_good in good],
             [SIDE if is_good else 0 for is_good in good],
             [note("predict")] * len(good),
+            [self.seconds * is_good for is_good in good],
         )
         for kind, values in zip(PREDICTED_FIELDS, columns, strict=True):
             batch = batch.append_column(kind, pa.array(values, kind.type))

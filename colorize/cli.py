@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
@@ -20,10 +20,14 @@ from rich.table import Table
 
 from colorize.bulk.settings import BulkSettings
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
+from colorize.plain_text import joined, say
 from colorize.predict.outcome import Outcome
-from colorize.predict.settings import PhotoSettings
+from colorize.predict.settings import LimitedSettings, PhotoSettings
 from colorize.report.durations import duration
 from colorize.settings import load_settings
+
+if TYPE_CHECKING:
+    from colorize.bulk.settings import BulkJob
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES = 1, 2, 3
 STOPPED = "stopped; run the same command again to go on"
@@ -115,11 +119,13 @@ def restore_grey_command(
     ],
     force: Annotated[bool, typer.Option(help="take the luminance of pictures that say nothing of it too")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files that are there already")] = False,
+    overrides: Overrides = None,
 ) -> None:
     """Gives the scans back out of colored pictures: bit for bit, where the manifest says `luma_exact`."""
     from colorize.predict.restore import restore_grey
 
-    _print_outcomes(restore_grey(sources, output, force=force, overwrite=overwrite))
+    limits = load_settings(LimitedSettings, overrides=overrides or ()).limits
+    _print_outcomes(restore_grey(sources, output, limits, force=force, overwrite=overwrite))
 
 
 def _photo_outcomes(
@@ -133,17 +139,23 @@ def _photo_outcomes(
     allow_private: bool,
     hints: str | None,
 ) -> Iterator[Outcome]:
+    from colorize.imaging.sandbox import Sandbox
     from colorize.predict.destinations import Destinations
     from colorize.predict.enlarge import write_enlarged
     from colorize.predict.history import write_history
     from colorize.predict.photo import color_photos, outcomes
 
     if not (history or enlarge):
-        return color_photos(sources, output, model, settings, compare=compare, allow_private=allow_private, hints=hints)
+        yield from color_photos(
+            sources, output, model, settings, compare=compare, allow_private=allow_private, hints=hints
+        )
+        return
     write, destinations = write_history if history else write_enlarged, Destinations(sources, output)
-    return outcomes(
-        (source, partial(write, source, model, destinations, settings, allow_private)) for source in sources
-    )
+    with Sandbox(settings.limits) as sandbox:
+        yield from outcomes(
+            (source, partial(write, source, model, destinations, settings, allow_private, sandbox))
+            for source in sources
+        )
 
 
 @app.command(epilog="Example: colorize bulk --input s3://archive/scans --output s3://archive/colored --set pool.max=4")
@@ -180,8 +192,7 @@ def bulk(
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
     from colorize.bulk.job import prepare, run_bulk
-    from colorize.bulk.resume import Resume
-    from colorize.bulk.run_report import BulkJob
+    from colorize.bulk.settings import BulkJob, Resume
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     resume = Resume(fresh, retry_failed, verify.value)
@@ -189,16 +200,17 @@ def bulk(
     if dry_run:
         from colorize.bulk.dry_run import dry_run as estimate
 
-        print("\n".join(estimate(prepare(job, writes=False), price_per_hour).lines()))
+        for line in estimate(prepare(job, writes=False), price_per_hour).lines():
+            say(line)
         return
     report = run_bulk(job)
-    _write_page(output)
+    _write_page(job)
     t = report.totals
     ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
     earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
-    print(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/_colorize")
+    say(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/_colorize")
     for code, count in t.all_errors().most_common():
-        print(f"  {count} {code}")
+        say(f"  {count} {code}")
     if report.failed_fraction > settings.run.tolerate_failures:
         raise typer.Exit(EXIT_FAILURES)
 
@@ -227,8 +239,8 @@ def train(
         from colorize.train.job import TrainJob, run_training
 
         figures = run_training(TrainJob(settings, data, output, resume, ray_address))
-    print(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")
-    print(", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_"))))
+    say(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")
+    say(", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_"))))
 
 
 @app.command(
@@ -256,19 +268,26 @@ def evaluate(
     job = EvaluateJob(tuple(models), data, output, split, limit, ray_address, settings, tuple(sys.argv))
     done = run_evaluation(job)
     Console().print(figures_table(done))
-    print(f"{done.scores.count} pictures in {duration(done.seconds)}; see {output}/evaluation.html")
+    say(f"{done.scores.count} pictures in {duration(done.seconds)}; see {output}/evaluation.html")
     for code, count in done.scores.errors().most_common():
-        print(f"  {count} {code}")
+        say(f"  {count} {code}")
     if done.broken_fraction > settings.run.tolerate_failures:
         raise typer.Exit(EXIT_FAILURES)
 
 
 @app.command(epilog="Example: colorize report s3://archive/colored")
-def report(uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")]) -> None:
+def report(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")],
+    input_: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--input", metavar="URI", help="the run's input, to show pictures as they were before"),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
     """Makes the page of a bulk run again, from its manifest."""
     from colorize.bulk.page import write_report
 
-    print(write_report(uri))
+    say(write_report(uri, input_, load_settings(LimitedSettings, overrides=overrides or ()).limits))
 
 
 @app.command("export", epilog="Example: colorize export default -o default.onnx")
@@ -279,7 +298,7 @@ def export_command(
     """Writes a model as an ONNX file, compared with ONNX Runtime, or as a checkpoint."""
     from colorize.predict.export import export
 
-    print(f"{model} -> {output} ({export(model, output)})")
+    say(f"{model} -> {output} ({export(model, output)})")
 
 
 @app.command(epilog="Example: colorize models")
@@ -299,15 +318,15 @@ def models() -> None:
     Console().print(table)
 
 
-def _write_page(output: str) -> None:
+def _write_page(job: BulkJob) -> None:
     """The page of a run that has ended; where none can be made that is said, and the run's exit status stays."""
     from colorize.bulk.page import write_report
 
     try:
-        write_report(output)
+        write_report(job.output, job.input, job.settings.limits)
     except Exception as error:  # whatever it was, every input is done and in the manifest
         reason = _first_line(error)
-        print(f"warning: no report.html ({reason}): make it with `colorize report {output}`", file=sys.stderr)
+        say(f"warning: no report.html ({reason}): make it with `colorize report {job.output}`", sys.stderr)
 
 
 def _print_outcomes(outcomes: Iterable[Outcome]) -> None:
@@ -315,7 +334,7 @@ def _print_outcomes(outcomes: Iterable[Outcome]) -> None:
     failed = 0
     for outcome in outcomes:
         failed += not outcome.ok
-        (sys.stdout if outcome.ok else sys.stderr).write(f"{outcome.line}\n")
+        say(outcome.line, sys.stdout if outcome.ok else sys.stderr)
     if failed:
         raise typer.Exit(EXIT_FAILURES)
 
@@ -355,7 +374,7 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
 def _fail(message: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    say(f"error: {joined(message)}", sys.stderr)
     return status
 
 

@@ -20,7 +20,8 @@ from PIL import Image
 from colorize.bulk.ledger.manifest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.models.checkpoint import shipped_weights
-from colorize.storage.root import TEMPORARY_PREFIX, Storage
+from colorize.storage.root import Storage
+from colorize.storage.rooted import TEMPORARY_PREFIX
 from tests.conftest import LOGICAL_CPUS, S3, grey_jpeg, write_tree
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
@@ -78,9 +79,9 @@ def test_pictures_in_color_are_skipped_or_copied_as_told(photo_folder: Path, tmp
     assert bulk(photo_folder, tmp_path / "copied", "--set", "triage.color=copy") == 0
 
     skipped, copied = rows(tmp_path / "skipped")["modern.webp"], rows(tmp_path / "copied")["modern.webp"]
-    assert (skipped["status"], skipped["error"], skipped["output"]) == ("skipped", "already_colour", "")
+    assert (skipped["status"], skipped["error"], skipped["output"]) == ("skipped", "already_color", "")
     assert not (tmp_path / "skipped/modern.webp").exists()
-    assert (copied["status"], copied["error"], copied["output"]) == ("skipped", "already_colour", "modern.webp")
+    assert (copied["status"], copied["error"], copied["output"]) == ("skipped", "already_color", "modern.webp")
     assert copied["sha256_in"] == copied["sha256_out"]
     assert (tmp_path / "copied/modern.webp").read_bytes() == (photo_folder / "modern.webp").read_bytes()
     assert rows(tmp_path / "skipped")["grey.jpg"]["status"] == "ok"

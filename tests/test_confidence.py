@@ -19,9 +19,10 @@ from colorize.imaging.color import rgb_to_lab
 from colorize.imaging.formats.upright import center_crop
 from colorize.metrics import ciede2000
 from colorize.models import create_model
+from colorize.models.base import entropy
 from colorize.models.checkpoint import load_checkpoint, shipped_weights
 from colorize.predict.colorizer import Colorizer
-from colorize.predict.confidence import color_and_doubt, disagreement, entropy
+from colorize.predict.confidence import color_and_doubt, disagreement
 
 PHOTOS = Path(__file__).parent.parent.parent / "shared/data/photos"
 

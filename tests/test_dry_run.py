@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from colorize.bulk.dry_run import START_SECONDS, Forecast, Sample, work_seconds
 from colorize.cli import run
@@ -20,18 +21,34 @@ GPU_PLAN = StagePlan("cuda", 1, 4, 1.0, 1.0, 64, 0.5)
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
-def test_a_folder_is_counted_and_a_sample_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = {f"{i}.jpg": grey_jpeg(i) for i in range(30)} | {"notes.txt": b"not a picture"}
+def test_what_is_left_of_a_folder_is_counted_and_a_sample_of_it_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], astronaut: Image.Image
+) -> None:
+    files = {f"{i}.jpg": grey_jpeg(i) for i in range(30)} | {"notes.txt": b"not an image"}
     write_tree(tmp_path / "in", files)
+    astronaut.save(tmp_path / "in/color.jpg")
     words = ["bulk", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
     assert run([*words, "--dry-run", "--price-per-hour", "3.6"]) == 0
     counted, sample, estimate, cost = capsys.readouterr().out.strip().splitlines()
-    assert counted.startswith("31 inputs, ")
-    assert "30 .jpg, 1 .txt" in counted
-    assert sample.startswith("sample of 31: 30 colored, 1 not_an_image; work for each: fetch ")
+    assert counted.startswith("32 inputs, ")
+    assert "31 .jpg, 1 .txt" in counted
+    assert sample.startswith("sample of 32: 30 colored, 1 ")
+    assert "1 already_color" in sample
+    assert "1 not_an_image" in sample
     assert "cpu predictors" in estimate
     assert float(cost.split()[1]) == pytest.approx(START_SECONDS / 1000, abs=0.02)
     assert not (tmp_path / "out").exists()
+
+    (tmp_path / "in/notes.txt").unlink()
+    assert run(words) == 0
+    write_tree(tmp_path / "in", {"new.jpg": grey_jpeg(99)})
+    before = {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "out").rglob("*"))}
+    capsys.readouterr()
+    assert run([*words, "--dry-run"]) == 0
+    counted, sample, _ = capsys.readouterr().out.strip().splitlines()
+    assert counted.endswith("1 .jpg (31 more were settled by earlier runs)")
+    assert sample.startswith("sample of 1: 1 colored;")
+    assert {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "out").rglob("*"))} == before
 
 
 @pytest.mark.cluster
@@ -44,28 +61,26 @@ def test_archives_are_sampled_without_reading_them_whole(tmp_path: Path, capsys:
     assert run(["bulk", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--dry-run"]) == 0
     counted, sample, _ = capsys.readouterr().out.strip().splitlines()
     assert counted.endswith("401 rows of 3 archives")
-    assert sample.startswith("sample of 33: 32 colored, 1 corrupt_parquet")
+    assert sample.startswith("sample of 45: 44 colored, 1 corrupt_parquet")
 
 
 def test_the_slowest_line_decides_how_long_a_run_takes() -> None:
-    """A sample of ten pictures, a run of a thousand, eight CPUs."""
-    predict = Sample(colored=10, predict=10.0, load=1.0, write=1.0)
+    """A sample of ten images, a run of a thousand, eight CPUs."""
+    predict = Sample(ok=10, predict=10.0, compose=2.0)
     assert work_seconds(predict, 1000, CPU_PLAN, cpus=8) == pytest.approx(1000 / 2)
     assert work_seconds(predict, 1000, GPU_PLAN, cpus=8) == pytest.approx(1000 / 4)
-    write = Sample(colored=10, predict=1.0, load=2.0, write=10.0)
+    write = Sample(ok=10, predict=1.0, compose=12.0)
     assert work_seconds(write, 1000, CPU_PLAN, cpus=8) == pytest.approx(1200 / 6)
-    wait = Sample(colored=10, predict=1.0, fetch=98.0, load=1.0, write=1.0)
+    wait = Sample(ok=10, predict=1.0, fetch=98.0, compose=2.0)
     assert work_seconds(wait, 1000, CPU_PLAN, cpus=8) == pytest.approx(10000 * 0.5 / 6)
 
 
 def test_a_forecast_reads_as_a_person_would_say_it() -> None:
-    sample = Sample(
-        colored=9, failed=Counter(truncated=1), fetch=0.1, load=0.2, predict=0.4, write=0.3, bytes_out=10**7
-    )
-    found = Forecast(2_000_000, 10**12, Counter({".jpg": 2_000_000}), sample, GPU_PLAN, 3600.0, 2.5)
+    sample = Sample(ok=9, others=Counter(truncated=1), fetch=0.1, predict=0.4, compose=0.5, bytes_out=10**7)
+    found = Forecast(2_000_000, 0, 10**12, Counter({".jpg": 2_000_000}), sample, GPU_PLAN, 3600.0, 2.5)
     assert found.lines() == [
         "2,000,000 inputs, 1,000.000 GB: 2,000,000 .jpg",
-        "sample of 10: 9 colored, 1 truncated; work for each: fetch 10 ms, load 20 ms, predict 40 ms, write 30 ms",
-        "estimate: 1h00m with 1 to 4 cuda predictors (558.7 pictures/s), 2,000.000 GB written",
+        "sample of 10: 9 colored, 1 truncated; for each: fetch 10 ms, predict 40 ms, decode, compose and encode 50 ms",
+        "estimate: 1h00m with 1 to 4 cuda predictors (558.7 images/s), 2,000.000 GB written",
         "cost: 2.50 at 2.5 an hour for the whole cluster",
     ]

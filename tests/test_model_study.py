@@ -1,4 +1,4 @@
-"""What the benchmarks of models measure on: the same pictures each time, one budget a study, no misspelt half."""
+"""What the benchmarks of models measure on: the same pictures each time, and one budget a study."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from typer.testing import CliRunner
 
-from benchmarks import temperature
 from benchmarks.measuring import Half, held_out
 from benchmarks.model_study import require_same_budget
 from tests.pictures import labeled_archive
@@ -34,9 +32,3 @@ def test_a_study_goes_on_with_the_budget_that_it_was_begun_with(tmp_path: Path) 
     require_same_budget(tmp_path / "study", begun)
     with pytest.raises(typer.BadParameter, match="begun with --samples 64: say so again"):
         require_same_budget(tmp_path / "study", begun | {"samples": 128})
-
-
-def test_a_misspelt_half_is_refused(tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(temperature.main)
-    assert CliRunner().invoke(app, ["--data", str(tmp_path), "--half", "reprot"]).exit_code == 2

@@ -19,7 +19,8 @@ from colorize.bulk.ledger.forgotten import FORGOTTEN
 from colorize.bulk.ledger.manifest import MANIFEST, read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.storage.lock import exclusive
-from colorize.storage.root import TEMPORARY_PREFIX, Storage
+from colorize.storage.root import Storage
+from colorize.storage.rooted import TEMPORARY_PREFIX
 from tests.conftest import S3, grey_jpeg, write_tree
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]

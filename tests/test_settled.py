@@ -81,14 +81,17 @@ def test_more_names_are_compared_than_fit_into_one_array() -> None:
         ({"max_pixels": 500_000_000}, ["large"]),
         ({"min_side": 100}, ["ok"]),
         ({"min_side": 10}, ["small"]),
+        ({"max_bytes": 500}, ["ok"]),
+        ({"max_bytes": 8 << 40}, ["sparse"]),
     ],
 )
 def test_other_limits_concern_the_pictures_that_they_treat_otherwise(limits: dict[str, int], to_do: list[str]) -> None:
     rows = {
-        "ok": row("ok", width=200, height=90),
+        "ok": row("ok", width=200, height=90, bytes_in=501),
         "large": row("large", width=20_010, height=20_000).failed("too_large", ""),
         "small": row("small", width=900, height=15).failed("too_small", ""),
         "huge": row("huge").failed("too_large", ""),  # no size is known
+        "sparse": row("sparse", bytes_in=7 << 40).failed("too_large", "... raise limits.max_bytes"),
         "broken": row("broken").failed("truncated", ""),
     }
     terms = replace(TERMS, limits=SizeLimits(**({"max_pixels": 400_000_000, "min_side": 20} | limits)))
@@ -111,7 +114,7 @@ def test_another_policy_concerns_the_pictures_of_its_kind(policies: dict[str, Po
     rows = {
         "grey": row("grey", triage="grey"),
         "page": row("page", triage="text"),
-        "modern": row("modern", triage="color", status="skipped", error="already_colour", output=""),
+        "modern": row("modern", triage="color", status="skipped", error="already_color", output=""),
         "copied": row("copied", triage="toned", status="skipped", error="triage_toned"),
         "older": row("older"),  # of a release that did not look
         "failed": row("failed", triage="text").failed("render_failed", ""),

@@ -184,7 +184,8 @@ def test_fragments_of_another_model_or_state_of_the_archive_are_left_alone(
 def test_a_draft_is_published_under_its_name(tmp_path: Path) -> None:
     sink = FolderSink(Storage(tmp_path), threads=2)
     draft = sink.draft("1931/huge.tif")
-    draft.write_bytes(b"whole")
+    with draft.open() as file:
+        file.write(b"whole")
     record = Record("1931/huge.tif", "1931/huge.tif")
 
     assert sink.write([Finished(record, draft)]) == [record]

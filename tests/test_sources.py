@@ -8,7 +8,9 @@ import io
 import os
 import pickle
 import random
+import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote_plus
@@ -20,10 +22,12 @@ from botocore.exceptions import EndpointConnectionError
 
 from colorize.datasets import readers, sources
 from colorize.datasets.input_list import read_input_list
-from colorize.datasets.readers import Raw
+from colorize.datasets.readers import ArchiveReader, Raw
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import MIN_SLICE_ROWS, Source, _plan, open_source
 from colorize.errors import UsageError
+from colorize.imaging.settings import SizeLimits
+from colorize.storage import parquet_pages
 from colorize.storage.listing import Entry
 from colorize.storage.root import Storage
 from tests.conftest import write_tree
@@ -199,7 +203,7 @@ def test_an_archive_that_cannot_be_reached_is_no_damaged_one(tmp_path: Path, fau
     storage = Flaky(tmp_path)
     storage.fault = fault
     with pytest.raises(UsageError, match=r"cannot read .*/b.parquet: .*; run again once it can be"):
-        _plan(storage, None, SETTINGS)
+        _plan(storage, None, SETTINGS, SizeLimits())
 
 
 def test_an_archive_whose_column_names_are_damaged_is_a_row(tmp_path: Path) -> None:
@@ -323,6 +327,64 @@ def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:
         def entries(self, below: str = "") -> Iterator[Entry]:
             yield Entry("a/../../b.jpg", 3, "tag")
 
-    source = _plan(Bucket(tmp_path), None, SETTINGS)
+    source = _plan(Bucket(tmp_path), None, SETTINGS, SizeLimits())
 
     assert [(raw.path, raw.error) for raw in fetch(source)] == [("a/../../b.jpg", "bad_name")]
+
+
+@pytest.mark.parametrize(
+    ("name", "piece", "reason"),
+    [
+        ("l.txt.gz", b"\n" * (1 << 20), "empty ones"),
+        ("l.txt.gz", b" \r\n" * (1 << 18), "empty ones"),
+        ("l.txt.gz", b"x" * (1 << 20), "65,536 characters"),
+        ("l.csv.gz", b"," * (1 << 20), "65,536 characters"),
+        ("l.csv.gz", b'"\n",' * (1 << 18), "1000 lines"),
+    ],
+)
+def test_a_small_list_that_unfolds_to_hundreds_of_megabytes_is_refused(
+    tmp_path: Path, name: str, piece: bytes, reason: str
+) -> None:
+    with gzip.open(tmp_path / name, "wb") as file:
+        file.write(b"path\n")
+        for _ in range(64):
+            file.write(piece)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match=reason):
+            read_input_list(str(tmp_path / name), Storage(tmp_path))
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_bomb_in_an_archive_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_pages, "BOMB_BYTES", 10 << 20)
+    bomb = pa.table({"image": [bytes(20 << 20)]})
+    pq.write_table(bomb, tmp_path / "bomb.parquet", compression="zstd", use_dictionary=False, write_statistics=False)
+    archive(tmp_path / "good.parquet", [b"1", b"2"])
+    rows = fetch(open_source(str(tmp_path), SETTINGS))
+
+    assert [(raw.path, raw.error) for raw in rows] == [
+        ("bomb.parquet#0", "too_large"),
+        ("good.parquet#0", ""),
+        ("good.parquet#1", ""),
+    ]
+    assert "packed in" in rows[0].message
+
+
+def test_an_image_above_the_limit_is_refused_alone(tmp_path: Path) -> None:
+    archive(tmp_path / "a.parquet", [b"1" * 10, b"2" * 11, None, b"3"])
+    source = open_source(str(tmp_path), SETTINGS)
+    assert isinstance(source.reader, ArchiveReader)
+    rows = [raw for raws in replace(source.reader, max_bytes=10).fetch(source.units) for raw in raws]
+
+    assert [raw.error for raw in rows] == ["", "too_large", "empty", ""]
+    assert rows[1].message == "the row's image has 11 bytes; at most 10 are read"
+
+
+def test_a_row_with_a_path_and_no_bytes_says_so(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [{"bytes": None, "path": "scans/1.jpg"}]}), tmp_path / "a.parquet")
+    (row,) = fetch(open_source(str(tmp_path), SETTINGS))
+    assert row.error == "empty"
+    assert "holds a path ('scans/1.jpg') and no bytes" in row.message

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "colorize").rglob("*.py")) + sorted((ROOT / "jobs").glob("*.py"))
 
 # The drawing of docs/architecture.md: what each package may import, beside itself. Nothing else, and no circle.
-BASE = {"errors", "settings", "__init__"}
+BASE = {"errors", "plain_text", "settings", "__init__"}
 IMAGING = BASE | {"imaging"}
 STORES = IMAGING | {"models", "storage", "metrics"}
 SERVICES = STORES | {"datasets", "predict", "report", "cluster"}
@@ -20,6 +20,7 @@ JOBS = ("bulk", "train", "evaluate")
 MAY_IMPORT = {
     "__init__": set[str](),  # the Python API imports `predict` when it is used, by name
     "errors": set(),
+    "plain_text": set(),
     "settings": {"errors"},
     "metrics": BASE,
     "imaging": BASE,
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "jobs": {"cli"},
 }
-LOOSE = {"__init__", "__main__", "cli", "errors", "settings"}  # what may lie in the package's top
+LOOSE = {"__init__", "__main__", "cli", "errors", "plain_text", "settings"}  # what may lie in the package's top
 KNOW_RAY = ("jobs", "colorize.cli", "colorize.cluster", "colorize.bulk", "colorize.train.job", "colorize.train.worker",
             "colorize.evaluate")  # fmt: skip
 KNOW_NO_RAY = ("colorize.bulk.ledger",)
@@ -113,3 +114,72 @@ def test_decoding_and_writing_workers_need_no_torch() -> None:
 
 def test_no_job_hides_the_package() -> None:
     assert not (ROOT / "jobs" / "colorize.py").exists()
+
+
+# What changes files on a disk, by the names that the standard library gives it. Encoders (`Image.save`, `write_table`)
+# are handed open files: that they never get a path is for the reader to see.
+CHANGES = {"write_text", "write_bytes", "unlink", "rmdir", "mkdir", "makedirs", "removedirs", "touch", "symlink_to",
+           "hardlink_to", "rename", "renames", "chmod", "rmtree", "copyfile", "copytree", "truncate", "FileHandler",
+           "RotatingFileHandler", "pipe_file", "put_file", "rm_file"}  # fmt: skip
+OF_OS = {"open", "remove", "replace", "link", "symlink", "mknod", "mkfifo"}  # words that others use, too
+MAY_CHANGE_FILES = {
+    "colorize.storage.rooted": "the one place: relative to the root's descriptor, following no link",
+    "colorize.storage.root": "objects of a bucket, which knows no links",
+    "colorize.models.checkpoint": "a file that its caller names, made new beside it and renamed",
+    "colorize.train.loop": "what Ray Train takes over lies in a temporary folder of our own",
+    "colorize.imaging.formats.jpeg": "jpeglib reads files alone: one in a temporary folder of our own",
+    "colorize.imaging.formats.encoded": "a temporary file of our own goes with the last who reads it",
+}
+
+
+def changes(path: Path) -> Iterator[str]:
+    """The calls in a module that write, rename or remove files."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        of_os = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") in ("os", "shutil")
+        modes = [a.value for a in (*node.args, *(k.value for k in node.keywords)) if isinstance(a, ast.Constant)]
+        writes = name in ("open", "fdopen") and any(isinstance(m, str) and set(m) & set("wax+") for m in modes)
+        renames = name == "replace" and isinstance(node.func, ast.Attribute) and len(node.args) == 1
+        if name in CHANGES or (of_os and name in OF_OS) or writes or (renames and not node.keywords):
+            yield f"{name}, line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_files_are_written_and_removed_in_one_place(path: Path) -> None:
+    found = list(changes(path))
+    if module_name(path) in MAY_CHANGE_FILES:
+        assert found, "it needs no leave any more"
+    else:
+        assert not found
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["Path(x).write_bytes(b'')", "p.open('wb')", "open(p, 'a')", "p.open(mode='x')", "os.open(p, os.O_WRONLY)",
+     "p.unlink(missing_ok=True)", "shutil.rmtree(p)", "draft.replace(target)", "os.replace(a, b)", "p.mkdir()",
+     "logging.FileHandler(p)", "os.remove(p)", "fs.rm_file(p)"],
+)  # fmt: skip
+def test_each_way_to_change_a_file_is_seen(call: str, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(call)
+
+    assert len(list(changes(tmp_path / "module.py"))) == 1
+
+
+@pytest.mark.parametrize("call", ["p.open('rb')", "text.replace('a', 'b')", "replace(row, a=1)", "names.remove(x)"])
+def test_what_changes_no_file_is_not_taken_for_it(call: str, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(call)
+
+    assert not list(changes(tmp_path / "module.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_lines_for_people_are_printed_in_one_place(path: Path) -> None:
+    """`say` alone prints: file names and servers' answers are text there, and no commands to a terminal."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    named = {node.func.id for node in calls if isinstance(node.func, ast.Name)}
+    written = {ast.unparse(node.func) for node in calls if isinstance(node.func, ast.Attribute)}
+    if module_name(path) != "colorize.plain_text":
+        assert "print" not in named
+        assert not written & {"typer.echo", "sys.stdout.write", "sys.stderr.write", "click.echo"}

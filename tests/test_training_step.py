@@ -296,7 +296,7 @@ def test_grey_pictures_cannot_be_measured(rgb: torch.Tensor) -> None:
     assert validate(model, [grey, rgb], 64)["colorfulness"] > 0  # some may be
 
 
-def die_after_first(save: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None]:
+def die_after_first(save: Callable[[Mapping[str, Any]], None]) -> Callable[[RunFolder, Mapping[str, Any]], None]:
     """Saves once; the second time the process has no more memory, say."""
     calls: list[int] = []
 

@@ -6,12 +6,15 @@ import sys
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorize.errors import UsageError
-from colorize.imaging.color import lab_to_rgb
+from colorize.imaging.color import lab_to_rgb, linear_to_rgb, rgb_to_lab
+from colorize.models.base import entropy
 from colorize.models.efficientnet_lite import EfficientNetLite0, pretrained_state
-from colorize.models.unet import Unet, gamut_bins
+from colorize.models.unet import EVEN, Unet, fading, gamut_bins
+from colorize.predict.confidence import color_and_doubt
 
 MAX_GFLOP = 6.0  # multiplications and additions, for 256 x 256
 MAX_PARAMETERS = 10e6
@@ -54,13 +57,58 @@ def test_a_low_temperature_is_more_vivid(model: Unet) -> None:
     assert vivid.norm(dim=1).mean() > dull.norm(dim=1).mean()
 
 
+class TestPainted:
+    """What use makes of a distribution, beyond the annealed mean that training sees."""
+
+    GREY = torch.full((1, 1, 16, 16), 70.0)  # not in the shadows
+
+    def logits(self, model: Unet, sharpness: float) -> Tensor:
+        """Around one vivid bin, at every place."""
+        distance = (model.bins_Q2 - torch.tensor([36.0, 36.0])).norm(dim=1) / 12
+        logits: Tensor = -sharpness * distance
+        return logits[None, :, None, None].expand(1, -1, 4, 4)
+
+    @pytest.mark.parametrize("sharpness", [0.2, 1.0, 3.0])
+    def test_color_grows_with_the_entropy(self, model: Unet, sharpness: float) -> None:
+        logits = self.logits(model, sharpness)
+        factor = torch.exp(2 * (entropy(logits)[:, None] - EVEN))
+        torch.testing.assert_close(Unet(spread=2).painted(logits, self.GREY), factor * model.decode(logits))
+        assert (factor[0, 0, 0, 0] > 1) == (entropy(logits)[0, 0, 0] > EVEN)
+
+    def test_in_the_shadows_it_fades_as_that_of_surfaces_does(self, model: Unet) -> None:
+        logits, L = self.logits(model, 1.0), self.GREY.clone()
+        L[..., :8] = 20
+        lit, dim = model.painted(logits, self.GREY), model.painted(logits, L)
+        torch.testing.assert_close(dim[..., :2], lit[..., :2] * (20 + 16) / (45 + 16))
+        torch.testing.assert_close(dim[..., 2:], lit[..., 2:])
+
+    def test_both_can_be_left_out(self, model: Unet) -> None:
+        logits = self.logits(model, 1.0)
+        plain = Unet(spread=0, shadows=0).painted(logits, torch.zeros(1, 1, 16, 16))
+        torch.testing.assert_close(plain, model.decode(logits))
+
+    def test_it_is_what_the_network_gives_whether_or_not_it_is_asked_how_sure_it_is(self, model: Unet) -> None:
+        L = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 100
+        with torch.inference_mode():
+            ab, _ = color_and_doubt(model, L)
+            torch.testing.assert_close(model(L), ab)
+            torch.testing.assert_close(model(L), model.painted(model.logits(L), L))
+
+
+def test_fading_is_what_less_light_does_to_a_surface() -> None:
+    """A surface at full light and at a quarter of it, converted to Lab: the same factor for a*, b* and L* + 16."""
+    lit = torch.tensor([0.5, 0.3, 0.25]).reshape(3, 1, 1)  # linear light
+    L, dim = rgb_to_lab(linear_to_rgb(lit)), rgb_to_lab(linear_to_rgb(lit / 4))
+    torch.testing.assert_close(dim[1:], L[1:] * fading(dim[:1], float(L[0])), rtol=1e-3, atol=1e-3)
+
+
 def test_the_whole_picture_shares_its_context(model: Unet) -> None:
     """A change in one corner reaches the opposite one, farther than the convolutions do."""
     L = torch.full((1, 1, 512, 512), 50.0)
     changed = L.clone()
     changed[..., :32, :32] = 100
     with torch.inference_mode():
-        assert (model(L) - model(changed))[..., -1, -1].abs().max() > 0
+        assert (model.logits(L) - model.logits(changed))[..., -1, -1].abs().max() > 0
 
 
 def test_pretrained_weights_fit_strictly() -> None:

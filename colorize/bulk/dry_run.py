@@ -1,58 +1,51 @@
 """`colorize bulk --dry-run`: what there is to do, a sample of it really done, and what the rest would take.
 
-The sample is fetched, colored and encoded on the cluster, on the device that the plan names, and thrown away.
+The sample goes through the pipeline of a real run, on the cluster, into a sink that keeps nothing.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-import torch
 
 from colorize.bulk.job import Prepared
-from colorize.bulk.settings import BulkSettings
+from colorize.bulk.pipeline import stream
+from colorize.bulk.progress import Totals
+from colorize.bulk.resume import Ledger, Work
+from colorize.bulk.sinks import DiscardSink
 from colorize.cluster.plan import StagePlan
 from colorize.cluster.session import plan_for_cluster, ray_session
-from colorize.datasets.readers import ArchiveReader, Raw, Reader
 from colorize.datasets.sources import Source
-from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small
-from colorize.models.checkpoint import load_checkpoint
-from colorize.predict.colorizer import Colorizer
-from colorize.predict.render import Provenance, render
 from colorize.report.durations import duration
 
-SAMPLE = 64  # pictures
-SAMPLE_SECONDS = 30.0  # after which no further picture is begun
+SAMPLE = 64  # images
 START_SECONDS = 20.0  # of Ray, of the workers and of the network: about what docs/performance.md measures
 FORMATS = 8  # kinds of files that are named
 
 
 @dataclass
 class Sample:
-    """What some pictures took, in seconds of one process, and how they ended."""
+    """What some inputs took, in seconds of one process, and how they ended."""
 
-    colored: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    fetch: float = 0.0
-    load: float = 0.0
+    ok: int = 0
+    others: Counter[str] = field(default_factory=Counter)  # by error code: skipped and failed ones
+    fetch: float = 0.0  # waiting for storage
     predict: float = 0.0
-    write: float = 0.0
+    compose: float = 0.0  # decoding, composing and encoding
     bytes_in: int = 0
     bytes_out: int = 0
 
     @property
-    def pictures(self) -> int:
-        """Pictures that were tried."""
-        return self.colored + self.failed.total()
+    def inputs(self) -> int:
+        """Inputs that were tried."""
+        return self.ok + self.others.total()
 
 
 @dataclass(frozen=True)
@@ -60,6 +53,7 @@ class Forecast:
     """What a run would meet and take."""
 
     inputs: int
+    before: int  # settled by earlier runs
     bytes_in: int  # estimated from the sample where the listing does not say
     kinds: Counter[str]
     sample: Sample
@@ -69,18 +63,19 @@ class Forecast:
 
     def lines(self) -> list[str]:
         """For a person."""
-        s, tried = self.sample, max(self.sample.pictures, 1)
+        s, tried = self.sample, max(self.sample.inputs, 1)
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.most_common(FORMATS))
-        failed = "".join(f", {count} {code}" for code, count in s.failed.most_common())
-        spent = {"fetch": s.fetch, "load": s.load, "predict": s.predict, "write": s.write}
+        earlier = f" ({self.before:,} more were settled by earlier runs)" if self.before else ""
+        others = "".join(f", {count} {code}" for code, count in s.others.most_common())
+        spent = {"fetch": s.fetch, "predict": s.predict, "decode, compose and encode": s.compose}
         stages = ", ".join(f"{stage} {1000 * seconds / tried:.0f} ms" for stage, seconds in spent.items())
         pool = f"{self.plan.min_actors} to {self.plan.max_actors} {self.plan.device} predictors"
         rate = self.inputs / max(self.seconds - START_SECONDS, 1e-3)
         written = s.bytes_out * self.inputs / tried
         lines = [
-            f"{self.inputs:,} inputs, {self.bytes_in / 1e9:,.3f} GB: {kinds}",
-            f"sample of {s.pictures}: {s.colored} colored{failed}; work for each: {stages}",
-            f"estimate: {duration(self.seconds)} with {pool} ({rate:.1f} pictures/s), {written / 1e9:,.3f} GB written",
+            f"{self.inputs:,} inputs, {self.bytes_in / 1e9:,.3f} GB: {kinds}{earlier}",
+            f"sample of {s.inputs}: {s.ok} colored{others}; for each: {stages}",
+            f"estimate: {duration(self.seconds)} with {pool} ({rate:.1f} images/s), {written / 1e9:,.3f} GB written",
         ]
         if self.price_per_hour is not None:
             cost = self.seconds / 3600 * self.price_per_hour
@@ -89,7 +84,7 @@ class Forecast:
 
 
 def dry_run(prepared: Prepared, price_per_hour: float | None = None) -> Forecast:
-    """Counts the inputs of a job that was found usable, and measures a sample of them on its cluster.
+    """Counts what is left of a job that was found usable, and colors a sample of it on its cluster.
 
     Raises:
         UsageError: the cluster cannot be used.
@@ -97,29 +92,38 @@ def dry_run(prepared: Prepared, price_per_hour: float | None = None) -> Forecast
     settings = prepared.settings
     with ray_session(prepared.job.ray_address) as may_grow:
         plan = plan_for_cluster(settings.pool, settings.run.start_seconds, may_grow)
+        work = prepared.work(Ledger.of(prepared.target, prepared.job.resume))
+        sample = measure(prepared, work, plan)
         cpus = ray.cluster_resources().get("CPU", 1.0)
-        return forecast(prepared.source, prepared.model.data, plan, settings, cpus, price_per_hour)
-
-
-def forecast(
-    source: Source, model: bytes, plan: StagePlan, settings: BulkSettings, cpus: float, price_per_hour: float | None
-) -> Forecast:
-    """Measures a sample on the connected cluster, which has so many CPUs, and reckons with the plan's resources."""
-    units = sampled_units(source.units)
-    task: Any = ray.remote(num_cpus=plan.cpus_per_actor, num_gpus=plan.gpus_per_actor, max_retries=1)(measure)
-    sample: Sample = ray.get(task.remote(source.reader, units, ray.put(model), plan, settings))
-    sizes = source.units["size"]
-    known = pc.mean(sizes.filter(pc.greater_equal(sizes, 0))).as_py() if source.parts is None else None
-    average = sample.bytes_in / max(sample.pictures, 1) if known is None else known
+    left = work.left
     return Forecast(
-        inputs=source.total,
-        bytes_in=round(average * source.total),
-        kinds=kinds_of(source),
+        inputs=left.total,
+        before=work.before.total(),
+        bytes_in=_bytes_of(left, sample),
+        kinds=kinds_of(left),
         sample=sample,
         plan=plan,
-        seconds=START_SECONDS + work_seconds(sample, source.total, plan, cpus),
+        seconds=START_SECONDS + work_seconds(sample, left.total, plan, cpus),
         price_per_hour=price_per_hour,
     )
+
+
+def measure(prepared: Prepared, work: Work, plan: StagePlan) -> Sample:
+    """Colors a sample of the inputs that are left, and says what that took."""
+    units = sampled_units(work.left.units)
+    if not units.num_rows:
+        return Sample()
+    source = work.left.only(units, work.left.parts)
+    loader, writer = prepared.loader(work.run), prepared.writer(DiscardSink())
+    totals, found = Totals(source.total), Sample()
+    for summary in stream(source, loader, writer, plan, prepared.settings, partial(bytes, prepared.model.data)):
+        totals.add(summary)
+        found.fetch += summary["fetch_seconds"]
+        found.predict += summary["predict_seconds"]
+    found.ok, found.others = totals.ok, totals.errors
+    found.compose = totals.work_seconds - found.predict
+    found.bytes_in, found.bytes_out = totals.bytes_in, totals.bytes_out
+    return found
 
 
 def work_seconds(sample: Sample, inputs: int, plan: StagePlan, cpus: float) -> float:
@@ -127,9 +131,9 @@ def work_seconds(sample: Sample, inputs: int, plan: StagePlan, cpus: float) -> f
 
     Tasks that wait give their CPU to others: of those there are `1 / task_cpus` for each CPU.
     """
-    each = inputs / max(sample.pictures, 1)
+    each = inputs / max(sample.inputs, 1)
     left = max(cpus - plan.max_actors * plan.cpus_per_actor, plan.task_cpus)
-    busy = sample.load + sample.write
+    busy = sample.compose
     lines = sample.predict / plan.max_actors, busy / left, (sample.fetch + busy) * plan.task_cpus / left
     return each * max(lines)
 
@@ -142,82 +146,17 @@ def kinds_of(source: Source) -> Counter[str]:
 
 
 def sampled_units(units: pa.Table, count: int = SAMPLE) -> pa.Table:
-    """Some units by chance, the same ones every time."""
-    chosen = np.random.default_rng(0).permutation(units.num_rows)[:count]
-    return pa.concat_tables([units.slice(index, 1) for index in chosen.tolist()])
+    """About `count` inputs by chance, the same ones every time; of an archive's run of rows only the first few."""
+    if not units.num_rows:
+        return units
+    chosen = sorted(np.random.default_rng(0).permutation(units.num_rows)[:count].tolist())
+    some = pa.concat_tables([units.slice(index, 1) for index in chosen])
+    rows = pc.min_element_wise(some["count"], -(-count // some.num_rows)).cast(units.schema.field("count").type)
+    return some.set_column(units.schema.get_field_index("count"), "count", rows)
 
 
-def measure(reader: Reader, units: pa.Table, model: bytes, plan: StagePlan, settings: BulkSettings) -> Sample:
-    """Fetches, colors and encodes a sample in this process, and says what that took."""
-    torch.set_num_threads(max(1, int(plan.cpus_per_actor)))
-    colorizer = Colorizer.configured(
-        load_checkpoint(model).model, settings.colorizer, batch_size=plan.batch_size, device=plan.device
-    )
-    sample, began = Sample(), time.perf_counter()
-    for raws in _timed(_steps(reader, units), sample):
-        small = _load(raws, sample, settings)
-        started = time.perf_counter()
-        colors = colorizer.color([grey.luma for _, grey in small], confidence=settings.run.confidence)
-        sample.predict += time.perf_counter() - started
-        for (raw, _), colored in zip(small, colors, strict=True):
-            _write(raw, colored.ab, sample, settings)
-        if time.perf_counter() - began > SAMPLE_SECONDS or sample.pictures >= SAMPLE:
-            break
-    return sample
-
-
-def _steps(reader: Reader, units: pa.Table) -> Iterator[list[Raw]]:
-    """The sample a few pictures at a time; of an archive's run of rows only the first few."""
-    if not isinstance(reader, ArchiveReader):
-        yield from reader.fetch(units)
-        return
-    for index in range(units.num_rows):
-        yield next(reader.fetch(units.slice(index, 1)), [])
-
-
-def _timed(steps: Iterator[list[Raw]], sample: Sample) -> Iterator[list[Raw]]:
-    """The same steps; how long each was waited for counts as fetching."""
-    while True:
-        started = time.perf_counter()
-        raws = next(steps, None)
-        sample.fetch += time.perf_counter() - started
-        if raws is None:
-            return
-        yield raws
-
-
-def _load(raws: list[Raw], sample: Sample, settings: BulkSettings) -> list[tuple[Raw, SmallGrey]]:
-    """The small grey pictures of those that can be read."""
-    found = []
-    for raw in raws:
-        sample.bytes_in += len(raw.data)
-        if raw.error:
-            sample.failed[raw.error] += 1
-            continue
-        started = time.perf_counter()
-        try:
-            found.append(
-                (raw, decode_small(raw.data, settings.colorizer.size**2, max_pixels=settings.limits.max_pixels))
-            )
-        except ImageDecodeError as error:
-            sample.failed[error.code] += 1
-        sample.load += time.perf_counter() - started
-    return found
-
-
-def _write(raw: Raw, ab: Any, sample: Sample, settings: BulkSettings) -> None:
-    started = time.perf_counter()
-    try:
-        done = render(
-            raw.data,
-            ab,
-            Provenance("", "", raw.path, "", digital_source_type=settings.output.digital_source_type),
-            max_pixels=settings.limits.max_pixels,
-            subsampling=settings.output.subsampling,
-        )
-    except ImageDecodeError as error:
-        sample.failed[error.code] += 1
-    else:
-        sample.colored += 1
-        sample.bytes_out += len(done.data)
-    sample.write += time.perf_counter() - started
+def _bytes_of(source: Source, sample: Sample) -> int:
+    sizes = source.units["size"]
+    known = pc.mean(sizes.filter(pc.greater_equal(sizes, 0))).as_py() if source.parts is None else None
+    average = sample.bytes_in / max(sample.inputs, 1) if known is None else known
+    return round(average * source.total)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import signal
@@ -10,28 +9,26 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
-from typing import Any
 
 from colorize.bulk.assembly import Assembly
 from colorize.bulk.census import note
 from colorize.bulk.ledger.compaction import Compacted, compact
 from colorize.bulk.ledger.forgotten import forget, replaced, settle
 from colorize.bulk.ledger.manifest import RUN_FILE
-from colorize.bulk.ledger.remaining import not_in_run
 from colorize.bulk.load import Loader, Stamp
 from colorize.bulk.merging import Merging
 from colorize.bulk.pipeline import MODEL_FILE, stream
 from colorize.bulk.progress import Display
 from colorize.bulk.resume import Ledger, Work
 from colorize.bulk.run_log import JsonLines, run_log
-from colorize.bulk.run_report import BulkJob, RunReport
-from colorize.bulk.settings import BulkSettings
-from colorize.bulk.sinks import FolderSink, ParquetSink
+from colorize.bulk.run_report import Counts, RunReport
+from colorize.bulk.settings import BulkJob, BulkSettings
+from colorize.bulk.sinks import FolderSink, ParquetSink, Sink
 from colorize.bulk.write import Writer
-from colorize.cluster.elastic import Following, PlanOutdated, keep_quiet
+from colorize.cluster.plan import StagePlan
 from colorize.cluster.session import plan_for_cluster, ray_session
 from colorize.datasets.hints import NO_HINTS, Hints, read_hints
 from colorize.datasets.sources import Source, open_source
@@ -40,14 +37,14 @@ from colorize.models import require_takes_hints
 from colorize.predict.model_files import ModelFile, find_model, require_settings
 from colorize.predict.upstream import Upstream, sized, upstream_of
 from colorize.storage.lock import exclusive
-from colorize.storage.root import Storage, overlap, storage_exhausted
+from colorize.storage.root import LEDGER, Storage, overlap, storage_exhausted
 
 log = logging.getLogger("colorize")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job whose input, output and model were found usable."""
+    """A job whose input, output and model were found usable; its settings are those of this model."""
 
     job: BulkJob
     source: Source
@@ -58,34 +55,33 @@ class Prepared:
 
     @property
     def settings(self) -> BulkSettings:
-        """The job's, with what the network sees as it will be."""
-        return sized(self.job.settings, self.upstream)
+        return self.job.settings
 
     def work(self, ledger: Ledger) -> Work:
         """What earlier runs left to do."""
-        return ledger.plan(self.source, self.model.sha256, self.job.settings, self.hints)
+        return ledger.plan(self.source, self.model.sha256, self.settings, self.hints)
 
     def loader(self, run: int) -> Loader:
-        settings = self.job.settings
-        stamp = Stamp(self.model.name, self.model.sha256, settings.pixels_digest(), run)
-        inline = settings.source.inline_bytes
-        area = settings.colorizer.size**2
-        return Loader(
-            self.source.reader, settings.limits, settings.triage, area, inline, stamp, self.hints, self.upstream
-        )
+        """The load stage of the run of this number."""
+        s = self.settings
+        stamp = Stamp(self.model.name, self.model.sha256, s.pixels_digest(), run)
+        inline, area = s.source.inline_bytes, s.colorizer.size**2
+        return Loader(self.source.reader, s.limits, s.triage, area, inline, stamp, self.hints, self.upstream)
 
-    def writer(self) -> Writer:
-        settings = self.job.settings
-        sink = (
-            FolderSink(self.target, settings.output.write_threads)
-            if self.source.parts is None
-            else ParquetSink(self.target)
-        )
-        inline = settings.source.inline_bytes
-        return Writer(self.source.storage, sink, settings.limits, settings.output, inline, self.upstream)
+    def writer(self, sink: Sink) -> Writer:
+        """The write stage that fills `sink`."""
+        s = self.settings
+        return Writer(self.source.storage, sink, s.limits, s.output, s.source.inline_bytes, self.upstream)
+
+    def sink(self) -> Sink:
+        """Where the copies go: a tree of files, or archives."""
+        if self.source.parts is not None:
+            return ParquetSink(self.target)
+        return FolderSink(self.target, self.settings.output.write_threads)
 
     def assembly(self, work: Work) -> Assembly:
-        return Assembly(work.left, self.target, self.model.sha256, self.job.settings.pixels_digest())
+        """What joins the archives of a run."""
+        return Assembly(work.left, self.target, self.model.sha256, self.settings.pixels_digest())
 
 
 def run_bulk(job: BulkJob) -> RunReport:
@@ -106,7 +102,7 @@ def _run_prepared(prepared: Prepared, started: float) -> RunReport:
     ledger = Ledger.of(prepared.target, job.resume)
     work = None if ledger.is_large else prepared.work(ledger)
     if work is not None and work.is_nothing:
-        report = RunReport.of(job, prepared.model, prepared.source.total, work, started)
+        report = _report(prepared, work, started)
         with run_log(prepared.target, _formatter(report)):
             log.info("nothing to do: %d inputs were settled by earlier runs", report.totals.before_total)
             _finish(prepared, report, work, {})
@@ -117,10 +113,15 @@ def _run_prepared(prepared: Prepared, started: float) -> RunReport:
     ):  # in this order: Ray sets a handler of its own
         plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
         work = work or prepared.work(ledger)
-        report = RunReport.of(job, prepared.model, prepared.source.total, work, started, plan)
+        report = _report(prepared, work, started, plan)
         with run_log(prepared.target, _formatter(report)):
-            _run(prepared, report, work, stop, may_grow)
+            _run(prepared, report, work, stop)
     return report
+
+
+def _report(prepared: Prepared, work: Work, started: float, plan: StagePlan | None = None) -> RunReport:
+    counts = Counts.of(prepared.source.total, work)
+    return RunReport(prepared.job, prepared.model, work.run, started, counts, plan)
 
 
 def _formatter(report: RunReport) -> logging.Formatter | None:
@@ -137,14 +138,16 @@ def prepare(job: BulkJob, writes: bool = True) -> Prepared:
     _require_apart(
         source, target
     )  # asks the storage, within seconds: before the model and the listing, which take some
+    target.require_unlinked(LEDGER)
     if writes:
         target.check_writable()
     model = find_model(job.model)
     require_settings(model, job.settings.colorizer)
     upstream = upstream_of(job.settings.output.processing, model.architecture)
-    found = open_source(job.input, job.settings.source, job.input_list)
+    found = open_source(job.input, job.settings.source, job.input_list, job.settings.limits)
     hints = _hints(job.hints, model, found) if job.hints else NO_HINTS
-    return Prepared(job, found, target, model, hints, upstream)
+    fitted = replace(job, settings=sized(job.settings, upstream))
+    return Prepared(fitted, found, target, model, hints, upstream)
 
 
 def _hints(uri: str, model: ModelFile, source: Source) -> Hints:
@@ -159,23 +162,23 @@ def _hints(uri: str, model: ModelFile, source: Source) -> Hints:
 def _require_apart(source: Storage, target: Storage) -> None:
     """A run must never write where it reads: outputs would become inputs, or replace them."""
     folder = source.parent() if source.is_file() else source
-    beside = folder is not source and target.real_root != folder.real_root  # of a file only its own folder is taboo
+    beside = folder is not source and target.real_root != folder.real_root  # a file may have its copy below its folder
     if not beside and overlap(folder, target):
         raise UsageError(f"--output {target.url()} and --input {source.url()} overlap: choose an output folder outside")
 
 
-def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Event, may_grow: bool) -> None:
+def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Event) -> None:
     assembly = prepared.assembly(work)
     try:
         if prepared.job.resume.fresh:  # not before the cluster is known to do
             forget(prepared.target)
+        prepared.target.delete_all(work.leftovers)
         _save(prepared.target, report)
         _announce(prepared, report)
-        _consume(prepared, report, work, assembly, stop, may_grow)
+        _consume(prepared, report, work, assembly, stop)
         _finish(prepared, report, work, assembly.lost)
     except (Exception, KeyboardInterrupt) as error:
-        report.state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        report.finished = time.time()
+        report.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         with suppress(Exception):  # what stopped the run may stop this, too; each storage library has its own classes
             _save(prepared.target, report)  # the parts that exist are the manifest; the next run compacts them
         if isinstance(error, KeyboardInterrupt):
@@ -200,8 +203,7 @@ def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, s
         log.warning("%d pictures were colored with less than asked for: see `degraded`", report.totals.degraded)
     prepared.target.sweep()
     complete = report.totals.done == prepared.source.total
-    report.state = "finished" if complete else "failed"
-    report.finished = time.time()
+    report.end("finished" if complete else "failed")
     _save(prepared.target, report)
     if not complete:
         raise RuntimeError(f"the manifest holds {report.totals.done} rows for {prepared.source.total} inputs")
@@ -216,19 +218,18 @@ def _settle(report: RunReport, found: Compacted) -> None:
         totals.before["failed", "archive_unreadable"] += 1
 
 
-def _consume(
-    prepared: Prepared, report: RunReport, work: Work, assembly: Assembly, stop: threading.Event, may_grow: bool
-) -> None:
-    totals, settings = report.totals, prepared.settings
+def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assembly, stop: threading.Event) -> None:
     merging = Merging(prepared.target, work.run)
     prepared.target.write(MODEL_FILE, prepared.model.data)
-    with Display(totals, settings.run.log_seconds) as display:
-        for summary in _summaries(prepared, report, work, merging, may_grow):
+    plan, settings = report.plan, prepared.settings
+    assert plan is not None
+    loader, writer = prepared.loader(work.run), prepared.writer(prepared.sink())
+    summaries = stream(work.left, loader, writer, plan, settings, partial(prepared.target.read, MODEL_FILE))
+    with Display(report.totals, settings.run.log_seconds) as display:
+        for summary in summaries:
             if stop.is_set():
                 raise KeyboardInterrupt
-            totals.add(summary)
-            report.first_done = report.first_done or time.time()
-            report.census.add([*summary["notes"], note("driver")], totals.now)
+            report.counts.add(summary, [note("driver")])
             assembly.add(summary["parts"])
             merging.add(summary["manifest_part"])
             display.update()
@@ -236,43 +237,11 @@ def _consume(
         merging.finish()
 
 
-def _summaries(
-    prepared: Prepared, report: RunReport, work: Work, merging: Merging, may_grow: bool
-) -> Iterator[dict[str, Any]]:
-    """The stream of summaries, with another plan whenever the cluster's devices have changed for good.
-
-    Archives stay with their first plan: a part of them stands in no manifest, so what is left is not known in between.
-    """
-    left, settings, follows = work.left, prepared.settings, may_grow and work.left.parts is None
-    keep_quiet()
-    while True:
-        assert report.plan is not None
-        following = partial(Following, settings.pool, report.plan.device, settings.run.device_seconds)
-        try:
-            yield from stream(
-                left,
-                prepared.loader(work.run),
-                prepared.writer(),
-                report.plan,
-                settings,
-                following if follows else None,
-            )
-            return
-        except PlanOutdated as change:
-            log.info("the cluster has changed: going on with predictors on %s", change)
-        # A task of the old plan that a lost node makes Ray run again waits for its reader, and holds its CPUs until
-        # that is gone: what Ray Data leaves behind are cycles.
-        gc.collect()
-        report.plan = plan_for_cluster(settings.pool, settings.run.start_seconds, may_grow)
-        merging.finish()  # no part may go while all are read
-        left = not_in_run(left, prepared.target, work.run)
-        log.info("%d inputs are left", left.total)
-
-
 def _announce(prepared: Prepared, report: RunReport) -> None:
     plan = report.plan
     assert plan is not None
-    pool = f"{plan.min_actors} to {plan.max_actors} {plan.device} predictors of {plan.cpus_per_actor:g} CPUs"
+    most = plan.pool_limit or "more"
+    pool = f"{plan.min_actors} to {most} {plan.device} predictors of {plan.cpus_per_actor:g} CPUs"
     log.info("%d inputs from %s to %s", prepared.source.total, prepared.job.input, prepared.job.output)
     if report.totals.before_total:
         log.info("%d of them were settled by earlier runs", report.totals.before_total)

@@ -16,14 +16,17 @@ from colorize.bulk.ledger.manifest import Record
 from colorize.bulk.rows import LOADED_SCHEMA
 from colorize.bulk.settings import TriageSettings
 from colorize.bulk.telemetry import worked
+from colorize.cluster.attempts import task_attempt
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import Raw, Reader
 from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, whole
 from colorize.imaging.hinting import Hinted, Seen, grey_of, spots_of
-from colorize.imaging.sandbox.isolation import Careful, Fault, known_fault, may_exceed
+from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed, known_fault
 from colorize.imaging.settings import LimitSettings
+from colorize.plain_text import one_line
 from colorize.predict.upstream import Upstream
-from colorize.storage.root import one_line
+
+BLAMED_SECONDS = 2.0  # for hashing a picture that was given up; without a hash its row holds while its identity does
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +61,28 @@ class Loader:
 
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Tables of `LOADED_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`."""
-    with Careful(partial(_row, loader=loader), loader.limits, partial(_is_heavy, limits=loader.limits)) as row_of:
-        for raws in loader.reader.fetch(units):
+    examined, is_heavy = partial(_row, loader=loader), partial(_is_heavy, loader=loader)
+    with Careful(examined, loader.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as row_of:
+        for raws, waited in _timed(loader.reader.fetch(units)):
             rows = [_blamed(raw, row, loader) if isinstance(row := row_of(raw), Fault) else row for raw in raws]
+            for row in rows:
+                row["fetch_seconds"] = waited / len(rows)
             worked("load", sum(row["seconds"] for row in rows))
             yield pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
 
 
-def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
-    """Whether decoding the picture may take more than its memory; a JPEG is decoded at a fraction of its size."""
-    if not limits.memory_mb or not len(raw.data):
-        return False
-    try:
-        if raw.data[:2] == b"\xff\xd8":
-            return False
-        info = read_info(raw.data)
-    except (ImageDecodeError, OSError):  # its row will say why
-        return False
-    return may_exceed(info.width * info.height, limits)
+def _timed(fetched: Iterator[list[Raw]]) -> Iterator[tuple[list[Raw], float]]:
+    """What was fetched, and how many seconds it was waited for."""
+    while True:
+        started = time.perf_counter()
+        raws = next(fetched, None)
+        if raws is None:
+            return
+        yield raws, time.perf_counter() - started
+
+
+def _is_heavy(raw: Raw, loader: Loader) -> bool:
+    return decoding_may_exceed(raw.data, loader.limits, whole=loader.upstream is not None)
 
 
 def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
@@ -97,8 +104,8 @@ def _reason(error: Exception) -> tuple[str, str]:
 
 def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
     record = _record(raw, loader)
-    with suppress(ImageDecodeError, OSError):  # a file that changed: the row says what it was blamed for
-        record = replace(record, sha256_in=sha256(raw.data))
+    with suppress(ImageDecodeError, OSError):  # a file that changed, or is slow: the row says what it was blamed for
+        record = replace(record, sha256_in=sha256(raw.data, BLAMED_SECONDS))
     return _loaded(raw, record.failed(fault.code, fault.message), None, loader)
 
 
@@ -148,7 +155,7 @@ def _record(raw: Raw, loader: Loader) -> Record:
 
 def _left_alone(record: Record, copied: bool) -> Record:
     """A skipped picture; where its file shall be copied, `output` says so to the writer."""
-    error = "already_colour" if record.triage == "color" else f"triage_{record.triage}"
+    error = "already_color" if record.triage == "color" else f"triage_{record.triage}"
     words = f"taken for {record.triage}: {'copied as it is' if copied else 'left out'} by triage.{record.triage}"
     return replace(record, status="skipped", error=error, message=words, output=record.path if copied else "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy
@@ -15,7 +15,6 @@ from colorize.bulk.predictor import Predictor
 from colorize.bulk.settings import BulkSettings
 from colorize.bulk.write import Writer, write
 from colorize.cluster.data_context import configure
-from colorize.cluster.elastic import Following
 from colorize.cluster.plan import StagePlan
 from colorize.datasets.sources import Source
 from colorize.storage.root import LEDGER
@@ -31,16 +30,15 @@ def stream(
     writer: Writer,
     plan: StagePlan,
     settings: BulkSettings,
-    callback: Callable[[], Following] | None = None,
+    checkpoint: Callable[[], bytes],
 ) -> Iterator[dict[str, Any]]:
-    """Runs the job, with the network in `MODEL_FILE` below the output; `callback` makes what Ray Data is to call.
+    """Runs the job; each predictor gets its network from `checkpoint`, which is called where it runs.
 
     Yields a row of SUMMARY_SCHEMA each time a batch of inputs is stored and accounted for.
     """
     # Nothing else bounds retries in Ray Data 2.60 without a warning, and users can do nothing about it.
     warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
-    context = configure(settings.run.stall_seconds)
-    context.custom_execution_callback_classes = [cast(Any, callback)] if callback else []
+    configure(settings.run.stall_seconds)
     rows = settings.source.rows_per_task
     dataset = (
         ray.data.from_arrow(source.blocks())
@@ -53,7 +51,7 @@ def stream(
         )
         .map_batches(
             Predictor,
-            fn_constructor_args=(writer.sink.storage, MODEL_FILE, settings.colorizer),
+            fn_constructor_args=(checkpoint, settings.colorizer),
             fn_constructor_kwargs={
                 "device": plan.device,
                 "cpus": plan.cpus_per_actor,
@@ -65,7 +63,7 @@ def stream(
             num_cpus=plan.cpus_per_actor,
             num_gpus=plan.gpus_per_actor,
             ray_remote_args_fn=_actor_limits,
-            compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.max_actors),
+            compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.pool_limit),
         )
         .map_batches(
             partial(write, writer=writer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +14,14 @@ import torch
 from colorize.bulk.census import note
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 from colorize.bulk.telemetry import worked
+from colorize.cluster.attempts import actor_was_restarted
 from colorize.imaging.hinting import Seen
-from colorize.imaging.sandbox.isolation import Fault, was_restarted
+from colorize.imaging.sandbox import Fault
 from colorize.predict.colorizer import Colored
 from colorize.predict.columns import seen_from
 from colorize.predict.frugal import color_frugally
 from colorize.predict.lone_predictor import LonePredictor, NetworkSource
 from colorize.predict.settings import ColorizerSettings
-from colorize.storage.root import Storage
 
 log = logging.getLogger("colorize")
 
@@ -35,8 +35,7 @@ class Predictor:
 
     def __init__(
         self,
-        storage: Storage,
-        checkpoint: str,
+        checkpoint: Callable[[], bytes],
         settings: ColorizerSettings,
         *,
         device: str,
@@ -44,7 +43,7 @@ class Predictor:
         batch_size: int,
         confidence: bool,
     ) -> None:
-        """Loads the network from `checkpoint` below `storage`, the run's output, which every worker reaches.
+        """Loads the network from what `checkpoint` returns.
 
         A CPU colors picture by picture: it is as fast (measured), and no picture's last bits depend on the others.
         """
@@ -54,10 +53,10 @@ class Predictor:
             device, self.shortfall = "cpu", "on the CPU: the node offers a GPU, but no CUDA"
             log.warning("%s", self.shortfall)
         self.network = NetworkSource(
-            storage, checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
+            checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
         )
         _ = self.network.colorizer  # now, so that a fault stops the start
-        self.suspects = SUSPECTS if was_restarted() else 0
+        self.suspects = SUSPECTS if actor_was_restarted() else 0
         self.lone = LonePredictor(self.network)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -104,6 +103,7 @@ def _with_colors(batch: pa.Table, colors: Mapping[int, Colored | Fault], seconds
         [good[i].ab.shape[1] if i in good else 0 for i in indices],
         [good[i].ab.shape[2] if i in good else 0 for i in indices],
         [note("predict")] * batch.num_rows,
+        [seconds if i in colors else 0.0 for i in indices],
     )
     if degraded:
         texts = pa.array([degraded if i in good else "" for i in indices])

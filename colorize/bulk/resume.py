@@ -5,36 +5,26 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from colorize.bulk.ledger.manifest import MANIFEST, last_run, read_rows
 from colorize.bulk.ledger.remaining import remaining
 from colorize.bulk.ledger.settled import COLUMNS, Inputs, Matches, Outcome, Settled, Terms, compare, list_outputs
-from colorize.bulk.settings import BulkSettings
+from colorize.bulk.settings import BulkSettings, Resume
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.sources import Source
 from colorize.storage.listing import Entry
+from colorize.storage.lock import LOCK
+from colorize.storage.parquet import Archive
 from colorize.storage.root import LEDGER, Storage
 
 PIECE_BYTES = 64 << 20  # of manifest files (about half a million rows) that are compared at once
 SPREAD_BYTES = 4 * PIECE_BYTES  # a larger manifest is compared on the cluster instead of on the driver
 HASHED_ROWS = 1000  # whose pictures one task reads and hashes
 AT_ONCE = 32
-
-Verify = Literal["stat", "hash"]
-
-
-@dataclass(frozen=True)
-class Resume:
-    """What a run makes of the ones before it."""
-
-    fresh: bool = False  # nothing: everything is done anew
-    retry_failed: bool = False
-    verify: Verify = "stat"
 
 
 @dataclass
@@ -46,12 +36,14 @@ class Work:
         left: the inputs to color.
         before: how the others ended, in earlier runs.
         stale: manifest rows that speak of no input any more and must go.
+        leftovers: files that killed runs left half done, and fragments to be made anew: they must go, too.
     """
 
     run: int
     left: Source
     before: Counter[Outcome] = field(default_factory=Counter)
     stale: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)
 
     @property
     def is_nothing(self) -> bool:
@@ -88,9 +80,9 @@ class Ledger:
         return not self.resume.fresh and (by_content or sum(entry.size for entry in self.files) > SPREAD_BYTES)
 
     def plan(self, source: Source, model_sha256: str, settings: BulkSettings, hints: Hints = NO_HINTS) -> Work:
-        """Compares manifest, source and output; on the connected cluster if the manifest is large."""
+        """Compares manifest, source and output, on the connected cluster if the manifest is large. Changes nothing."""
         run = 1 + last_run(entry.name for entry in self.files)
-        if self.resume.fresh or not any(True for _ in self.target.entries(LEDGER)):
+        if self.resume.fresh or all(entry.name == LOCK for entry in self.target.entries(LEDGER)):
             return Work(run, source)
         by_content = self.resume.verify == "hash"
         terms = Terms(
@@ -103,14 +95,12 @@ class Ledger:
             by_content,
         )
         outputs, leftovers = list_outputs(self.target)
-        for name in leftovers:
-            self.target.delete(name)
         inputs = Inputs(source)
         settled = Settled(inputs.total)
         for found in self._matches(inputs, outputs, terms):
             settled.add(found)
-        left = remaining(inputs, settled, outputs, self.target, terms)
-        return Work(run, left, Counter(dict(settled.counts())), settled.stale)
+        left, outdated = remaining(inputs, settled, outputs, self.target, terms)
+        return Work(run, left, Counter(dict(settled.counts())), settled.stale, [*leftovers, *outdated])
 
     def _matches(self, inputs: Inputs, outputs: pa.Table, terms: Terms) -> Iterator[Matches]:
         pieces = self._row_pieces() if terms.by_content else self._file_pieces()
@@ -135,7 +125,7 @@ class Ledger:
     def _row_pieces(self) -> Iterator[Piece]:
         for entry in self.files:
             with self.target.open(entry.name) as file:
-                rows = pq.read_metadata(file).num_rows
+                rows = Archive(file).num_rows
             for start in range(0, rows, HASHED_ROWS):
                 yield Piece((entry.name,), start, HASHED_ROWS)
 

@@ -24,6 +24,7 @@ LOADED_SCHEMA = pa.schema(
         ("grey_width", pa.int64()),
         ("hints", pa.binary()),  # float32 (n, 4), as in `colorize.imaging.hinting`; empty where there are none
         ("loaded_by", pa.string()),
+        ("fetch_seconds", pa.float64()),  # waited for storage; the record's `seconds` are work
     ]
 )
 SEEN_COLUMNS = (*GREY_COLUMNS, "hints")
@@ -32,6 +33,7 @@ PREDICTED_FIELDS = (
     pa.field("ab_height", pa.int64()),
     pa.field("ab_width", pa.int64()),
     pa.field("predicted_by", pa.string()),
+    pa.field("predict_seconds", pa.float64()),
 )
 SUMMARY_SCHEMA = pa.schema(
     [
@@ -41,6 +43,8 @@ SUMMARY_SCHEMA = pa.schema(
         ("bytes_in", pa.int64()),
         ("bytes_out", pa.int64()),
         ("seconds", pa.float64()),  # of work, all stages
+        ("fetch_seconds", pa.float64()),
+        ("predict_seconds", pa.float64()),
         ("errors", pa.list_(pa.string())),  # the code of each failed or skipped row
         ("degraded", pa.int64()),  # rows for which the network had to be run with less memory
         ("parts", pa.list_(pa.string())),  # the archive of each row that belongs to one

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from colorize.storage.root import LEDGER, Storage, one_line
+from colorize.plain_text import one_line, printable
+from colorize.storage.root import LEDGER, Storage
+from colorize.storage.rooted import LocalRoot
 
 LOG_NAME = f"{LEDGER}/run.log"
-FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
-class JsonLines(logging.Formatter):
+class PlainLines(logging.Formatter):
+    """Time, level and message, which may hold what strangers chose: on one line, with nothing that acts."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (as logging calls it)
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 (as above)
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+
+
+class JsonLines(PlainLines):
     """One JSON object a line: `time`, `level`, `run`, `message`, and `error` where there is a traceback."""
 
     def __init__(self, run: str) -> None:
@@ -27,7 +44,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"time": time, "level": record.levelname, "run": self.run, "message": record.getMessage()}
+        line = {"time": time, "level": record.levelname, "run": self.run, "message": printable(record.getMessage())}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
@@ -46,18 +63,20 @@ def run_id(started: float, output: str) -> str:
 def run_log(output: Storage, formatter: logging.Formatter | None = None) -> Iterator[Path]:
     """Sends the `colorize` logger to a file, and to stderr where no progress bars are shown; yields the file.
 
-    Beside local outputs the file grows while the job runs. For remote outputs it grows in a temporary folder
-    and is uploaded at the end, since objects cannot be appended to.
+    Beside local outputs the file grows while the job runs, in the place of an earlier run's. For remote outputs it
+    grows in a temporary folder and is uploaded at the end, since objects cannot be appended to.
     """
-    with tempfile.TemporaryDirectory(prefix="colorize-") as temporary:
-        path = Path(output.path(LOG_NAME)) if output.is_local else Path(temporary) / "run.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handlers = [logging.FileHandler(path, mode="w", encoding="utf-8"), _terminal()]
+    with tempfile.TemporaryDirectory(prefix="colorize-") as temporary, ExitStack() as opened:
+        root = output.local if output.is_local else LocalRoot(temporary)
+        path = Path(root.path, LOG_NAME)
+        file = io.TextIOWrapper(root.growing(LOG_NAME), "utf-8", "backslashreplace", write_through=True)
+        opened.enter_context(file)
+        handlers = [logging.StreamHandler(file), _terminal()]
         log = logging.getLogger("colorize")
         level = log.level
         log.setLevel(logging.INFO)
         for handler in handlers:
-            handler.setFormatter(formatter or logging.Formatter(FORMAT))
+            handler.setFormatter(formatter or PlainLines())
             log.addHandler(handler)
         try:
             yield path

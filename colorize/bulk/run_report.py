@@ -5,35 +5,41 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 from colorize.bulk.census import Census
 from colorize.bulk.progress import STATUSES, Totals
-from colorize.bulk.resume import Resume, Work
+from colorize.bulk.resume import Work
 from colorize.bulk.run_log import run_id
-from colorize.bulk.settings import BulkSettings
+from colorize.bulk.settings import BulkJob
 from colorize.cluster.plan import StagePlan
-from colorize.predict.model_files import DEFAULT_MODEL, ModelFile
+from colorize.predict.model_files import ModelFile
 
 RECORDED_PACKAGES = ("colorize", "ray", "torch", "numpy", "pillow", "pyarrow", "imagecodecs", "jpeglib")
 
 
-@dataclass(frozen=True)
-class BulkJob:
-    """What one bulk run is asked to do."""
+@dataclass
+class Counts:
+    """What a run counts while it goes on."""
 
-    input: str
-    output: str
-    model: str = DEFAULT_MODEL
-    input_list: str | None = None
-    ray_address: str | None = None
-    settings: BulkSettings = field(default_factory=BulkSettings)
-    command: tuple[str, ...] = ()
-    resume: Resume = field(default_factory=Resume)
-    hints: str | None = None
+    totals: Totals
+    census: Census
+    first_done: float | None = None
+
+    @classmethod
+    def of(cls, inputs: int, work: Work) -> Counts:
+        """Those of a run over so many inputs that is about to start."""
+        return cls(Totals(inputs, before=Counter(work.before)), Census(work.left.total))
+
+    def add(self, summary: Mapping[str, Any], notes: Iterable[str] = ()) -> None:
+        """Takes in one row of SUMMARY_SCHEMA, and notes of other processes."""
+        self.totals.add(summary)
+        self.first_done = self.first_done or time.time()
+        self.census.add([*summary["notes"], *notes], self.totals.now)
 
 
 @dataclass
@@ -42,14 +48,17 @@ class RunReport:
 
     job: BulkJob
     model: ModelFile
-    totals: Totals
-    census: Census
     run: int
     started: float
+    counts: Counts
     plan: StagePlan | None = None
     state: str = "running"
-    first_done: float | None = None
     finished: float | None = None
+
+    @property
+    def totals(self) -> Totals:
+        """Of the run so far."""
+        return self.counts.totals
 
     @property
     def id(self) -> str:
@@ -61,17 +70,13 @@ class RunReport:
         """Failed inputs among all that are accounted for, those of earlier runs too."""
         return self.totals.all("failed") / max(self.totals.done, 1)
 
-    @classmethod
-    def of(
-        cls, job: BulkJob, model: ModelFile, inputs: int, work: Work, started: float, plan: StagePlan | None = None
-    ) -> RunReport:
-        """The report of a run that is about to start."""
-        census = Census(work.left.total)
-        return cls(job, model, Totals(inputs, before=Counter(work.before)), census, work.run, started, plan)
+    def end(self, state: str) -> None:
+        """The run is over."""
+        self.state, self.finished = state, time.time()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        t, end = self.totals, self.finished or time.time()
+        t, first, end = self.totals, self.counts.first_done, self.finished or time.time()
         seconds = max(end - self.started, 1e-6)
         return {
             "id": self.id,
@@ -89,7 +94,7 @@ class RunReport:
             "started": _iso(self.started),
             "finished": _iso(self.finished) if self.finished else None,
             "seconds": round(seconds, 3),
-            "seconds_to_first_output": round(self.first_done - self.started, 3) if self.first_done else None,
+            "seconds_to_first_output": round(first - self.started, 3) if first else None,
             "pictures_per_second": round(t.now / seconds, 3),
             "totals": {
                 "inputs": t.inputs, **{status: t.all(status) for status in STATUSES}, "done_before": t.before_total,
@@ -97,7 +102,7 @@ class RunReport:
                 "degraded": t.degraded,
             },
             "errors": dict(t.all_errors().most_common()),
-            "processes": self.census.report(),
+            "processes": self.counts.census.report(),
         }  # fmt: skip
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import Field
 
 from colorize.cluster.settings import PoolSettings
 from colorize.datasets.settings import SourceSettings
-from colorize.predict.settings import ColorSettings, CopySettings
+from colorize.predict.settings import DEFAULT_MODEL, ColorSettings, CopySettings
 from colorize.settings import Settings
 
 Policy = Literal["color", "skip", "copy"]
@@ -45,12 +46,6 @@ class RunSettings(Settings):
     start_seconds: float = Field(
         20.0, gt=0, allow_inf_nan=False, description="how long to wait for the CPUs and GPUs that the plan needs"
     )
-    device_seconds: float = Field(
-        60.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="after so long with GPUs, or with none, a job with pool.device=auto changes its device",
-    )
     stall_seconds: float = Field(300.0, gt=0, description="give up after so long without one finished picture")
     log_seconds: float = Field(5.0, gt=0, description="interval of the progress lines in the log")
     log_format: Literal["text", "json"] = Field(
@@ -79,3 +74,30 @@ class BulkSettings(ColorSettings):
         }
         pixels = self.model_dump(mode="json", include=included)
         return hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()
+
+
+Verify = Literal["stat", "hash"]
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What a run makes of the ones before it."""
+
+    fresh: bool = False  # nothing: everything is done anew
+    retry_failed: bool = False
+    verify: Verify = "stat"
+
+
+@dataclass(frozen=True)
+class BulkJob:
+    """What one bulk run is asked to do."""
+
+    input: str
+    output: str
+    model: str = DEFAULT_MODEL
+    input_list: str | None = None
+    ray_address: str | None = None
+    settings: BulkSettings = field(default_factory=BulkSettings)
+    command: tuple[str, ...] = ()
+    resume: Resume = field(default_factory=Resume)
+    hints: str | None = None

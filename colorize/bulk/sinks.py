@@ -13,19 +13,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from colorize.bulk.ledger.manifest import Record
+from colorize.bulk.ledger.manifest import Record, write_part
 from colorize.datasets.sources import OUTPUT_COLUMNS
-from colorize.storage.root import LEDGER, Storage, one_line, storage_exhausted
+from colorize.plain_text import one_line
+from colorize.storage.parquet import Archive, read_table
+from colorize.storage.root import LEDGER, Storage, storage_exhausted
+from colorize.storage.rooted import Draft
 
 FRAGMENTS = f"{LEDGER}/fragments"
 HELD_BYTES = 64 << 20
+CARRIED_ROWS = 256  # of an archive that are copied at once, at most
 FRAGMENT_SCHEMA = pa.schema(
     [("row", pa.int64()), ("colorized", pa.large_binary()), ("status", pa.string()), ("error", pa.string())]
 )
@@ -39,7 +42,7 @@ class Finished:
     """
 
     record: Record
-    data: bytes | Path | None = None  # a path: the sink's draft for a huge picture
+    data: bytes | Draft | None = None  # a draft: the sink's draft for a huge picture
     part: str = ""  # Parquet only: the archive and the row in it
     row: int = -1
     fault: OSError | None = None
@@ -48,17 +51,16 @@ class Finished:
 class Sink(Protocol):
     """What the write stage asks of a sink."""
 
-    @property
-    def storage(self) -> Storage:
-        """The root that outputs are named below."""
-        ...
-
-    def draft(self, name: str) -> Path | None:
+    def draft(self, name: str) -> Draft | None:
         """A file to write a huge picture `name` through, or None where it is taken as bytes only."""
         ...
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
         """Stores the pictures as they come; one that could not be stored comes back as a failed record."""
+        ...
+
+    def record(self, records: Sequence[Record]) -> str:
+        """Stores manifest rows, and returns the name of the part that holds them; empty where none is kept."""
         ...
 
 
@@ -69,7 +71,7 @@ class FolderSink:
     storage: Storage
     threads: int
 
-    def draft(self, name: str) -> Path:
+    def draft(self, name: str) -> Draft:
         return self.storage.draft(name)
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
@@ -81,7 +83,7 @@ class FolderSink:
             for item in finished:
                 if item.fault:
                     raise item.fault
-                size = item.data.stat().st_size if isinstance(item.data, Path) else len(item.data or b"")
+                size = item.data.size if isinstance(item.data, Draft) else len(item.data or b"")
                 while pending and held + size > HELD_BYTES:
                     done, future = pending.popleft()
                     records.append(future.result())
@@ -90,11 +92,14 @@ class FolderSink:
                 held += size
             return records + [future.result() for _, future in pending]
 
+    def record(self, records: Sequence[Record]) -> str:
+        return write_part(self.storage, records)
+
     def _write_file(self, item: Finished) -> Record:
         if item.data is None:
             return item.record
         try:
-            if isinstance(item.data, Path):
+            if isinstance(item.data, Draft):
                 self.storage.publish(item.data, item.record.output)
             else:
                 self.storage.write(item.record.output, item.data)
@@ -132,6 +137,9 @@ class ParquetSink:
         self._write_fragments(held)
         return records
 
+    def record(self, records: Sequence[Record]) -> str:
+        return write_part(self.storage, records)
+
     def _write_fragments(self, finished: Iterable[Finished]) -> None:
         in_archive = [item for item in finished if item.row >= 0]
         for run in _runs(sorted(in_archive, key=lambda item: (item.part, item.row))):
@@ -144,6 +152,25 @@ class ParquetSink:
         name = f"{folder}/{run[0].row:012d}-{run[-1].row:012d}.parquet"
         with self.storage.create(name) as file:
             pq.write_table(pa.Table.from_pylist(rows, schema=FRAGMENT_SCHEMA), file, compression="none")
+
+
+class DiscardSink:
+    """Keeps nothing: the sink of a dry run."""
+
+    def draft(self, name: str) -> None:
+        return None
+
+    def write(self, finished: Iterable[Finished]) -> list[Record]:
+        """The records as they would be. Raises what no image could be stored for."""
+        records: list[Record] = []
+        for item in finished:
+            if item.fault:
+                raise item.fault
+            records.append(item.record)
+        return records
+
+    def record(self, records: Sequence[Record]) -> str:
+        return ""
 
 
 def fragments_of(part: str, model_sha256: str, settings_sha256: str, identity: str) -> str:
@@ -187,10 +214,10 @@ def _assemble(source: Storage, sink: Storage, part: str, folder: str, identity: 
     fragments = sorted(entry.name for entry in sink.entries(folder))
     with ExitStack() as stack:
         with _damage():
-            archive = pq.ParquetFile(stack.enter_context(source.open(part)))
+            archive = Archive(stack.enter_context(source.open(part)), canonical=True)
         file = stack.enter_context(sink.create(part))
-        kept = [name for name in archive.schema_arrow.names if name not in OUTPUT_COLUMNS]
-        schema = pa.schema([archive.schema_arrow.field(name) for name in kept], archive.schema_arrow.metadata)
+        kept = [name for name in archive.schema.names if name not in OUTPUT_COLUMNS]
+        schema = pa.schema([archive.schema.field(name) for name in kept], archive.schema.metadata)
         for name in OUTPUT_COLUMNS:
             schema = schema.append(FRAGMENT_SCHEMA.field(name))
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
@@ -209,24 +236,30 @@ def _damage() -> Iterator[None]:
         raise DamagedArchiveError(one_line(error)) from error
 
 
-def _row_batches(archive: pq.ParquetFile, kept: list[str]) -> Iterator[pa.RecordBatch]:
+def _row_batches(archive: Archive, kept: list[str]) -> Iterator[pa.Table]:
+    """The rows of an archive, as many at once as shall be a row group of the output."""
+    held: list[pa.RecordBatch] = []
     with _damage():
-        for group in range(archive.metadata.num_row_groups):
-            yield from archive.iter_batches(batch_size=256, row_groups=[group], columns=kept)
+        for _, batch in archive.all_batches(kept, HELD_BYTES, CARRIED_ROWS):
+            many = sum(piece.num_rows for piece in held) + batch.num_rows > CARRIED_ROWS
+            if held and (many or sum(piece.nbytes for piece in held) + batch.nbytes > HELD_BYTES):
+                yield pa.Table.from_batches(held)
+                held = []
+            held.append(batch)
+    if held:
+        yield pa.Table.from_batches(held)
 
 
-def _join(batches: Iterator[pa.RecordBatch], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:
-    """Pairs the input's row batches with the finished rows, which come in the same order."""
+def _join(batches: Iterator[pa.Table], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:
+    """Pairs the input's rows with the finished ones, which come in the same order."""
     held = FRAGMENT_SCHEMA.empty_table()
     for batch in batches:
         while held.num_rows < batch.num_rows:
             if (more := next(finished, None)) is None:
                 raise RuntimeError("rows of an archive were finished and are not there: run the same command again")
             held = pa.concat_tables([held, more])
-        table = pa.Table.from_batches([batch])
-        for name in OUTPUT_COLUMNS:
-            table = table.append_column(name, held.column(name)[: batch.num_rows])
-        writer.write_table(table.cast(writer.schema))
+        added = (held.column(name)[: batch.num_rows] for name in OUTPUT_COLUMNS)
+        writer.write_table(pa.Table.from_arrays([*batch.columns, *added], schema=writer.schema))
         held = held.slice(batch.num_rows)
 
 
@@ -238,7 +271,7 @@ def _in_order(sink: Storage, fragments: Sequence[str]) -> Iterator[pa.Table]:
     expected = 0
     for name in fragments:
         with sink.open(name) as file:
-            table = pq.read_table(file, schema=FRAGMENT_SCHEMA)
+            table = read_table(file, FRAGMENT_SCHEMA)
         fresh = table.filter(pc.greater_equal(table.column("row"), expected))
         if fresh.num_rows:
             if fresh.column("row")[0].as_py() != expected:

@@ -23,6 +23,8 @@ COLUMNS = ("path", "output", "status", "error", "message", "format", "width", "h
            "bytes_out", "triage", "luma_exact", "confidence", "finished")  # fmt: skip
 RANDOM, UNSURE, EXTREME = 12, 12, 6  # pictures of each kind in the gallery
 NAMED = 12  # paths that are named for each reason
+REASONS, OTHER = 100, "other reasons"  # that are told apart
+LONGEST = 4096  # characters of a name or message that are shown
 TIME_BINS = 96
 SMALL_SIDE, LONG_ASPECT = 64, 3.0
 
@@ -131,8 +133,19 @@ def manifest_tables(storage: Storage) -> Iterator[pa.Table]:
 
 
 def _by_error(table: pa.Table, reasons: dict[str, Reason]) -> None:
-    for code in pc.unique(table["error"]).to_pylist():
+    codes = pc.unique(table["error"]).to_pylist()
+    told = [code for code in codes if code in reasons or len(code) <= LONGEST][:REASONS]
+    told = [code for code in told if code in reasons or len(reasons) < REASONS]
+    for code in told:
         reasons.setdefault(code, Reason()).add(table.filter(pc.equal(table["error"], code)))
+    rest = table.filter(pc.invert(pc.is_in(table["error"], value_set=pa.array(told, pa.string()))))
+    if rest.num_rows:
+        reasons.setdefault(OTHER, Reason()).add(rest)
+
+
+def clipped(text: str) -> str:
+    """The text, or its start."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _aspect(table: pa.Table) -> Floats:

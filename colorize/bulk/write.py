@@ -8,24 +8,26 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 
 from colorize.bulk.census import note
-from colorize.bulk.ledger.manifest import Record, record_from, write_part
+from colorize.bulk.ledger.manifest import Record, record_from
 from colorize.bulk.rows import SUMMARY_SCHEMA
 from colorize.bulk.settings import OutputSettings
 from colorize.bulk.sinks import Finished, Sink
 from colorize.bulk.telemetry import settled, worked
+from colorize.cluster.attempts import task_attempt
 from colorize.imaging.formats import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
-from colorize.imaging.sandbox.isolation import Careful, Fault, known_fault, may_exceed
+from colorize.imaging.sandbox import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
+from colorize.plain_text import one_line
 from colorize.predict.columns import ab_from
 from colorize.predict.render import Provenance, render_into
 from colorize.predict.upstream import Upstream
-from colorize.storage.root import Storage, on_failure, one_line, storage_exhausted
+from colorize.storage.root import Storage, on_failure, storage_exhausted
+from colorize.storage.rooted import Draft
 
 HUGE = 1 << 24  # pixels: the copy of a larger picture is no bytes in memory but a file, JPEG apart
 
@@ -46,16 +48,18 @@ def write(batch: pa.Table, writer: Writer) -> pa.Table:
     """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
     started = time.perf_counter()
     rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded pictures are large
-    with Careful(partial(_finish, writer=writer), writer.limits, partial(_is_heavy, limits=writer.limits)) as finish:
+    finished, is_heavy = partial(_finish, writer=writer), partial(_is_heavy, limits=writer.limits)
+    with Careful(finished, writer.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as finish:
         stored = writer.sink.write(
             _blamed(row, done) if isinstance(done := finish(row), Fault) else done for row in rows
         )
     records = [replace(record, finished=round(time.time(), 3)) for record in stored]
-    part = write_part(writer.sink.storage, records)
+    part = writer.sink.record(records)
     worked("write", time.perf_counter() - started)
-    settled(records)
+    if part:
+        settled(records)
     notes = {*batch["loaded_by"].to_pylist(), *batch["predicted_by"].to_pylist(), note("write")}
-    return _summary(records, [name for name in batch["part"].to_pylist() if name], sorted(notes), part)
+    return _summary(records, batch, sorted(notes), part)
 
 
 def _is_heavy(row: dict[str, Any], limits: LimitSettings) -> bool:
@@ -108,7 +112,7 @@ def _copied(row: dict[str, Any], record: Record, writer: Writer) -> Finished:
     return Finished(record, made, **place)
 
 
-def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes | Path]:
+def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes | Draft]:
     source = row["data"] or _read_again(record, writer)
     output = writer.output
     provenance = Provenance(
@@ -130,11 +134,11 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
 
     record = replace(record, output=output_name(record.path, record.format, row["name_taken"]))
     made = _made(record, writer, make)
-    copy = FileBytes(made) if isinstance(made, Path) else made
+    copy = FileBytes(made.path) if isinstance(made, Draft) else made
     return replace(record, bytes_out=len(copy), sha256_out=sha256(copy), luma_exact=exact), made
 
 
-def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> bytes | Path:
+def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> bytes | Draft:
     """What `make` writes: bytes, or a draft of the sink's where that may be huge."""
     huge = record.width * record.height >= HUGE and output_format(record.format) != "JPEG"
     draft = writer.sink.draft(record.output) if huge else None
@@ -142,29 +146,30 @@ def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> 
         out = io.BytesIO()
         make(out)
         return out.getvalue()
-    with on_failure(draft.unlink, missing_ok=True), draft.open("wb") as file:
+    with on_failure(draft.discard), draft.open() as file:
         make(file)
     return draft
 
 
 def _read_again(record: Record, writer: Writer) -> Encoded:
     """A picture too large to travel, if it is still the one that was loaded."""
-    data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes)
+    data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes, writer.limits.max_bytes)
     if sha256(data) != record.sha256_in:
         raise ImageDecodeError("changed", "the file changed while the job ran; run again")
     return data
 
 
-def _summary(records: Sequence[Record], parts: Sequence[str], notes: Sequence[str], manifest_part: str) -> pa.Table:
+def _summary(records: Sequence[Record], batch: pa.Table, notes: Sequence[str], manifest_part: str) -> pa.Table:
     states = Counter(record.status for record in records)
     row = {
         **{status: states[status] for status in ("ok", "skipped", "failed")},
         "bytes_in": sum(record.bytes_in for record in records),
         "bytes_out": sum(record.bytes_out for record in records),
         "seconds": sum(record.seconds for record in records),
+        **{name: sum(batch[name].to_pylist()) for name in ("fetch_seconds", "predict_seconds")},
         "errors": [record.error for record in records if record.status != "ok"],
         "degraded": sum(bool(record.degraded) for record in records),
-        "parts": list(parts),
+        "parts": [name for name in batch["part"].to_pylist() if name],
         "notes": list(notes),
         "manifest_part": manifest_part,
     }

@@ -19,7 +19,11 @@ TASK_CPUS = 0.5  # loading waits for the storage half of the time, and writing f
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """What each stage may use. `min_actors` are up from the start; Ray adds up to `max_actors` when they lag."""
+    """What each stage may use. `min_actors` are up from the start; Ray Data adds more when they lag.
+
+    `max_actors` is what fits into the cluster as it is. With `follows_cluster` Ray Data may go beyond that when nodes
+    join: its budget for each stage keeps CPUs for loading and writing.
+    """
 
     device: str  # "cpu" or "cuda"
     min_actors: int
@@ -28,6 +32,12 @@ class StagePlan:
     gpus_per_actor: float
     batch_size: int
     task_cpus: float  # of one load or write task
+    follows_cluster: bool = False
+
+    @property
+    def pool_limit(self) -> int | None:
+        """The largest pool that Ray Data may make; None leaves that to its budget of the cluster's resources."""
+        return None if self.follows_cluster else self.max_actors
 
     def bundles(self) -> list[dict[str, float]]:
         """The least that must be free at once: the minimal pool, one load task, one write task."""
@@ -38,8 +48,8 @@ class StagePlan:
         return asdict(self)
 
 
-def plan_stages(pool: PoolSettings, cpus: float, gpus: float) -> StagePlan:
-    """Shares `cpus` and `gpus` (of the whole cluster) between the stages; settings that are given win.
+def plan_stages(pool: PoolSettings, cpus: float, gpus: float, *, may_grow: bool = False) -> StagePlan:
+    """Shares `cpus` and `gpus` (of the whole cluster, which `may_grow`) between the stages; given settings win.
 
     Raises:
         UsageError: no such device, or the minimal pool leaves no CPUs for loading and writing.
@@ -58,6 +68,7 @@ def plan_stages(pool: PoolSettings, cpus: float, gpus: float) -> StagePlan:
         gpus_per_actor=gpus_per_actor,
         batch_size=pool.batch_size or (GPU_BATCH if device == "cuda" else CPU_BATCH),
         task_cpus=task_cpus,
+        follows_cluster=may_grow and pool.max is None,
     )
     _require_room(plan, room, cpus, gpus)
     return plan

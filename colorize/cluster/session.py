@@ -16,7 +16,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from colorize.cluster.plan import StagePlan, plan_stages
 from colorize.cluster.settings import PoolSettings
 from colorize.errors import UsageError
-from colorize.storage.root import one_line
+from colorize.plain_text import one_line
 
 STORE_BYTES = 2 << 30  # a streaming job keeps few blocks: a larger store only takes memory from the pictures
 CONNECT_SECONDS = 5.0
@@ -81,7 +81,7 @@ def plan_for_cluster(pool: PoolSettings, wait_seconds: float, may_grow: bool) ->
     while True:
         resources = ray.cluster_resources()
         try:
-            plan = plan_stages(pool, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+            plan = plan_stages(pool, resources.get("CPU", 0.0), resources.get("GPU", 0.0), may_grow=may_grow)
             break
         except UsageError:
             if time.monotonic() >= deadline or not may_grow:

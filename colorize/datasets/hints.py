@@ -18,7 +18,8 @@ from colorize.errors import UsageError
 from colorize.imaging.colorimetry import D65_WHITE, LAB_OFFSET, LAB_SLOPE, LAB_THRESHOLD, RGB_TO_XYZ
 from colorize.imaging.formats import ImageDecodeError, ImageInfo
 from colorize.imaging.hinting import Spots
-from colorize.storage.root import one_line, read_file
+from colorize.plain_text import one_line
+from colorize.storage.root import read_file
 
 COLUMNS = ("path", "x", "y", "color")
 
@@ -100,7 +101,7 @@ def _entries(text: str, uri: str) -> list[tuple[str, Mapping[str, Any]]]:
     if text.lstrip().startswith(("[", "{")):
         try:
             listed = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"the hints {uri} are no valid JSON: {one_line(error)}") from None
         entries = [(f"entry {number} of {uri}", entry) for number, entry in enumerate(listed, 1)]
     else:

@@ -13,11 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from colorize.datasets.settings import SourceSettings
-from colorize.imaging.formats import Encoded
-from colorize.storage.root import TEMPORARY_PREFIX, Storage, one_line
+from colorize.imaging.formats import Encoded, ImageDecodeError
+from colorize.imaging.settings import SizeLimits
+from colorize.plain_text import one_line
+from colorize.storage.local_files import LeadsOutError, LinkedFolderError
+from colorize.storage.parquet import Archive
+from colorize.storage.parquet_cells import IMAGE_BYTES, ImageColumn, plain_columns, plain_value
+from colorize.storage.parquet_error import ParquetError, code_of
+from colorize.storage.root import Storage
+from colorize.storage.rooted import TEMPORARY_PREFIX
 
 UNIT_SCHEMA = pa.schema(
     [
@@ -78,6 +84,7 @@ class FileReader:
 
     storage: Storage
     settings: SourceSettings
+    max_bytes: int = SizeLimits().max_bytes  # of a file: of a larger one nothing is read
 
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         with ThreadPoolExecutor(self.settings.fetch_threads) as pool:
@@ -102,14 +109,15 @@ class FileReader:
     def _fetch(self, unit: dict[str, Any]) -> Raw:
         name, identity = unit["name"], unit["identity"]
         if unit["error"]:
-            return Raw(name, identity=identity, size=unit["size"], error=unit["error"], message=unit["message"])
+            return _unplanned(unit)
         if reason := excluded(name, self.settings.include):
-            return Raw(name, identity=identity, size=unit["size"], skipped=True, error="excluded", message=reason)
+            return _unplanned(unit | {"error": "excluded", "message": reason})
         try:
-            data = self.storage.load(name, unit["size"], self.settings.inline_bytes)
+            data = self.storage.load(name, unit["size"], self.settings.inline_bytes, self.max_bytes)
+        except ImageDecodeError as error:
+            return _unplanned(unit | {"error": error.code, "message": str(error)})
         except Exception as error:  # one file's fault, of whatever class the storage library raises
-            message = one_line(error)
-            return Raw(name, identity=identity, size=unit["size"], error="unreadable", message=message)
+            return _unplanned(unit | fault_of(error))
         return Raw(name, data, identity, len(data), name_taken=unit["name_taken"])
 
 
@@ -117,17 +125,18 @@ class FileReader:
 class ArchiveReader:
     """Reads the image column of Parquet archives; a unit is a run of rows of one row group.
 
-    `extra` columns come along in `Raw.columns`, from those archives that have them.
+    `extra` columns come along in `Raw.columns`, from those archives that have them as text, numbers or dates.
     """
 
     storage: Storage
     settings: SourceSettings
     extra: tuple[str, ...] = ()
+    max_bytes: int = IMAGE_BYTES  # of an image: of a larger one nothing is read
 
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         for unit in units.to_pylist():
             if unit["error"]:
-                yield [Raw(unit["name"], size=unit["size"], error=unit["error"], message=unit["message"])]
+                yield [_unplanned(unit | {"identity": ""})]  # an archive is tried again in each run
             else:
                 yield from self._fetch_rows(unit)
 
@@ -135,33 +144,41 @@ class ArchiveReader:
         """The unit's rows; where the archive breaks off in the middle, the rest of them as failures."""
         done = 0
         try:
-            for rows in self._read_rows(unit):
-                yield [_raw_row(unit, done + i, row, self.settings.image_column) for i, row in enumerate(rows)]
-                done += len(rows)
+            for raws in self._read_rows(unit):
+                yield raws
+                done += len(raws)
         except Exception as error:  # damaged pages raise OSError, ArrowException, or the storage's own classes
-            message = one_line(error)
-            yield [_broken_row(unit, offset, message) for offset in range(done, unit["count"])]
+            code, message = code_of(error), one_line(error)
+            yield [Raw(**_place(unit, offset), error=code, message=message) for offset in range(done, unit["count"])]
 
-    def _read_rows(self, unit: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
-        skip, left = unit["skip"], unit["count"]
+    def _read_rows(self, unit: dict[str, Any]) -> Iterator[list[Raw]]:
+        done, left = 0, unit["count"]
         with self.storage.open(unit["name"]) as file:
-            archive = pq.ParquetFile(file)
-            columns = [self.settings.image_column, *set(self.extra).intersection(archive.schema_arrow.names)]
-            at_once = _rows_at_once(archive.metadata.row_group(unit["row_group"]), self.settings.rows_per_task)
-            for batch in archive.iter_batches(at_once, [unit["row_group"]], columns):
-                rows: list[dict[str, Any]] = batch.slice(skip, left).to_pylist()
+            archive = Archive(file)
+            image = ImageColumn.of(archive.schema, self.settings.image_column)
+            extra = plain_columns(archive.schema, self.extra)
+            columns, at_once, skip = [*image.leaves, *extra], self.settings.rows_per_task, unit["skip"]
+            for batch in archive.batches(unit["row_group"], columns, FETCH_BYTES, at_once):
+                wanted = batch.slice(skip, left)
                 skip = max(skip - batch.num_rows, 0)
-                left -= len(rows)
-                if rows:
-                    yield rows
+                left -= wanted.num_rows
+                if wanted.num_rows:
+                    yield [
+                        self._raw_row(_place(unit, done + i), wanted, i, image, extra) for i in range(wanted.num_rows)
+                    ]
+                    done += wanted.num_rows
                 if not left:
                     return
 
-
-def _rows_at_once(group: pq.RowGroupMetaData, most: int) -> int:
-    """How many rows of a group, `most` at most, hold about `FETCH_BYTES`."""
-    fitting: int = FETCH_BYTES * group.num_rows // max(group.total_byte_size, 1)
-    return max(1, min(most, fitting))
+    def _raw_row(
+        self, place: dict[str, Any], batch: pa.RecordBatch, row: int, image: ImageColumn, extra: Sequence[str]
+    ) -> Raw:
+        try:
+            columns = {name: plain_value(batch, name, row) for name in extra}
+            data = image.image(batch, row, self.max_bytes)
+        except ParquetError as fault:
+            return Raw(**place, size=0, error=fault.code, message=str(fault))
+        return Raw(**place, size=len(data), data=data, columns=columns)
 
 
 def excluded(name: str, include: Sequence[str]) -> str:
@@ -176,18 +193,25 @@ def excluded(name: str, include: Sequence[str]) -> str:
     return ""
 
 
+def fault_of(error: Exception) -> dict[str, str]:
+    """Code and message of a file that cannot be read; `excluded` for what is no file of this input at all."""
+    if isinstance(error, LeadsOutError):
+        return {"error": "leads_out", "message": f"{one_line(error)}, or allow it with `follow_links`"}
+    return {"error": "excluded" if isinstance(error, LinkedFolderError) else "unreadable", "message": one_line(error)}
+
+
+def _unplanned(unit: dict[str, Any]) -> Raw:
+    """A unit that there is no picture of, and the reason."""
+    return Raw(
+        unit["name"],
+        identity=unit["identity"],
+        size=unit["size"],
+        skipped=unit["error"] == "excluded",
+        error=unit["error"],
+        message=unit["message"],
+    )
+
+
 def _place(unit: dict[str, Any], offset: int) -> dict[str, Any]:
     row = unit["first"] + offset
     return {"path": f"{unit['name']}#{row}", "part": unit["name"], "row": row, "identity": unit["identity"]}
-
-
-def _raw_row(unit: dict[str, Any], offset: int, row: dict[str, Any], image_column: str) -> Raw:
-    image = row.pop(image_column)
-    data = image.get("bytes") if isinstance(image, dict) else image
-    if data is None:
-        return Raw(**_place(unit, offset), size=0, error="empty", message="the row holds no picture")
-    return Raw(**_place(unit, offset), size=len(data), data=data, columns=row)
-
-
-def _broken_row(unit: dict[str, Any], offset: int, message: str) -> Raw:
-    return Raw(**_place(unit, offset), error="corrupt_parquet", message=message)

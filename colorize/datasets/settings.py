@@ -12,6 +12,7 @@ class SourceSettings(Settings):
 
     image_column: str = Field("image", description="Parquet column with encoded bytes or a {bytes, path} struct")
     include: tuple[str, ...] = Field((), description="glob patterns; files that match none are skipped")
+    follow_links: bool = Field(False, description="read links that lead out of the input, too; else they fail")
     rows_per_task: int = Field(16, ge=1, le=4096, description="pictures that one load task fetches and decodes")
     fetch_threads: int = Field(16, ge=1, le=256, description="concurrent reads within one load task")
     inline_bytes: int = Field(

@@ -18,16 +18,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from colorize.datasets.input_list import read_input_list
-from colorize.datasets.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader
+from colorize.datasets.readers import UNIT_SCHEMA, ArchiveReader, FileReader, Reader, fault_of
 from colorize.datasets.settings import SourceSettings
 from colorize.errors import UsageError
 from colorize.imaging.formats import ADDED_SUFFIX, PICTURE_SUFFIXES
+from colorize.imaging.settings import SizeLimits
+from colorize.plain_text import one_line
 from colorize.settings import nearest
 from colorize.storage.listing import Entry
-from colorize.storage.root import LEDGER, Storage, escapes, one_line
+from colorize.storage.local_files import LeadsOutError, LinkedFolderError
+from colorize.storage.parquet import Archive
+from colorize.storage.parquet_cells import IMAGE_BYTES, ImageColumn
+from colorize.storage.parquet_error import ParquetError, code_of
+from colorize.storage.root import LEDGER, Storage, escapes
 
 OUTPUT_COLUMNS = ("colorized", "status", "error")  # what an archive's colored copy has beside the input's columns
 MIN_SLICE_ROWS = 512
@@ -79,7 +84,9 @@ class Source:
         return [self.units.slice(i, step).combine_chunks() for i in range(0, self.units.num_rows, step)]
 
 
-def open_source(uri: str, settings: SourceSettings, input_list: str | None = None) -> Source:
+def open_source(
+    uri: str, settings: SourceSettings, input_list: str | None = None, limits: SizeLimits | None = None
+) -> Source:
     """The source at `uri`, planned: a tree of picture files, a single file, or Parquet archives.
 
     A folder is a Parquet source if it holds `*.parquet` files and nothing that looks like a picture.
@@ -87,17 +94,17 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
     Raises:
         UsageError: nothing is there, it is empty, or an archive lacks the image column.
     """
-    return _plan(Storage(uri), input_list, settings)
+    return _plan(Storage(uri, settings.follow_links), input_list, settings, limits or SizeLimits())
 
 
-def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> Source:
+def _plan(root: Storage, input_list: str | None, settings: SourceSettings, limits: SizeLimits) -> Source:
     storage, entries = _listing(root, input_list)
     units = _table(_unit(entry) for entry in entries)
     if not units.num_rows:
         raise UsageError(f"there are no files in {root.uri}: name a folder of pictures or Parquet archives")
     if archives := _archives(units):
-        return _plan_archives(storage, archives, settings)
-    return Source(FileReader(storage, settings), _with_taken_names(units), settings.rows_per_task)
+        return _plan_archives(storage, archives, settings, limits)
+    return Source(FileReader(storage, settings, limits.max_bytes), _with_taken_names(units), settings.rows_per_task)
 
 
 def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterable[Entry]]:
@@ -159,7 +166,7 @@ def _unit(entry: Entry, **rows: Any) -> Unit:
     return unit
 
 
-def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: SourceSettings) -> Source:
+def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: SourceSettings, limits: SizeLimits) -> Source:
     with ThreadPoolExecutor(settings.fetch_threads) as pool:
         plans = list(pool.map(lambda entry: _plan_archive(storage, entry, settings), archives))
     units = [unit for plan in plans for unit in plan]
@@ -168,7 +175,8 @@ def _plan_archives(storage: Storage, archives: Sequence[Entry], settings: Source
     for unit in readable:
         parts[unit["name"]] = parts.get(unit["name"], 0) + unit["count"]
     versions = {entry.name: entry.identity for entry in archives}
-    return Source(ArchiveReader(storage, settings), _table(units), 1, parts, versions)
+    reader = ArchiveReader(storage, settings, max_bytes=min(limits.max_bytes, IMAGE_BYTES))
+    return Source(reader, _table(units), 1, parts, versions)
 
 
 def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit]:
@@ -177,17 +185,18 @@ def _plan_archive(storage: Storage, entry: Entry, settings: SourceSettings) -> l
         return [unit]
     try:
         with storage.open(entry.name) as file:
-            archive = pq.ParquetFile(file)
-            metadata, schema = archive.metadata, archive.schema_arrow
+            archive = Archive(file)
+    except (LeadsOutError, LinkedFolderError) as error:
+        return [_unit(entry, **fault_of(error))]
     except Exception as error:  # every storage library has fault classes of its own
         if not _is_damage(error):
             raise UsageError(
                 f"cannot read {storage.url(entry.name)}: {one_line(error)}; run again once it can be"
             ) from None
-        return [_unit(entry, error="corrupt_parquet", message=one_line(error))]
-    _require_image_column(schema, settings.image_column, storage.url(entry.name))
-    _require_free_columns(schema, storage.url(entry.name))
-    return [_unit(entry, **rows) for rows in _slices(metadata)]
+        return [_unit(entry, error=code_of(error), message=one_line(error))]
+    _require_image_column(archive.schema, settings.image_column, storage.url(entry.name))
+    _require_free_columns(archive.schema, storage.url(entry.name))
+    return [_unit(entry, **rows) for rows in _slices(archive.row_counts)]
 
 
 def _is_damage(error: Exception) -> bool:
@@ -199,11 +208,10 @@ def _is_damage(error: Exception) -> bool:
     return by_arrow or isinstance(error, pa.ArrowException | UnicodeDecodeError | FileNotFoundError)
 
 
-def _slices(metadata: pq.FileMetaData) -> Iterator[dict[str, int]]:
+def _slices(row_counts: Sequence[int]) -> Iterator[dict[str, int]]:
     """Runs of rows, small enough for a task and large enough to be worth opening the file for."""
     first = 0
-    for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group).num_rows
+    for group, rows in enumerate(row_counts):
         step = max(MIN_SLICE_ROWS, math.ceil(rows / MAX_SLICES))
         for skip in range(0, rows, step):
             yield {"row_group": group, "skip": skip, "first": first + skip, "count": min(step, rows - skip)}
@@ -221,8 +229,7 @@ def _require_image_column(schema: pa.Schema, column: str, url: str) -> None:
     if column not in schema.names:
         hint = nearest(column, schema.names)
         raise UsageError(f"{url} has no column {column!r}{hint}; name it with --set source.image_column=...")
-    kind = schema.field(column).type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise UsageError(f"column {column!r} of {url} holds {kind}, not encoded bytes or a {{bytes, path}} struct")
+    try:
+        ImageColumn.of(schema, column, url)
+    except ParquetError as fault:
+        raise UsageError(str(fault)) from None

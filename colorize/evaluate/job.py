@@ -24,6 +24,7 @@ from colorize.evaluate.settings import EvaluateSettings
 from colorize.evaluate.supplied import read_supplied
 from colorize.evaluate.truth import ALL, TruthLoader
 from colorize.models.efficientnet_lite import published_state
+from colorize.plain_text import say
 from colorize.storage.root import Storage, overlap
 
 SPLITS = ("train", "val", "test", ALL)
@@ -40,6 +41,7 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
     if job.split not in SPLITS:
         raise UsageError(f"--split {job.split}: choose one of {', '.join(SPLITS)}")
     source, target = _open(job), Storage(job.output)
+    target.require_unlinked(TABLE_FILE, METRICS_FILE, PAGE_FILE)
     target.check_writable()
     contestants = find_contestants(job.models)
     require_all(contestants, job.settings.colorizer)
@@ -88,7 +90,8 @@ def _open(job: EvaluateJob) -> Source:
     source, target = Storage(job.data), Storage(job.output)
     if not source.is_file() and overlap(source, target):
         raise UsageError(f"--output {target.url()} and --data {source.url()} overlap: choose an output folder outside")
-    return open_source(job.data, job.settings.source.as_source()).with_columns("path", "split", "source")
+    opened = open_source(job.data, job.settings.source.as_source(), limits=job.settings.limits)
+    return opened.with_columns("path", "split", "source")
 
 
 def _why_no_features(settings: EvaluateSettings) -> str:
@@ -108,7 +111,7 @@ def _told(rows: Iterator[dict[str, Any]], seconds: float) -> Iterator[dict[str, 
     for count, row in enumerate(rows, 1):
         if time.monotonic() - last >= seconds:
             last = time.monotonic()
-            print(f"measured {count} pictures", file=sys.stderr)
+            say(f"measured {count} pictures", sys.stderr)
         yield row
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from colorize.cluster.settings import PoolSettings
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.splits import SplitSettings
-from colorize.imaging.settings import SizeLimits
+from colorize.imaging.settings import LimitSettings
 from colorize.predict.settings import ColorizerSettings
 from colorize.settings import Settings
 
@@ -17,6 +17,7 @@ class PictureSettings(Settings):
 
     image_column: str = Field("image", description="Parquet column with encoded bytes or a {bytes, path} struct")
     include: tuple[str, ...] = Field((), description="glob patterns; files that match none are left out")
+    follow_links: bool = Field(False, description="read links that lead out of the input, too; else they fail")
     rows_per_task: int = Field(16, ge=1, le=4096, description="pictures that one load task fetches and decodes")
     fetch_threads: int = Field(16, ge=1, le=256, description="concurrent reads within one load task")
 
@@ -54,7 +55,7 @@ class EvaluateSettings(Settings):
     """Everything that can be set."""
 
     source: PictureSettings = PictureSettings()
-    limits: SizeLimits = SizeLimits()
+    limits: LimitSettings = LimitSettings()
     split: SplitSettings | None = Field(
         None, description="a training's data.split, to measure on what that held out; None goes by what the data says"
     )

@@ -8,6 +8,7 @@ from rich.table import Table
 from colorize.evaluate.figures import PER_PICTURE, PER_SET
 from colorize.evaluate.outcome import Evaluation
 from colorize.evaluate.page import Cell, cells
+from colorize.plain_text import printable
 
 
 def figures_table(done: Evaluation) -> Table:
@@ -16,7 +17,7 @@ def figures_table(done: Evaluation) -> Table:
     table = Table(box=None, pad_edge=False, caption=confidence, caption_justify="left")
     table.add_column("")
     for label in done.scores.labels:
-        table.add_column(escape(label), justify="right")
+        table.add_column(escape(printable(label)), justify="right")
     for figure in (*PER_PICTURE, *PER_SET):
         found = cells(figure, done.summary)
         if any(cell.value for cell in found):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -70,8 +72,12 @@ class BinModel(ColorModel):
         """`logits` -> ab `(B, 2, h, w)`, float32, Lab units."""
         raise NotImplementedError
 
+    def painted(self, logits_BQhw: Tensor, L_B1HW: Tensor) -> Tensor:
+        """`decode`, corrected where a network knows itself to be wrong: what is used, while training sees `decode`."""
+        return self.decode(logits_BQhw)
+
     def forward(self, L_B1HW: Tensor) -> Tensor:
-        return self.decode(self.logits(L_B1HW))
+        return self.painted(self.logits(L_B1HW), L_B1HW)
 
 
 class RgbModel(ColorModel):
@@ -91,3 +97,10 @@ class RgbModel(ColorModel):
         rgb = self.rgb(L_B1HW)
         with torch.autocast(rgb.device.type, enabled=False):
             return rgb_to_lab(rgb.float())[:, 1:]
+
+
+def entropy(logits_BQhw: Tensor) -> Tensor:
+    """Shannon's entropy of each distribution over the bins, over that of all bins being equally likely: `(B, h, w)`."""
+    with torch.autocast(logits_BQhw.device.type, enabled=False):
+        log_p = logits_BQhw.float().log_softmax(dim=1)
+        return -(log_p.exp() * log_p).sum(dim=1) / math.log(log_p.shape[1])

@@ -12,9 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from colorize.errors import UsageError
 from colorize.imaging.color import lab_to_rgb
-from colorize.models.base import BinModel
+from colorize.models.base import BinModel, entropy
 from colorize.models.unet_trunk import UnetTrunk
+
+EVEN = 0.65  # entropy at which `spread` changes nothing
+_BLACK = 16.0  # L* + 16 is proportional to the cube root of the luminance
 
 
 class Unet(UnetTrunk, BinModel):
@@ -23,14 +27,23 @@ class Unet(UnetTrunk, BinModel):
     Args:
         grid: spacing of the ab bins in Lab units.
         temperature: of the annealed mean; 1 is the mean (dull, safe), towards 0 the mode (vivid, patchy).
+        spread: how much more color cells get whose distribution is broad, and less those where it is narrow.
+        shadows: L* below which chroma fades with the light; 0: nowhere.
         trunk: see `UnetTrunk`.
     """
 
     temperature: float
 
-    def __init__(self, grid: float = 12.0, temperature: float = 0.38, **trunk: Any) -> None:
+    def __init__(
+        self,
+        grid: float = 12.0,
+        temperature: float = 0.85,
+        spread: float = 1.0,
+        shadows: float = 45.0,
+        **trunk: Any,
+    ) -> None:
         super().__init__(**trunk)
-        self.temperature = temperature
+        self.temperature, self.spread, self.shadows = temperature, spread, shadows
         self.register_buffer("bins_Q2", gamut_bins(grid))
         self.head = nn.Conv2d(self.scales[-1], len(self.bins_Q2), 1)
 
@@ -45,13 +58,42 @@ class Unet(UnetTrunk, BinModel):
             ab_BhwC = sharpened.softmax(dim=-1) @ self.bins_Q2
             return ab_BhwC.permute(0, 3, 1, 2)
 
+    def painted(self, logits_BQhw: Tensor, L_B1HW: Tensor) -> Tensor:
+        """`decode`, with more color where the network doubts and less where it is sure, and less in the shadows.
+
+        On held-out pictures of every kind its narrow distributions overstate their color, and so do dark cells, since
+        training darkens and lightens the grey that it sees but not the color (docs/model.md has the measurements).
+        """
+        with torch.autocast(logits_BQhw.device.type, enabled=False):
+            factor = (self.spread * (entropy(logits_BQhw)[:, None] - EVEN)).exp()
+            light = nn.functional.avg_pool2d(L_B1HW.float(), self.output_stride)
+            return self.decode(logits_BQhw) * factor * fading(light, self.shadows)
+
+
+def fading(L: Tensor, below: float) -> Tensor:
+    """What is left of a surface's chroma in the shade: 1 from L* = `below` upward. Any shape, [0, 100] -> (0, 1].
+
+    With less light on it its a* and b* shrink with L* + 16, the cube root of its luminance: the formulas of CIELAB
+    (ISO/CIE 11664-4) above their linear part.
+    """
+    return ((L + _BLACK) / (below + _BLACK)).clamp(max=1)
+
 
 def gamut_bins(grid: float) -> Tensor:
-    """Centers of the ab grid that some L* brings into the sRGB gamut: `(Q, 2)`, Lab units, row by row."""
-    steps = torch.arange(-int(110 / grid), int(110 / grid) + 1) * grid
-    ab_N2 = torch.cartesian_prod(steps, steps)
-    lightness = torch.arange(1.0, 100.0)
-    lab = torch.stack([c.expand(len(ab_N2), len(lightness)) for c in (lightness, ab_N2[:, :1], ab_N2[:, 1:])])
-    rgb = lab_to_rgb(lab, clip=False)
-    in_gamut = ((rgb >= 0) & (rgb <= 1)).all(dim=0).any(dim=1)
-    return ab_N2[in_gamut]
+    """Centers of the ab grid that some L* brings into the sRGB gamut: `(Q, 2)`, Lab units, row by row.
+
+    Computed on the CPU even where a network is built without memory: their number is known by their values alone.
+
+    Raises:
+        UsageError: a grid outside of [1, 110].
+    """
+    if not 1 <= grid <= 110:
+        raise UsageError(f"grid={grid}: bins of color lie 1 to 110 Lab units apart")
+    with torch.device("cpu"):
+        steps = torch.arange(-int(110 / grid), int(110 / grid) + 1) * grid
+        ab_N2 = torch.cartesian_prod(steps, steps)
+        lightness = torch.arange(1.0, 100.0)
+        lab = torch.stack([c.expand(len(ab_N2), len(lightness)) for c in (lightness, ab_N2[:, :1], ab_N2[:, 1:])])
+        rgb = lab_to_rgb(lab, clip=False)
+        in_gamut = ((rgb >= 0) & (rgb <= 1)).all(dim=0).any(dim=1)
+        return ab_N2[in_gamut]

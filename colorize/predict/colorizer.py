@@ -49,7 +49,7 @@ class Colorizer:
         self,
         model: nn.Module,
         *,
-        size: int = 256,
+        size: int = 192,
         batch_size: int = 8,
         device: str = "cpu",
         precision: str = "auto",

@@ -8,12 +8,11 @@ most confident tenth 5.9; on 575 of them mirroring tells as much (12.1 and 8.0) 
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from colorize.models import BinModel
+from colorize.models.base import entropy
 
 MIRROR_SCALE = 20.0  # Lab units of disagreement at which two thirds of the confidence are gone
 
@@ -22,17 +21,10 @@ def color_and_doubt(model: nn.Module, L_B1HW: Tensor, *hints_BCHW: Tensor) -> tu
     """ab `(B, 2, h, w)` as `model` gives it for lightness and hints, and its doubt `(B, h, w)` in [0, 1]."""
     if isinstance(model, BinModel):
         logits = model.logits(L_B1HW)
-        return model.decode(logits), entropy(logits)
+        return model.painted(logits, L_B1HW), entropy(logits)
     ab: Tensor = model(L_B1HW, *hints_BCHW)
     mirrored: Tensor = model(L_B1HW.flip(3), *(plane.flip(3) for plane in hints_BCHW)).flip(3)
     return ab, disagreement(ab, mirrored)
-
-
-def entropy(logits_BQhw: Tensor) -> Tensor:
-    """Shannon's entropy of each distribution over the bins, over that of all bins being equally likely: `(B, h, w)`."""
-    with torch.autocast(logits_BQhw.device.type, enabled=False):
-        log_p = logits_BQhw.float().log_softmax(dim=1)
-        return -(log_p.exp() * log_p).sum(dim=1) / math.log(log_p.shape[1])
 
 
 def disagreement(ab_B2hw: Tensor, other_B2hw: Tensor) -> Tensor:

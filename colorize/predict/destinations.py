@@ -70,9 +70,10 @@ class Destinations:
         """
         if self._is_source(path):
             raise FileExistsError(f"its copy would replace the source {path}: name another --output")
-        if path.resolve() in self._claimed:
+        place = path.parent.resolve() / path.name  # a link there is replaced: what it leads to is another place
+        if place in self._claimed:
             raise FileExistsError(f"its copy would replace that of another source, {path}: color it by itself")
-        self._claimed.add(path.resolve())
+        self._claimed.add(place)
         return path
 
     def _copy(self, name: str) -> Path:
@@ -87,9 +88,14 @@ class Destinations:
 
 def base_name(source: str) -> str:
     """The file's name at the end of a path or link."""
-    if source.startswith(("http://", "https://")):
+    if is_link(source):
         source = unquote(urlparse(source).path)
     return PurePosixPath(source).name or "picture"
+
+
+def is_link(source: str) -> bool:
+    """Whether a source is an http(s) link."""
+    return source.partition("://")[0].lower() in ("http", "https")
 
 
 def _is_remote(source: str) -> bool:

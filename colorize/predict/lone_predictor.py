@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,20 +10,18 @@ from typing import Any
 import torch
 
 from colorize.imaging.hinting import Seen
-from colorize.imaging.sandbox.isolation import START_SECONDS, Careful, Fault
+from colorize.imaging.sandbox import START_SECONDS, Careful, Fault
 from colorize.imaging.settings import LimitSettings
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colored, Colorizer
 from colorize.predict.settings import ColorizerSettings
-from colorize.storage.root import Storage
 
 
 @dataclass(frozen=True)
 class NetworkSource:
     """How a process gets its copy of the network: picklable, loads it when first asked."""
 
-    storage: Storage
-    checkpoint: str
+    checkpoint: Callable[[], bytes]
     settings: ColorizerSettings
     device: str
     threads: int
@@ -38,7 +36,7 @@ class NetworkSource:
         CPUs, so the threads are set here.
         """
         torch.set_num_threads(self.threads)
-        model = load_checkpoint(self.storage.read(self.checkpoint)).model
+        model = load_checkpoint(self.checkpoint()).model
         return Colorizer.configured(model, self.settings, batch_size=self.batch_size, device=self.device)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -54,7 +52,7 @@ class LonePredictor:
 
     def __init__(self, network: NetworkSource) -> None:
         limits = LimitSettings(seconds=START_SECONDS, memory_mb=0)  # the first call loads the network
-        self.color = Careful(network, limits, is_heavy=lambda grey: True)
+        self.color = Careful(network, limits, isolated=True)
 
     def __call__(self, greys: Sequence[Seen]) -> list[Colored | Fault]:
         """The colors of the pictures; where one kills the process that colors it, its fault."""

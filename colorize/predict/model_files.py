@@ -15,12 +15,11 @@ from colorize.models.checkpoint import (
     load_published,
     shipped_weights,
 )
+from colorize.plain_text import one_line
 from colorize.predict.colorizer import set_temperature
 from colorize.predict.settings import ColorizerSettings
 from colorize.settings import nearest
-from colorize.storage.root import Storage, one_line, read_file
-
-DEFAULT_MODEL = "default"
+from colorize.storage.root import Storage, read_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,14 @@ from pydantic import Field, field_validator
 from colorize.imaging.settings import LimitSettings
 from colorize.settings import Device, Settings
 
+DEFAULT_MODEL = "default"
+
 
 class ColorizerSettings(Settings):
     """What the network sees, and how it runs."""
 
     size: int = Field(
-        256,
+        192,
         ge=32,
         le=1024,
         description="the network sees about size x size pixels, aspect kept; one made for another size sees that",
@@ -69,3 +71,9 @@ class PhotoSettings(ColorSettings):
     """Everything that `colorize photo` can be told beside its sources, its output and its model."""
 
     device: Device = "auto"
+
+
+class LimitedSettings(Settings):
+    """What commands can be told that decode images and do nothing else that could be set."""
+
+    limits: LimitSettings = LimitSettings()

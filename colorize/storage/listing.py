@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from colorize.storage.local_files import known_status
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -25,8 +27,12 @@ def identity_of(info: Mapping[str, Any]) -> str:
     return f"{info.get('mtime') or info.get('LastModified') or ''}/{info.get('size', '')}"
 
 
-def walk_local(folder: Path, root: Path) -> Iterator[Entry]:
-    """Every file below a folder on disk, recursively; a folder that cannot be listed is an entry of its own."""
+def walk_local(folder: Path, root: Path, follow_links: bool) -> Iterator[Entry]:
+    """Every file below a folder on disk, recursively; a folder that cannot be listed is an entry of its own.
+
+    Links are entries, and never walked into. Of one that leads out of `root` nothing is told but its name, unless
+    links are followed there.
+    """
     try:
         with os.scandir(folder) as scan:
             items = sorted(scan, key=lambda item: item.name)
@@ -35,15 +41,22 @@ def walk_local(folder: Path, root: Path) -> Iterator[Entry]:
         return
     for item in items:
         if item.is_dir(follow_symlinks=False):
-            yield from walk_local(Path(item.path), root)
+            yield from walk_local(Path(item.path), root, follow_links)
         else:
-            yield _local_entry(item, root)
+            yield _local_entry(item, root, follow_links)
 
 
-def _local_entry(item: os.DirEntry[str], root: Path) -> Entry:
+def _local_entry(item: os.DirEntry[str], root: Path, follow_links: bool) -> Entry:
     name = Path(item.path).relative_to(root).as_posix()
     try:
-        status = item.stat()
-    except OSError:  # a dangling link: listed, so that its row can say that it is unreadable
+        status = known_status(str(root), name, follow_links) if item.is_symlink() else item.stat()
+    except OSError:  # gone since it was listed
+        status = None
+    return local_entry(name, status)
+
+
+def local_entry(name: str, status: os.stat_result | None) -> Entry:
+    """A file on disk. One of which nothing is known is listed all the same: its row can say that it is unreadable."""
+    if status is None:
         return Entry(name, 0, "")
     return Entry(name, status.st_size, identity_of({"mtime": status.st_mtime, "size": status.st_size}))

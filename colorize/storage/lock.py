@@ -5,18 +5,20 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 from colorize.errors import UsageError
-from colorize.storage.root import Storage
+from colorize.storage.root import LEDGER, Storage
+
+LOCK = f"{LEDGER}/lock"
 
 
 @contextmanager
 def exclusive(target: Storage) -> Iterator[None]:
     """Within the block no other process of this machine, nor of those that share the disk, gets `target`.
 
-    A local folder itself is locked: no file is left behind, and the system lets go of a process that was killed. A
+    What is locked is a file that nobody but its owner can open: whoever may read a file may lock it, and keep others
+    out. The system lets go of a process that was killed; the file that such a one leaves behind locks nothing. A
     bucket has no such lock, and neither has every network file system: there nothing is held, nor refused.
 
     Raises:
@@ -25,21 +27,53 @@ def exclusive(target: Storage) -> Iterator[None]:
     if not target.is_local:
         yield
         return
-    Path(target.root).mkdir(parents=True, exist_ok=True)
-    folder = os.open(target.root, os.O_RDONLY | os.O_DIRECTORY)  # workers that are started meanwhile do not inherit it
+    lock = _locked(target)  # workers that are started meanwhile do not inherit it
     try:
-        _lock(folder, target)
         yield
     finally:
-        os.close(folder)
+        with suppress(OSError):  # an output that is gone, or cannot be written any more
+            target.delete(LOCK)  # while it is held: see `_stands`
+        os.close(lock)
 
 
-def _lock(folder: int, target: Storage) -> None:
+def _locked(target: Storage) -> int:
+    """The descriptor of the lock's file, held."""
+    while True:
+        lock = _opened(target)
+        try:
+            _hold(lock, target)
+            if _stands(lock, target):
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
+def _opened(target: Storage) -> int:
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return target.local.private(LOCK)
+    except PermissionError:
+        raise UsageError(
+            f"cannot lock --output {target.url()}: {target.url(LOCK)} is another user's; wait for the end of that run, "
+            "or remove the file if there is none"
+        ) from None
+
+
+def _hold(lock: int, target: Storage) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(
             f"another run writes to --output {target.url()}: wait for its end, or choose another output"
         ) from None
     except OSError:
         pass  # a file system that knows no locks
+
+
+def _stands(lock: int, target: Storage) -> bool:
+    """Whether the file that is held is still the one that others find: a run that ended has removed its own."""
+    try:
+        return os.path.samestat(os.fstat(lock), target.local.status(LOCK))
+    except FileNotFoundError:
+        return False

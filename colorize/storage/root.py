@@ -12,8 +12,6 @@ import errno
 import os
 import posixpath
 import secrets
-import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,36 +23,51 @@ from typing import IO, Any, ParamSpec, TypeVar
 import fsspec
 
 from colorize.errors import UsageError
-from colorize.imaging.formats import Encoded, FileBytes
-from colorize.storage.listing import Entry, identity_of, walk_local
+from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
+from colorize.plain_text import one_line
+from colorize.storage.listing import Entry, identity_of, local_entry, walk_local
+from colorize.storage.local_files import is_linked_folder, known_status, real_file
+from colorize.storage.rooted import TEMPORARY_PREFIX, Draft, LocalRoot
 from colorize.storage.timeout import within
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
+# What holds files and nothing else: wrappers such as `generic::` or `simplecache::` would lead to any address.
+PROTOCOLS = frozenset(
+    {"file", "memory", "s3", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "hdfs", "webhdfs"}
+)
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
-TEMPORARY_PREFIX = ".colorize-"  # a local file under construction, renamed when whole
 
 
 class Storage:
     """A root URI (path, `file://`, `s3://` or any fsspec URL) and the files below it."""
 
-    def __init__(self, uri: str | os.PathLike[str]) -> None:
-        """Raises `UsageError` for a protocol that fsspec does not know."""
-        self.uri = os.fspath(uri)
+    def __init__(self, uri: str | os.PathLike[str], follow_links: bool = False) -> None:
+        """Nothing is asked for yet.
+
+        Args:
+            uri: of the root.
+            follow_links: read what links below a local root lead to also where that lies outside.
+
+        Raises:
+            UsageError: a protocol that fsspec does not know.
+        """
+        self.uri, self.follow_links = os.fspath(uri), follow_links
         protocol, _, rest = self.uri.partition("://") if "://" in self.uri else ("file", "", self.uri)
+        protocol = protocol.lower()
         self.protocol = {"local": "file", "s3a": "s3"}.get(protocol, protocol)
         if "\0" in rest or not (rest if self.is_local else rest.strip("/")):
             raise UsageError(f"{self.uri!r} names no folder or bucket")
-        if self.protocol not in fsspec.available_protocols():
+        if self.protocol not in PROTOCOLS:
             raise UsageError(f"{self.uri!r}: unknown protocol {protocol!r} (use a path, file:// or s3://)")
         self.root = os.path.abspath(os.path.expanduser(rest)) if self.is_local else rest.rstrip("/")  # noqa: PTH100, PTH111
 
-    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
-        return Storage, (self.root if self.is_local else self.uri,)
+    def __reduce__(self) -> tuple[type[Storage], tuple[str, bool]]:
+        return Storage, (self.root if self.is_local else self.uri, self.follow_links)
 
     def __repr__(self) -> str:
         return f"Storage({self.uri!r})"
@@ -78,19 +91,28 @@ class Storage:
         """The full path of `name` as the file system knows it."""
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
-    def target(self, name: str) -> str:
-        """The full path of `name` as a place to write to.
+    @property
+    def local(self) -> LocalRoot:
+        """The root on disk, where alone anything below it is written or removed."""
+        return LocalRoot(self.root)
+
+    def _own(self, name: str) -> str:
+        """The same name, if it is one that may be written or removed.
 
         Raises:
-            OSError: it would lie outside of the root: through `..`, an absolute name, or a link within the root.
+            OSError: it leads out of the root, or another name would be the same file.
         """
         if escapes(name) or (self.is_local and posixpath.normpath(name) != name):
             raise OSError(f"{name!r} is no name of a file below {self.url()}")
-        if self.is_local:
-            folder, root = os.path.realpath(os.path.dirname(self.path(name))), os.path.realpath(self.root)  # noqa: PTH120
-            if folder != root and not folder.startswith(root.rstrip("/") + "/"):
-                raise OSError(f"{self.path(name)} lies in {folder}, outside of {root}: remove the link")
-        return self.path(name)
+        return name
+
+    def require_unlinked(self, *names: str) -> None:
+        """Raises `UsageError` if one of these files or folders, or what lies directly in one, is a link on disk."""
+        for name in names if self.is_local else ():
+            for link in self.local.links(name):
+                raise UsageError(
+                    f"{self.path(link)} is a link, which may lead anywhere: remove it, or choose another output"
+                )
 
     def url(self, name: str = "") -> str:
         """`name` as a person would type it."""
@@ -100,24 +122,27 @@ class Storage:
         """The whole content of `name`."""
         return self._regular(name).read_bytes() if self.is_local else bytes(self.fs.cat_file(self.path(name)))
 
-    def load(self, name: str, size: int, most: int) -> Encoded:
+    def load(self, name: str, size: int, most: int, max_bytes: int) -> Encoded:
         """The content of `name`, in memory if it has at most `most` bytes, else as a file here; `size` -1 is unknown.
 
         That is the file itself on disk, and a temporary copy of one that lies elsewhere.
+
+        Raises:
+            ImageDecodeError: `too_large`, for a file of more than `max_bytes`, of which nothing is read.
         """
-        if size < 0 and not self.is_local:
-            start = self._start(name, most + 1)
-            if len(start) <= most:
-                return start
-            size = len(start)
-        if size <= most:
-            return self.read(name)
         if self.is_local:
-            return FileBytes(self._regular(name))
+            file = FileBytes(self._regular(name))
+            check_bytes(len(file), max_bytes)
+            return file if len(file) > most else whole(file)
+        if size <= most:
+            start = self._start(name, min(most, max_bytes) + 1)
+            if len(start) <= min(most, max_bytes):
+                return start
+        check_bytes(self.entry(name).size, max_bytes)  # a listing may be older than the file
         copy = _temporary()
-        with on_failure(copy.unlink, missing_ok=True):
-            self.fs.get_file(self.path(name), str(copy))
-            return FileBytes(copy, owned=True)
+        with on_failure(copy.discard):
+            self.fs.get_file(self.path(name), str(copy.path))
+            return FileBytes(copy.path, owned=True)
 
     def _start(self, name: str, count: int) -> bytes:
         """The first `count` bytes of `name`, or all that there are."""
@@ -134,7 +159,7 @@ class Storage:
             with self.build(name) as file:
                 file.write(data)
         else:
-            self.fs.pipe_file(self.target(name), data)
+            self.fs.pipe_file(self.path(self._own(name)), data)
 
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
@@ -147,62 +172,61 @@ class Storage:
             with self.build(name) as file:
                 yield file
             return
-        remote = self.fs.open(self.target(name), "wb")
+        remote = self.fs.open(self.path(self._own(name)), "wb")
         with on_failure(_abandon, remote):
             yield remote
         remote.close()
 
-    def draft(self, name: str) -> Path:
+    def draft(self, name: str) -> Draft:
         """An empty file on this machine, for any process to write what `publish` shall turn into `name`."""
-        target = Path(self.target(name))
-        if not self.is_local:
-            return _temporary()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
-        draft.touch(exist_ok=False)
-        return draft
+        self._own(name)
+        return self.local.draft(name) if self.is_local else _temporary()
 
-    def publish(self, draft: Path, name: str) -> None:
+    def publish(self, draft: Draft, name: str) -> None:
         """Makes a draft `name`, whole or not at all; the draft is gone then.
 
         On disk it is flushed and renamed, elsewhere uploaded: by one PUT, or in parts that are completed at the end.
         """
         try:
             if self.is_local:
-                with draft.open("rb") as file:
-                    os.fsync(file.fileno())
-                draft.replace(self.target(name))
+                self.local.move(draft.name, self._own(name))
             else:
-                self.fs.put_file(str(draft), self.target(name))
+                self.fs.put_file(str(draft.path), self.path(self._own(name)))
         finally:
-            draft.unlink(missing_ok=True)
+            draft.discard()
 
     @contextmanager
     def build(self, name: str) -> Iterator[IO[bytes]]:
         """As `create`, and the file is seekable everywhere: elsewhere than on disk it is a draft first."""
-        draft = self.draft(name)
-        try:
-            with draft.open("wb") as file:
+        if self.is_local:
+            with self.local.build(self._own(name)) as file:
                 yield file
-            self.publish(draft, name)
-        finally:
-            draft.unlink(missing_ok=True)
+            return
+        with self.drafted(name) as draft, draft.open() as file:
+            yield file
+
+    @contextmanager
+    def drafted(self, name: str) -> Iterator[Draft]:
+        """An empty file on this machine, for any process to fill; it becomes `name` when the block ends well."""
+        draft = self.draft(name)
+        with on_failure(draft.discard):
+            yield draft
+        self.publish(draft, name)
 
     def open(self, name: str) -> IO[bytes]:
         """A seekable binary file to read `name` from in parts."""
         if self.is_local:
-            return Path(self.path(name)).open("rb")
+            return self._regular(name).open("rb")
         opened: IO[bytes] = self.fs.open(self.path(name), "rb", cache_type="readahead")
         return opened
 
     def delete(self, name: str) -> None:
         """Removes `name`; one that is not there is no fault."""
-        path = self.target(name)
         if self.is_local:
-            Path(path).unlink(missing_ok=True)
+            self.local.delete(self._own(name))
         else:
             with suppress(FileNotFoundError):
-                self.fs.rm_file(path)
+                self.fs.rm_file(self.path(self._own(name)))
 
     def delete_all(self, names: Iterable[str]) -> None:
         """Removes each of them, several at once."""
@@ -212,24 +236,21 @@ class Storage:
     def delete_tree(self, name: str) -> None:
         """Removes everything below `name`; nothing there is no fault."""
         if self.is_local:
-            shutil.rmtree(self.path(name), ignore_errors=not Path(self.path(name)).exists())
+            self.local.delete_tree(self._own(name))
             return
         self.delete_all(entry.name for entry in self.entries(name))  # `fs.rm` would take names for glob patterns
 
     def sweep(self) -> None:
         """Removes what killed processes left half done: on disk, temporary files; elsewhere nothing can be seen."""
         if self.is_local:
-            for folder, _, names in os.walk(self.root):
-                for name in names:
-                    if name.startswith(TEMPORARY_PREFIX):
-                        Path(folder, name).unlink(missing_ok=True)
+            self.local.sweep()
 
     def entries(self, below: str = "") -> Iterator[Entry]:
         """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
         if self.is_local:
             if not Path(self.path(below)).exists():
                 return  # as in a bucket, where folders do not exist either
-            yield from walk_local(Path(self.path(below)), Path(self.root))
+            yield from walk_local(Path(self.path(below)), Path(self.root), self.follow_links)
             return
         if not self.fs.exists(self.path(below)):
             return
@@ -244,6 +265,8 @@ class Storage:
         Raises:
             FileNotFoundError: there is none, or it is a folder.
         """
+        if self.is_local:
+            return self._local_entry(name)
         info = self.fs.info(self.path(name))
         if info["type"] != "file":
             raise FileNotFoundError(self.url(name))
@@ -251,18 +274,13 @@ class Storage:
 
     def glance(self, name: str) -> Entry:
         """Size and identity of one file as far as they can be had for nothing: unknown elsewhere than on disk."""
-        try:
-            status = Path(self.path(name)).stat() if self.is_local else None
-        except OSError:  # its row will say why
-            status = None
-        if status is None:
-            return Entry(name, -1, "")
-        return Entry(name, status.st_size, identity_of({"mtime": status.st_mtime, "size": status.st_size}))
+        status = known_status(self.root, name, self.follow_links) if self.is_local else None
+        return Entry(name, -1, "") if status is None else local_entry(name, status)
 
     def parent(self) -> Storage:
-        """The folder that the root lies in."""
+        """The folder that the root lies in, for the one file that the root is: its user has named it, link or not."""
         folder = posixpath.dirname(self.root)
-        return Storage(folder if self.is_local else f"{self.protocol}://{folder}")
+        return Storage(folder if self.is_local else f"{self.protocol}://{folder}", follow_links=True)
 
     def is_file(self) -> bool:
         """Whether the root itself is a file; raises `UsageError`, within seconds, if there is nothing here."""
@@ -281,12 +299,19 @@ class Storage:
 
         self._probe(write_and_delete)
 
+    def is_linked_folder(self, name: str) -> bool:
+        """Whether `name` is a link to a folder, on disk."""
+        return self.is_local and is_linked_folder(self.path(name))
+
     def _regular(self, name: str) -> Path:
-        """The local path of `name`, which is no pipe: that would never end."""
+        """Where a local file really lies. Raises as `real_file` does."""
+        return real_file(self.root, name, self.follow_links)
+
+    def _local_entry(self, name: str) -> Entry:
         path = Path(self.path(name))
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("a folder or device, not a regular file")
-        return path
+        if path.is_dir() or not (path.is_symlink() or path.exists()):
+            raise FileNotFoundError(self.url(name))
+        return local_entry(name, known_status(self.root, name, self.follow_links))
 
     def _options(self) -> dict[str, Any]:
         if self.is_local:
@@ -363,18 +388,14 @@ def escapes(name: str) -> bool:
     return not name or name.startswith("/") or ".." in name.split("/") or "\0" in name
 
 
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """A fault's text on one line of at most `limit` characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
 def _abandon(remote: Any) -> None:
     remote.discard()
     remote.closed = True  # or its finaliser would complete the upload
 
 
-def _temporary() -> Path:
+def _temporary() -> Draft:
+    """An empty file in the system's folder for such, where only its owner can open it."""
     descriptor, path = tempfile.mkstemp(prefix=TEMPORARY_PREFIX.lstrip("."))
     os.close(descriptor)
-    return Path(path)
+    folder, name = os.path.split(path)
+    return Draft(LocalRoot(folder), name)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from colorize.errors import EXIT_STOPPED, StoppedError
+from colorize.plain_text import printable
 from colorize.train.progress import GO_ON, Progress
 
 LINE_SECONDS = 10.0
@@ -65,7 +66,8 @@ class Display:
 
     def tell(self, line: str) -> None:
         """A line with the time before it."""
-        self.console.print(f"{time.strftime('%H:%M:%S')} {line}", highlight=False, markup=False, soft_wrap=True)
+        text = f"{time.strftime('%H:%M:%S')} {printable(line)}"
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -13,13 +13,14 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from colorize.datasets.readers import Raw
 from colorize.datasets.sources import Source
 from colorize.datasets.splits import split_of, split_row
 from colorize.errors import UsageError
 from colorize.settings import nearest
+from colorize.storage.parquet import Archive
+from colorize.storage.parquet_cells import plain_rows
 from colorize.train.decode import picture_bytes
 from colorize.train.selection import draw_rates, is_wanted, label_of
 from colorize.train.settings import DataSettings
@@ -115,13 +116,10 @@ def _read(source: Source, step: int, part: str) -> list[Raw]:
     """Every `step`-th row of an archive, without its picture; none of one whose pages are damaged."""
     try:
         with source.storage.open(part) as file:
-            archive = pq.ParquetFile(file)
-            table = archive.read(columns=[name for name in COLUMNS if name in archive.schema_arrow.names])
+            rows = list(islice(plain_rows(Archive(file), COLUMNS), 0, None, step))
     except (OSError, pa.ArrowException):
         return []  # training will find them broken
-    numbers = range(0, archive.metadata.num_rows, step)
-    rows = table.take(list(numbers)).to_pylist() if table.num_columns else [{}] * len(numbers)
-    return [Raw(f"{part}#{number}", part=part, columns=row) for number, row in zip(numbers, rows, strict=True)]
+    return [Raw(f"{part}#{index * step}", part=part, columns=row) for index, row in enumerate(rows)]
 
 
 def _step(count: int, most: int) -> int:

@@ -26,12 +26,11 @@ from colorize.train.display import Display, interruptible
 from colorize.train.epoch_plan import EpochPlan, fits, plan_epoch
 from colorize.train.reading import SplitReader, open_training_source, shuffled_blocks, split_reader
 from colorize.train.rows import decode, fetch
-from colorize.train.run_folder import RunFolder
+from colorize.train.run_folder import RAY_STATE, RunFolder
 from colorize.train.settings import TrainerSettings, TrainSettings
 from colorize.train.step import create_state
 from colorize.train.worker import WorkerConfig, train_worker
 
-STATE_FOLDER = "_ray"  # below the run folder: Ray Train's own notes
 LOAD_CPUS = 0.5
 DECODE_ROWS = 64
 LOOK_SECONDS = 0.5
@@ -103,7 +102,7 @@ def _trainer(scaling: ScalingConfig, config: WorkerConfig, datasets: Mapping[str
         datasets=dict(datasets),
         dataset_config=_data_config(datasets, config.settings),
         run_config=RunConfig(
-            name=STATE_FOLDER,
+            name=RAY_STATE,
             storage_path=storage.root,
             storage_filesystem=pafs.PyFileSystem(pafs.FSSpecHandler(storage.fs)),
             failure_config=FailureConfig(max_failures=config.settings.trainer.retries),

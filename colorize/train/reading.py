@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,8 @@ from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import Source, open_source
 from colorize.datasets.splits import Split, split_of, split_row
 from colorize.imaging.formats import whole
+from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed
+from colorize.imaging.settings import LimitSettings
 from colorize.train.decode import Row, Shape, decode_picture, shapes
 from colorize.train.epoch_plan import COLUMNS, EpochPlan
 from colorize.train.selection import is_wanted
@@ -66,10 +70,6 @@ class SplitReader:
                 chosen += [(whole(raw.data), rate)] * times
             yield chosen
 
-    def decode(self, encoded: Encoded) -> Row:
-        """One picture's pixels, in one of the shapes."""
-        return Row(decode_picture(encoded[0], self.shapes), encoded[1])
-
     def _seed(self, units: pa.Table) -> list[int]:
         """The first so many pictures shall be the same ones in every run."""
         return [self.seed, zlib.crc32(units["name"][0].as_py().encode()), units["first"][0].as_py()]
@@ -77,7 +77,8 @@ class SplitReader:
 
 def open_training_source(uri: str, settings: DataSettings) -> Source:
     """The source at `uri`, with the columns that say which pictures a training uses. Raises as `open_source`."""
-    return open_source(uri, SourceSettings(image_column=settings.image_column)).with_columns(*COLUMNS)
+    source = SourceSettings(image_column=settings.image_column, follow_links=settings.follow_links)
+    return open_source(uri, source).with_columns(*COLUMNS)
 
 
 def split_reader(
@@ -97,12 +98,25 @@ def shuffled_blocks(source: Source, settings: TrainSettings) -> list[pa.Table]:
 
 
 def read_rows(blocks: Iterable[pa.Table], reader: SplitReader, threads: int) -> Iterator[Row]:
-    """Decoded rows of the split's pictures, in their order, by so many threads of this process."""
+    """Decoded rows of the split's pictures, in their order, by so many threads of this process.
+
+    A picture that may take more memory than pictures should is decoded in a child process, or is broken.
+    """
     encoded = (one for block in blocks for chosen in reader.fetch(block) for one in chosen)
-    pending: deque[Future[Row]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    limits, lock, pending = LimitSettings(), Lock(), deque[Future[Row]]()
+    decode = partial(decode_picture, allowed=reader.shapes)
+    with Careful(decode, limits, isolated=True) as apart, ThreadPoolExecutor(threads) as pool:
+
+        def row_of(one: Encoded) -> Row:
+            data, rate = one
+            if not decoding_may_exceed(data, limits):
+                return Row(decode(data), rate)
+            with lock:
+                found = apart(data)
+            return Row(None if isinstance(found, Fault) else found, rate)
+
         for one in islice(encoded, reader.limit):
-            pending.append(pool.submit(reader.decode, one))
+            pending.append(pool.submit(row_of, one))
             if len(pending) > AHEAD:
                 yield pending.popleft().result()
         while pending:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from colorize.train.decode import Row, shapes
+from colorize.cluster.attempts import task_attempt
+from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed
+from colorize.imaging.settings import LimitSettings
+from colorize.train.decode import Row, decode_picture, shapes
 from colorize.train.reading import SplitReader
 from colorize.train.settings import DataSettings
 
@@ -24,9 +28,16 @@ def fetch(units: pa.Table, *, reader: SplitReader) -> Iterator[pa.Table]:
 
 
 def decode(encoded: pa.Table, *, reader: SplitReader) -> pa.Table:
-    """Rows of `ENCODED`, decoded."""
-    pairs = zip(encoded["data"].to_pylist(), encoded["rate"].to_pylist(), strict=True)
-    return table_of([reader.decode(pair) for pair in pairs], reader.data)
+    """Rows of `ENCODED`, decoded. One that takes too long or too much memory, or crashes a decoder, is broken.
+
+    Such a one may end this process; when Ray then repeats the task, each picture has a child process to end.
+    """
+    limits = LimitSettings()
+    function, is_heavy = partial(decode_picture, allowed=reader.shapes), partial(decoding_may_exceed, limits=limits)
+    with Careful(function, limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as decoded:
+        pictures = [decoded(data) for data in encoded["data"].to_pylist()]
+    found = [None if isinstance(picture, Fault) else picture for picture in pictures]
+    return table_of([Row(*row) for row in zip(found, encoded["rate"].to_pylist(), strict=True)], reader.data)
 
 
 def table_of(rows: list[Row], data: DataSettings) -> pa.Table:

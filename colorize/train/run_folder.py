@@ -24,6 +24,9 @@ from colorize.train.settings import TrainSettings
 
 CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
 TEST = "test.json"
+CHECKPOINTS, SAMPLES = "checkpoints", "samples"
+RAY_STATE = "_ray"  # Ray Train's own notes
+RESULTS = (CONFIG, METRICS, CURVES, STATE, BEST, TEST, CHECKPOINTS, SAMPLES, RAY_STATE)
 
 Row = Mapping[str, float]
 
@@ -48,9 +51,10 @@ class RunFolder:
         """Change nothing.
 
         Raises:
-            UsageError: it cannot be written, there is a run already and `resume` is off, there is none to resume, or
-                that run trains another model, or in a way that cannot be gone on with.
+            UsageError: it cannot be written, links stand where results go, there is a run already and `resume` is
+                off, there is none to resume, or that run trains another model, or in a way that cannot be gone on with.
         """
+        self.storage.require_unlinked(*RESULTS)
         self.storage.check_writable()
         before = self._read(CONFIG)
         if before is None and resume:
@@ -93,7 +97,7 @@ class RunFolder:
         """Save an epoch's weights, in half precision, and keep them as the best if they are."""
         which = self.settings.model
         data = dump_checkpoint(model, name=which.name, args=which.args, dtype=torch.float16)
-        self.storage.write(f"checkpoints/epoch-{epoch:03d}.safetensors", data)
+        self.storage.write(f"{CHECKPOINTS}/epoch-{epoch:03d}.safetensors", data)
         if best:
             self.storage.write(BEST, data)
 
@@ -101,7 +105,7 @@ class RunFolder:
         """Save an epoch's sample sheet."""
         encoded = io.BytesIO()
         sheet.save(encoded, "PNG")
-        self.storage.write(f"samples/epoch-{epoch:03d}.png", encoded.getvalue())
+        self.storage.write(f"{SAMPLES}/epoch-{epoch:03d}.png", encoded.getvalue())
 
     def _read(self, name: str) -> bytes | None:
         try:

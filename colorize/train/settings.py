@@ -27,6 +27,7 @@ class DataSettings(Settings):
     """Which pictures, and how often each."""
 
     image_column: str = Field("image", description="Parquet column with encoded bytes")
+    follow_links: bool = Field(False, description="read links that lead out of the data, too; else they fail")
     short_side: int = Field(128, ge=32, description="pictures are scaled down to it once, when they are read")
     limit: int | None = Field(None, ge=1, description="read so many training pictures at most")
     memory_gb: float | None = Field(

@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 
 from colorize.bulk.ledger.manifest import MANIFEST, part_names, read_rows
 from colorize.bulk.sinks import FRAGMENTS
+from colorize.storage.parquet import read_table
 from colorize.storage.root import LEDGER, Storage
 
 FORGOTTEN = f"{LEDGER}/forgotten.parquet"
 COLUMNS = ("path", "output")
 _SCHEMA = pa.schema([(name, pa.large_string()) for name in COLUMNS])  # of a whole archive: gigabytes
+_MOST_BYTES = 32 << 30  # of a hundred million rows
 
 
 def forget(storage: Storage) -> None:
@@ -49,6 +51,6 @@ def _forgotten(storage: Storage) -> list[pa.Table]:
     """The rows that were kept; none where nothing was forgotten."""
     try:
         with storage.open(FORGOTTEN) as file:
-            return [pq.read_table(file, schema=_SCHEMA)]
+            return [read_table(file, _SCHEMA, most=_MOST_BYTES)]
     except FileNotFoundError:
         return []

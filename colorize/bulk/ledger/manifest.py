@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from colorize.storage.parquet import read_table
 from colorize.storage.root import LEDGER, Storage
 
 MANIFEST = f"{LEDGER}/manifest"
@@ -144,7 +145,7 @@ def last_run(parts: Iterable[str]) -> int:
 def read_rows(storage: Storage, part: str, columns: Sequence[str] = tuple(MANIFEST_SCHEMA.names)) -> pa.Table:
     """Some columns of one file; what an older release did not write is empty or 0."""
     with storage.open(part) as file:
-        table = pq.read_table(file, schema=MANIFEST_SCHEMA, columns=list(columns))
+        table = read_table(file, MANIFEST_SCHEMA, columns)
     for index, kind in enumerate(table.schema):
         if table.column(index).null_count:
             empty = "" if pa.types.is_string(kind.type) else False if pa.types.is_boolean(kind.type) else 0

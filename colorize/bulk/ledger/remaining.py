@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from colorize.bulk.ledger.manifest import READ_THREADS, part_names, read_rows
 from colorize.bulk.ledger.settled import TO_DO, Inputs, Settled, Terms
 from colorize.bulk.sinks import FRAGMENTS, fragments_of
 from colorize.datasets.readers import UNIT_SCHEMA
@@ -24,13 +21,19 @@ LOST = ("archive_unreadable", "corrupt_parquet")  # an archive with such rows ha
 Fragments = dict[str, list[tuple[int, int, str]]]  # folder -> first row, last row, name
 
 
-def remaining(inputs: Inputs, settled: Settled, outputs: pa.Table, target: Storage, terms: Terms) -> Source:
-    """The source that is left to color. What cannot be kept of archives is marked as to do in `settled`."""
+def remaining(
+    inputs: Inputs, settled: Settled, outputs: pa.Table, target: Storage, terms: Terms
+) -> tuple[Source, list[str]]:
+    """The source that is left to color, and the names of fragments that hold rows to be done anew.
+
+    What cannot be kept of archives is marked as to do in `settled`. Nothing is written or deleted.
+    """
     source = inputs.source
     if source.parts is None:
-        return source.only(source.units.filter(pa.array(~settled.done)))
+        return source.only(source.units.filter(pa.array(~settled.done))), []
     written, fragments = set(outputs["name"].to_pylist()), _list_fragments(target)
     units: list[dict[str, Any]] = []
+    outdated: list[str] = []
     parts = {name: 0 for name, rows in source.parts.items() if rows == 0 and name not in written}
     for name, own in _by_archive(source).items():
         rows = slice(int(inputs.starts[own[0]]), int(inputs.starts[own[-1] + 1]))
@@ -39,21 +42,12 @@ def remaining(inputs: Inputs, settled: Settled, outputs: pa.Table, target: Stora
             folder = fragments_of(name, terms.model_sha256, terms.settings_sha256, source.versions[name])
             if _is_finished(name, done, settled, rows, written) and not fragments.get(folder):
                 continue
-            done = _covered(done, fragments.get(folder, []), target)
+            done, partial = _covered(done, fragments.get(folder, []))
+            outdated += partial
             settled.outcomes[rows][~done] = TO_DO
             parts[name] = int((~done).sum())
         units += [piece for i in own for piece in _cut(source.units.slice(i, 1).to_pylist()[0], done)]
-    return source.only(pa.Table.from_pylist(units, schema=UNIT_SCHEMA), parts)
-
-
-def not_in_run(source: Source, target: Storage, run: int) -> Source:
-    """The files of a source that no manifest row of the run numbered `run` speaks of yet."""
-    parts = [name for name in part_names(target) if f"/part-{run:06d}-" in name]
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        rows = list(pool.map(lambda part: read_rows(target, part, ("path",)), parts))
-    done = pa.chunked_array([chunk for table in rows for chunk in table["path"].chunks], pa.string())
-    names, done = source.units["name"].cast(pa.large_string()), done.cast(pa.large_string())  # there may be gigabytes
-    return source.only(source.units.filter(pc.invert(pc.is_in(names, value_set=done))))
+    return source.only(pa.Table.from_pylist(units, schema=UNIT_SCHEMA), parts), outdated
 
 
 def _by_archive(source: Source) -> dict[str, list[int]]:
@@ -80,15 +74,15 @@ def _list_fragments(target: Storage) -> Fragments:
     return found
 
 
-def _covered(done: NDArray[np.bool_], fragments: list[tuple[int, int, str]], target: Storage) -> NDArray[np.bool_]:
-    """The rows that lie in a fragment all of whose rows are done; other fragments are deleted, to be made anew."""
-    covered = np.zeros(len(done), bool)
+def _covered(done: NDArray[np.bool_], fragments: list[tuple[int, int, str]]) -> tuple[NDArray[np.bool_], list[str]]:
+    """The rows that lie in a fragment all of whose rows are done, and the names of the other fragments."""
+    covered, others = np.zeros(len(done), bool), []
     for first, last, name in fragments:
         if done[first : last + 1].all():
             covered[first : last + 1] = True
         else:
-            target.delete(name)
-    return covered
+            others.append(name)
+    return covered, others
 
 
 def _cut(unit: dict[str, Any], done: NDArray[np.bool_]) -> Iterator[dict[str, Any]]:

@@ -20,12 +20,13 @@ from colorize.bulk.settings import TriageSettings
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import excluded
 from colorize.datasets.sources import Source
-from colorize.imaging.formats import ADDED_SUFFIX, sha256
+from colorize.imaging.formats import ADDED_SUFFIX, BYTE_LIMIT, sha256
 from colorize.imaging.settings import SizeLimits
-from colorize.storage.root import LEDGER, TEMPORARY_PREFIX, Storage
+from colorize.storage.root import LEDGER, Storage
+from colorize.storage.rooted import TEMPORARY_PREFIX
 
-COLUMNS = ("path", "output", "status", "error", "width", "height", "bytes_out", "sha256_in", "sha256_out", "identity",
-           "triage", "model_sha256", "settings_sha256", "run")  # fmt: skip
+COLUMNS = ("path", "output", "status", "error", "message", "width", "height", "bytes_in", "bytes_out", "sha256_in",
+           "sha256_out", "identity", "triage", "model_sha256", "settings_sha256", "run")  # fmt: skip
 OUTPUTS_SCHEMA = pa.schema([("name", pa.string()), ("size", pa.int64())])
 LISTING_ROWS = 10_000
 TO_DO = -1  # in an array of outcomes: no row of an earlier run holds
@@ -198,10 +199,12 @@ def _outcome_holds(
 
 def _within_limits_still(rows: pa.Table, limits: SizeLimits) -> NDArray[np.bool_]:
     """What was refused for its size would be again, and what was not would not; where no size is known nobody knows."""
-    width, height = (rows[side].to_numpy() for side in ("width", "height"))
-    within = (width * height <= limits.max_pixels) & (np.minimum(width, height) >= limits.min_side)
+    width, height, size = (rows[name].to_numpy() for name in ("width", "height", "bytes_in"))
+    few = size <= limits.max_bytes
+    within = few & (width * height <= limits.max_pixels) & (np.minimum(width, height) >= limits.min_side)
     refused = _mask(pc.is_in(rows["error"], value_set=pa.array(["too_large", "too_small"])))
-    held: NDArray[np.bool_] = (within != refused) | (width == 0)
+    unread = refused & _mask(pc.match_substring(rows["message"], BYTE_LIMIT))  # so that nothing but its bytes is known
+    held: NDArray[np.bool_] = np.where(unread, ~few, (within != refused) | (width == 0))
     return held
 
 
@@ -228,7 +231,11 @@ def _still_skipped(rows: pa.Table, source: Source) -> NDArray[np.bool_]:
     """A name that `source.include` left out may be wanted now; other reasons lie in the picture or the settings."""
     include = source.reader.settings.include
     pairs = zip(rows["error"].to_pylist(), rows["path"].to_pylist(), strict=True)
-    return np.array([error != "excluded" or bool(excluded(path, include)) for error, path in pairs], bool)
+
+    def still_excluded(path: str) -> bool:
+        return bool(excluded(path, include)) or source.storage.is_linked_folder(path)
+
+    return np.array([error != "excluded" or still_excluded(path) for error, path in pairs], bool)
 
 
 def _same_content(
@@ -246,7 +253,7 @@ def _same_content(
         row = expected[index]
         good[index] = not row["sha256_in"] or sha256(raw.data) == row["sha256_in"]
         if good[index] and row["sha256_out"] and inputs.source.parts is None:
-            good[index] = sha256(target.load(row["output"], row["bytes_out"], most)) == row["sha256_out"]
+            good[index] = sha256(target.load(row["output"], row["bytes_out"], most, 1 << 62)) == row["sha256_out"]
     return good
 
 

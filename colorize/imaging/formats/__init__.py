@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from colorize.imaging.formats.codec import (
     decode,
+    decode_header,
     decode_small,
     decode_thumbnail,
     encode,
@@ -19,22 +20,27 @@ from colorize.imaging.formats.encoded import Encoded, FileBytes, opened, pieces,
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import (
     ADDED_SUFFIX,
+    BYTE_LIMIT,
     PICTURE_SUFFIXES,
     ImageInfo,
+    check_bytes,
     output_format,
     output_name,
     read_info,
+    stored_pixels,
 )
 from colorize.imaging.formats.metadata import Metadata, Origin, Provenance, read_origin
-from colorize.imaging.formats.picture import Chroma, Color, Picture, SmallGrey, Subsampling
+from colorize.imaging.formats.picture import Chroma, Color, Header, Picture, SmallGrey, Subsampling
 
 __all__ = [
     "ADDED_SUFFIX",
+    "BYTE_LIMIT",
     "PICTURE_SUFFIXES",
     "Chroma",
     "Color",
     "Encoded",
     "FileBytes",
+    "Header",
     "ImageDecodeError",
     "ImageInfo",
     "Metadata",
@@ -43,7 +49,9 @@ __all__ = [
     "Provenance",
     "SmallGrey",
     "Subsampling",
+    "check_bytes",
     "decode",
+    "decode_header",
     "decode_small",
     "decode_thumbnail",
     "encode",
@@ -57,5 +65,6 @@ __all__ = [
     "read_info",
     "read_origin",
     "sha256",
+    "stored_pixels",
     "whole",
 ]

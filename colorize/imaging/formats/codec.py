@@ -27,7 +27,7 @@ from colorize.imaging.formats.jp2 import read_xmp, write_jp2
 from colorize.imaging.formats.jpeg import has_luma_plane, write_grey_jpeg, write_jpeg
 from colorize.imaging.formats.metadata import Metadata, Provenance, Restored, Words, read_metadata
 from colorize.imaging.formats.orientation import orient, unorient
-from colorize.imaging.formats.picture import Chroma, Color, Picture, Pixels, Plane, SmallGrey
+from colorize.imaging.formats.picture import Chroma, Color, Header, Picture, Pixels, Plane, SmallGrey
 from colorize.imaging.formats.png import write_png
 from colorize.imaging.formats.ppm import read_ppm16
 from colorize.imaging.formats.samples import (
@@ -104,11 +104,22 @@ def decode(data: Encoded, *, max_pixels: int) -> Picture:
                 raise ImageDecodeError(
                     "unreadable", f"decoded to {luma.shape}, the header says {info.height, info.width}"
                 )
-            exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
-            metadata = read_metadata(image.info)
-            if info.format == "JPEG2000":  # Pillow leaves this one out
-                metadata = replace(metadata, xmp=read_xmp(whole(data)))
-            return Picture(info, luma, alpha, exact, metadata, data)
+            said = _header(image, info, data)
+            return Picture(info, luma, alpha, said.luma_exact, said.metadata, data)
+
+
+def decode_header(data: Encoded) -> Header:
+    """What `decode` would say of a picture besides its pixels, of which none is decoded.
+
+    Metadata that stands behind the pixels (of a PNG) is not seen.
+
+    Raises:
+        ImageDecodeError: the file is no readable picture.
+    """
+    with open_picture(data) as image:
+        info = describe(image, data)
+        with decode_errors(data, info.format):
+            return _header(image, info, data)
 
 
 def encode(picture: Picture, color: Color, provenance: Provenance) -> bytes:
@@ -166,6 +177,14 @@ def _write_lossless(out: IO[bytes], picture: Picture, color: Pixels, words: Word
             _write_bmp(out, np.asarray(color), picture.metadata)
         case _:
             write_png(out, pixels, picture.source, picture.metadata, words)
+
+
+def _header(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Header:
+    exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
+    metadata = read_metadata(image.info)
+    if info.format == "JPEG2000":  # Pillow leaves this one out
+        metadata = replace(metadata, xmp=read_xmp(whole(data)))
+    return Header(info, exact, metadata)
 
 
 def _small(

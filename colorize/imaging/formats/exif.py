@@ -45,11 +45,13 @@ def _refresh(block: bytearray, size: tuple[int, int], components: int) -> None:
     order = {b"II": "<", b"MM": ">"}[bytes(block[:2])]
     (first,) = struct.unpack_from(order + "I", block, 4)
     layout = {_WIDTH: size[0], _HEIGHT: size[1], _PHOTOMETRIC: _RGB if components == 3 else _GREY, _SAMPLES: components}
-    for entry in list(_entries(block, first, order)):
+    inner = 0
+    for entry in _entries(block, first, order):
         _set(block, order, entry, layout)
         if entry.tag == _EXIF_IFD:
-            for inner in list(_entries(block, entry.value, order)):
-                _set(block, order, inner, {_PIXEL_X: size[0], _PIXEL_Y: size[1]})
+            inner = entry.value  # of several the last, so that many cannot multiply the work
+    for entry in _entries(block, inner, order) if inner else ():
+        _set(block, order, entry, {_PIXEL_X: size[0], _PIXEL_Y: size[1]})
     _drop_thumbnail(block, first, order)
 
 

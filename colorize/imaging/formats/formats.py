@@ -44,6 +44,7 @@ from PIL import (
 from colorize.imaging.formats.encoded import Encoded, opened, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.ppm import largest_sample
+from colorize.imaging.formats.tiff_tags import count_directories
 
 # TGA comes last: it has no signature, so it would claim other formats' files.
 _PLUGINS = (
@@ -105,6 +106,7 @@ def output_format(format: str) -> str:
     return format if format in _WRITTEN else "PNG"
 
 
+BYTE_LIMIT = "limits.max_bytes"  # what the message of a file that was not read at all names
 ADDED_SUFFIX = ".png"  # of copies whose source's format cannot hold color
 
 
@@ -182,6 +184,18 @@ def read_info(data: Encoded) -> ImageInfo:
         return describe(image, data)
 
 
+def stored_pixels(data: Encoded) -> tuple[str, int, bool]:
+    """Format, number of pixels and whether they are coded progressively, from as little of the file as possible.
+
+    Raises:
+        ImageDecodeError: as `read_info`.
+    """
+    with open_picture(data) as image:
+        with decode_errors(data, image.format or ""):
+            width, height = _stored_size(image)
+        return image.format or "", width * height, bool(image.info.get("progressive"))
+
+
 def describe(image: ImageFile.ImageFile, data: Encoded) -> ImageInfo:
     """`ImageInfo` of an opened picture whose pixels have not been loaded yet."""
     format = image.format or ""
@@ -196,7 +210,23 @@ def describe(image: ImageFile.ImageFile, data: Encoded) -> ImageInfo:
             height=height,
             bits=bits,
             orientation=_orientation(image),
-            frames=int(getattr(image, "n_frames", 1)),
+            frames=_frames(image, data),
+        )
+
+
+def _frames(image: ImageFile.ImageFile, data: Encoded) -> int:
+    """How many frames or pages there are; Pillow takes a millisecond for each page of a TIFF."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return count_directories(data)
+    return int(getattr(image, "n_frames", 1))
+
+
+def check_bytes(size: int, max_bytes: int) -> None:
+    """Refuse a file of `size` bytes before it is read, as `too_large`, if it has more than `max_bytes`."""
+    if size > max_bytes:
+        raise ImageDecodeError(
+            "too_large",
+            f"{size:,} bytes, the limit is {max_bytes:,}: raise {BYTE_LIMIT} if the picture is genuine",
         )
 
 
@@ -284,4 +314,4 @@ def _refusal(data: Encoded) -> ImageDecodeError:
     if data[4:8] == b"ftyp":
         brand = data[8:12].decode("latin-1")
         return ImageDecodeError("unsupported", f"a media file of brand {brand!r} (HEIF or video) is not read")
-    return ImageDecodeError("not_an_image", f"{len(data)} bytes that start with {data[:8]!r}: no known picture format")
+    return ImageDecodeError("not_an_image", f"no known picture format ({len(data)} bytes)")

@@ -53,11 +53,16 @@ def _space(profile: bytes) -> bytes:
 
 
 def _tags(profile: bytes) -> dict[bytes, bytes]:
-    """The tags of a profile; none where its table is damaged."""
+    """The tags of a profile; none where its table is damaged, or where they overlap to more than the profile holds.
+
+    Tags may share one piece of data, such as the curve of three channels.
+    """
     try:
         (count,) = struct.unpack_from(">I", profile, _HEADER)
         rows = [struct.unpack_from(">4sII", profile, _HEADER + 4 + 12 * i) for i in range(min(count, 100))]
     except struct.error:
+        return {}
+    if sum(size for _, size in {(at, size) for _, at, size in rows}) > len(profile):
         return {}
     return {name: profile[at : at + size] for name, at, size in rows if at + size <= len(profile)}
 

@@ -12,6 +12,7 @@ import imagecodecs
 import numpy as np
 
 from colorize.imaging.formats import exif
+from colorize.imaging.formats.budget import counted
 from colorize.imaging.formats.icc import fitting
 from colorize.imaging.formats.metadata import Words
 from colorize.imaging.formats.picture import Plane, channels
@@ -40,7 +41,7 @@ def write_jp2(pixels: Plane, source: bytes, words: Words) -> bytes:
         codestream = _with_comment(codestream, words.sentence)
     if source.startswith(_CODESTREAM):
         return codestream
-    own = list(boxes(source))
+    own = list(counted(boxes(source)))
     out = [Box(b"jP  ", b"\r\n\x87\n"), Box(b"ftyp", b"jp2 \0\0\0\0jp2 "), _header(pixels, own)]
     xmp = [b for b in own if b.type == b"uuid" and b.data.startswith(_XMP_UUID)]
     out += [_refreshed(b, pixels) for b in own if b.type in (b"xml ", b"uuid", b"uinf") and b not in xmp]
@@ -81,7 +82,7 @@ def _header(pixels: Plane, own: list[Box]) -> Box:
     """The `jp2h` box: sizes and color of the copy, resolution of the source."""
     count = channels(pixels)
     depth = bytes((0, count, pixels.itemsize * 8 - 1, 7, 0, 0))
-    inner = [b for box in own if box.type == b"jp2h" for b in boxes(box.data)]
+    inner = list(counted(b for box in own if box.type == b"jp2h" for b in boxes(box.data)))
     profiles = (fitting(b.data[3:], count) for b in inner if b.type == b"colr" and b.data[:1] == b"\2")
     profile = next((p for p in profiles if p), None)
     space = (_SRGB if count > 2 else _GREY).to_bytes(4, "big")

@@ -93,6 +93,14 @@ class Picture:
     source: Encoded
 
 
+class Header(NamedTuple):
+    """What can be said of a picture without its pixels, in the words of `Picture`."""
+
+    info: ImageInfo
+    luma_exact: bool
+    metadata: Metadata
+
+
 Subsampling: TypeAlias = Literal["4:2:0", "4:4:4"]
 
 

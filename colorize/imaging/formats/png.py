@@ -11,6 +11,7 @@ import imagecodecs
 import numpy as np
 
 from colorize.imaging.formats import exif
+from colorize.imaging.formats.budget import PROFILE_BYTES, counted, decompressed
 from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.icc import fitting
 from colorize.imaging.formats.metadata import Metadata, Words, is_own_sentence
@@ -45,7 +46,7 @@ def write_png(out: IO[bytes], pixels: Pixels, source: Encoded, metadata: Metadat
 
     The chunks come from `source` where that is a PNG, else from `metadata`.
     """
-    own = list(chunks(source)) if source[: len(_SIGNATURE)] == _SIGNATURE else _from_metadata(metadata)
+    own = list(counted(chunks(source))) if source[: len(_SIGNATURE)] == _SIGNATURE else _from_metadata(metadata)
     kept = (_adapted(c, pixels) for c in own if c.type in _CARRIED and not _is_replaced(c))
     carried = [c for c in kept if c]
     carried += _said(metadata.xmp, words, commented=any(c.data.startswith(_COMMENT) for c in carried))
@@ -138,8 +139,5 @@ def _adapted(chunk: Chunk, pixels: Pixels) -> Chunk | None:
     if chunk.type != b"iCCP":
         return chunk
     name, _, compressed = chunk.data.partition(b"\0")
-    try:
-        profile = fitting(zlib.decompress(compressed[1:]), channels(pixels))
-    except zlib.error:
-        return None
+    profile = fitting(decompressed(compressed[1:], PROFILE_BYTES), channels(pixels))
     return Chunk(b"iCCP", name + b"\0\0" + zlib.compress(profile)) if profile else None

@@ -6,12 +6,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.formats import check_pixels, decode_errors, describe, load_pixels, open_picture
 
 RGB = npt.NDArray[np.uint8]  # (H, W, 3), sRGB
 
 
-def upright_rgb(data: bytes, max_pixels: int, at_least: int | None = None) -> Image.Image:
+def upright_rgb(data: Encoded, max_pixels: int, at_least: int | None = None) -> Image.Image:
     """An encoded picture as upright RGB; with `at_least` a JPEG may come smaller, but no side below that.
 
     Raises:

@@ -1,0 +1,207 @@
+"""How the default model's output is decoded: accuracy against colorfulness, on each kind of picture that it is for.
+
+    python -m benchmarks.operating_point --model default --historical historical/ --photos photos/ --cache cache/
+
+The network runs once a view (see `distributions`); then every way of `decodes` is measured at several saturations:
+RGB PSNR over that of the grey picture, and colorfulness as a part of the truth's. Of each the table holds the gain at
+even colorfulness, between two saturations, with its 95 % interval, and the gains at the one saturation at which
+pictures like BSDS have `EVEN` of their colorfulness, since a default is one setting for all. The model as shipped,
+with the settings' defaults, follows with all figures of `colorize evaluate`, after a table of how much of the
+predicted chroma is true in each tone. The pictures are there to choose on:
+figures of others say what a choice is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from PIL import Image
+
+from benchmarks.decodes import CANVAS, Float, Seen, Way, annealed, contestants, resized
+from benchmarks.distributions import Distributions
+from benchmarks.kinds import Picture, historical, modern, train_colors
+from benchmarks.measuring import HeldOut, measure
+from colorize.imaging.color import grey_to_lightness, rgb_to_lab
+from colorize.imaging.colorimetry import LUMA_WEIGHTS
+from colorize.imaging.compose import chroma_offsets
+from colorize.metrics import Interval, bootstrap, colorfulness, psnr
+from colorize.models.checkpoint import load_checkpoint
+from colorize.predict.colorizer import Colorizer
+from colorize.predict.model_files import ModelFile, find_model
+from colorize.predict.settings import ColorizerSettings
+from colorize.train.losses import count_bins, rebalancing
+from colorize.train.settings import LossSettings
+
+SIDE = 128  # pixels of the square that a decode is measured on: how its color is enlarged is the same for all
+SATURATIONS = (0.45, 0.6, 0.8, 1.0, 1.25, 1.6, 2.1)
+LEVELS: Mapping[str, tuple[float, ...]] = {
+    "Kodachromes": (0.70, 0.75), "like BSDS": (0.65, 0.75), "like ImageNet": (0.50, 0.65), "people, scenes": (0.60,),
+    "Prokudin-Gorskii": (0.60,), "Documerica": (0.60,),
+}  # fmt: skip
+TONES = (0, 15, 30, 45, 60, 75, 90, 100)  # L*
+REFERENCE, EVEN = "like BSDS", 0.60
+FIGURES = ("psnr", "colorfulness", "ciede2000", "auc", "frechet_lite0")
+_PRIOR = 2000  # training pictures that the bins are counted in
+
+Curve = npt.NDArray[np.float32]  # (N, saturations, 2): PSNR and colorfulness of each picture
+Counts = npt.NDArray[np.float64]
+
+
+class Truth:
+    """A true picture, small, and what leaving it grey is worth."""
+
+    def __init__(self, picture: Picture) -> None:
+        small = Image.fromarray(picture.rgb).resize((SIDE, SIDE), Image.Resampling.BOX)
+        self.rgb: Float = np.asarray(np.asarray(small, np.float32).transpose(2, 0, 1) / 255, np.float32)
+        self.ab = rgb_to_lab(torch.from_numpy(self.rgb))[1:].numpy()
+        self.luma: Float = np.asarray(np.tensordot(np.array(LUMA_WEIGHTS), self.rgb, 1), np.float32)
+        self.lightness: Float = grey_to_lightness(torch.from_numpy(self.luma)).numpy()
+        self.grey, _ = self.compared(np.asarray(np.stack([self.luma] * 3), np.float32))
+        _, self.colorfulness = self.compared(self.rgb)
+
+    def compared(self, rgb: Float) -> tuple[float, float]:
+        """PSNR and colorfulness."""
+        ours = torch.from_numpy(np.ascontiguousarray(rgb))[None]
+        return float(psnr(ours, torch.from_numpy(self.rgb)[None])), float(colorfulness(ours))
+
+    def curve(self, ab_2hw: Float) -> Float:
+        """Those of a color at each saturation."""
+        color = resized(ab_2hw, SIDE)
+        return np.array([self.compared(self._painted(color * np.float32(s))) for s in SATURATIONS], np.float32)
+
+    def _painted(self, ab_2HW: Float) -> Float:
+        """As `compose` does, without rounding."""
+        red, blue = chroma_offsets(self.luma, ab_2HW)
+        green = -(LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[2] * blue) / np.float32(LUMA_WEIGHTS[1])
+        return np.asarray(self.luma + np.stack((red, green, blue)), np.float32)
+
+
+def curve_of(way: Way, known: Distributions, truths: Sequence[Truth]) -> Curve:
+    """A way's worth on every picture."""
+    return np.stack([truth.curve(way(Seen(known, i, truth.lightness))) for i, truth in enumerate(truths)])
+
+
+class Kind:
+    """The pictures of one kind among all: from their curves to gains."""
+
+    def __init__(self, name: str, pictures: Sequence[Picture], truths: Sequence[Truth]) -> None:
+        self.members = [i for i, picture in enumerate(pictures) if picture.kind == name]
+        self.grey = np.array([truths[i].grey for i in self.members])
+        self.colorfulness = np.array([truths[i].colorfulness for i in self.members])
+
+    def trade(self, curve: Curve, counts: Counts) -> tuple[Counts, Counts]:
+        """Gain and colorfulness `(R, saturations)` of resamples `(R, N)`, N counted within this kind."""
+        own = curve[self.members].astype(np.float64)
+        gain = counts @ (own[:, :, 0] - self.grey[:, None]) / len(self.members)
+        return gain, counts @ own[:, :, 1] / (counts @ self.colorfulness)[:, None]
+
+    def gain_at(self, curve: Curve, level: float, counts: Counts) -> Counts:
+        """`(R,)`, between two saturations; NaN out of their reach."""
+        pairs = zip(*self.trade(curve, counts), strict=True)
+        return np.array([np.interp(level, vivid, gain, np.nan, np.nan) for gain, vivid in pairs])
+
+    def interval(self, curve: Curve, level: float) -> Interval:
+        """The gain at a colorfulness."""
+        statistic = partial(self.gain_at, curve, level)
+        return bootstrap({"gain": statistic}, len(self.members), resamples=500)["gain"]
+
+    def at_saturation(self, curve: Curve, saturation: float) -> str:
+        """Gain / colorfulness there."""
+        gain, vivid = (values[0] for values in self.trade(curve, np.ones((1, len(self.members)))))
+        return f"{np.interp(saturation, SATURATIONS, gain):+.2f} / {np.interp(saturation, SATURATIONS, vivid):.0%}"
+
+    def saturation_at(self, curve: Curve, level: float) -> float:
+        """The one at which the kind has this colorfulness."""
+        _, vivid = self.trade(curve, np.ones((1, len(self.members))))
+        return float(np.interp(level, vivid[0], SATURATIONS))
+
+
+def table(curves: Mapping[str, Curve], kinds: Mapping[str, Kind]) -> Iterator[str]:
+    """Markdown, a row a way."""
+    heads = [f"{kind} at {level:.0%}" for kind, levels in LEVELS.items() for level in levels]
+    heads += [f"saturation for {EVEN:.0%} {REFERENCE}", *(f"{kind} there" for kind in LEVELS)]
+    yield f"| decode | {' | '.join(heads)} |"
+    yield "|" + " --- |" * (len(heads) + 1)
+    for name, curve in curves.items():
+        found = [kinds[kind].interval(curve, level) for kind, levels in LEVELS.items() for level in levels]
+        cells = [f"{gain.value:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})" for gain in found]
+        saturation = kinds[REFERENCE].saturation_at(curve, EVEN)
+        cells += [f"{saturation:.2f}", *(kinds[kind].at_saturation(curve, saturation) for kind in LEVELS)]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def as_shipped(model: ModelFile, pictures: Sequence[Picture], settings: ColorizerSettings) -> Iterator[str]:
+    """All figures of the model as it is used, kind by kind, as Markdown."""
+    color = Colorizer.configured(load_checkpoint(model.data).model, settings).color
+    yield f"| kind | pictures | {' | '.join(FIGURES)} | true colorfulness |"
+    yield "|" + " --- |" * (len(FIGURES) + 3)
+    for kind in LEVELS:
+        members = [HeldOut(picture.path, picture.rgb) for picture in pictures if picture.kind == kind]
+        found = measure({"it": partial(color, confidence=False)}, members)["it"]
+        cells = [f"{found[f].value:.2f} ({found[f].low:.2f} to {found[f].high:.2f})" for f in FIGURES]
+        yield f"| {kind} | {len(members)} | {' | '.join(cells)} | {found['true_colorfulness'].value:.2f} |"
+
+
+def by_lightness(known: Distributions, pictures: Sequence[Picture], truths: Sequence[Truth]) -> Iterator[str]:
+    """How much of the predicted chroma is true, by lightness: least squares of true on mean ab, through 0; Markdown."""
+    yield f"| L* of the cell | {' | '.join(LEVELS)} |"
+    yield "|" + " --- |" * (len(LEVELS) + 1)
+    sums = {kind: np.zeros((2, len(TONES) - 1)) for kind in LEVELS}
+    for index, (picture, truth) in enumerate(zip(pictures, truths, strict=True)):
+        seen = Seen(known, index, truth.lightness)
+        ours = annealed(seen, CANVAS, temperature=1.0)
+        true = resized(truth.ab, ours.shape[1])
+        for row, values in enumerate((ours * true, ours * ours)):
+            tones = np.histogram(seen.lightness_of(ours), TONES, weights=values.sum(axis=0))[0]
+            sums[picture.kind][row] += tones
+    slopes = [true / square for true, square in sums.values()]
+    for tone, (low, high) in enumerate(pairwise(TONES)):
+        yield f"| {low} to {high} | {' | '.join(f'{slope[tone]:.2f}' for slope in slopes)} |"
+
+
+def log_weights(photos: Path, bins_Q2: Float) -> Float:
+    """The logarithms of the weights that the default training gives the bins, of a sample of its pictures."""
+    bins, loss = torch.from_numpy(bins_Q2), LossSettings()
+    counts = sum((count_bins(ab, bins) for ab in train_colors(photos, _PRIOR)), torch.zeros(len(bins)))
+    return rebalancing(counts, loss.uniform, loss.rebalance).log().numpy()
+
+
+def main(
+    historical_folder: Annotated[Path, typer.Option("--historical", help="true pictures and `provenance.csv`")],
+    photos: Annotated[Path, typer.Option(help="Parquet photographs with the splits `train` and `val`")],
+    kept: Annotated[Path, typer.Option("--cache", help="a folder for the network's distributions: 1 to 2 GB")],
+    model: Annotated[str, typer.Option(help="as for `colorize evaluate`")] = "default",
+    only: Annotated[list[str] | None, typer.Option(help="a decode's name, repeatable; default: all")] = None,
+    threads: Annotated[int, typer.Option(help="that decode")] = 2,
+) -> None:
+    """Prints three Markdown tables."""
+    pictures = [*historical(historical_folder), *modern(photos)]
+    found = find_model(model)
+    known = Distributions(found, pictures, kept)
+    ways = contestants(cache(partial(log_weights, photos, known.bins_Q2)))
+    chosen = {name: ways[name] for name in only or ways}
+    for view in {CANVAS, *(view for way in chosen.values() for view in way.views)}:
+        known.prepare(view)
+    truths = [Truth(picture) for picture in pictures]
+    with ThreadPoolExecutor(threads) as pool:  # NumPy and torch let go of the interpreter's lock
+        measured = pool.map(partial(curve_of, known=known, truths=truths), chosen.values())
+        curves = dict(zip(chosen, measured, strict=True))
+    for line in table(curves, {kind: Kind(kind, pictures, truths) for kind in LEVELS}):
+        print(line, flush=True)
+    for line in by_lightness(known, pictures, truths):
+        print(line, flush=True)
+    for line in as_shipped(found, pictures, ColorizerSettings()):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

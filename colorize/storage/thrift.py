@@ -1,0 +1,91 @@
+"""Thrift's compact protocol, as far as Parquet needs it: structures of numbers, bytes and lists.
+
+https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+DEPTH = 16  # of structures and lists within each other; a Parquet footer has 8
+PARTS = 2_000_000  # of a structure, all in all
+
+
+class ThriftError(ValueError):
+    """Bytes that are no such structure."""
+
+
+class CompactReader:
+    """Reads structures from the start of some bytes; `position` is where the next one begins."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.position = self._parts = 0
+        self._readers: dict[int, Callable[[int], Any]] = {
+            1: lambda _: True,
+            2: lambda _: False,
+            3: lambda _: self._bytes(1)[0],
+            4: lambda _: self._zigzag(),
+            5: lambda _: self._zigzag(),
+            6: lambda _: self._zigzag(),
+            7: lambda _: self._bytes(8),
+            8: lambda _: self._bytes(self._varint()),
+            9: self._list,
+            10: self._list,
+            12: self.struct,
+        }
+
+    def struct(self, depth: int = 0) -> dict[int, Any]:
+        """The values of a structure by the numbers of its fields.
+
+        Raises:
+            ThriftError: it is cut off, nested too deep, or its fields are not in the order that every writer has.
+        """
+        if depth > DEPTH:
+            raise ThriftError("structures are nested too deep")
+        fields: dict[int, Any] = {}
+        last = 0
+        while head := self._bytes(1)[0]:
+            number = last + (head >> 4) if head >> 4 else self._zigzag()
+            if number <= last:
+                raise ThriftError("a field stands twice, or out of order")
+            fields[number] = self._value(head & 15, depth + 1)
+            last = number
+        return fields
+
+    def _value(self, kind: int, depth: int) -> Any:
+        self._parts += 1
+        if self._parts > PARTS:
+            raise ThriftError(f"it has more than {PARTS} parts")
+        if (reader := self._readers.get(kind)) is None:
+            raise ThriftError(f"a field has the unknown type {kind}")
+        return reader(depth)
+
+    def _list(self, depth: int) -> list[Any]:
+        head = self._bytes(1)[0]
+        count = head >> 4 if head >> 4 < 15 else self._varint()
+        if count > len(self._data) - self.position or depth > DEPTH:
+            raise ThriftError("a list is longer than what holds it")
+        if head & 15 in (1, 2):  # within a list a truth value takes a byte
+            return list(self._bytes(count))
+        return [self._value(head & 15, depth + 1) for _ in range(count)]
+
+    def _bytes(self, count: int) -> bytes:
+        start, self.position = self.position, self.position + count
+        if self.position > len(self._data):
+            raise ThriftError("a structure is cut off")
+        return self._data[start : self.position]
+
+    def _varint(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self._bytes(1)[0]
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+        raise ThriftError("a number has too many bytes")
+
+    def _zigzag(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)

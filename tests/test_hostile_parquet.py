@@ -1,0 +1,256 @@
+"""Every reader of Parquet gets files that would run code: none does, whatever column the code lies in."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from colorize.bulk.ledger.forgotten import COLUMNS, FORGOTTEN, forget, replaced
+from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, read_manifest, records_table
+from colorize.bulk.resume import Ledger
+from colorize.bulk.samples import read_cell
+from colorize.bulk.settings import Resume
+from colorize.bulk.sinks import FRAGMENT_SCHEMA, Finished, ParquetSink, assemble, fragments_of
+from colorize.cli import EXIT_FAILURES, run
+from colorize.datasets.input_list import read_input_list
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import open_source
+from colorize.errors import UsageError
+from colorize.evaluate.truth import ALL, TruthLoader, load_truth
+from colorize.imaging.settings import LimitSettings
+from colorize.storage.root import Storage
+from colorize.train.epoch_plan import COLUMNS as SAID
+from colorize.train.epoch_plan import EpochPlan, plan_epoch
+from colorize.train.reading import open_training_source, read_rows, split_reader
+from colorize.train.settings import DataSettings, TrainSettings
+from tests.conftest import grey_jpeg
+from tests.hostile_parquet import placements
+from tests.test_structure import MODULES, module_name
+
+SETTINGS = SourceSettings()
+FAULTS = (UsageError, pa.ArrowException)  # a hostile file may be refused
+OWN = fragments_of("a.parquet", "", "", "")
+
+
+def archives(folder: Path, bad: pa.Array) -> Iterator[Path]:
+    """Archives of two rows that have the hostile column in the place of each that a reader asks for, or beside them."""
+    good = {"image": [grey_jpeg(1), grey_jpeg(2)]} | {name: ["train", "train"] for name in SAID}
+    for name in (*good, "carried"):
+        path = folder / f"archive-{name}/a.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.table(good | {name: bad}), path)
+        yield path
+
+
+def plan_and_fetch(folder: Path, bad: pa.Array) -> None:
+    for path in archives(folder, bad):
+        with suppress(*FAULTS):
+            source = open_source(str(path), SETTINGS).with_columns(*SAID, "carried")
+            rows = [raw for raws in source.reader.fetch(source.units) for raw in raws]
+            assert len(rows) == 2
+            assert not any("carried" in raw.columns for raw in rows)
+
+
+def evaluate(folder: Path, bad: pa.Array) -> None:
+    for path in archives(folder, bad):
+        with suppress(*FAULTS):
+            source = open_source(str(path), SETTINGS).with_columns(*SAID)
+            loader = TruthLoader(source.reader, ALL, False, 32, 32 * 32, LimitSettings(), whole=True)
+            assert sum(table.num_rows for table in load_truth(source.units, loader)) == 2
+
+
+def read_training(folder: Path, bad: pa.Array) -> None:
+    for path in archives(folder, bad):
+        with suppress(*FAULTS):
+            source = open_training_source(str(path), DataSettings())
+            reader = split_reader(source, "train", TrainSettings(), EpochPlan(2))
+            assert list(read_rows(source.blocks(), reader, threads=1))
+
+
+def plan_training(folder: Path, bad: pa.Array) -> None:
+    for path in archives(folder, bad):
+        with suppress(*FAULTS):
+            assert plan_epoch(open_source(str(path), SETTINGS), DataSettings()).pictures
+
+
+def show(folder: Path, bad: pa.Array) -> None:
+    for path in archives(folder, bad):
+        for column in ("image", "carried"):
+            with suppress(*FAULTS):
+                read_cell(Storage(path.parent), "a.parquet", column, 1)
+
+
+def write_and_assemble(folder: Path, bad: pa.Array) -> None:
+    for path in archives(folder, bad):
+        target = Storage(path.parent / "out")
+        rows = [Finished(Record(f"a.parquet#{i}"), b"colored", "a.parquet", i) for i in range(2)]
+        ParquetSink(target).write(rows)
+        assert assemble(Storage(path.parent), target, "a.parquet", OWN) == ""
+    good = pa.table({"row": [0, 1], "colorized": [b"1", b"2"], "status": ["ok"] * 2, "error": [""] * 2})
+    for index, name in enumerate(FRAGMENT_SCHEMA.names):  # as somebody else may have left them in the output
+        (fragment,) = target.entries(OWN)
+        pq.write_table(good.set_column(index, name, bad), target.path(fragment.name))
+        with suppress(*FAULTS):
+            assemble(Storage(path.parent), target, "a.parquet", OWN)
+
+
+def list_inputs(folder: Path, bad: pa.Array) -> None:
+    folder.mkdir()
+    for number, columns in enumerate(({"path": bad}, {"key": bad}, {"path": ["a.jpg", "b.jpg"], "more": bad})):
+        path = folder / f"{number}.parquet"
+        pq.write_table(pa.table(columns), path)
+        with suppress(*FAULTS):
+            assert read_input_list(str(path), Storage(folder)) == ["a.jpg", "b.jpg"]
+
+
+def manifests(folder: Path, bad: pa.Array) -> Iterator[Storage]:
+    """Outputs in whose manifest a column is hostile, or one that no manifest has."""
+    good = records_table([Record("a.jpg"), Record("b.jpg")])
+    for index, name in enumerate((*MANIFEST_SCHEMA.names, "more")):
+        table = good.set_column(index, name, bad) if name in good.column_names else good.append_column(name, bad)
+        storage = Storage(folder / name)
+        part = Path(storage.path(f"{MANIFEST}/part-000001-{'0' * 24}.parquet"))
+        part.parent.mkdir(parents=True)
+        pq.write_table(table, part)
+        yield storage
+
+
+def read_manifests(folder: Path, bad: pa.Array) -> None:
+    for storage in manifests(folder, bad):
+        with suppress(*FAULTS):
+            read_manifest(storage).to_pylist()
+
+
+def resume(folder: Path, bad: pa.Array) -> None:
+    for storage in manifests(folder, bad):
+        assert [piece.count for piece in Ledger.of(storage, Resume(verify="hash"))._row_pieces()]
+
+
+def start_anew(folder: Path, bad: pa.Array) -> None:
+    for storage in manifests(folder, bad):
+        for name in COLUMNS:
+            columns = {each: ["a", "b"] for each in COLUMNS} | {name: bad}
+            pq.write_table(pa.table(columns), storage.path(FORGOTTEN))
+            for step in (replaced, forget):
+                with suppress(*FAULTS):
+                    step(storage)
+
+
+READERS: dict[str, tuple[Callable[[Path, pa.Array], None], ...]] = {
+    "colorize.bulk.ledger.forgotten": (start_anew,),
+    "colorize.bulk.ledger.manifest": (read_manifests,),
+    "colorize.bulk.resume": (resume,),
+    "colorize.bulk.samples": (show,),
+    "colorize.bulk.sinks": (write_and_assemble,),
+    "colorize.datasets.input_list": (list_inputs,),
+    "colorize.datasets.readers": (plan_and_fetch, evaluate, read_training),
+    "colorize.datasets.sources": (plan_and_fetch,),
+    "colorize.train.epoch_plan": (plan_training,),
+}
+
+
+@pytest.mark.parametrize("place", placements(Path(), 1))
+@pytest.mark.parametrize("reader", sorted({each for of_one in READERS.values() for each in of_one}, key=str))
+def test_no_reader_runs_what_a_file_holds(tmp_path: Path, reader: Callable[[Path, pa.Array], None], place: str) -> None:
+    marker = tmp_path / "marker"
+    reader(tmp_path / "files", placements(marker, 2)[place])
+    assert not marker.exists()
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+def test_a_whole_job_and_its_report_run_nothing(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    bad = placements(marker, 3)
+    images = pa.array([grey_jpeg(1), b"broken", grey_jpeg(2)])
+    table = pa.table(
+        {"image": pa.StructArray.from_arrays([images, bad["plain"]], ["bytes", "path"]), "path": bad["plain"]}
+    )
+    for name, column in bad.items():
+        table = table.append_column(f"carried {name}", column)
+    (tmp_path / "in").mkdir()
+    pq.write_table(table, tmp_path / "in/a.parquet")
+    command = ["bulk", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    assert run([*command, "--set", "triage.color=color"]) == EXIT_FAILURES
+
+    after = pq.read_table(tmp_path / "out/a.parquet")
+    assert after["status"].to_pylist() == ["ok", "failed", "ok"]
+    assert after.select(table.column_names).equals(table)
+    assert run(["report", str(tmp_path / "out")]) == 0
+    assert not marker.exists()
+
+
+# --- where Parquet and Arrow files may be read ---
+
+DOOR, FOOTER = "colorize.storage.parquet", "colorize.storage.parquet_footer"  # which is made harmless there
+FORMATS = ("parquet", "dataset", "ipc", "feather", "orc")  # of pyarrow, in whose files a type may be named
+WRITING = {"write_table", "ParquetWriter", "FileMetaData", "ColumnChunkMetaData", "ColumnSchema"}
+OTHER_READERS = (
+    "read_parquet",
+    "read_parquet_bulk",
+    "read_feather",
+    "read_ipc",
+    "read_pickle",
+    "open_stream",
+    "open_file",
+)
+
+
+def reads(path: Path) -> Iterator[str]:
+    """What a module uses of pyarrow's file formats beside writing, and other libraries' ways to read them."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    aliases = {"pa": "pyarrow"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {alias.asname or alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyarrow"):
+            module, names = node.module or "", [alias.name for alias in node.names]
+            yield from (f"{module}.{name}" for name in names if module != "pyarrow" and name not in WRITING)
+            yield from (f"{module}.{name}" for name in names if module == "pyarrow" and name in FORMATS)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute):
+            continue
+        owner = aliases.get(ast.unparse(node.value), ast.unparse(node.value))
+        of_format = owner.startswith("pyarrow.") and owner.split(".")[1] in FORMATS
+        if (of_format and node.attr not in WRITING) or node.attr in OTHER_READERS:
+            yield f"{owner}.{node.attr}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_parquet_is_read_through_one_door(path: Path) -> None:
+    if module_name(path) not in (DOOR, FOOTER):
+        assert not list(reads(path)), f"read it through {DOOR}"
+
+
+def test_these_tests_would_see_another_way_to_read(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    for code in (
+        "import pyarrow.parquet as pq\npq.read_table('a')",
+        "import pyarrow.parquet\npyarrow.parquet.ParquetFile('a')",
+        "from pyarrow import parquet",
+        "from pyarrow.parquet import read_table",
+        "import pyarrow.dataset as pads\npads.dataset('a')",
+        "import pyarrow as pa\npa.ipc.open_stream(b'')",
+        "import ray\nray.data.read_parquet('a')",
+    ):
+        module.write_text(code)
+        assert list(reads(module)), code
+    module.write_text("import pyarrow.parquet as pq\npq.write_table(1, 'a')")
+    assert not list(reads(module))
+
+
+def test_every_module_that_goes_through_the_door_is_tried() -> None:
+    users = set()
+    for path in MODULES:
+        called = {
+            ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        }
+        if called & {"Archive", "read_table"} and module_name(path) != DOOR:
+            users.add(module_name(path))
+    assert users == set(READERS), "add the reader to READERS, with hostile files for all that it reads"
