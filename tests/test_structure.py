@@ -99,7 +99,10 @@ def test_private_parts_of_ray_are_used_in_one_package(path: Path) -> None:
 
 def test_decoding_and_writing_workers_need_no_torch() -> None:
     """Importing torch costs such a worker seconds and 300 MB, so nothing that it imports may import torch."""
-    reached, queue = set[str](), ["colorize.bulk.load", "colorize.bulk.write"]
+    reached, queue = (
+        set[str](),
+        ["colorize.bulk.load", "colorize.bulk.write", "colorize.train.rows", "colorize.train.board"],
+    )
     files = {module_name(path): path for path in MODULES}
     while queue:
         name = queue.pop()
@@ -126,7 +129,6 @@ MAY_CHANGE_FILES = {
     "colorize.storage.rooted": "the one place: relative to the root's descriptor, following no link",
     "colorize.storage.root": "objects of a bucket, which knows no links",
     "colorize.models.checkpoint": "a file that its caller names, made new beside it and renamed",
-    "colorize.train.loop": "what Ray Train takes over lies in a temporary folder of our own",
     "colorize.imaging.formats.jpeg": "jpeglib reads files alone: one in a temporary folder of our own",
     "colorize.imaging.formats.encoded": "a temporary file of our own goes with the last who reads it",
 }
