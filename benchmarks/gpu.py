@@ -198,8 +198,8 @@ def shortage_lines(model: ColorModel, device: Device, effort: Effort) -> Iterato
 def training_table(device: Device, effort: Effort) -> Iterator[str]:
     """Steps of the recipe of `unet` on pictures that lie on the device."""
     try:
-        from colorize.training.settings import TrainSettings
-        from colorize.training.step import create_state, step
+        from colorize.train.settings import TrainSettings
+        from colorize.train.step import create_state, step
     except ImportError as error:  # of what reads pictures, which a machine with torch alone may lack
         yield f"Training step: not measured ({error})"
         return

@@ -223,16 +223,23 @@ def train(
     config: Config = None,
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --output")] = False,
+    no_ray: Annotated[bool, typer.Option("--no-ray", help="train in this process alone, on its GPU or CPUs")] = False,
     ray_address: RayAddress = None,
 ) -> None:
     """Trains a network, data-parallel on Ray Train, on a folder or Parquet archives of color pictures."""
-    from colorize.training.launch import TrainJob, run_training
-    from colorize.training.settings import TrainSettings
+    from colorize.train.settings import TrainSettings
 
     if config is None:
         raise UsageError("which network is to be trained, and how? Name a recipe: --config configs/train/unet.yaml")
     settings = load_settings(TrainSettings, config, overrides or ())
-    figures = run_training(TrainJob(settings, data, output, resume, ray_address))
+    if no_ray:
+        from colorize.train.single import train_alone
+
+        figures = train_alone(settings, data, output, resume)
+    else:
+        from colorize.train.job import TrainJob, run_training
+
+        figures = run_training(TrainJob(settings, data, output, resume, ray_address))
     say(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")
     say(", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_"))))
 

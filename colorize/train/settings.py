@@ -30,6 +30,12 @@ class DataSettings(Settings):
     follow_links: bool = Field(False, description="read links that lead out of the data, too; else they fail")
     short_side: int = Field(128, ge=32, description="pictures are scaled down to it once, when they are read")
     limit: int | None = Field(None, ge=1, description="read so many training pictures at most")
+    memory_gb: float | None = Field(
+        None,
+        ge=0,
+        description="decoded pictures that all workers together keep in memory; more are decoded anew in each epoch; "
+        "None: a third of the memory",
+    )
     tolerate_broken: float = Field(0.01, ge=0, le=1, description="fraction of pictures that may be broken")
     balance: float = Field(
         1.0, ge=0, le=1, description="a source of n pictures is drawn as if it had n**balance; 1 is as they come"
@@ -37,7 +43,7 @@ class DataSettings(Settings):
     aspects: list[PositiveFloat] = Field(
         [0.75, 1.0, 1.375],
         min_length=1,
-        description="width / height of crops, the nearest one (Ray's feed cuts squares)",
+        description="width / height that pictures are cut to, the nearest one; [1.0] makes squares",
     )
     labels: list[str] | None = Field(None, description="only pictures whose column `label` holds one of these")
     sources: list[str] | None = Field(None, description="only pictures whose column `source` holds one of these")
@@ -97,7 +103,6 @@ class PaletteSettings(Settings):
     """k-means over the training pictures' pixels, for networks that have a palette."""
 
     sample: float = Field(0.4, gt=0, le=1, description="fraction of the pixels that is drawn")
-    iterations: int = Field(100, ge=1, description="of Lloyd's algorithm at most; it ends when no color moves")
 
 
 class OptimizerSettings(Settings):
@@ -119,15 +124,20 @@ class TrainerSettings(Settings):
     """How long, at which sizes, and by how many workers."""
 
     epochs: int = Field(12, ge=1)
-    batch_size: int = Field(32, ge=1)
-    sizes: list[int] = Field([128, 160, 192], min_length=1, description="areas size x size, for equal spans of time")
-    epoch_steps: int | None = Field(None, ge=1, description="steps of an epoch; None is as many as there are batches")
+    minutes: float | None = Field(None, gt=0, description="train for so long instead of for `epochs`")
+    batch_size: int = Field(32, ge=1, description="pictures in a step of each worker")
+    sizes: list[int] = Field(
+        [128, 160, 192], min_length=1, description="areas size x size, for equal parts of training"
+    )
+    epoch_steps: int | None = Field(
+        None, ge=1, description="steps of an epoch; None: as many as show each picture once"
+    )
+    save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is saved, within epochs too")
     workers: int = Field(1, ge=1, description="data-parallel processes, one per GPU or share of the CPUs")
     cpus_per_worker: float | None = Field(None, gt=0, description="None: half of the CPUs, shared between the workers")
     device: Device = Field("auto", description="cuda where the cluster has GPUs")
     compile: bool = Field(False, description="torch.compile the network: a minute to start, faster steps on GPUs")
     retries: int = Field(2, ge=0, description="how often dead workers are replaced before the run fails")
-    shuffle_rows: int = Field(2048, ge=1, description="pictures in each worker's shuffle buffer")
 
 
 class ValidationSettings(Settings):
@@ -154,5 +164,7 @@ class TrainSettings(Settings):
     optimizer: OptimizerSettings = OptimizerSettings()
     validation: ValidationSettings = ValidationSettings()
     trainer: TrainerSettings = TrainerSettings()
-    precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="arithmetic of the forward pass")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="arithmetic of the forward pass; auto is bfloat16 on hardware that has it, else float32"
+    )
     seed: int = 0

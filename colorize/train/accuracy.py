@@ -12,8 +12,8 @@ from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.models import BinModel, ColorModel, RgbModel
 from colorize.models.base import AB_SCALE
 from colorize.models.palette_cnn import PaletteCnn
-from colorize.training.augment import canvas_shape
-from colorize.training.losses import shrink
+from colorize.train.augment import canvas_shape
+from colorize.train.losses import shrink
 
 
 def recorded_names(model: ColorModel) -> tuple[str, ...]:

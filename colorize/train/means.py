@@ -14,14 +14,19 @@ class Means:
     Sums stay on the device that the figures come from; reading one waits for it.
     """
 
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: Counter[str] = Counter()
+    def __init__(self, saved: Mapping[str, tuple[float, int]] | None = None) -> None:
+        """Goes on from what `state_dict` gave."""
+        self._sums: dict[str, Tensor | float] = {name: total for name, (total, _) in (saved or {}).items()}
+        self._counts: Counter[str] = Counter({name: count for name, (_, count) in (saved or {}).items()})
+
+    def state_dict(self) -> dict[str, tuple[float, int]]:
+        """Sum and number of steps of each figure."""
+        return {name: (float(total), self._counts[name]) for name, total in self._sums.items()}
 
     def add(self, figures: Mapping[str, Tensor]) -> None:
         """One step's scalars."""
         for name, value in figures.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+            self._sums[name] = self._sums.get(name, 0.0) + value
         self._counts.update(figures.keys())
 
     def __getitem__(self, name: str) -> float:

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from colorize.models.base import AB_SCALE
 from colorize.models.gan import Discriminator
-from colorize.training.losses import ColorObjective, Losses, shrink
-from colorize.training.settings import AdversarialSettings
-from colorize.training.workers import mean_over_workers
+from colorize.train.losses import ColorObjective, Losses, shrink
+from colorize.train.settings import AdversarialSettings
+from colorize.train.workers import mean_over_workers
 
 
 class AdversarialObjective(ColorObjective):
@@ -68,7 +68,9 @@ class Adversary:
 def create_adversary(settings: AdversarialSettings, device: str | torch.device) -> Adversary:
     """An untrained discriminator with its optimizer."""
     discriminator = Discriminator(settings.width).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Adversary(discriminator, torch.optim.Adam(discriminator.parameters(), settings.learning_rate), settings)
+    return Adversary(
+        discriminator, torch.optim.Adam(discriminator.parameters(), settings.learning_rate, fused=True), settings
+    )
 
 
 def train_discriminator(
@@ -93,14 +95,13 @@ def train_discriminator(
     verdict, label = torch.cat((fake, true)), torch.cat((torch.zeros_like(fake), torch.ones_like(true)))
     loss = F.binary_cross_entropy_with_logits(verdict, label)
     accuracy = mean_over_workers(((verdict > 0) == label.bool()).float().mean())
-    learns = bool(accuracy <= adversary.settings.max_accuracy)
-    if learns:
-        _descend(adversary, loss)
+    too_good = (accuracy > adversary.settings.max_accuracy).float()
+    _descend(adversary, loss, too_good)
     adversary.discriminator.requires_grad_(False)
     return {
         "discriminator_loss": loss.detach(),
         "discriminator_accuracy": accuracy,
-        "discriminator_trained": torch.tensor(float(learns)),
+        "discriminator_trained": 1 - too_good,
     }
 
 
@@ -119,10 +120,12 @@ def _judge(adversary: Adversary, lab_B3HW: Tensor, noise: float) -> Tensor:
     return verdict.float()
 
 
-def _descend(adversary: Adversary, loss: Tensor) -> None:
+def _descend(adversary: Adversary, loss: Tensor, skip: Tensor) -> None:
+    """One step, or none if `skip` is 1: the device decides, as for a gradient scaler, and nobody waits for it."""
     adversary.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     for parameter in adversary.discriminator.parameters():
         if parameter.grad is not None:
             parameter.grad = mean_over_workers(parameter.grad)
+    adversary.optimizer.found_inf = skip  # type: ignore[attr-defined]  # what a fused optimizer goes by
     adversary.optimizer.step()

@@ -6,7 +6,7 @@ from colorize.errors import UsageError
 from colorize.models import ColorModel, create_model
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.model_files import find_model
-from colorize.training.settings import ModelSettings
+from colorize.train.settings import ModelSettings
 
 
 def initial_network(settings: ModelSettings) -> ColorModel:

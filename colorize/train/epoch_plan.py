@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -17,15 +18,18 @@ from colorize.datasets.readers import Raw
 from colorize.datasets.sources import Source
 from colorize.datasets.splits import split_of, split_row
 from colorize.errors import UsageError
+from colorize.settings import nearest
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import plain_rows
-from colorize.training.feed import is_wanted, keep_shares
-from colorize.training.settings import DataSettings
+from colorize.train.decode import picture_bytes
+from colorize.train.selection import draw_rates, is_wanted, label_of
+from colorize.train.settings import DataSettings
 
 COLUMNS = ("path", "split", "source", "label")  # what an archive may say of a picture
 MAX_PARTS = 256  # are read, evenly drawn of all
 MAX_ROWS = 500_000  # are looked at, evenly drawn: by then the fractions are known well enough
 READ_THREADS = 16
+MEMORY_SHARE = 1 / 3  # that decoded pictures take at most, where nothing else is said
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,11 @@ class EpochPlan:
 
     Attributes:
         pictures: about so many.
-        fraction: of the source's pictures that are drawn, but for the limit.
-        shares: with which probability a picture of each source is drawn; see `keep_shares`. Empty: all are.
+        rates: how often a picture of each source is drawn; see `draw_rates`. Empty: each once.
     """
 
     pictures: int
-    fraction: float = 1.0
-    shares: dict[str, float] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
 
 
 def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
@@ -49,18 +51,51 @@ def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
     Raises:
         UsageError: nothing is left to train on.
     """
-    seen, counts = 0, Counter[str]()
+    seen, counts, known = 0, Counter[str](), Known()
     for row in _rows(source):
         seen += 1
+        known.add(row)
         if is_wanted(row, settings) and split_of(row, settings.split) == "train":
             counts[str(row.get("source", ""))] += 1
-    if not counts and seen == source.total:
-        raise UsageError("no picture is left to train on: see data.labels, data.sources, data.include and data.split")
-    shares = keep_shares(counts, settings.balance) if settings.balance < 1 else {}
-    drawn = sum(count * shares.get(name, 1.0) for name, count in counts.items())
-    fraction = drawn / max(seen, 1)
-    pictures = round(source.total * fraction)
-    return EpochPlan(min(pictures, settings.limit or pictures), fraction, shares)
+    if seen == source.total:  # all of them were looked at
+        known.check(settings)
+        if not counts:
+            raise UsageError("no picture is left to train on: see data.labels, data.sources and data.split")
+    rates = draw_rates(counts, settings.balance) if settings.balance < 1 else {}
+    pictures = round(source.total * counts.total() / max(seen, 1))
+    return EpochPlan(min(pictures, settings.limit or pictures), rates)
+
+
+class Known:
+    """What a source's pictures are called, so that a filter that fits none can be told what there is."""
+
+    def __init__(self) -> None:
+        self._labels, self._sources = set[str](), set[str]()
+        self._paths: list[str] = []
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """One picture."""
+        self._labels.add(label_of(row))
+        self._sources.add(str(row.get("source")))
+        self._paths.append(str(row["path"]))
+
+    def check(self, settings: DataSettings) -> None:
+        """Raises UsageError for a label or source that no picture has, or globs that fit no path."""
+        for name, wanted, known in (
+            ("label", settings.labels, self._labels),
+            ("source", settings.sources, self._sources),
+        ):
+            for unknown in sorted(set(wanted or ()) - known):
+                raise UsageError(f"data.{name}s: no picture has {name} {unknown!r}{nearest(unknown, sorted(known))}")
+        globs = settings.include
+        if globs is not None and not any(fnmatchcase(path, glob) for path in self._paths for glob in globs):
+            raise UsageError(f"data.include: no picture matches {globs}; a path is for example {self._paths[0]!r}")
+
+
+def fits(plan: EpochPlan, settings: DataSettings, memory: float) -> bool:
+    """Whether all pictures, once decoded, can be kept where there are so many bytes of memory."""
+    budget = MEMORY_SHARE * memory if settings.memory_gb is None else settings.memory_gb * 2**30
+    return plan.pictures * picture_bytes(settings) <= budget
 
 
 def _rows(source: Source) -> Iterator[dict[str, Any]]:

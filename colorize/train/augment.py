@@ -1,6 +1,6 @@
 """Random crops, and the damage that old scans show, on whole batches on whichever device holds them.
 
-Colors are cropped and mirrored only; what is done to the grey picture never touches the target.
+Colors are cropped and mirrored only: the damage is done to the grey picture.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from colorize.imaging.colorimetry import LUMA_WEIGHTS
-from colorize.training.settings import AugmentSettings
+from colorize.train.settings import AugmentSettings
 
 
 def canvas_shape(sides: Sequence[int], size: int, stride: int) -> tuple[int, int]:
@@ -45,29 +45,31 @@ def random_crops(rgb_B3HW: Tensor, shape: tuple[int, int], settings: AugmentSett
     return F.grid_sample(rgb_B3HW, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def scanned_grey(rgb_B3HW: Tensor, settings: AugmentSettings) -> Tensor:
+def scanned_grey(rgb_B3HW: Tensor, settings: AugmentSettings) -> tuple[Tensor, Tensor]:
     """What a scan of an old print of the scene could look like: sRGB in [0, 1] -> grey `(B, 1, H, W)` in [0, 1].
 
     The order is that of the light: the emulsion's spectrum, the lens, the exposure, grain, then age.
+
+    Returns:
+        The scan, and the same print without grain, dust and scratches: the tones that its parts have.
     """
     grey = _spectrum(rgb_B3HW, settings.p_spectrum)
     grey = _blur(grey, settings.p_blur)
     grey = _gamma(grey, settings.p_gamma)
     grey = _shade(grey, settings.p_shade)
-    grey = _grain(grey, settings.p_grain)
-    grey = _fade(grey, settings.p_fade)
-    return _scratches(grey, settings.p_scratches).clamp(0, 1)
+    black, white = _per_picture(grey, 0.0, 0.3, settings.p_fade), 1 - _per_picture(grey, 0.0, 0.3, settings.p_fade)
+    tones, scan = (black + (white - black) * each for each in (grey, _grain(grey, settings.p_grain)))
+    return _scratches(scan, settings.p_scratches).clamp(0, 1), tones.clamp(0, 1)
 
 
 def _spectrum(rgb: Tensor, p: float) -> Tensor:
     """Luma, or another mixture: early emulsions were blind to red, which turned lips dark and skies white."""
     batch, device = len(rgb), rgb.device
-    luma = rgb.new_tensor(LUMA_WEIGHTS).expand(batch, 3)
-    red = _uniform(batch, 0.0, 0.35, device)
-    blue = _uniform(batch, 0.1, 0.6, device)
-    film = torch.stack((red, 1 - red - blue, blue), dim=1)
-    weights = torch.where(_chosen(batch, p, device).bool()[:, None], film, luma)
-    return torch.einsum("bchw,bc->bhw", rgb, weights).unsqueeze(1)
+    red, blue = _uniform(batch, 0.0, 0.35, device), _uniform(batch, 0.1, 0.6, device)
+    chosen = _chosen(batch, p, device)
+    film = (red, 1 - red - blue, blue)
+    weights = [luma + chosen * (other - luma) for luma, other in zip(LUMA_WEIGHTS, film, strict=True)]
+    return torch.einsum("bchw,bc->bhw", rgb, torch.stack(weights, dim=1)).unsqueeze(1)
 
 
 def _blur(grey: Tensor, p: float, radius: int = 4) -> Tensor:
@@ -87,12 +89,6 @@ def _blur(grey: Tensor, p: float, radius: int = 4) -> Tensor:
 def _gamma(grey: Tensor, p: float) -> Tensor:
     exponent = _per_picture(grey, -0.5, 0.5, p).exp()
     return grey.clamp(1e-4, 1) ** exponent
-
-
-def _fade(grey: Tensor, p: float) -> Tensor:
-    black = _per_picture(grey, 0.0, 0.3, p)
-    white = 1 - _per_picture(grey, 0.0, 0.3, p)
-    return black + (white - black) * grey
 
 
 def _shade(grey: Tensor, p: float) -> Tensor:

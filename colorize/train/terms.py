@@ -12,8 +12,8 @@ from colorize.errors import UsageError
 from colorize.imaging.color import lab_to_rgb
 from colorize.metrics import colorfulness, perceptual_distance
 from colorize.models.efficientnet_lite import EfficientNetLite0, encoder_state, published_state
-from colorize.training.losses import ColorObjective, Losses
-from colorize.training.settings import LossSettings
+from colorize.train.losses import ColorObjective, Losses
+from colorize.train.settings import LossSettings
 
 _VIVID = 100.0  # a colorfulness that counts as all that can be had
 _TINY = 1e-6  # keeps the root's gradient finite for grey pictures

@@ -14,10 +14,10 @@ from colorize.errors import UsageError
 from colorize.models import BinModel, ColorModel, RgbModel
 from colorize.models.base import AB_SCALE
 from colorize.models.palette_cnn import PaletteCnn
-from colorize.training.distances import DISTANCES, UNIT_ONLY, Distance
-from colorize.training.losses import BinObjective, ColorObjective, Losses, RegressionObjective, shrink
-from colorize.training.settings import LossSettings
-from colorize.training.terms import with_terms
+from colorize.train.distances import DISTANCES, UNIT_ONLY, Distance
+from colorize.train.losses import BinObjective, ColorObjective, Losses, RegressionObjective, shrink
+from colorize.train.settings import LossSettings
+from colorize.train.terms import with_terms
 
 
 def create_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor | None = None) -> nn.Module:

@@ -5,29 +5,33 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from colorize.errors import UsageError
-from colorize.imaging.color import grey_to_lightness, rgb_to_lab
+from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.models import ColorModel, RgbModel
 from colorize.models.palette_cnn import PaletteCnn
-from colorize.training.adversarial import (
+from colorize.predict.colorizer import has_bfloat16
+from colorize.train.adversarial import (
     AdversarialObjective,
     Adversary,
     create_adversary,
     noise_in_epoch,
     train_discriminator,
 )
-from colorize.training.augment import canvas_shape, random_crops, scanned_grey
-from colorize.training.initial import initial_network
-from colorize.training.losses import ColorObjective, Losses, shrink
-from colorize.training.objectives import create_objective
-from colorize.training.optimizers import create_optimizer, load_optimizer
-from colorize.training.settings import TrainSettings
-from colorize.training.validation import figure_names
+from colorize.train.augment import canvas_shape, random_crops, scanned_grey
+from colorize.train.initial import initial_network
+from colorize.train.losses import ColorObjective, Losses, shrink
+from colorize.train.objectives import create_objective
+from colorize.train.optimizers import create_optimizer, load_optimizer
+from colorize.train.settings import TrainSettings
+from colorize.train.validation import figure_names
+
+TensorPairs = tuple[list[Tensor], list[Tensor]]
 
 
 @dataclass
@@ -55,6 +59,14 @@ class TrainState:
     progress: float = 0.0
     steps: int = 0
     epoch: int = 1
+
+    @cached_property
+    def averaged(self) -> tuple[TensorPairs, TensorPairs]:
+        """The average's tensors and those of the network that they follow; then those that can only be copied."""
+        pairs = list(zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True))
+        kinds = ([pair for pair in pairs if pair[0].is_floating_point() == floating] for floating in (True, False))
+        averaged, copied = (([ours for ours, _ in kind], [theirs for _, theirs in kind]) for kind in kinds)
+        return averaged, copied
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs, as tensors, numbers and dictionaries only."""
@@ -159,7 +171,7 @@ def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
     if state.adversary:
         state.adversary.joined = state.progress >= state.adversary.settings.after
     L, target = _pair_for(state.model, rgb_B3HW, current_size(state), settings)
-    with torch.autocast(rgb_B3HW.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+    with autocast(rgb_B3HW.device, settings):
         losses = state.objective(L, target)
     state.optimizer.zero_grad(set_to_none=True)
     losses["loss"].backward()
@@ -173,11 +185,24 @@ def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
     return {name: v.detach() for name, v in losses.items()} | {"gradient_norm": norm, "learning_rate": rate_tensor}
 
 
+def autocast(device: torch.device, settings: TrainSettings) -> torch.autocast:
+    """The arithmetic of `precision`."""
+    bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+
+
 @torch.no_grad()
 def training_pair(rgb_B3HW: Tensor, size: int, stride: int, settings: TrainSettings) -> tuple[Tensor, Tensor]:
-    """A network's input and target: L of a damaged grey crop `(B, 1, h, w)` and the crop's ab `(B, 2, h, w)`."""
-    L, rgb = rgb_pair(rgb_B3HW, size, stride, settings)
-    return L, rgb_to_lab(rgb)[:, 1:]
+    """A network's input and target: L of a damaged grey crop `(B, 1, h, w)` and the crop's ab `(B, 2, h, w)`.
+
+    Where the print is darker than the scene, its colors are weaker: colored pictures keep the print's lightness, and
+    under less light a* and b* shrink as L* + 16 does, the cube root of luminance (CIE 1976).
+    """
+    rgb = random_crops(rgb_B3HW, canvas_shape(rgb_B3HW.shape[2:], size, stride), settings.augment)
+    scan, tones = scanned_grey(rgb, settings.augment)
+    darker = (grey_to_lightness(tones) + 16) / (grey_to_lightness(luma(rgb)) + 16)
+    L = grey_to_lightness(scan).contiguous(memory_format=torch.channels_last)
+    return L, rgb_to_lab(rgb)[:, 1:] * darker.clamp(max=1)
 
 
 @torch.no_grad()
@@ -187,7 +212,7 @@ def rgb_pair(
     """L of a damaged grey crop `(B, 1, h, w)`, and the crop's sRGB, `enlarges` times as high and wide."""
     shape = canvas_shape(rgb_B3HW.shape[2:], size, stride)
     rgb = random_crops(rgb_B3HW, (shape[0] * enlarges, shape[1] * enlarges), settings.augment)
-    grey = scanned_grey(rgb, settings.augment)
+    grey, _ = scanned_grey(rgb, settings.augment)
     L = grey_to_lightness(shrink(grey, shape) if enlarges > 1 else grey)
     return L.contiguous(memory_format=torch.channels_last), rgb
 
@@ -199,7 +224,7 @@ def _pair_for(model: ColorModel, rgb_B3HW: Tensor, size: int, settings: TrainSet
 
 
 def _train_adversary(state: TrainState, adversary: Adversary, L: Tensor, ab: Tensor) -> Losses:
-    with torch.autocast(L.device.type, torch.bfloat16, enabled=state.settings.precision == "bfloat16"):
+    with autocast(L.device, state.settings):
         with torch.no_grad():
             fake = state.model(L)
         return train_discriminator(adversary, L, fake, ab, noise_in_epoch(state.epoch, adversary.settings))
@@ -231,11 +256,10 @@ def update_average(state: TrainState) -> None:
     if not state.settings.optimizer.ema_decay:
         return  # see `settle_average`: copying large networks in every step takes a tenth of the time
     decay = min(state.settings.optimizer.ema_decay, (1 + state.steps) / (10 + state.steps))
-    ours, theirs = state.average.state_dict(), state.model.state_dict()
-    floating = [key for key, value in ours.items() if value.is_floating_point()]
-    torch._foreach_lerp_([ours[k] for k in floating], [theirs[k] for k in floating], 1 - decay)
-    for key in ours.keys() - set(floating):
-        ours[key].copy_(theirs[key])
+    (averages, weights), (counters, counted) = state.averaged
+    torch._foreach_lerp_(averages, weights, 1 - decay)
+    if counters:  # of batch normalizations
+        torch._foreach_copy_(counters, counted)
 
 
 def settle_average(state: TrainState) -> None:
@@ -245,8 +269,15 @@ def settle_average(state: TrainState) -> None:
 
 
 def compiled(objective: nn.Module, settings: TrainSettings) -> nn.Module:
-    """The objective, compiled if the settings want it. Each size of picture is compiled anew, at its first step."""
-    return torch.compile(objective) if settings.trainer.compile else objective  # type: ignore[return-value]
+    """The objective, compiled if the settings want it. Each shape of picture is compiled for itself, at its first step.
+
+    Code for any shape would be slower, and beyond a limit torch would go on without compiling, and not say so.
+    """
+    if not settings.trainer.compile:
+        return objective
+    shapes = len(settings.data.aspects) * len(set(settings.trainer.sizes))
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * shapes)
+    return torch.compile(objective, dynamic=False)  # type: ignore[return-value]
 
 
 def _set_training_mode(state: TrainState) -> None:

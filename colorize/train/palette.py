@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from colorize.training.workers import sum_over_workers
+from colorize.train.workers import sum_over_workers
 
 _SEED_PIXELS = 10_000  # the first colors are spread over so many pixels
 _SETTLED = 1e-4  # a palette whose colors move by less is done; a 40th of an 8-bit step

@@ -14,8 +14,8 @@ from colorize.errors import UsageError
 from colorize.imaging.color import grey_to_lightness, lab_to_rgb, luma, rgb_to_lab, rgb_to_ycbcr, ycbcr_to_rgb
 from colorize.metrics import AB_PEAK, colorfulness, psnr
 from colorize.models import ColorModel
-from colorize.training.accuracy import recorded_names
-from colorize.training.augment import canvas_shape
+from colorize.train.accuracy import recorded_names
+from colorize.train.augment import canvas_shape
 
 COLOR_FIGURES = ("psnr", "psnr_grey", "psnr_ab", "colorfulness")
 _COLORLESS = 0.1  # colorfulness below which pictures are grey

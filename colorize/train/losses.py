@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from colorize.models import BinModel, ColorModel
-from colorize.training.settings import LossSettings
+from colorize.train.settings import LossSettings
 
 Losses = dict[str, Tensor]  # scalars by name; "loss" is the one to minimize
 

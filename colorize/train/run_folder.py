@@ -19,14 +19,14 @@ from colorize.models import ColorModel
 from colorize.models.checkpoint import dump_checkpoint
 from colorize.settings import save_settings
 from colorize.storage.root import Storage
-from colorize.training.curves import draw_curves
-from colorize.training.settings import TrainSettings
+from colorize.train.curves import draw_curves
+from colorize.train.settings import TrainSettings
 
 CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
-TEST, FAILURE = "test.json", "failure.txt"
+TEST = "test.json"
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
-RAY_STATE = "_ray"  # Ray Train's own state and full checkpoints
-RESULTS = (CONFIG, METRICS, CURVES, STATE, BEST, TEST, FAILURE, CHECKPOINTS, SAMPLES, RAY_STATE)
+RAY_STATE = "_ray"  # Ray Train's own notes
+RESULTS = (CONFIG, METRICS, CURVES, STATE, BEST, TEST, CHECKPOINTS, SAMPLES, RAY_STATE)
 
 Row = Mapping[str, float]
 
@@ -45,7 +45,6 @@ class RunFolder:
         """Begin a run here, or go on with the one that is there. Raises as `check` does."""
         self.check(resume)
         self.storage.write(CONFIG, save_settings(self.settings).encode())
-        self.storage.delete(FAILURE)
         return self
 
     def check(self, resume: bool = False) -> None:
@@ -53,25 +52,19 @@ class RunFolder:
 
         Raises:
             UsageError: it cannot be written, links stand where results go, there is a run already and `resume` is
-                off, or that run trains another model, or in a way that cannot be gone on with.
+                off, there is none to resume, or that run trains another model, or in a way that cannot be gone on with.
         """
         self.storage.require_unlinked(*RESULTS)
         self.storage.check_writable()
         before = self._read(CONFIG)
+        if before is None and resume:
+            raise UsageError(f"--resume: {self.storage.url()} holds no training run; drop --resume to begin one")
         if before is not None and not resume:
             raise UsageError(
                 f"{self.storage.url()} holds a training run: give --resume to go on with it, or another --output"
             )
         if before is not None and (reason := _cannot_go_on(before, self.settings)):
             raise UsageError(f"{self.storage.url()} {reason}")
-
-    def write_failure(self, reason: str) -> None:
-        """Leave word that training cannot go on as it is, so that no further attempt is made: see `claim`."""
-        self.storage.write(FAILURE, reason.encode())
-
-    def failure(self) -> str:
-        """What `write_failure` has left since the run was begun or resumed; "" where nothing was."""
-        return (self._read(FAILURE) or b"").decode()
 
     def load_state(self) -> dict[str, Any] | None:
         """The saved state, or None before the first epoch has ended."""
@@ -90,6 +83,11 @@ class RunFolder:
         writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
         self.storage.write(METRICS, text.getvalue().encode())
         self.storage.write(CURVES, draw_curves(history))
+
+    def last_figures(self) -> dict[str, float]:
+        """The last row of `metrics.csv`."""
+        rows = list(csv.DictReader(io.StringIO(self.storage.read(METRICS).decode())))
+        return {name: float(value) for name, value in rows[-1].items() if value}
 
     def write_test(self, measured: Row) -> None:
         """Write `test.json`: the best weights' figures on the pictures kept for it."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from colorize.errors import UsageError
 from colorize.models import ColorModel
-from colorize.training.settings import OptimizerSettings
+from colorize.train.settings import OptimizerSettings
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     # Fused: one pass over weights and moments; a large dense layer learns in half the time.
