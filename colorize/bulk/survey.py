@@ -7,7 +7,7 @@ inputs is as small as that of a hundred.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,9 +74,9 @@ class Survey:
     bytes_out: int = 0
     luma_exact: int = 0
     done_by_time: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(TIME_BINS, np.int64))
-    random: Top = field(default_factory=lambda: Top(RANDOM))
+    random: Top = field(default_factory=lambda: Top(RANDOM + EXTREME + UNSURE))
     unsure: Top = field(default_factory=lambda: Top(UNSURE))
-    extreme: Top = field(default_factory=lambda: Top(EXTREME))
+    extreme: Top = field(default_factory=lambda: Top(EXTREME + UNSURE))
     failures: dict[str, Reason] = field(default_factory=dict)
     skipped: dict[str, Reason] = field(default_factory=dict)
     look: dict[str, Reason] = field(default_factory=dict)  # ok, and yet a person should look
@@ -92,6 +92,12 @@ class Survey:
         for status, reasons in (("failed", self.failures), ("skipped", self.skipped)):
             _by_error(table.filter(pc.equal(table["status"], status)), reasons)
         self._add_colored(table.filter(pc.equal(table["status"], "ok")))
+
+    def shown(self) -> tuple[list[Row], list[Row], list[Row]]:
+        """The unsure, the extreme and the random rows to show: each in the first gallery that it belongs to."""
+        unsure = self.unsure.found()
+        extreme = _others(self.extreme, unsure)[:EXTREME]
+        return unsure, extreme, _others(self.random, [*unsure, *extreme])[:RANDOM]
 
     def _add_colored(self, table: pa.Table) -> None:
         if not table.num_rows:
@@ -135,6 +141,11 @@ def manifest_tables(storage: Storage) -> Iterator[pa.Table]:
         return
     for part in parts:
         yield read_rows(storage, part, COLUMNS)
+
+
+def _others(top: Top, rows: Sequence[Row]) -> list[Row]:
+    paths = {row["path"] for row in rows}
+    return [row for row in top.found() if row["path"] not in paths]
 
 
 def _by_error(table: pa.Table, reasons: dict[str, Reason]) -> None:
