@@ -20,10 +20,11 @@ from colorize.imaging.formats.upright import center_crop
 from colorize.metrics import ciede2000
 from colorize.models import create_model
 from colorize.models.base import entropy
-from colorize.models.checkpoint import load_checkpoint, shipped_weights
+from colorize.models.checkpoint import load_checkpoint
 from colorize.models.unet import FAR, Unet, fading
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.confidence import color_and_doubt, disagreement
+from colorize.weights import shipped_weights
 
 PHOTOS = Path(__file__).parent.parent.parent / "shared/data/photos"
 

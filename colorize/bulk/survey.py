@@ -16,13 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from colorize.bulk.ledger.manifest import part_names, read_manifest, read_rows
+from colorize.bulk.ledger.manifest import PAGES_COLORED, part_names, read_manifest, read_rows
 from colorize.storage.root import Storage
 
 COLUMNS = ("path", "output", "status", "error", "message", "format", "width", "height", "frames", "bytes_in",
            "bytes_out", "triage", "luma_exact", "confidence", "finished")  # fmt: skip
 RANDOM, UNSURE, EXTREME = 12, 12, 6  # pictures of each kind in the gallery
 NAMED = 12  # paths that are named for each reason
+REASONS, OTHER = 100, "other reasons"  # that are told apart
+LONGEST = 4096  # characters of a name or message that are shown
 TIME_BINS = 96
 SMALL_SIDE, LONG_ASPECT = 64, 3.0
 
@@ -110,12 +112,17 @@ class Survey:
         for reason, chosen in (
             ("had colors of its own, which were replaced", pc.equal(table["triage"], "color")),
             ("its luminance could not be carried over exactly", pc.invert(table["luma_exact"])),
-            ("has several frames or pages, of which only the first was colored", pc.greater(table["frames"], 1)),
+            ("has several frames or pages, of which only the first was colored", _only_first(table)),
             (f"is very small: a side below {SMALL_SIDE} pixels", pa.array(short < SMALL_SIDE)),
         ):
             found = table.filter(chosen)
             if found.num_rows:
                 self.look.setdefault(reason, Reason()).add(found)
+
+
+def _only_first(table: pa.Table) -> pa.ChunkedArray:
+    """Rows of files with more frames or pages than their copy: not those that say how many pages are colored."""
+    return pc.and_not(pc.greater(table["frames"], 1), pc.match_substring(table["message"], PAGES_COLORED))
 
 
 def survey(storage: Storage, started: float, ended: float) -> Survey:
@@ -142,8 +149,19 @@ def _others(top: Top, rows: Sequence[Row]) -> list[Row]:
 
 
 def _by_error(table: pa.Table, reasons: dict[str, Reason]) -> None:
-    for code in pc.unique(table["error"]).to_pylist():
+    codes = pc.unique(table["error"]).to_pylist()
+    told = [code for code in codes if code in reasons or len(code) <= LONGEST][:REASONS]
+    told = [code for code in told if code in reasons or len(reasons) < REASONS]
+    for code in told:
         reasons.setdefault(code, Reason()).add(table.filter(pc.equal(table["error"], code)))
+    rest = table.filter(pc.invert(pc.is_in(table["error"], value_set=pa.array(told, pa.string()))))
+    if rest.num_rows:
+        reasons.setdefault(OTHER, Reason()).add(rest)
+
+
+def clipped(text: str) -> str:
+    """The text, or its start."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _aspect(table: pa.Table) -> Floats:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from colorize.errors import UsageError
 from colorize.imaging.color import lab_to_rgb
 from colorize.models.base import BinModel, entropy
 from colorize.models.unet_trunk import UnetTrunk
@@ -95,11 +96,20 @@ def fading(L: Tensor, below: float) -> Tensor:
 
 
 def gamut_bins(grid: float) -> Tensor:
-    """Centers of the ab grid that some L* brings into the sRGB gamut: `(Q, 2)`, Lab units, row by row."""
-    steps = torch.arange(-int(110 / grid), int(110 / grid) + 1) * grid
-    ab_N2 = torch.cartesian_prod(steps, steps)
-    lightness = torch.arange(1.0, 100.0)
-    lab = torch.stack([c.expand(len(ab_N2), len(lightness)) for c in (lightness, ab_N2[:, :1], ab_N2[:, 1:])])
-    rgb = lab_to_rgb(lab, clip=False)
-    in_gamut = ((rgb >= 0) & (rgb <= 1)).all(dim=0).any(dim=1)
-    return ab_N2[in_gamut]
+    """Centers of the ab grid that some L* brings into the sRGB gamut: `(Q, 2)`, Lab units, row by row.
+
+    Computed on the CPU even where a network is built without memory: their number is known by their values alone.
+
+    Raises:
+        UsageError: a grid outside of [1, 110].
+    """
+    if not 1 <= grid <= 110:
+        raise UsageError(f"grid={grid}: bins of color lie 1 to 110 Lab units apart")
+    with torch.device("cpu"):
+        steps = torch.arange(-int(110 / grid), int(110 / grid) + 1) * grid
+        ab_N2 = torch.cartesian_prod(steps, steps)
+        lightness = torch.arange(1.0, 100.0)
+        lab = torch.stack([c.expand(len(ab_N2), len(lightness)) for c in (lightness, ab_N2[:, :1], ab_N2[:, 1:])])
+        rgb = lab_to_rgb(lab, clip=False)
+        in_gamut = ((rgb >= 0) & (rgb <= 1)).all(dim=0).any(dim=1)
+        return ab_N2[in_gamut]
