@@ -191,10 +191,11 @@ def bulk(
 
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
+    settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
+    _require_there(input_)
     from colorize.bulk.job import prepare, run_bulk
     from colorize.bulk.settings import BulkJob, Resume
 
-    settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     resume = Resume(fresh, retry_failed, verify.value)
     job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv), resume, hints)
     if dry_run:
@@ -305,7 +306,8 @@ def export_command(
 def models() -> None:
     """Lists the registered architectures and the shipped weights."""
     from colorize.models import list_models
-    from colorize.models.checkpoint import load_checkpoint, shipped_weights
+    from colorize.models.checkpoint import load_checkpoint
+    from colorize.weights import shipped_weights
 
     table = Table(box=None, pad_edge=False)
     for title in ("name", "kind", "architecture", "sha256"):
@@ -316,6 +318,15 @@ def models() -> None:
     for name in list_models():
         table.add_row(name, "architecture", name, "")
     Console().print(table)
+
+
+def _require_there(uri: str) -> None:
+    """Raises UsageError for a local path that does not exist: before the imports that take seconds."""
+    from colorize.storage.root import Storage
+
+    storage = Storage(uri)
+    if storage.is_local:
+        storage.is_file()
 
 
 def _write_page(job: BulkJob) -> None:

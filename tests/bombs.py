@@ -25,7 +25,7 @@ def tiff_of_many_directories(count: int) -> bytes:
 def tiff_of_overlapping_tags(count: int, size: int) -> bytes:
     """A grey picture with `count` private tags, the value of each the same `size` bytes."""
     value, start = 8 + 64, 8 + 64 + size
-    tags = sorted((*GREY_TAGS, (273, 4, 1, 8), *((50_000 + number, 7, size, value) for number in range(count))))
+    tags = sorted((*GREY_TAGS, (273, 4, 1, 8), *((55_000 + number, 7, size, value) for number in range(count))))
     entries = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
     return _tiff_start(start) + bytes(size) + entries + bytes(4)
 

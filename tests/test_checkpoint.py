@@ -20,8 +20,8 @@ from colorize.models.checkpoint import (
     dump_checkpoint,
     load_checkpoint,
     save_checkpoint,
-    shipped_weights,
 )
+from colorize.weights import shipped_weights
 
 ARGS = {"widths": [32, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0, "temperature": 0.5}
 

@@ -35,10 +35,11 @@ from colorize.evaluate.settings import EvaluateSettings, MeasureSettings
 from colorize.evaluate.supplied import Supplied
 from colorize.evaluate.truth import ALL, TRUTH_SCHEMA, TruthLoader, load_truth, truth_row
 from colorize.evaluate.whole import whole_psnr
+from colorize.imaging.canvas import Grey
 from colorize.imaging.formats.upright import center_crop, upright_rgb
 from colorize.imaging.settings import LimitSettings
 from colorize.metrics import perceptual_distance
-from colorize.predict.colorizer import Colored, Grey
+from colorize.predict.colorizer import Colored
 from colorize.predict.model_files import ModelFile
 from tests import poison
 from tests.conftest import grey_jpeg, write_tree

@@ -17,6 +17,7 @@ from colorize.cli import EXIT_FAILURES, run
 from colorize.datasets.readers import Raw
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
+from colorize.imaging.canvas import Canvases
 from colorize.imaging.sandbox import Sandbox
 from colorize.imaging.settings import LimitSettings
 from colorize.storage.root import Storage
@@ -56,7 +57,9 @@ def test_a_link_that_leads_out_is_a_failure_of_which_nothing_is_told(scans: Path
 
 def test_its_manifest_row_holds_neither_content_nor_length_nor_hash(scans: Path) -> None:
     source = open_source(str(scans), SourceSettings())
-    loader = Loader(source.reader, LimitSettings(), TriageSettings(), 64**2, 1 << 20, Stamp("m", "", "", 1))
+    loader = Loader(
+        source.reader, LimitSettings(), TriageSettings(), Canvases(64, 32), 64**2, 1 << 20, Stamp("m", "", "", 1)
+    )
     rows = {row["path"]: row for table in load(source.units, loader) for row in table.to_pylist()}
 
     secret = rows["secret.jpg"]
@@ -180,7 +183,9 @@ def test_a_run_says_what_it_left_and_says_the_same_again(
 def test_no_message_holds_content(tmp_path: Path) -> None:
     write_tree(tmp_path, {"key.jpg": SECRET})
     source = open_source(str(tmp_path), SourceSettings())
-    loader = Loader(source.reader, LimitSettings(), TriageSettings(), 64**2, 1 << 20, Stamp("m", "", "", 1))
+    loader = Loader(
+        source.reader, LimitSettings(), TriageSettings(), Canvases(64, 32), 64**2, 1 << 20, Stamp("m", "", "", 1)
+    )
     (row,) = (row for table in load(source.units, loader) for row in table.to_pylist())
 
     assert (row["error"], row["message"]) == ("not_an_image", f"no known picture format ({len(SECRET)} bytes)")

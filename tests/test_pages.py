@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ from colorize.bulk.progress import Totals
 from colorize.bulk.recorded_run import read_run
 from colorize.bulk.run_report import Counts, RunReport
 from colorize.bulk.settings import BulkJob
+from colorize.bulk.survey import EXTREME, RANDOM, UNSURE, survey
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.evaluate.contestants import Contestant
 from colorize.evaluate.gallery import Shown
@@ -32,6 +34,7 @@ from colorize.evaluate.scores import MEASURED, collect, compare, summarize, sure
 from colorize.evaluate.settings import EvaluateSettings, MeasureSettings
 from colorize.metrics.area import BINS
 from colorize.predict.model_files import ModelFile
+from colorize.report.charts import WIDE, time_chart
 from colorize.storage.root import Storage
 from tests import poison
 from tests.conftest import S3, grey_jpeg, write_tree
@@ -90,6 +93,12 @@ def test_a_page_excludes_nobody_and_fits_a_phone(opened: Page) -> None:
     serious = [v for v in violations if v["impact"] in ("serious", "critical")]
     assert not serious, [(v["id"], [node["html"] for node in v["nodes"]][:3]) for v in serious]
     assert opened.evaluate("document.documentElement.scrollWidth") == 390
+    assert (
+        opened.evaluate(
+            "Math.max(0, ...[...document.querySelectorAll('th, td')].map(c => c.getBoundingClientRect().right))"
+        )
+        <= 390
+    )
     images = opened.evaluate("[...document.images].map(i => i.complete && i.naturalWidth)")
     assert images
     assert all(images)
@@ -243,7 +252,40 @@ def test_a_picture_that_harms_is_only_not_shown(tmp_path: Path, monkeypatch: pyt
 
 def test_the_report_needs_no_source_any_more(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=3)
-    assert bulk_page(target, read_run(target)).count(b'<figure class="slide">') == 7
+    assert bulk_page(target, read_run(target)).count(b'<figure class="slide">') == 3
+
+
+def test_each_picture_is_shown_once_and_the_galleries_are_full(tmp_path: Path) -> None:
+    target = invented_run(tmp_path, rows=400)
+    galleries = survey(target, 0.0, 1.0).shown()
+    assert [len(rows) for rows in galleries] == [UNSURE, EXTREME, RANDOM]
+    shown = [row["path"] for rows in galleries for row in rows]
+    assert len(set(shown)) == len(shown)
+
+
+def test_the_least_confident_are_shown_before_all_else(tmp_path: Path) -> None:
+    target = invented_run(tmp_path, rows=40)
+    rows = [row for row in read_manifest(target).to_pylist() if row["status"] == "ok"]
+    least = sorted(rows, key=lambda row: row["confidence"])[:UNSURE]
+    assert [row["path"] for row in survey(target, 0.0, 1.0).shown()[0]] == [row["path"] for row in least]
+
+
+def test_a_phone_names_the_column_of_every_figure(browser: Browser, evaluated: Path) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(evaluated.as_uri())
+    for table in page.query_selector_all("table"):
+        heads = [head.text_content() for head in table.query_selector_all("thead th")]
+        for row in table.query_selector_all("tbody tr"):
+            named = "cells => cells.map(cell => getComputedStyle(cell, '::before').content.slice(1, -1))"
+            assert row.eval_on_selector_all("td", named) == heads[1:]
+    page.close()
+
+
+def test_the_unit_of_a_chart_stands_above_its_axes() -> None:
+    chart = ElementTree.fromstring(time_chart([0.0, 1.0, 2.0], [3.0, 4.0], "speed", WIDE))
+    heights = {text.text: float(text.attrib["y"]) for text in chart.iter("text")}
+    unit = heights.pop("pictures a second")
+    assert unit + 8 < min(heights.values())
 
 
 def test_archives_in_buckets_have_a_report_too(s3: S3, cluster: None) -> None:

@@ -21,8 +21,9 @@ from PIL import Image
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.imaging.color import grey_to_lightness
 from colorize.models import create_model
-from colorize.models.checkpoint import save_checkpoint, shipped_weights
+from colorize.models.checkpoint import save_checkpoint
 from colorize.predict.enlarge import enlarge
+from colorize.weights import shipped_weights
 from tests import bombs, poison
 from tests.conftest import grey_jpeg, write_tree
 

@@ -46,7 +46,7 @@ def row(name: str, **said: Any) -> Record:
 def settled(planned: pa.Table, there: pa.Table, *rows: Record, terms: Terms = TERMS) -> list[str]:
     """The status of each input, "" where there is work to do."""
     storage = Storage(Path.cwd())
-    inputs = Inputs(Source(FileReader(storage, SourceSettings()), planned, 16))
+    inputs = Inputs(Source(FileReader(storage, SourceSettings()), planned))
     found = Settled(inputs.total)
     found.add(compare(records_table(rows).select(COLUMNS), inputs, there, storage, terms))
     return [found.kinds[code][0] if code >= 0 else "" for code in found.outcomes]

@@ -121,12 +121,13 @@ def _merged(counts: np.ndarray[Any, np.dtype[np.int64]], total: int) -> np.ndarr
 
 
 def _galleries(found: Survey, places: Places) -> list[tuple[str, str, list[Sample]]]:
+    unsure, extreme, random = found.shown()
     kinds = (
-        ("Least confident", "The network was least sure of these: look here first.", found.unsure),
-        ("Extreme shapes", "The longest pictures, of which the network sees least.", found.extreme),
-        ("Random", "A sample of everything that was colored.", found.random),
+        ("Least confident", "The network was least sure of these: look here first.", unsure),
+        ("Extreme shapes", "The longest pictures, of which the network sees least.", extreme),
+        ("Random", "A sample of everything else that was colored.", random),
     )
-    galleries = [(title, text, places.samples(top.found())) for title, text, top in kinds]
+    galleries = [(title, text, places.samples(rows)) for title, text, rows in kinds]
     return [(title, text, samples) for title, text, samples in galleries if samples]
 
 

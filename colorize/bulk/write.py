@@ -23,7 +23,7 @@ from colorize.imaging.formats import Encoded, FileBytes, ImageDecodeError, outpu
 from colorize.imaging.sandbox import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
 from colorize.plain_text import one_line
-from colorize.predict.columns import ab_from
+from colorize.predict.columns import colors_from
 from colorize.predict.render import Provenance, render_into
 from colorize.predict.upstream import Upstream
 from colorize.storage.root import Storage, on_failure, storage_exhausted
@@ -104,7 +104,7 @@ def _copied(row: dict[str, Any], record: Record, writer: Writer) -> Finished:
     place = {"part": row["part"], "row": row["row"]}
     try:
         source = row["data"] or _read_again(record, writer)
-        made = _made(record, writer, lambda file: file.writelines(pieces(source)))
+        made = _made(record, writer, lambda file: file.writelines(pieces(source)), row["part"])
     except (ImageDecodeError, OSError) as error:
         failed = record.failed(getattr(error, "code", "unreadable"), one_line(error))
         return Finished(failed, **place, fault=_storage_fault(error))
@@ -125,7 +125,7 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
         exact = render_into(
             file,
             source,
-            ab_from(row),
+            colors_from(row),
             provenance,
             max_pixels=writer.limits.max_pixels,
             subsampling=output.subsampling,
@@ -133,15 +133,15 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
         )
 
     record = replace(record, output=output_name(record.path, record.format, row["name_taken"]))
-    made = _made(record, writer, make)
+    made = _made(record, writer, make, row["part"])
     copy = FileBytes(made.path) if isinstance(made, Draft) else made
     return replace(record, bytes_out=len(copy), sha256_out=sha256(copy), luma_exact=exact), made
 
 
-def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> bytes | Draft:
-    """What `make` writes: bytes, or a draft of the sink's where that may be huge."""
-    huge = record.width * record.height >= HUGE and output_format(record.format) != "JPEG"
-    draft = writer.sink.draft(record.output) if huge else None
+def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None], part: str) -> bytes | Draft:
+    """What `make` writes: bytes, or a draft of the sink's where that may be huge and belongs to no archive `part`."""
+    huge = record.width * record.height * max(record.frames, 1) >= HUGE and output_format(record.format) != "JPEG"
+    draft = writer.sink.draft(record.output) if huge and not part else None
     if draft is None:
         out = io.BytesIO()
         make(out)

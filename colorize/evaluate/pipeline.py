@@ -62,7 +62,7 @@ def score(
     scoring = Scoring(models, settings, plan.device, threads, batch_size, lite0, weights)
     loaded = ray.data.from_arrow(blocks).map_batches(
         partial(load_truth, loader=loader),
-        batch_size=source.units_per_batch,
+        batch_size=None,  # a block is a task's work
         batch_format="pyarrow",
         num_cpus=plan.task_cpus,
         ray_remote_args_fn=task_retries,

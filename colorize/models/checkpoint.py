@@ -9,7 +9,6 @@ import pickle
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +131,6 @@ def load_published(name: str, weights: str | Path | bytes | Mapping[str, Tensor]
     _require_fit(stored_shapes(model.published_shapes(), state), state, where)
     model.load_state_dict(model.from_published(fold_spectral_norm(state)), strict=True)
     return model.eval()
-
-
-def shipped_weights() -> dict[str, Path]:
-    """Names of the models that come with the package, and their files."""
-    folder = Path(str(resources.files("colorize"))) / "weights"
-    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
 
 class _Unfilled(TorchFunctionMode):

@@ -18,6 +18,7 @@ from colorize.models.base import BinModel, entropy
 from colorize.models.unet_trunk import UnetTrunk
 
 EVEN = 0.65  # entropy at which `spread` changes nothing
+FAR = 60.0  # Lab units of expected error at which nothing is left of the confidence
 _BLACK = 16.0  # L* + 16 is proportional to the cube root of the luminance
 
 
@@ -66,8 +67,23 @@ class Unet(UnetTrunk, BinModel):
         """
         with torch.autocast(logits_BQhw.device.type, enabled=False):
             factor = (self.spread * (entropy(logits_BQhw)[:, None] - EVEN)).exp()
-            light = nn.functional.avg_pool2d(L_B1HW.float(), self.output_stride)
-            return self.decode(logits_BQhw) * factor * fading(light, self.shadows)
+            return self.decode(logits_BQhw) * factor * self._faded(L_B1HW)
+
+    def doubt(self, logits_BQhw: Tensor, ab_B2hw: Tensor, L_B1HW: Tensor) -> Tensor:
+        """The distance from `ab` at which the distribution expects the true color, as a part of `FAR`, at most 1.
+
+        In the shadows it fades as chroma does: the distribution knows nothing of the light, but where there is little
+        chroma to be wrong about errors are small. Without that, dark old slides seem the most doubtful of all.
+        """
+        with torch.autocast(logits_BQhw.device.type, enabled=False):
+            distance_BhwQ = torch.cdist(ab_B2hw.float().permute(0, 2, 3, 1), self.bins_Q2)
+            p_BhwQ = logits_BQhw.float().permute(0, 2, 3, 1).softmax(dim=-1)
+            expected: Tensor = (p_BhwQ * distance_BhwQ).sum(dim=-1) * self._faded(L_B1HW)[:, 0]
+            return (expected / FAR).clamp(max=1)
+
+    def _faded(self, L_B1HW: Tensor) -> Tensor:
+        """What is left of chroma in each cell's light."""
+        return fading(nn.functional.avg_pool2d(L_B1HW.float(), self.output_stride), self.shadows)
 
 
 def fading(L: Tensor, below: float) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
 from colorize.errors import UsageError
+from colorize.imaging.formats.formats import fitting_name
 
 COMPARED = ".compare.jpg"  # what the name of a copy gets, for the sheet beside it that compares it with its source
 
@@ -79,7 +80,7 @@ class Destinations:
     def _copy(self, name: str) -> Path:
         target = self.path / name
         if self.output is None or self._is_source(target):
-            return target.with_name(f"{target.stem}.colorized{target.suffix}")
+            return target.with_name(fitting_name(target.stem, f".colorized{target.suffix}"))
         return target
 
     def _is_source(self, path: Path) -> bool:

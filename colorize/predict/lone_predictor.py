@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from colorize.imaging.canvas import Fitted
 from colorize.imaging.hinting import Seen
 from colorize.imaging.sandbox import START_SECONDS, Careful, Fault
 from colorize.imaging.settings import LimitSettings
@@ -42,7 +43,7 @@ class NetworkSource:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "colorizer"}
 
-    def __call__(self, grey: Seen) -> Colored:
+    def __call__(self, grey: Seen | Fitted) -> Colored:
         """The color of one picture."""
         return self.colorizer.color([grey], confidence=self.confidence)[0]
 
@@ -54,7 +55,7 @@ class LonePredictor:
         limits = LimitSettings(seconds=START_SECONDS, memory_mb=0)  # the first call loads the network
         self.color = Careful(network, limits, isolated=True)
 
-    def __call__(self, greys: Sequence[Seen]) -> list[Colored | Fault]:
+    def __call__(self, greys: Sequence[Seen | Fitted]) -> list[Colored | Fault]:
         """The colors of the pictures; where one kills the process that colors it, its fault."""
         return [self.color(grey) for grey in greys]
 

@@ -12,8 +12,8 @@ import torch
 
 from colorize.datasets.hints import NO_HINTS, Hints, read_hints
 from colorize.errors import UsageError
-from colorize.imaging.formats import output_name
-from colorize.imaging.hinting import Hinted
+from colorize.imaging.formats import has_pages, output_name
+from colorize.imaging.hinting import Hinted, Spots
 from colorize.imaging.sandbox import Sandbox, fault_of
 from colorize.imaging.triage import NAMES
 from colorize.models import require_takes_hints
@@ -23,9 +23,9 @@ from colorize.predict.destinations import COMPARED, Destinations, base_name
 from colorize.predict.fetch import fetch
 from colorize.predict.model_files import ModelFile, find_model
 from colorize.predict.outcome import Outcome
-from colorize.predict.render import Provenance
+from colorize.predict.render import Ab, Provenance
 from colorize.predict.settings import PhotoSettings
-from colorize.predict.steps import copy_into, look, side_by_side
+from colorize.predict.steps import Look, copy_into, look, side_by_side
 from colorize.predict.upstream import Upstream, sized, upstream_of
 from colorize.storage.root import Storage
 
@@ -107,8 +107,8 @@ class Studio:
         """Writes the colored copy of `source`; returns where, and what the picture was."""
         limits, output, area = self.settings.limits, self.settings.output, self.colorizer.size**2
         data = fetch(source, self.allow_private, limits.max_bytes)
-        seen = self.sandbox(look, data, area, limits.max_pixels, self.upstream)
-        ab = self.colorizer([Hinted(seen.grey, self.hints.spots(source, seen.small.info))])[0]
+        seen = self.sandbox(look, data, area, limits.max_pixels, self.upstream, all_pages=output.pages == "all")
+        ab = self._colors(seen, self.hints.spots(source, seen.small.info), all_pages=output.pages == "all")
         provenance = Provenance(
             self.model.name, self.model.sha256, base_name(source), seen.sha256, output.digital_source_type
         )
@@ -130,7 +130,13 @@ class Studio:
             )
         if self.compare:
             folder.write(sheet.name, self.sandbox(side_by_side, data, path, limits.max_pixels))
-        return path, NAMES[seen.small.kind]
+        return path, "; ".join(filter(None, (NAMES[seen.small.kind], seen.small.info.note)))
+
+    def _colors(self, seen: Look, spots: Spots, all_pages: bool) -> Ab | dict[int, Ab]:
+        """The color of the image, or of each page of a TIFF that has several; hints are for the first one."""
+        pages = [Hinted(grey, spots) if number == 0 else grey for number, grey in seen.greys.items()]
+        colors = self.colorizer(pages)
+        return dict(zip(seen.greys, colors, strict=True)) if all_pages and has_pages(seen.small.info) else colors[0]
 
 
 def _hints(uri: str | None, model: ModelFile, sources: Sequence[str]) -> Hints:

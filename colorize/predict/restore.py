@@ -22,6 +22,8 @@ from colorize.imaging.formats import (
     decode,
     decode_header,
     encode_grey_into,
+    encode_grey_pages_into,
+    has_pages,
     read_origin,
 )
 from colorize.imaging.sandbox import Sandbox, fault_of
@@ -140,8 +142,12 @@ def restore_into(draft: Draft, data: Encoded, max_pixels: int) -> str:
     """
     picture = decode(data, max_pixels=max_pixels)
     with draft.open() as out:
-        encode_grey_into(out, picture)
-    return _what(picture, read_origin(picture.metadata.xmp))
+        if has_pages(picture.info):
+            encode_grey_pages_into(out, data)
+        else:
+            encode_grey_into(out, picture)
+    said = decode_header(data) if has_pages(picture.info) else picture
+    return _what(picture, read_origin(said.metadata.xmp))
 
 
 def _is_there(storage: Storage, name: str) -> bool:

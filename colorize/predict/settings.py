@@ -10,6 +10,7 @@ from colorize.imaging.settings import LimitSettings
 from colorize.settings import Device, Settings
 
 DEFAULT_MODEL = "default"
+RENDERING = 2  # raised where equal settings and models give other bytes: chroma by a table, 4:2:0 from half the luma
 
 
 class ColorizerSettings(Settings):
@@ -40,6 +41,9 @@ class CopySettings(Settings):
 
     subsampling: Literal["4:2:0", "4:4:4"] = Field(
         "4:2:0", description="resolution of a JPEG's color: half of the picture's each way, or all of it"
+    )
+    pages: Literal["all", "first"] = Field(
+        "all", description="of a TIFF: color each page, or copy it by its own triage; or write the first page alone"
     )
     processing: Literal["ours", "upstream"] = Field(
         "ours", description="upstream: a published network sees and gives pictures as its authors' programs have it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from colorize.imaging.formats import Encoded, FileBytes, SmallGrey, Subsampling, decode_small, sha256
+from colorize.imaging.formats import (
+    Encoded,
+    FileBytes,
+    SmallGrey,
+    Subsampling,
+    decode_small,
+    decode_small_pages,
+    has_pages,
+    sha256,
+)
 from colorize.imaging.formats.upright import upright_rgb
-from colorize.predict.render import Provenance, render_into
+from colorize.predict.render import Ab, Provenance, render_into
 from colorize.predict.upstream import Upstream
 from colorize.storage.rooted import Draft
 
@@ -21,24 +31,34 @@ COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What coloring an image takes of it: its small copy, what of that the network sees (H, W), and its hash."""
+    """What coloring an image takes of it: its small copy, what the network sees of each page (H, W), and its hash.
+
+    Pages count from 0; most images have one.
+    """
 
     small: SmallGrey
-    grey: npt.NDArray[np.uint8]
+    greys: dict[int, npt.NDArray[np.uint8]]
     sha256: str
 
 
-def look(data: Encoded, area: int, max_pixels: int, upstream: Upstream | None = None) -> Look:
-    """Decodes a small copy of about `area` pixels. Raises ImageDecodeError."""
+def look(
+    data: Encoded, area: int, max_pixels: int, upstream: Upstream | None = None, *, all_pages: bool = False
+) -> Look:
+    """Decodes small copies of about `area` pixels: of all pages of a TIFF if asked to. Raises ImageDecodeError."""
     small = decode_small(data, area, max_pixels=max_pixels)
-    grey = upstream.square(data, max_pixels=max_pixels) if upstream else small.luma
-    return Look(small, grey, sha256(data))
+    pages = {0: small}
+    if all_pages and has_pages(small.info):
+        pages = decode_small_pages(data, area, max_pixels=max_pixels)
+    greys = {number: page.luma for number, page in pages.items()}
+    if upstream:
+        greys = {number: upstream.square(data, max_pixels=max_pixels, page=number) for number in pages}
+    return Look(small, greys, sha256(data))
 
 
 def copy_into(
     draft: Draft,
     data: Encoded,
-    ab_2hw: npt.NDArray[np.floating],
+    ab_2hw: Ab | Mapping[int, Ab],
     provenance: Provenance,
     *,
     max_pixels: int,

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
@@ -25,7 +26,8 @@ import fsspec
 from colorize.errors import UsageError
 from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
 from colorize.plain_text import one_line
-from colorize.storage.listing import Entry, identity_of, local_entry, walk_local
+from colorize.storage.bucket import Bucket
+from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
 from colorize.storage.rooted import TEMPORARY_PREFIX, Draft, LocalRoot
 from colorize.storage.timeout import within
@@ -39,6 +41,7 @@ PROTOCOLS = frozenset(
 )
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
+PAGE = 1000  # entries of a listing that come at once
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
 
@@ -247,17 +250,31 @@ class Storage:
 
     def entries(self, below: str = "") -> Iterator[Entry]:
         """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
-        if self.is_local:
-            if not Path(self.path(below)).exists():
-                return  # as in a bucket, where folders do not exist either
-            yield from walk_local(Path(self.path(below)), Path(self.root), self.follow_links)
+        return chain.from_iterable(self.pages(below))
+
+    def pages(self, below: str = "") -> Iterator[list[Entry]]:
+        """The same in lists of some thousand: of a bucket each as it arrives, and never more than a few in memory.
+
+        On disk they are in order but for huge folders; those of a large bucket come in no order. Names may hold empty
+        parts there (`a//b`).
+        """
+        if self.protocol == "s3":
+            yield from self._objects(below)
             return
-        if not self.fs.exists(self.path(below)):
-            return
-        for folder, _, files in self.fs.walk(self.path(below), detail=True, on_error="raise"):
-            for base in sorted(filter(None, files)):  # S3 keys that end in "/" are folder markers
-                name = posixpath.join(folder, base)[len(self.root) :].lstrip("/")
-                yield Entry(name, int(files[base]["size"] or 0), identity_of(files[base]))
+        folder = self.path(below)
+        if not (Path(folder).exists() if self.is_local else self.fs.exists(folder)):
+            return  # as in a bucket, where folders do not exist either
+        on_disk = self.is_local and walk_local(Path(folder), Path(self.root), self.follow_links)
+        walk = on_disk or walk_remote(self.fs, folder, self.root)
+        yield from iter(lambda: list(islice(walk, PAGE)), [])
+
+    def _objects(self, below: str) -> Iterator[list[Entry]]:
+        name, _, folder = self.root.partition("/")
+        prefixes = [f"{folder}/" if folder else "", f"{below}/" if below else ""]
+        try:
+            yield from Bucket(self.fs, name, "".join(prefixes)).pages(cut=len(prefixes[0]))
+        except FileNotFoundError:
+            return  # no bucket, nothing in it
 
     def entry(self, name: str) -> Entry:
         """The size and identity of one file.

@@ -158,13 +158,13 @@ def datasets_of(source: Source, settings: TrainSettings, plan: EpochPlan, stream
     context.print_on_execution_start = False
     blocks = shuffled_blocks(source, settings)
     readers = {split: split_reader(source, split, settings, plan, streams and split == "train") for split in splits}
-    return {split: _dataset(blocks, reader, source) for split, reader in readers.items()}
+    return {split: _dataset(blocks, reader) for split, reader in readers.items()}
 
 
-def _dataset(blocks: list[pa.Table], reader: SplitReader, source: Source) -> Dataset:
+def _dataset(blocks: list[pa.Table], reader: SplitReader) -> Dataset:
     """A split's pictures, decoded."""
     encoded = ray.data.from_arrow(blocks).map_batches(
-        partial(fetch, reader=reader), batch_size=source.units_per_batch, batch_format="pyarrow", num_cpus=LOAD_CPUS
+        partial(fetch, reader=reader), batch_size=None, batch_format="pyarrow", num_cpus=LOAD_CPUS
     )
     if reader.limit:
         encoded = encoded.limit(reader.limit)

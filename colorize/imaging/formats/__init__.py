@@ -15,6 +15,8 @@ from colorize.imaging.formats.codec import (
     encode_grey,
     encode_grey_into,
     encode_into,
+    read_info,
+    stored_pixels,
 )
 from colorize.imaging.formats.encoded import Encoded, FileBytes, opened, pieces, sha256, whole
 from colorize.imaging.formats.errors import ImageDecodeError
@@ -26,10 +28,15 @@ from colorize.imaging.formats.formats import (
     check_bytes,
     output_format,
     output_name,
-    read_info,
-    stored_pixels,
 )
 from colorize.imaging.formats.metadata import Metadata, Origin, Provenance, read_origin
+from colorize.imaging.formats.pages import (
+    decode_small_pages,
+    encode_grey_pages_into,
+    encode_pages_into,
+    has_pages,
+    page_origins,
+)
 from colorize.imaging.formats.picture import Chroma, Color, Header, Picture, SmallGrey, Subsampling
 
 __all__ = [
@@ -53,14 +60,19 @@ __all__ = [
     "decode",
     "decode_header",
     "decode_small",
+    "decode_small_pages",
     "decode_thumbnail",
     "encode",
     "encode_grey",
     "encode_grey_into",
+    "encode_grey_pages_into",
     "encode_into",
+    "encode_pages_into",
+    "has_pages",
     "opened",
     "output_format",
     "output_name",
+    "page_origins",
     "pieces",
     "read_info",
     "read_origin",

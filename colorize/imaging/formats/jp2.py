@@ -20,6 +20,7 @@ from colorize.imaging.formats.picture import Plane, channels
 _CODESTREAM = b"\xff\x4f\xff\x51"  # markers SOC and SIZ
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3
 _EXIF_UUID = b"JpgTiffExif->JP2"
+_CLAIM_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA: about the source's bytes
 _LATIN = b"\x00\x01"
 _SRGB, _GREY = 16, 17  # enumerated color spaces
 
@@ -44,7 +45,8 @@ def write_jp2(pixels: Plane, source: bytes, words: Words) -> bytes:
     own = list(counted(boxes(source)))
     out = [Box(b"jP  ", b"\r\n\x87\n"), Box(b"ftyp", b"jp2 \0\0\0\0jp2 "), _header(pixels, own)]
     xmp = [b for b in own if b.type == b"uuid" and b.data.startswith(_XMP_UUID)]
-    out += [_refreshed(b, pixels) for b in own if b.type in (b"xml ", b"uuid", b"uinf") and b not in xmp]
+    kept = [b for b in own if b.type in (b"xml ", b"uuid", b"uinf") and b not in xmp and not _is_claim(b)]
+    out += [_refreshed(b, pixels) for b in kept]
     packet = words.xmp(xmp[0].data[len(_XMP_UUID) :] if xmp else None)
     said = [Box(b"uuid", _XMP_UUID + packet)] if packet else []
     return b"".join(b.encoded() for b in [*out, *said, Box(b"jp2c", codestream)])
@@ -68,6 +70,10 @@ def boxes(data: bytes) -> Iterator[Box]:
             return
         yield Box(data[position + 4 : position + 8], data[start:end])
         position = end
+
+
+def _is_claim(box: Box) -> bool:
+    return box.type == b"uuid" and box.data.startswith(_CLAIM_UUID)
 
 
 def _refreshed(box: Box, pixels: Plane) -> Box:

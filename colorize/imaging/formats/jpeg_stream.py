@@ -16,7 +16,7 @@ from colorize.imaging.formats.errors import ImageDecodeError
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 SOF0, SOF1, SOF2, DHT, DAC, SOS, DQT, DNL, DRI = 0xC0, 0xC1, 0xC2, 0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD
-APP0, APP1, APP2, APP13, APP14, APP15, COM = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF, 0xFE
+APP0, APP1, APP2, APP11, APP13, APP14, APP15, COM = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF, 0xFE
 
 _HUFFMAN_FRAMES = (SOF0, SOF1, SOF2)
 _SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # a marker that is no stuffed zero, fill byte or restart
@@ -107,6 +107,28 @@ def segments(data: bytes) -> list[Segment]:
     return [segment for segment, _ in counted(_header(data))]
 
 
+def frame_marker(data: bytes) -> int | None:
+    """The marker of a JPEG's frame, which says how its coefficients are coded."""
+    return next((s.marker for s in segments(data) if _is_frame(s.marker)), None)
+
+
+def scans_of_file(data: bytes) -> tuple[int, bytes, list[Scan]]:
+    """The marker and the payload of a JPEG's frame, and its scans.
+
+    Raises:
+        ValueError: its structure is odd.
+    """
+    parts = list(_parts(data))
+    frame = next((s for s, _ in parts if _is_frame(s.marker)), None)
+    if frame is None:
+        raise ValueError("no frame")
+    return frame.marker, frame.payload, [Scan((), s.payload, rest) for s, rest in parts if s.marker == SOS]
+
+
+def _is_frame(marker: int) -> bool:
+    return SOF0 <= marker <= 0xCF and marker not in (DHT, DAC, 0xC8)
+
+
 def bare(data: bytes) -> bytes:
     """The JPEG without its metadata, of which it may have any amount."""
     found = list(counted(_header(data)))
@@ -162,7 +184,7 @@ def _parts(data: bytes) -> Iterator[tuple[Segment, bytes]]:
 
 def _first_plane(parts: list[tuple[Segment, bytes]]) -> Plane | None:
     markers = [segment.marker for segment, _ in parts]
-    frames = [s for s, _ in parts if SOF0 <= s.marker <= 0xCF and s.marker not in (DHT, DAC, 0xC8)]
+    frames = [s for s, _ in parts if _is_frame(s.marker)]
     scans_begin = markers.index(SOS)
     if len(frames) != 1 or frames[0].marker not in _HUFFMAN_FRAMES or {DAC, DNL} & set(markers):
         return None

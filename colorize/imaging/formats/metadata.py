@@ -21,11 +21,12 @@ same in the vocabulary of the IPTC (NewsCodes, "algorithmically enhanced" by def
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Protocol
 
 from colorize import __version__
+from colorize.imaging.formats.stale import remove_stale
 from colorize.imaging.formats.xmp import Name, Packet
 from colorize.plain_text import printable
 
@@ -67,6 +68,10 @@ class Provenance:
     luma_exact: bool = True
     source_mode: str = ""
 
+    def of(self, mode: str, luma_exact: bool) -> Provenance:
+        """The same for a picture of this mode."""
+        return replace(self, source_mode=mode, luma_exact=luma_exact)
+
     @property
     def sentence(self) -> str:
         """The plain sentence that viewers show."""
@@ -84,6 +89,7 @@ class Provenance:
     def xmp(self, existing: bytes | None = None) -> bytes:
         """An XMP packet that says so: the file's own with one description more, or a new one."""
         packet = Packet(Restored().xmp(existing))  # of a copy that is colored again, only the last colors count
+        remove_stale(packet, was_rgb=self.source_mode.startswith("RGB"))
         values = {_own(name): value for name, value in self._properties().items()}
         before = packet.get(_TYPE)
         if before is not None:

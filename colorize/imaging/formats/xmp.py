@@ -51,13 +51,19 @@ class Packet:
 
     def remove_namespace(self, namespace: str) -> None:
         """Take all properties of a namespace out, and descriptions that are empty then."""
+        self.remove_starting(namespace, "")
+
+    def remove_starting(self, namespace: str, start: str) -> None:
+        """Take the properties of a namespace out whose names start so, and descriptions that are empty then."""
         for description in self._descriptions():
             attributes = [a for a in dict(description.attributes.items()) if a.split(":")[0] != "xmlns"]
             for key in attributes:
-                if description.attributes[key].namespaceURI == namespace:
+                found = description.attributes[key]
+                if found.namespaceURI == namespace and str(found.localName).startswith(start):
                     description.removeAttribute(key)
             for child in [c for c in _elements(description) if c.namespaceURI == namespace]:
-                description.removeChild(child)
+                if str(child.localName).startswith(start):
+                    description.removeChild(child)
             if _says_nothing(description):
                 self._rdf.removeChild(description)
 
@@ -71,6 +77,21 @@ class Packet:
             description.setAttribute(f"xmlns:{name.prefix}", name.namespace)
             description.setAttributeNS(name.namespace, f"{name.prefix}:{name.local}", _printable(value))
         self._rdf.appendChild(description)
+
+    def include(self, other: Packet) -> None:
+        """Add all that another packet says."""
+        for description in other._descriptions():
+            self._rdf.appendChild(self._document.importNode(_self_contained(description), deep=True))
+
+    def divided(self) -> tuple[Packet, bytes]:
+        """The last description, which `add` made, as a packet; and the others, as an extension without a wrapper."""
+        last = self._descriptions()[-1]
+        main = Packet(None)
+        main._rdf.appendChild(main._document.importNode(_self_contained(last), deep=True))
+        self._rdf.removeChild(last)
+        root = self._document.documentElement
+        assert root is not None
+        return main, root.toxml().encode()
 
     def encoded(self) -> bytes | None:
         """The packet as bytes; None if it says nothing."""
@@ -143,6 +164,17 @@ def _is(element: minidom.Element, name: Name) -> bool:
 def _says_nothing(description: minidom.Element) -> bool:
     said = [a for a in dict(description.attributes.items()) if a.split(":")[0] != "xmlns" and not a.endswith(":about")]
     return not said and not any(_elements(description))
+
+
+def _self_contained(description: minidom.Element) -> minidom.Element:
+    """The description with the namespaces that its ancestors declare for it."""
+    node = description.parentNode
+    while isinstance(node, minidom.Element):
+        for key, value in dict(node.attributes.items()).items():
+            if key.split(":")[0] == "xmlns" and not description.hasAttribute(key):
+                description.setAttributeNS("http://www.w3.org/2000/xmlns/", key, value)
+        node = node.parentNode
+    return description
 
 
 def _printable(value: str) -> str:
