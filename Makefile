@@ -4,11 +4,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTHON ?= python3
 
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test quick check format clean
 
 help:
 	@echo "make demo    set up, color real photographs, say where to look (about 3 minutes, plus a 5 GB download)"
 	@echo "make test    set up, run all tests (about half an hour on two cores)"
+	@echo "make quick   the tests that start no Ray"
 	@echo "make check   set up, lint, types, import rules"
 
 install: $(INSTALLED)
@@ -28,8 +29,13 @@ demo: $(INSTALLED)
 	@echo "Look at demo/before-and-after.jpg, at the pictures in demo/colored/ and at the report of the run:"
 	@echo "demo/colored/_colorize/report.html"
 
+# Tests that start Ray share one cluster, so they run one after the other.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q --durations=10
+	$(BIN)/python -m pytest -q --durations=10 -n 2 -m 'not cluster'
+	$(BIN)/python -m pytest -q --durations=10 -m cluster
+
+quick: $(INSTALLED)
+	$(BIN)/python -m pytest -q -n 2 -m 'not cluster'
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
