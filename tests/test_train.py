@@ -157,7 +157,7 @@ def trains_and_colors(name: str, archive: Path, folder: Path, *more: str) -> int
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_run_that_was_killed_or_stopped_goes_on_where_it_was(archive: Path, tmp_path: Path) -> None:
     """First every process of the run dies at once in mid-epoch, as with a machine; then there is a Ctrl-C.
 
@@ -195,7 +195,7 @@ def steps(run_folder: Path) -> int:
 
 
 def wait_for_steps(run_folder: Path, count: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 420
     while steps(run_folder) < count:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()

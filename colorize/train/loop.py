@@ -86,7 +86,8 @@ class Loop:
         self.pictures += len(rgb) * worker_count()
         record.taken += 1
         self._set_progress()
-        due = record.taken % CHECK_STEPS == 0 or record.taken in (1, run.epoch_steps)
+        begins = self.pictures == len(rgb) * worker_count()  # an epoch, or what an interrupted run has left of it
+        due = begins or record.taken % CHECK_STEPS == 0 or record.taken == run.epoch_steps
         stop = (due or worker_count() == 1) and run.reporter.stopped()
         if due or stop:
             self._check(metrics, stop)
