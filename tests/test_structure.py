@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "jobs": {"cli"},
 }
-LOOSE = {"__init__", "__main__", "cli", "errors", "plain_text", "settings"}  # what may lie in the package's top
+LOOSE = {"__init__", "__main__", "errors", "plain_text", "settings"}  # what may lie in the package's top
 KNOW_RAY = ("jobs", "colorize.cli", "colorize.cluster", "colorize.bulk", "colorize.training",
             "colorize.evaluate")  # fmt: skip
 KNOW_NO_RAY = ("colorize.bulk.ledger",)

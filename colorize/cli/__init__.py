@@ -16,9 +16,9 @@ from typing import Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from colorize.bulk.settings import BulkSettings
+from colorize.cli import models
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
 from colorize.plain_text import joined, say
 from colorize.predict.outcome import Outcome
@@ -37,10 +37,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(models.app, name="models")
 
 Model = Annotated[
     str,
-    typer.Option("--model", help="`default`, a checkpoint, a training run's folder, or NAME=FILE of published weights"),
+    typer.Option(
+        "--model",
+        help="a name of `colorize models`, a checkpoint, a training run's folder, or NAME=FILE of published weights",
+    ),
 ]
 HintsFile = Annotated[
     Optional[str],  # noqa: UP045
@@ -274,23 +278,6 @@ def export_command(
     from colorize.predict.export import export
 
     say(f"{model} -> {output} ({export(model, output)})")
-
-
-@app.command(epilog="Example: colorize models")
-def models() -> None:
-    """Lists the registered architectures and the shipped weights."""
-    from colorize.models import list_models
-    from colorize.models.checkpoint import load_checkpoint, shipped_weights
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "kind", "architecture", "sha256"):
-        table.add_column(title)
-    for name, path in sorted(shipped_weights().items()):
-        loaded = load_checkpoint(path)
-        table.add_row(name, "shipped weights", loaded.name, loaded.sha256[:12])
-    for name in list_models():
-        table.add_row(name, "architecture", name, "")
-    Console().print(table)
 
 
 def _write_page(output: str) -> None:
