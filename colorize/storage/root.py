@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +37,7 @@ P = ParamSpec("P")
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
+_EXHAUSTED_TEXT = re.compile(rf"\[Errno ({'|'.join(map(str, EXHAUSTED))})\] [^:\n]*(?:: '([^'\n]+)')?")
 LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
 
 
@@ -360,13 +362,23 @@ def overlap(source: Storage, target: Storage) -> bool:
 
 
 def storage_exhausted(error: BaseException | None) -> str:
-    """What a person should know where the storage can take no file at all (full, read-only) behind `error`; else ""."""
-    while error is not None:
-        for fault in (error, getattr(error, "cause", None)):  # Ray keeps what a task raised in `cause`
-            if isinstance(fault, OSError) and fault.errno in EXHAUSTED:
-                return f"{fault.filename or 'the output'}: {(fault.strerror or 'cannot be written').lower()}"
-        error = error.__cause__
-    return ""
+    """What a person should know where the storage can take no file at all (full, read-only) behind `error`; else "".
+
+    Ray wraps what a task raised, more than once at times: it keeps it in `cause` or as the exception's cause, or, where
+    the exception does not pickle, as text only.
+    """
+    queue, seen = [error], set[int]()
+    while queue:
+        fault = queue.pop(0)
+        if fault is None or id(fault) in seen:
+            continue
+        seen.add(id(fault))
+        if isinstance(fault, OSError) and fault.errno in EXHAUSTED:
+            return f"{fault.filename or 'the output'}: {(fault.strerror or 'cannot be written').lower()}"
+        inner = getattr(fault, "cause", None)
+        queue += [inner if isinstance(inner, BaseException) else None, fault.__cause__, fault.__context__]
+    found = _EXHAUSTED_TEXT.search(str(error))
+    return f"{found[2] or 'the output'}: {os.strerror(int(found[1])).lower()}" if found else ""
 
 
 def escapes(name: str) -> bool:
