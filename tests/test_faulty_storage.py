@@ -15,7 +15,8 @@ from benchmarks.chaos import bulk, contents
 from colorize.bulk.ledger.manifest import Record, read_manifest
 from colorize.bulk.sinks import Finished, FolderSink
 from colorize.imaging.formats import sha256
-from colorize.storage.root import Storage, storage_exhausted
+from colorize.storage.faults import storage_exhausted
+from colorize.storage.root import Storage
 from tests.conftest import S3, free_ports, grey_jpeg
 from tests.faulty_proxy import FaultyProxy, running
 

@@ -36,8 +36,9 @@ from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
 from colorize.models import require_takes_hints
 from colorize.predict.model_files import ModelFile, find_model, require_settings
 from colorize.predict.upstream import Upstream, sized, upstream_of
+from colorize.storage.faults import storage_exhausted
 from colorize.storage.lock import exclusive
-from colorize.storage.root import LEDGER, Storage, overlap, storage_exhausted
+from colorize.storage.root import LEDGER, Storage, overlap
 
 log = logging.getLogger("colorize")
 
@@ -134,6 +135,8 @@ def prepare(job: BulkJob, writes: bool = True) -> Prepared:
     Raises:
         UsageError: with one line that says what to change.
     """
+    if job.input.startswith(("http://", "https://")):
+        raise UsageError(f"--input {job.input} is a link: `colorize photo` follows those; name a folder or a bucket")
     source, target = Storage(job.input), Storage(job.output)
     _require_apart(
         source, target

@@ -17,6 +17,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 from rich.console import Console
 
+from colorize import __version__
 from colorize.bulk.settings import BulkSettings
 from colorize.cli import models
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
@@ -27,13 +28,13 @@ from colorize.report.durations import duration
 from colorize.settings import load_settings
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES = 1, 2, 3
-STOPPED = "stopped; run the same command again to go on"
+STOPPED = "stopped"
+GOES_ON = "; run the same command again to go on"  # what keeps an account of what is done
 
 app = typer.Typer(
     name="colorize",
     help="Gives old photographs color, one by one or a whole archive at a time.",
-    no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -68,8 +69,19 @@ class Verify(StrEnum):
     hash = "hash"
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        say(f"colorize {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _options(debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False) -> None:
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version, and exit")
+    ] = False,
+) -> None:
     """Gives old photographs color, one by one or a whole archive at a time."""
 
 
@@ -83,6 +95,7 @@ def photo(
     model: Model = "default",
     hints: HintsFile = None,
     compare: Annotated[bool, typer.Option(help="also write grey / colored / original side by side")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files that are there already")] = False,
     run_folder: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--run", metavar="RUN", help="a training run's folder, as the model"),
@@ -108,7 +121,9 @@ def photo(
     if hints and (history or enlarge):
         raise UsageError("--hints is for colored copies: leave out --history and --enlarge")
     _print_outcomes(
-        _photo_outcomes(sources, output, run_folder or model, settings, compare, history, enlarge, allow_private, hints)
+        _photo_outcomes(
+            sources, output, overwrite, run_folder or model, settings, compare, history, enlarge, allow_private, hints
+        )
     )
 
 
@@ -130,6 +145,7 @@ def restore_grey_command(
 def _photo_outcomes(
     sources: list[str],
     output: str | None,
+    overwrite: bool,
     model: str,
     settings: PhotoSettings,
     compare: bool,
@@ -144,8 +160,17 @@ def _photo_outcomes(
     from colorize.predict.photo import color_photos, outcomes
 
     if not (history or enlarge):
-        return color_photos(sources, output, model, settings, compare=compare, allow_private=allow_private, hints=hints)
-    write, destinations = write_history if history else write_enlarged, Destinations(sources, output)
+        return color_photos(
+            sources,
+            output,
+            model,
+            settings,
+            compare=compare,
+            allow_private=allow_private,
+            hints=hints,
+            overwrite=overwrite,
+        )
+    write, destinations = write_history if history else write_enlarged, Destinations(sources, output, overwrite)
     return outcomes(
         (source, partial(write, source, model, destinations, settings, allow_private)) for source in sources
     )
@@ -185,6 +210,7 @@ def bulk(
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
     from colorize.bulk.job import prepare, run_bulk
+    from colorize.bulk.page import PAGE
     from colorize.bulk.settings import BulkJob, Resume
 
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
@@ -201,7 +227,7 @@ def bulk(
     t = report.totals
     ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
     earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
-    say(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/_colorize")
+    say(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/{PAGE}")
     for code, count in t.all_errors().most_common():
         say(f"  {count} {code}")
     if report.failed_fraction > settings.run.tolerate_failures:
@@ -315,6 +341,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(words: Sequence[str], *, debug: bool = False) -> int:
     """Runs one command line and returns its exit status; errors are one line on stderr."""
+    stopped = STOPPED + (GOES_ON if words[:1] == ["bulk"] else "")
+    if not words:
+        run(["--help"])
+        return EXIT_USAGE
     try:
         status = app(args=list(words), standalone_mode=False, prog_name="colorize")
     except UsageError as error:
@@ -324,12 +354,12 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
     except typer.exceptions.TyperException as error:
         return _fail(error.format_message(), EXIT_USAGE, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(STOPPED, EXIT_STOPPED, debug)
+        return _fail(stopped, EXIT_STOPPED, debug)
     except Exception as error:
         hint = "" if debug else " (--debug shows where)"
         return _fail(f"unexpected fault: {type(error).__name__}: {_first_line(error)}{hint}", EXIT_FAULT, debug)
     if status == EXIT_STOPPED:  # typer has caught the interrupt and says nothing
-        return _fail(STOPPED, EXIT_STOPPED, debug)
+        return _fail(stopped, EXIT_STOPPED, debug)
     return status if isinstance(status, int) else 0
 
 

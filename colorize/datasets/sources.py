@@ -97,6 +97,8 @@ def open_source(uri: str, settings: SourceSettings, input_list: str | None = Non
 def _plan(root: Storage, input_list: str | None, settings: SourceSettings) -> Source:
     storage, entries = _listing(root, input_list)
     units = _table(_unit(entry) for entry in entries)
+    if not units.num_rows and input_list is not None:
+        raise UsageError(f"--input-list {input_list} names no files: it is empty")
     if not units.num_rows:
         raise UsageError(f"there are no files in {root.uri}: name a folder of pictures or Parquet archives")
     if archives := _archives(units):

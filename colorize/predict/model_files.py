@@ -96,6 +96,8 @@ def _read(name: str, shipped: list[str]) -> bytes:
             raise UsageError(
                 f"model {name!r} is an architecture without shipped weights: give {weights}a training run's folder"
             ) from error
-        raise UsageError(f"unknown model {name!r}{nearest(name, shipped)}, nor is there such a file") from error
+        raise UsageError(
+            f"unknown model {name!r}{nearest(name, [*shipped, *PUBLISHED])}, nor is there such a file"
+        ) from error
     except OSError as error:
         raise UsageError(f"model {name!r}: the run holds no best.safetensors ({one_line(error)})") from None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +25,7 @@ import fsspec
 from colorize.errors import UsageError
 from colorize.imaging.formats import Encoded, FileBytes
 from colorize.plain_text import one_line
+from colorize.storage.faults import why_unusable
 from colorize.storage.listing import Entry, identity_of, local_entry, walk_local
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
 from colorize.storage.rooted import TEMPORARY_PREFIX, Draft, LocalRoot
@@ -36,8 +36,6 @@ P = ParamSpec("P")
 
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
-EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
-_EXHAUSTED_TEXT = re.compile(rf"\[Errno ({'|'.join(map(str, EXHAUSTED))})\] [^:\n]*(?:: '([^'\n]+)')?")
 LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
 
 
@@ -318,12 +316,8 @@ class Storage:
             return within(PROBE_SECONDS, ask)
         except TimeoutError:
             reason = f"no answer within {PROBE_SECONDS:.0f} s; is the endpoint up and the network open?"
-        except FileNotFoundError:
-            reason = "it does not exist"
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            reason = f"access refused ({one_line(error)}); check the path, permissions and credentials"
         except Exception as error:  # every storage library has fault classes of its own
-            reason = one_line(error)
+            reason = why_unusable(error)
         raise UsageError(f"cannot use {self.url()}: {reason}")
 
 
@@ -359,26 +353,6 @@ def overlap(source: Storage, target: Storage) -> bool:
         return False
     a, b = source.real_root, target.real_root
     return a == b or a.startswith(b.rstrip("/") + "/") or b.startswith(a.rstrip("/") + "/")
-
-
-def storage_exhausted(error: BaseException | None) -> str:
-    """What a person should know where the storage can take no file at all (full, read-only) behind `error`; else "".
-
-    Ray wraps what a task raised, more than once at times: it keeps it in `cause` or as the exception's cause, or, where
-    the exception does not pickle, as text only.
-    """
-    queue, seen = [error], set[int]()
-    while queue:
-        fault = queue.pop(0)
-        if fault is None or id(fault) in seen:
-            continue
-        seen.add(id(fault))
-        if isinstance(fault, OSError) and fault.errno in EXHAUSTED:
-            return f"{fault.filename or 'the output'}: {(fault.strerror or 'cannot be written').lower()}"
-        inner = getattr(fault, "cause", None)
-        queue += [inner if isinstance(inner, BaseException) else None, fault.__cause__, fault.__context__]
-    found = _EXHAUSTED_TEXT.search(str(error))
-    return f"{found[2] or 'the output'}: {os.strerror(int(found[1])).lower()}" if found else ""
 
 
 def escapes(name: str) -> bool:
