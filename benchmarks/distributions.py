@@ -17,11 +17,11 @@ import torch
 
 from benchmarks.kinds import Picture, greys
 from colorize.errors import UsageError
+from colorize.imaging.canvas import fit
 from colorize.imaging.color import grey_to_lightness
 from colorize.models import BinModel
 from colorize.models.checkpoint import load_checkpoint
 from colorize.models.fusion import fused
-from colorize.predict.colorizer import fit
 from colorize.predict.model_files import ModelFile
 
 Float = npt.NDArray[np.float32]

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import open_source
+from colorize.datasets.splits import split_of, split_row
 from colorize.evaluate.contestants import Paint
 from colorize.evaluate.features import Lite0
 from colorize.evaluate.judge import Judge
 from colorize.evaluate.scores import Scores, collect, summarize
 from colorize.evaluate.settings import MeasureSettings
 from colorize.evaluate.supplied import Supplied
+from colorize.imaging.formats import Encoded, whole
 from colorize.imaging.formats.upright import RGB, center_crop, upright_rgb
 from colorize.metrics import Interval
-from colorize.training.archive import Row, choose_rows, read_images
-from colorize.training.settings import DataSettings
 
 SEEN = 256  # pixels of a side that the network sees
 BATCH = 8
@@ -38,11 +40,6 @@ class HeldOut:
     rgb: RGB
 
 
-def place_of(row: Row) -> str:
-    """What tells a picture from all others: its path, or where it lies in an archive that names none."""
-    return row.path or f"{row.file.name}#{row.number}"
-
-
 def half_of(path: str) -> Half:
     """Which half of the held-out pictures one belongs to, by its path."""
     return "choice" if hashlib.sha256(path.encode()).digest()[0] % 2 == 0 else "report"
@@ -50,14 +47,15 @@ def half_of(path: str) -> Half:
 
 def held_out(data: Path, half: Half, count: int, side: int) -> list[HeldOut]:
     """Pictures of the split `val`, always the same ones, in an order that nothing else follows."""
-    rows = [row for row in choose_rows(data, "val", DataSettings()) if half_of(place_of(row)) == half]
-    wanted = set(sorted(rows, key=lambda row: hashlib.sha256(place_of(row).encode()).digest())[:count])
-    chosen = [row for row in rows if row in wanted]
-    encoded = read_images(chosen, DataSettings().image_column)
-    return [
-        HeldOut(place_of(row), center_crop(upright_rgb(picture, _LIMIT), side))
-        for row, picture in zip(chosen, encoded, strict=True)
-    ]
+    source = open_source(str(data), SourceSettings()).with_columns("path", "split")
+    several, encoded = len(source.parts or ()) > 1, dict[str, Encoded]()
+    for block in source.blocks():
+        for raw in (raw for raws in source.reader.fetch(block) for raw in raws):
+            said = split_row(raw, several)
+            if split_of(said) == "val" and half_of(str(said["path"])) == half:
+                encoded[str(said["path"])] = raw.data
+    wanted = sorted(encoded, key=lambda path: hashlib.sha256(path.encode()).digest())[:count]
+    return [HeldOut(path, center_crop(upright_rgb(whole(encoded[path]), _LIMIT), side)) for path in wanted]
 
 
 def measure(paints: Mapping[str, Paint], pictures: Sequence[HeldOut]) -> dict[str, dict[str, Interval]]:

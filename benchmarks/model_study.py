@@ -2,7 +2,7 @@
 
     python -m benchmarks.model_study --data photos/ --output study/ --scans archive/
 
-One variant after the other, each a run folder of `colorize.training.local` under the output, from one seed and by one
+One variant after the other, each a run folder of `colorize train` under the output, from one seed and by one
 schedule. It can be killed at any time: finished variants are skipped, the one under way goes on from its last epoch.
 Measured on the "choice" half of the held-out pictures (see `measuring`), as they come and once more with the saturation
 at which all are equally colorful, since a duller network is closer to the truth by being dull. `table.md` and
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
@@ -29,10 +30,16 @@ from colorize.imaging.formats import decode_small
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colorizer
 from colorize.settings import load_settings
-from colorize.training.local import LocalTrainer
-from colorize.training.photos import Photos, read_photos
-from colorize.training.run_folder import RunFolder
-from colorize.training.settings import TrainSettings
+from colorize.train.display import Display
+from colorize.train.epoch_plan import plan_epoch
+from colorize.train.feed import Feed
+from colorize.train.loop import train
+from colorize.train.reading import open_training_source
+from colorize.train.run import Run
+from colorize.train.run_folder import CONFIG as RUN_CONFIG
+from colorize.train.run_folder import RunFolder
+from colorize.train.settings import TrainSettings
+from colorize.train.single import open_feed
 
 log = logging.getLogger("study")
 Figures = dict[str, list[float]]  # by name: value, low and high end of its 95 % interval
@@ -85,12 +92,14 @@ def require_same_budget(output: Path, budget: dict[str, int]) -> None:
     file.write_text(json.dumps(budget))
 
 
-def train(variant: str, settings: TrainSettings, data: str, photos: tuple[Photos, Photos], folder: Path) -> Path:
+def train_variant(variant: str, settings: TrainSettings, feed: Feed, folder: Path) -> Path:
     """Trains a variant to its end, or goes on with it; returns its last weights."""
     weights = folder / f"checkpoints/epoch-{EPOCHS:03d}.safetensors"
     if not weights.exists():
         log.info("training %s", variant)
-        LocalTrainer(settings, data, RunFolder(folder, settings).claim(resume=True), None, photos).run()
+        claimed = RunFolder(folder, settings).claim(resume=(folder / RUN_CONFIG).exists())
+        with Display() as display:
+            train(Run(settings, claimed, feed, torch.device("cpu"), display))
     return weights
 
 
@@ -191,13 +200,14 @@ def main(
         output, {"samples": samples, "batch": batch, "limit": limit, "pictures": pictures, "side": side}
     )
     settings = recipe("default", samples, batch, limit)
-    photos = (read_photos(data, "train", settings.data), read_photos(data, "val", settings.data))
+    source = open_training_source(str(data), settings.data)
+    feed = open_feed(source, settings, plan_epoch(source, settings.data), torch.device("cpu"))
     truths = held_out(data, "choice", pictures, side)
     finished: dict[str, Path] = {}
     _save(folder_of(output, "grey"), partial(figures_of, leave_grey, truths))
     for variant in only or list(VARIANTS):
         folder = folder_of(output, variant)
-        finished[variant] = train(variant, recipe(variant, samples, batch, limit), str(data), photos, folder)
+        finished[variant] = train_variant(variant, recipe(variant, samples, batch, limit), feed, folder)
         _save(folder, partial(figures_of_weights, finished[variant], truths))
         (output / "table.md").write_text("\n".join(table(output)) + "\n")
         log.info("%s", _line(variant, json.loads((folder / FIGURES).read_text())))

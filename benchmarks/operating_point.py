@@ -38,8 +38,8 @@ from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.model_files import ModelFile, find_model
 from colorize.predict.settings import ColorizerSettings
-from colorize.training.losses import count_bins, rebalancing
-from colorize.training.settings import LossSettings
+from colorize.train.losses import count_bins, rebalancing
+from colorize.train.settings import LossSettings
 
 SIDE = 128  # pixels of the square that a decode is measured on: how its color is enlarged is the same for all
 SATURATIONS = (0.45, 0.6, 0.8, 1.0, 1.25, 1.6, 2.1)

@@ -36,6 +36,7 @@ from colorize.bulk.sinks import FolderSink
 from colorize.bulk.write import Writer, write
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
+from colorize.imaging.canvas import Canvases
 from colorize.imaging.settings import LimitSettings
 from colorize.storage.root import Storage
 from tests.conftest import grey_jpeg
@@ -118,7 +119,7 @@ def stage_costs(pictures: int) -> None:
         make_scans(folder / "scans", pictures)
         source = open_source(str(folder / "scans"), SourceSettings(rows_per_task=pictures))
         loader = Loader(
-            source.reader, LimitSettings(), TriageSettings(), 256**2, 16 << 20, Stamp("stand-in", "", "", 1)
+            source.reader, LimitSettings(), TriageSettings(), Canvases(256, 32), 256**2, 0, Stamp("stand-in", "", "", 1)
         )
         sink = FolderSink(Storage(folder / "out"), 8)
         writer = Writer(source.storage, sink, LimitSettings(), OutputSettings(), 16 << 20)

@@ -1,11 +1,10 @@
-"""Samples a second of `colorize train` on Ray against a plain PyTorch loop, and the start-up time apart.
+"""Samples a second of `colorize train`, on Ray and without, against a plain PyTorch loop; the start-up time apart.
 
     python -m benchmarks.training_throughput --recipe lab_cnn --side 64 --pictures 8192
 
-The plain loop takes the same steps (same network, batch, precision and number of threads) on pictures that were
-decoded beforehand and lie in memory. The Ray job reads the same pictures as JPEG out of a Parquet file, decodes and
-shuffles them anew in each epoch. Its rate is that of the last epoch, from its first batch on; what an epoch waits for
-that batch, and the time from the command to the first batch of all, are printed beside it.
+The plain loop takes the same steps (same network, batch, precision, threads) on pictures that lie in memory. The
+command reads the same pictures as JPEG out of a Parquet file. Its rate is that of the last epoch, from its first batch
+on; what an epoch waits for that batch, and the time from the command to the first step, are printed beside it.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ import typer
 from PIL import Image
 
 from colorize.settings import load_settings
-from colorize.training.photos import as_float
-from colorize.training.settings import TrainSettings
-from colorize.training.step import create_state, step
+from colorize.train.device import make_ready
+from colorize.train.pictures import as_float
+from colorize.train.settings import TrainSettings
+from colorize.train.step import create_state, step
 
 WARM_STEPS = 5
-THREADS = 1  # of either: a Ray worker that owns one CPU, the other being left to decode
 
 
 def main(
@@ -48,7 +47,7 @@ def main(
     """Measures and prints."""
     settings = [
         f"trainer.sizes=[{side}]", f"validation.size={side}", f"data.short_side={side}", f"trainer.batch_size={batch}",
-        f"trainer.epochs={epochs}", "trainer.workers=1", f"trainer.cpus_per_worker={THREADS}", "validation.limit=16",
+        f"trainer.epochs={epochs}", "trainer.workers=1", "validation.limit=16", "data.aspects=[1.0]",
         *([f"model.args.canvas={side}"] if recipe == "lab_cnn" else []),
     ]  # fmt: skip
     config = Path("configs/train") / f"{recipe}.yaml"
@@ -57,10 +56,14 @@ def main(
         write_archive(squares, Path(folder, "pictures.parquet"))
         for number in range(rounds):
             plain = plain_rate(load_settings(TrainSettings, config, settings), squares)
-            start, wait, rate = ray_rates(config, settings, folder, number)
-            print(f"{recipe}, {side} px, batch {batch}, {THREADS} thread: plain loop {plain:.1f} samples/s")
-            print(f"  Ray job {rate:.1f} samples/s = {100 * rate / plain:.1f} % of it, once an epoch runs")
-            print(f"  first batch {start:.1f} s after the command; a later epoch's after {wait:.2f} s", flush=True)
+            print(f"{recipe}, {side} px, batch {batch}, {torch.get_num_threads()} threads: plain {plain:.1f} samples/s")
+            for way, words in (("on Ray", []), ("without Ray", ["--no-ray"])):
+                start, wait, rate = command_rates(config, settings, words, Path(folder), f"run-{number}-{len(words)}")
+                print(f"  {way} {rate:.1f} samples/s = {100 * rate / plain:.1f} % of it, once an epoch runs")
+                print(
+                    f"    first step {start:.1f} s after the command; a later epoch's batch after {wait:.3f} s",
+                    flush=True,
+                )
 
 
 def crops(count: int, side: int) -> npt.NDArray[np.uint8]:
@@ -90,9 +93,9 @@ def write_archive(squares: npt.NDArray[np.uint8], path: Path) -> None:
 
 def plain_rate(settings: TrainSettings, squares: npt.NDArray[np.uint8]) -> float:
     """Samples a second of the step alone, in this process."""
-    torch.set_num_threads(THREADS)
+    make_ready(torch.device("cpu"))
     state = create_state(settings)
-    rgb, size = torch.from_numpy(squares).permute(0, 3, 1, 2), settings.trainer.batch_size
+    rgb, size = torch.from_numpy(squares), settings.trainer.batch_size
     order = torch.split(torch.randperm(len(rgb), generator=torch.Generator().manual_seed(0)), size)
     for index in order[:WARM_STEPS]:
         step(state, as_float(rgb[index]))
@@ -102,26 +105,23 @@ def plain_rate(settings: TrainSettings, squares: npt.NDArray[np.uint8]) -> float
     return len(rgb) / (time.perf_counter() - started)
 
 
-def ray_rates(config: Path, settings: list[str], folder: str, number: int) -> tuple[float, float, float]:
-    """Seconds to the first batch of all, to the last epoch's first batch; samples a second from there."""
-    output = Path(folder, f"run-{number}")
+def command_rates(
+    config: Path, settings: list[str], words: list[str], folder: Path, name: str
+) -> tuple[float, float, float]:
+    """Seconds to the first step of all, to the last epoch's first batch; samples a second from there."""
     overrides = [word for setting in [*settings, "data.split=null"] for word in ("--set", setting)]
-    data = str(Path(folder, "pictures.parquet"))
-    command = [sys.executable, "-m", "colorize", "train", "--config", str(config), "--data", data]
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [*command, "--output", str(output), *overrides],
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "RAY_ADDRESS": ""},
-    )
-    while not (output / "train.log").exists():
-        if process.poll() is not None:
-            sys.exit(f"the job ended with status {process.returncode} before it trained")
-        time.sleep(0.1)
-    first = time.perf_counter() - started
-    if process.wait():
-        sys.exit(f"the job ended with status {process.returncode}")
-    last = list(csv.DictReader((output / "metrics.csv").open()))[-1]
+    places = ["--config", str(config), "--data", str(folder / "pictures.parquet"), "--output", str(folder / name)]
+    command = [sys.executable, "-m", "colorize", "train", *places, *words, *overrides]
+    started, first = time.perf_counter(), 0.0
+    environment = {**os.environ, "RAY_ADDRESS": ""}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment) as it:
+        assert it.stderr is not None
+        for line in it.stderr:
+            if not first and "epoch 1, " in line:
+                first = time.perf_counter() - started
+    if it.returncode:
+        sys.exit(f"the command ended with status {it.returncode}")
+    last = list(csv.DictReader((folder / name / "metrics.csv").open()))[-1]
     return first, float(last["first_batch_seconds"]), float(last["pictures_per_second"])
 
 

@@ -6,8 +6,9 @@
 
 Photographs in color are taken from an archive with a column `image`, or a folder; without either they are crops of
 scikit-image's. Made of each by program: its grey copy, that stored as RGB, an unevenly faded sepia copy with noise,
-its color negative behind an orange mask, its black-and-white negative; every one a JPEG of quality 40 to 95. As many
-pages of text and blank sheets are drawn. With `--data` the pictures are yours, in folders named by what they are.
+its color negative behind an orange mask, its black-and-white negative, and grey and sepia prints with something in
+color in the frame (see `frames`); every one a JPEG of quality 40 to 95. As many pages of text and blank sheets are
+drawn. With `--data` the pictures are yours, in folders named by what they are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from skimage import data
 
+from benchmarks.frames import FRAMED
 from colorize.imaging.formats import ImageDecodeError, decode_small
 from colorize.imaging.triage import Kind
 
@@ -90,6 +92,7 @@ MADE: Mapping[str, Make] = {
     "text": page,
     "negative": color_negative,
     "negative, black and white": grey_negative,
+    **FRAMED,
 }
 
 

@@ -158,14 +158,23 @@ def s3_server(folder: Path) -> Iterator[S3]:
              "-admin.ui=false", *flags],
             env={**os.environ, **server.environment()}, stdout=log, stderr=log, cwd=folder,
         )  # fmt: skip
-    saved = {name: os.environ.get(name) for name in server.environment()}
-    os.environ.update(server.environment())
     try:
-        _wait_for_s3(process, folder / "log")
-        yield server
+        with environment_of(server):
+            _wait_for_s3(process, folder / "log")
+            yield server
     finally:
         process.terminate()
         process.wait(20)
+
+
+@contextmanager
+def environment_of(server: S3) -> Iterator[None]:
+    """What clients of a server read, in this process's environment for the time of the block."""
+    saved = {name: os.environ.get(name) for name in server.environment()}
+    os.environ.update(server.environment())
+    try:
+        yield
+    finally:
         for name, value in saved.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 

@@ -1,8 +1,8 @@
 """Makes chosen pictures deadly in every process of a run: the folder that `install` fills goes onto PYTHONPATH.
 
 A picture whose file ends in `poison:load:segfault` crashes the process that decodes its small copy, and so on for
-`write` (the full decode) and for `hang`; `poison:load:until:PATH` makes it wait until a file is there. A picture that
-is all black crashes the network.
+`write` (the full decode), `thumbnail` and for `hang`; `poison:load:until:PATH` makes it wait until a file is there. A
+picture that is all black crashes the network.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ def strike(data, stage):
         time.sleep(0.05)
 
 def patch_codec(module):
-    small, full = module.decode_small, module.decode
+    small, full, thumbnail = module.decode_small, module.decode, module.decode_thumbnail
     def decode_small(data, *args, **options):
         strike(data, "load")
         return small(data, *args, **options)
     def decode(data, *args, **options):
         strike(data, "write")
         return full(data, *args, **options)
-    module.decode_small, module.decode = decode_small, decode
+    def decode_thumbnail(data, *args, **options):
+        strike(data, "thumbnail")
+        return thumbnail(data, *args, **options)
+    module.decode_small, module.decode, module.decode_thumbnail = decode_small, decode, decode_thumbnail
 
 def patch_colorizer(module):
     color = module.Colorizer.color

@@ -48,7 +48,13 @@ def test_each_file_ends_in_an_equal_sized_picture_or_in_a_code(path: Path) -> No
         assert error.code in CODES
         assert str(error)
         return
-    source, written = Image.open(io.BytesIO(data)), Image.open(io.BytesIO(out))
+    try:
+        source = Image.open(io.BytesIO(data))
+        source.load()
+    except (OSError, ValueError, SyntaxError):  # what the reference gives up: the copy must be readable to us
+        assert np.array_equal(decode(out, max_pixels=10**8).luma, picture.luma)
+        return
+    written = Image.open(io.BytesIO(out))
     assert written.size == source.size
     written.load()
     if picture.info.output_format == "JPEG":

@@ -19,9 +19,9 @@ from PIL import Image
 
 from colorize.bulk.ledger.manifest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.models.checkpoint import shipped_weights
 from colorize.storage.root import Storage
 from colorize.storage.rooted import TEMPORARY_PREFIX
+from colorize.weights import shipped_weights
 from tests.conftest import LOGICAL_CPUS, S3, grey_jpeg, write_tree
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
 
-from colorize.models import create_model
+from colorize.models import create_model, list_models
 from colorize.models.checkpoint import (
     CheckpointError,
     dump_checkpoint,
     load_checkpoint,
     save_checkpoint,
-    shipped_weights,
 )
+from colorize.weights import shipped_weights
 
 ARGS = {"widths": [32, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0, "temperature": 0.5}
 
@@ -126,3 +129,32 @@ def test_the_default_model_ships_and_loads() -> None:
     loaded = load_checkpoint(file)
     with torch.inference_mode():
         assert loaded.model(torch.full((1, 1, 64, 64), 50.0)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("lab_cnn", {"widths": [10**5] * 3}),
+        ("lab_cnn", {"widths": [10**12] * 3}),
+        ("lab_cnn", {"widths": "wide"}),
+        ("unet", ARGS | {"context_blocks": 10**9}),
+        ("unet", ARGS | {"grid": 1e-3}),
+        ("unet", ARGS | {"grid": 0}),
+        ("palette_cnn", {"colors": 10**12}),
+    ],
+)
+def test_arguments_that_ask_for_a_giant_are_refused_without_building_it(name: str, args: dict[str, Any]) -> None:
+    data = dump_checkpoint(create_model("dense"), name=name, args=args)
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    with pytest.raises(CheckpointError):
+        load_checkpoint(data)
+    assert time.monotonic() - started < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_model_can_be_looked_at_without_memory(name: str) -> None:
+    """As loading a checkpoint does, before it builds anything."""
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in create_model(name).state_dict().items()}
+    assert shapes == {key: value.shape for key, value in create_model(name).state_dict().items()}

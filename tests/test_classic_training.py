@@ -19,20 +19,19 @@ from colorize.models.checkpoint import load_checkpoint
 from colorize.models.palette_cnn import PaletteCnn
 from colorize.predict.colorizer import Colorizer
 from colorize.settings import load_settings
-from colorize.training import accuracy
-from colorize.training.adversarial import noise_in_epoch, train_discriminator
-from colorize.training.distances import DISTANCES
-from colorize.training.local import LocalTrainer
-from colorize.training.objectives import create_objective
-from colorize.training.optimizers import create_optimizer
-from colorize.training.run_folder import RunFolder
-from colorize.training.settings import (
+from colorize.train import accuracy
+from colorize.train.adversarial import noise_in_epoch, train_discriminator
+from colorize.train.distances import DISTANCES
+from colorize.train.objectives import create_objective
+from colorize.train.optimizers import create_optimizer
+from colorize.train.settings import (
     AdversarialSettings,
     LossSettings,
     OptimizerSettings,
     TrainSettings,
 )
-from colorize.training.step import TrainState, compiled, create_state, rgb_pair, set_learning_rate, settle_average, step
+from colorize.train.single import train_alone
+from colorize.train.step import TrainState, compiled, create_state, rgb_pair, set_learning_rate, settle_average, step
 from tests.pictures import labeled_archive
 from tests.small_models import SMALL_ARGS
 
@@ -307,18 +306,17 @@ def test_a_run_trains_resumes_and_colors(name: str, tmp_path: Path) -> None:
     short = ["trainer.batch_size=8", "trainer.epoch_steps=1", "validation.limit=4", "data.limit=8"]
     labels = ["data.labels=[bird]"] if name == "palette_cnn" else []
     settings = recipe(name, *short, *labels, "trainer.epochs=1")
-    LocalTrainer(settings, str(archive), RunFolder(tmp_path / "run", settings).claim(), None).run()
+    train_alone(settings, str(archive), str(tmp_path / "run"))
     longer = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"epochs": 2})})
-    trainer = LocalTrainer(longer, str(archive), RunFolder(tmp_path / "run", longer).claim(resume=True), None)
-    trainer.run()
+    figures = train_alone(longer, str(archive), str(tmp_path / "run"), resume=True)
 
     best = load_checkpoint(tmp_path / "run" / "best.safetensors")
     (ab,) = Colorizer(best.model, precision="float32")([np.full((50, 70), 128, np.uint8)])
-    assert (best.name, trainer.epoch) == (name, 2)
+    assert (best.name, figures["epoch"]) == (name, 2)
     assert np.isfinite(ab).all()
 
 
 def test_the_best_epoch_is_chosen_by_a_figure_of_the_networks(tmp_path: Path) -> None:
     settings = recipe("dense", "validation.best=pixel_accuracy", "trainer={epochs: 1, sizes: [32], epoch_steps: 1}")
     with pytest.raises(UsageError, match=r"validation\.best=pixel_accuracy: .* psnr_ab, .*, mse"):
-        LocalTrainer(settings, str(labeled_archive(tmp_path)), RunFolder(tmp_path / "run", settings), None)
+        train_alone(settings, str(labeled_archive(tmp_path)), str(tmp_path / "run"))

@@ -81,7 +81,7 @@ def test_a_shell_completes_commands() -> None:
     [
         (["photo", "x.jpg", "--model", "nosuch"], "known: ddcolor_artistic"),
         (["photo", "x.jpg", "--model", "eccv16=text.jpg"], "text.jpg"),
-        (["bulk", "--input", "https://example.org/scans", "--output", "out"], "`colorize photo` follows those"),
+        (["bulk", "--input", "https://example.org/scans", "--output", "out"], "use a path, file:// or s3://"),
         (
             ["bulk", "--input", "scans", "--output", "text.jpg"],
             "text.jpg: it is a file, or lies below one: name a folder",

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from colorize.imaging.canvas import CELL, Canvases, canvas_for, canvases, fit
 from colorize.imaging.color import grey_to_lightness
-from colorize.predict.colorizer import CELL, Colorizer, canvas_for, canvases, fit
+from colorize.predict.colorizer import Colorizer
 
 
 class Echo(nn.Module):
@@ -93,3 +94,18 @@ def test_colors_cover_the_picture_and_nothing_of_the_padding(shape: tuple[int, i
 
 def test_no_pictures_no_colors() -> None:
     assert Colorizer(Echo(), precision="float32")([]) == []
+
+
+@pytest.mark.parametrize(("pictures", "sizes"), [(64, [64]), (150, [64, 64, 16, 4, 2]), (22, [16, 4, 2]), (1, [1])])
+def test_a_devices_batches_are_of_few_sizes(pictures: int, sizes: list[int]) -> None:
+    network = Echo()
+    Colorizer(network, size=64, batch_size=64, precision="float32")([grey(64, 64)] * pictures)
+    assert [shape[0] for shape in network.batches] == sizes
+
+
+@pytest.mark.parametrize("shape", [(300, 400), (333, 777), (90, 1000), (64, 64)])
+def test_a_picture_fitted_beforehand_gets_the_same_colors(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    colorizer = Colorizer(Echo(), size=128, precision="float32")
+    (own,), (fitted,) = colorizer([picture]), colorizer([Canvases(128, 32).fitted(picture)])
+    assert np.array_equal(own, fitted)

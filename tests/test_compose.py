@@ -11,10 +11,12 @@ from skimage import data
 
 from colorize.imaging.color import rgb_to_lab
 from colorize.imaging.compose import chroma_planes, compose, exact_rgb, solve_rgb
+from colorize.imaging.formats import decode
 from colorize.imaging.formats.formats import ImageInfo
 from colorize.imaging.formats.metadata import Metadata
 from colorize.imaging.formats.orientation import orient
 from colorize.imaging.formats.picture import Chroma, Picture, Plane
+from tests.pictures import LIMIT, saved
 
 BITS = pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 
@@ -154,3 +156,25 @@ def test_half_precision_predictions_are_taken() -> None:
 def test_a_prediction_that_is_not_finite_is_refused() -> None:
     with pytest.raises(ValueError, match="no numbers"):
         compose(picture(np.zeros((4, 4), np.uint8)), np.full((2, 2, 2), np.nan, np.float32))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 37), (37, 1), (2, 2), (3, 5), (300, 451)])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_decoded_at_half_its_size_gets_the_chroma_of_the_whole(size: tuple[int, int], mode: str) -> None:
+    photograph = Image.fromarray(data.chelsea()).convert("L").resize(size[::-1]).convert(mode)
+    encoded = saved(photograph, "JPEG", quality=90)
+    ab = random_ab(20, 30, 20)
+    halves = compose(decode(encoded, max_pixels=LIMIT, halved=True), ab)
+    whole = compose(decode(encoded, max_pixels=LIMIT), ab)
+    assert isinstance(halves, Chroma)
+    assert isinstance(whole, Chroma)
+    error = np.abs(np.stack(halves).astype(int) - np.stack(whole))
+    assert error.mean() < 0.3
+    assert error.max() <= 3
+
+
+def test_an_rgb_coded_jpeg_keeps_its_whole_luma_which_is_encoded_again() -> None:
+    encoded = saved(Image.fromarray(data.chelsea()), "JPEG", keep_rgb=True)
+    picture = decode(encoded, max_pixels=LIMIT, halved=True)
+    assert not picture.luma_exact
+    assert picture.luma.shape == (300, 451)

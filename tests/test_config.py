@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from colorize.bulk.settings import BulkSettings
 from colorize.errors import UsageError
 from colorize.settings import load_settings, save_settings
-from colorize.training.settings import DataSettings
+from colorize.train.settings import DataSettings
 
 
 def test_defaults_need_no_file() -> None:

@@ -56,7 +56,7 @@ def _few_channels(monkeypatch: pytest.MonkeyPatch) -> None:
         return dump_checkpoint(model, name=name, args=args or SMALL_ARGS[name])
 
     monkeypatch.setattr("colorize.models.checkpoint.create_model", small)
-    monkeypatch.setattr("colorize.predict.model_files.dump_checkpoint", dump)
+    monkeypatch.setattr("colorize.models.checkpoint.dump_checkpoint", dump)
 
 
 @pytest.fixture

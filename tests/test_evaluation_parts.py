@@ -35,11 +35,14 @@ from colorize.evaluate.settings import EvaluateSettings, MeasureSettings
 from colorize.evaluate.supplied import Supplied
 from colorize.evaluate.truth import ALL, TRUTH_SCHEMA, TruthLoader, load_truth, truth_row
 from colorize.evaluate.whole import whole_psnr
+from colorize.imaging.canvas import Grey
 from colorize.imaging.formats.upright import center_crop, upright_rgb
-from colorize.imaging.settings import SizeLimits
+from colorize.imaging.settings import LimitSettings
 from colorize.metrics import perceptual_distance
-from colorize.predict.colorizer import Colored, Grey
+from colorize.predict.colorizer import Colored
 from colorize.predict.model_files import ModelFile
+from tests import poison
+from tests.conftest import grey_jpeg, write_tree
 
 NOTHING = np.empty((0, 0), np.float32)
 
@@ -166,17 +169,36 @@ def test_a_picture_without_finite_colors_is_a_broken_row_and_the_others_are_meas
     settings = EvaluateSettings(measure=MeasureSettings(size=32))
     files = [ModelFile(name, name, "", b"") for name in (GREY, "blinded")]
     scorer = Scorer(Scoring(files, settings, "cpu", 1, 8, lite0=False, supplied=Supplied()))
-    loader = TruthLoader(cast(Any, None), ALL, False, 32, 64 * 64, SizeLimits(), whole=True)
+    loader = TruthLoader(cast(Any, None), ALL, False, 32, 64 * 64, LimitSettings(), whole=True)
     pictures = {"black.png": Image.new("RGB", (40, 50)), "red.png": Image.new("RGB", (40, 50), (200, 30, 20))}
     rows = [truth_row(Raw(name, encoded(picture)), loader) for name, picture in pictures.items()]
 
-    measured = measure_whole(scorer(pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA)), max_pixels=10**6).to_pylist()
+    scored = scorer(pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA))
+    measured = measure_whole(scored, limits=LimitSettings(max_pixels=10**6)).to_pylist()
     scores = collect(measured, (GREY, "blinded"))
     assert [picture["path"] for picture in scores.pictures] == ["red.png"]
     assert [(item.path, item.error) for item in scores.broken] == [("black.png", "not_finite")]
     assert "blinded" in scores.broken[0].message
     assert scores.models[GREY].columns["psnr_full"] == scores.models["blinded"].columns["psnr_full"]
     assert blinded.asked == [True, False]  # of whole pictures nobody asks how sure it is
+
+
+def test_a_picture_that_harms_is_a_broken_row_and_the_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))
+    files = {"good.png": encoded(Image.new("RGB", (40, 30))), "crash.jpg": grey_jpeg(1) + b"poison:load:segfault",
+             "hang.jpg": grey_jpeg(2) + b"poison:load:hang", "large.tif": bytes(2 << 20)}  # fmt: skip
+    write_tree(tmp_path / "in", files)
+    limits = LimitSettings(seconds=6, max_bytes=1 << 20)
+    settings = EvaluateSettings(limits=limits)
+    source = open_source(str(tmp_path / "in"), SourceSettings(), limits=limits)
+    loader = truth_loader(source, EvaluateJob((), str(tmp_path), "", settings=settings, split=ALL))
+
+    rows = [row for table in load_truth(source.units, loader, isolated=True) for row in table.to_pylist()]
+    assert {row["path"]: row["error"] for row in rows} == {
+        "good.png": "", "crash.jpg": "crashed", "hang.jpg": "too_slow", "large.tif": "too_large",
+    }  # fmt: skip
 
 
 def test_a_run_is_measured_on_what_its_own_fractions_held_out(tmp_path: Path) -> None:

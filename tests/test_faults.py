@@ -14,7 +14,8 @@ from PIL import Image
 
 from colorize.bulk.ledger.manifest import read_manifest
 from colorize.cli import EXIT_FAILURES
-from colorize.imaging.sandbox.isolation import Careful, Fault
+from colorize.imaging.formats import ImageDecodeError
+from colorize.imaging.sandbox import Careful, Fault, Sandbox
 from colorize.imaging.settings import LimitSettings
 from colorize.storage.root import Storage
 from tests import poison
@@ -26,9 +27,7 @@ LIMITS = LimitSettings(seconds=2, memory_mb=300)
 
 def on_retry(function: object) -> Careful[object, object]:
     """As it is from a task's second attempt on."""
-    careful: Careful[object, object] = Careful(function, LIMITS)  # type: ignore[arg-type]
-    careful.is_retry = True
-    return careful
+    return Careful(function, LIMITS, isolated=True)  # type: ignore[arg-type]
 
 
 def work(item: str) -> str:
@@ -42,6 +41,8 @@ def work(item: str) -> str:
             pass
     if item == "hog":
         return str(len(np.ones(2**30, np.uint8)))
+    if item == "nested":
+        return work(item)
     return item.upper()
 
 
@@ -52,6 +53,7 @@ def work(item: str) -> str:
         ("exit", "crashed", "exit status 7"),
         ("hang", "too_slow", "limits.seconds"),
         ("hog", "out_of_memory", "limits.memory_mb"),
+        ("nested", "unexpected", "RecursionError"),
     ],
 )
 def test_an_item_that_its_process_does_not_survive_is_blamed_alone(item: str, code: str, word: str) -> None:
@@ -64,22 +66,39 @@ def test_an_item_that_its_process_does_not_survive_is_blamed_alone(item: str, co
     assert word in fault.message
 
 
+def test_whatever_an_item_raises_is_its_own_fault() -> None:
+    with Careful(work, LIMITS, isolated=False) as careful:
+        fault, after = careful("nested"), careful("b")
+    assert isinstance(fault, Fault)
+    assert (fault.code, after) == ("unexpected", "B")
+
+
+def test_a_sandbox_raises_what_happened_and_goes_on() -> None:
+    with Sandbox(LIMITS) as run:
+        with pytest.raises(ImageDecodeError, match="SIGSEGV") as caught:
+            run(work, "segfault")
+        assert caught.value.code == "crashed"
+        assert run(work, item="b") == "B"
+
+
 def test_a_first_attempt_works_in_process() -> None:
-    careful: Careful[str, object] = Careful(lambda item: (item, os.getpid()), LIMITS)  # a lambda cannot be sent away
+    careful: Careful[str, object] = Careful(
+        lambda item: (item, os.getpid()), LIMITS, isolated=False
+    )  # a lambda cannot be sent away
     assert careful("x") == ("x", os.getpid())
 
 
 def test_a_heavy_item_goes_to_a_child_at_once() -> None:
-    with Careful(work, LIMITS, is_heavy=lambda item: item == "hog") as careful:
+    with Careful(work, LIMITS, isolated=False, is_heavy=lambda item: item == "hog") as careful:
         assert careful("a") == "A"
         assert isinstance(careful("hog"), Fault)
 
 
 def test_the_watchdog_ends_a_process_that_is_stuck() -> None:
     code = (
-        "from tests.test_faults import work; from colorize.settings import LimitSettings; "
-        "from colorize.imaging.sandbox.isolation import Careful\n"
-        "with Careful(work, LimitSettings(seconds=0.5)) as careful: careful('hang')"
+        "from tests.test_faults import work; from colorize.imaging.settings import LimitSettings; "
+        "from colorize.imaging.sandbox import Careful\n"
+        "with Careful(work, LimitSettings(seconds=0.5), isolated=False) as careful: careful('hang')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60, check=False)
 

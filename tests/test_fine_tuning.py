@@ -11,8 +11,8 @@ import torch
 from colorize.models import create_model, published_models
 from colorize.models.checkpoint import save_checkpoint
 from colorize.settings import load_settings
-from colorize.training.settings import TrainSettings
-from colorize.training.step import create_state, step
+from colorize.train.settings import TrainSettings
+from colorize.train.step import create_state, step
 from tests.small_models import SMALL_ARGS
 
 CONFIGS = Path(__file__).parent.parent / "configs/train"

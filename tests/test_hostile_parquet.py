@@ -23,12 +23,12 @@ from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
 from colorize.errors import UsageError
 from colorize.evaluate.truth import ALL, TruthLoader, load_truth
-from colorize.imaging.settings import SizeLimits
+from colorize.imaging.settings import LimitSettings
 from colorize.storage.root import Storage
-from colorize.training.archive import choose_rows, read_images
-from colorize.training.epoch_plan import COLUMNS as SAID
-from colorize.training.epoch_plan import plan_epoch
-from colorize.training.settings import DataSettings
+from colorize.train.epoch_plan import COLUMNS as SAID
+from colorize.train.epoch_plan import EpochPlan, plan_epoch
+from colorize.train.reading import open_training_source, read_rows, split_reader
+from colorize.train.settings import DataSettings, TrainSettings
 from tests.conftest import grey_jpeg
 from tests.hostile_parquet import placements
 from tests.test_structure import MODULES, module_name
@@ -61,14 +61,16 @@ def evaluate(folder: Path, bad: pa.Array) -> None:
     for path in archives(folder, bad):
         with suppress(*FAULTS):
             source = open_source(str(path), SETTINGS).with_columns(*SAID)
-            loader = TruthLoader(source.reader, ALL, False, 32, 32 * 32, SizeLimits(), whole=True)
+            loader = TruthLoader(source.reader, ALL, False, 32, 32 * 32, LimitSettings(), whole=True)
             assert sum(table.num_rows for table in load_truth(source.units, loader)) == 2
 
 
-def choose_and_read(folder: Path, bad: pa.Array) -> None:
+def read_training(folder: Path, bad: pa.Array) -> None:
     for path in archives(folder, bad):
         with suppress(*FAULTS):
-            read_images(choose_rows(path, "train", DataSettings()), "image")
+            source = open_training_source(str(path), DataSettings())
+            reader = split_reader(source, "train", TrainSettings(), EpochPlan(2))
+            assert list(read_rows(source.blocks(), reader, threads=1))
 
 
 def plan_training(folder: Path, bad: pa.Array) -> None:
@@ -147,10 +149,9 @@ READERS: dict[str, tuple[Callable[[Path, pa.Array], None], ...]] = {
     "colorize.bulk.samples": (show,),
     "colorize.bulk.sinks": (write_and_assemble,),
     "colorize.datasets.input_list": (list_inputs,),
-    "colorize.datasets.readers": (plan_and_fetch, evaluate),
+    "colorize.datasets.readers": (plan_and_fetch, evaluate, read_training),
     "colorize.datasets.sources": (plan_and_fetch,),
-    "colorize.training.archive": (choose_and_read,),
-    "colorize.training.epoch_plan": (plan_training,),
+    "colorize.train.epoch_plan": (plan_training,),
 }
 
 

@@ -30,7 +30,7 @@ from colorize.cluster.plan import plan_stages
 from colorize.cluster.settings import PoolSettings
 from colorize.evaluate.settings import EvaluateSettings
 from colorize.settings import Settings, load_settings
-from colorize.training.settings import TrainSettings
+from colorize.train.settings import TrainSettings
 
 ROOT = Path(__file__).parent.parent
 MANIFESTS = sorted((ROOT / "configs/kubernetes").glob("*.yaml"))

@@ -17,6 +17,8 @@ from colorize.cli import EXIT_FAILURES, run
 from colorize.datasets.readers import Raw
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
+from colorize.imaging.canvas import Canvases
+from colorize.imaging.sandbox import Sandbox
 from colorize.imaging.settings import LimitSettings
 from colorize.storage.root import Storage
 from tests.conftest import grey_jpeg, write_tree
@@ -55,7 +57,9 @@ def test_a_link_that_leads_out_is_a_failure_of_which_nothing_is_told(scans: Path
 
 def test_its_manifest_row_holds_neither_content_nor_length_nor_hash(scans: Path) -> None:
     source = open_source(str(scans), SourceSettings())
-    loader = Loader(source.reader, LimitSettings(), TriageSettings(), 64**2, 1 << 20, Stamp("m", "", "", 1))
+    loader = Loader(
+        source.reader, LimitSettings(), TriageSettings(), Canvases(64, 32), 64**2, 1 << 20, Stamp("m", "", "", 1)
+    )
     rows = {row["path"]: row for table in load(source.units, loader) for row in table.to_pylist()}
 
     secret = rows["secret.jpg"]
@@ -129,7 +133,7 @@ def test_an_archive_that_is_a_link_counts_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../secrets/key", "box/../../secrets/key", "folder/key"])
 def test_no_name_is_read_that_leads_out(name: str, scans: Path) -> None:
     storage = Storage(scans)
-    for read in (storage.read, storage.open, lambda name: storage.load(name, 10, 1)):
+    for read in (storage.read, storage.open, lambda name: storage.load(name, 10, 1, 100)):
         with pytest.raises(OSError, match="leads out of"):
             read(name)
 
@@ -138,7 +142,10 @@ def test_a_page_shows_no_picture_of_a_manifest_that_leads_out(scans: Path, tmp_p
     write_tree(tmp_path / "out", {"a.jpg": grey_jpeg(3)})
     row = {"path": "box/a.jpg", "output": "../secrets/b.jpg", "bytes_in": 9, "bytes_out": 9, "width": 8, "height": 8}
 
-    assert Places(Storage(scans), Storage(tmp_path / "out"), "image").sample(row) is None
+    with Sandbox(limits := LimitSettings()) as sandbox:
+        places = Places(Storage(scans), Storage(tmp_path / "out"), "image", limits, sandbox)
+        assert places.sample(row) is None
+        assert places.sample(row | {"output": "a.jpg", "format": "JPEG"}) is not None
 
 
 def test_restoring_a_folder_leaves_links_that_lead_out(
@@ -176,7 +183,9 @@ def test_a_run_says_what_it_left_and_says_the_same_again(
 def test_no_message_holds_content(tmp_path: Path) -> None:
     write_tree(tmp_path, {"key.jpg": SECRET})
     source = open_source(str(tmp_path), SourceSettings())
-    loader = Loader(source.reader, LimitSettings(), TriageSettings(), 64**2, 1 << 20, Stamp("m", "", "", 1))
+    loader = Loader(
+        source.reader, LimitSettings(), TriageSettings(), Canvases(64, 32), 64**2, 1 << 20, Stamp("m", "", "", 1)
+    )
     (row,) = (row for table in load(source.units, loader) for row in table.to_pylist())
 
     assert (row["error"], row["message"]) == ("not_an_image", f"no known picture format ({len(SECRET)} bytes)")

@@ -104,11 +104,19 @@ def test_each_limit_is_named(port: int, path: str, message: str) -> None:
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "10.1.2.3",
-     "192.168.0.1", "169.254.169.254", "100.64.0.1", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]", "224.0.0.1"],
+     "192.168.0.1", "169.254.169.254", "100.64.0.1", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]", "224.0.0.1",
+     "0.1.2.3", "192.0.0.8", "192.88.99.1", "198.18.0.1", "240.0.0.1", "255.255.255.255", "172.31.0.1",
+     "[::ffff:169.254.169.254]", "[2002:7f00:1::]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::1]", "[2001::80ff:fffe]",
+     "[ff0e::1]", "[100::1]", "[2001:db8::1]", "[3fff::1]", "[fec0::1]", "[::7f00:1]"],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_refused_however_they_are_written(port: int, host: str) -> None:
     with pytest.raises(OSError, match="private address"):
         fetch_link(f"http://{host}:{port}/plain/1", LinkLimits(seconds=3))
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111", "64:ff9b::808:808", "2002:808:808::1"])
+def test_public_addresses_are_public(address: str) -> None:
+    assert links._is_public(address)
 
 
 def test_a_name_that_stands_for_a_private_address_too_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from colorize.bulk.load import Loader, Stamp, load
 from colorize.bulk.settings import BulkSettings
 from colorize.datasets.readers import UNIT_SCHEMA, FileReader, Raw
 from colorize.datasets.settings import SourceSettings
+from colorize.imaging.canvas import Canvases
 from colorize.imaging.formats import FileBytes
 from colorize.storage.root import Storage
 from tests.conftest import grey_jpeg
@@ -21,7 +22,7 @@ from tests.conftest import grey_jpeg
 def loader_of(folder: Path) -> Loader:
     settings = BulkSettings()
     reader = FileReader(Storage(folder), SourceSettings(inline_bytes=1))
-    return Loader(reader, settings.limits, settings.triage, 64 * 64, 1, Stamp("m", "0", "0", 1))
+    return Loader(reader, settings.limits, settings.triage, Canvases(64, 32), 64 * 64, 1, Stamp("m", "0", "0", 1))
 
 
 def outcome_of(raw: Raw, loader: Loader, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from colorize.errors import UsageError
 from colorize.metrics import colorfulness
 from colorize.models import create_model
 from colorize.settings import load_settings
-from colorize.training.losses import BinObjective
-from colorize.training.objectives import create_objective
-from colorize.training.settings import LossSettings, TrainSettings
-from colorize.training.step import TrainState, create_state, step
-from colorize.training.terms import Colorfulness, Perceptual
+from colorize.train.losses import BinObjective
+from colorize.train.objectives import create_objective
+from colorize.train.settings import LossSettings, TrainSettings
+from colorize.train.step import TrainState, create_state, step
+from colorize.train.terms import Colorfulness, Perceptual
 
 TINY = ["model.args={widths: [16, 16, 16], context: 32, context_blocks: 1, grid: 20.0}", "trainer.sizes=[64]"]
 

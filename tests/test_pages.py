@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +21,10 @@ from colorize.bulk.census import Census
 from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, RUN_FILE, read_manifest
 from colorize.bulk.page import PAGE, bulk_page
 from colorize.bulk.progress import Totals
+from colorize.bulk.recorded_run import read_run
 from colorize.bulk.run_report import Counts, RunReport
-from colorize.bulk.samples import Allowance
 from colorize.bulk.settings import BulkJob
+from colorize.bulk.survey import EXTREME, RANDOM, UNSURE, survey
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.evaluate.contestants import Contestant
 from colorize.evaluate.gallery import Shown
@@ -34,7 +34,9 @@ from colorize.evaluate.scores import MEASURED, collect, compare, summarize, sure
 from colorize.evaluate.settings import EvaluateSettings, MeasureSettings
 from colorize.metrics.area import BINS
 from colorize.predict.model_files import ModelFile
+from colorize.report.charts import WIDE, time_chart
 from colorize.storage.root import Storage
+from tests import poison
 from tests.conftest import S3, grey_jpeg, write_tree
 
 HOSTILE = "<img src=x onerror=alert(1)> & \"quotes' #100%.jpg"
@@ -91,6 +93,12 @@ def test_a_page_excludes_nobody_and_fits_a_phone(opened: Page) -> None:
     serious = [v for v in violations if v["impact"] in ("serious", "critical")]
     assert not serious, [(v["id"], [node["html"] for node in v["nodes"]][:3]) for v in serious]
     assert opened.evaluate("document.documentElement.scrollWidth") == 390
+    assert (
+        opened.evaluate(
+            "Math.max(0, ...[...document.querySelectorAll('th, td')].map(c => c.getBoundingClientRect().right))"
+        )
+        <= 390
+    )
     images = opened.evaluate("[...document.images].map(i => i.complete && i.naturalWidth)")
     assert images
     assert all(images)
@@ -148,7 +156,7 @@ def test_the_report_counts_what_the_manifest_holds_and_is_made_again_on_demand(
 ) -> None:
     first = (finished / PAGE).read_text()
     (finished / PAGE).unlink()
-    assert run(["report", str(finished)]) == 0
+    assert run(["report", str(finished), "--input", str(finished.parent / "in")]) == 0
     assert capsys.readouterr().out.strip() == str(finished / PAGE)
     assert (finished / PAGE).read_text() == first
     for fact in ("<dd>7</dd>", '<dd class="good">6</dd>', '<dd class="bad">1</dd>', "not_an_image", "Least confident"):
@@ -184,28 +192,100 @@ def test_a_page_that_cannot_be_made_is_said_and_leaves_the_exit_status_of_the_ru
     assert f"colorize report {tmp_path}" in said.err
 
 
-def test_the_galleries_decode_no_more_pixels_at_once_than_they_are_allowed() -> None:
-    allowance, within, most = Allowance(10), list[int](), list[int]()
-    lock = threading.Lock()
+def test_an_output_that_a_stranger_made_shows_nothing_from_outside_of_it(tmp_path: Path) -> None:
+    """Its run.json names a folder of ours as the input, its manifest files of ours as copies."""
+    target = invented_run(tmp_path, rows=40, output="../secret.png")
+    (tmp_path / "in").mkdir()
+    for path in (tmp_path / "secret.png", tmp_path / "in/secret.png"):
+        Image.new("RGB", (64, 64), "red").save(path)
+    page = bulk_page(target, read_run(target)).decode()
+    assert "<figure" not in page.replace('<figure class="whole">', "")
+    assert "secret.png" not in page
 
-    def decode(pixels: int) -> None:
-        with allowance.of(pixels):
-            with lock:
-                within.append(pixels)
-                most.append(sum(within) if len(within) > 1 else 0)
-            time.sleep(0.002)
-            with lock:
-                within.remove(pixels)
+    target = invented_run(tmp_path / "other", rows=40, path="secret.png", folder_in=tmp_path / "in")
+    shown = bulk_page(target, read_run(target))
+    assert shown.count(b'<figure class="slide">') > 0
+    assert shown == bulk_page(target, read_run(target), None)
+    assert shown != bulk_page(target, read_run(target), str(tmp_path / "in"))  # who asks says where the scans are
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(decode, [3, 4, 5, 25, 1, 10, 2, 6] * 5))
-    assert 2 <= max(most) <= 10  # several at once, and the largest by itself
-    assert allowance.left == 10
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"started": "2023-11-14"}, "no record of a run"),
+        ({"seconds": -1.0}, "seconds"),
+        ({"seconds": 1e300}, "seconds"),
+        ({"settings": {"a": {"b": {"c": 1}}}}, "settings"),
+        ({"input": "x" * 20_000}, "input"),
+        ({"model": "x"}, "model"),
+        ({"versions": {"x" * 300: "1"}}, "versions"),
+        ({"junk": ["x" * 1000] * 20_000}, "limits.max_bytes"),
+    ],
+)
+def test_a_record_of_another_form_is_refused_in_one_line(
+    tmp_path: Path, facts: dict[str, object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = invented_run(tmp_path, rows=3)
+    target.write(RUN_FILE, json.dumps(invented_facts(tmp_path) | facts).encode())
+    assert run(["report", target.root]) == EXIT_USAGE
+    assert said in (text := capsys.readouterr().err)
+    assert text.count("\n") == 1
+
+
+def test_a_manifest_of_thousands_of_reasons_makes_no_larger_a_page(tmp_path: Path) -> None:
+    target = invented_run(tmp_path, rows=50_000, reasons=True)
+    started = time.process_time()
+    page = bulk_page(target, read_run(target))
+    assert time.process_time() - started < 60
+    assert len(page) < 3 * MEGABYTE
+    assert b"other reasons" in page
+
+
+def test_a_picture_that_harms_is_only_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = invented_run(tmp_path, rows=3, output="harm.jpg")
+    monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))
+    target.write("harm.jpg", grey_jpeg(1) + b"poison:thumbnail:segfault")
+    page = bulk_page(target, read_run(target))
+    assert page.count(b'<figure class="slide">') == 0
+    assert b"The run" in page
 
 
 def test_the_report_needs_no_source_any_more(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=3)
-    assert bulk_page(target, json.loads(target.read(RUN_FILE))).count(b'<figure class="slide">') == 7
+    assert bulk_page(target, read_run(target)).count(b'<figure class="slide">') == 3
+
+
+def test_each_picture_is_shown_once_and_the_galleries_are_full(tmp_path: Path) -> None:
+    target = invented_run(tmp_path, rows=400)
+    galleries = survey(target, 0.0, 1.0).shown()
+    assert [len(rows) for rows in galleries] == [UNSURE, EXTREME, RANDOM]
+    shown = [row["path"] for rows in galleries for row in rows]
+    assert len(set(shown)) == len(shown)
+
+
+def test_the_least_confident_are_shown_before_all_else(tmp_path: Path) -> None:
+    target = invented_run(tmp_path, rows=40)
+    rows = [row for row in read_manifest(target).to_pylist() if row["status"] == "ok"]
+    least = sorted(rows, key=lambda row: row["confidence"])[:UNSURE]
+    assert [row["path"] for row in survey(target, 0.0, 1.0).shown()[0]] == [row["path"] for row in least]
+
+
+def test_a_phone_names_the_column_of_every_figure(browser: Browser, evaluated: Path) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(evaluated.as_uri())
+    for table in page.query_selector_all("table"):
+        heads = [head.text_content() for head in table.query_selector_all("thead th")]
+        for row in table.query_selector_all("tbody tr"):
+            named = "cells => cells.map(cell => getComputedStyle(cell, '::before').content.slice(1, -1))"
+            assert row.eval_on_selector_all("td", named) == heads[1:]
+    page.close()
+
+
+def test_the_unit_of_a_chart_stands_above_its_axes() -> None:
+    chart = ElementTree.fromstring(time_chart([0.0, 1.0, 2.0], [3.0, 4.0], "speed", WIDE))
+    heights = {text.text: float(text.attrib["y"]) for text in chart.iter("text")}
+    unit = heights.pop("pictures a second")
+    assert unit + 8 < min(heights.values())
 
 
 def test_archives_in_buckets_have_a_report_too(s3: S3, cluster: None) -> None:
@@ -222,24 +302,32 @@ def test_archives_in_buckets_have_a_report_too(s3: S3, cluster: None) -> None:
 def test_a_million_inputs_make_no_larger_a_page(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=1_000_000)
     started = time.process_time()
-    page = bulk_page(target, json.loads(target.read(RUN_FILE)))
+    page = bulk_page(target, read_run(target))
     assert time.process_time() - started < 60
     assert len(page) < 3 * MEGABYTE
     assert b"1,000,000" in page
 
 
-def invented_run(folder: Path, rows: int) -> Storage:
+def invented_run(
+    folder: Path,
+    rows: int,
+    *,
+    output: str = "noise.png",
+    path: str = "",
+    folder_in: Path | None = None,
+    reasons: bool = False,
+) -> Storage:
     """An output with a compacted manifest of many rows, whose pictures are as hard to compress as any."""
     target = Storage(folder / "out")
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
-    (folder / "out").mkdir()
+    (folder / "out").mkdir(parents=True, exist_ok=True)
     Image.fromarray(noise).save(folder / "out/noise.png")
     index = np.arange(rows)
     values = {
-        "path": pa.array([f"{'deep/' * 12}{i}.jpg" for i in range(rows)]),
-        "output": pa.array(np.full(rows, "noise.png")),
-        "status": pa.array(np.where(index % 50 == 49, "failed", "ok")),
-        "error": pa.array(np.where(index % 50 == 49, "truncated", "")),
+        "path": pa.array([path or f"{'deep/' * 12}{i}.jpg" for i in range(rows)]),
+        "output": pa.array(np.full(rows, output)),
+        "status": pa.array(np.where((index % 50 == 49) | reasons, "failed", "ok")),
+        "error": pa.array([f"{i}" * 20 if reasons else "truncated" if i % 50 == 49 else "" for i in range(rows)]),
         "message": pa.array(np.where(index % 50 == 49, "x" * 200, "")),
         "format": pa.array(np.full(rows, "PNG")),
         "width": pa.array(np.where(index % 9, 400, 2000)),
@@ -255,14 +343,14 @@ def invented_run(folder: Path, rows: int) -> Storage:
     columns = [values.get(kind.name, pa.nulls(rows, kind.type)) for kind in MANIFEST_SCHEMA]
     with target.create(f"{MANIFEST}/manifest-000001-00000.parquet") as file:
         pq.write_table(pa.table(columns, schema=MANIFEST_SCHEMA), file)
-    target.write(RUN_FILE, json.dumps(invented_facts(folder)).encode())
+    target.write(RUN_FILE, json.dumps(invented_facts(folder, folder_in)).encode())
     return target
 
 
-def invented_facts(folder: Path) -> dict[str, object]:
+def invented_facts(folder: Path, folder_in: Path | None = None) -> dict[str, object]:
     return {
         "state": "finished", "command": ["colorize", "bulk"],
-        "input": str(folder / "in"), "output": str(folder / "out"),
+        "input": str(folder_in or folder / "in"), "output": str(folder / "out"),
         "model": {"name": "default", "architecture": "unet", "sha256": "a" * 64}, "settings_sha256": "b" * 64,
         "settings": {"source": {"image_column": "image"}}, "plan": None, "versions": {"colorize": "0"},
         "started": "2023-11-14T22:13:20+00:00", "finished": "2023-11-14T22:15:00+00:00", "seconds": 100.0,

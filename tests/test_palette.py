@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from colorize.training import palette
+from colorize.train import palette
 
 
 def test_known_clusters_are_found_and_sorted_by_size() -> None:

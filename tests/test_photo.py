@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import http.server
 import io
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +23,8 @@ from colorize.imaging.color import grey_to_lightness
 from colorize.models import create_model
 from colorize.models.checkpoint import save_checkpoint
 from colorize.predict.enlarge import enlarge
+from colorize.weights import shipped_weights
+from tests import bombs, poison
 from tests.conftest import grey_jpeg, write_tree
 
 
@@ -132,6 +136,52 @@ def test_what_cannot_be_colored_is_said_and_the_rest_is_done(
     captured = capsys.readouterr()
     assert [line.split(": ")[0] for line in captured.err.splitlines()] == sources[:3]
     assert (tmp_path / "out" / "grey.jpg").exists()
+
+
+def test_no_picture_ends_the_command_whatever_it_does(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))
+    huge = io.BytesIO()
+    Image.new("RGB", (4000, 4000)).save(huge, "BMP")
+    packet = bombs.xmp("<n:a>" * 5000 + "</n:a>" * 5000)
+    files = {
+        "crash.jpg": grey_jpeg(1) + b"poison:load:segfault",
+        "hang.jpg": grey_jpeg(2) + b"poison:write:hang",
+        "hog.bmp": huge.getvalue(),
+        "nested.jpg": bombs.jpeg((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)),
+        "sparse.tif": b"II*\0",
+        "bomb.tif": bombs.tiff_of_overlapping_tags(2700, 336_000),
+    }
+    write_tree(tmp_path / "in", files)
+    os.truncate(tmp_path / "in/sparse.tif", 7 << 40)
+    links = ["HTTP://127.0.0.1/a.jpg", "generic://http://127.0.0.1/b.jpg", "s3a://"]
+    sources = [*(str(tmp_path / "in" / name) for name in files), *links, str(photo_folder / "grey.jpg")]
+    limits = ["--set", "limits.seconds=6", "--set", "limits.memory_mb=100"]
+    assert run(["photo", *sources, "-o", str(tmp_path / "out"), *limits]) == EXIT_FAILURES
+
+    said = dict(
+        zip(["crash", "hang", "hog", "sparse", "bomb", *links], capsys.readouterr().err.splitlines(), strict=True)
+    )
+    assert "SIGSEGV" in said["crash"]
+    assert "limits.seconds" in said["hang"]
+    assert "limits.memory_mb" in said["hog"]
+    assert "limits.max_bytes" in said["sparse"]
+    assert "more than the" in said["bomb"]
+    assert "private address" in said[links[0]]
+    assert "unknown protocol" in said[links[1]]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"grey.jpg", "nested.jpg"}
+
+
+def test_a_copy_says_nothing_of_where_the_model_lies(photo_folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "secret place" / "mine.safetensors"
+    model.parent.mkdir()
+    shutil.copy(shipped_weights()["default"], model)
+    assert run(["photo", str(photo_folder / "grey.jpg"), "-o", str(tmp_path / "a.jpg"), "--model", str(model)]) == 0
+
+    written = (tmp_path / "a.jpg").read_bytes()
+    assert b"by mine.safetensors (sha256" in written
+    assert b"secret" not in written
 
 
 def test_what_cannot_be_opened_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.errors import UsageError
 from colorize.plain_text import joined, one_line, printable, say
 from colorize.storage.root import Storage
-from colorize.training.journal import Journal
+from colorize.train.display import Display
 from tests.conftest import grey_jpeg
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2Ka\rb\nc\u202egpj.\x9b31m\udcff.jpg"
@@ -129,9 +129,9 @@ def test_a_traceback_in_a_log_is_text_as_well(tmp_path: Path) -> None:
         assert "Traceback" in text
 
 
-def test_a_trainings_log_holds_one_line_a_message(tmp_path: Path) -> None:
-    Journal(Storage(tmp_path)).add(f"broken: {HOSTILE}")
-    text = (tmp_path / "train.log").read_text()
+def test_a_training_says_one_line_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    Display().tell(f"broken: {HOSTILE}")
+    text = capsys.readouterr().err
 
     assert text.endswith(f" broken: {SHOWN}\n")
     assert not acts(text)

@@ -23,8 +23,8 @@ from colorize.models.checkpoint import save_checkpoint
 from colorize.storage.lock import LOCK, exclusive
 from colorize.storage.root import Storage
 from colorize.storage.rooted import TEMPORARY_PREFIX, LocalRoot
-from colorize.training.run_folder import RESULTS, RunFolder
-from colorize.training.settings import TrainSettings
+from colorize.train.run_folder import RESULTS, RunFolder
+from colorize.train.settings import TrainSettings
 from tests.conftest import S3, grey_jpeg, write_tree
 
 THEIRS = b"what somebody else has written"

@@ -46,7 +46,7 @@ def row(name: str, **said: Any) -> Record:
 def settled(planned: pa.Table, there: pa.Table, *rows: Record, terms: Terms = TERMS) -> list[str]:
     """The status of each input, "" where there is work to do."""
     storage = Storage(Path.cwd())
-    inputs = Inputs(Source(FileReader(storage, SourceSettings()), planned, 16))
+    inputs = Inputs(Source(FileReader(storage, SourceSettings()), planned))
     found = Settled(inputs.total)
     found.add(compare(records_table(rows).select(COLUMNS), inputs, there, storage, terms))
     return [found.kinds[code][0] if code >= 0 else "" for code in found.outcomes]
@@ -81,14 +81,17 @@ def test_more_names_are_compared_than_fit_into_one_array() -> None:
         ({"max_pixels": 500_000_000}, ["large"]),
         ({"min_side": 100}, ["ok"]),
         ({"min_side": 10}, ["small"]),
+        ({"max_bytes": 500}, ["ok"]),
+        ({"max_bytes": 8 << 40}, ["sparse"]),
     ],
 )
 def test_other_limits_concern_the_pictures_that_they_treat_otherwise(limits: dict[str, int], to_do: list[str]) -> None:
     rows = {
-        "ok": row("ok", width=200, height=90),
+        "ok": row("ok", width=200, height=90, bytes_in=501),
         "large": row("large", width=20_010, height=20_000).failed("too_large", ""),
         "small": row("small", width=900, height=15).failed("too_small", ""),
         "huge": row("huge").failed("too_large", ""),  # no size is known
+        "sparse": row("sparse", bytes_in=7 << 40).failed("too_large", "... raise limits.max_bytes"),
         "broken": row("broken").failed("truncated", ""),
     }
     terms = replace(TERMS, limits=SizeLimits(**({"max_pixels": 400_000_000, "min_side": 20} | limits)))

@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import random
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +21,13 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from colorize.datasets import readers, sources
+from colorize.datasets.archives import MIN_SLICE_ROWS
 from colorize.datasets.input_list import read_input_list
 from colorize.datasets.readers import ArchiveReader, Raw
 from colorize.datasets.settings import SourceSettings
-from colorize.datasets.sources import MIN_SLICE_ROWS, Source, _plan, open_source
+from colorize.datasets.sources import Source, _plan, open_source
 from colorize.errors import UsageError
+from colorize.imaging.settings import SizeLimits
 from colorize.storage import parquet_pages
 from colorize.storage.listing import Entry
 from colorize.storage.root import Storage
@@ -113,6 +116,89 @@ def _written(path: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "1931/@eaDir/b.jpg", ".thumbnails/c.png", ".Trash-1000/files/d.jpg",
+        "#recycle/e.jpg", "@Recycle/f.jpg", "$RECYCLE.BIN/g.jpg", ".@__thumb/h.jpg", "__MACOSX/a/._i.jpg", "Thumbs.db",
+        ".nomedia", ".picasa.ini", "Picasa.ini", ".DS_Store", "desktop.ini", "._j.jpg", "._k.parquet", "l.jpg.xmp",
+        "m.thm",
+        ".colorize-1234", "lost+found/n.jpg", ".part-0.parquet.crc", "o.jpg@SynoEAStream",
+    ],
+)  # fmt: skip
+def test_what_systems_leave_among_pictures_is_excluded(tmp_path: Path, name: str) -> None:
+    kept = {"scan.jpg": b"s", ".scan.jpg": b"a picture all the same", "#12/@home/a.jpg": b"s", "notes.txt": b"n"}
+    write_tree(tmp_path, {**kept, name: b"l"})
+    rows = {raw.path: raw for raw in fetch(open_source(str(tmp_path), SETTINGS))}
+
+    assert {path for path, raw in rows.items() if not raw.error} == set(kept)
+    assert (rows[name].skipped, rows[name].error, bool(rows[name].message)) == (True, "excluded", True)
+
+
+def test_a_user_says_what_is_left_out(tmp_path: Path) -> None:
+    write_tree(tmp_path, dict.fromkeys(("a/1.jpg", "a/1_thumb.jpg", "a/2.tif", "b/3.jpg"), b"p"))
+    settings = SourceSettings(include=("a/*",), exclude=("*_thumb.jpg", "*.tif"))
+    rows = {raw.path: raw.message for raw in fetch(open_source(str(tmp_path), settings))}
+
+    assert rows == {
+        "a/1.jpg": "",
+        "a/1_thumb.jpg": "matches source.exclude (*_thumb.jpg, *.tif)",
+        "a/2.tif": "matches source.exclude (*_thumb.jpg, *.tif)",
+        "b/3.jpg": "matches none of source.include (a/*)",
+    }
+
+
+def test_a_link_to_a_folder_is_not_followed_and_no_failure(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"in/a.jpg": b"a", "elsewhere/b.jpg": b"b"})
+    (tmp_path / "in/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/circle").symlink_to(tmp_path / "in")
+    (tmp_path / "in/c.jpg").symlink_to("a.jpg")
+    rows = {raw.path: raw for raw in fetch(open_source(str(tmp_path / "in"), SETTINGS))}
+
+    assert {path: (raw.data, raw.error) for path, raw in rows.items()} == {
+        "a.jpg": (b"a", ""),
+        "c.jpg": (b"a", ""),
+        "more": (b"", "excluded"),
+        "circle": (b"", "excluded"),
+    }
+    assert "a link to a folder" in rows["more"].message
+
+
+def test_side_files_of_a_table_are_no_archives(tmp_path: Path) -> None:
+    archive(tmp_path / "part-0.parquet", [b"1"])
+    for name in ("_delta_log/10.checkpoint.parquet", "._part-0.parquet", ".hidden/x.parquet", "_metadata.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"not even Parquet")
+    write_tree(tmp_path, {"_delta_log/10.json": b"{}", ".part-0.parquet.crc": b"c", "README.md": b"r", "_SUCCESS": b""})
+    source = open_source(str(tmp_path), SETTINGS)
+    rows = {raw.path: raw.error for raw in fetch(source)}
+
+    assert source.parts == {"part-0.parquet": 1}
+    assert rows.pop("part-0.parquet#0") == ""
+    assert set(rows.values()) == {"excluded"}
+    assert all(".parquet" in name for name in rows)
+
+
+def test_an_archive_without_the_column_is_one_failed_row(tmp_path: Path) -> None:
+    archive(tmp_path / "a.parquet", [b"1"])
+    pq.write_table(pa.table({"caption": ["x", "y"]}), tmp_path / "captions.parquet")
+    pq.write_table(pa.table({"image": [b"1"], "status": ["draft"]}), tmp_path / "drafts.parquet")
+    rows = {raw.path: raw.error for raw in fetch(open_source(str(tmp_path), SETTINGS))}
+
+    assert rows == {"a.parquet#0": "", "captions.parquet": "no_image_column", "drafts.parquet": "column_taken"}
+
+
+def test_archives_are_chosen_by_name(tmp_path: Path) -> None:
+    for name in ("train-0", "train-1", "test-0"):
+        archive(tmp_path / f"{name}.parquet", [b"1"])
+    source = open_source(str(tmp_path), SourceSettings(include=("train-*",), exclude=("*-1.parquet",)))
+
+    assert source.parts == {"train-0.parquet": 1}
+    assert {raw.path: raw.error for raw in fetch(source)} == {
+        "train-0.parquet#0": "", "train-1.parquet": "excluded", "test-0.parquet": "excluded",
+    }  # fmt: skip
+
+
 def test_an_archive_with_a_column_that_the_output_adds_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [b"1"], "status": ["draft"]}), tmp_path / "a.parquet")
     with pytest.raises(UsageError, match=r"column 'status', which the output adds"):
@@ -140,6 +226,17 @@ def test_files_of_no_interest_are_skipped_and_not_lost(tmp_path: Path) -> None:
         "Thumbs.db": (True, "excluded"),
         "a/._1.jpg": (True, "excluded"),
     }
+
+
+def test_tables_beside_pictures_change_nothing_for_these(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"number": [1]}), tmp_path / "table.parquet")
+    write_tree(tmp_path, {"a.jpg": b"a", "scan": b"s", "notes.txt": b"n"})
+    source = open_source(str(tmp_path), SETTINGS)
+
+    assert source.parts is None
+    assert {raw.path: raw.error for raw in fetch(source)} == {
+        "a.jpg": "", "scan": "", "notes.txt": "", "table.parquet": "no_image_column",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("struct", [False, True])
@@ -201,7 +298,7 @@ def test_an_archive_that_cannot_be_reached_is_no_damaged_one(tmp_path: Path, fau
     storage = Flaky(tmp_path)
     storage.fault = fault
     with pytest.raises(UsageError, match=r"cannot read .*/b.parquet: .*; run again once it can be"):
-        _plan(storage, None, SETTINGS)
+        _plan(storage, None, SETTINGS, SizeLimits())
 
 
 def test_an_archive_whose_column_names_are_damaged_is_a_row(tmp_path: Path) -> None:
@@ -245,10 +342,19 @@ def test_a_wrong_image_column_is_a_usage_error(tmp_path: Path, column: str, mess
 )
 def test_a_stray_archive_hides_no_scans(tmp_path: Path, suffix: str) -> None:
     archive(tmp_path / "index.parquet", [b"1", b"2"])
-    write_tree(tmp_path, {f"scan.{suffix}": b"s"})
+    pq.write_table(pa.table({"number": [1]}), tmp_path / "table.parquet")
+    write_tree(tmp_path, {f"scan.{suffix}": b"s", "no suffix": b"n", "README.md": b"r"})
     source = open_source(str(tmp_path), SETTINGS)
 
-    assert {raw.path for raw in fetch(source)} == {f"scan.{suffix}", "index.parquet"}
+    assert source.parts == {"index.parquet": 2}
+    assert {raw.path: raw.error for raw in fetch(source)} == {
+        f"scan.{suffix}": "",
+        "no suffix": "",
+        "README.md": "excluded",
+        "table.parquet": "no_image_column",
+        "index.parquet#0": "",
+        "index.parquet#1": "",
+    }
 
 
 def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
@@ -322,12 +428,38 @@ def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:
     class Bucket(Storage):
         """Lists a name that no disk could hold."""
 
-        def entries(self, below: str = "") -> Iterator[Entry]:
-            yield Entry("a/../../b.jpg", 3, "tag")
+        def pages(self, below: str = "") -> Iterator[list[Entry]]:
+            yield [Entry("a/../../b.jpg", 3, "tag")]
 
-    source = _plan(Bucket(tmp_path), None, SETTINGS)
+    source = _plan(Bucket(tmp_path), None, SETTINGS, SizeLimits())
 
     assert [(raw.path, raw.error) for raw in fetch(source)] == [("a/../../b.jpg", "bad_name")]
+
+
+@pytest.mark.parametrize(
+    ("name", "piece", "reason"),
+    [
+        ("l.txt.gz", b"\n" * (1 << 20), "empty ones"),
+        ("l.txt.gz", b" \r\n" * (1 << 18), "empty ones"),
+        ("l.txt.gz", b"x" * (1 << 20), "65,536 characters"),
+        ("l.csv.gz", b"," * (1 << 20), "65,536 characters"),
+        ("l.csv.gz", b'"\n",' * (1 << 18), "1000 lines"),
+    ],
+)
+def test_a_small_list_that_unfolds_to_hundreds_of_megabytes_is_refused(
+    tmp_path: Path, name: str, piece: bytes, reason: str
+) -> None:
+    with gzip.open(tmp_path / name, "wb") as file:
+        file.write(b"path\n")
+        for _ in range(64):
+            file.write(piece)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match=reason):
+            read_input_list(str(tmp_path / name), Storage(tmp_path))
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_bomb_in_an_archive_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

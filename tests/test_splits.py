@@ -9,17 +9,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from colorize.datasets.readers import Raw
-from colorize.datasets.settings import SourceSettings
-from colorize.datasets.sources import Source, open_source
-from colorize.datasets.splits import SplitSettings, split_of, split_row
+from colorize.datasets.sources import Source
+from colorize.datasets.splits import Split, SplitSettings, split_of, split_row
 from colorize.errors import UsageError
 from colorize.settings import load_settings
-from colorize.training import epoch_plan
-from colorize.training.epoch_plan import plan_epoch
-from colorize.training.photos import read_photos
-from colorize.training.settings import DataSettings, TrainSettings
+from colorize.train import epoch_plan
+from colorize.train.epoch_plan import plan_epoch
+from colorize.train.pictures import Pictures, keep
+from colorize.train.reading import open_training_source, read_rows, shuffled_blocks, split_reader
+from colorize.train.settings import DataSettings, TrainSettings
 from tests.pictures import labeled_archive
 
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 RECIPES = Path(__file__).parent.parent / "configs/train"
 
 
@@ -83,36 +84,43 @@ def test_something_must_be_left_to_train_on() -> None:
 
 def test_pictures_are_held_out_of_an_archive_that_says_nothing(archive: Path) -> None:
     settings = DataSettings(short_side=32, split=SplitSettings(val=0.25))
-    counts = [len(read_photos(archive, split, settings)) for split in ("train", "val")]
-    assert counts == pytest.approx([30, 10], abs=5)
+    counts = [len(read(archive, split, settings)) for split in SPLITS]
+    assert counts == pytest.approx([30, 10, 0], abs=5)
     assert sum(counts) == 40
-    with pytest.raises(UsageError, match=r"no picture with split='test'"):
-        read_photos(archive, "test", settings)
+    assert counts[2] == 0
 
 
 def open_for_training(path: Path) -> Source:
-    return open_source(str(path), SourceSettings())
+    return open_training_source(str(path), DataSettings())
+
+
+def read(path: Path, split: Split, data: DataSettings) -> Pictures:
+    """A split's pictures, as a training reads them."""
+    source, settings = open_for_training(path), TrainSettings(data=data)
+    reader = split_reader(source, split, settings, plan_epoch(source, data))
+    return keep(read_rows(shuffled_blocks(source, settings), reader, threads=1), data)
 
 
 def test_an_epoch_is_planned_by_what_it_will_hold(archive: Path) -> None:
     """40 pictures of two labels: split, filter and limit count, not the archive's size."""
     source, split = open_for_training(archive), SplitSettings(val=0.25)
     for settings in (DataSettings(split=split), DataSettings(split=split, labels=["bird"])):
-        assert plan_epoch(source, settings).pictures == len(read_photos(archive, "train", settings))
+        assert plan_epoch(source, settings).pictures == len(read(archive, "train", settings))
     assert plan_epoch(source, DataSettings(limit=7)).pictures == 7
 
 
 def test_an_epoch_of_nothing_is_refused(archive: Path) -> None:
+    """Each filter fits some pictures, both together none."""
     with pytest.raises(UsageError, match=r"no picture is left to train on: see data\.labels"):
-        plan_epoch(open_for_training(archive), DataSettings(labels=["birds"]))
+        plan_epoch(open_for_training(archive), DataSettings(labels=["bird"], include=["ship/*"]))
 
 
 def test_balance_draws_less_of_what_there_is_much_of(tmp_path: Path) -> None:
     columns = {"image": [b""] * 100, "source": ["many"] * 80 + ["few"] * 20, "split": ["train", "val"] * 50}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     plan = plan_epoch(open_for_training(tmp_path / "a.parquet"), DataSettings(balance=0.5))
-    assert plan.shares == {"many": pytest.approx(0.5), "few": 1.0}
-    assert plan.pictures == 30
+    assert plan.rates == {"many": pytest.approx(5 / 6), "few": pytest.approx(5 / 3)}
+    assert plan.pictures == 50  # as many as there are: 33 of the 40, 17 of the 10
 
 
 def test_of_large_sources_some_parts_and_rows_say_how_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,20 +141,20 @@ def test_a_folder_is_planned_by_its_names(tmp_path: Path) -> None:
 
 def test_only_birds(archive: Path) -> None:
     settings = DataSettings(short_side=32, labels=["bird"], split=SplitSettings(val=0.25))
-    assert sum(len(read_photos(archive, split, settings)) for split in ("train", "val")) == 20
+    assert sum(len(read(archive, split, settings)) for split in SPLITS) == 20
     with pytest.raises(UsageError, match=r"no picture has label 'birds' \(did you mean 'bird'\?\)"):
-        read_photos(archive, "train", DataSettings(labels=["birds"]))
-    with pytest.raises(UsageError, match="no column 'source'"):
-        read_photos(archive, "train", DataSettings(sources=["flowers"]))
+        plan_epoch(open_for_training(archive), DataSettings(labels=["birds"]))
+    with pytest.raises(UsageError, match=r"no picture has source 'flowers'"):
+        plan_epoch(open_for_training(archive), DataSettings(sources=["flowers"]))
 
 
 def test_squares_only(archive: Path) -> None:
-    photos = read_photos(archive, "train", DataSettings(short_side=32, aspects=[1.0]))
-    assert [bucket.shape[1:] for bucket in photos.buckets] == [(3, 32, 32)]
+    pictures = read(archive, "train", DataSettings(short_side=32, aspects=[1.0]))
+    assert [bucket.shape[1:] for bucket in pictures.buckets] == [(32, 32, 3)]
 
 
 def test_only_what_lies_in_certain_folders(archive: Path) -> None:
     settings = DataSettings(short_side=32, include=["bird/*", "ship/*9.png"])
-    assert sum(len(read_photos(archive, split, settings)) for split in ("train", "val")) == 24
-    with pytest.raises(UsageError, match="no picture matches"):
-        read_photos(archive, "train", DataSettings(include=["birds/*"]))
+    assert sum(len(read(archive, split, settings)) for split in SPLITS) == 24
+    with pytest.raises(UsageError, match=r"no picture matches \['birds/\*'\]; a path is for example 'bird/0.png'"):
+        plan_epoch(open_for_training(archive), DataSettings(include=["birds/*"]))

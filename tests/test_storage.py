@@ -16,11 +16,13 @@ from s3fs import S3FileSystem
 
 from colorize.datasets.hints import read_hints
 from colorize.errors import UsageError
-from colorize.imaging.formats import FileBytes
+from colorize.imaging.formats import FileBytes, ImageDecodeError
 from colorize.predict.model_files import find_model
 from colorize.storage import root as module
 from colorize.storage.root import Storage, overlap
 from tests.conftest import S3, free_ports, write_tree
+
+MOST = 1 << 30  # bytes of a file that is read
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -218,7 +220,11 @@ def test_a_link_within_the_root_leads_nowhere(tmp_path: Path) -> None:
 
 def test_what_is_too_large_for_memory_is_a_file_on_this_machine(root: Storage) -> None:
     root.write("scan.tif", b"0123456789")
-    held, file, unknown = root.load("scan.tif", 10, 10), root.load("scan.tif", 10, 9), root.load("scan.tif", -1, 10)
+    held, file, unknown = (
+        root.load("scan.tif", 10, 10, MOST),
+        root.load("scan.tif", 10, 9, MOST),
+        root.load("scan.tif", -1, 10, MOST),
+    )
 
     assert held == unknown == b"0123456789"
     assert isinstance(file, FileBytes)
@@ -226,15 +232,26 @@ def test_what_is_too_large_for_memory_is_a_file_on_this_machine(root: Storage) -
     assert file.owned == (not root.is_local)
 
 
+@pytest.mark.parametrize("listed", [10, 3, -1])
+@pytest.mark.parametrize("most", [0, 9, 100])
+def test_of_a_file_that_is_larger_than_allowed_nothing_is_read(root: Storage, listed: int, most: int) -> None:
+    """Whatever a listing says of it, which may be older than the file."""
+    root.write("scan.tif", b"0123456789")
+    with pytest.raises(ImageDecodeError, match=r"10 bytes, the limit is 9: raise limits\.max_bytes") as caught:
+        root.load("scan.tif", listed, most, 9)
+    assert caught.value.code == "too_large"
+    assert root.load("scan.tif", listed, most, 10)[:] == b"0123456789"
+
+
 def test_a_size_that_no_listing_told_is_found_out_without_reading_everything(s3: S3) -> None:
     root = Storage(f"s3://scans/{secrets.token_hex(6)}")
     root.write("scan.tif", b"0123456789")
     root.write("empty.tif", b"")
-    large = root.load("scan.tif", -1, 9)
+    large = root.load("scan.tif", -1, 9, MOST)
 
     assert isinstance(large, FileBytes)
     assert (large[0:4], large.owned) == (b"0123", True)
-    assert root.load("empty.tif", -1, 9) == b""
+    assert root.load("empty.tif", -1, 9, MOST) == b""
 
 
 def test_an_empty_object_of_which_s3_refuses_a_range_is_empty(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,9 +263,9 @@ def test_an_empty_object_of_which_s3_refuses_a_range_is_empty(s3: S3, monkeypatc
     root.write("scan.tif", b"0")
     monkeypatch.setattr(root.fs, "cat_file", refuse)
 
-    assert root.load("empty.tif", -1, 9) == b""
+    assert root.load("empty.tif", -1, 9, MOST) == b""
     with pytest.raises(OSError, match="not satisfiable"):
-        root.load("scan.tif", -1, 9)
+        root.load("scan.tif", -1, 9, MOST)
 
 
 def test_a_draft_becomes_a_file_at_once_and_leaves_nothing(root: Storage) -> None:
@@ -309,3 +326,19 @@ def test_a_draft_of_many_parts_is_uploaded_whole(s3: S3) -> None:
 
     assert root.entry("huge.tif").size == 110 << 20
     root.delete("huge.tif")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["generic://http://127.0.0.1/a.jpg", "simplecache::http://127.0.0.1/a.jpg", "http://127.0.0.1/a.jpg",
+     "HTTPS://127.0.0.1/", "reference://x", "zip://a.jpg::http://127.0.0.1/a.zip", "dir::file:///etc", "github://a:b@c/",
+     "sftp://host/a", "data:image/png;base64://AAAA"],
+)  # fmt: skip
+def test_what_leads_to_any_address_is_no_storage(uri: str) -> None:
+    with pytest.raises(UsageError, match="unknown protocol"):
+        Storage(uri)
+
+
+def test_a_protocol_may_be_written_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"scan")
+    assert Storage(f"FILE://{tmp_path}").read("a.jpg") == b"scan"

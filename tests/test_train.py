@@ -11,37 +11,45 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray.data
+import ray
 import torch
 from PIL import Image
 from ray.train import ScalingConfig
 
 from colorize.cli import EXIT_FAULT, EXIT_USAGE, run
-from colorize.datasets.settings import SourceSettings
-from colorize.datasets.sources import open_source
-from colorize.errors import UsageError
+from colorize.errors import EXIT_STOPPED, UsageError
 from colorize.models.unet import gamut_bins
 from colorize.storage.root import Storage
-from colorize.training import launch, loop
-from colorize.training.epoch_plan import EpochPlan
-from colorize.training.feed import is_wanted, square
-from colorize.training.loop import LoopConfig, Progress, TrainingFailedError, shard_batches, training_progress
-from colorize.training.settings import DataSettings, ModelSettings, TrainerSettings, TrainSettings
-from colorize.training.step import create_state
+from colorize.train import job, worker
+from colorize.train.begin import begin
+from colorize.train.board import Board
+from colorize.train.decode import Row
+from colorize.train.display import LINE_SECONDS, Display
+from colorize.train.epoch_plan import EpochPlan, fits
+from colorize.train.loop import TrainingFailedError
+from colorize.train.progress import Progress
+from colorize.train.rows import rows_of, table_of
+from colorize.train.run import Record
+from colorize.train.run_folder import RunFolder
+from colorize.train.selection import is_wanted
+from colorize.train.settings import DataSettings, ModelSettings, TrainerSettings, TrainSettings
+from colorize.train.step import create_state
+from colorize.train.worker import WorkerConfig
 from tests.conftest import S3
+from tests.training import Silent, run_alone
 
 RECIPE = "configs/train/unet.yaml"
 SMALL = [
     "model.pretrained=false", "model.frozen_stages=0", "data.short_side=64",
     "trainer.batch_size=10", "trainer.sizes=[64]", "validation.size=64",
-    "validation.limit=8", "validation.samples=2", "trainer.shuffle_rows=32",
+    "validation.limit=8", "validation.samples=2",
 ]  # fmt: skip
 
 
@@ -88,7 +96,7 @@ def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
     folder = Storage("s3://colored/run")
     names = {entry.name for entry in folder.entries() if not entry.name.startswith("_ray/")}
     assert names == {
-        "config.yaml", "metrics.csv", "curves.png", "train.log", "best.safetensors",
+        "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors",
         "checkpoints/epoch-001.safetensors", "checkpoints/epoch-002.safetensors",
         "samples/epoch-001.png", "samples/epoch-002.png",
     }  # fmt: skip
@@ -96,46 +104,24 @@ def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
     first, second = (float(row["cross_entropy"]) for row in metrics(folder))  # `loss` weighs rare colors: noisy
     assert second < first
     assert Image.open(io.BytesIO(folder.read("samples/epoch-002.png"))).width > 100
-    assert "epoch 2 done" in capsys.readouterr().out
+    assert "epoch 2 done" in capsys.readouterr().err
 
     astronaut.convert("L").save(tmp_path / "grey.jpg")
     assert run(["photo", str(tmp_path / "grey.jpg"), "-o", str(tmp_path / "out"), "--model", "s3://colored/run"]) == 0
     assert run([*arguments, *more]) == EXIT_USAGE  # a run is there already
 
 
-def rows_of_pictures(count: int) -> ray.data.Dataset:
-    """Tiny pictures, each of a grey level of its own."""
-    rgb = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
-    return ray.data.from_numpy(np.array_split(rgb, 7)).map_batches(
-        lambda batch: {"rgb": batch["data"], "broken": np.zeros(len(batch["data"]), bool)}
-    )
-
-
-@pytest.mark.cluster
-@pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize(("workers", "pictures"), [(1, 83), (2, 84)])
-def test_each_picture_is_seen_once_an_epoch(workers: int, pictures: int) -> None:
-    settings = TrainSettings(trainer=TrainerSettings(batch_size=10, shuffle_rows=20))
-    shards = rows_of_pictures(pictures).streaming_split(workers, equal=True)
-    with ThreadPoolExecutor(workers) as pool:
-        batches = list(pool.map(lambda shard: list(shard_batches(shard, settings, workers, epoch=1)), shards))
-
-    seen = [round(float(rgb.mean()) * 255) for of_one in batches for batch in of_one for rgb in batch]
-    assert sorted(seen) == list(range(pictures))
-    assert seen != sorted(seen)
-    assert len({len(of_one) for of_one in batches}) == 1  # as many steps for each
-
-
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
 def test_one_worker_and_two_reach_the_same_loss(archive: Path, tmp_path: Path) -> None:
+    """Both by steps of ten pictures; one keeps them in memory, two stream theirs, and neither waits for the other."""
     errors = []
-    for workers in (1, 2):
+    for workers, batch, memory in ((1, 10, 1.0), (2, 5, 0.0)):
         output = tmp_path / str(workers)
         more = options(
             "model={name: lab_cnn, args: {widths: [8, 16, 16], dropout: 0.0}}", "trainer.epochs=3", "loss.name=mse",
             f"trainer.workers={workers}", "trainer.cpus_per_worker=1", "data.tolerate_broken=0.1", "precision=float32",
-            "augment.min_area=1.0",
+            "augment.min_area=1.0", f"trainer.batch_size={batch}", f"data.memory_gb={memory}",
         )  # fmt: skip
         assert run(["train", "--data", str(archive), "--output", str(output), *more]) == 0
         errors.append(float(metrics(Storage(output))[-1]["val_mse"]))
@@ -144,60 +130,76 @@ def test_one_worker_and_two_reach_the_same_loss(archive: Path, tmp_path: Path) -
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize("name", ["palette_cnn", "gan", "superres_cnn"])
-def test_recipes_with_a_step_of_their_own_run_on_ray(name: str, archive: Path, tmp_path: Path) -> None:
-    """Palette, adversary, a target larger than the input, a measurement on test pictures: as the file says."""
+@pytest.mark.parametrize("name", ["palette_cnn", "gan"])
+def test_recipes_with_a_step_of_their_own_run_on_two_workers(name: str, archive: Path, tmp_path: Path) -> None:
+    assert trains_and_colors(name, archive, tmp_path, "trainer.workers=2", "trainer.cpus_per_worker=1") == 0
+
+
+def test_a_recipe_whose_target_is_larger_runs(archive: Path, tmp_path: Path) -> None:
+    assert trains_and_colors("superres_cnn", archive, tmp_path, "trainer.workers=1") == 0
+
+
+def trains_and_colors(name: str, archive: Path, folder: Path, *more: str) -> int:
+    """As the recipe says, with a measurement on test pictures; alone where there is one worker. The exit status."""
     smaller = {"gan": ["model.args={width: 8, canvas: 32}", "trainer.sizes=[32]", "validation.size=32"]}.get(name, [])
     settings = [
-        *smaller, "trainer.epochs=1", "data.limit=32", "trainer.batch_size=16", "data.tolerate_broken=0.1",
+        *smaller, *more, "trainer.epochs=1", "data.limit=32", "trainer.batch_size=8", "data.tolerate_broken=0.1",
         "data.split={val: 0.2, test: 0.2}", "validation.test=true",
     ]  # fmt: skip
-    words = [
-        "train",
-        "--config",
-        f"configs/train/{name}.yaml",
-        "--data",
-        str(archive),
-        "--output",
-        str(tmp_path / "run"),
-    ]
-    assert run([*words, *(word for setting in settings for word in ("--set", setting))]) == 0
+    words = ["train", "--config", f"configs/train/{name}.yaml", "--data", str(archive), "--output", str(folder / "run")]
+    alone = ["--no-ray"] if "trainer.workers=1" in more else []
+    assert run([*words, *alone, *(word for setting in settings for word in ("--set", setting))]) == 0
 
-    tested = json.loads((tmp_path / "run/test.json").read_text())
+    tested = json.loads((folder / "run/test.json").read_text())
     assert 0 < tested["mse"] < 1
-    Image.new("L", (40, 30), 128).save(tmp_path / "grey.png")
-    assert (
-        run(["photo", str(tmp_path / "grey.png"), "--run", str(tmp_path / "run"), "-o", str(tmp_path / "out.png")]) == 0
-    )
+    Image.new("L", (40, 30), 128).save(folder / "grey.png")
+    return run(["photo", str(folder / "grey.png"), "--run", str(folder / "run"), "-o", str(folder / "out.png")])
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(420)
-def test_a_run_that_was_killed_goes_on_where_it_was(archive: Path, tmp_path: Path) -> None:
-    """Every process of the run dies at once in mid-epoch, as with a machine."""
+@pytest.mark.timeout(600)
+def test_a_run_that_was_killed_or_stopped_goes_on_where_it_was(archive: Path, tmp_path: Path) -> None:
+    """First every process of the run dies at once in mid-epoch, as with a machine; then there is a Ctrl-C.
+
+    The end is done without Ray, which goes on with the same state.
+    """
     output = tmp_path / "run"
-    words = [
-        "train",
-        "--data",
-        str(archive),
-        "--output",
-        str(output),
-        *options("trainer.epochs=3", "trainer.retries=0"),
-    ]
-    command = [sys.executable, "-m", "colorize", *words]
+    settings = options("trainer.epochs=3", "trainer.retries=0", "trainer.save_minutes=0.001", "trainer.epoch_steps=40")
+    command = [sys.executable, "-m", "colorize", "train", "--data", str(archive), "--output", str(output), *settings]
+    command += ["--set", "data.tolerate_broken=0.1"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log)
-        deadline = time.monotonic() + 180
-        while not list(output.glob("_ray/checkpoint_*/state.pt")):
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_for_steps(output, 20, process, tmp_path / "log")
         kill_tree(process.pid)
-    subprocess.run([*command, "--resume"], check=True, timeout=240)
+    killed_at = steps(output)
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--resume"], start_new_session=True, stdout=log, stderr=log)
+        wait_for_steps(output, killed_at + 1, process, tmp_path / "log")
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(120) == EXIT_STOPPED, (tmp_path / "log").read_text()
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert last == "error: stopped; the state is saved: give the same command with --resume to go on"
+    assert killed_at < steps(output) < 120
+    subprocess.run([*command, "--resume", "--no-ray"], check=True, timeout=240)
 
     rows = metrics(Storage(output))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert steps(output) == 120
     assert sorted(float(row["seconds"]) for row in rows) == [float(row["seconds"]) for row in rows]
+
+
+def steps(run_folder: Path) -> int:
+    """How many a run has taken, as far as it has saved its state."""
+    state = RunFolder(run_folder, TrainSettings()).load_state()
+    return state["state"]["steps"] if state else 0
+
+
+def wait_for_steps(run_folder: Path, count: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 240
+    while steps(run_folder) < count:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
 
 
 def kill_tree(pid: int) -> None:
@@ -226,17 +228,7 @@ def test_what_cannot_be_trained_stops_with_a_reason(
 
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
-    assert "the loss is nan" in last
-
-
-@pytest.mark.cluster
-@pytest.mark.usefixtures("cluster")
-def test_too_many_broken_pictures_end_an_epoch() -> None:
-    broken = rows_of_pictures(40).map_batches(lambda batch: batch | {"broken": batch["broken"] | True})
-    (shard,) = broken.streaming_split(1, equal=True)
-    settings = TrainSettings(data=DataSettings(tolerate_broken=0.1), trainer=TrainerSettings(batch_size=10))
-    with pytest.raises(TrainingFailedError, match="40 of 40 pictures are broken"):
-        list(shard_batches(shard, settings, 1, epoch=1))
+    assert "the loss is nan" in last or "gradient is nan" in last
 
 
 @pytest.mark.cluster
@@ -265,47 +257,56 @@ def test_wrong_usage_is_said_in_one_line(
     assert not (tmp_path / "run/config.yaml").exists()  # the corrected command finds no run
 
 
-@pytest.mark.parametrize(
-    ("error", "tried"),
-    [(loop.TrainingFailedError("nan"), 1), (UsageError("no such file"), 1), (RuntimeError("a worker died"), 2)],
-)
-def test_only_what_may_pass_is_tried_again(
-    error: Exception, tried: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ray calls the loop again after any error; a hopeless one is remembered in the run folder."""
-    attempts = []
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+def test_only_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray calls the loop again after any error; a hopeless one is remembered on the board."""
+    for error, tried in ((TrainingFailedError("nan"), 1), (UsageError("all grey"), 1), (RuntimeError("it died"), 2)):
+        attempts: list[WorkerConfig] = []
 
-    def fail(config: LoopConfig) -> None:
-        attempts.append(config)
-        raise error
+        def fail(config: WorkerConfig, error: Exception = error, attempts: list[WorkerConfig] = attempts) -> Any:
+            attempts.append(config)
+            raise error
 
-    monkeypatch.setattr(loop, "_train", fail)
-    config = LoopConfig(TrainSettings(), Storage(tmp_path), None, pictures=1)
-    for _ in range(2):
+        monkeypatch.setattr(worker, "run_of", fail)
+        board: Any = ray.remote(num_cpus=0)(Board).remote()
+        config = WorkerConfig(TrainSettings(), Storage(tmp_path), 1, False, board)
         with contextlib.suppress(type(error)):
-            loop.train_loop({"config": config})
-    assert len(attempts) == tried
+            worker.train_worker({"config": config})
+        if tried == 1:
+            worker.train_worker({"config": config})  # ends at once
+            assert str(ray.get(board.failure.remote())) == str(error)
+        else:
+            with pytest.raises(type(error)):
+                worker.train_worker({"config": config})
+        assert len(attempts) == tried
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_a_resumed_run_weighs_colors_as_it_began_to(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the driver has counted this time; a checkpoint of an earlier version does not say how it began."""
+def test_a_resumed_run_weighs_colors_as_it_began_to(archive: Path, tmp_path: Path) -> None:
+    """Whatever its pictures would have it count this time."""
     model = ModelSettings(args={"widths": [16, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0})
-    settings = TrainSettings(model=model)
-    begun, counted = torch.rand(2, len(gamut_bins(20.0)))
-    progress = {"epoch": 3} | ({"prior": begun} if known else {})
-    saved = {"state": create_state(settings, prior_Q=begun).state_dict(), "progress": progress}
-    for name, replaced in {
-        "_last_checkpoint": lambda: saved,
-        "get_device": lambda: torch.device("cpu"),
-        "prepare_model": lambda objective, **_: objective,
-    }.items():
-        monkeypatch.setattr(loop, name, replaced)
-    state, found = loop._start(LoopConfig(settings, Storage("unused"), counted, pictures=1))
+    settings = TrainSettings(model=model, data=DataSettings(short_side=32, tolerate_broken=0.1))
+    begun = torch.rand(len(gamut_bins(20.0)))
+    new = run_alone(settings, archive, tmp_path / "run", Silent())
+    state, record = begin(new)
+    assert record.prior is not None
+    assert record.prior.sum() > 1000
+    record = Record(epoch=3, prior=begun)
+    new.folder.save_state({"state": state.state_dict(), "record": vars(record)})
 
-    expected = create_state(settings, prior_Q=begun if known else counted).objective
+    state, record = begin(run_alone(settings, archive, tmp_path / "run", Silent()))
+    expected = create_state(settings, prior_Q=begun).objective
     assert torch.equal(state.objective.get_buffer("weights_Q"), expected.get_buffer("weights_Q"))
-    assert found.epoch == 3
+    assert record.epoch == 3
+
+
+def test_colors_are_counted_on_the_same_pictures_in_every_run(archive: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(data=DataSettings(short_side=32, balance=0.5, tolerate_broken=0.1))
+    first, second = (begin(run_alone(settings, archive, tmp_path / name, Silent()))[1].prior for name in "ab")
+    assert first is not None
+    assert second is not None
+    assert first.sum() > 0
+    assert torch.equal(first, second)
 
 
 def test_a_training_without_a_recipe_is_told_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -313,57 +314,59 @@ def test_a_training_without_a_recipe_is_told_one(capsys: pytest.CaptureFixture[s
     assert "--config configs/train/unet.yaml" in capsys.readouterr().err
 
 
-def test_progress_follows_what_an_epoch_really_holds() -> None:
-    """The driver's estimate in the first epoch, then the last epoch's count, and never beyond `epoch_steps`."""
-    settings = TrainSettings(trainer=TrainerSettings(epochs=2, batch_size=10))
-    config = LoopConfig(settings, Storage("unused"), None, pictures=200)
-    assert [training_progress(config, Progress(epoch=1), seen) for seen in (0, 100, 200, 300)] == [0, 0.25, 0.5, 0.5]
-    assert training_progress(config, Progress(epoch=2, pictures=100), 50) == 0.75
-    short = TrainSettings(trainer=TrainerSettings(epochs=1, batch_size=10, epoch_steps=4))
-    assert training_progress(LoopConfig(short, Storage("unused"), None, 200), Progress(epoch=1), 20) == 0.5
+def test_without_a_terminal_progress_is_a_line_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    with Display(clock=lambda: now[0]) as display:
+        for now[0] in (0.0, 1.0, LINE_SECONDS / 2, LINE_SECONDS, LINE_SECONDS + 1):
+            display.progress(Progress(epoch=2, done=0.314, loss=3.21, rate=240.0, left=200.0))
+        display.epoch({"epoch": 2.0, "loss": 3.2, "val_psnr": 25.0, "seconds": 9.0})
+    first, second, third = (line[9:] for line in capsys.readouterr().err.splitlines())
+    assert first == second == "epoch 2, 31.4 %, loss 3.2100, 240.0 pictures/s, 3m20s left"
+    assert third == "epoch 2 done: loss 3.2, val_psnr 25"
+
+
+def test_decoded_pictures_travel_as_they_are() -> None:
+    data, random = DataSettings(short_side=32), np.random.default_rng(0)
+    sent = [Row(random.integers(0, 256, shape, np.uint8), 0.5) for shape in ((32, 32, 3), (32, 32, 3))]
+    sent.append(Row(random.integers(0, 256, (32, 32, 3), np.uint8), 2.0))
+    got = list(rows_of(table_of([*sent, Row(None)], data), data))
+    assert [row.rate for row in got] == [0.5, 0.5, 2.0, 1.0]
+    assert got[3].rgb is None
+    for ours, theirs in zip(got[:3], sent, strict=True):
+        np.testing.assert_array_equal(ours.rgb, theirs.rgb)
+
+
+@pytest.mark.parametrize(("gb", "expected"), [(None, True), (1.0, False), (3.0, True)])
+def test_pictures_are_kept_where_they_fit(gb: float | None, expected: bool) -> None:
+    """40,000 of 128 x 176 pixels are 2.7 billion bytes; a third of the workers' memory may be theirs."""
+    assert fits(EpochPlan(40_000), DataSettings(short_side=128, memory_gb=gb), memory=12e9) == expected
+    assert not fits(EpochPlan(40_000), DataSettings(short_side=128), memory=6e9)
 
 
 def test_workers_on_gpus_can_sum_what_lies_in_memory_too() -> None:
     """As the pixels of a palette do: with NCCL alone the sum fails, also of one worker."""
-    assert launch._torch_config(ScalingConfig(use_gpu=True)).backend == "cpu:gloo,cuda:nccl"
-    assert launch._torch_config(ScalingConfig()).backend == "gloo"
+    assert job._torch_config(ScalingConfig(use_gpu=True)).backend == "cpu:gloo,cuda:nccl"
+    assert job._torch_config(ScalingConfig()).backend == "gloo"
 
 
 def test_workers_fit_what_the_cluster_can_grow_to() -> None:
     now, most = {"CPU": 16.0, "GPU": 1.0}, {"CPU": 128, "GPU": 8}
     four = TrainerSettings(workers=4)
-    scaling = launch._scaling(four, now, most)
+    scaling = job.scaling_for(four, now, most)
     assert (scaling.num_workers, scaling.use_gpu) == (4, True)
     with pytest.raises(UsageError, match="the cluster has 1: lower"):
-        launch._scaling(four, now, {})
+        job.scaling_for(four, now, {})
     with pytest.raises(UsageError, match="the cluster has 8: lower"):
-        launch._scaling(TrainerSettings(workers=9), now, most)
+        job.scaling_for(TrainerSettings(workers=9), now, most)
 
 
 def test_what_is_limited_comes_in_the_same_order_each_time() -> None:
     def ordered(settings: TrainSettings) -> list[str]:
-        config = launch._data_config(["train", "val", "test"], settings)
+        config = job._data_config(["train", "val", "test"], settings)
         return [name for name in ("train", "val", "test") if config._resolve_execution_options(name).preserve_order]
 
     assert ordered(TrainSettings()) == ["val"]
     assert ordered(TrainSettings(data=DataSettings(limit=10))) == ["train", "val"]
-
-
-@pytest.mark.cluster
-@pytest.mark.usefixtures("cluster")
-def test_colors_are_counted_on_the_same_pictures_in_every_run(archive: Path) -> None:
-    settings = TrainSettings(data=DataSettings(short_side=32, balance=0.5))
-    source = open_source(str(archive), SourceSettings())
-    plan = EpochPlan(pictures=40, fraction=0.5, shares={"": 0.5})
-    first, second = (launch._prior(source, gamut_bins(20.0), settings, plan) for _ in range(2))
-    assert first.sum() > 0
-    assert torch.equal(first, second)
-
-
-def test_a_sample_takes_the_first_pictures_of_a_block() -> None:
-    names, counts = ["a", "b", "c"], [4, 4, 4]
-    cut = launch.first_units(pa.table({"name": names, "count": counts}), 6)
-    assert cut.to_pydict() == {"name": ["a", "b"], "count": [4, 2]}
 
 
 def test_pictures_are_chosen_by_label_source_and_path() -> None:
@@ -374,31 +377,3 @@ def test_pictures_are_chosen_by_label_source_and_path() -> None:
     assert not is_wanted(row, DataSettings(sources=["flowers"]))
     assert not is_wanted(row, DataSettings(include=["*.png"]))
     assert is_wanted(row | {"label": 0}, DataSettings(labels=["0"]))
-
-
-def test_a_square_moves_along_the_longer_side(astronaut: Image.Image) -> None:
-    buffer = io.BytesIO()
-    wide = np.zeros((50, 150, 3), np.uint8)
-    wide[:, 100:] = 255
-    Image.fromarray(wide).save(buffer, "PNG")
-
-    assert [int(s.mean()) for p in (0.0, 1.0) if (s := square(buffer.getvalue(), 32, p)) is not None] == pytest.approx(
-        [0, 255], abs=2
-    )
-    assert square(b"broken", 32, 0.5) is None
-
-
-def test_training_pictures_are_upright_and_of_eight_bits() -> None:
-    turned, deep = io.BytesIO(), io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # stored on its side: its left is shown on top
-    half = np.zeros((64, 64, 3), np.uint8)
-    half[:, 32:] = 255
-    Image.fromarray(half).save(turned, "JPEG", exif=exif)
-    Image.fromarray(np.full((64, 64), 127 << 8, np.uint16)).save(deep, "PNG")
-
-    upright, grey = square(turned.getvalue(), 32, 0.5), square(deep.getvalue(), 32, 0.5)
-    assert upright is not None
-    assert upright[:12].mean() < 10 < 245 < upright[20:].mean()
-    assert grey is not None
-    assert grey.mean() == 127

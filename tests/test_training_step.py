@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +16,23 @@ import torch
 import yaml
 from PIL import Image
 
-from colorize.errors import UsageError
-from colorize.imaging.color import luma, rgb_to_lab
+from colorize.cli import EXIT_USAGE, run
+from colorize.errors import StoppedError, UsageError
+from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.models import ColorModel, create_model
 from colorize.models.checkpoint import load_checkpoint, save_checkpoint
 from colorize.models.unet import gamut_bins
 from colorize.settings import load_settings
-from colorize.storage.root import Storage
-from colorize.training import augment, losses
-from colorize.training.initial import initial_network
-from colorize.training.journal import Journal, follow
-from colorize.training.local import LocalTrainer, main
-from colorize.training.means import Means
-from colorize.training.photos import read_photos
-from colorize.training.run_folder import RunFolder
-from colorize.training.settings import AugmentSettings, DataSettings, ModelSettings, TrainSettings
-from colorize.training.step import create_state, current_size, set_learning_rate, step, training_pair
-from colorize.training.validation import validate
+from colorize.train import augment, losses
+from colorize.train.initial import initial_network
+from colorize.train.loop import train
+from colorize.train.means import Means
+from colorize.train.run_folder import RunFolder
+from colorize.train.settings import AugmentSettings, ModelSettings, TrainSettings
+from colorize.train.single import train_alone
+from colorize.train.step import create_state, current_size, set_learning_rate, step, training_pair
+from colorize.train.validation import validate
+from tests.training import Silent, run_alone
 
 TINY = [
     "model.args={widths: [16, 16, 16], context: 32, context_blocks: 1, grid: 20.0}",
@@ -42,6 +40,7 @@ TINY = [
     "validation={size: 64, limit: 4, samples: 2}",
     "data.short_side=48",
 ]
+RECIPE = Path(__file__).parent.parent / "configs" / "train" / "unet.yaml"
 CLEAN = AugmentSettings(
     min_area=1.0, p_flip=0, p_spectrum=0, p_blur=0, p_gamma=0, p_fade=0, p_shade=0, p_grain=0, p_scratches=0
 )
@@ -89,7 +88,8 @@ class TestAugment:
     def test_switched_off_it_changes_nothing(self, rgb: torch.Tensor) -> None:
         crops = augment.random_crops(rgb, (64, 64), CLEAN)
         assert (crops - rgb).abs().mean() < 0.02  # but for the slight stretch
-        torch.testing.assert_close(augment.scanned_grey(rgb, CLEAN), luma(rgb))
+        for grey in augment.scanned_grey(rgb, CLEAN):
+            torch.testing.assert_close(grey, luma(rgb))
 
     def test_crops_have_the_shape_asked_for(self, rgb: torch.Tensor) -> None:
         assert augment.random_crops(rgb, (32, 96), AugmentSettings()).shape == (4, 3, 32, 96)
@@ -100,7 +100,7 @@ class TestAugment:
 
     @pytest.mark.parametrize("name", [n for n in AugmentSettings.model_fields if n not in ("min_area", "p_flip")])
     def test_each_damage_changes_the_grey_and_keeps_its_range(self, rgb: torch.Tensor, name: str) -> None:
-        grey = augment.scanned_grey(rgb, CLEAN.model_copy(update={name: 1.0}))
+        grey, _ = augment.scanned_grey(rgb, CLEAN.model_copy(update={name: 1.0}))
         assert grey.shape == (4, 1, 64, 64)
         assert 0 <= grey.min() <= grey.max() <= 1
         assert not torch.allclose(grey, luma(rgb), atol=1e-3)
@@ -109,7 +109,7 @@ class TestAugment:
         pairs = []
         for _ in range(2):
             torch.manual_seed(3)
-            pairs.append(augment.scanned_grey(rgb, AugmentSettings()))
+            pairs.append(augment.scanned_grey(rgb, AugmentSettings())[0])
         assert torch.equal(*pairs)
 
     @pytest.mark.parametrize(
@@ -155,11 +155,27 @@ class TestStep:
         assert np.mean(history[-3:]) < 0.9 * np.mean(history[:3])
         assert state.steps == 12
 
-    def test_the_damage_never_touches_the_target(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
-        whole = settings.model_copy(update={"augment": AugmentSettings(min_area=1.0, p_flip=0)})
-        L, ab = training_pair(rgb, 64, 32, whole)
-        assert L.shape == (4, 1, 64, 64)
-        assert (ab - rgb_to_lab(rgb)[:, 1:]).abs().mean() < 2
+    @pytest.mark.parametrize("damage", ["p_grain", "p_scratches"])
+    def test_what_lies_on_the_print_never_touches_the_target(
+        self, settings: TrainSettings, rgb: torch.Tensor, damage: str
+    ) -> None:
+        damaged = settings.model_copy(update={"augment": CLEAN.model_copy(update={damage: 1.0})})
+        L, ab = training_pair(rgb, 64, 32, damaged)
+        assert (L - grey_to_lightness(luma(rgb))).abs().mean() > 0.2
+        assert (ab - rgb_to_lab(rgb)[:, 1:]).abs().max() < 0.1
+
+    @pytest.mark.parametrize("damage", ["p_gamma", "p_fade", "p_shade"])
+    def test_colors_are_as_weak_as_the_print_is_dark(
+        self, settings: TrainSettings, rgb: torch.Tensor, damage: str
+    ) -> None:
+        """A patch that half the light falls on keeps its hue; its chroma goes with the cube root of the light."""
+        torch.manual_seed(1)
+        damaged = settings.model_copy(update={"augment": CLEAN.model_copy(update={damage: 1.0})})
+        L, ab = training_pair(rgb, 64, 32, damaged)
+        before, true = grey_to_lightness(luma(rgb)), rgb_to_lab(rgb)[:, 1:]
+        expected = true * ((L + 16) / (before + 16)).clamp(max=1)
+        torch.testing.assert_close(ab, expected, atol=0.2, rtol=0.01)
+        assert (ab.norm(dim=1) < 0.95 * true.norm(dim=1)).any()
 
     def test_the_average_follows_the_weights(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
         state = create_state(settings)
@@ -272,60 +288,6 @@ def test_figures_are_averaged_over_the_steps_that_have_them() -> None:
     assert means.all() == {"loss": 2.0, "discriminator_loss": 5.0}
 
 
-class TestPhotos:
-    def test_splits_and_shapes_are_kept_apart(self, archive: Path) -> None:
-        photos = read_photos(archive, "train", DataSettings(short_side=48))
-        assert len(photos) == 8
-        assert sorted(tuple(b.shape[2:]) for b in photos.buckets) == [(48, 48), (48, 64), (64, 48)]
-
-    def test_balance_draws_rare_sources_more_often(self, archive: Path) -> None:
-        photos = read_photos(archive, "train", DataSettings(short_side=48, balance=0.0))
-        weights = torch.cat(photos.weights).sort().values
-        assert weights.tolist() == pytest.approx([1 / 7] * 7 + [1.0])
-
-    def test_batches_are_colors_in_range(self, archive: Path) -> None:
-        photos = read_photos(archive, "train", DataSettings(short_side=48))
-        batch = next(photos.random_batches(5, torch.Generator().manual_seed(0)))
-        assert batch.shape[1] == 3
-        assert 0 <= batch.min() <= batch.max() <= 1
-
-    def test_each_picture_comes_once_in_a_round(self, archive: Path) -> None:
-        photos = read_photos(archive, "train", DataSettings(short_side=48))
-        random = photos.random_batches(3, torch.Generator().manual_seed(0))
-        rounds = [[next(random) for _ in range(sum(math.ceil(len(b) / 3) for b in photos.buckets))] for _ in range(2)]
-        for batches in rounds:
-            means = sorted(float(rgb.mean()) for batch in batches for rgb in batch)
-            true = sorted(float(rgb.float().mean() / 255) for bucket in photos.buckets for rgb in bucket)
-            assert means == pytest.approx(true, abs=1e-5)
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [({"split": "test"}, "no picture with split='test'"), ({"column": "photo"}, "no column 'photo'")],
-    )
-    def test_what_is_not_there_is_named(self, archive: Path, change: dict[str, str], message: str) -> None:
-        data = DataSettings(image_column=change.get("column", "image"))
-        with pytest.raises(UsageError, match=message):
-            read_photos(archive, change.get("split", "train"), data)
-
-    def test_broken_pictures_are_left_out_as_far_as_that_is_tolerated(self, archive: Path) -> None:
-        rows = pq.read_table(archive).to_pylist()
-        rows[0]["image"], rows[1]["image"] = b"broken", None
-        pq.write_table(pa.Table.from_pylist(rows), archive)
-        assert len(read_photos(archive, "train", DataSettings(short_side=48))) == 6
-        with pytest.raises(UsageError, match=r"2 of 8 pictures are broken: more than data\.tolerate_broken"):
-            read_photos(archive, "train", DataSettings(short_side=48, tolerate_broken=0.001))
-
-    def test_pictures_may_be_structs_as_dataset_hubs_have_them(self, archive: Path) -> None:
-        rows = pq.read_table(archive).to_pylist()
-        structs = [row | {"image": {"bytes": row["image"], "path": "a.jpg"}} for row in rows]
-        pq.write_table(pa.Table.from_pylist(structs), archive)
-        assert len(read_photos(archive, "train", DataSettings(short_side=48))) == 8
-
-    def test_a_missing_archive_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="no Parquet file at"):
-            read_photos(tmp_path / "none", "train", DataSettings())
-
-
 def test_grey_pictures_cannot_be_measured(rgb: torch.Tensor) -> None:
     grey = luma(rgb).expand_as(rgb)
     model = create_model("lab_cnn").eval()
@@ -334,83 +296,112 @@ def test_grey_pictures_cannot_be_measured(rgb: torch.Tensor) -> None:
     assert validate(model, [grey, rgb], 64)["colorfulness"] > 0  # some may be
 
 
-class UnreliableStorage(Storage):
-    """Fails every second time."""
+def die_after_first(save: Callable[[Mapping[str, Any]], None]) -> Callable[[RunFolder, Mapping[str, Any]], None]:
+    """Saves once; the second time the process has no more memory, say."""
+    calls: list[int] = []
 
-    calls = 0
+    def saving(folder: RunFolder, state: Mapping[str, Any]) -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise MemoryError
+        save(state)
 
-    def read(self, name: str) -> bytes:
-        self._fail_at_times()
-        return super().read(name)
-
-    def write(self, name: str, data: bytes) -> None:
-        self._fail_at_times()
-        super().write(name, data)
-
-    def _fail_at_times(self) -> None:
-        self.calls += 1
-        if self.calls % 2:
-            raise TimeoutError("slow down")
-
-
-class TestJournal:
-    def test_a_line_that_the_storage_refuses_goes_with_the_next(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        Journal(Storage(tmp_path)).add("earlier")
-        journal = Journal(UnreliableStorage(tmp_path))
-        for line in "abcde":
-            journal.add(line)
-        assert [line.split()[-1] for line in (tmp_path / "train.log").read_text().splitlines()] == ["earlier", *"abcde"]
-        assert "train.log cannot be written now: slow down" in caplog.text
-
-    def test_who_follows_misses_nothing(self, tmp_path: Path) -> None:
-        journal, shown = Journal(Storage(tmp_path)), list[str]()
-        journal.add("before")
-        with follow(UnreliableStorage(tmp_path), shown.append, seconds=0.01):
-            for line in "abc":
-                journal.add(line)
-                time.sleep(0.05)
-        assert [line.split()[-1] for line in shown][-3:] == [*"abc"]
+    return saving
 
 
 class TestRun:
     def test_a_run_leaves_all_it_promises(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
-        LocalTrainer(settings, str(archive), RunFolder(run, settings).claim(), None).run()
+        figures = train_alone(settings, str(archive), str(run))
         with (run / "metrics.csv").open() as stream:
             rows = list(csv.DictReader(stream))
         assert [row["epoch"] for row in rows] == ["1", "2"]
         assert {"loss", "val_psnr", "val_psnr_grey", "val_colorfulness"} <= rows[0].keys()
+        assert figures["val_psnr"] == pytest.approx(float(rows[-1]["val_psnr"]), rel=1e-4)
         assert load_settings(TrainSettings, run / "config.yaml") == settings
         assert sorted(p.name for p in (run / "samples").iterdir()) == ["epoch-001.png", "epoch-002.png"]
         assert load_checkpoint(run / "best.safetensors").args == settings.model.args
         assert load_checkpoint(run / "checkpoints" / "epoch-002.safetensors").name == "unet"
 
     def test_a_run_is_resumed_not_repeated(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
-        run = tmp_path / "run"
-        LocalTrainer(settings, str(archive), RunFolder(run, settings).claim(), None).run()
+        train_alone(settings, str(archive), str(tmp_path / "run"))
         longer = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"epochs": 3})})
-        trainer = LocalTrainer(longer, str(archive), RunFolder(run, longer).claim(resume=True), None)
-        trainer.run()
-        assert trainer.epoch == 3
-        assert trainer.state.steps == 6
+        figures = train_alone(longer, str(archive), str(tmp_path / "run"), resume=True)
+        state = RunFolder(tmp_path / "run", longer).load_state()
+        assert figures["epoch"] == 3
+        assert state is not None
+        assert state["state"]["steps"] == 6
 
-    def test_a_resumed_run_draws_what_it_would_have_drawn(
+    @pytest.mark.parametrize("stop", [1, 3, 5], ids=["within an epoch", "between epochs", "within the last"])
+    def test_a_stopped_run_goes_on_as_if_never_stopped(
+        self, settings: TrainSettings, archive: Path, tmp_path: Path, stop: int
+    ) -> None:
+        """The same batches, the same damage, the same figures, wherever it was interrupted."""
+        trainer = settings.trainer.model_copy(update={"epoch_steps": 3})
+        settings = settings.model_copy(update={"trainer": trainer})
+        whole = train(run_alone(settings, archive, tmp_path / "whole", Silent()))
+        with pytest.raises(StoppedError, match=r"the state is saved: .* --resume") as stopped:
+            train(run_alone(settings, archive, tmp_path / "paused", Silent(stop_after=stop)))
+        torch.rand(99)  # what else a process draws
+        resumed = train(run_alone(settings, archive, tmp_path / "paused", Silent()))
+        assert stopped.value.status == 130
+        for name in ("loss", "gradient_norm", "val_psnr", "val_psnr_ab"):
+            assert resumed[name] == pytest.approx(whole[name], rel=1e-5), name
+
+    def test_a_run_can_be_cut_by_time(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
+        trainer = settings.trainer.model_copy(update={"minutes": 0.01, "epoch_steps": 1, "epochs": 1})
+        train_alone(settings.model_copy(update={"trainer": trainer}), str(archive), str(tmp_path / "run"))
+        rows = list(csv.DictReader((tmp_path / "run/metrics.csv").open()))
+        assert float(rows[-1]["seconds"]) >= 0.6
+        assert all(float(row["seconds"]) < 0.6 for row in rows[:-1])
+
+    def test_the_state_is_saved_within_epochs(
+        self, settings: TrainSettings, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So that a process that is killed loses minutes, not an epoch: here it dies after the second step."""
+        often = settings.trainer.model_copy(update={"save_minutes": 1e-9, "epoch_steps": 4})
+        settings = settings.model_copy(update={"trainer": often})
+        run = run_alone(settings, archive, tmp_path / "run", Silent())
+        monkeypatch.setattr(RunFolder, "save_state", die_after_first(run.folder.save_state))
+        with pytest.raises(MemoryError):
+            train(run)
+        state = run.folder.load_state()
+        assert state is not None
+        assert (state["record"]["epoch"], state["record"]["taken"], state["state"]["steps"]) == (0, 1, 1)
+
+    def test_grey_pictures_are_refused_before_the_first_step(
         self, settings: TrainSettings, archive: Path, tmp_path: Path
     ) -> None:
-        """Epoch 2 is the same whether it comes at once or after a pause."""
-        rounds = settings.trainer.model_copy(update={"epoch_steps": None})
-        settings = settings.model_copy(update={"trainer": rounds})
-        whole = LocalTrainer(settings, str(archive), RunFolder(tmp_path / "whole", settings).claim(), None)
-        whole.run()
-        paused = LocalTrainer(settings, str(archive), RunFolder(tmp_path / "paused", settings).claim(), None)
-        batches = paused.photos.random_batches(settings.trainer.batch_size, paused.generator)
-        paused.run_epoch(batches)
-        torch.rand(99)  # what else a process draws
-        going_on = LocalTrainer(settings, str(archive), RunFolder(tmp_path / "paused", settings), None)
-        going_on.run()
-        assert going_on.history[1]["loss"] == pytest.approx(whole.history[1]["loss"], rel=1e-5)
+        rows = pq.read_table(archive).to_pylist()
+        for row in rows:
+            buffer = io.BytesIO()
+            Image.open(io.BytesIO(row["image"])).convert("L").save(buffer, "JPEG")
+            row["image"] = buffer.getvalue()
+        pq.write_table(pa.Table.from_pylist(rows), archive)
+        with pytest.raises(UsageError, match="the training pictures are all grey: --data must hold color pictures"):
+            train_alone(settings, str(archive), str(tmp_path / "run"))
+        assert not (tmp_path / "run/state.pt").exists()
+
+    @pytest.mark.parametrize("rate", [1e30])
+    def test_a_loss_that_is_no_number_ends_a_run(
+        self, settings: TrainSettings, archive: Path, tmp_path: Path, rate: float
+    ) -> None:
+        reckless = settings.optimizer.model_copy(update={"learning_rate": rate, "clip_norm": None, "warmup": 0.0})
+        settings = settings.model_copy(update={"optimizer": reckless})
+        with pytest.raises(StoppedError, match=r"(the loss is|gradient is) (nan|inf): lower optimizer\.learning_rate"):
+            train_alone(settings, str(archive), str(tmp_path / "run"))
+
+    def test_more_workers_than_this_process_are_refused(self, archive: Path, tmp_path: Path) -> None:
+        settings = load_settings(TrainSettings, overrides=["trainer.workers=2"])
+        with pytest.raises(UsageError, match=r"trainer\.workers=2: .* drop --no-ray"):
+            train_alone(settings, str(archive), str(tmp_path / "run"))
+
+    def test_where_there_is_no_run_none_can_be_resumed(
+        self, settings: TrainSettings, archive: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(UsageError, match=r"--resume: .*/run holds no training run; drop --resume"):
+            train_alone(settings, str(archive), str(tmp_path / "run"), resume=True)
+        assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
 
     def test_a_run_is_never_overwritten(self, settings: TrainSettings, tmp_path: Path) -> None:
         RunFolder(tmp_path / "run", settings).claim()
@@ -437,16 +428,19 @@ class TestRun:
             other.check(resume=True)
         assert load_settings(TrainSettings, tmp_path / "run/config.yaml") == load_settings(TrainSettings)
 
-    def test_a_failure_is_remembered_until_the_run_is_resumed(self, settings: TrainSettings, tmp_path: Path) -> None:
-        folder = RunFolder(tmp_path / "run", settings).claim()
-        folder.write_failure("the loss is nan")
-        assert RunFolder(tmp_path / "run", settings).failure() == "the loss is nan"
-        assert folder.claim(resume=True).failure() == ""
-
     def test_a_refused_command_leaves_no_run(self, archive: Path, tmp_path: Path) -> None:
+        words = [
+            "train",
+            "--no-ray",
+            "--config",
+            str(RECIPE),
+            "--data",
+            str(archive),
+            "--output",
+            str(tmp_path / "run"),
+        ]
         for _ in range(2):
-            with pytest.raises(SystemExit):
-                main(data=str(archive), output=str(tmp_path / "run"), overrides=["loss.name=bce"])
+            assert run([*words, "--output", str(tmp_path / "run"), "--set", "loss.name=bce"]) == EXIT_USAGE
         assert not (tmp_path / "run/config.yaml").exists()
 
     def test_a_run_that_is_older_than_a_setting_of_the_model_goes_on(
@@ -468,14 +462,7 @@ class TestRun:
         with pytest.raises(UsageError, match="another model"):
             RunFolder(tmp_path / "run", settings).claim(resume=True)
 
-    def test_wrong_usage_ends_with_status_2(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as stopped:
-            main(data=str(tmp_path), output=str(tmp_path / "run"), overrides=["trainer.epoch=1"])
-        assert stopped.value.code == 2
-        assert "did you mean 'trainer.epochs'" in capsys.readouterr().err
-
     def test_the_shipped_recipe_is_complete(self) -> None:
-        recipe = Path(__file__).parent.parent / "configs" / "train" / "unet.yaml"
-        resolved = load_settings(TrainSettings, recipe).model_dump(mode="json")
-        for group, written in yaml.safe_load(recipe.read_text()).items():  # what concerns other models is left out
+        resolved = load_settings(TrainSettings, RECIPE).model_dump(mode="json")
+        for group, written in yaml.safe_load(RECIPE.read_text()).items():  # what concerns other models is left out
             assert written == resolved[group], group

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
 from skimage import data
 
+from benchmarks.frames import THINGS, TONES
 from colorize.imaging.formats import decode_small
+from colorize.imaging.triage import filled_in
 from tests.pictures import LIMIT, saved
 
 ARCHIVE = Path(__file__).parents[2] / "shared/data/archive"
@@ -53,6 +55,32 @@ def test_sepia_is_toned_also_where_it_faded_unevenly(name: str) -> None:
     assert kind(toned(name, cast=12)) == "toned"
 
 
+@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize("tone", TONES)
+def test_something_in_color_in_the_frame_makes_no_color_photograph(tone: str, thing: str) -> None:
+    for number, name in enumerate((*GREY, *COLOR)):
+        random = np.random.default_rng(number)
+        photograph = Image.fromarray(getattr(data, name)()).convert("RGB")
+        frame = THINGS[thing](TONES[tone](photograph, random), random)
+        assert kind(frame, int(random.integers(60, 96))) in ("grey_as_rgb", "toned"), name
+
+
+@pytest.mark.parametrize("name", COLOR)
+def test_muted_photographs_are_in_color_still(name: str) -> None:
+    photograph = np.asarray(getattr(data, name)(), np.float32)
+    grey = photograph @ np.array([0.299, 0.587, 0.114], np.float32)
+    faded = grey[..., None] + 0.35 * (photograph - grey[..., None])
+    cast = faded * np.array([1, 0.92, 0.97]) + np.array([20, 8, 25])
+    assert kind(np.clip(cast, 0, 255).astype(np.uint8)) == "color"
+
+
+@pytest.mark.parametrize("curve", [(90, 70, 40), (140, 100, 70), (150, 135, 110)])
+def test_a_tone_may_follow_any_curve(curve: tuple[int, int, int]) -> None:
+    for name in (*GREY, *COLOR):
+        grey = Image.fromarray(getattr(data, name)()).convert("L")
+        assert kind(ImageOps.colorize(grey, (25, 20, 15), (250, 244, 225), curve)) == "toned", name
+
+
 def test_faint_color_noise_of_a_scanner_is_no_color() -> None:
     grey = np.asarray(Image.fromarray(data.camera()).convert("RGB"), np.float32)
     noise = np.random.default_rng(0).normal(0, 8, grey.shape)
@@ -84,3 +112,10 @@ def test_of_real_scans_only_color_photographs_are_color() -> None:
         if decode_small(path.read_bytes(), 65536, max_pixels=LIMIT).kind == "color"
     }
     assert found == {f"{letter}.png" for letter in "abcdefgh"}  # autochromes and prints, all in color
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (5, 3), (9, 9), (120, 161)])
+def test_strokes_are_filled_in_as_by_pillows_rank_filters(shape: tuple[int, int]) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    closed = Image.fromarray(grey).filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.MinFilter(9))
+    assert np.array_equal(filled_in(grey), np.asarray(closed))

@@ -9,11 +9,11 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from colorize.imaging.color import rgb_to_lab
-from colorize.training.adversarial import create_adversary, train_discriminator
-from colorize.training.palette import fit_palette
-from colorize.training.settings import AdversarialSettings, LossSettings, ModelSettings, TrainSettings
-from colorize.training.step import TrainState, create_state
-from colorize.training.workers import mean_over_workers, sum_over_workers
+from colorize.train.adversarial import create_adversary, train_discriminator
+from colorize.train.palette import fit_palette
+from colorize.train.settings import AdversarialSettings, LossSettings, ModelSettings, TrainSettings
+from colorize.train.step import TrainState, create_state
+from colorize.train.workers import mean_over_workers, sum_over_workers
 
 PIXELS = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0))
 START = PIXELS[:4]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from types import FrameType
 
 from colorize.bulk.assembly import Assembly
@@ -26,14 +27,14 @@ from colorize.bulk.resume import Ledger, Work
 from colorize.bulk.run_log import JsonLines, run_log
 from colorize.bulk.run_report import Counts, RunReport
 from colorize.bulk.settings import BulkJob, BulkSettings
-from colorize.bulk.sinks import FolderSink, ParquetSink, Sink
+from colorize.bulk.sinks import FolderSink, MixedSink, ParquetSink, Sink
 from colorize.bulk.write import Writer
 from colorize.cluster.plan import StagePlan
 from colorize.cluster.session import plan_for_cluster, ray_session
 from colorize.datasets.hints import NO_HINTS, Hints, read_hints
 from colorize.datasets.sources import Source, open_source
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
-from colorize.models import require_takes_hints
+from colorize.imaging.canvas import Canvases
 from colorize.predict.model_files import ModelFile, find_model, require_settings
 from colorize.predict.upstream import Upstream, sized, upstream_of
 from colorize.storage.faults import storage_exhausted
@@ -66,8 +67,22 @@ class Prepared:
         """The load stage of the run of this number."""
         s = self.settings
         stamp = Stamp(self.model.name, self.model.sha256, s.pixels_digest(), run)
-        inline, area = s.source.inline_bytes, s.colorizer.size**2
-        return Loader(self.source.reader, s.limits, s.triage, area, inline, stamp, self.hints, self.upstream)
+        # A local file is read again where its copy is written: it is in the page cache, and bytes that pass through the
+        # object store and the predictors are copied several times.
+        inline, area = 0 if self.source.storage.is_local else s.source.inline_bytes, s.colorizer.size**2
+        canvases = Canvases(self.model.canvas or s.colorizer.size, self.model.stride)
+        return Loader(
+            self.source.reader,
+            s.limits,
+            s.triage,
+            canvases,
+            area,
+            inline,
+            stamp,
+            self.hints,
+            self.upstream,
+            all_pages=s.output.pages == "all",
+        )
 
     def writer(self, sink: Sink) -> Writer:
         """The write stage that fills `sink`."""
@@ -75,10 +90,8 @@ class Prepared:
         return Writer(self.source.storage, sink, s.limits, s.output, s.source.inline_bytes, self.upstream)
 
     def sink(self) -> Sink:
-        """Where the copies go: a tree of files, or archives."""
-        if self.source.parts is not None:
-            return ParquetSink(self.target)
-        return FolderSink(self.target, self.settings.output.write_threads)
+        """Where the copies go: into a tree of files, and into archives."""
+        return MixedSink(FolderSink(self.target, self.settings.output.write_threads), ParquetSink(self.target))
 
     def assembly(self, work: Work) -> Assembly:
         """What joins the archives of a run."""
@@ -135,8 +148,6 @@ def prepare(job: BulkJob, writes: bool = True) -> Prepared:
     Raises:
         UsageError: with one line that says what to change.
     """
-    if job.input.startswith(("http://", "https://")):
-        raise UsageError(f"--input {job.input} is a link: `colorize photo` follows those; name a folder or a bucket")
     source, target = Storage(job.input), Storage(job.output)
     _require_apart(
         source, target
@@ -147,13 +158,15 @@ def prepare(job: BulkJob, writes: bool = True) -> Prepared:
     model = find_model(job.model)
     require_settings(model, job.settings.colorizer)
     upstream = upstream_of(job.settings.output.processing, model.architecture)
-    found = open_source(job.input, job.settings.source, job.input_list)
+    found = open_source(job.input, job.settings.source, job.input_list, job.settings.limits)
     hints = _hints(job.hints, model, found) if job.hints else NO_HINTS
     fitted = replace(job, settings=sized(job.settings, upstream))
     return Prepared(fitted, found, target, model, hints, upstream)
 
 
 def _hints(uri: str, model: ModelFile, source: Source) -> Hints:
+    from colorize.models import require_takes_hints  # torch takes seconds
+
     require_takes_hints(model.architecture)
     if source.parts is not None:
         raise UsageError(f"--hints {uri} names files, but the input is Parquet: color these pictures from a folder")
@@ -197,9 +210,9 @@ def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, s
     rows = prepared.job.settings.output.manifest_rows
     found = compact(prepared.target, work.run, rows, lost, work.stale)
     _settle(report, found)
-    if prepared.source.parts is None:
-        # Earlier color copies of inputs that fail now, or are called otherwise.
-        for name in (*found.orphans, *replaced(prepared.target)):
+    archives = prepared.source.versions
+    for name in (*found.orphans, *replaced(prepared.target)):  # color copies of inputs that fail, or are renamed, now
+        if name not in archives and name.rpartition("#")[0] not in archives:
             prepared.target.delete(name)
     settle(prepared.target)
     if report.totals.degraded:
@@ -227,7 +240,9 @@ def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assemb
     plan, settings = report.plan, prepared.settings
     assert plan is not None
     loader, writer = prepared.loader(work.run), prepared.writer(prepared.sink())
-    summaries = stream(work.left, loader, writer, plan, settings, partial(prepared.target.read, MODEL_FILE))
+    checkpoint = partial(prepared.target.read, MODEL_FILE)
+    windows = (stream(part, loader, writer, plan, settings, checkpoint) for part in work.left.windows())
+    summaries = chain.from_iterable(windows)
     with Display(report.totals, settings.run.log_seconds) as display:
         for summary in summaries:
             if stop.is_set():

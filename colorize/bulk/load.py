@@ -7,23 +7,40 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from colorize.bulk.census import note
-from colorize.bulk.ledger.manifest import Record
+from colorize.bulk.ledger.manifest import PAGES_COLORED, Record
 from colorize.bulk.rows import LOADED_SCHEMA
 from colorize.bulk.settings import TriageSettings
 from colorize.bulk.telemetry import worked
+from colorize.cluster.attempts import task_attempt
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import Raw, Reader
-from colorize.imaging.formats import ImageDecodeError, SmallGrey, decode_small, read_info, sha256, whole
-from colorize.imaging.hinting import Hinted, Seen, grey_of, spots_of
-from colorize.imaging.sandbox.isolation import Careful, Fault, known_fault, may_exceed
+from colorize.imaging.canvas import Canvases, Fitted
+from colorize.imaging.formats import (
+    ImageDecodeError,
+    SmallGrey,
+    decode_small,
+    decode_small_pages,
+    has_pages,
+    read_info,
+    sha256,
+    whole,
+)
+from colorize.imaging.hinting import Hinted
+from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed, known_fault
 from colorize.imaging.settings import LimitSettings
 from colorize.plain_text import one_line
+from colorize.predict.columns import more_pages
 from colorize.predict.upstream import Upstream
+
+BLAMED_SECONDS = 2.0  # for hashing a picture that was given up; without a hash its row holds while its identity does
+Pages: TypeAlias = dict[int, SmallGrey]  # by their number, counted from 0; of most pictures there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +60,30 @@ class Loader:
     reader: Reader
     limits: LimitSettings
     triage: TriageSettings
-    area: int  # pixels that the network sees
+    canvases: Canvases  # that the network sees
+    area: int  # pixels of the small grey copy, at least
     inline_bytes: int  # larger pictures are not passed on; the writer reads them again
     stamp: Stamp
     hints: Hints = NO_HINTS
     upstream: Upstream | None = None
+    all_pages: bool = True  # of a TIFF
 
-    def seen(self, raw: Raw, small: SmallGrey) -> Seen:
+    def seen(self, raw: Raw, small: SmallGrey, page: int = 0) -> Fitted:
         """What the network gets to see of a picture. Raises ImageDecodeError, also for a hint outside of it."""
-        grey = self.upstream.square(raw.data, max_pixels=self.limits.max_pixels) if self.upstream else small.luma
+        grey = self._grey(raw, small, page)
         spots = self.hints.spots(raw.path, small.info)
-        return Hinted(grey, spots) if len(spots) else grey
+        return self.canvases.fitted(Hinted(grey, spots[:0] if page else spots))
+
+    def _grey(self, raw: Raw, small: SmallGrey, page: int) -> npt.NDArray[np.uint8]:
+        if self.upstream is None:
+            return small.luma
+        return self.upstream.square(raw.data, max_pixels=self.limits.max_pixels, page=page)
 
 
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Tables of `LOADED_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`."""
-    with Careful(partial(_row, loader=loader), loader.limits, partial(_is_heavy, limits=loader.limits)) as row_of:
+    examined, is_heavy = partial(_row, loader=loader), partial(_is_heavy, loader=loader)
+    with Careful(examined, loader.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as row_of:
         for raws, waited in _timed(loader.reader.fetch(units)):
             rows = [_blamed(raw, row, loader) if isinstance(row := row_of(raw), Fault) else row for raw in raws]
             for row in rows:
@@ -77,26 +102,16 @@ def _timed(fetched: Iterator[list[Raw]]) -> Iterator[tuple[list[Raw], float]]:
         yield raws, time.perf_counter() - started
 
 
-def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
-    """Whether decoding the picture may take more than its memory; a JPEG is decoded at a fraction of its size."""
-    if not limits.memory_mb or not len(raw.data):
-        return False
-    try:
-        if raw.data[:2] == b"\xff\xd8":
-            return False
-        info = read_info(raw.data)
-    except (ImageDecodeError, OSError):  # its row will say why
-        return False
-    return may_exceed(info.width * info.height, limits)
+def _is_heavy(raw: Raw, loader: Loader) -> bool:
+    return decoding_may_exceed(raw.data, loader.limits, whole=loader.upstream is not None)
 
 
 def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
     started = time.perf_counter()
-    record, seen = _record(raw, loader), None
+    record, seen = _record(raw, loader), dict[int, Fitted]()
     try:
-        record, small = _examine(raw, loader, record)
-        if small is not None:
-            seen = loader.seen(raw, small)
+        record, pages = _examine(raw, loader, record)
+        seen = {number: loader.seen(raw, small, number) for number, small in pages.items()}
     except (ImageDecodeError, OSError, MemoryError) as error:  # of a large file any read can fail: it is no copy
         record = record.failed(*_reason(error))
     return _loaded(raw, replace(record, seconds=time.perf_counter() - started), seen, loader)
@@ -109,48 +124,73 @@ def _reason(error: Exception) -> tuple[str, str]:
 
 def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
     record = _record(raw, loader)
-    with suppress(ImageDecodeError, OSError):  # a file that changed: the row says what it was blamed for
-        record = replace(record, sha256_in=sha256(raw.data))
-    return _loaded(raw, record.failed(fault.code, fault.message), None, loader)
+    with suppress(ImageDecodeError, OSError):  # a file that changed, or is slow: the row says what it was blamed for
+        record = replace(record, sha256_in=sha256(raw.data, BLAMED_SECONDS))
+    return _loaded(raw, record.failed(fault.code, fault.message), {}, loader)
 
 
-def _loaded(raw: Raw, record: Record, seen: Seen | None, loader: Loader) -> dict[str, Any]:
+def _loaded(raw: Raw, record: Record, pages: dict[int, Fitted], loader: Loader) -> dict[str, Any]:
+    first, seen = next(iter(pages.items()), (-1, None))
+    is_paged = loader.all_pages and record.format == "TIFF" and record.frames > 1
     return asdict(record) | {
+        "page": first if is_paged else -1,
+        "more": more_pages([(number, page) for number, page in pages.items() if number != first]),
         "part": raw.part,
         "row": raw.row,
         "name_taken": raw.name_taken,
         "data": whole(raw.data)
         if (seen is not None or record.output) and (raw.part or len(raw.data) <= loader.inline_bytes)
         else b"",
-        "grey": grey_of(seen).tobytes() if seen is not None else b"",
+        "grey": seen.grey.tobytes() if seen is not None else b"",
         "grey_height": seen.shape[0] if seen is not None else 0,
         "grey_width": seen.shape[1] if seen is not None else 0,
-        "hints": spots_of(seen).tobytes() if seen is not None else b"",
+        "canvas_height": seen.canvas[0] if seen is not None else 0,
+        "canvas_width": seen.canvas[1] if seen is not None else 0,
+        "hints": seen.spots.tobytes() if seen is not None else b"",
         "loaded_by": note("load"),
     }
 
 
-def _examine(raw: Raw, loader: Loader, record: Record) -> tuple[Record, SmallGrey | None]:
-    """The record as far as it is known, and the small picture unless the input ends here."""
+def _examine(raw: Raw, loader: Loader, record: Record) -> tuple[Record, Pages]:
+    """The record as far as it is known, and the pages that are colored: none where the input ends here."""
     if raw.skipped:
-        return replace(record, status="skipped", error=raw.error, message=raw.message), None
+        return replace(record, status="skipped", error=raw.error, message=raw.message), {}
     if raw.error:
-        return record.failed(raw.error, raw.message), None
+        return record.failed(raw.error, raw.message), {}
     record = replace(record, sha256_in=sha256(raw.data))
     try:
         small = decode_small(raw.data, loader.area, max_pixels=loader.limits.max_pixels)
     except (ImageDecodeError, MemoryError) as error:
         code, message = _reason(error)
-        return (_sized(record, raw) if code == "too_large" else record).failed(code, message), None
+        return (_sized(record, raw) if code == "too_large" else record).failed(code, message), {}
     record = _described(record, small)
     shortest = min(record.width, record.height)
     if shortest < loader.limits.min_side:
         reason = f"{record.width} x {record.height} pixels; limits.min_side is {loader.limits.min_side}"
-        return record.failed("too_small", reason), None
+        return record.failed("too_small", reason), {}
+    if loader.all_pages and has_pages(small.info):
+        smalls = decode_small_pages(raw.data, loader.area, max_pixels=loader.limits.max_pixels)
+        return _triaged_pages(record, smalls, loader)
     policy = getattr(loader.triage, small.kind)
     if policy != "color":
-        return _left_alone(record, copied=policy == "copy"), None
-    return record, small
+        return _left_alone(record, copied=policy == "copy"), {}
+    return record, {0: small}
+
+
+def _triaged_pages(record: Record, smalls: Pages, loader: Loader) -> tuple[Record, Pages]:
+    """The pages that are colored; where none is, the file is skipped, or copied if that is any page's policy."""
+    policies = {number: getattr(loader.triage, small.kind) for number, small in smalls.items()}
+    chosen = {number: small for number, small in smalls.items() if policies[number] == "color"}
+    if not chosen:
+        return _left_alone(record, copied="copy" in policies.values()), {}
+    others = ", the others copied as they are" if len(chosen) < record.frames else ""
+    words = f"{len(chosen)} of {record.frames} {PAGES_COLORED}{others}"
+    kind = next(iter(chosen.values())).kind
+    return replace(record, triage=kind, message=words), chosen
+
+
+def _sentence(*words: str) -> str:
+    return "; ".join(word for word in words if word)
 
 
 def _record(raw: Raw, loader: Loader) -> Record:
@@ -183,5 +223,5 @@ def _described(record: Record, small: SmallGrey) -> Record:
         height=info.height,
         frames=info.frames,
         triage=small.kind,
-        message=f"the first of {info.frames} frames or pages" if info.frames > 1 else "",
+        message=_sentence(f"the first of {info.frames} frames or pages" if info.frames > 1 else "", info.note),
     )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -15,14 +13,15 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
-from colorize.bulk.ledger.manifest import RUN_FILE
+from colorize.bulk.recorded_run import RecordedRun, read_run
 from colorize.bulk.samples import Places, Sample
-from colorize.bulk.survey import Reason, Survey, survey
+from colorize.bulk.survey import LONGEST, Reason, Survey, clipped, survey
 from colorize.errors import UsageError
-from colorize.plain_text import one_line
+from colorize.imaging.sandbox import Sandbox
+from colorize.imaging.settings import LimitSettings
 from colorize.report.charts import NARROW, WIDE, time_chart
 from colorize.report.page import render_page
-from colorize.storage.root import LEDGER, Storage
+from colorize.storage.root import LEDGER, Storage, escapes
 
 PAGE = f"{LEDGER}/report.html"
 
@@ -36,58 +35,70 @@ class Link:
     note: str = ""
 
 
-def write_report(output: str) -> str:
+def write_report(output: str, source: str | None = None, limits: LimitSettings | None = None) -> str:
     """Writes the page of the run below `output` and returns where it is.
+
+    Args:
+        output: of a run, whoever made it.
+        source: the run's input, where pictures shall be shown as they were before. What the run itself says of that is
+            not followed: it may name a folder of whoever asks for the page.
+        limits: for decoding a picture that is shown; one that exceeds them is left out.
 
     Raises:
         UsageError: there is no bulk run, or links stand where it has left files.
     """
     target = Storage(output)
     target.require_unlinked(LEDGER)
-    run = _read_run(target)
-    target.write(PAGE, bulk_page(target, run))
+    target.write(PAGE, bulk_page(target, read_run(target), source, limits))
     return target.url(PAGE)
 
 
-def bulk_page(target: Storage, run: Mapping[str, Any]) -> bytes:
-    """The page of a run, `run` being the content of its `run.json`."""
-    started = datetime.fromisoformat(run["started"]).timestamp()
-    found = survey(target, started, started + run["seconds"])
-    source = _source_root(run["input"])
-    places = Places(source, target, run["settings"]["source"]["image_column"])
+def bulk_page(
+    target: Storage, run: RecordedRun, source: str | None = None, limits: LimitSettings | None = None
+) -> bytes:
+    """The page of a run, `run` being the content of its `run.json`; else as `write_report`."""
+    started = run.started_at.timestamp()
+    found = survey(target, started, started + run.seconds)
+    scans = _root(run.input)
+    with Sandbox(limits or LimitSettings()) as sandbox:
+        places = Places(_source_root(source), target, run.image_column, limits or LimitSettings(), sandbox)
+        galleries = _galleries(found, places)
     return render_page(
         "bulk.html",
-        title=f"Colored: {posixpath.basename(run['input'].rstrip('/')) or run['input']}",
+        title=f"Colored: {posixpath.basename(run.input.rstrip('/')) or run.input}",
         run=run,
         found=found,
         total=found.states.total(),
-        charts=_throughput(found, run["seconds"]),
-        galleries=_galleries(found, places),
-        failures=_listed(found.failures, source, None),
-        skipped=_listed(found.skipped, source, None),
-        look=_listed(found.look, source, target),
-        settings=yaml.safe_dump(run["settings"], sort_keys=False),
-        command=" ".join(run["command"]),
+        charts=_throughput(found, run.seconds),
+        galleries=galleries,
+        failures=_listed(found.failures, scans, None),
+        skipped=_listed(found.skipped, scans, None),
+        look=_listed(found.look, scans, target),
+        settings=yaml.safe_dump(run.settings, sort_keys=False),
+        command=" ".join(run.command),
     )
 
 
-def _read_run(target: Storage) -> dict[str, Any]:
-    try:
-        run: dict[str, Any] = json.loads(target.read(RUN_FILE))
-    except FileNotFoundError:
-        raise UsageError(f"{target.url()} holds no bulk run: there is no {RUN_FILE}") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {target.url(RUN_FILE)}: {one_line(error)}") from None
-    return run
-
-
-def _source_root(uri: str) -> Storage:
+def _source_root(uri: str | None) -> Storage | None:
     """What the manifest's paths are relative to: the input's folder, also where the input is one file."""
+    if uri is None:
+        return None
     storage = Storage(uri)
     try:
         return storage.parent() if storage.is_file() else storage
     except UsageError:  # gone by now: the page can do without
         return storage
+
+
+def _root(uri: str) -> Storage | None:
+    """Where links to scans lead, without asking: only a browser may follow them. None where it cannot."""
+    try:
+        storage = Storage(uri)
+    except UsageError:
+        return None
+    if not storage.is_local:
+        return None
+    return storage.parent() if Path(storage.root).is_file() else storage
 
 
 def _throughput(found: Survey, seconds: float) -> list[tuple[str, Markup]]:
@@ -110,16 +121,17 @@ def _merged(counts: np.ndarray[Any, np.dtype[np.int64]], total: int) -> np.ndarr
 
 
 def _galleries(found: Survey, places: Places) -> list[tuple[str, str, list[Sample]]]:
+    unsure, extreme, random = found.shown()
     kinds = (
-        ("Least confident", "The network was least sure of these: look here first.", found.unsure),
-        ("Extreme shapes", "The longest pictures, of which the network sees least.", found.extreme),
-        ("Random", "A sample of everything that was colored.", found.random),
+        ("Least confident", "The network was least sure of these: look here first.", unsure),
+        ("Extreme shapes", "The longest pictures, of which the network sees least.", extreme),
+        ("Random", "A sample of everything else that was colored.", random),
     )
-    galleries = [(title, text, places.samples(top.found())) for title, text, top in kinds]
+    galleries = [(title, text, places.samples(rows)) for title, text, rows in kinds]
     return [(title, text, samples) for title, text, samples in galleries if samples]
 
 
-def _listed(reasons: Mapping[str, Reason], source: Storage, target: Storage | None) -> list[dict[str, Any]]:
+def _listed(reasons: Mapping[str, Reason], source: Storage | None, target: Storage | None) -> list[dict[str, Any]]:
     """Reasons by how frequent they are, each with links to its first few pictures."""
     ordered = sorted(reasons.items(), key=lambda item: -item[1].count)
     return [
@@ -133,18 +145,16 @@ def _listed(reasons: Mapping[str, Reason], source: Storage, target: Storage | No
     ]
 
 
-def _link(row: Mapping[str, Any], source: Storage, target: Storage | None) -> Link:
-    """To the colored copy if there is a target, by a relative path; else to the source."""
-    name = row["path"]
-    file = (
-        (row["output"] if target else name).rpartition("#")[0]
-        if _in_archive(name)
-        else row["output" if target else "path"]
-    )
+def _link(row: Mapping[str, Any], source: Storage | None, target: Storage | None) -> Link:
+    """To the colored copy if there is a target, by a relative path; else to the source. None leads out of these."""
+    name = row["output" if target else "path"]
+    file = name.rpartition("#")[0] if _in_archive(row["path"]) else name
+    text, note = clipped(row["path"]), clipped(row["message"])
+    if escapes(file) or len(file) > LONGEST:
+        return Link(text, note=note)
     if target is not None:
-        return Link(name, f"../{quote(file)}", row["message"])
-    href = PurePosixPath(posixpath.join(source.root, file)).as_uri() if source.is_local else ""
-    return Link(name, href, row["message"])
+        return Link(text, f"../{quote(file)}", note)
+    return Link(text, PurePosixPath(posixpath.join(source.root, file)).as_uri() if source else "", note)
 
 
 def _in_archive(path: str) -> bool:

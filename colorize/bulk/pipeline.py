@@ -10,8 +10,8 @@ from typing import Any
 import ray
 from ray.data import ActorPoolStrategy
 
+from colorize.bulk.late_predictor import Predictor
 from colorize.bulk.load import Loader, load
-from colorize.bulk.predictor import Predictor
 from colorize.bulk.settings import BulkSettings
 from colorize.bulk.write import Writer, write
 from colorize.cluster.data_context import configure
@@ -21,6 +21,7 @@ from colorize.storage.root import LEDGER
 
 MODEL_FILE = f"{LEDGER}/model.safetensors"  # beside the outputs: what made their colors can be had again
 RETRIES = 10  # of a task whose worker died; a picture that kills it is blamed in the first (see isolation)
+SHAPES = 8  # that pictures commonly have: a GPU's batches are full where so many of them come in one call
 ACTOR_RESTARTS = 100  # nodes may go and come
 
 
@@ -39,12 +40,13 @@ def stream(
     # Nothing else bounds retries in Ray Data 2.60 without a warning, and users can do nothing about it.
     warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
     configure(settings.run.stall_seconds)
-    rows = settings.source.rows_per_task
-    dataset = (
+    rows = source.rows_per_task
+    together = max(rows, (SHAPES if plan.device == "cuda" else 2) * plan.batch_size)
+    predicted = (
         ray.data.from_arrow(source.blocks())
         .map_batches(
             partial(load, loader=loader),
-            batch_size=source.units_per_batch,
+            batch_size=None,  # a block is a task's work
             batch_format="pyarrow",
             num_cpus=plan.task_cpus,
             ray_remote_args_fn=_task_limits,
@@ -58,20 +60,22 @@ def stream(
                 "batch_size": plan.batch_size,
                 "confidence": settings.run.confidence,
             },
-            batch_size=max(rows, 2 * plan.batch_size),  # several shapes share it, so more than one forward pass
+            batch_size=together,
             batch_format="pyarrow",
             num_cpus=plan.cpus_per_actor,
             num_gpus=plan.gpus_per_actor,
             ray_remote_args_fn=_actor_limits,
             compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.pool_limit),
         )
-        .map_batches(
-            partial(write, writer=writer),
-            batch_size=rows,
-            batch_format="pyarrow",
-            num_cpus=plan.task_cpus,
-            ray_remote_args_fn=_task_limits,
-        )
+    )
+    if plan.device == "cuda":  # else a call's rows are one block, which one task would write
+        predicted = predicted.repartition(target_num_rows_per_block=rows)
+    dataset = predicted.map_batches(
+        partial(write, writer=writer),
+        batch_size=rows,
+        batch_format="pyarrow",
+        num_cpus=plan.task_cpus,
+        ray_remote_args_fn=_task_limits,
     )
     dataset.set_name("colorize")  # what Ray's dashboard calls it; the stages are called load, Predictor and write
     batches: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)

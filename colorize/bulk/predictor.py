@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,19 +17,24 @@ import torch
 from colorize.bulk.census import note
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 from colorize.bulk.telemetry import worked
-from colorize.imaging.hinting import Seen
-from colorize.imaging.sandbox.isolation import Fault, was_restarted
+from colorize.cluster.attempts import actor_was_restarted
+from colorize.imaging.canvas import Fitted
+from colorize.imaging.sandbox import Fault
+from colorize.plain_text import one_line
 from colorize.predict.colorizer import Colored
-from colorize.predict.columns import seen_from
+from colorize.predict.columns import more_colors, pages_from
 from colorize.predict.frugal import color_frugally
 from colorize.predict.lone_predictor import LonePredictor, NetworkSource
 from colorize.predict.settings import ColorizerSettings
 
 log = logging.getLogger("colorize")
 
+Colors: TypeAlias = list[Colored]  # of the pages of one row that are colored; mostly one
+
 # Batches that a predictor which was started again colors one by one in a child process. Ray sends again what the dead
 # one held, four batches at most (Ray Data's limit in flight), and does not say which of them those are.
 SUSPECTS = 4
+GPU_LOST = 70  # exit status of a predictor whose GPU has failed
 
 
 class Predictor:
@@ -55,7 +63,7 @@ class Predictor:
             checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
         )
         _ = self.network.colorizer  # now, so that a fault stops the start
-        self.suspects = SUSPECTS if was_restarted() else 0
+        self.suspects = SUSPECTS if actor_was_restarted() else 0
         self.lone = LonePredictor(self.network)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -63,24 +71,47 @@ class Predictor:
         started = time.perf_counter()
         rows = batch.select([*SEEN_COLUMNS, "status"]).to_pylist()
         wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
-        colors, degraded = self._color([seen_from(rows[i]) for i in wanted])
+        pages = {i: pages_from(rows[i]) for i in wanted}
+        flat, degraded = self._color([page for of_row in pages.values() for page in of_row])
+        colors = iter(flat)
         spent = time.perf_counter() - started
         share = spent / max(len(wanted), 1)
         worked("predict", spent)
-        found = dict(zip(wanted, colors, strict=True))
-        return _with_colors(_blamed(batch, found), found, share, degraded or self.shortfall)
+        found = {i: _of_row(list(islice(colors, len(of_row)))) for i, of_row in pages.items()}
+        return _with_colors(_blamed(batch, found), found, rows, share, degraded or self.shortfall)
 
-    def _color(self, greys: list[Seen]) -> tuple[Sequence[Colored | Fault], str]:
+    def _color(self, greys: list[Fitted]) -> tuple[Sequence[Colored | Fault], str]:
         if self.suspects:
             self.suspects -= 1
             colors = self.lone(greys)
             if not self.suspects:
                 self.lone.close()
             return colors, ""
-        return color_frugally(self.network.colorizer, greys, self.network.confidence)
+        try:
+            return color_frugally(self.network.colorizer, greys, self.network.confidence)
+        except RuntimeError as error:
+            if not _has_lost_the_gpu(error):
+                raise
+            log.critical("the GPU failed; this predictor ends and is started again: %s", one_line(error))
+            os._exit(GPU_LOST)  # no exception: Ray restarts an actor that died, and fails the job for one that raised
 
 
-def _blamed(batch: pa.Table, colors: Mapping[int, Colored | Fault]) -> pa.Table:
+def _has_lost_the_gpu(error: RuntimeError) -> bool:
+    """Whether CUDA has failed for the rest of the process: an illegal address, an uncorrectable ECC error, a reset.
+
+    Out of memory is not among them: `color_frugally` has dealt with that.
+    """
+    is_cuda = any(sign in str(error) for sign in ("CUDA error", "cuDNN error", "CUBLAS_STATUS"))
+    return is_cuda and not isinstance(error, torch.OutOfMemoryError)
+
+
+def _of_row(colors: list[Colored | Fault]) -> Colors | Fault:
+    """The colors of all pages of a row, unless one of them met a fault."""
+    fault = next((color for color in colors if isinstance(color, Fault)), None)
+    return fault or [color for color in colors if not isinstance(color, Fault)]
+
+
+def _blamed(batch: pa.Table, colors: Mapping[int, Colors | Fault]) -> pa.Table:
     """The batch, with the rows of pictures that killed their process as failures."""
     faults = {index: fault for index, fault in colors.items() if isinstance(fault, Fault)}
     if not faults:
@@ -93,14 +124,17 @@ def _blamed(batch: pa.Table, colors: Mapping[int, Colored | Fault]) -> pa.Table:
     return batch
 
 
-def _with_colors(batch: pa.Table, colors: Mapping[int, Colored | Fault], seconds: float, degraded: str) -> pa.Table:
+def _with_colors(
+    batch: pa.Table, colors: Mapping[int, Colors | Fault], rows: list[dict[str, Any]], seconds: float, degraded: str
+) -> pa.Table:
     indices = range(batch.num_rows)
     # Colors that are not numbers are left out here, and the writer reports the row as failed.
-    good = {i: c for i, c in colors.items() if not isinstance(c, Fault) and np.isfinite(c.ab).all()}
+    good = {i: c for i, c in colors.items() if not isinstance(c, Fault) and all(np.isfinite(p.ab).all() for p in c)}
     columns = (
-        [good[i].ab.tobytes() if i in good else b"" for i in indices],
-        [good[i].ab.shape[1] if i in good else 0 for i in indices],
-        [good[i].ab.shape[2] if i in good else 0 for i in indices],
+        [good[i][0].ab.tobytes() if i in good else b"" for i in indices],
+        [good[i][0].ab.shape[1] if i in good else 0 for i in indices],
+        [good[i][0].ab.shape[2] if i in good else 0 for i in indices],
+        [more_colors(rows[i], [page.ab for page in good[i][1:]]) if i in good else [] for i in indices],
         [note("predict")] * batch.num_rows,
         [seconds if i in colors else 0.0 for i in indices],
     )
@@ -108,7 +142,7 @@ def _with_colors(batch: pa.Table, colors: Mapping[int, Colored | Fault], seconds
         texts = pa.array([degraded if i in good else "" for i in indices])
         batch = batch.set_column(batch.schema.get_field_index("degraded"), "degraded", texts)
     spent = [before + (seconds if i in colors else 0.0) for i, before in enumerate(batch["seconds"].to_pylist())]
-    sure = [round(good[i].confidence, 4) if i in good else 0.0 for i in indices]
+    sure = [round(sum(p.confidence for p in good[i]) / len(good[i]), 4) if i in good else 0.0 for i in indices]
     result = batch.drop_columns(list(SEEN_COLUMNS))
     for name, numbers in (("seconds", spent), ("confidence", sure)):
         result = result.set_column(result.schema.get_field_index(name), name, pa.array(numbers, pa.float64()))

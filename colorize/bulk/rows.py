@@ -10,7 +10,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from colorize.bulk.ledger.manifest import MANIFEST_SCHEMA
-from colorize.predict.columns import GREY_COLUMNS
+from colorize.predict.columns import COLOR_FIELDS, GREY_COLUMNS, PAGE_FIELDS
 
 LOADED_SCHEMA = pa.schema(
     [
@@ -22,16 +22,21 @@ LOADED_SCHEMA = pa.schema(
         ("grey", pa.binary()),  # uint8 (grey_height, grey_width), upright
         ("grey_height", pa.int64()),
         ("grey_width", pa.int64()),
+        ("page", pa.int64()),  # of the grey picture, counted from 0, where all pages of a TIFF are written; else -1
+        ("more", pa.list_(pa.struct(PAGE_FIELDS))),  # its further pages that are colored
+        ("canvas_height", pa.int64()),  # that the grey picture is fitted into
+        ("canvas_width", pa.int64()),
         ("hints", pa.binary()),  # float32 (n, 4), as in `colorize.imaging.hinting`; empty where there are none
         ("loaded_by", pa.string()),
         ("fetch_seconds", pa.float64()),  # waited for storage; the record's `seconds` are work
     ]
 )
-SEEN_COLUMNS = (*GREY_COLUMNS, "hints")
+SEEN_COLUMNS = (*GREY_COLUMNS, "canvas_height", "canvas_width", "hints", "more")
 PREDICTED_FIELDS = (
     pa.field("ab", pa.binary()),  # float16 (2, ab_height, ab_width), Lab units; empty where there is none
     pa.field("ab_height", pa.int64()),
     pa.field("ab_width", pa.int64()),
+    pa.field("more_ab", pa.list_(pa.struct(COLOR_FIELDS))),
     pa.field("predicted_by", pa.string()),
     pa.field("predict_seconds", pa.float64()),
 )

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
 
+from colorize.bulk.survey import clipped
 from colorize.imaging.formats import Encoded, decode_thumbnail
+from colorize.imaging.sandbox import Sandbox
+from colorize.imaging.settings import LimitSettings
 from colorize.report.page import thumbnail
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import ImageColumn
-from colorize.storage.root import Storage
+from colorize.storage.root import Storage, escapes
 
 SIDE = 320  # pixels
 _READ_THREADS = 8
-_AT_ONCE = 1 << 26  # pixels of the pictures that are decoded at once, or of one larger picture
-_MAX_PIXELS = 1 << 28  # of a picture that must be decoded whole, which takes 4 to 8 bytes a pixel
 _IN_MEMORY = 16 << 20  # bytes of a file that is read at once; a larger one is read piece by piece
 _CELLS = 16  # rows of an archive that are held at once
 
@@ -36,66 +37,49 @@ class Sample:
     height: int
 
 
-class Allowance:
-    """Pixels that threads may hold at once: who wants more than are left waits; who wants more than all is alone."""
-
-    def __init__(self, pixels: int) -> None:
-        self.pixels = self.left = pixels
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def of(self, pixels: int) -> Iterator[None]:
-        """Within the block so many are taken."""
-        share = min(pixels, self.pixels)
-        with self._changed:
-            self._changed.wait_for(lambda: self.left >= share)
-            self.left -= share
-        try:
-            yield
-        finally:
-            with self._changed:
-                self.left += share
-                self._changed.notify_all()
-
-
 @dataclass(frozen=True)
 class Places:
     """Where a run's pictures lie."""
 
-    source: Storage
+    source: Storage | None
     target: Storage
     image_column: str
-    allowance: Allowance = field(default_factory=lambda: Allowance(_AT_ONCE))
+    limits: LimitSettings
+    sandbox: Sandbox
+    decoding: threading.Lock = field(default_factory=threading.Lock)  # one picture at a time
     archives: threading.Lock = field(default_factory=threading.Lock)  # a row group is in memory whole: one at a time
 
     def sample(self, row: dict[str, Any]) -> Sample | None:
         """Both thumbnails; without the source the grey of the copy, which is the source's; None without the copy."""
         try:
-            after = self._small(row, self._read(self.target, row["output"], row["bytes_out"], "colorized"))
+            after = self._small(self._read(self.target, row["output"], "colorized"))
         except Exception:  # one row's read: storage libraries and decoders raise many classes; it is only not shown
             return None
-        try:
-            before = self._small(row, self._read(self.source, row["path"], row["bytes_in"], self.image_column))
-        except Exception:  # as above: the source may be gone by now
-            before = after.convert("L")
+        before = after.convert("L")
+        if self.source is not None:
+            with suppress(Exception):  # as above: the source may be gone by now
+                before = self._small(self._read(self.source, row["path"], self.image_column))
         width, height = _fitted(after)
-        return Sample(row, thumbnail(before, SIDE), thumbnail(after, SIDE), width, height)
+        shown = row | {"path": clipped(row["path"]), "format": clipped(row["format"])}
+        return Sample(shown, thumbnail(before, SIDE), thumbnail(after, SIDE), width, height)
 
     def samples(self, rows: Sequence[dict[str, Any]]) -> list[Sample]:
         """Those of the rows whose pictures can be read."""
         with ThreadPoolExecutor(_READ_THREADS) as pool:
             return [sample for sample in pool.map(self.sample, rows) if sample is not None]
 
-    def _small(self, row: dict[str, Any], data: Encoded) -> Image.Image:
-        with self.allowance.of(row["width"] * row["height"]):
-            return decode_thumbnail(data, SIDE * SIDE, max_pixels=_MAX_PIXELS)
+    def _small(self, data: Encoded) -> Image.Image:
+        with self.decoding:
+            return self.sandbox(decode_thumbnail, data, SIDE * SIDE, max_pixels=self.limits.max_pixels)
 
-    def _read(self, storage: Storage, name: str, size: int, column: str) -> Encoded:
+    def _read(self, storage: Storage, name: str, column: str) -> Encoded:
+        if escapes(name):
+            raise ValueError("a name that leads out of the folder")
         archive, _, row = name.rpartition("#")
         if archive.lower().endswith(".parquet") and row.isdigit():
             with self.archives:
                 return read_cell(storage, archive, column, int(row))
-        return storage.load(name, size, _IN_MEMORY)
+        return storage.load(name, -1, _IN_MEMORY, self.limits.max_bytes)
 
 
 def read_cell(storage: Storage, archive: str, column: str, row: int) -> bytes:

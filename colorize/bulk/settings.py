@@ -11,7 +11,7 @@ from pydantic import Field
 
 from colorize.cluster.settings import PoolSettings
 from colorize.datasets.settings import SourceSettings
-from colorize.predict.settings import DEFAULT_MODEL, ColorSettings, CopySettings
+from colorize.predict.settings import DEFAULT_MODEL, RENDERING, ColorSettings, CopySettings
 from colorize.settings import Settings
 
 Policy = Literal["color", "skip", "copy"]
@@ -70,9 +70,9 @@ class BulkSettings(ColorSettings):
         included: dict[str, Any] = {
             "colorizer": True,
             "pool": {"device"},
-            "output": {"subsampling", "digital_source_type", "processing"},
+            "output": {"subsampling", "digital_source_type", "processing", "pages"},
         }
-        pixels = self.model_dump(mode="json", include=included)
+        pixels = self.model_dump(mode="json", include=included) | {"rendering": RENDERING}
         return hashlib.sha256(json.dumps(pixels, sort_keys=True).encode()).hexdigest()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Protocol
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from colorize.bulk.ledger.manifest import Record, write_part
-from colorize.datasets.sources import OUTPUT_COLUMNS
+from colorize.datasets.archives import OUTPUT_COLUMNS
 from colorize.plain_text import one_line
 from colorize.storage.faults import storage_exhausted
 from colorize.storage.parquet import Archive, read_table
@@ -153,6 +153,25 @@ class ParquetSink:
         name = f"{folder}/{run[0].row:012d}-{run[-1].row:012d}.parquet"
         with self.storage.create(name) as file:
             pq.write_table(pa.Table.from_pylist(rows, schema=FRAGMENT_SCHEMA), file, compression="none")
+
+
+@dataclass(frozen=True)
+class MixedSink:
+    """Rows of archives go into fragments, and other pictures into files."""
+
+    files: FolderSink
+    archives: ParquetSink
+
+    def draft(self, name: str) -> Draft:
+        return self.files.draft(name)
+
+    def write(self, finished: Iterable[Finished]) -> list[Record]:
+        """Writes runs of either kind as they come."""
+        runs = groupby(finished, key=lambda item: bool(item.part))
+        return [record for rows, run in runs for record in (self.archives if rows else self.files).write(run)]
+
+    def record(self, records: Sequence[Record]) -> str:
+        return self.files.record(records)
 
 
 class DiscardSink:

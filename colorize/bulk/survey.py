@@ -7,7 +7,7 @@ inputs is as small as that of a hundred.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +16,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from colorize.bulk.ledger.manifest import part_names, read_manifest, read_rows
+from colorize.bulk.ledger.manifest import PAGES_COLORED, part_names, read_manifest, read_rows
 from colorize.storage.root import Storage
 
 COLUMNS = ("path", "output", "status", "error", "message", "format", "width", "height", "frames", "bytes_in",
            "bytes_out", "triage", "luma_exact", "confidence", "finished")  # fmt: skip
 RANDOM, UNSURE, EXTREME = 12, 12, 6  # pictures of each kind in the gallery
 NAMED = 12  # paths that are named for each reason
+REASONS, OTHER = 100, "other reasons"  # that are told apart
+LONGEST = 4096  # characters of a name or message that are shown
 TIME_BINS = 96
 SMALL_SIDE, LONG_ASPECT = 64, 3.0
 
@@ -72,9 +74,9 @@ class Survey:
     bytes_out: int = 0
     luma_exact: int = 0
     done_by_time: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(TIME_BINS, np.int64))
-    random: Top = field(default_factory=lambda: Top(RANDOM))
+    random: Top = field(default_factory=lambda: Top(RANDOM + EXTREME + UNSURE))
     unsure: Top = field(default_factory=lambda: Top(UNSURE))
-    extreme: Top = field(default_factory=lambda: Top(EXTREME))
+    extreme: Top = field(default_factory=lambda: Top(EXTREME + UNSURE))
     failures: dict[str, Reason] = field(default_factory=dict)
     skipped: dict[str, Reason] = field(default_factory=dict)
     look: dict[str, Reason] = field(default_factory=dict)  # ok, and yet a person should look
@@ -91,6 +93,12 @@ class Survey:
             _by_error(table.filter(pc.equal(table["status"], status)), reasons)
         self._add_colored(table.filter(pc.equal(table["status"], "ok")))
 
+    def shown(self) -> tuple[list[Row], list[Row], list[Row]]:
+        """The unsure, the extreme and the random rows to show: each in the first gallery that it belongs to."""
+        unsure = self.unsure.found()
+        extreme = _others(self.extreme, unsure)[:EXTREME]
+        return unsure, extreme, _others(self.random, [*unsure, *extreme])[:RANDOM]
+
     def _add_colored(self, table: pa.Table) -> None:
         if not table.num_rows:
             return
@@ -104,12 +112,17 @@ class Survey:
         for reason, chosen in (
             ("had colors of its own, which were replaced", pc.equal(table["triage"], "color")),
             ("its luminance could not be carried over exactly", pc.invert(table["luma_exact"])),
-            ("has several frames or pages, of which only the first was colored", pc.greater(table["frames"], 1)),
+            ("has several frames or pages, of which only the first was colored", _only_first(table)),
             (f"is very small: a side below {SMALL_SIDE} pixels", pa.array(short < SMALL_SIDE)),
         ):
             found = table.filter(chosen)
             if found.num_rows:
                 self.look.setdefault(reason, Reason()).add(found)
+
+
+def _only_first(table: pa.Table) -> pa.ChunkedArray:
+    """Rows of files with more frames or pages than their copy: not those that say how many pages are colored."""
+    return pc.and_not(pc.greater(table["frames"], 1), pc.match_substring(table["message"], PAGES_COLORED))
 
 
 def survey(storage: Storage, started: float, ended: float) -> Survey:
@@ -130,9 +143,25 @@ def manifest_tables(storage: Storage) -> Iterator[pa.Table]:
         yield read_rows(storage, part, COLUMNS)
 
 
+def _others(top: Top, rows: Sequence[Row]) -> list[Row]:
+    paths = {row["path"] for row in rows}
+    return [row for row in top.found() if row["path"] not in paths]
+
+
 def _by_error(table: pa.Table, reasons: dict[str, Reason]) -> None:
-    for code in pc.unique(table["error"]).to_pylist():
+    codes = pc.unique(table["error"]).to_pylist()
+    told = [code for code in codes if code in reasons or len(code) <= LONGEST][:REASONS]
+    told = [code for code in told if code in reasons or len(reasons) < REASONS]
+    for code in told:
         reasons.setdefault(code, Reason()).add(table.filter(pc.equal(table["error"], code)))
+    rest = table.filter(pc.invert(pc.is_in(table["error"], value_set=pa.array(told, pa.string()))))
+    if rest.num_rows:
+        reasons.setdefault(OTHER, Reason()).add(rest)
+
+
+def clipped(text: str) -> str:
+    """The text, or its start."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _aspect(table: pa.Table) -> Floats:

@@ -18,11 +18,12 @@ from colorize.bulk.rows import SUMMARY_SCHEMA
 from colorize.bulk.settings import OutputSettings
 from colorize.bulk.sinks import Finished, Sink
 from colorize.bulk.telemetry import settled, worked
+from colorize.cluster.attempts import task_attempt
 from colorize.imaging.formats import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
-from colorize.imaging.sandbox.isolation import Careful, Fault, known_fault, may_exceed
+from colorize.imaging.sandbox import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
 from colorize.plain_text import one_line
-from colorize.predict.columns import ab_from
+from colorize.predict.columns import colors_from
 from colorize.predict.render import Provenance, render_into
 from colorize.predict.upstream import Upstream
 from colorize.storage.faults import storage_exhausted
@@ -48,7 +49,8 @@ def write(batch: pa.Table, writer: Writer) -> pa.Table:
     """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
     started = time.perf_counter()
     rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded pictures are large
-    with Careful(partial(_finish, writer=writer), writer.limits, partial(_is_heavy, limits=writer.limits)) as finish:
+    finished, is_heavy = partial(_finish, writer=writer), partial(_is_heavy, limits=writer.limits)
+    with Careful(finished, writer.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as finish:
         stored = writer.sink.write(
             _blamed(row, done) if isinstance(done := finish(row), Fault) else done for row in rows
         )
@@ -103,7 +105,7 @@ def _copied(row: dict[str, Any], record: Record, writer: Writer) -> Finished:
     place = {"part": row["part"], "row": row["row"]}
     try:
         source = row["data"] or _read_again(record, writer)
-        made = _made(record, writer, lambda file: file.writelines(pieces(source)))
+        made = _made(record, writer, lambda file: file.writelines(pieces(source)), row["part"])
     except (ImageDecodeError, OSError) as error:
         failed = record.failed(getattr(error, "code", "unreadable"), one_line(error))
         return Finished(failed, **place, fault=_storage_fault(error))
@@ -124,7 +126,7 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
         exact = render_into(
             file,
             source,
-            ab_from(row),
+            colors_from(row),
             provenance,
             max_pixels=writer.limits.max_pixels,
             subsampling=output.subsampling,
@@ -132,15 +134,15 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
         )
 
     record = replace(record, output=output_name(record.path, record.format, row["name_taken"]))
-    made = _made(record, writer, make)
+    made = _made(record, writer, make, row["part"])
     copy = FileBytes(made.path) if isinstance(made, Draft) else made
     return replace(record, bytes_out=len(copy), sha256_out=sha256(copy), luma_exact=exact), made
 
 
-def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> bytes | Draft:
-    """What `make` writes: bytes, or a draft of the sink's where that may be huge."""
-    huge = record.width * record.height >= HUGE and output_format(record.format) != "JPEG"
-    draft = writer.sink.draft(record.output) if huge else None
+def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None], part: str) -> bytes | Draft:
+    """What `make` writes: bytes, or a draft of the sink's where that may be huge and belongs to no archive `part`."""
+    huge = record.width * record.height * max(record.frames, 1) >= HUGE and output_format(record.format) != "JPEG"
+    draft = writer.sink.draft(record.output) if huge and not part else None
     if draft is None:
         out = io.BytesIO()
         make(out)
@@ -152,7 +154,7 @@ def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None]) -> 
 
 def _read_again(record: Record, writer: Writer) -> Encoded:
     """A picture too large to travel, if it is still the one that was loaded."""
-    data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes)
+    data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes, writer.limits.max_bytes)
     if sha256(data) != record.sha256_in:
         raise ImageDecodeError("changed", "the file changed while the job ran; run again")
     return data

@@ -9,10 +9,8 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
 from functools import partial
-from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
@@ -20,12 +18,16 @@ from rich.console import Console
 from colorize import __version__
 from colorize.bulk.settings import BulkSettings
 from colorize.cli import models
+from colorize.cli.options import Config, HintsFile, Model, Overrides, RayAddress, Verify
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
 from colorize.plain_text import joined, say
 from colorize.predict.outcome import Outcome
-from colorize.predict.settings import PhotoSettings
+from colorize.predict.settings import LimitedSettings, PhotoSettings
 from colorize.report.durations import duration
 from colorize.settings import load_settings
+
+if TYPE_CHECKING:
+    from colorize.bulk.settings import BulkJob
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES = 1, 2, 3
 STOPPED = "stopped"
@@ -39,34 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models.app, name="models")
-
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        help="a name of `colorize models`, a checkpoint, a training run's folder, or NAME=FILE of published weights",
-    ),
-]
-HintsFile = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--hints", metavar="FILE", help="colors to keep to: CSV or JSON with path, x, y and color"),
-]
-Config = Annotated[Optional[Path], typer.Option("--config", help="YAML file with settings")]  # noqa: UP045
-Overrides = Annotated[
-    Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="one setting; may be repeated")  # noqa: UP045
-]
-
-RayAddress = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--ray", metavar="ADDRESS", help="cluster to use; default: RAY_ADDRESS, else one started here"),
-]
-
-
-class Verify(StrEnum):
-    """How `colorize bulk` tells whether an input changed since an earlier run."""
-
-    stat = "stat"
-    hash = "hash"
 
 
 def _show_version(asked: bool) -> None:
@@ -135,11 +109,13 @@ def restore_grey_command(
     ],
     force: Annotated[bool, typer.Option(help="take the luminance of pictures that say nothing of it too")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files that are there already")] = False,
+    overrides: Overrides = None,
 ) -> None:
     """Gives the scans back out of colored pictures: bit for bit, where the manifest says `luma_exact`."""
     from colorize.predict.restore import restore_grey
 
-    _print_outcomes(restore_grey(sources, output, force=force, overwrite=overwrite))
+    limits = load_settings(LimitedSettings, overrides=overrides or ()).limits
+    _print_outcomes(restore_grey(sources, output, limits, force=force, overwrite=overwrite))
 
 
 def _photo_outcomes(
@@ -154,13 +130,14 @@ def _photo_outcomes(
     allow_private: bool,
     hints: str | None,
 ) -> Iterator[Outcome]:
+    from colorize.imaging.sandbox import Sandbox
     from colorize.predict.destinations import Destinations
     from colorize.predict.enlarge import write_enlarged
     from colorize.predict.history import write_history
     from colorize.predict.photo import color_photos, outcomes
 
     if not (history or enlarge):
-        return color_photos(
+        yield from color_photos(
             sources,
             output,
             model,
@@ -170,10 +147,13 @@ def _photo_outcomes(
             hints=hints,
             overwrite=overwrite,
         )
+        return
     write, destinations = write_history if history else write_enlarged, Destinations(sources, output, overwrite)
-    return outcomes(
-        (source, partial(write, source, model, destinations, settings, allow_private)) for source in sources
-    )
+    with Sandbox(settings.limits) as sandbox:
+        yield from outcomes(
+            (source, partial(write, source, model, destinations, settings, allow_private, sandbox))
+            for source in sources
+        )
 
 
 @app.command(epilog="Example: colorize bulk --input s3://archive/scans --output s3://archive/colored --set pool.max=4")
@@ -209,11 +189,12 @@ def bulk(
 
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
+    settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
+    _require_there(input_)
     from colorize.bulk.job import prepare, run_bulk
     from colorize.bulk.page import PAGE
     from colorize.bulk.settings import BulkJob, Resume
 
-    settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     resume = Resume(fresh, retry_failed, verify.value)
     job = BulkJob(input_, output, model, input_list, ray_address, settings, tuple(sys.argv), resume, hints)
     if dry_run:
@@ -223,7 +204,7 @@ def bulk(
             say(line)
         return
     report = run_bulk(job)
-    _write_page(output)
+    _write_page(job)
     t = report.totals
     ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
     earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
@@ -241,16 +222,23 @@ def train(
     config: Config = None,
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --output")] = False,
+    no_ray: Annotated[bool, typer.Option("--no-ray", help="train in this process alone, on its GPU or CPUs")] = False,
     ray_address: RayAddress = None,
 ) -> None:
     """Trains a network, data-parallel on Ray Train, on a folder or Parquet archives of color pictures."""
-    from colorize.training.launch import TrainJob, run_training
-    from colorize.training.settings import TrainSettings
+    from colorize.train.settings import TrainSettings
 
     if config is None:
         raise UsageError("which network is to be trained, and how? Name a recipe: --config configs/train/unet.yaml")
     settings = load_settings(TrainSettings, config, overrides or ())
-    figures = run_training(TrainJob(settings, data, output, resume, ray_address))
+    if no_ray:
+        from colorize.train.single import train_alone
+
+        figures = train_alone(settings, data, output, resume)
+    else:
+        from colorize.train.job import TrainJob, run_training
+
+        figures = run_training(TrainJob(settings, data, output, resume, ray_address))
     say(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")
     say(", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_"))))
 
@@ -288,11 +276,18 @@ def evaluate(
 
 
 @app.command(epilog="Example: colorize report s3://archive/colored")
-def report(uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")]) -> None:
+def report(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")],
+    input_: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--input", metavar="URI", help="the run's input, to show pictures as they were before"),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
     """Makes the page of a bulk run again, from its manifest."""
     from colorize.bulk.page import write_report
 
-    say(write_report(uri))
+    say(write_report(uri, input_, load_settings(LimitedSettings, overrides=overrides or ()).limits))
 
 
 @app.command("export", epilog="Example: colorize export default -o default.onnx")
@@ -306,15 +301,24 @@ def export_command(
     say(f"{model} -> {output} ({export(model, output)})")
 
 
-def _write_page(output: str) -> None:
+def _require_there(uri: str) -> None:
+    """Raises UsageError for a local path that does not exist: before the imports that take seconds."""
+    from colorize.storage.root import Storage
+
+    storage = Storage(uri)
+    if storage.is_local:
+        storage.is_file()
+
+
+def _write_page(job: BulkJob) -> None:
     """The page of a run that has ended; where none can be made that is said, and the run's exit status stays."""
     from colorize.bulk.page import write_report
 
     try:
-        write_report(output)
+        write_report(job.output, job.input, job.settings.limits)
     except Exception as error:  # whatever it was, every input is done and in the manifest
         reason = _first_line(error)
-        say(f"warning: no report.html ({reason}): make it with `colorize report {output}`", sys.stderr)
+        say(f"warning: no report.html ({reason}): make it with `colorize report {job.output}`", sys.stderr)
 
 
 def _print_outcomes(outcomes: Iterable[Outcome]) -> None:

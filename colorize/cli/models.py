@@ -34,8 +34,9 @@ def download(
 
 def _table() -> Table:
     from colorize.models import list_models
-    from colorize.models.checkpoint import load_checkpoint, shipped_weights
+    from colorize.models.checkpoint import load_checkpoint
     from colorize.predict.published_weights import PUBLISHED
+    from colorize.weights import shipped_weights
 
     table = Table(box=None, pad_edge=False)
     for title in ("name", "kind", "architecture", "sha256"):

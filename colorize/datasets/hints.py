@@ -101,7 +101,7 @@ def _entries(text: str, uri: str) -> list[tuple[str, Mapping[str, Any]]]:
     if text.lstrip().startswith(("[", "{")):
         try:
             listed = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"the hints {uri} are no valid JSON: {one_line(error)}") from None
         entries = [(f"entry {number} of {uri}", entry) for number, entry in enumerate(listed, 1)]
     else:

@@ -6,7 +6,8 @@ import csv
 import gzip
 import io
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import PurePosixPath
 from urllib.parse import unquote_plus
 
@@ -16,6 +17,10 @@ from colorize.settings import nearest
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import read_texts
 from colorize.storage.root import LEDGER, Storage, read_file
+
+LINE_LENGTH = 1 << 16  # characters; of a name S3 allows 1024 bytes
+EMPTY_LINES, ROW_LINES = 1_000_000, 1000
+PARQUET_BYTES = 4 << 30  # of a list that was compressed as a whole
 
 
 def read_input_list(uri: str, root: Storage) -> list[str]:
@@ -29,22 +34,36 @@ def read_input_list(uri: str, root: Storage) -> list[str]:
     """
     try:
         listed = _listed(posixpath.basename(uri).lower(), read_file(uri), uri, root)
+        return list(dict.fromkeys(_relative(name, root, uri) for name in listed if name))
     except UsageError:
         raise
     except Exception as error:  # storage libraries and parsers raise many classes, all of them the list's fault
         raise UsageError(f"cannot read the input list {uri}: {one_line(error)}") from None
-    return list(dict.fromkeys(_relative(name, root, uri) for name in listed if name))
 
 
 def _listed(base: str, data: bytes, uri: str, root: Storage) -> Iterable[str]:
+    file: io.BytesIO | gzip.GzipFile = io.BytesIO(data)
     if base.endswith(".gz"):
-        base, data = base.removesuffix(".gz"), gzip.decompress(data)
+        base, file = base.removesuffix(".gz"), gzip.GzipFile(fileobj=file)
     if base.endswith(".parquet"):
-        return _from_parquet(data, uri, root)
-    text = data.decode("utf-8-sig")
+        return _from_parquet(file.read(PARQUET_BYTES), uri, root)
+    lines = _lines(io.TextIOWrapper(file, "utf-8-sig", newline="\n"))  # and not at every mark that Unicode calls one
     if base.endswith(".csv"):
-        return _from_csv(text, uri, root)
-    return [line.removesuffix("\r") for line in text.split("\n")]  # and not at every mark that Unicode calls one
+        return _from_csv(lines, uri, root)
+    return (line.removesuffix("\n").removesuffix("\r") for line in lines)
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines one by one, so that a list that was compressed to a thousandth is never in memory whole.
+
+    Raises ValueError for a line, or for an amount of empty ones, that no list of files has.
+    """
+    empty = 0
+    while line := text.readline(LINE_LENGTH):
+        empty += line.isspace()
+        if len(line) == LINE_LENGTH or empty > EMPTY_LINES:
+            raise ValueError(f"a line of {LINE_LENGTH:,} characters, or more than {EMPTY_LINES:,} empty ones")
+        yield line
 
 
 def _from_parquet(data: bytes, uri: str, root: Storage) -> Iterable[str]:
@@ -54,15 +73,32 @@ def _from_parquet(data: bytes, uri: str, root: Storage) -> Iterable[str]:
     return names if column == "path" else _in_bucket(names, root)
 
 
-def _from_csv(text: str, uri: str, root: Storage) -> Iterable[str]:
-    rows = csv.reader(io.StringIO(text))
+def _from_csv(lines: Iterator[str], uri: str, root: Storage) -> Iterable[str]:
+    rows = _rows(lines)
     first = next(rows, [])
     if not root.is_local and first[:1] == [_bucket(root)] and len(first) > 1:  # S3's own: Bucket, Key, ...; no header
-        return _in_bucket([unquote_plus(row[1]) for row in (first, *rows) if len(row) > 1], root)
+        return _in_bucket((unquote_plus(row[1]) for row in chain([first], rows) if len(row) > 1), root)
     column = _column(first, uri)
     index = first.index(column)
-    names = [row[index] for row in rows if len(row) > index]
+    names = (row[index] for row in rows if len(row) > index)
     return names if column == "path" else _in_bucket(names, root)
+
+
+def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
+    """The rows of a CSV file. Raises ValueError for one of more lines than a name can have."""
+    taken = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal taken
+        for line in lines:
+            taken += 1
+            if taken > ROW_LINES:
+                raise ValueError(f"a row of more than {ROW_LINES} lines")
+            yield line
+
+    for row in csv.reader(counted()):
+        taken = 0
+        yield row
 
 
 def _column(columns: Sequence[str], uri: str) -> str:
@@ -72,11 +108,11 @@ def _column(columns: Sequence[str], uri: str) -> str:
     raise UsageError(f"the input list {uri} has no column 'path' or 'key'{nearest('path', columns)}")
 
 
-def _in_bucket(keys: Iterable[str], root: Storage) -> list[str]:
+def _in_bucket(keys: Iterable[str], root: Storage) -> Iterable[str]:
     """The full names of a bucket's keys, without those that stand for folders."""
     if root.is_local:
-        return list(keys)
-    return [f"{root.protocol}://{_bucket(root)}/{key}" for key in keys if not key.endswith("/")]
+        return keys
+    return (f"{root.protocol}://{_bucket(root)}/{key}" for key in keys if not key.endswith("/"))
 
 
 def _bucket(root: Storage) -> str:

@@ -5,24 +5,23 @@ A fault of one picture or one archive becomes a `Raw` with an error code; nothin
 
 from __future__ import annotations
 
-import fnmatch
-import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from colorize.datasets.settings import SourceSettings
-from colorize.imaging.formats import Encoded
+from colorize.imaging.formats import Encoded, ImageDecodeError
+from colorize.imaging.settings import SizeLimits
 from colorize.plain_text import one_line
 from colorize.storage.local_files import LeadsOutError, LinkedFolderError
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import IMAGE_BYTES, ImageColumn, plain_columns, plain_value
 from colorize.storage.parquet_error import ParquetError, code_of
 from colorize.storage.root import Storage
-from colorize.storage.rooted import TEMPORARY_PREFIX
 
 UNIT_SCHEMA = pa.schema(
     [
@@ -38,7 +37,7 @@ UNIT_SCHEMA = pa.schema(
         ("message", pa.string()),
     ]
 )
-LITTER = ("thumbs.db", "desktop.ini", ".ds_store")  # what operating systems leave among pictures
+STEP_ROWS = 64  # the most that one step of a task holds at once, where the settings do not say
 FETCH_BYTES = 64 << 20  # about what one step of a task holds at once, or one picture
 
 
@@ -76,6 +75,10 @@ class Reader(Protocol):
         """The inputs of some units (a table of `UNIT_SCHEMA`), in lists of at most `rows_per_task`."""
         ...
 
+    def with_columns(self, names: tuple[str, ...]) -> Reader:
+        """The same, and an archive's rows come with these of its columns, too."""
+        ...
+
 
 @dataclass(frozen=True)
 class FileReader:
@@ -83,11 +86,15 @@ class FileReader:
 
     storage: Storage
     settings: SourceSettings
+    max_bytes: int = SizeLimits().max_bytes  # of a file: of a larger one nothing is read
 
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         with ThreadPoolExecutor(self.settings.fetch_threads) as pool:
             for step in self._steps(units.to_pylist()):
                 yield list(pool.map(self._fetch, step))
+
+    def with_columns(self, names: tuple[str, ...]) -> FileReader:
+        return self
 
     def _steps(self, units: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         """Cuts where a step has rows enough, or bytes enough."""
@@ -96,7 +103,7 @@ class FileReader:
         share = FETCH_BYTES // self.settings.fetch_threads  # of a file of unknown size
         for unit in units:
             size = unit["size"] if unit["size"] >= 0 else share
-            if step and (len(step) >= self.settings.rows_per_task or held + size > FETCH_BYTES):
+            if step and (len(step) >= (self.settings.rows_per_task or STEP_ROWS) or held + size > FETCH_BYTES):
                 yield step
                 step, held = [], 0
             step.append(unit)
@@ -108,10 +115,10 @@ class FileReader:
         name, identity = unit["name"], unit["identity"]
         if unit["error"]:
             return _unplanned(unit)
-        if reason := excluded(name, self.settings.include):
-            return _unplanned(unit | {"error": "excluded", "message": reason})
         try:
-            data = self.storage.load(name, unit["size"], self.settings.inline_bytes)
+            data = self.storage.load(name, unit["size"], self.settings.inline_bytes, self.max_bytes)
+        except ImageDecodeError as error:
+            return _unplanned(unit | {"error": error.code, "message": str(error)})
         except Exception as error:  # one file's fault, of whatever class the storage library raises
             return _unplanned(unit | fault_of(error))
         return Raw(name, data, identity, len(data), name_taken=unit["name_taken"])
@@ -132,9 +139,13 @@ class ArchiveReader:
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         for unit in units.to_pylist():
             if unit["error"]:
-                yield [_unplanned(unit | {"identity": ""})]  # an archive is tried again in each run
+                again = {} if unit["error"] == "excluded" else {"identity": ""}  # an archive is tried in each run
+                yield [_unplanned(unit | again)]
             else:
                 yield from self._fetch_rows(unit)
+
+    def with_columns(self, names: tuple[str, ...]) -> ArchiveReader:
+        return replace(self, extra=names)
 
     def _fetch_rows(self, unit: dict[str, Any]) -> Iterator[list[Raw]]:
         """The unit's rows; where the archive breaks off in the middle, the rest of them as failures."""
@@ -153,7 +164,7 @@ class ArchiveReader:
             archive = Archive(file)
             image = ImageColumn.of(archive.schema, self.settings.image_column)
             extra = plain_columns(archive.schema, self.extra)
-            columns, at_once, skip = [*image.leaves, *extra], self.settings.rows_per_task, unit["skip"]
+            columns, at_once, skip = [*image.leaves, *extra], self.settings.rows_per_task or STEP_ROWS, unit["skip"]
             for batch in archive.batches(unit["row_group"], columns, FETCH_BYTES, at_once):
                 wanted = batch.slice(skip, left)
                 skip = max(skip - batch.num_rows, 0)
@@ -177,16 +188,28 @@ class ArchiveReader:
         return Raw(**place, size=len(data), data=data, columns=columns)
 
 
-def excluded(name: str, include: Sequence[str]) -> str:
-    """Why a file is none of our business, or ""."""
-    base = posixpath.basename(name).lower()
-    if base in LITTER or base.startswith("._"):
-        return "left by an operating system"
-    if base.startswith(TEMPORARY_PREFIX):
-        return "left by an interrupted run"
-    if include and not any(fnmatch.fnmatchcase(name, pattern) for pattern in include):
-        return f"matches none of source.include ({', '.join(include)})"
-    return ""
+@dataclass(frozen=True)
+class MixedReader:
+    """Reads archives and picture files that lie in one source; of archives a unit has a row group."""
+
+    files: FileReader
+    archives: ArchiveReader
+
+    @property
+    def storage(self) -> Storage:
+        return self.files.storage
+
+    @property
+    def settings(self) -> SourceSettings:
+        return self.files.settings
+
+    def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
+        is_file = pc.less(units["row_group"], 0)
+        yield from self.files.fetch(units.filter(is_file))
+        yield from self.archives.fetch(units.filter(pc.invert(is_file)))
+
+    def with_columns(self, names: tuple[str, ...]) -> MixedReader:
+        return replace(self, archives=self.archives.with_columns(names))
 
 
 def fault_of(error: Exception) -> dict[str, str]:

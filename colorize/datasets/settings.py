@@ -11,10 +11,15 @@ class SourceSettings(Settings):
     """How inputs are found and read."""
 
     image_column: str = Field("image", description="Parquet column with encoded bytes or a {bytes, path} struct")
-    include: tuple[str, ...] = Field((), description="glob patterns; files that match none are skipped")
+    include: tuple[str, ...] = Field((), description="glob patterns; files and archives that match none are skipped")
+    exclude: tuple[str, ...] = Field((), description="glob patterns; files and archives that match one are skipped")
     follow_links: bool = Field(False, description="read links that lead out of the input, too; else they fail")
-    rows_per_task: int = Field(16, ge=1, le=4096, description="pictures that one load task fetches and decodes")
+    rows_per_task: int = Field(
+        0, ge=0, le=4096, description="pictures that one task handles; 0: a minute's work, 16 to 512, if there are many"
+    )
     fetch_threads: int = Field(16, ge=1, le=256, description="concurrent reads within one load task")
     inline_bytes: int = Field(
-        16 << 20, ge=0, description="larger files are read again by the writer instead of travelling between stages"
+        16 << 20,
+        ge=0,
+        description="larger files are read again by the writer instead of travelling between stages, as local ones are",
     )

@@ -9,11 +9,12 @@ from typing import Protocol
 import numpy as np
 
 from colorize.errors import UsageError
+from colorize.imaging.canvas import Grey
 from colorize.imaging.compose import compose
 from colorize.imaging.formats import decode, decode_small
 from colorize.imaging.formats.upright import RGB
 from colorize.models.checkpoint import load_checkpoint
-from colorize.predict.colorizer import Colored, Colorizer, Grey
+from colorize.predict.colorizer import Colored, Colorizer
 from colorize.predict.model_files import ModelFile, find_model, require_settings
 from colorize.predict.settings import ColorizerSettings
 

@@ -48,7 +48,8 @@ def paint_again(
 ) -> dict[str, Shown]:
     """The crops of these pictures with every model's colors, by path; one that cannot be read any more is left out."""
     loader = replace(loader, only=frozenset(paths))
-    rows = [row for table in load_truth(covering(source.units, loader.only or ()), loader) for row in table.to_pylist()]
+    tables = load_truth(covering(source.units, loader.only or ()), loader, isolated=True)
+    rows = [row for table in tables for row in table.to_pylist()]
     rows = [row for row in rows if not row["error"]]
     shape = (loader.size, loader.size, 3)
     crops = [np.frombuffer(row["crop"], np.uint8).reshape(shape) for row in rows]

@@ -90,7 +90,8 @@ def _open(job: EvaluateJob) -> Source:
     source, target = Storage(job.data), Storage(job.output)
     if not source.is_file() and overlap(source, target):
         raise UsageError(f"--output {target.url()} and --data {source.url()} overlap: choose an output folder outside")
-    return open_source(job.data, job.settings.source.as_source()).with_columns("path", "split", "source")
+    opened = open_source(job.data, job.settings.source.as_source(), limits=job.settings.limits)
+    return opened.with_columns("path", "split", "source")
 
 
 def _why_no_features(settings: EvaluateSettings) -> str:

@@ -13,6 +13,7 @@ import ray
 import torch
 from ray.data import ActorPoolStrategy
 
+from colorize.cluster.attempts import task_attempt, task_retries
 from colorize.cluster.data_context import configure
 from colorize.cluster.plan import StagePlan
 from colorize.datasets.sources import Source
@@ -24,7 +25,8 @@ from colorize.evaluate.settings import EvaluateSettings
 from colorize.evaluate.supplied import Supplied
 from colorize.evaluate.truth import TruthLoader, load_truth
 from colorize.evaluate.whole import whole_psnr
-from colorize.imaging.formats import ImageDecodeError
+from colorize.imaging.sandbox import Careful, Fault, may_exceed
+from colorize.imaging.settings import LimitSettings
 from colorize.predict.columns import GREY_COLUMNS, ab_from, grey_from
 from colorize.predict.model_files import ModelFile
 
@@ -60,9 +62,10 @@ def score(
     scoring = Scoring(models, settings, plan.device, threads, batch_size, lite0, weights)
     loaded = ray.data.from_arrow(blocks).map_batches(
         partial(load_truth, loader=loader),
-        batch_size=source.units_per_batch,
+        batch_size=None,  # a block is a task's work
         batch_format="pyarrow",
         num_cpus=plan.task_cpus,
+        ray_remote_args_fn=task_retries,
     )
     dataset = (
         (loaded if limit is None else loaded.limit(limit))
@@ -76,10 +79,11 @@ def score(
             compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.pool_limit),
         )
         .map_batches(
-            partial(measure_whole, max_pixels=settings.limits.max_pixels),
+            partial(measure_whole, limits=settings.limits),
             batch_size=16,
             batch_format="pyarrow",
             num_cpus=plan.task_cpus,
+            ray_remote_args_fn=task_retries,
         )
     )
     dataset.set_name("colorize-evaluate")  # what Ray's dashboard calls it
@@ -131,18 +135,25 @@ class Scorer:
                 row["models"] = []  # of a pair of models both or none
 
 
-def measure_whole(batch: pa.Table, *, max_pixels: int) -> pa.Table:
+def measure_whole(batch: pa.Table, *, limits: LimitSettings) -> pa.Table:
     """Fills in `psnr_full` where whole pictures came along, and drops what is not needed any more."""
     rows: list[dict[str, Any]] = batch.to_pylist()
-    for row in rows:
-        try:
-            for figures in row["models"] if row["data"] else ():
-                figures["psnr_full"] = whole_psnr(row["data"], ab_from(figures), max_pixels)
-        except ImageDecodeError as error:
-            row |= {"error": error.code, "message": str(error), "models": []}
-        for figures in row["models"]:
-            figures["ab"] = b""
+    function, is_heavy = partial(_whole_figures, max_pixels=limits.max_pixels), partial(_is_heavy, limits=limits)
+    with Careful(function, limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as figures_of:
+        for row in rows:
+            measured = figures_of(row) if row["data"] else row["models"]
+            if isinstance(measured, Fault):
+                row |= {"error": measured.code, "message": measured.message}
+            row["models"] = [] if isinstance(measured, Fault) else [figures | {"ab": b""} for figures in measured]
     return pa.Table.from_pylist(rows, schema=batch.schema).drop_columns(list(DROPPED))
+
+
+def _whole_figures(row: dict[str, Any], max_pixels: int) -> list[dict[str, Any]]:
+    return [figures | {"psnr_full": whole_psnr(row["data"], ab_from(figures), max_pixels)} for figures in row["models"]]
+
+
+def _is_heavy(row: dict[str, Any], limits: LimitSettings) -> bool:
+    return may_exceed(row["width"] * row["height"], limits)
 
 
 def scored_schema(truth: pa.Schema) -> pa.Schema:

@@ -7,7 +7,7 @@ from pydantic import Field
 from colorize.cluster.settings import PoolSettings
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.splits import SplitSettings
-from colorize.imaging.settings import SizeLimits
+from colorize.imaging.settings import LimitSettings
 from colorize.predict.settings import ColorizerSettings
 from colorize.settings import Settings
 
@@ -55,7 +55,7 @@ class EvaluateSettings(Settings):
     """Everything that can be set."""
 
     source: PictureSettings = PictureSettings()
-    limits: SizeLimits = SizeLimits()
+    limits: LimitSettings = LimitSettings()
     split: SplitSettings | None = Field(
         None, description="a training's data.split, to measure on what that held out; None goes by what the data says"
     )

@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 from PIL import Image
 
+from colorize.cluster.attempts import task_attempt
 from colorize.datasets.readers import Raw, Reader
 from colorize.datasets.splits import SplitSettings, split_of, split_row
 from colorize.imaging.formats import ImageDecodeError, decode_small, whole
 from colorize.imaging.formats.upright import RGB, center_crop, upright_rgb
-from colorize.imaging.settings import SizeLimits
+from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed
+from colorize.imaging.settings import LimitSettings
 
 ALL = "all"
 
@@ -45,22 +48,48 @@ class TruthLoader:
     of_several: bool  # archives, whose names may say a split
     size: int  # side of the crop
     area: int  # pixels that the network sees of a whole picture
-    limits: SizeLimits
+    limits: LimitSettings
     whole: bool  # whole pictures are measured too
     only: frozenset[str] | None = None  # these paths; None: all of the split
     cut: SplitSettings | None = None  # into splits; None: as the data says it
 
 
-def load_truth(units: pa.Table, loader: TruthLoader) -> Iterator[pa.Table]:
-    """Tables of `TRUTH_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`; a broken picture has an `error`."""
-    for raws in loader.reader.fetch(units):
-        rows = [truth_row(raw, loader) for raw in raws if _belongs(raw, loader)]
-        yield pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA)
+def load_truth(units: pa.Table, loader: TruthLoader, *, isolated: bool | None = None) -> Iterator[pa.Table]:
+    """Tables of `TRUTH_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`; a broken picture has an `error`.
+
+    `isolated` has every picture decoded in a child process; by default that is so from a task's second attempt on.
+    """
+    if isolated is None:
+        isolated = task_attempt() > 0
+    function, is_heavy = partial(truth_row, loader=loader), partial(_is_heavy, limits=loader.limits)
+    with Careful(function, loader.limits, isolated=isolated, is_heavy=is_heavy) as row_of:
+        for raws in loader.reader.fetch(units):
+            made = [(raw, row_of(raw)) for raw in raws if _belongs(raw, loader)]
+            rows = [_blamed(raw, row) if isinstance(row, Fault) else row for raw, row in made]
+            yield pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA)
 
 
 def truth_row(raw: Raw, loader: TruthLoader) -> dict[str, Any]:
     """One row of `TRUTH_SCHEMA`."""
-    row: dict[str, Any] = {
+    row = _empty_row(raw)
+    if raw.error:
+        return row
+    try:
+        return row | _pixels(whole(raw.data), loader)
+    except ImageDecodeError as error:
+        return row | {"error": error.code, "message": str(error)}
+
+
+def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
+    return decoding_may_exceed(raw.data, limits)
+
+
+def _blamed(raw: Raw, fault: Fault) -> dict[str, Any]:
+    return _empty_row(raw) | {"error": fault.code, "message": fault.message}
+
+
+def _empty_row(raw: Raw) -> dict[str, Any]:
+    return {
         "path": raw.path,
         "title": str(raw.columns.get("path") or raw.path),
         "source": str(raw.columns.get("source") or ""),
@@ -69,12 +98,6 @@ def truth_row(raw: Raw, loader: TruthLoader) -> dict[str, Any]:
         **dict.fromkeys(("crop", "data", "grey"), b""),
         **dict.fromkeys(("width", "height", "grey_height", "grey_width"), 0),
     }
-    if raw.error:
-        return row
-    try:
-        return row | _pixels(whole(raw.data), loader)
-    except ImageDecodeError as error:
-        return row | {"error": error.code, "message": str(error)}
 
 
 def grey_png(rgb: RGB) -> bytes:

@@ -19,6 +19,12 @@ ROOM = 0.25  # the most vivid color ends up at most this fraction above the limi
 Ab = npt.NDArray[np.float32]  # (2, h, w), Lab units, a whole picture
 
 
+def may_be_tamed(ab_B2hw: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Whether `tame` has anything to look at, for each picture of a batch (B, 2, h, w): for most it has not."""
+    largest = np.square(ab_B2hw).sum(axis=1).max(axis=(1, 2))
+    return np.asarray(~(largest <= ORDINARY**2))
+
+
 def tame(ab_2hw: Ab) -> Ab:
     """The same colors, hues kept, but for outliers of chroma; the same array where there are none.
 

@@ -6,6 +6,8 @@ the white point is D65.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -52,8 +54,8 @@ def rgb_to_lab(rgb_C3HW: Tensor) -> Tensor:
     >>> [round(v, 2) for v in rgb_to_lab(red).flatten().tolist()]
     [53.24, 80.09, 67.2]
     """
-    xyz = _mix(rgb_to_linear(rgb_C3HW), RGB_TO_XYZ)
-    x, y, z = _lab_curve(xyz / _column(D65_WHITE, xyz)).unbind(-3)
+    planes = _mix(rgb_to_linear(rgb_C3HW).unbind(-3), RGB_TO_XYZ)
+    x, y, z = (_lab_curve(plane / white) for plane, white in zip(planes, D65_WHITE, strict=True))
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), dim=-3)
 
 
@@ -69,9 +71,9 @@ def lab_to_rgb(lab_C3HW: Tensor, clip: bool = True) -> Tensor:
     """
     lightness, a, b = lab_C3HW.unbind(-3)
     y = (lightness + 16) / 116
-    curve = torch.stack((y + a / 500, y, y - b / 200), dim=-3)
-    xyz = _lab_curve_inverse(curve) * _column(D65_WHITE, curve)
-    rgb = linear_to_rgb(_mix(xyz, XYZ_TO_RGB))
+    curves = (y + a / 500, y, y - b / 200)
+    xyz = [_lab_curve_inverse(curve) * white for curve, white in zip(curves, D65_WHITE, strict=True)]
+    rgb = linear_to_rgb(torch.stack(_mix(xyz, XYZ_TO_RGB), dim=-3))
     return rgb.clamp(0, 1) if clip else rgb
 
 
@@ -81,7 +83,7 @@ def luma(rgb_C3HW: Tensor) -> Tensor:
     >>> round(luma(torch.tensor([0.0, 1.0, 0.0]).reshape(3, 1, 1)).item(), 3)
     0.587
     """
-    return (rgb_C3HW * _column(LUMA_WEIGHTS, rgb_C3HW)).sum(dim=-3, keepdim=True)
+    return _weigh(rgb_C3HW.unbind(-3), LUMA_WEIGHTS).unsqueeze(-3)
 
 
 def grey_to_lightness(grey: Tensor) -> Tensor:
@@ -135,10 +137,15 @@ def _lab_curve_inverse(f: Tensor) -> Tensor:
     return torch.where(f > LAB_THRESHOLD ** (1 / 3), f**3, (f - LAB_OFFSET) / LAB_SLOPE)
 
 
-def _mix(channels: Tensor, matrix: Matrix) -> Tensor:
-    """Multiply each pixel's three channels by a 3x3 matrix."""
-    return torch.einsum("ij,...jhw->...ihw", channels.new_tensor(matrix), channels)
+def _mix(planes: Sequence[Tensor], matrix: Matrix) -> list[Tensor]:
+    """Multiply each pixel's three channels by a 3x3 matrix.
+
+    By numbers, not by a tensor of them: bringing that to a GPU would make the program wait for it at every call.
+    """
+    return [_weigh(planes, row) for row in matrix]
 
 
-def _column(values: Triple, like: Tensor) -> Tensor:
-    return like.new_tensor(values).reshape(3, 1, 1)
+def _weigh(planes: Sequence[Tensor], weights: Triple) -> Tensor:
+    """The weighted sum of three channels."""
+    first, second, third = planes
+    return (first * weights[0]).add(second, alpha=weights[1]).add(third, alpha=weights[2])

@@ -4,17 +4,20 @@ The network's Lab color is brought to the image's resolution along its edges (`u
 each pixel's own luma, and reduced towards grey where the sRGB gamut ends, so that nothing is ever clipped: a clipped
 channel would change the luminance. JPEG takes the chroma, by default at half resolution; for lossless
 formats R and B are rounded and G is the integer that makes the luma formula give exactly the input's value.
+
+Color is computed for sRGB. Where the copy carries another RGB profile, it is what looks the same there (`rgb_space`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from colorize.imaging.chroma_table import REACH, by_formula, chroma_table
 from colorize.imaging.colorimetry import (
     CB_SCALE,
     CR_SCALE,
@@ -27,12 +30,13 @@ from colorize.imaging.colorimetry import (
 )
 from colorize.imaging.formats.orientation import unorient
 from colorize.imaging.formats.picture import Chroma, Color, Picture, Pixels, Plane, Rows, Subsampling
+from colorize.imaging.rgb_space import STEPS, RgbSpace, look_up, rgb_space
 from colorize.imaging.upsample import guide
 
 Float = NDArray[np.float32]
+Offsets = Callable[[Float, Float], tuple[Float, Float]]  # of luma and Lab color: see `chroma_offsets`
 
 _STRIP_PIXELS = 1 << 16  # a strip's temporaries stay in the processor's cache
-_STEPS = (1 << 16) - 1  # of the tables of the gamma curve and of L*
 _RED, _GREEN, _BLUE = (np.float32(w) for w in LUMA_WEIGHTS)
 
 
@@ -46,10 +50,18 @@ def compose(picture: Picture, ab_2hw: NDArray[np.floating], subsampling: Subsamp
     Raises:
         ValueError: the prediction is not finite.
     """
-    ab = as_stored(ab_2hw, picture)
+    ab, offsets = as_stored(ab_2hw, picture), offsets_for(picture)
     if picture.info.output_format == "JPEG":
-        return chroma_planes(np.asarray(picture.luma), ab, subsampling)
-    return exact_rows(picture.luma, ab)
+        luma, info = np.asarray(picture.luma), picture.info
+        is_halved = luma.shape != (info.height, info.width)
+        return chroma_planes(luma, ab, "4:4:4" if is_halved else subsampling, offsets)
+    return exact_rows(picture.luma, ab, offsets)
+
+
+def offsets_for(picture: Picture) -> Offsets | None:
+    """How color becomes offsets in the color space that the picture's copy will be shown in; None for sRGB."""
+    space = rgb_space(picture.metadata.icc) if picture.info.output_format != "BMP" else None  # which holds no profile
+    return None if space is None else partial(chroma_offsets, space=space)
 
 
 def as_stored(ab_2hw: NDArray[np.floating], picture: Picture) -> Float:
@@ -64,17 +76,47 @@ def as_stored(ab_2hw: NDArray[np.floating], picture: Picture) -> Float:
     return ab
 
 
-def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0") -> Chroma:
+def chroma_offsets(luma: Float, ab: Float, space: RgbSpace | None = None) -> tuple[Float, Float]:
+    """How far R and B lie from the luma, both in [0, 1]: what Lab color `ab` (2, ...) means at `luma` (...).
+
+    The lightness is the one at which the color has this luma, found by one correction step from the lightness of
+    the grey. Offsets that leave the gamut of the space (None: sRGB) are scaled down together, which keeps their hue. A
+    wider space shows no more color than sRGB would, or one scan would look different under each profile.
+    """
+    red, blue, scale = _offsets(luma, ab, None)
+    if space is not None:
+        red, blue, scale = _offsets(luma, ab * scale, space)
+    return red * scale, blue * scale
+
+
+def _offsets(luma: Float, ab: Float, space: RgbSpace | None) -> tuple[Float, Float, Float]:
+    """The offsets of R and B, and the factor that brings them into the gamut."""
+    a, b = ab[0] / np.float32(500), ab[1] / np.float32(200)
+    lightness = _lightness if space is None else space.lightness
+    first = _lab_rgb(lightness(luma), a, b, space)
+    rgb = _lab_rgb(lightness(2 * luma - _luma(first)), a, b, space)
+    level = _luma(rgb)
+    red, blue = rgb[0] - level, rgb[2] - level
+    return red, blue, _gamut_scale(luma, red, rgb[1] - level, blue)
+
+
+def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0", offsets: Offsets | None = None) -> Chroma:
     """Chroma planes for luma (H, W) and color (2, h, w) in the same layout; 4:2:0 is half the size, rounded up."""
     stored = luma if subsampling == "4:4:4" else np.asarray(Image.fromarray(luma).reduce(2))
     color = guide(ab, stored)
     cb, cr = np.empty_like(stored), np.empty_like(stored)
+    formula = chroma if offsets is None else partial(chroma, offsets=offsets)
+    tabled = offsets is None and color.largest <= REACH  # a table of each profile would cost more than it saves
+    levels = chroma_table(chroma) if tabled else partial(by_formula, formula)
     for rows in strips(stored):
-        unit = _unit(stored[rows])
-        red, blue = chroma_offsets(unit, color.rows(rows, unit))
-        cb[rows] = np.rint(128 + (255 * CB_SCALE) * blue)
-        cr[rows] = np.rint(128 + (255 * CR_SCALE) * red)
+        cb[rows], cr[rows] = levels(stored[rows], color.rows(rows, _unit(stored[rows])))
     return Chroma(cb, cr)
+
+
+def chroma(luma: Float, ab: Float, offsets: Offsets | None = None) -> tuple[Float, Float]:
+    """Cb and Cr in [0, 255] of Lab color `ab` (2, ...) at `luma` (...) in [0, 1]; sRGB, or by the offsets given."""
+    red, blue = (offsets or chroma_offsets)(luma, ab)
+    return 128 + (255 * CB_SCALE) * blue, 128 + (255 * CR_SCALE) * red
 
 
 def exact_rgb(luma: Plane, ab: Float) -> Plane:
@@ -82,7 +124,7 @@ def exact_rgb(luma: Plane, ab: Float) -> Plane:
     return exact_rows(luma, ab)[:]
 
 
-def exact_rows(luma: Pixels, ab: Float) -> Rows:
+def exact_rows(luma: Pixels, ab: Float, offsets: Offsets | None = None) -> Rows:
     """`exact_rgb`, made as its rows are read."""
     color = guide(ab, luma)
 
@@ -92,26 +134,11 @@ def exact_rows(luma: Pixels, ab: Float) -> Rows:
         for strip in strips(part):
             unit = _unit(part[strip])
             within = slice(rows.start + strip.start, rows.start + strip.stop)
-            red, blue = chroma_offsets(unit, color.rows(within, unit))
+            red, blue = (offsets or chroma_offsets)(unit, color.rows(within, unit))
             rgb[strip] = solve_rgb(part[strip], red, blue)
         return rgb
 
     return Rows((*luma.shape, 3), luma.dtype, read)
-
-
-def chroma_offsets(luma: Float, ab: Float) -> tuple[Float, Float]:
-    """How far R and B lie from the luma, both in [0, 1]: what Lab color `ab` (2, ...) means at `luma` (...).
-
-    The lightness is the one at which the color has this luma, found by one correction step from the lightness of
-    the grey. Offsets that leave the sRGB gamut are scaled down together, which keeps their hue.
-    """
-    a, b = ab[0] / np.float32(500), ab[1] / np.float32(200)
-    first = _lab_rgb(_lightness(luma), a, b)
-    rgb = _lab_rgb(_lightness(2 * luma - _luma(first)), a, b)
-    level = _luma(rgb)
-    red, blue = rgb[0] - level, rgb[2] - level
-    scale = _gamut_scale(luma, red, rgb[1] - level, blue)
-    return red * scale, blue * scale
 
 
 def lab_strip(luma: Plane, ab: Float) -> tuple[Float, Float, Float]:
@@ -163,10 +190,12 @@ def _gamut_scale(luma: Float, *offsets: Float) -> Float:
     return np.reciprocal(excess)
 
 
-def _lab_rgb(f: Float, a: Float, b: Float) -> tuple[Float, Float, Float]:
-    """sRGB in [0, 1], clipped, of the Lab color with (L* + 16) / 116 = f, a* / 500 and b* / 200."""
+def _lab_rgb(f: Float, a: Float, b: Float, space: RgbSpace | None = None) -> tuple[Float, Float, Float]:
+    """RGB in [0, 1], clipped, of the Lab color with (L* + 16) / 116 = f, a* / 500 and b* / 200."""
     white = D65_WHITE
     x, y, z = _curve_inverse(f + a), _curve_inverse(f), _curve_inverse(f - b)
+    if space is not None:
+        return space.encoded(x, y, z)
     red, green, blue = (
         _gamma(np.float32(m[0] * white[0]) * x + np.float32(m[1] * white[1]) * y + np.float32(m[2] * white[2]) * z)
         for m in XYZ_TO_RGB
@@ -192,13 +221,13 @@ def _lightness(grey: Float) -> Float:
 
 
 def _look_up(name: str, value: Float) -> Float:
-    return _table(name).take((value * np.float32(_STEPS) + np.float32(0.5)).astype(np.intp), mode="clip")
+    return look_up(_table(name), value)
 
 
 @lru_cache(maxsize=2)
 def _table(name: str) -> Float:
     """`color.linear_to_rgb` or `color.grey_to_lightness` at evenly spaced values, in numpy: see `colorimetry`."""
-    steps = np.linspace(0, 1, _STEPS + 1)
+    steps = np.linspace(0, 1, STEPS + 1)
     if name == "gamma":
         values = np.where(steps > 0.0031308, 1.055 * steps ** (1 / 2.4) - 0.055, 12.92 * steps)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +30,24 @@ class Hinted(NamedTuple):
 Seen = NDArray[np.uint8] | Hinted  # what a colorizer takes
 
 
-def grey_of(picture: Seen) -> NDArray[np.uint8]:
+class HasHints(Protocol):
+    """What holds a small grey picture and its hints."""
+
+    @property
+    def grey(self) -> NDArray[np.uint8]: ...
+
+    @property
+    def spots(self) -> Spots: ...
+
+
+def grey_of(picture: Seen | HasHints) -> NDArray[np.uint8]:
     """The picture without its hints."""
-    return picture.grey if isinstance(picture, Hinted) else picture
+    return picture if isinstance(picture, np.ndarray) else picture.grey
 
 
-def spots_of(picture: Seen) -> Spots:
+def spots_of(picture: Seen | HasHints) -> Spots:
     """Its hints; there may be none."""
-    return picture.spots if isinstance(picture, Hinted) else np.empty((0, 4), np.float32)
+    return np.empty((0, 4), np.float32) if isinstance(picture, np.ndarray) else picture.spots
 
 
 def hint_planes(

@@ -12,6 +12,7 @@ class SizeLimits(Settings):
 
     max_pixels: int = Field(400_000_000, ge=1, description="larger pictures fail as `too_large`")
     min_side: int = Field(1, ge=1, description="pictures with a shorter side fail as `too_small`")
+    max_bytes: int = Field(4 << 30, ge=1, description="larger files fail as `too_large`, and are not read")
 
 
 class LimitSettings(SizeLimits):

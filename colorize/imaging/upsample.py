@@ -27,6 +27,8 @@ Float = NDArray[np.float32]
 # Chosen by the sweep in docs/upsampling.md.
 LUMA_VARIANCE = 0.003  # of luma in [0, 1], in 3 x 3 cells: below it the slope fades
 AB_VARIANCE = 1.0  # of Lab units: weaker color has no slope worth following
+_KEPT_ROWS = 16  # of the grid at full width
+_MIXED_ROWS = 16  # that share a matrix product: more of them lie between more rows of the grid
 _FINER = 4  # back-projection happens on a grid so many times finer than the prediction's,
 _FINEST = 1 << 20  # as far as that has no more pixels than this
 _BILINEAR, _BICUBIC, _BOX = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX
@@ -39,6 +41,11 @@ class GuidedColor:
     width: int  # of the full-size picture
     smooth: Enlarger  # (3, h, w), bicubic: a, b and the luma in [0, 1]
     steady: Enlarger  # (6, h, w), bilinear: slopes of a and b with luma, their least and their largest values around
+
+    @property
+    def largest(self) -> float:
+        """The largest a or b, either sign, that a pixel may have."""
+        return float(np.abs(self.steady.planes[2:]).max())
 
     def rows(self, rows: slice, luma: Float) -> Float:
         """Color (2, rows, W) of a strip of the picture whose luma in [0, 1] is `luma` (rows, W)."""
@@ -53,33 +60,49 @@ class GuidedColor:
 class Enlarger:
     """Planes on a small grid, (n, h, w), read at full size strip by strip: pixel areas aligned, no seams.
 
-    Rows are mixed by one small matrix product, which is several times faster than Pillow's second pass.
+    Rows and columns are mixed by small matrix products, which is several times faster than Pillow's two passes.
     """
 
     def __init__(self, planes: Float, height: int, how: Image.Resampling) -> None:
         self.planes, self.how = planes, how
-        unit = Image.fromarray(np.eye(planes.shape[1], dtype=np.float32))
-        self.weights = np.asarray(unit.resize((planes.shape[1], height), how))  # (H, h)
-        self._last = (0, 0, 0), np.empty((0, 0, 0), np.float32)  # most strips lie between the same rows of the grid
+        self.weights = _weights(planes.shape[1], height, how)
+        self.across = np.empty((0, 0), np.float32)  # (w, W), once a width is asked for
+        self._kept = 0, np.empty((0, 0, 0), np.float32)  # the first of some rows of the grid, and these at full width
 
     def rows(self, rows: slice, width: int) -> Float:
         """(n, rows, width)"""
         weights = self.weights[rows]
-        used = np.flatnonzero(weights.any(axis=0))
-        first, last = used[0], used[-1] + 1
-        enlarged: Float = weights[:, first:last] @ self._wide(int(first), int(last), width)
+        first, last = _used(weights)
+        wide = self._wide(first, last, width)
+        enlarged = np.empty((len(self.planes), len(weights), width), np.float32)
+        for top in range(0, len(weights), _MIXED_ROWS):
+            some = slice(top, top + _MIXED_ROWS)
+            low, high = _used(weights[some])
+            np.matmul(weights[some, low:high], wide[:, low - first : high - first], out=enlarged[:, some])
         return enlarged
 
     def _wide(self, first: int, last: int, width: int) -> Float:
-        """Some rows of the grid at full width, (n, last - first, width)."""
-        asked, wide = self._last
-        if asked != (first, last, width):
-            part = np.ascontiguousarray(self.planes[:, first:last])
-            size = width, part.shape[0] * part.shape[1]
-            flat = Image.fromarray(part.reshape(-1, part.shape[2])).resize(size, self.how)
-            wide = np.asarray(flat).reshape(*part.shape[:2], width)
-            self._last = (first, last, width), wide
-        return wide
+        """Rows of the grid at full width, (n, last - first, width), and some more kept for the strips that follow."""
+        start, wide = self._kept
+        if not (start <= first and last <= start + wide.shape[1] and width == wide.shape[2]):
+            start, stop = first, max(last, first + _KEPT_ROWS)
+            if self.across.shape[1] != width:
+                self.across = _weights(self.planes.shape[2], width, self.how).T
+            wide = self.planes[:, start:stop] @ self.across
+            self._kept = start, wide
+        return wide[:, first - start : last - start]
+
+
+def _weights(cells: int, pixels: int, how: Image.Resampling) -> Float:
+    """What each cell of a row or column of the grid adds to each pixel: (pixels, cells)."""
+    unit = Image.fromarray(np.eye(cells, dtype=np.float32))
+    return np.asarray(unit.resize((cells, pixels), how))
+
+
+def _used(weights: Float) -> tuple[int, int]:
+    """The first column that is not all zeros, and the one after the last."""
+    used = np.flatnonzero(weights.any(axis=0))
+    return int(used[0]), int(used[-1]) + 1
 
 
 def guide(ab: Float, luma: Pixels) -> GuidedColor:
@@ -99,11 +122,10 @@ def _fitted(ab: Float, grey: Float, shape: tuple[int, int]) -> GuidedColor:
     mean, mean_ab = _mean(grey), _mean(ab)
     variance = np.maximum(_mean(grey * grey) - mean * mean, 0)
     variance_ab = np.maximum(_mean(ab * ab) - mean_ab * mean_ab, 0)
-    covariance = _mean(ab * grey) - mean_ab * mean
+    covariance = np.asarray(_mean(ab * grey) - mean_ab * mean, np.float32)
     explained = covariance**2 / ((variance + np.float32(1e-8)) * (variance_ab + np.float32(AB_VARIANCE)))
     slope = covariance / (variance + np.float32(LUMA_VARIANCE)) * np.minimum(explained, 1)
-    around = _windows(ab)
-    steady = np.concatenate((slope, around.min(axis=(-2, -1)), around.max(axis=(-2, -1))))
+    steady: Float = np.concatenate((slope, _around(ab, np.minimum), _around(ab, np.maximum)))
     smooth = np.concatenate((ab, grey[None]))
     height, width = shape
     return GuidedColor(width, Enlarger(smooth, height, _BICUBIC), Enlarger(steady, height, _BILINEAR))
@@ -114,15 +136,15 @@ def _finer(grid: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
     return min(grid[0] * times, shape[0]), min(grid[1] * times, shape[1])
 
 
-def _windows(planes: Float) -> Float:
-    """Every 3 x 3 window, the edge repeated: (..., h, w, 3, 3), a view."""
+def _around(planes: Float, merge: np.ufunc) -> Float:
+    """`merge` of every 3 x 3 window, the edge repeated: (..., h, w) -> (..., h, w)."""
     padded = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
-    return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(-2, -1))
+    across = merge(merge(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
+    return np.asarray(merge(merge(across[..., :-2, :], across[..., 1:-1, :]), across[..., 2:, :]), np.float32)
 
 
 def _mean(planes: Float) -> Float:
-    mean: Float = _windows(planes).mean(axis=(-2, -1), dtype=np.float32)
-    return mean
+    return _around(planes, np.add) * np.float32(1 / 9)
 
 
 def _reduced(luma: Pixels, shape: tuple[int, int]) -> Float:

@@ -76,6 +76,10 @@ class BinModel(ColorModel):
         """`decode`, corrected where a network knows itself to be wrong: what is used, while training sees `decode`."""
         return self.decode(logits_BQhw)
 
+    def doubt(self, logits_BQhw: Tensor, ab_B2hw: Tensor, L_B1HW: Tensor) -> Tensor:
+        """How unsure the network is of the color `ab` that was painted at each place: `(B, h, w)` in [0, 1]."""
+        return entropy(logits_BQhw)
+
     def forward(self, L_B1HW: Tensor) -> Tensor:
         return self.painted(self.logits(L_B1HW), L_B1HW)
 

@@ -9,7 +9,6 @@ import pickle
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from colorize.errors import UsageError
 from colorize.models import ColorModel, PublishedModel, create_model, published_models
-from colorize.models.mistaken import mistaken_for_weights
 from colorize.models.published import fold_spectral_norm, stored_shapes
 from colorize.settings import nearest
+from colorize.weights.mistaken import mistaken_for_weights
 
 _PTH_STARTS = b"PK", b"\x80"  # a zip archive, or a pickle as torch wrote until 2020
 _HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
@@ -100,12 +100,10 @@ def load_checkpoint(source: bytes | str | Path) -> LoadedCheckpoint:
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{where} is not a safetensors file: {error}") from None
     name, args = _identity(metadata, where)
-    try:
-        with _Unfilled():
-            model = create_model(name, **args)
-    except UsageError as error:
-        raise CheckpointError(f"{where}: {error}") from None
-    _fill(model, state, where)
+    _require_fit(_shapes(name, args, len(state), where), state, where)
+    with _Unfilled():
+        model = create_model(name, **args)
+    model.load_state_dict(state, strict=True)  # copies, and converts half precision to the model's float32
     return LoadedCheckpoint(model.eval(), name, args, hashlib.sha256(data).hexdigest())
 
 
@@ -135,12 +133,6 @@ def load_published(name: str, weights: str | Path | bytes | Mapping[str, Tensor]
     _require_fit(stored_shapes(model.published_shapes(), state), state, where)
     model.load_state_dict(model.from_published(fold_spectral_norm(state)), strict=True)
     return model.eval()
-
-
-def shipped_weights() -> dict[str, Path]:
-    """Names of the models that come with the package, and their files."""
-    folder = Path(str(resources.files("colorize"))) / "weights"
-    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
 
 class _Unfilled(TorchFunctionMode):
@@ -196,9 +188,28 @@ def _identity(metadata: Mapping[str, str], where: str) -> tuple[str, dict[str, A
     return metadata["model"], args
 
 
-def _fill(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    _require_fit({key: value.shape for key, value in model.state_dict().items()}, state, where)
-    model.load_state_dict(state, strict=True)  # copies, and converts half precision to the model's float32
+def _shapes(name: str, args: Mapping[str, Any], tensors: int, where: str) -> dict[str, torch.Size]:
+    """The shapes of a model's tensors; it is built without memory, since a file may ask for any size and any depth.
+
+    Raises:
+        CheckpointError: no such model, not with these arguments, or one of far more tensors than the file has.
+    """
+    left = 2 * tensors + 64  # some are registered more than once
+
+    def count(module: nn.Module, key: str, value: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise CheckpointError(f"its arguments ask for a network of more than the {tensors} tensors that it holds")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            return {key: value.shape for key, value in create_model(name, **args).state_dict().items()}
+    except Exception as error:  # of arguments that anybody may have written a constructor raises anything
+        raise CheckpointError(f"{where}: {_line(error)}") from None
+    finally:
+        hook.remove()
 
 
 def _require_fit(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor], where: str) -> None:

@@ -96,7 +96,8 @@ def _bins() -> Tensor:
 
     The paper does not list its bins; the authors' weights bring them along.
     """
-    steps = torch.arange(-12, 13) * _GRID
-    grid_N2 = torch.cartesian_prod(steps, steps)
-    distance = torch.cdist(grid_N2, gamut_bins(_GRID / 2)).amin(dim=1)
-    return grid_N2[distance.argsort(stable=True)[:_BINS].sort().values]
+    with torch.device("cpu"):  # see `gamut_bins`
+        steps = torch.arange(-12, 13) * _GRID
+        grid_N2 = torch.cartesian_prod(steps, steps)
+        distance = torch.cdist(grid_N2, gamut_bins(_GRID / 2)).amin(dim=1)
+        return grid_N2[distance.argsort(stable=True)[:_BINS].sort().values]

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from colorize.errors import UsageError
 from colorize.imaging.color import lab_to_rgb
 from colorize.models.base import BinModel, entropy
 from colorize.models.unet_trunk import UnetTrunk
 
 EVEN = 0.65  # entropy at which `spread` changes nothing
+FAR = 60.0  # Lab units of expected error at which nothing is left of the confidence
 _BLACK = 16.0  # L* + 16 is proportional to the cube root of the luminance
 
 
@@ -65,8 +67,23 @@ class Unet(UnetTrunk, BinModel):
         """
         with torch.autocast(logits_BQhw.device.type, enabled=False):
             factor = (self.spread * (entropy(logits_BQhw)[:, None] - EVEN)).exp()
-            light = nn.functional.avg_pool2d(L_B1HW.float(), self.output_stride)
-            return self.decode(logits_BQhw) * factor * fading(light, self.shadows)
+            return self.decode(logits_BQhw) * factor * self._faded(L_B1HW)
+
+    def doubt(self, logits_BQhw: Tensor, ab_B2hw: Tensor, L_B1HW: Tensor) -> Tensor:
+        """The distance from `ab` at which the distribution expects the true color, as a part of `FAR`, at most 1.
+
+        In the shadows it fades as chroma does: the distribution knows nothing of the light, but where there is little
+        chroma to be wrong about errors are small. Without that, dark old slides seem the most doubtful of all.
+        """
+        with torch.autocast(logits_BQhw.device.type, enabled=False):
+            distance_BhwQ = torch.cdist(ab_B2hw.float().permute(0, 2, 3, 1), self.bins_Q2)
+            p_BhwQ = logits_BQhw.float().permute(0, 2, 3, 1).softmax(dim=-1)
+            expected: Tensor = (p_BhwQ * distance_BhwQ).sum(dim=-1) * self._faded(L_B1HW)[:, 0]
+            return (expected / FAR).clamp(max=1)
+
+    def _faded(self, L_B1HW: Tensor) -> Tensor:
+        """What is left of chroma in each cell's light."""
+        return fading(nn.functional.avg_pool2d(L_B1HW.float(), self.output_stride), self.shadows)
 
 
 def fading(L: Tensor, below: float) -> Tensor:
@@ -79,11 +96,20 @@ def fading(L: Tensor, below: float) -> Tensor:
 
 
 def gamut_bins(grid: float) -> Tensor:
-    """Centers of the ab grid that some L* brings into the sRGB gamut: `(Q, 2)`, Lab units, row by row."""
-    steps = torch.arange(-int(110 / grid), int(110 / grid) + 1) * grid
-    ab_N2 = torch.cartesian_prod(steps, steps)
-    lightness = torch.arange(1.0, 100.0)
-    lab = torch.stack([c.expand(len(ab_N2), len(lightness)) for c in (lightness, ab_N2[:, :1], ab_N2[:, 1:])])
-    rgb = lab_to_rgb(lab, clip=False)
-    in_gamut = ((rgb >= 0) & (rgb <= 1)).all(dim=0).any(dim=1)
-    return ab_N2[in_gamut]
+    """Centers of the ab grid that some L* brings into the sRGB gamut: `(Q, 2)`, Lab units, row by row.
+
+    Computed on the CPU even where a network is built without memory: their number is known by their values alone.
+
+    Raises:
+        UsageError: a grid outside of [1, 110].
+    """
+    if not 1 <= grid <= 110:
+        raise UsageError(f"grid={grid}: bins of color lie 1 to 110 Lab units apart")
+    with torch.device("cpu"):
+        steps = torch.arange(-int(110 / grid), int(110 / grid) + 1) * grid
+        ab_N2 = torch.cartesian_prod(steps, steps)
+        lightness = torch.arange(1.0, 100.0)
+        lab = torch.stack([c.expand(len(ab_N2), len(lightness)) for c in (lightness, ab_N2[:, :1], ab_N2[:, 1:])])
+        rgb = lab_to_rgb(lab, clip=False)
+        in_gamut = ((rgb >= 0) & (rgb <= 1)).all(dim=0).any(dim=1)
+        return ab_N2[in_gamut]

@@ -6,28 +6,25 @@ which is filled by repeating the edge. Pictures of one canvas share a forward pa
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from colorize.errors import UsageError
-from colorize.imaging.blotches import tame
+from colorize.imaging.blotches import may_be_tamed, tame
+from colorize.imaging.canvas import Canvases, Fitted, Shape, stacked
 from colorize.imaging.color import grey_to_lightness
-from colorize.imaging.hinting import Seen, Spots, grey_of, held_to, hint_planes, spots_of
+from colorize.imaging.hinting import Seen, Spots, held_to, hint_planes
 from colorize.models import BinModel, ColorModel
 from colorize.models.fusion import fused
 from colorize.predict.confidence import color_and_doubt
 from colorize.predict.settings import ColorizerSettings
 
-Grey = npt.NDArray[np.uint8]  # (h, w), upright, 0..255
 LowAb = npt.NDArray[np.float16]  # (2, h, w), Lab units, covers the whole picture
 
 
@@ -36,10 +33,6 @@ class Colored(NamedTuple):
 
     ab: LowAb
     confidence: float
-
-
-CELL = 4  # pixels of the canvas that one output color covers at the coarsest; fitted sides are multiples
-MIN_CELLS_PER_SIDE = 2  # in units of the model's stride, so that extreme strips still give the network context
 
 
 class Colorizer:
@@ -80,6 +73,7 @@ class Colorizer:
         self.size, self.saturation = size, saturation
         self.canvas_size = int(getattr(model, "canvas", None) or size)
         self.batch_size = batch_size
+        self.lightness = grey_to_lightness(torch.arange(256) / 255).to(self.device)
 
     @classmethod
     def configured(
@@ -88,45 +82,50 @@ class Colorizer:
         """One that runs as the settings say. Raises UsageError for those that the network does not have."""
         return cls(model, batch_size=batch_size, device=device, **settings.model_dump())
 
-    def __call__(self, greys: Sequence[Seen]) -> list[LowAb]:
+    def __call__(self, greys: Sequence[Seen | Fitted]) -> list[LowAb]:
         """The ab of each picture, at the network's resolution, in the order given.
 
         A picture whose colors are not finite comes back as NaN, for the caller to report.
         """
         return [colored.ab for colored in self.color(greys)]
 
-    def color(self, greys: Sequence[Seen], *, confidence: bool = False) -> list[Colored]:
+    def color(self, greys: Sequence[Seen | Fitted], *, confidence: bool = False) -> list[Colored]:
         """The same, and on demand with the network's confidence (see `colorize.predict.confidence`).
 
         A network that does not predict distributions then runs twice, the second time on mirrored pictures.
         Hints reach a network that takes them, and its colors are held to them (see `colorize.imaging.hinting`).
         """
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for index, grey in enumerate(greys):
-            height, width = grey.shape
-            groups[canvas_for(height, width, self.canvas_size, self.stride)].append(index)
+        fitted = [Canvases(self.canvas_size, self.stride).fitted(grey) for grey in greys]
+        groups: dict[Shape, list[int]] = defaultdict(list)
+        for index, picture in enumerate(fitted):
+            groups[picture.canvas].append(index)
+        chunks = [chunk for members in groups.values() for chunk in _chunks(members, self.batch_size)]
+        # A GPU works on all of them while the first one's colors are waited for.
+        started = [self._start([fitted[index] for index in chunk], confidence) for chunk in chunks]
         colors: dict[int, Colored] = {}
-        for canvas, members in groups.items():
-            for chunk in _chunks(members, self.batch_size):
-                predicted = self._predict([greys[i] for i in chunk], canvas, confidence)
-                colors.update(zip(chunk, predicted, strict=True))
+        for chunk, predicted in zip(chunks, started, strict=True):
+            colors.update(zip(chunk, self._finish([fitted[index] for index in chunk], *predicted), strict=True))
         return [colors[index] for index in range(len(greys))]
 
     @torch.inference_mode()
-    def _predict(self, greys: Sequence[Seen], canvas: tuple[int, int], confidence: bool) -> Iterator[Colored]:
-        fitted, spots = [fit(grey_of(grey), canvas) for grey in greys], [spots_of(grey) for grey in greys]
-        batch_B1HW = torch.from_numpy(np.stack([_pad(grey, canvas) for grey in fitted])[:, None])
-        L_B1HW = grey_to_lightness(batch_B1HW.to(self.device).float() / 255)
-        hints = self._hints(spots, [grey.shape for grey in fitted], canvas)
-        ab_B2hw, doubt_Bhw = self._forward(L_B1HW, hints, confidence)
-        doubts = doubt_Bhw.float().cpu().numpy() if doubt_Bhw is not None else [None] * len(greys)
-        for ab_2hw, doubt_hw, grey, own in zip(ab_B2hw.float().cpu().numpy(), doubts, fitted, spots, strict=True):
-            h, w = (
-                _covered(side, full, low) for side, full, low in zip(grey.shape, canvas, ab_2hw.shape[1:], strict=True)
-            )
-            sure = 0.0 if doubt_hw is None else float(1 - doubt_hw[:h, :w].mean())
-            color = tame(self.saturation * ab_2hw[:, :h, :w])
-            yield Colored(held_to(color, own).astype(np.float16), sure)  # a hint's color is what was asked for
+    def _start(self, pictures: list[Fitted], confidence: bool) -> tuple[Tensor, Tensor | None]:
+        """ab (B, 2, h, w) of pictures of one canvas, and on demand the doubt (B, h, w), on the device."""
+        batch_B1HW = torch.from_numpy(stacked(pictures)).to(self.device, non_blocking=True)
+        L_B1HW = self.lightness[batch_B1HW.int()]
+        spots, shapes = [picture.spots for picture in pictures], [picture.shape for picture in pictures]
+        return self._forward(L_B1HW, self._hints(spots, shapes, pictures[0].canvas), confidence)
+
+    def _finish(self, pictures: list[Fitted], ab_B2hw: Tensor, doubt_Bhw: Tensor | None) -> Iterator[Colored]:
+        colors = np.float32(self.saturation) * ab_B2hw.float().cpu().numpy()
+        doubts = doubt_Bhw.float().cpu().numpy() if doubt_Bhw is not None else [None] * len(pictures)
+        halves, vivid = colors.astype(np.float16), may_be_tamed(colors)
+        low = colors.shape[2:]
+        for index, (picture, doubt_hw) in enumerate(zip(pictures, doubts, strict=True)):
+            h, w = (_covered(*sides) for sides in zip(picture.shape, picture.canvas, low, strict=True))
+            ab_2hw = halves[index, :, :h, :w]
+            if vivid[index] or len(picture.spots):  # a hint's color is what was asked for
+                ab_2hw = held_to(tame(colors[index, :, :h, :w]), picture.spots).astype(np.float16)
+            yield Colored(ab_2hw, 0.0 if doubt_hw is None else float(1 - doubt_hw[:h, :w].mean()))
 
     def _hints(
         self, spots: Sequence[Spots], shapes: Sequence[tuple[int, ...]], canvas: tuple[int, int]
@@ -169,52 +168,14 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-@lru_cache(maxsize=4096)
-def canvas_for(height: int, width: int, size: int, stride: int) -> tuple[int, int]:
-    """The canvas (H, W), sides multiples of `stride`, area about size^2, that a picture fills best."""
-
-    def filled(canvas: tuple[int, int]) -> float:
-        scale = min(canvas[0] / height, canvas[1] / width)
-        return scale * scale * height * width / (canvas[0] * canvas[1])
-
-    return max(canvases(size, stride), key=filled)
-
-
-@lru_cache(maxsize=64)
-def canvases(size: int, stride: int) -> tuple[tuple[int, int], ...]:
-    """All canvases for a size: from a strip of two strides' width to its transpose, areas within one stride."""
-    area = (size / stride) ** 2
-    tall = [
-        (max(round(area / n), n), n) for n in range(min(MIN_CELLS_PER_SIDE, size // stride), round(math.sqrt(area)) + 1)
-    ]
-    return tuple(dict.fromkeys((h * stride, w * stride) for a, b in tall for h, w in ((a, b), (b, a))))
-
-
-def fit(grey: Grey, canvas: tuple[int, int]) -> Grey:
-    """`grey` scaled to touch the canvas in one direction and stay within it in the other, its aspect kept.
-
-    Sides are rounded to multiples of `CELL`, so that whole output cells cover the picture.
-    """
-    height, width = grey.shape
-    scale = min(canvas[0] / height, canvas[1] / width)
-    h, w = (
-        min(full, max(CELL, CELL * round(side * scale / CELL)))
-        for side, full in zip((height, width), canvas, strict=True)
-    )
-    if (h, w) == (height, width):
-        return grey
-    return np.asarray(Image.fromarray(grey).resize((w, h), Image.Resampling.BICUBIC))
-
-
-def _pad(grey: Grey, canvas: tuple[int, int]) -> Grey:
-    h, w = grey.shape
-    return np.pad(grey, ((0, canvas[0] - h), (0, canvas[1] - w)), mode="edge")
-
-
 def _covered(side: int, canvas: int, low: int) -> int:
     return max(1, round(side * low / canvas))
 
 
 def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    """Runs of `size`, then of ever smaller powers of two: few sizes, so that a GPU's libraries plan for few."""
+    start = 0
+    while left := len(items) - start:
+        count = size if left >= size else 1 << (left.bit_length() - 1)
+        yield items[start : start + count]
+        start += count

@@ -1,13 +1,28 @@
-"""Small grey images and their colors as Arrow columns: bytes with their sides beside them."""
+"""Small grey images and their colors as Arrow columns: bytes with their sides beside them.
+
+A row of several pages (a TIFF's) holds the first page that is colored as any other row does, and the further ones in
+lists of structs; `page` counts from 0.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from colorize.imaging.hinting import Hinted, Seen
+from colorize.imaging.canvas import Fitted
 
 GREY_COLUMNS = ("grey", "grey_height", "grey_width")
+CANVAS_COLUMNS = ("canvas_height", "canvas_width")
+PAGE_FIELDS = [
+    ("page", pa.int64()),
+    ("grey", pa.binary()),
+    *((name, pa.int64()) for name in ("grey_height", "grey_width", *CANVAS_COLUMNS)),
+]
+COLOR_FIELDS = [("page", pa.int64()), ("ab", pa.binary()), ("ab_height", pa.int64()), ("ab_width", pa.int64())]
 
 
 def grey_from(row: dict[str, object]) -> npt.NDArray[np.uint8]:
@@ -17,10 +32,45 @@ def grey_from(row: dict[str, object]) -> npt.NDArray[np.uint8]:
     return grey
 
 
-def seen_from(row: dict[str, object]) -> Seen:
-    """The same, with its hints if it has any."""
-    hints = np.frombuffer(row["hints"], np.float32)  # type: ignore[call-overload]
-    return Hinted(grey_from(row), hints.reshape(-1, 4)) if len(hints) else grey_from(row)
+def fitted_from(row: dict[str, Any]) -> Fitted:
+    """The same, as it was fitted into its canvas, with its hints."""
+    hints = np.frombuffer(row["hints"], np.float32).reshape(-1, 4)
+    return Fitted(grey_from(row), hints, (row["canvas_height"], row["canvas_width"]))
+
+
+def pages_from(row: dict[str, Any]) -> list[Fitted]:
+    """All small grey pictures of a loaded row: of several pages each."""
+    return [fitted_from(row), *(fitted_from({**page, "hints": b""}) for page in row["more"])]
+
+
+def more_pages(pages: Sequence[tuple[int, Fitted]]) -> list[dict[str, object]]:
+    """Further pages, by their numbers, as a row holds them."""
+    return [
+        {
+            "page": number,
+            "grey": page.grey.tobytes(),
+            "grey_height": page.shape[0],
+            "grey_width": page.shape[1],
+            "canvas_height": page.canvas[0],
+            "canvas_width": page.canvas[1],
+        }
+        for number, page in pages
+    ]
+
+
+def more_colors(row: dict[str, Any], colors: Sequence[npt.NDArray[np.floating]]) -> list[dict[str, object]]:
+    """The colors of a row's further pages as a row holds them."""
+    return [
+        {"page": page["page"], "ab": ab.tobytes(), "ab_height": ab.shape[1], "ab_width": ab.shape[2]}
+        for page, ab in zip(row["more"], colors, strict=True)
+    ]
+
+
+def colors_from(row: dict[str, Any]) -> npt.NDArray[np.float16] | dict[int, npt.NDArray[np.float16]]:
+    """The low-resolution color of a predicted row; of one with several pages that of each page that is colored."""
+    if row["page"] < 0:
+        return ab_from(row)
+    return {row["page"]: ab_from(row), **{page["page"]: ab_from(page) for page in row["more_ab"]}}
 
 
 def ab_from(row: dict[str, object]) -> npt.NDArray[np.float16]:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from colorize.models import BinModel
-from colorize.models.base import entropy
 
 MIRROR_SCALE = 20.0  # Lab units of disagreement at which two thirds of the confidence are gone
 
@@ -21,7 +20,8 @@ def color_and_doubt(model: nn.Module, L_B1HW: Tensor, *hints_BCHW: Tensor) -> tu
     """ab `(B, 2, h, w)` as `model` gives it for lightness and hints, and its doubt `(B, h, w)` in [0, 1]."""
     if isinstance(model, BinModel):
         logits = model.logits(L_B1HW)
-        return model.painted(logits, L_B1HW), entropy(logits)
+        painted = model.painted(logits, L_B1HW)
+        return painted, model.doubt(logits, painted, L_B1HW)
     ab: Tensor = model(L_B1HW, *hints_BCHW)
     mirrored: Tensor = model(L_B1HW.flip(3), *(plane.flip(3) for plane in hints_BCHW)).flip(3)
     return ab, disagreement(ab, mirrored)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from colorize.errors import UsageError
 from colorize.imaging.formats import output_format, output_name
+from colorize.imaging.formats.formats import fitting_name
 
 COMPARED = ".compare.jpg"  # what the name of a copy gets, for the sheet beside it that compares it with its source
 
@@ -97,7 +98,7 @@ class Destinations:
     def _copy(self, name: str) -> Path:
         target = self.path / name
         if self.output is None or self._is_source(target):
-            return target.with_name(f"{target.stem}.colorized{target.suffix}")
+            return target.with_name(fitting_name(target.stem, f".colorized{target.suffix}"))
         return target
 
     def _is_source(self, path: Path) -> bool:
@@ -106,9 +107,14 @@ class Destinations:
 
 def base_name(source: str) -> str:
     """The file's name at the end of a path or link."""
-    if source.startswith(("http://", "https://")):
+    if is_link(source):
         source = unquote(urlparse(source).path)
     return PurePosixPath(source).name or "picture"
+
+
+def is_link(source: str) -> bool:
+    """Whether a source is an http(s) link."""
+    return source.partition("://")[0].lower() in ("http", "https")
 
 
 def _is_remote(source: str) -> bool:

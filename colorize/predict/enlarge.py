@@ -16,14 +16,15 @@ from PIL.PngImagePlugin import PngInfo
 
 from colorize.errors import UsageError
 from colorize.imaging.color import grey_to_lightness
-from colorize.imaging.formats import decode_small, sha256
+from colorize.imaging.sandbox import Sandbox
 from colorize.models.checkpoint import load_checkpoint
 from colorize.models.superres_cnn import SuperresCnn
 from colorize.plain_text import printable
 from colorize.predict.destinations import Destinations, base_name
+from colorize.predict.fetch import fetch
 from colorize.predict.model_files import ModelFile, find_model
-from colorize.predict.photo import fetch
 from colorize.predict.settings import PhotoSettings
+from colorize.predict.steps import look
 from colorize.storage.root import Storage
 
 TILE, MARGIN = 256, 16  # pixels of the source; the margin is wider than what an output pixel depends on
@@ -31,7 +32,7 @@ Plane = npt.NDArray[np.uint8]
 
 
 def write_enlarged(
-    source: str, model: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool = False
+    source: str, model: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool, sandbox: Sandbox
 ) -> tuple[Path, str]:
     """Writes a PNG, upright, three times the size of `source`; returns where, and a word about it.
 
@@ -41,6 +42,7 @@ def write_enlarged(
         destinations: an output file, or a folder for `NAME.enlarged.png`.
         settings: `limits.max_pixels` holds for what is written.
         allow_private: follow links to private addresses, too.
+        sandbox: where the picture is decoded.
 
     Raises:
         UsageError: the model is another network.
@@ -50,14 +52,14 @@ def write_enlarged(
     network = load_checkpoint(found.data).model.eval()
     if not isinstance(network, SuperresCnn):
         raise UsageError(f"--enlarge: {found.name} is no superres_cnn, which alone paints larger pictures")
-    data = fetch(source, allow_private)
+    data = fetch(source, allow_private, settings.limits.max_bytes)
     limit = settings.limits.max_pixels // network.enlarges**2
-    grey = decode_small(data, limit, max_pixels=limit).luma
+    seen = sandbox(look, data, limit, limit)
     target = destinations.sheet(source, ".enlarged.png")
     encoded = io.BytesIO()
     text = PngInfo()
-    text.add_text("Description", _sentence(found, base_name(source), sha256(data)))
-    Image.fromarray(enlarge(network, grey)).save(encoded, "PNG", pnginfo=text)
+    text.add_text("Description", _sentence(found, base_name(source), seen.sha256))
+    Image.fromarray(enlarge(network, seen.small.luma)).save(encoded, "PNG", pnginfo=text)
     Storage(target.parent).write(target.name, encoded.getvalue())
     return target, "three times the size"
 
@@ -82,6 +84,6 @@ def enlarge(network: SuperresCnn, grey: Plane) -> Plane:
 
 def _sentence(model: ModelFile, source: str, sha256: str) -> str:
     return (
-        f"Colors and detail inferred by {model.name} (sha256 {model.sha256}) from {printable(source)} "
+        f"Colors and detail inferred by {Path(model.name).name} (sha256 {model.sha256}) from {printable(source)} "
         f"(sha256 {sha256}), three times its size; luminance not as scanned."
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from colorize.imaging.canvas import Fitted
 from colorize.imaging.hinting import Seen
 from colorize.predict.colorizer import Colored, Colorizer
 
@@ -15,7 +16,9 @@ log = logging.getLogger("colorize")
 SMALLEST_SIZE = 64  # pixels of the canvas' side: below it a network sees nothing
 
 
-def color_frugally(colorizer: Colorizer, greys: Sequence[Seen], confidence: bool = False) -> tuple[list[Colored], str]:
+def color_frugally(
+    colorizer: Colorizer, greys: Sequence[Seen | Fitted], confidence: bool = False
+) -> tuple[list[Colored], str]:
     """The pictures' colors, and with how much less than asked for they were made ("" as a rule).
 
     A smaller batch stays for the rest of the run, since the next pictures would meet the same shortage. Size and
@@ -70,3 +73,4 @@ def _steps(colorizer: Colorizer) -> Iterator[str]:
 def _move(colorizer: Colorizer, device: torch.device) -> None:
     colorizer.device = device
     colorizer.model = colorizer.model.to(device)
+    colorizer.lightness = colorizer.lightness.to(device)

@@ -15,8 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 from colorize.errors import UsageError
 from colorize.imaging.compose import exact_rgb
 from colorize.imaging.formats import decode_small
+from colorize.imaging.sandbox import Sandbox
 from colorize.predict.destinations import Destinations
-from colorize.predict.photo import colorizer_of, fetch
+from colorize.predict.fetch import fetch
+from colorize.predict.photo import colorizer_of
 from colorize.predict.settings import PhotoSettings
 from colorize.storage.root import Storage
 
@@ -27,7 +29,7 @@ CHECKPOINT = re.compile(r"checkpoints/epoch-(\d+)\.safetensors")
 
 
 def write_history(
-    source: str, run: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool = False
+    source: str, run: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool, sandbox: Sandbox
 ) -> tuple[Path, str]:
     """Writes a sheet: the grey picture, then its copy by each epoch of `run`; returns where, and a word about it.
 
@@ -37,6 +39,7 @@ def write_history(
         destinations: an output file, or a folder for `NAME.history.png`.
         settings: of the colorizer.
         allow_private: follow links to private addresses, too.
+        sandbox: where the picture is decoded.
 
     Raises:
         UsageError: `run` keeps no epochs' weights.
@@ -44,7 +47,8 @@ def write_history(
     """
     storage = Storage(run)
     epochs = kept_epochs(storage)
-    grey = decode_small(fetch(source, allow_private), PANEL_AREA, max_pixels=settings.limits.max_pixels).luma
+    data = fetch(source, allow_private, settings.limits.max_bytes)
+    grey = sandbox(decode_small, data, PANEL_AREA, max_pixels=settings.limits.max_pixels).luma
     target = destinations.sheet(source, ".history.png")
     panels = [("grey", np.stack([grey] * 3, axis=2))]
     panels += [(f"epoch {epoch}", picture) for epoch, picture in _colored(grey, storage, epochs, settings)]

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from colorize.imaging.canvas import Fitted
 from colorize.imaging.hinting import Seen
-from colorize.imaging.sandbox.isolation import START_SECONDS, Careful, Fault
+from colorize.imaging.sandbox import START_SECONDS, Careful, Fault
 from colorize.imaging.settings import LimitSettings
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colored, Colorizer
@@ -42,7 +43,7 @@ class NetworkSource:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "colorizer"}
 
-    def __call__(self, grey: Seen) -> Colored:
+    def __call__(self, grey: Seen | Fitted) -> Colored:
         """The color of one picture."""
         return self.colorizer.color([grey], confidence=self.confidence)[0]
 
@@ -52,9 +53,9 @@ class LonePredictor:
 
     def __init__(self, network: NetworkSource) -> None:
         limits = LimitSettings(seconds=START_SECONDS, memory_mb=0)  # the first call loads the network
-        self.color = Careful(network, limits, is_heavy=lambda grey: True)
+        self.color = Careful(network, limits, isolated=True)
 
-    def __call__(self, greys: Sequence[Seen]) -> list[Colored | Fault]:
+    def __call__(self, greys: Sequence[Seen | Fitted]) -> list[Colored | Fault]:
         """The colors of the pictures; where one kills the process that colors it, its fault."""
         return [self.color(grey) for grey in greys]
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from colorize.errors import UsageError
-from colorize.models import list_models, published_models
-from colorize.models.checkpoint import (
-    CheckpointError,
-    dump_checkpoint,
-    load_checkpoint,
-    load_published,
-    shipped_weights,
-)
 from colorize.plain_text import one_line
-from colorize.predict.colorizer import set_temperature
 from colorize.predict.published_weights import PUBLISHED, cached_weights
 from colorize.predict.settings import ColorizerSettings
 from colorize.settings import nearest
 from colorize.storage.root import Storage, read_file
+from colorize.weights import shipped_weights
+
+_SHIPPED_STRIDES = {"unet": 32}  # of the architectures of shipped weights, whose classes torch is needed for
+_HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +27,8 @@ class ModelFile:
     architecture: str  # registry name
     sha256: str  # of the checkpoint file
     data: bytes = field(repr=False)
+    stride: int = 1  # of the network: the sides of what it sees are multiples
+    canvas: int | None = None  # about the side of the only squares that it sees
 
 
 def find_model(name: str) -> ModelFile:
@@ -43,6 +41,10 @@ def find_model(name: str) -> ModelFile:
         UsageError: no such model, or a file that is not a whole checkpoint of a registered architecture.
     """
     shipped = shipped_weights()
+    if name in shipped and not Path(name).exists():
+        return _shipped(name, shipped[name].read_bytes())
+    from colorize.models.checkpoint import CheckpointError, load_checkpoint
+
     architecture, equals, weights = name.partition("=")
     try:
         if equals and architecture.isidentifier() and not Path(name).exists():
@@ -53,21 +55,33 @@ def find_model(name: str) -> ModelFile:
         loaded = load_checkpoint(data)
     except CheckpointError as error:
         raise UsageError(f"model {name!r}: {error}{_hint(name)}") from None
-    return ModelFile(name, loaded.name, loaded.sha256, data)
+    return ModelFile(name, loaded.name, loaded.sha256, data, loaded.model.stride, loaded.model.canvas)
+
+
+def _shipped(name: str, data: bytes) -> ModelFile:
+    """A model of the package, by its header alone: it was checked before it was shipped, and torch takes seconds."""
+    end = _HEADER_BYTES + int.from_bytes(data[:_HEADER_BYTES], "little")
+    architecture = json.loads(data[_HEADER_BYTES:end])["__metadata__"]["model"]
+    return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data, _SHIPPED_STRIDES[architecture])
 
 
 def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
     """Raises UsageError, before any work starts, for settings that this model does not have."""
     if settings.temperature is not None:
+        from colorize.models.checkpoint import load_checkpoint
+        from colorize.predict.colorizer import set_temperature
+
         set_temperature(load_checkpoint(file.data).model, settings.temperature)
 
 
 def _published(name: str, whose: str, weights: bytes) -> ModelFile:
     """The checkpoint of weights as the authors of `whose` published them: of a network, or of one of its models."""
+    from colorize.models.checkpoint import dump_checkpoint, load_published
+
     architecture = PUBLISHED[whose].architecture if whose in PUBLISHED else whose
     network = load_published(architecture, weights)
     data = dump_checkpoint(network, name=architecture, args={})
-    return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data)
+    return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data, network.stride, network.canvas)
 
 
 def _hint(name: str) -> str:
@@ -78,6 +92,8 @@ def _hint(name: str) -> str:
 
 
 def _read_file(uri: str) -> bytes:
+    from colorize.models.checkpoint import CheckpointError
+
     try:
         return read_file(uri)
     except OSError as error:
@@ -85,6 +101,8 @@ def _read_file(uri: str) -> bytes:
 
 
 def _read(name: str, shipped: list[str]) -> bytes:
+    from colorize.models import list_models, published_models
+
     storage = Storage(name)
     try:
         return read_file(name if storage.is_file() else storage.url("best.safetensors"))

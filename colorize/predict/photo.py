@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,36 +9,25 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from colorize.datasets.hints import NO_HINTS, Hints, read_hints
-from colorize.imaging.formats import (
-    Encoded,
-    FileBytes,
-    ImageDecodeError,
-    SmallGrey,
-    decode_small,
-    opened,
-    output_name,
-    sha256,
-)
-from colorize.imaging.formats.upright import plain_rgb
-from colorize.imaging.hinting import Hinted
+from colorize.errors import UsageError
+from colorize.imaging.formats import has_pages, output_name
+from colorize.imaging.hinting import Hinted, Spots
+from colorize.imaging.sandbox import Sandbox, fault_of
 from colorize.imaging.triage import NAMES
 from colorize.models import require_takes_hints
 from colorize.models.checkpoint import load_checkpoint
-from colorize.plain_text import one_line
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.destinations import COMPARED, Destinations, base_name
+from colorize.predict.fetch import fetch
 from colorize.predict.model_files import ModelFile, find_model
 from colorize.predict.outcome import Outcome
-from colorize.predict.render import Provenance, render_into
+from colorize.predict.render import Ab, Provenance
 from colorize.predict.settings import PhotoSettings
+from colorize.predict.steps import Look, copy_into, look, side_by_side
 from colorize.predict.upstream import Upstream, sized, upstream_of
-from colorize.storage.links import LinkLimits, fetch_link
-from colorize.storage.root import Storage, read_file
-
-COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
+from colorize.storage.root import Storage
 
 
 def color_photos(
@@ -69,10 +57,11 @@ def color_photos(
     targets = destinations.copies()
     given = _hints(hints, found, sources)
     upstream = upstream_of(settings.output.processing, found.architecture)
-    studio = Studio(found, settings, given, upstream, destinations, compare, allow_private)
-    yield from outcomes(
-        (source, partial(studio.color, source, target)) for source, target in zip(sources, targets, strict=True)
-    )
+    with Sandbox(settings.limits) as sandbox:
+        studio = Studio(found, settings, given, upstream, destinations, compare, allow_private, sandbox)
+        yield from outcomes(
+            (source, partial(studio.color, source, target)) for source, target in zip(sources, targets, strict=True)
+        )
 
 
 def colorizer_of(checkpoint: bytes, settings: PhotoSettings) -> Colorizer:
@@ -82,16 +71,18 @@ def colorizer_of(checkpoint: bytes, settings: PhotoSettings) -> Colorizer:
 
 
 def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iterator[Outcome]:
-    """Does what is to be done for each source, one after the other; a picture's own fault stops none of the others.
+    """Does what is to be done for each source, one after the other; no picture's fault stops any of the others.
 
-    A job returns where its picture went, and a word about it.
+    A job returns where its picture went, and a word about it. Raises UsageError where one does.
     """
     for source, write in jobs:
         started = time.perf_counter()
         try:
             written, word = write()
-        except (OSError, ImageDecodeError) as error:
-            yield Outcome(False, f"{source}: {one_line(error)}")
+        except UsageError:
+            raise
+        except Exception as error:  # of one picture, whatever it is
+            yield Outcome(False, f"{source}: {fault_of(error).message}")
         else:
             yield Outcome(True, f"{source} -> {written} ({word}, {time.perf_counter() - started:.2f} s)")
 
@@ -107,6 +98,7 @@ class Studio:
     destinations: Destinations
     compare: bool
     allow_private: bool
+    sandbox: Sandbox
 
     @cached_property
     def colorizer(self) -> Colorizer:
@@ -114,26 +106,39 @@ class Studio:
 
     def color(self, source: str, target: Path) -> tuple[Path, str]:
         """Writes the colored copy of `source`; returns where, and what the picture was."""
-        data = fetch(source, self.allow_private)
-        max_pixels, output = self.settings.limits.max_pixels, self.settings.output
-        small = decode_small(data, self.colorizer.size**2, max_pixels=max_pixels)
-        grey = self.upstream.square(data, max_pixels=max_pixels) if self.upstream else small.luma
-        ab = self.colorizer([Hinted(grey, self.hints.spots(source, small.info))])[0]
+        limits, output, area = self.settings.limits, self.settings.output, self.colorizer.size**2
+        data = fetch(source, self.allow_private, limits.max_bytes)
+        seen = self.sandbox(look, data, area, limits.max_pixels, self.upstream, all_pages=output.pages == "all")
+        ab = self._colors(seen, self.hints.spots(source, seen.small.info), all_pages=output.pages == "all")
         provenance = Provenance(
-            self.model.name, self.model.sha256, base_name(source), sha256(data), output.digital_source_type
+            self.model.name, self.model.sha256, base_name(source), seen.sha256, output.digital_source_type
         )
-        self.destinations.require_suffix(small.info.format)
-        path = self.destinations.claim(target.with_name(output_name(target.name, small.info.format)))
-        side_by_side = path.with_name(f"{path.name}{COMPARED}")
+        self.destinations.require_suffix(seen.small.info.format)
+        path = self.destinations.claim(target.with_name(output_name(target.name, seen.small.info.format)))
+        sheet = path.with_name(f"{path.name}{COMPARED}")
         if self.compare:
-            self.destinations.claim(side_by_side)
-        with Storage(path.parent).build(path.name) as out:
-            render_into(
-                out, data, ab, provenance, max_pixels=max_pixels, subsampling=output.subsampling, upstream=self.upstream
+            self.destinations.claim(sheet)
+        folder = Storage(path.parent)
+        with folder.drafted(path.name) as draft:
+            self.sandbox(
+                copy_into,
+                draft,
+                data,
+                ab,
+                provenance,
+                max_pixels=limits.max_pixels,
+                subsampling=output.subsampling,
+                upstream=self.upstream,
             )
         if self.compare:
-            Storage(path.parent).write(side_by_side.name, _side_by_side(data, small, FileBytes(path)))
-        return path, NAMES[small.kind]
+            folder.write(sheet.name, self.sandbox(side_by_side, data, path, limits.max_pixels))
+        return path, "; ".join(filter(None, (NAMES[seen.small.kind], seen.small.info.note)))
+
+    def _colors(self, seen: Look, spots: Spots, all_pages: bool) -> Ab | dict[int, Ab]:
+        """The color of the image, or of each page of a TIFF that has several; hints are for the first one."""
+        pages = [Hinted(grey, spots) if number == 0 else grey for number, grey in seen.greys.items()]
+        colors = self.colorizer(pages)
+        return dict(zip(seen.greys, colors, strict=True)) if all_pages and has_pages(seen.small.info) else colors[0]
 
 
 def _hints(uri: str | None, model: ModelFile, sources: Sequence[str]) -> Hints:
@@ -143,41 +148,3 @@ def _hints(uri: str | None, model: ModelFile, sources: Sequence[str]) -> Hints:
     hints = read_hints(uri)
     hints.require_known(sources)
     return hints
-
-
-def fetch(source: str, allow_private: bool) -> Encoded:
-    """The encoded picture at a path, http(s) link or other URL."""
-    if "://" not in source:
-        return _local_picture(Path(source))
-    if source.startswith(("http://", "https://")):
-        return fetch_link(source, LinkLimits(allow_private=allow_private))
-    return read_file(source)
-
-
-def _local_picture(path: Path) -> Encoded:
-    if path.is_dir():
-        raise IsADirectoryError("a folder: color what is in it with `colorize bulk`")
-    try:
-        return FileBytes(path) if path.is_file() else path.read_bytes()
-    except OSError as error:  # its own text holds the name, which stands before it already
-        raise OSError((error.strerror or one_line(error)).lower()) from error
-
-
-def _side_by_side(source: Encoded, small: SmallGrey, colored: Encoded) -> bytes:
-    """Grey, colored and the source as it is, upright, one height, as a JPEG."""
-    original = _panel(Image.open(opened(source)))
-    panels = [original.convert("L").convert("RGB"), _panel(Image.open(opened(colored))), original]
-    sheet = Image.new("RGB", (sum(p.width for p in panels), panels[0].height))
-    left = 0
-    for panel in panels:
-        sheet.paste(panel, (left, 0))
-        left += panel.width
-    encoded = io.BytesIO()
-    sheet.save(encoded, "JPEG", quality=92)
-    return encoded.getvalue()
-
-
-def _panel(image: Image.Image) -> Image.Image:
-    upright = plain_rgb(image)
-    width = max(1, round(upright.width * COMPARE_HEIGHT / upright.height))
-    return upright.resize((width, COMPARE_HEIGHT), Image.Resampling.LANCZOS)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from colorize.errors import UsageError
-from colorize.models.mistaken import GLANCE_BYTES, mistaken_for_weights
 from colorize.storage.rooted import LocalRoot
+from colorize.weights.mistaken import GLANCE_BYTES, mistaken_for_weights
 
 DDCOLOR = "piddnad/DDColor-models"
 BUCKET = "https://colorizers.s3.us-east-2.amazonaws.com"

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from colorize.imaging.compose import compose
-from colorize.imaging.formats import Encoded, Provenance, Subsampling, decode, encode_into
+from colorize.imaging.formats import (
+    Color,
+    Encoded,
+    Picture,
+    Provenance,
+    Subsampling,
+    decode,
+    encode_into,
+    encode_pages_into,
+)
 from colorize.predict.upstream import Upstream
 
-__all__ = ["Provenance", "Rendered", "render", "render_into"]
+__all__ = ["Ab", "Provenance", "Rendered", "render", "render_into"]
+
+Ab: TypeAlias = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +38,7 @@ class Rendered:
 
 def render(
     data: Encoded,
-    ab_2hw: npt.NDArray[np.floating],
+    ab_2hw: Ab | Mapping[int, Ab],
     provenance: Provenance,
     *,
     max_pixels: int,
@@ -37,7 +49,8 @@ def render(
 
     Args:
         data: the encoded source.
-        ab_2hw: upright Lab color of the whole picture, at any lower resolution.
+        ab_2hw: upright Lab color of the whole picture, at any lower resolution. A mapping holds that of each page of
+            a TIFF that is colored, counted from 0; its other pages are copied as they are.
         provenance: what the copy says about itself in its metadata.
         max_pixels: pictures with more are refused.
         subsampling: of the chroma, where the copy is a JPEG.
@@ -56,7 +69,7 @@ def render(
 def render_into(
     out: IO[bytes],
     data: Encoded,
-    ab_2hw: npt.NDArray[np.floating],
+    ab_2hw: Ab | Mapping[int, Ab],
     provenance: Provenance,
     *,
     max_pixels: int,
@@ -67,10 +80,21 @@ def render_into(
 
     Of huge TIFF and PNG the copy is made a few rows at a time, and a TIFF that is no `bytes` is read so, too.
     """
-    picture = decode(data, max_pixels=max_pixels)
-    if upstream is None:
-        color = compose(picture, ab_2hw, subsampling)
-    else:
-        picture, color = upstream.paint(picture, ab_2hw)
+
+    def painted(picture: Picture, ab: Ab) -> tuple[Picture, Color]:
+        return upstream.paint(picture, ab) if upstream else (picture, compose(picture, ab, subsampling))
+
+    if isinstance(ab_2hw, Mapping):
+        colors = ab_2hw
+        return encode_pages_into(
+            out,
+            data,
+            set(colors),
+            lambda page, picture: painted(picture, colors[page]),
+            provenance,
+            max_pixels=max_pixels,
+        )
+    halved = upstream is None and subsampling == "4:2:0"
+    picture, color = painted(decode(data, max_pixels=max_pixels, halved=halved), ab_2hw)
     encode_into(out, picture, color, provenance)
     return picture.luma_exact

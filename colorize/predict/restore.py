@@ -13,16 +13,29 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from colorize.errors import UsageError
-from colorize.imaging.formats import ImageDecodeError, Origin, Picture, decode, encode_grey_into, read_origin
-from colorize.plain_text import one_line
+from colorize.imaging.formats import (
+    Encoded,
+    Header,
+    ImageDecodeError,
+    Origin,
+    Picture,
+    decode,
+    decode_header,
+    encode_grey_into,
+    encode_grey_pages_into,
+    has_pages,
+    read_origin,
+)
+from colorize.imaging.sandbox import Sandbox, fault_of
+from colorize.imaging.settings import LimitSettings
 from colorize.predict.destinations import COMPARED
+from colorize.predict.fetch import IN_MEMORY
 from colorize.predict.outcome import Outcome
 from colorize.storage.root import LEDGER, Storage, overlap
+from colorize.storage.rooted import Draft
 
 RECORDS = f"{LEDGER}/"  # what a run leaves beside its pictures
 _GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;16")
-_IN_MEMORY = 16 << 20  # bytes of a file that is read at once; a larger one is read piece by piece
-_ANY_SIZE = 1 << 62  # limits are for colors: what was colored can be restored
 
 
 class _Work(NamedTuple):
@@ -35,7 +48,12 @@ class _Work(NamedTuple):
 
 
 def restore_grey(
-    sources: Sequence[str], output: str, *, force: bool = False, overwrite: bool = False
+    sources: Sequence[str],
+    output: str,
+    limits: LimitSettings | None = None,
+    *,
+    force: bool = False,
+    overwrite: bool = False,
 ) -> Iterator[Outcome]:
     """Restores each of `sources` (files and folders, in buckets too) and yields an outcome as each is done.
 
@@ -53,7 +71,20 @@ def restore_grey(
         if other is not work:
             both = " and ".join(w.source.url(w.name) for w in (other, work))
             raise UsageError(f"{both} would both become {work.target.url(work.target_name)}: restore them one by one")
-    return (_restored(work, force, overwrite) for work in works)
+    return _outcomes(works, limits or LimitSettings(), force, overwrite)
+
+
+def _outcomes(works: Sequence[_Work], limits: LimitSettings, force: bool, overwrite: bool) -> Iterator[Outcome]:
+    with Sandbox(limits) as sandbox:
+        for work in works:
+            url = work.source.url(work.name)
+            if work.source.is_linked_folder(work.name):
+                yield Outcome(True, f"{url}: a link to a folder, left out")
+                continue
+            try:
+                yield Outcome(True, f"{url} -> {_restored(work, limits, force, overwrite, sandbox)}")
+            except Exception as error:  # of one picture, whatever it is
+                yield Outcome(False, f"{url}: {fault_of(error).message}")
 
 
 def _planned(sources: Sequence[str], output: str) -> Iterator[_Work]:
@@ -81,25 +112,42 @@ def _base(storage: Storage) -> str:
     return posixpath.basename(storage.path())
 
 
-def _restored(work: _Work, force: bool, overwrite: bool) -> Outcome:
-    url = work.source.url(work.name)
-    if work.source.is_linked_folder(work.name):
-        return Outcome(True, f"{url}: a link to a folder, left out")
-    try:
-        if not overwrite and _is_there(work.target, work.target_name):
-            taken = work.target.url(work.target_name)
-            return Outcome(False, f"{url}: {taken} is there already; --overwrite replaces it")
-        size = work.source.entry(work.name).size
-        picture = decode(work.source.load(work.name, size, _IN_MEMORY), max_pixels=_ANY_SIZE)
-        origin = read_origin(picture.metadata.xmp)
-        refusal = None if force else _refusal(picture, origin)
-        if refusal:
-            return Outcome(False, f"{url}: {refusal}; --force takes its luminance all the same")
-        with work.target.build(work.target_name) as out:
+def _restored(work: _Work, limits: LimitSettings, force: bool, overwrite: bool, sandbox: Sandbox) -> str:
+    """Writes one scan; returns where, and what it is. Raises what hinders it."""
+    target = work.target.url(work.target_name)
+    if not overwrite and _is_there(work.target, work.target_name):
+        raise FileExistsError(f"{target} is there already; --overwrite replaces it")
+    data = work.source.load(work.name, work.source.entry(work.name).size, IN_MEMORY, limits.max_bytes)
+    if not force:
+        sandbox(require_copy, data, limits.max_pixels)
+    with work.target.drafted(work.target_name) as draft:
+        return f"{target} ({sandbox(restore_into, draft, data, limits.max_pixels)})"
+
+
+def require_copy(data: Encoded, max_pixels: int) -> None:
+    """Raises ImageDecodeError where an image is not readable, or not known to be an exact copy."""
+    header = decode_header(data)
+    if not _refusal(header):
+        return
+    picture = decode(data, max_pixels=max_pixels)  # what is said of it may stand behind the pixels
+    if refusal := _refusal(Header(picture.info, picture.luma_exact, picture.metadata)):
+        raise ImageDecodeError("no_copy", f"{refusal}; --force takes its luminance all the same")
+
+
+def restore_into(draft: Draft, data: Encoded, max_pixels: int) -> str:
+    """Writes an image's luminance into a draft; returns in a few words what it is.
+
+    Raises:
+        ImageDecodeError: `data` is no readable image.
+    """
+    picture = decode(data, max_pixels=max_pixels)
+    with draft.open() as out:
+        if has_pages(picture.info):
+            encode_grey_pages_into(out, data)
+        else:
             encode_grey_into(out, picture)
-    except (OSError, ImageDecodeError, ValueError) as error:
-        return Outcome(False, f"{url}: {one_line(error)}")
-    return Outcome(True, f"{url} -> {work.target.url(work.target_name)} ({_what(picture, origin)})")
+    said = decode_header(data) if has_pages(picture.info) else picture
+    return _what(picture, read_origin(said.metadata.xmp))
 
 
 def _is_there(storage: Storage, name: str) -> bool:
@@ -110,12 +158,13 @@ def _is_there(storage: Storage, name: str) -> bool:
     return True
 
 
-def _refusal(picture: Picture, origin: Origin | None) -> str | None:
+def _refusal(header: Header) -> str | None:
+    origin = read_origin(header.metadata.xmp)
     if origin is None:
-        reason = "BMP holds no metadata" if picture.info.format == "BMP" else "its XMP says nothing of the kind"
+        reason = "BMP holds no metadata" if header.info.format == "BMP" else "its XMP says nothing of the kind"
         return f"not known to be a colored copy ({reason})"
-    if not origin.luma_exact or not picture.luma_exact:
-        return f"its luminance is not exactly that of its source ({picture.info.format}, {origin.mode or 'unknown'})"
+    if not origin.luma_exact or not header.luma_exact:
+        return f"its luminance is not exactly that of its source ({header.info.format}, {origin.mode or 'unknown'})"
     return None
 
 

@@ -10,6 +10,7 @@ from colorize.imaging.settings import LimitSettings
 from colorize.settings import Device, Settings
 
 DEFAULT_MODEL = "default"
+RENDERING = 2  # raised where equal settings and models give other bytes: chroma by a table, 4:2:0 from half the luma
 
 
 class ColorizerSettings(Settings):
@@ -41,6 +42,9 @@ class CopySettings(Settings):
     subsampling: Literal["4:2:0", "4:4:4"] = Field(
         "4:2:0", description="resolution of a JPEG's color: half of the picture's each way, or all of it"
     )
+    pages: Literal["all", "first"] = Field(
+        "all", description="of a TIFF: color each page, or copy it by its own triage; or write the first page alone"
+    )
     processing: Literal["ours", "upstream"] = Field(
         "ours", description="upstream: a published network sees and gives pictures as its authors' programs have it"
     )
@@ -71,3 +75,9 @@ class PhotoSettings(ColorSettings):
     """Everything that `colorize photo` can be told beside its sources, its output and its model."""
 
     device: Device = "auto"
+
+
+class LimitedSettings(Settings):
+    """What commands can be told that decode images and do nothing else that could be set."""
+
+    limits: LimitSettings = LimitSettings()

@@ -43,9 +43,9 @@ class Upstream:
     times: int
     smooth: bool
 
-    def square(self, data: Encoded, *, max_pixels: int) -> Grey:
-        """The picture as the network sees it, upright, (side, side). Raises ImageDecodeError."""
-        picture = decode(data, max_pixels=max_pixels)
+    def square(self, data: Encoded, *, max_pixels: int, page: int = 0) -> Grey:
+        """The picture (of a TIFF one page) as the network sees it, upright, (side, side). Raises ImageDecodeError."""
+        picture = decode(data, max_pixels=max_pixels, page=page)
         luma = np.asarray(picture.luma)
         luma = luma if luma.dtype == np.uint8 else (luma >> 8).astype(np.uint8)
         upright = Image.fromarray(np.ascontiguousarray(orient(luma, picture.info.orientation)))

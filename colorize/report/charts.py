@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 HEIGHT = 170
 NARROW, WIDE = 440, 900
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 8, 34
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 24, 22
 MOST_BINS = 32
 
 
@@ -77,7 +77,7 @@ def _chart(
 ) -> Markup:
     grid = [*_across(across, unit, width), *_upward(top, width)]
     title = Markup("<title>{}</title>").format(label)
-    caption = Markup('<text class="axis" x="{}" y="{}">{}</text>').format(LEFT, HEIGHT - 2, vertical)
+    caption = _text(LEFT, TOP - 12, vertical, "start")  # above the axis that it names
     size = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(width, HEIGHT, label)
     return size + title + Markup("").join([*grid, *lines, caption]) + Markup("</svg>")
 

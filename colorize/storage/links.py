@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 REDIRECTS = (301, 302, 303, 307, 308)
-NAT64 = ipaddress.ip_network("64:ff9b::/96")  # holds an IPv4 address in its last 32 bits
+# The ways to write an IPv4 address as the last 32 bits of an IPv6 one: NAT64, and two that are obsolete.
+EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")))
+
+# Addresses of special use (IANA's registries) that `ipaddress` calls global, or did in some version of Python.
+SPECIAL = tuple(map(ipaddress.ip_network, (
+    "0.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "224.0.0.0/3",
+    "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16", "fe80::/9", "fc00::/7",
+    "ff00::/8",
+)))  # fmt: skip
 AGENT = "colorize (https links of `colorize photo`)"
 
 
@@ -105,10 +113,18 @@ def _fit_address(host: str, port: int, allow_private: bool) -> str:
 
 def _is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
-    inner = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
-    if ip in NAT64:
-        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.is_global and not ip.is_multicast and (inner is None or inner.is_global)
+    is_special = any(ip in network for network in SPECIAL)
+    return ip.is_global and not is_special and all(_is_public(str(inner)) for inner in _embedded(ip))
+
+
+def _embedded(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses that an IPv6 one stands for."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return []
+    found = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+    if any(ip in network for network in EMBEDDING):
+        found.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
+    return [inner for inner in found if inner is not None]
 
 
 def _body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:

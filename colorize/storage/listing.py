@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from colorize.storage.local_files import known_status
+
+SORTED = 10_000  # entries of one folder that are put in order at once: a larger one comes in runs of so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +38,47 @@ def walk_local(folder: Path, root: Path, follow_links: bool) -> Iterator[Entry]:
     Links are entries, and never walked into. Of one that leads out of `root` nothing is told but its name, unless
     links are followed there.
     """
-    try:
-        with os.scandir(folder) as scan:
-            items = sorted(scan, key=lambda item: item.name)
-    except OSError:  # its row will say why it cannot be read
-        yield Entry(folder.relative_to(root).as_posix(), 0, "")
-        return
-    for item in items:
-        if item.is_dir(follow_symlinks=False):
+    for item in _scan(folder):
+        if isinstance(item, OSError):  # its row will say why it cannot be read
+            yield Entry(folder.relative_to(root).as_posix(), 0, "")
+        elif item.is_dir(follow_symlinks=False):
             yield from walk_local(Path(item.path), root, follow_links)
         else:
             yield _local_entry(item, root, follow_links)
 
 
+def walk_remote(fs: Any, folder: str, root: str) -> Iterator[Entry]:
+    """Every file below a folder of an fsspec file system, recursively; an object store has a listing of its own."""
+    for parent, _, files in fs.walk(folder, detail=True, on_error="raise"):
+        for base in sorted(filter(None, files)):
+            name = posixpath.join(parent, base)[len(root) :].lstrip("/")
+            yield Entry(name, int(files[base]["size"] or 0), identity_of(files[base]))
+
+
+def _scan(folder: Path) -> Iterator[os.DirEntry[str] | OSError]:
+    """What lies in a folder; a fault that ends the listing comes last."""
+    with ExitStack() as stack:
+        try:
+            scan = stack.enter_context(os.scandir(folder))
+            items = _next_items(scan)
+        except OSError as error:
+            yield error
+            return
+        while items:
+            yield from items
+            try:
+                items = _next_items(scan)
+            except OSError as error:
+                yield error
+                return
+
+
+def _next_items(scan: Iterator[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+    return sorted(islice(scan, SORTED), key=lambda item: item.name)
+
+
 def _local_entry(item: os.DirEntry[str], root: Path, follow_links: bool) -> Entry:
-    name = Path(item.path).relative_to(root).as_posix()
+    name = item.path[len(str(root)) :].lstrip("/")
     try:
         status = known_status(str(root), name, follow_links) if item.is_symlink() else item.stat()
     except OSError:  # gone since it was listed

@@ -17,16 +17,18 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
 import fsspec
 
 from colorize.errors import UsageError
-from colorize.imaging.formats import Encoded, FileBytes
+from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
 from colorize.plain_text import one_line
+from colorize.storage.bucket import Bucket
 from colorize.storage.faults import why_unusable
-from colorize.storage.listing import Entry, identity_of, local_entry, walk_local
+from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
 from colorize.storage.rooted import TEMPORARY_PREFIX, Draft, LocalRoot
 from colorize.storage.timeout import within
@@ -34,8 +36,13 @@ from colorize.storage.timeout import within
 T = TypeVar("T")
 P = ParamSpec("P")
 
+# What holds files and nothing else: wrappers such as `generic::` or `simplecache::` would lead to any address.
+PROTOCOLS = frozenset(
+    {"file", "memory", "s3", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "hdfs", "webhdfs"}
+)
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
+PAGE = 1000  # entries of a listing that come at once
 LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
 
 
@@ -54,10 +61,11 @@ class Storage:
         """
         self.uri, self.follow_links = os.fspath(uri), follow_links
         protocol, _, rest = self.uri.partition("://") if "://" in self.uri else ("file", "", self.uri)
+        protocol = protocol.lower()
         self.protocol = {"local": "file", "s3a": "s3"}.get(protocol, protocol)
         if "\0" in rest or not (rest if self.is_local else rest.strip("/")):
             raise UsageError(f"{self.uri!r} names no folder or bucket")
-        if self.protocol not in fsspec.available_protocols():
+        if self.protocol not in PROTOCOLS:
             raise UsageError(f"{self.uri!r}: unknown protocol {protocol!r} (use a path, file:// or s3://)")
         self.root = os.path.abspath(os.path.expanduser(rest)) if self.is_local else rest.rstrip("/")  # noqa: PTH100, PTH111
 
@@ -117,20 +125,23 @@ class Storage:
         """The whole content of `name`."""
         return self._regular(name).read_bytes() if self.is_local else bytes(self.fs.cat_file(self.path(name)))
 
-    def load(self, name: str, size: int, most: int) -> Encoded:
+    def load(self, name: str, size: int, most: int, max_bytes: int) -> Encoded:
         """The content of `name`, in memory if it has at most `most` bytes, else as a file here; `size` -1 is unknown.
 
         That is the file itself on disk, and a temporary copy of one that lies elsewhere.
+
+        Raises:
+            ImageDecodeError: `too_large`, for a file of more than `max_bytes`, of which nothing is read.
         """
-        if size < 0 and not self.is_local:
-            start = self._start(name, most + 1)
-            if len(start) <= most:
-                return start
-            size = len(start)
-        if size <= most:
-            return self.read(name)
         if self.is_local:
-            return FileBytes(self._regular(name))
+            file = FileBytes(self._regular(name))
+            check_bytes(len(file), max_bytes)
+            return file if len(file) > most else whole(file)
+        if size <= most:
+            start = self._start(name, min(most, max_bytes) + 1)
+            if len(start) <= min(most, max_bytes):
+                return start
+        check_bytes(self.entry(name).size, max_bytes)  # a listing may be older than the file
         copy = _temporary()
         with on_failure(copy.discard):
             self.fs.get_file(self.path(name), str(copy.path))
@@ -194,9 +205,15 @@ class Storage:
             with self.local.build(self._own(name)) as file:
                 yield file
             return
-        draft = self.draft(name)
-        with on_failure(draft.discard), draft.open() as file:
+        with self.drafted(name) as draft, draft.open() as file:
             yield file
+
+    @contextmanager
+    def drafted(self, name: str) -> Iterator[Draft]:
+        """An empty file on this machine, for any process to fill; it becomes `name` when the block ends well."""
+        draft = self.draft(name)
+        with on_failure(draft.discard):
+            yield draft
         self.publish(draft, name)
 
     def open(self, name: str) -> IO[bytes]:
@@ -233,17 +250,31 @@ class Storage:
 
     def entries(self, below: str = "") -> Iterator[Entry]:
         """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
-        if self.is_local:
-            if not Path(self.path(below)).exists():
-                return  # as in a bucket, where folders do not exist either
-            yield from walk_local(Path(self.path(below)), Path(self.root), self.follow_links)
+        return chain.from_iterable(self.pages(below))
+
+    def pages(self, below: str = "") -> Iterator[list[Entry]]:
+        """The same in lists of some thousand: of a bucket each as it arrives, and never more than a few in memory.
+
+        On disk they are in order but for huge folders; those of a large bucket come in no order. Names may hold empty
+        parts there (`a//b`).
+        """
+        if self.protocol == "s3":
+            yield from self._objects(below)
             return
-        if not self.fs.exists(self.path(below)):
-            return
-        for folder, _, files in self.fs.walk(self.path(below), detail=True, on_error="raise"):
-            for base in sorted(filter(None, files)):  # S3 keys that end in "/" are folder markers
-                name = posixpath.join(folder, base)[len(self.root) :].lstrip("/")
-                yield Entry(name, int(files[base]["size"] or 0), identity_of(files[base]))
+        folder = self.path(below)
+        if not (Path(folder).exists() if self.is_local else self.fs.exists(folder)):
+            return  # as in a bucket, where folders do not exist either
+        on_disk = self.is_local and walk_local(Path(folder), Path(self.root), self.follow_links)
+        walk = on_disk or walk_remote(self.fs, folder, self.root)
+        yield from iter(lambda: list(islice(walk, PAGE)), [])
+
+    def _objects(self, below: str) -> Iterator[list[Entry]]:
+        name, _, folder = self.root.partition("/")
+        prefixes = [f"{folder}/" if folder else "", f"{below}/" if below else ""]
+        try:
+            yield from Bucket(self.fs, name, "".join(prefixes)).pages(cut=len(prefixes[0]))
+        except FileNotFoundError:
+            return  # no bucket, nothing in it
 
     def entry(self, name: str) -> Entry:
         """The size and identity of one file.

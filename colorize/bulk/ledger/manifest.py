@@ -24,6 +24,7 @@ from colorize.storage.root import LEDGER, Storage
 
 MANIFEST = f"{LEDGER}/manifest"
 RUN_FILE = f"{LEDGER}/run.json"
+PAGES_COLORED = "pages colored"  # in the message of a row whose copy has all pages of its source
 
 Status = Literal["ok", "skipped", "failed"]
 
@@ -72,7 +73,7 @@ class Record:
     mode: str = ""
     width: int = 0  # as stored in the file, before any EXIF rotation
     height: int = 0
-    frames: int = 0  # only the first is colored
+    frames: int = 0  # frames or pages; of TIFF all are in the copy, of others the first
     bytes_in: int = 0
     bytes_out: int = 0
     sha256_in: str = ""

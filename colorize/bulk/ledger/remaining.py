@@ -32,28 +32,30 @@ def remaining(
     if source.parts is None:
         return source.only(source.units.filter(pa.array(~settled.done))), []
     written, fragments = set(outputs["name"].to_pylist()), _list_fragments(target)
+    files = source.files  # and archives that are at fault: whole, and before the others
+    alone = source.units.slice(0, files).filter(pa.array(~settled.done[:files]))
     units: list[dict[str, Any]] = []
     outdated: list[str] = []
     parts = {name: 0 for name, rows in source.parts.items() if rows == 0 and name not in written}
-    for name, own in _by_archive(source).items():
+    for name, own in _by_archive(source, files).items():
         rows = slice(int(inputs.starts[own[0]]), int(inputs.starts[own[-1] + 1]))
         done = np.not_equal(settled.outcomes[rows], TO_DO)
-        if name in source.parts:
-            folder = fragments_of(name, terms.model_sha256, terms.settings_sha256, source.versions[name])
-            if _is_finished(name, done, settled, rows, written) and not fragments.get(folder):
-                continue
-            done, partial = _covered(done, fragments.get(folder, []))
-            outdated += partial
-            settled.outcomes[rows][~done] = TO_DO
-            parts[name] = int((~done).sum())
+        folder = fragments_of(name, terms.model_sha256, terms.settings_sha256, source.versions[name])
+        if _is_finished(name, done, settled, rows, written) and not fragments.get(folder):
+            continue
+        done, partial = _covered(done, fragments.get(folder, []))
+        outdated += partial
+        settled.outcomes[rows][~done] = TO_DO
+        parts[name] = int((~done).sum())
         units += [piece for i in own for piece in _cut(source.units.slice(i, 1).to_pylist()[0], done)]
-    return source.only(pa.Table.from_pylist(units, schema=UNIT_SCHEMA), parts), outdated
+    left = pa.concat_tables([alone, pa.Table.from_pylist(units, schema=UNIT_SCHEMA)])
+    return source.only(left, parts), outdated
 
 
-def _by_archive(source: Source) -> dict[str, list[int]]:
-    """The indices of each archive's units, which stand side by side."""
+def _by_archive(source: Source, files: int) -> dict[str, list[int]]:
+    """The indices of each archive's units, which stand side by side behind those of single files."""
     found: dict[str, list[int]] = defaultdict(list)
-    for index, name in enumerate(source.units["name"].to_pylist()):
+    for index, name in enumerate(source.units["name"].slice(files).to_pylist(), files):
         found[name].append(index)
     return found
 

@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 
 from colorize.bulk.settings import TriageSettings
 from colorize.datasets.hints import NO_HINTS, Hints
-from colorize.datasets.readers import excluded
 from colorize.datasets.sources import Source
-from colorize.imaging.formats import ADDED_SUFFIX, sha256
+from colorize.imaging.formats import ADDED_SUFFIX, BYTE_LIMIT, sha256
 from colorize.imaging.settings import SizeLimits
 from colorize.storage.root import LEDGER, Storage
 from colorize.storage.rooted import TEMPORARY_PREFIX
 
-COLUMNS = ("path", "output", "status", "error", "width", "height", "bytes_out", "sha256_in", "sha256_out", "identity",
-           "triage", "model_sha256", "settings_sha256", "run")  # fmt: skip
+COLUMNS = ("path", "output", "status", "error", "message", "width", "height", "bytes_in", "bytes_out", "sha256_in",
+           "sha256_out", "identity", "triage", "model_sha256", "settings_sha256", "run")  # fmt: skip
 OUTPUTS_SCHEMA = pa.schema([("name", pa.string()), ("size", pa.int64())])
 LISTING_ROWS = 10_000
 TO_DO = -1  # in an array of outcomes: no row of an earlier run holds
@@ -77,14 +76,14 @@ class Inputs:
     def _locate_rows(self, paths: pa.Array) -> tuple[NDArray[np.int64], list[str]]:
         """Paths `ARCHIVE#ROW`, or `ARCHIVE` alone where it could not be opened."""
         names = self.source.units["name"]
-        whole, broken = _positions(paths, names), self.source.units["error"].to_numpy(zero_copy_only=False) != ""
+        whole, alone = _positions(paths, names), self.source.units["row_group"].to_numpy() < 0  # files, broken archives
         split = pc.extract_regex(paths, r"^(?P<name>.*)#(?P<row>[0-9]{1,15})$")
         unit = _positions(pc.struct_field(split, "name"), names)
         row = pc.fill_null(pc.struct_field(split, "row").cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
         rows_of = np.bincount(_positions(_flat(names), names), self.source.units["count"].to_numpy())
-        inside = (whole < 0) & (unit >= 0) & (row >= 0) & ~broken[unit] & (row < rows_of[unit])
+        inside = (whole < 0) & (unit >= 0) & (row >= 0) & ~alone[unit] & (row < rows_of[unit])
         number = np.where(
-            inside, self.starts[unit] + row, np.where((whole >= 0) & broken[whole], self.starts[whole], -1)
+            inside, self.starts[unit] + row, np.where((whole >= 0) & alone[whole], self.starts[whole], -1)
         )
         stale = (number < 0) & ((whole >= 0) | (unit >= 0))
         return number, paths.filter(pa.array(stale)).to_pylist()
@@ -188,21 +187,24 @@ def _outcome_holds(
     rows: pa.Table, units: pa.Table, source: Source, outputs: pa.Table, terms: Terms
 ) -> NDArray[np.bool_]:
     status = rows["status"].to_numpy(zero_copy_only=False)
-    there = _output_is_there(rows, units, outputs) if source.parts is None else np.ones(len(status), bool)
+    there = _output_is_there(rows, units, outputs) | (units["row_group"].to_numpy() >= 0)  # an archive's come later
     holds = {
         "ok": there,
         "failed": np.full(len(status), not terms.retry_failed),
-        "skipped": _still_skipped(rows, source) & (there | _mask(pc.equal(rows["output"], ""))),  # or copied as it is
+        "skipped": _still_skipped(rows, units, source.storage)
+        & (there | _mask(pc.equal(rows["output"], ""))),  # or copied as it is
     }
     return np.select([status == kind for kind in holds], list(holds.values()), False)
 
 
 def _within_limits_still(rows: pa.Table, limits: SizeLimits) -> NDArray[np.bool_]:
     """What was refused for its size would be again, and what was not would not; where no size is known nobody knows."""
-    width, height = (rows[side].to_numpy() for side in ("width", "height"))
-    within = (width * height <= limits.max_pixels) & (np.minimum(width, height) >= limits.min_side)
+    width, height, size = (rows[name].to_numpy() for name in ("width", "height", "bytes_in"))
+    few = size <= limits.max_bytes
+    within = few & (width * height <= limits.max_pixels) & (np.minimum(width, height) >= limits.min_side)
     refused = _mask(pc.is_in(rows["error"], value_set=pa.array(["too_large", "too_small"])))
-    held: NDArray[np.bool_] = (within != refused) | (width == 0)
+    unread = refused & _mask(pc.match_substring(rows["message"], BYTE_LIMIT))  # so that nothing but its bytes is known
+    held: NDArray[np.bool_] = np.where(unread, ~few, (within != refused) | (width == 0))
     return held
 
 
@@ -225,15 +227,14 @@ def _output_is_there(rows: pa.Table, units: pa.Table, outputs: pa.Table) -> NDAr
     return _mask(pc.and_(pc.equal(size, rows["bytes_out"]), pc.invert(renamed)))
 
 
-def _still_skipped(rows: pa.Table, source: Source) -> NDArray[np.bool_]:
-    """A name that `source.include` left out may be wanted now; other reasons lie in the picture or the settings."""
-    include = source.reader.settings.include
-    pairs = zip(rows["error"].to_pylist(), rows["path"].to_pylist(), strict=True)
-
-    def still_excluded(path: str) -> bool:
-        return bool(excluded(path, include)) or source.storage.is_linked_folder(path)
-
-    return np.array([error != "excluded" or still_excluded(path) for error, path in pairs], bool)
+def _still_skipped(rows: pa.Table, units: pa.Table, storage: Storage) -> NDArray[np.bool_]:
+    """A name that was left out may be wanted now; other reasons lie in the picture or the settings."""
+    columns = (rows["error"].to_pylist(), units["error"].to_pylist(), rows["path"].to_pylist())
+    held = (
+        was != "excluded" or now == was or storage.is_linked_folder(path)
+        for was, now, path in zip(*columns, strict=True)
+    )
+    return np.fromiter(held, bool, rows.num_rows)
 
 
 def _same_content(
@@ -250,8 +251,8 @@ def _same_content(
             continue
         row = expected[index]
         good[index] = not row["sha256_in"] or sha256(raw.data) == row["sha256_in"]
-        if good[index] and row["sha256_out"] and inputs.source.parts is None:
-            good[index] = sha256(target.load(row["output"], row["bytes_out"], most)) == row["sha256_out"]
+        if good[index] and row["sha256_out"] and not raw.part:
+            good[index] = sha256(target.load(row["output"], row["bytes_out"], most, 1 << 62)) == row["sha256_out"]
     return good
 
 

@@ -8,33 +8,46 @@ from __future__ import annotations
 
 from colorize.imaging.formats.codec import (
     decode,
+    decode_header,
     decode_small,
     decode_thumbnail,
     encode,
     encode_grey,
     encode_grey_into,
     encode_into,
+    read_info,
+    stored_pixels,
 )
 from colorize.imaging.formats.encoded import Encoded, FileBytes, opened, pieces, sha256, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import (
     ADDED_SUFFIX,
+    BYTE_LIMIT,
     PICTURE_SUFFIXES,
     ImageInfo,
+    check_bytes,
     output_format,
     output_name,
-    read_info,
 )
 from colorize.imaging.formats.metadata import Metadata, Origin, Provenance, read_origin
-from colorize.imaging.formats.picture import Chroma, Color, Picture, SmallGrey, Subsampling
+from colorize.imaging.formats.pages import (
+    decode_small_pages,
+    encode_grey_pages_into,
+    encode_pages_into,
+    has_pages,
+    page_origins,
+)
+from colorize.imaging.formats.picture import Chroma, Color, Header, Picture, SmallGrey, Subsampling
 
 __all__ = [
     "ADDED_SUFFIX",
+    "BYTE_LIMIT",
     "PICTURE_SUFFIXES",
     "Chroma",
     "Color",
     "Encoded",
     "FileBytes",
+    "Header",
     "ImageDecodeError",
     "ImageInfo",
     "Metadata",
@@ -43,19 +56,27 @@ __all__ = [
     "Provenance",
     "SmallGrey",
     "Subsampling",
+    "check_bytes",
     "decode",
+    "decode_header",
     "decode_small",
+    "decode_small_pages",
     "decode_thumbnail",
     "encode",
     "encode_grey",
     "encode_grey_into",
+    "encode_grey_pages_into",
     "encode_into",
+    "encode_pages_into",
+    "has_pages",
     "opened",
     "output_format",
     "output_name",
+    "page_origins",
     "pieces",
     "read_info",
     "read_origin",
     "sha256",
+    "stored_pixels",
     "whole",
 ]

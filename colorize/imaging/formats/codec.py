@@ -3,68 +3,64 @@
 from __future__ import annotations
 
 import io
-import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import IO
+from typing import IO, TypeVar
 
-import imagecodecs
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
 
+from colorize.imaging.formats import jp2, png
+from colorize.imaging.formats.bmp import write_bmp
 from colorize.imaging.formats.encoded import Encoded, whole
 from colorize.imaging.formats.errors import ImageDecodeError
-from colorize.imaging.formats.formats import (
-    ImageInfo,
-    check_pixels,
-    decode_errors,
-    describe,
-    load_pixels,
-    open_picture,
-    stored_bits,
-)
-from colorize.imaging.formats.jp2 import read_xmp, write_jp2
+from colorize.imaging.formats.formats import ImageInfo, check_pixels, decode_errors, describe, open_picture
+from colorize.imaging.formats.jp2 import write_jp2
 from colorize.imaging.formats.jpeg import has_luma_plane, write_grey_jpeg, write_jpeg
-from colorize.imaging.formats.metadata import Metadata, Provenance, Restored, Words, read_metadata
-from colorize.imaging.formats.orientation import orient, unorient
-from colorize.imaging.formats.picture import Chroma, Color, Picture, Pixels, Plane, SmallGrey
+from colorize.imaging.formats.jpeg_end import completed
+from colorize.imaging.formats.metadata import Metadata, Provenance, Restored, Words, read_metadata, read_origin
+from colorize.imaging.formats.orientation import orient
+from colorize.imaging.formats.picture import Chroma, Color, Header, Picture, Pixels, SmallGrey, half_shape
+from colorize.imaging.formats.pillow_reader import halved_luma, planes, small_copies
 from colorize.imaging.formats.png import write_png
-from colorize.imaging.formats.ppm import read_ppm16
-from colorize.imaging.formats.samples import (
-    BAND_PIXELS,
-    alpha_rows,
-    has_alpha,
-    luma_of,
-    luma_rows,
-    reduced,
-    upright,
-    with_alpha,
-)
-from colorize.imaging.formats.tiff import write_tiff
-from colorize.imaging.formats.tiff_rows import tiff_rows, unassociated
+from colorize.imaging.formats.samples import joined, upright
+from colorize.imaging.formats.tiff import TiffWriter
+from colorize.imaging.formats.tiff_pages import is_tiff
+from colorize.imaging.formats.tiff_reader import TiffPage, require_page, tiff_page, tiff_pages
 from colorize.imaging.formats.webp import write_webp
-from colorize.imaging.triage import colorfulness, triage
+from colorize.imaging.tone import Toning
+from colorize.imaging.triage import toning_of, triage
+
+R = TypeVar("R", SmallGrey, Picture)
 
 
-def decode_small(data: Encoded, area: int, *, max_pixels: int) -> SmallGrey:
+def read_info(data: Encoded) -> ImageInfo:
+    """Read a picture's header; no pixels are decoded.
+
+    Raises:
+        ImageDecodeError: the file is no picture that this program reads.
+    """
+    if is_tiff(data):
+        with tiff_page(data) as page:
+            return page.info
+    with open_picture(data) as image:
+        return describe(image, data)
+
+
+def decode_small(data: Encoded, area: int, *, max_pixels: int, page: int = 0) -> SmallGrey:
     """Decode a small upright grey copy of about `area` pixels (1 to 4 times that; never enlarged).
 
     JPEGs are decoded at a fraction of their size, so a copy costs a few milliseconds. 16-bit samples are mapped
-    by their type's full range (the upper byte).
+    by their type's full range (the upper byte). `page` counts from 0, and is of TIFF only.
 
     Raises:
         ImageDecodeError: the file is no readable picture, or has more than `max_pixels`.
     """
-    with open_picture(data) as image:
-        info = describe(image, data)
-        check_pixels(info, max_pixels)
-        with decode_errors(data, info.format):
-            grey, color = _small(image, info, data, area)
-            luma = np.asarray(grey)
-            if not isinstance(image, TiffImagePlugin.TiffImageFile):  # those are turned already
-                luma = orient(luma, info.orientation)
-            found = colorfulness(color) if color else 0.0
-            return SmallGrey(info, np.ascontiguousarray(luma), found, triage(grey, color, found))
+    if is_tiff(data):
+        with tiff_page(data, page) as found:
+            check_pixels(found.info, max_pixels)
+            return small_grey(found, area)
+    return _mended(data, lambda whole_data: _decode_small(whole_data, area, max_pixels))
 
 
 def decode_thumbnail(data: Encoded, area: int, *, max_pixels: int) -> Image.Image:
@@ -75,40 +71,109 @@ def decode_thumbnail(data: Encoded, area: int, *, max_pixels: int) -> Image.Imag
     Raises:
         ImageDecodeError: the file is no readable picture, or too large a one.
     """
+    if is_tiff(data):
+        with tiff_page(data) as page:
+            if not page.is_large():
+                check_pixels(page.info, max_pixels)
+            return page.small(area).convert("RGB")
     with open_picture(data) as image:
         info = describe(image, data)
-        if not isinstance(image, JpegImagePlugin.JpegImageFile) and tiff_rows(data, info) is None:
+        if not isinstance(image, JpegImagePlugin.JpegImageFile):
             check_pixels(info, max_pixels)
         with decode_errors(data, info.format):
-            grey, color = _small(image, info, data, area)
-            small = (color or grey).convert("RGB")
-            is_turned = isinstance(image, TiffImagePlugin.TiffImageFile)
-            return small if is_turned else upright(np.asarray(small), info.orientation)
+            grey, color = small_copies(image, area)
+            return upright(np.asarray((color or grey).convert("RGB")), info.orientation)
 
 
-def decode(data: Encoded, *, max_pixels: int) -> Picture:
+def decode(data: Encoded, *, max_pixels: int, page: int = 0, halved: bool = False) -> Picture:
     """Decode a picture's luminance (and alpha) at full size, in the layout of the file.
 
+    `halved` asks for the luma of a JPEG, where its copy carries that over, at half its size each way, rounded up:
+    what chroma of 4:2:0 needs, for half of the time (libjpeg-turbo's inverse DCT of 4 x 4).
+
     8-bit luma is Pillow's `convert("L")`, for JPEGs with a luma plane that plane; 16-bit luma is
-    round(0.299 R + 0.587 G + 0.114 B).
+    round(0.299 R + 0.587 G + 0.114 B). `page` counts from 0, and is of TIFF only.
 
     Raises:
         ImageDecodeError: the file is no readable picture, or has more than `max_pixels`.
     """
+    if is_tiff(data):
+        with tiff_page(data, page) as found:
+            check_pixels(found.info, max_pixels)
+            return found.picture()
+    return _mended(data, lambda whole_data: _decode(whole_data, max_pixels, halved))
+
+
+def _mended(data: Encoded, read: Callable[[Encoded], R]) -> R:
+    """What `read` makes of a file; of a JPEG that lacks nothing but its end mark, with the mark and a note."""
+    try:
+        return read(data)
+    except ImageDecodeError as error:
+        complete = completed(data, error)
+        if complete is None:
+            raise
+        found = read(complete)
+        return replace(found, info=replace(found.info, note="its end mark is missing; all of its picture is there"))
+
+
+def _decode_small(data: Encoded, area: int, max_pixels: int) -> SmallGrey:
     with open_picture(data) as image:
         info = describe(image, data)
         check_pixels(info, max_pixels)
         with decode_errors(data, info.format):
-            luma, alpha = _planes(image, info, data)
-            if luma.shape != (info.height, info.width):
-                raise ImageDecodeError(
-                    "unreadable", f"decoded to {luma.shape}, the header says {info.height, info.width}"
-                )
-            exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
-            metadata = read_metadata(image.info)
-            if info.format == "JPEG2000":  # Pillow leaves this one out
-                metadata = replace(metadata, xmp=read_xmp(whole(data)))
-            return Picture(info, luma, alpha, exact, metadata, data)
+            grey, color = small_copies(image, area)
+    small = _triaged(info, grey, color)
+    return replace(small, luma=np.ascontiguousarray(orient(small.luma, info.orientation)))
+
+
+def _decode(data: Encoded, max_pixels: int, halved: bool) -> Picture:
+    with open_picture(data) as image:
+        info = describe(image, data)
+        check_pixels(info, max_pixels)
+        with decode_errors(data, info.format):
+            luma: Pixels
+            if halved and isinstance(image, JpegImagePlugin.JpegImageFile) and has_luma_plane(image):
+                luma, alpha, expected = halved_luma(image), None, half_shape(info.height, info.width)
+            else:
+                (luma, alpha), expected = planes(image, info, data), (info.height, info.width)
+            if luma.shape != expected:
+                raise ImageDecodeError("unreadable", f"decoded to {luma.shape}, by the header it has {expected}")
+            said = _header(image, info, data)
+            return Picture(info, luma, alpha, said.luma_exact, said.metadata, data)
+
+
+def decode_header(data: Encoded) -> Header:
+    """What `decode` would say of a picture besides its pixels, of which none is decoded.
+
+    Metadata that stands behind the pixels is seen of a PNG only. Of a TIFF's pages the first counts that is a colored
+    copy, if there is one.
+
+    Raises:
+        ImageDecodeError: the file is no readable picture.
+    """
+    if is_tiff(data):
+        with tiff_pages(data) as pages:
+            first = require_page(pages, 0)
+            packets = [page.xmp for page in pages if isinstance(page, TiffPage)]
+            xmp = next((xmp for xmp in packets if read_origin(xmp)), packets[0])
+            return Header(first.info, True, Metadata(xmp=xmp))
+    with open_picture(data) as image:
+        info = describe(image, data)
+        with decode_errors(data, info.format):
+            return _header(image, info, data)
+
+
+def stored_pixels(data: Encoded) -> tuple[str, int, bool]:
+    """Format, number of pixels and whether they are coded progressively, from as little of the file as possible.
+
+    Raises:
+        ImageDecodeError: as `read_info`.
+    """
+    if is_tiff(data):
+        info = read_info(data)
+        return info.format, info.width * info.height, False
+    with open_picture(data) as image:
+        return image.format or "", image.width * image.height, bool(image.info.get("progressive"))
 
 
 def encode(picture: Picture, color: Color, provenance: Provenance) -> bytes:
@@ -127,7 +192,7 @@ def encode_into(out: IO[bytes], picture: Picture, color: Color, provenance: Prov
     Raises:
         ImageDecodeError: the source's pixels, which are decoded only now where it is huge, are damaged.
     """
-    words = replace(provenance, luma_exact=picture.luma_exact, source_mode=picture.info.mode)
+    words = provenance.of(picture.info.mode, picture.luma_exact)
     if isinstance(color, Chroma):
         luma = None if picture.luma_exact else np.asarray(picture.luma, np.uint8)
         out.write(write_jpeg(whole(picture.source), luma, color.cb, color.cr, words))
@@ -154,122 +219,37 @@ def encode_grey_into(out: IO[bytes], picture: Picture) -> None:
 
 
 def _write_lossless(out: IO[bytes], picture: Picture, color: Pixels, words: Words) -> None:
-    pixels = color if picture.alpha is None else with_alpha(color, picture.alpha)
+    pixels = joined(color, picture.alpha)
     match picture.info.output_format:
         case "TIFF":
-            write_tiff(out, pixels, picture.source, words)
+            writer = TiffWriter(out, picture.source)
+            writer.add(color, picture, words)
+            writer.close()
         case "JPEG2000":
             out.write(write_jp2(np.asarray(pixels), whole(picture.source), words))
         case "WEBP":
             out.write(write_webp(np.asarray(pixels), picture.metadata, words))
         case "BMP":
-            _write_bmp(out, np.asarray(color), picture.metadata)
+            write_bmp(out, np.asarray(pixels), picture.metadata)
         case _:
             write_png(out, pixels, picture.source, picture.metadata, words)
 
 
-def _small(
-    image: ImageFile.ImageFile, info: ImageInfo, data: Encoded, area: int
-) -> tuple[Image.Image, Image.Image | None]:
-    """Small grey copy and, where the picture has color, small color copy; of TIFFs upright."""
-    fraction = min(1.0, math.sqrt(area / (info.width * info.height)))
-    size = math.ceil(image.width * fraction), math.ceil(image.height * fraction)
-    if samples := tiff_rows(data, info):
-        factor = min(image.width // size[0], image.height // size[1])
-        small = reduced(samples, max(1, factor), info.orientation)
-        return small.convert("L"), small if small.mode == "RGB" else None
-    if isinstance(image, JpegImagePlugin.JpegImageFile):
-        image.draft("YCbCr" if has_luma_plane(image) and image.mode == "RGB" else None, size)
-    load_pixels(image)
-    plain = _plain(image)
-    small = plain.reduce(max(1, min(plain.width // size[0], plain.height // size[1])))
-    if small.mode == "L":
-        return small, None
-    return (small.getchannel(0) if small.mode == "YCbCr" else small.convert("L")), small
+def _header(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Header:
+    exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
+    metadata = read_metadata(image.info)
+    own = {"JPEG2000": jp2.read_xmp, "PNG": png.read_xmp}.get(info.format)
+    if own:  # which Pillow leaves out, or may have left out
+        metadata = replace(metadata, xmp=own(whole(data)))
+    return Header(info, exact, metadata)
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """As a mode that can be averaged: L, RGB or YCbCr, 8 bits."""
-    if image.mode in ("L", "RGB", "YCbCr"):
-        return image
-    if image.mode.startswith("I"):
-        return Image.fromarray((_grey16(image) >> 8).astype(np.uint8))
-    if image.mode in ("1", "LA", "La"):
-        return image.convert("LA").getchannel(0) if image.mode == "La" else image.convert("L")
-    return image.convert("RGBA").convert("RGB") if image.mode == "RGBa" else image.convert("RGB")
+def small_grey(page: TiffPage, area: int) -> SmallGrey:
+    """`decode_small` of an opened page."""
+    small = page.small(area)
+    return _triaged(page.info, small.convert("L"), small if small.mode == "RGB" else None)
 
 
-def _planes(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> tuple[Pixels, Pixels | None]:
-    """Luma and alpha, (H, W), in the layout of the file."""
-    if samples := tiff_rows(data, info):
-        return luma_rows(samples), alpha_rows(samples) if has_alpha(samples) else None
-    return _planes16(image, info, data) if info.bits == 16 else _planes8(image, info)
-
-
-def _planes8(image: ImageFile.ImageFile, info: ImageInfo) -> tuple[Plane, Plane | None]:
-    if isinstance(image, JpegImagePlugin.JpegImageFile) and has_luma_plane(image):
-        image.draft("L", None)
-    load_pixels(image)
-    straight = {"RGBa": "RGBA", "La": "LA", "LAB": "RGB", "PA": "RGBA"}.get(image.mode)
-    pixels = image.convert(straight) if straight else image
-    luma = np.asarray(pixels if pixels.mode == "L" else pixels.convert("L"))
-    alpha = np.asarray(pixels.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        luma = unorient(luma, info.orientation)
-        alpha = None if alpha is None else unorient(alpha, info.orientation)
-    return luma, alpha
-
-
-def _planes16(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> tuple[Plane, Plane | None]:
-    if image.mode.startswith("I"):
-        load_pixels(image)
-        grey = _grey16(image)
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
-            grey = unorient(grey, info.orientation)
-        clear = image.info.get("transparency")
-        opaque = np.uint16(65535)
-        return grey, np.where(grey == clear, np.uint16(0), opaque) if isinstance(clear, int) else None
-    pixels = _pixels16(image, info, data)
-    return np.ascontiguousarray(luma_of(pixels)), np.ascontiguousarray(pixels[..., -1]) if has_alpha(pixels) else None
-
-
-def _pixels16(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Plane:
-    """(H, W, channels) uint16 of the formats that Pillow reads as 8 bits."""
-    if info.format == "PPM":
-        return read_ppm16(image, whole(data))
-    decoders = {"PNG": imagecodecs.png_decode, "TIFF": imagecodecs.tiff_decode, "JPEG2000": imagecodecs.jpeg2k_decode}
-    pixels = decoders[info.format](whole(data))
-    if pixels.ndim == 3 and pixels.shape[1:] == (info.height, info.width):  # separate planes
-        pixels = np.moveaxis(pixels, 0, -1)
-    if pixels.dtype != np.uint16 or pixels.ndim != 3 or not 2 <= pixels.shape[2] <= 4:
-        kind = f"samples of {pixels.dtype}, shape {pixels.shape}"
-        raise ImageDecodeError("unsupported", f"{info.format} with {kind}: convert it to plain 16-bit RGB first")
-    samples = np.left_shift(pixels, 16 - stored_bits(image, data), dtype=np.uint16)
-    return unassociated(samples) if _has_associated_alpha(image) else samples
-
-
-def _has_associated_alpha(image: Image.Image) -> bool:
-    return isinstance(image, TiffImagePlugin.TiffImageFile) and 1 in image.tag_v2.get(338, ())
-
-
-def _grey16(image: Image.Image) -> NDArray[np.uint16]:
-    """Samples of a 16-bit grey picture, black at 0; those of a TIFF with fewer bits are scaled up: white is white.
-
-    Pillow turns TIFFs in which 0 is white (photometric interpretation 0) the right way round at 8 bits only.
-    """
-    samples = np.empty((image.height, image.width), np.uint16)
-    rows = max(1, BAND_PIXELS // image.width)  # of the whole picture at once Pillow makes two copies more
-    for top in range(0, image.height, rows):
-        band = image.crop((0, top, image.width, min(top + rows, image.height)))
-        samples[top : top + rows] = np.asarray(band)
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        bits = stored_bits(image, b"")
-        if image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-            np.subtract(np.uint16((1 << bits) - 1), samples, out=samples)
-        samples <<= 16 - bits
-    return samples
-
-
-def _write_bmp(out: IO[bytes], pixels: Plane, metadata: Metadata) -> None:
-    options = {"dpi": metadata.dpi} if metadata.dpi else {}
-    Image.fromarray(pixels).save(out, "BMP", **options)
+def _triaged(info: ImageInfo, grey: Image.Image, color: Image.Image | None) -> SmallGrey:
+    toned = toning_of(color) if color else Toning(0.0, 0.0)
+    return SmallGrey(info, np.asarray(grey), toned.beyond, triage(grey, color, toned))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -23,7 +25,7 @@ class Encoded(Protocol):
 
 
 class FileBytes:
-    """A file's content, read as it is sliced. Pickles as the file's path.
+    """A file's content, read as it is sliced. Pickles as the file's path and state.
 
     A file that changes in the meantime is refused rather than mixed with what was read of it before.
     """
@@ -41,8 +43,8 @@ class FileBytes:
             if self.owned:
                 self.path.unlink(missing_ok=True)
 
-    def __reduce__(self) -> tuple[type[FileBytes], tuple[str]]:
-        return FileBytes, (str(self.path),)
+    def __reduce__(self) -> tuple[Callable[..., FileBytes], tuple[str, tuple[int, int]]]:
+        return _reopened, (str(self.path), self._state)
 
     def __len__(self) -> int:
         return self._state[0]
@@ -62,6 +64,12 @@ class FileBytes:
         return status.st_size, status.st_mtime_ns
 
 
+def _reopened(path: str, state: tuple[int, int]) -> FileBytes:
+    file = FileBytes(path)
+    file._state = state
+    return file
+
+
 def opened(data: Encoded) -> IO[bytes]:
     """The picture as a binary file of its own, to be closed."""
     return data.path.open("rb") if isinstance(data, FileBytes) else io.BytesIO(whole(data))
@@ -77,9 +85,11 @@ def pieces(data: Encoded) -> Iterator[bytes]:
     return (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
 
 
-def sha256(data: Encoded) -> str:
-    """The content's hash, hexadecimal."""
-    digest = hashlib.sha256()
+def sha256(data: Encoded, seconds: float = math.inf) -> str:
+    """The content's hash, hexadecimal. Raises TimeoutError where it takes longer than `seconds`."""
+    digest, end = hashlib.sha256(), time.monotonic() + seconds
     for piece in pieces(data):
         digest.update(piece)
+        if time.monotonic() > end:
+            raise TimeoutError(f"hashing {len(data):,} bytes takes more than {seconds:g} s")
     return digest.hexdigest()

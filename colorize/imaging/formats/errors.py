@@ -7,8 +7,9 @@ class ImageDecodeError(ValueError):
     """A picture that cannot be read. `str(e)` is one clear line, `code` one of a few countable words:
 
     `empty`, `not_an_image`, `unsupported` (a format or sample type that is not for this program), `truncated`
-    (the file ends early), `unreadable` (damaged), `too_large` (more pixels than allowed), `changed` (the file
-    was changed while it was read).
+    (the file ends early), `unreadable` (damaged), `too_large` (more pixels or bytes than allowed),
+    `oversized_metadata` (more of it than a file of its size can hold), `changed` (the file was changed while it was
+    read).
     """
 
     def __init__(self, code: str, message: str) -> None:

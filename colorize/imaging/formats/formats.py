@@ -6,16 +6,20 @@ each is written as:
 | read                                   | written as | because |
 | -------------------------------------- | ---------- | ------- |
 | JPEG, MPO                              | JPEG       | luma coefficients carried over (`jpeg.py`) |
-| PNG, TIFF, BMP, JPEG 2000, WebP        | the same   | always lossless, also where the input was lossy |
+| TIFF (`tiff_reader.py`)                | TIFF       | all pages; lossless, also where the input was lossy |
+| PNG, BMP, JPEG 2000, WebP              | the same   | always lossless, also where the input was lossy |
 | PGM, PBM, PPM, PNM                     | PNG        | no color in PGM and PBM, no place for metadata in any |
 | GIF, AVIF, PSD, TGA, PCX, QOI, SGI, SUN | PNG       | no true color, lossy, or not written by Pillow |
 
-Of a file with several frames only the first is read (`ImageInfo.frames` tells how many there are). 32-bit integer
-and float samples are refused as `unsupported`: they have no agreed white, so no grey picture to give color to.
+Of a file with several frames only the first is read (`ImageInfo.frames` tells how many there are), but for TIFF.
+32-bit integer and float samples are refused as `unsupported`: they have no agreed white, so no grey picture to give
+color to. So are a camera's raw files: their first picture is a preview.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,26 +41,29 @@ from PIL import (
     SgiImagePlugin,
     SunImagePlugin,
     TgaImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
 )
 
 from colorize.imaging.formats.encoded import Encoded, opened, whole
 from colorize.imaging.formats.errors import ImageDecodeError
+from colorize.imaging.formats.jpeg_stream import frame_marker
+from colorize.imaging.formats.png_sound import sound
 from colorize.imaging.formats.ppm import largest_sample
 
-# TGA comes last: it has no signature, so it would claim other formats' files.
+# TGA comes last: it has no signature, so it would claim other formats' files. TIFF is not among them (`tiff_reader`).
 _PLUGINS = (
-    JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin, BmpImagePlugin, Jpeg2KImagePlugin,
+    JpegImagePlugin, PngImagePlugin, WebPImagePlugin, BmpImagePlugin, Jpeg2KImagePlugin,
     GifImagePlugin, PpmImagePlugin, AvifImagePlugin, PsdImagePlugin, SgiImagePlugin, SunImagePlugin,
     PcxImagePlugin, QoiImagePlugin, TgaImagePlugin,
 )  # fmt: skip
 DECODERS = (
-    "JPEG", "PNG", "TIFF", "WEBP", "BMP", "JPEG2000", "GIF", "PPM", "AVIF", "PSD", "SGI", "SUN", "PCX", "QOI", "TGA"
+    "JPEG", "PNG", "WEBP", "BMP", "JPEG2000", "GIF", "PPM", "AVIF", "PSD", "SGI", "SUN", "PCX", "QOI", "TGA"
 )  # fmt: skip
 
 # What names of such files end in; the plugin that registers MPO's is loaded by JPEG's only once it meets one.
-PICTURE_SUFFIXES = frozenset({".mpo", *(suffix for suffix, format in Image.EXTENSION.items() if format in DECODERS)})
+PICTURE_SUFFIXES = frozenset(
+    {".mpo", ".tif", ".tiff", *(suffix for suffix, format in Image.EXTENSION.items() if format in DECODERS)}
+)
 
 # Formats that are written as they came, and MPO as JPEG; the rest becomes PNG.
 _WRITTEN = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "JPEG2000")
@@ -70,9 +77,16 @@ _REFUSED = {
     b"\x00\x00\x00\x0cJXL ": "JPEG XL", b"gimp xcf": "XCF", b"FTEX": "FTEX texture",
 }  # fmt: skip
 
+RAW = "a camera's or film scanner's raw file is not read: develop it, and export it as TIFF with 16 bits"
+_RAW_SIGNATURES = (b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"ARRI")
+_RAW_BRANDS = (b"crx ",)  # CR3
+
 _END_MARKS = {
     "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";", "JPEG2000": b"\xff\xd9",
 }  # fmt: skip
+
+
+_LOSSLESS_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)  # and hierarchical ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +95,8 @@ class ImageInfo:
 
     `format` is Pillow's name; `mode` Pillow's mode, with ";16" where the samples have 16 bits ("I;16", "RGB;16");
     `width` and `height` are as stored, before `orientation` (EXIF, 1 to 8) is applied; `bits` is 8 or 16; `frames`
-    counts the frames or pages, of which only the first is used.
+    counts the frames or pages, of which only those of TIFF are colored beyond the first; `note` is a sentence about
+    what was amiss and is no fault, or empty.
     """
 
     format: str
@@ -91,6 +106,7 @@ class ImageInfo:
     bits: int
     orientation: int
     frames: int
+    note: str = ""
 
     @property
     def output_format(self) -> str:
@@ -105,6 +121,8 @@ def output_format(format: str) -> str:
     return format if format in _WRITTEN else "PNG"
 
 
+NAME_BYTES = 255  # of a file's name, on all common file systems
+BYTE_LIMIT = "limits.max_bytes"  # what the message of a file that was not read at all names
 ADDED_SUFFIX = ".png"  # of copies whose source's format cannot hold color
 
 
@@ -121,7 +139,17 @@ def output_name(name: str, format: str, taken: bool = False) -> str:
     kept = output_format(format) != "PNG" or format == "PNG" or name.lower().endswith(ADDED_SUFFIX)
     if kept:
         return name
-    return f"{name}.colorized{ADDED_SUFFIX}" if taken else f"{name}{ADDED_SUFFIX}"
+    return fitting_name(name, f".colorized{ADDED_SUFFIX}" if taken else ADDED_SUFFIX)
+
+
+def fitting_name(name: str, suffix: str) -> str:
+    """`name` with a suffix more. Where that is too long for file systems, its end gives way to a hash of all of it."""
+    folder, slash, base = name.rpartition("/")
+    if len(os.fsencode(base + suffix)) <= NAME_BYTES:
+        return name + suffix
+    mark = f"~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
+    kept = os.fsencode(base)[: NAME_BYTES - len(os.fsencode(suffix)) - len(mark)]
+    return f"{folder}{slash}{kept.decode(errors='ignore')}{mark}{suffix}"
 
 
 @contextmanager
@@ -139,6 +167,8 @@ def decode_errors(data: Encoded, format: str) -> Iterator[None]:
         code = "truncated" if _ends_early(data, format, e) else "unreadable"
         if isinstance(e, SyntaxError) and "cannot handle" in str(e):  # 12-bit JPEG
             code = "unsupported"
+        if "unsupported" in str(e).lower():
+            raise ImageDecodeError("unsupported", f"{format}: {e}; convert it to PNG or TIFF first") from e
         raise ImageDecodeError(code, f"{format} file of {len(data)} bytes: {e or type(e).__name__}") from e
 
 
@@ -159,9 +189,10 @@ def open_picture(data: Encoded) -> Iterator[ImageFile.ImageFile]:
         factory, accept = Image.OPEN[format]
         if accept is not None and accept(prefix) is not True:
             continue
-        with opened(data) as file:
+        with opened(sound(data) if format == "PNG" else data) as file:
             try:
                 with decode_errors(data, format):
+                    _require_known(data, format)
                     image = factory(file, "")
             except ImageDecodeError as e:
                 failure = failure or (e if accept is not None else None)
@@ -172,21 +203,24 @@ def open_picture(data: Encoded) -> Iterator[ImageFile.ImageFile]:
     raise failure or _refusal(data)
 
 
-def read_info(data: Encoded) -> ImageInfo:
-    """Read a picture's header; no pixels are decoded.
-
-    Raises:
-        ImageDecodeError: the file is no picture that this program reads.
-    """
-    with open_picture(data) as image:
-        return describe(image, data)
+def _require_known(data: Encoded, format: str) -> None:
+    """Refuse kinds of a format that its decoder would call damaged, with what to do about it."""
+    if format == "PSD":
+        version, depth = int.from_bytes(data[4:6], "big"), int.from_bytes(data[22:24], "big")
+        if version != 1 or depth not in (1, 8):
+            kind = "PSB" if version == 2 else f"PSD with {depth} bits a sample"
+            raise ImageDecodeError("unsupported", f"{kind} is not read: export it as TIFF")
+    if format == "JPEG" and (marker := frame_marker(whole(data))) in _LOSSLESS_FRAMES:
+        raise ImageDecodeError(
+            "unsupported", f"lossless JPEG (frame {marker:X}) is not read: convert it to PNG or TIFF"
+        )
 
 
 def describe(image: ImageFile.ImageFile, data: Encoded) -> ImageInfo:
     """`ImageInfo` of an opened picture whose pixels have not been loaded yet."""
     format = image.format or ""
     with decode_errors(data, format):
-        width, height = _stored_size(image)
+        width, height = image.size
         bits = sample_bits(image, data)
         mode = f"{image.mode};16" if bits == 16 and not image.mode.startswith("I") else image.mode
         return ImageInfo(
@@ -200,6 +234,15 @@ def describe(image: ImageFile.ImageFile, data: Encoded) -> ImageInfo:
         )
 
 
+def check_bytes(size: int, max_bytes: int) -> None:
+    """Refuse a file of `size` bytes before it is read, as `too_large`, if it has more than `max_bytes`."""
+    if size > max_bytes:
+        raise ImageDecodeError(
+            "too_large",
+            f"{size:,} bytes, the limit is {max_bytes:,}: raise {BYTE_LIMIT} if the picture is genuine",
+        )
+
+
 def check_pixels(info: ImageInfo, max_pixels: int) -> None:
     """Refuse a picture that would decode to more than `max_pixels`, as `too_large`."""
     pixels = info.width * info.height
@@ -209,16 +252,6 @@ def check_pixels(info: ImageInfo, max_pixels: int) -> None:
             f"{info.width} x {info.height} = {pixels:,} pixels, the limit is {max_pixels:,}: "
             "raise limits.max_pixels if the picture is genuine",
         )
-
-
-def load_pixels(image: ImageFile.ImageFile) -> None:
-    """Decode a picture whose size has been checked.
-
-    A TIFF gets its memory here, since its plugin would refuse sizes above Pillow's global limit.
-    """
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        image.im = Image.new(image.mode, _stored_size(image), None).im
-    image.load()
 
 
 def sample_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
@@ -241,8 +274,6 @@ def stored_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
     """Bits a sample in the file, where Pillow's mode hides them (it reads 16-bit RGB as 8-bit RGB)."""
     if image.format == "PNG":
         return data[24:25][0]
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return int(max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))))
     if image.format == "PPM":
         return 16 if largest_sample(image) > 255 else 8
     if image.format == "JPEG2000":
@@ -250,13 +281,6 @@ def stored_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
         codestream = held.find(b"\xff\x4f\xff\x51")  # SOC, SIZ; the precision is the first byte after Csiz
         return (held[codestream + 42] & 0x7F) + 1
     return 8
-
-
-def _stored_size(image: ImageFile.ImageFile) -> tuple[int, int]:
-    """Width and height of the stored rows: Pillow's TIFF plugin reports them turned already."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return int(image.tag_v2[TiffImagePlugin.IMAGEWIDTH]), int(image.tag_v2[TiffImagePlugin.IMAGELENGTH])
-    return image.size
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
@@ -278,6 +302,8 @@ def _ends_early(data: Encoded, format: str, error: Exception) -> bool:
 
 
 def _refusal(data: Encoded) -> ImageDecodeError:
+    if data[:16].startswith(_RAW_SIGNATURES) or data[6:14] == b"HEAPCCDR" or data[8:12] in _RAW_BRANDS:
+        return ImageDecodeError("unsupported", RAW)
     for signature, name in _REFUSED.items():
         if data[: len(signature)] == signature:
             return ImageDecodeError("unsupported", f"{name} is not a format that can be colored")

@@ -23,7 +23,7 @@ def for_rgb(profile: bytes | None) -> bytes | None:
     """A profile for RGB pixels: an RGB one as it is, the equivalent of a grey one, None where there is none."""
     if not profile or _space(profile) == _RGB:
         return profile or None
-    tags = _tags(profile)
+    tags = tags_of(profile)
     if _space(profile) != _GREY or b"kTRC" not in tags or profile[20:24] != _XYZ:
         return None
     curves = dict.fromkeys((_RED, _GREEN, _BLUE), tags[b"kTRC"])
@@ -35,7 +35,7 @@ def for_grey(profile: bytes | None) -> bytes | None:
     """A profile for grey pixels: a grey one as it is, the equivalent of an RGB one, None where there is none."""
     if not profile or _space(profile) == _GREY:
         return profile or None
-    tags = _tags(profile)
+    tags = tags_of(profile)
     curves = {tags.get(name) for name in (_RED, _GREEN, _BLUE)}
     curve = tags.get(_RED)
     if _space(profile) != _RGB or curve is None or len(curves) != 1 or profile[20:24] != _XYZ:
@@ -52,12 +52,17 @@ def _space(profile: bytes) -> bytes:
     return profile[16:20]
 
 
-def _tags(profile: bytes) -> dict[bytes, bytes]:
-    """The tags of a profile; none where its table is damaged."""
+def tags_of(profile: bytes) -> dict[bytes, bytes]:
+    """The tags of a profile; none where its table is damaged, or where they overlap to more than the profile holds.
+
+    Tags may share one piece of data, such as the curve of three channels.
+    """
     try:
         (count,) = struct.unpack_from(">I", profile, _HEADER)
         rows = [struct.unpack_from(">4sII", profile, _HEADER + 4 + 12 * i) for i in range(min(count, 100))]
     except struct.error:
+        return {}
+    if sum(size for _, size in {(at, size) for _, at, size in rows}) > len(profile):
         return {}
     return {name: profile[at : at + size] for name, at, size in rows if at + size <= len(profile)}
 

@@ -12,6 +12,7 @@ import imagecodecs
 import numpy as np
 
 from colorize.imaging.formats import exif
+from colorize.imaging.formats.budget import counted
 from colorize.imaging.formats.icc import fitting
 from colorize.imaging.formats.metadata import Words
 from colorize.imaging.formats.picture import Plane, channels
@@ -19,6 +20,7 @@ from colorize.imaging.formats.picture import Plane, channels
 _CODESTREAM = b"\xff\x4f\xff\x51"  # markers SOC and SIZ
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3
 _EXIF_UUID = b"JpgTiffExif->JP2"
+_CLAIM_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA: about the source's bytes
 _LATIN = b"\x00\x01"
 _SRGB, _GREY = 16, 17  # enumerated color spaces
 
@@ -40,10 +42,11 @@ def write_jp2(pixels: Plane, source: bytes, words: Words) -> bytes:
         codestream = _with_comment(codestream, words.sentence)
     if source.startswith(_CODESTREAM):
         return codestream
-    own = list(boxes(source))
+    own = list(counted(boxes(source)))
     out = [Box(b"jP  ", b"\r\n\x87\n"), Box(b"ftyp", b"jp2 \0\0\0\0jp2 "), _header(pixels, own)]
     xmp = [b for b in own if b.type == b"uuid" and b.data.startswith(_XMP_UUID)]
-    out += [_refreshed(b, pixels) for b in own if b.type in (b"xml ", b"uuid", b"uinf") and b not in xmp]
+    kept = [b for b in own if b.type in (b"xml ", b"uuid", b"uinf") and b not in xmp and not _is_claim(b)]
+    out += [_refreshed(b, pixels) for b in kept]
     packet = words.xmp(xmp[0].data[len(_XMP_UUID) :] if xmp else None)
     said = [Box(b"uuid", _XMP_UUID + packet)] if packet else []
     return b"".join(b.encoded() for b in [*out, *said, Box(b"jp2c", codestream)])
@@ -69,6 +72,10 @@ def boxes(data: bytes) -> Iterator[Box]:
         position = end
 
 
+def _is_claim(box: Box) -> bool:
+    return box.type == b"uuid" and box.data.startswith(_CLAIM_UUID)
+
+
 def _refreshed(box: Box, pixels: Plane) -> Box:
     """An EXIF box without its thumbnail; any other as it is."""
     if not box.data.startswith(_EXIF_UUID):
@@ -81,7 +88,7 @@ def _header(pixels: Plane, own: list[Box]) -> Box:
     """The `jp2h` box: sizes and color of the copy, resolution of the source."""
     count = channels(pixels)
     depth = bytes((0, count, pixels.itemsize * 8 - 1, 7, 0, 0))
-    inner = [b for box in own if box.type == b"jp2h" for b in boxes(box.data)]
+    inner = list(counted(b for box in own if box.type == b"jp2h" for b in boxes(box.data)))
     profiles = (fitting(b.data[3:], count) for b in inner if b.type == b"colr" and b.data[:1] == b"\2")
     profile = next((p for p in profiles if p), None)
     space = (_SRGB if count > 2 else _GREY).to_bytes(4, "big")

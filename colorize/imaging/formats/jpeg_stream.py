@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from colorize.imaging.formats.budget import counted
+from colorize.imaging.formats.errors import ImageDecodeError
+
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 SOF0, SOF1, SOF2, DHT, DAC, SOS, DQT, DNL, DRI = 0xC0, 0xC1, 0xC2, 0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD
-APP0, APP1, APP2, APP13, APP14, APP15, COM = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF, 0xFE
+APP0, APP1, APP2, APP11, APP13, APP14, APP15, COM = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF, 0xFE
 
 _HUFFMAN_FRAMES = (SOF0, SOF1, SOF2)
 _SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # a marker that is no stuffed zero, fill byte or restart
@@ -74,7 +77,9 @@ def first_plane(data: bytes) -> Plane | None:
     None too for arithmetic coding, 12 bits, and whatever is damaged in its structure.
     """
     try:
-        return _first_plane(list(_parts(data)))
+        return _first_plane(list(counted(_parts(data))))
+    except ImageDecodeError:
+        raise
     except (IndexError, ValueError):
         return None
 
@@ -99,12 +104,34 @@ def merged(planes: tuple[Plane, ...], segments: Iterable[Segment], factors: int 
 
 def segments(data: bytes) -> list[Segment]:
     """The marker segments of a JPEG's header, up to its first scan."""
-    return [segment for segment, _ in _header(data)]
+    return [segment for segment, _ in counted(_header(data))]
+
+
+def frame_marker(data: bytes) -> int | None:
+    """The marker of a JPEG's frame, which says how its coefficients are coded."""
+    return next((s.marker for s in segments(data) if _is_frame(s.marker)), None)
+
+
+def scans_of_file(data: bytes) -> tuple[int, bytes, list[Scan]]:
+    """The marker and the payload of a JPEG's frame, and its scans.
+
+    Raises:
+        ValueError: its structure is odd.
+    """
+    parts = list(_parts(data))
+    frame = next((s for s, _ in parts if _is_frame(s.marker)), None)
+    if frame is None:
+        raise ValueError("no frame")
+    return frame.marker, frame.payload, [Scan((), s.payload, rest) for s, rest in parts if s.marker == SOS]
+
+
+def _is_frame(marker: int) -> bool:
+    return SOF0 <= marker <= 0xCF and marker not in (DHT, DAC, 0xC8)
 
 
 def bare(data: bytes) -> bytes:
     """The JPEG without its metadata, of which it may have any amount."""
-    found = list(_header(data))
+    found = list(counted(_header(data)))
     needed = b"".join(s.encoded() for s, _ in found if not (APP0 <= s.marker <= APP15 or s.marker == COM))
     return SOI + needed + data[found[-1][1] :] if found else data
 
@@ -114,7 +141,9 @@ def _header(data: bytes) -> Iterator[tuple[Segment, int]]:
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:  # decoders skip stray bytes between segments
-            position += 1
+            position = data.find(b"\xff", position)
+            if position < 0:
+                return
             continue
         marker = data[position + 1]
         if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:
@@ -155,7 +184,7 @@ def _parts(data: bytes) -> Iterator[tuple[Segment, bytes]]:
 
 def _first_plane(parts: list[tuple[Segment, bytes]]) -> Plane | None:
     markers = [segment.marker for segment, _ in parts]
-    frames = [s for s, _ in parts if SOF0 <= s.marker <= 0xCF and s.marker not in (DHT, DAC, 0xC8)]
+    frames = [s for s, _ in parts if _is_frame(s.marker)]
     scans_begin = markers.index(SOS)
     if len(frames) != 1 or frames[0].marker not in _HUFFMAN_FRAMES or {DAC, DNL} & set(markers):
         return None

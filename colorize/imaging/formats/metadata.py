@@ -21,10 +21,12 @@ same in the vocabulary of the IPTC (NewsCodes, "algorithmically enhanced" by def
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, Protocol
 
 from colorize import __version__
+from colorize.imaging.formats.stale import remove_stale
 from colorize.imaging.formats.xmp import Name, Packet
 from colorize.plain_text import printable
 
@@ -51,6 +53,9 @@ class Words(Protocol):
 class Provenance:
     """Where the colors of a picture come from. Hashes are hexadecimal SHA-256.
 
+    Of a `model` that was given as a path only the last part is said: where it lies on somebody's machine is nobody
+    else's concern, and the hash tells which it is.
+
     `digital_source_type` is a term of the IPTC's NewsCodes; `luma_exact` and `source_mode` (Pillow's mode of the
     source) are filled in when the picture is written.
     """
@@ -63,17 +68,28 @@ class Provenance:
     luma_exact: bool = True
     source_mode: str = ""
 
+    def of(self, mode: str, luma_exact: bool) -> Provenance:
+        """The same for a picture of this mode."""
+        return replace(self, source_mode=mode, luma_exact=luma_exact)
+
     @property
     def sentence(self) -> str:
         """The plain sentence that viewers show."""
         return (
-            f"{_SENTENCE_START}{self.model} (sha256 {self.model_sha256}) "
+            f"{_SENTENCE_START}{self._model} (sha256 {self.model_sha256}) "
             f"from {printable(self.source)} (sha256 {self.source_sha256}); {_SENTENCE_ENDS[not self.luma_exact]}"
         )
+
+    @property
+    def _model(self) -> str:
+        """`default`, `unet` for `runs/unet/`, `siggraph17=weights.pth` for `siggraph17=/home/me/weights.pth`."""
+        architecture, equals, file = self.model.rpartition("=")
+        return f"{architecture}{equals}{PurePath(file).name or file}"
 
     def xmp(self, existing: bytes | None = None) -> bytes:
         """An XMP packet that says so: the file's own with one description more, or a new one."""
         packet = Packet(Restored().xmp(existing))  # of a copy that is colored again, only the last colors count
+        remove_stale(packet, was_rgb=self.source_mode.startswith("RGB"))
         values = {_own(name): value for name, value in self._properties().items()}
         before = packet.get(_TYPE)
         if before is not None:
@@ -91,7 +107,7 @@ class Provenance:
         return {
             "Statement": self.sentence,
             "CreatorTool": CREATOR_TOOL,
-            "Model": self.model,
+            "Model": self._model,
             "ModelSHA256": self.model_sha256,
             "Source": self.source,
             "SourceSHA256": self.source_sha256,

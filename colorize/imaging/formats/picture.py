@@ -66,8 +66,8 @@ class SmallGrey:
     """A small upright grey copy of a picture, for the network.
 
     `luma` is uint8 (h, w), EXIF orientation applied. `colorfulness` is how much color the file already has, in
-    levels of 255: 0 for grey, below about 3 for sepia and other toned prints, above about 5 for color photographs,
-    faded ones included. `kind` is what the picture is (`colorize.imaging.triage`).
+    levels of 255: 0 for grey, below about 2 for sepia and other toned prints, above for color photographs, faded ones
+    included. `kind` is what the picture is (`colorize.imaging.triage`).
     """
 
     info: ImageInfo
@@ -82,7 +82,10 @@ class Picture:
 
     `luma` and `alpha` are (H, W), uint8 or uint16 (`info.bits`); those of huge pictures are decoded as their rows are
     read, which raises `ImageDecodeError` where the file is damaged. `luma_exact` tells whether the colored copy will
-    hold exactly this luminance. `source` is the encoded file.
+    hold exactly this luminance. `source` is the encoded file. `further` (H, W, n) are channels that are neither color
+    nor opacity, and `directory` is where the page's directory begins: of TIFF only.
+
+    The luma of a JPEG that was decoded `halved` has half the size, rounded up.
     """
 
     info: ImageInfo
@@ -91,6 +94,16 @@ class Picture:
     luma_exact: bool
     metadata: Metadata
     source: Encoded
+    further: Pixels | None = None
+    directory: int = 0
+
+
+class Header(NamedTuple):
+    """What can be said of a picture without its pixels, in the words of `Picture`."""
+
+    info: ImageInfo
+    luma_exact: bool
+    metadata: Metadata
 
 
 Subsampling: TypeAlias = Literal["4:2:0", "4:4:4"]
@@ -112,3 +125,8 @@ Color: TypeAlias = Chroma | Pixels  # RGB, (H, W, 3)
 def channels(pixels: Pixels) -> int:
     """How many channels pixels (H, W) or (H, W, channels) have."""
     return 1 if pixels.ndim == 2 else int(pixels.shape[2])
+
+
+def half_shape(height: int, width: int) -> tuple[int, int]:
+    """Half the size each way, rounded up: that of chroma planes subsampled as 4:2:0."""
+    return (height + 1) // 2, (width + 1) // 2

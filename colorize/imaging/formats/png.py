@@ -10,7 +10,8 @@ from typing import IO, NamedTuple
 import imagecodecs
 import numpy as np
 
-from colorize.imaging.formats import exif
+from colorize.imaging.formats import exif, png_profiles
+from colorize.imaging.formats.budget import PROFILE_BYTES, counted, decompressed
 from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.icc import fitting
 from colorize.imaging.formats.metadata import Metadata, Words, is_own_sentence
@@ -21,6 +22,7 @@ _IHDR_END = 33  # signature (8), then length, type, 13 bytes and checksum of IHD
 _LEVEL = 3  # a third of level 6's time for files 3 % larger (photographs with grain)
 _HUGE = 1 << 26  # bytes of pixels: more are filtered and compressed here, a strip at a time; libpng wants them all
 _STRIP_BYTES = 1 << 20
+_LONGEST_TEXT = 1 << 26  # bytes that packed metadata may grow to; more is damage, or an attack
 _SUB = 1  # the filter: with grain as good as choosing one for each row (ISO/IEC 15948, section 9)
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _XMP, _COMMENT, _DISCLAIMER = b"XML:com.adobe.xmp\0", b"Comment\0", b"Disclaimer\0"
@@ -45,10 +47,10 @@ def write_png(out: IO[bytes], pixels: Pixels, source: Encoded, metadata: Metadat
 
     The chunks come from `source` where that is a PNG, else from `metadata`.
     """
-    own = list(chunks(source)) if source[: len(_SIGNATURE)] == _SIGNATURE else _from_metadata(metadata)
+    own = list(counted(chunks(source))) if source[: len(_SIGNATURE)] == _SIGNATURE else _from_metadata(metadata)
     kept = (_adapted(c, pixels) for c in own if c.type in _CARRIED and not _is_replaced(c))
     carried = [c for c in kept if c]
-    carried += _said(metadata.xmp, words, commented=any(c.data.startswith(_COMMENT) for c in carried))
+    carried += _said(metadata.xmp, words, commented=any(c.data.lower().startswith(_COMMENT.lower()) for c in carried))
     said = b"".join(c.encoded() for c in carried)
     if pixels.shape[0] * _row_bytes(pixels) > _HUGE:
         out.write(_SIGNATURE + _header(pixels).encoded() + said)
@@ -99,6 +101,23 @@ def chunks(data: Encoded) -> Iterator[Chunk]:
         position += 12 + length
 
 
+def read_xmp(data: Encoded) -> bytes | None:
+    """The XMP packet of a PNG file, packed or not."""
+    own = list(chunks(data))
+    chunk = next((c for c in own if c.type == b"iTXt" and c.data.startswith(_XMP)), None)
+    if chunk is None:
+        raw = next((c for c in own if png_profiles.profile_name(c.type, c.data) == png_profiles.XMP), None)
+        return png_profiles.profile_bytes(raw.type, raw.data) if raw else None
+    packed, rest = chunk.data[len(_XMP) : len(_XMP) + 1], chunk.data[len(_XMP) + 2 :]
+    text = rest.partition(b"\0")[2].partition(b"\0")[2]
+    if packed != b"\1":
+        return text
+    try:
+        return zlib.decompressobj().decompress(text, _LONGEST_TEXT)
+    except zlib.error:
+        return None
+
+
 def _said(xmp: bytes | None, words: Words, commented: bool) -> list[Chunk]:
     """The XMP packet and the plain sentence, which never hides the file's own comment."""
     packet = words.xmp(xmp)
@@ -132,14 +151,14 @@ def _is_replaced(chunk: Chunk) -> bool:
 
 def _adapted(chunk: Chunk, pixels: Pixels) -> Chunk | None:
     """EXIF without its thumbnail, and a profile for the copy's kind of pixels; None where there is none."""
+    size, components = (pixels.shape[1], pixels.shape[0]), 3 if channels(pixels) > 2 else 1
     if chunk.type == b"eXIf":
-        size = pixels.shape[1], pixels.shape[0]
-        return Chunk(b"eXIf", exif.refreshed(chunk.data, size, 3 if channels(pixels) > 2 else 1))
+        return Chunk(b"eXIf", exif.refreshed(chunk.data, size, components))
+    if png_profiles.profile_name(chunk.type, chunk.data):
+        data = png_profiles.refreshed(chunk.type, chunk.data, size, components)
+        return Chunk(chunk.type, data) if data else None
     if chunk.type != b"iCCP":
         return chunk
     name, _, compressed = chunk.data.partition(b"\0")
-    try:
-        profile = fitting(zlib.decompress(compressed[1:]), channels(pixels))
-    except zlib.error:
-        return None
+    profile = fitting(decompressed(compressed[1:], PROFILE_BYTES), channels(pixels))
     return Chunk(b"iCCP", name + b"\0\0" + zlib.compress(profile)) if profile else None

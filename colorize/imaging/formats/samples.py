@@ -39,10 +39,14 @@ def alpha_rows(samples: Rows) -> Rows:
     return Rows(samples.shape[:2], samples.dtype, lambda rows: samples[rows][..., -1])
 
 
-def with_alpha(color: Pixels, alpha: Pixels) -> Rows:
-    """Color (H, W) or (H, W, channels) with opacity (H, W) as one channel more."""
-    count = 2 if color.ndim == 2 else color.shape[2] + 1
-    return Rows((*color.shape[:2], count), color.dtype, lambda rows: np.dstack((color[rows], alpha[rows])))
+def joined(*planes: Pixels | None) -> Pixels:
+    """Planes (H, W) or (H, W, channels) of one size as one, (H, W, all channels); None stands for no plane."""
+    present = [plane for plane in planes if plane is not None]
+    if len(present) == 1:
+        return present[0]
+    count = sum(1 if plane.ndim == 2 else plane.shape[2] for plane in present)
+    shape = (*present[0].shape[:2], count)
+    return Rows(shape, present[0].dtype, lambda rows: np.dstack([plane[rows] for plane in present]))
 
 
 def reduced(samples: Rows, factor: int, orientation: int) -> Image.Image:

@@ -1,30 +1,36 @@
 """TIFF files: grey or true-color pixels at 8 or 16 bits, with the source's own tags carried over.
 
-Pillow writes no 16-bit RGB, so the strips are laid out here (TIFF 6.0). Only the first page is written.
+Pillow writes no 16-bit RGB, and tifffile no tags of any type, so the file is laid out here (TIFF 6.0).
 """
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import IO
 
 import imagecodecs
 
+from colorize.imaging.formats import photoshop
 from colorize.imaging.formats.encoded import Encoded
+from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import decode_errors
 from colorize.imaging.formats.icc import fitting
 from colorize.imaging.formats.metadata import Words, is_own_sentence
-from colorize.imaging.formats.picture import Pixels, Plane, channels
+from colorize.imaging.formats.picture import Picture, Pixels, Plane, channels
+from colorize.imaging.formats.samples import joined
 from colorize.imaging.formats.tiff_tags import (
     BYTE,
     LONG,
     RATIONAL,
     SHORT,
     UNDEFINED,
+    Layout,
     Tag,
-    byte_order,
     encoded,
-    header,
+    layout_of,
     numbers,
     read_tags,
     text,
@@ -36,45 +42,140 @@ _NONE, _LZW, _DEFLATE, _PACKBITS, _ZSTD = 1, 5, 8, 32773, 50000
 _PREDICTED = (_LZW, _DEFLATE, _ZSTD)
 _GREY, _RGB = 1, 2  # photometric interpretations: 0 is black, red green blue
 _COMPRESSION, _STARTS, _SIZES, _DESCRIPTION, _XMP, _ICC = 259, 273, 279, 270, 700, 34675
-_EXIF, _PIXEL_X, _PIXEL_Y, _X_RESOLUTION = 34665, 0xA002, 0xA003, 282
+_EXIF, _PIXEL_X, _PIXEL_Y, _X_RESOLUTION, _EXTRA = 34665, 0xA002, 0xA003, 282, 338
+_UNASSOCIATED = 2
 
 # Tags that describe how the source's samples are stored, so not the copy's: sizes, layout, compression, palette,
-# curves and ranges of grey (TIFF 6.0, sections 8 to 22), tiles and old JPEG, sub-images, page number.
+# curves and ranges of grey (TIFF 6.0, sections 8 to 22), tiles and old JPEG, sub-images.
 _STRUCTURAL = {
     254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291,
-    292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340,
+    292, 293, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340,
     341, 342, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 40965,
 }  # fmt: skip
+# Tags that speak of the source's picture as no copy may: Photoshop's layers, and a signed claim (C2PA).
+_SOURCES_OWN = {37724, 52545}
+_PHOTOSHOP = 34377
+_PAGE_KIND = 254
+_COLORIMETRY = {318, 319}  # white point and primaries
+_PLACES = {273, 279, 324, 325, 330}  # of strips and tiles, which are written anew, and SubIFDs
+_TILE_STARTS, _TILE_SIZES = 324, 325
+_HEADER_BYTES = 16  # of BigTIFF; TIFF takes half of them
+_LARGEST = 2**32 - 1  # bytes of a TIFF that is no BigTIFF
 
 
-def write_tiff(out: IO[bytes], pixels: Pixels, source: Encoded, words: Words) -> None:
-    """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels as TIFF; they are read once, a strip at a time.
+class TiffWriter:
+    """Writes a copy page by page: strips as they come, the directories at the end, when it is known how large it is.
 
-    `out` is empty and seekable.
-
-    Compressed as `source` is, or by Deflate where that way is lossy (JPEG), for bilevel pictures (CCITT) or rare.
-
-    Raises:
-        ImageDecodeError: the directory of `source` is damaged.
+    `out` is empty and seekable. A file that outgrows offsets of 32 bits, or whose source is one, becomes BigTIFF.
     """
-    order = byte_order(source)
-    with decode_errors(source, "TIFF"):
-        own = read_tags(source)
-    compression = _compression(own, order)
-    row_bytes = pixels.shape[1] * channels(pixels) * pixels.itemsize
-    rows = min(max(1, _STRIP_BYTES // row_bytes), pixels.shape[0])
-    out.write(header(order, 0))
-    starts, sizes = list[int](), list[int]()
-    for top in range(0, pixels.shape[0], rows):
-        starts.append(out.tell())
-        sizes.append(out.write(_strip(pixels[top : top + rows], order, compression)))
-    tags = [*_carried(own, order, pixels, words), *_layout(order, pixels, rows, compression)]
-    tags += [numbers(order, _STARTS, LONG, starts), numbers(order, _SIZES, LONG, sizes)]
-    out.write(bytes(out.tell() % 2))
-    end = out.tell()
-    out.write(encoded(order, tags, end))
-    out.seek(0)
-    out.write(header(order, end))
+
+    def __init__(self, out: IO[bytes], source: Encoded) -> None:
+        """`source` is the file whose pages are colored or copied."""
+        self.out, self.source = out, source
+        with decode_errors(source, "TIFF"):
+            self.layout = layout_of(source)
+        self.pages = list[_Page]()
+        out.write(bytes(_HEADER_BYTES))
+
+    def add(self, color: Pixels, picture: Picture, words: Words) -> None:
+        """A page of color (H, W) or (H, W, 3) and the picture's further channels; read once, a strip at a time.
+
+        Compressed as the source is, or by Deflate where that way is lossy (JPEG), for bilevel pictures or rare.
+
+        Raises:
+            ImageDecodeError: the directory of the source is damaged.
+        """
+        pixels, order = joined(color, picture.alpha, picture.further), self.layout.order
+        own = self._own_tags(picture.directory)
+        compression = _compression(own, order)
+        row_bytes = pixels.shape[1] * channels(pixels) * pixels.itemsize
+        rows = min(max(1, _STRIP_BYTES // row_bytes), pixels.shape[0])
+        strips = (_strip(pixels[top : top + rows], order, compression) for top in range(0, pixels.shape[0], rows))
+        tags = [*_carried(own, order, color, words, _left_out(picture)), *_extra_samples(order, own, picture)]
+        tags += _layout(order, pixels, channels(color), rows, compression)
+        self.pages.append(_Page(tags, _STARTS, _SIZES, *self._placed(strips)))
+
+    def copy(self, directory: int, places: Sequence[int], sizes: Sequence[int], is_tiled: bool) -> None:
+        """A page of the source as it is, with its strips or tiles; but for other renderings of it (SubIFDs).
+
+        Raises:
+            ImageDecodeError: `truncated`.
+        """
+        own = [tag for tag in self._own_tags(directory) if tag.number not in _PLACES]
+        if any(at + size > len(self.source) for at, size in zip(places, sizes, strict=True)):
+            raise ImageDecodeError("truncated", "TIFF with a page that ends early")
+        parts = (self.source[at : at + size] for at, size in zip(places, sizes, strict=True))
+        numbers = (_TILE_STARTS, _TILE_SIZES) if is_tiled else (_STARTS, _SIZES)
+        self.pages.append(_Page(own, *numbers, *self._placed(parts)))
+
+    def close(self) -> None:
+        """Writes the directories and the header."""
+        order = self.layout.order
+        end = self.out.tell() + sum(page.directory_bytes for page in self.pages)
+        layout = Layout(order, self.layout.is_big or end > _LARGEST)
+        link = layout.link
+        for page in self.pages:
+            self.out.write(bytes(self.out.tell() % 2))
+            at = self.out.tell()
+            starts = numbers(order, page.starts_tag, layout.pointer, page.starts)
+            sizes = numbers(order, page.sizes_tag, layout.pointer, page.sizes)
+            data, next_link = encoded(layout, [*page.tags, starts, sizes], at)
+            self.out.write(data)
+            self._write_at(link, layout.offset.pack(at))
+            link = next_link
+        self._write_at(0, layout.header())
+
+    def _own_tags(self, directory: int) -> list[Tag]:
+        with decode_errors(self.source, "TIFF"):
+            return read_tags(self.source, directory)
+
+    def _placed(self, parts: Iterable[bytes]) -> tuple[list[int], list[int]]:
+        """Writes strips or tiles; returns where they begin, and their sizes."""
+        starts, sizes = list[int](), list[int]()
+        for part in parts:
+            starts.append(self.out.tell())
+            sizes.append(self.out.write(part))
+        return starts, sizes
+
+    def _write_at(self, place: int, data: bytes) -> None:
+        self.out.seek(place)
+        self.out.write(data)
+        self.out.seek(0, os.SEEK_END)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page whose pixels are written: its tags, and the tags and values of the places of its strips or tiles."""
+
+    tags: list[Tag]
+    starts_tag: int
+    sizes_tag: int
+    starts: list[int]
+    sizes: list[int]
+
+    @property
+    def directory_bytes(self) -> int:
+        """More than its directory can take."""
+        return 4096 + 16 * len(self.starts) + sum(_tag_bytes(tag) for tag in self.tags)
+
+
+def _tag_bytes(tag: Tag) -> int:
+    return 24 + len(tag.data) + sum(map(_tag_bytes, tag.inner))
+
+
+def _left_out(picture: Picture) -> set[int]:
+    """Tags that do not hold for the copy. The kind of a page does where there are more, colorimetry where it is RGB."""
+    holds = {_PAGE_KIND} if picture.info.frames > 1 else set()
+    return _STRUCTURAL - holds - (_COLORIMETRY if picture.info.mode.startswith("RGB") else set())
+
+
+def _extra_samples(order: str, own: list[Tag], picture: Picture) -> list[Tag]:
+    """What the channels beside the colors are: opacity that is not multiplied into them, or what no tag says."""
+    alpha = (_UNASSOCIATED,) if picture.alpha is not None else ()
+    count = channels(picture.further) if picture.further is not None else 0
+    if not alpha and not any(tag.number == _EXTRA for tag in own):
+        return []  # the source says nothing, so that each reader has its own idea: the same one of both
+    return [numbers(order, _EXTRA, SHORT, (*alpha, *(0,) * count))] if alpha or count else []
 
 
 def _compression(own: list[Tag], order: str) -> int:
@@ -84,15 +185,13 @@ def _compression(own: list[Tag], order: str) -> int:
     return value if value in (_NONE, _LZW, _PACKBITS, _ZSTD) else _DEFLATE
 
 
-def _layout(order: str, pixels: Pixels, rows: int, compression: int) -> list[Tag]:
+def _layout(order: str, pixels: Pixels, colors: int, rows: int, compression: int) -> list[Tag]:
     """The tags that say how the copy's samples are stored, but for the places of the strips."""
     count, (height, width) = channels(pixels), pixels.shape[:2]
-    short = {258: (pixels.itemsize * 8,) * count, 259: (compression,), 262: (_RGB if count > 2 else _GREY,)}
+    short = {258: (pixels.itemsize * 8,) * count, 259: (compression,), 262: (_RGB if colors > 2 else _GREY,)}
     short |= {277: (count,), 284: (1,)}
     if compression in _PREDICTED:
         short[317] = (2,)
-    if count in (2, 4):
-        short[338] = (2,)  # alpha, not multiplied into the color
     long = {256: (width,), 257: (height,), 278: (rows,)}
     return [
         *(numbers(order, number, SHORT, values) for number, values in short.items()),
@@ -100,9 +199,9 @@ def _layout(order: str, pixels: Pixels, rows: int, compression: int) -> list[Tag
     ]
 
 
-def _carried(own: list[Tag], order: str, pixels: Pixels, words: Words) -> list[Tag]:
+def _carried(own: list[Tag], order: str, pixels: Pixels, words: Words, left_out: set[int]) -> list[Tag]:
     """The source's tags that hold for the copy too, and the words."""
-    found = {tag.number: _adapted(tag, order, pixels) for tag in own if tag.number not in _STRUCTURAL}
+    found = {tag.number: _adapted(tag, order, pixels) for tag in own if tag.number not in left_out | _SOURCES_OWN}
     packet = words.xmp(found[_XMP].data if _XMP in found else None)
     found.pop(_XMP, None)
     if packet:
@@ -129,6 +228,8 @@ def _adapted(tag: Tag, order: str, pixels: Pixels) -> Tag:
     """A profile for the copy's kind of pixels, and EXIF with its dimensions; any other tag as it is."""
     if tag.number == _ICC:
         return Tag(_ICC, UNDEFINED, fitting(tag.data, channels(pixels)) or b"")
+    if tag.number == _PHOTOSHOP:
+        return tag._replace(data=b"".join(photoshop.without_thumbnails(tag.data)))
     if tag.number != _EXIF:
         return tag
     sizes = {_PIXEL_X: pixels.shape[1], _PIXEL_Y: pixels.shape[0]}

@@ -1,7 +1,7 @@
-"""Large plain TIFFs, decoded strip by strip (or by rows of tiles), so that memory does not grow with the picture.
+"""The stored samples of a TIFF's page, decoded strip by strip (or by rows of tiles), so that memory stays bounded.
 
-Plain are grey and RGB samples of 8 or 16 bits, alpha included, interleaved, in the common lossless compressions. All
-others are decoded whole, by Pillow or imagecodecs (`codec`).
+tifffile finds the strips and tiles, imagecodecs decodes them: every compression, planes apart or not, samples of 2 to
+16 bits in either byte and bit order. The few layouts that are left to libtiff (`needs_libtiff`) are decoded whole.
 """
 
 from __future__ import annotations
@@ -10,50 +10,86 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import imagecodecs
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 
-from colorize.imaging.formats.encoded import Encoded, opened
-from colorize.imaging.formats.formats import ImageInfo, decode_errors
+from colorize.imaging.formats.encoded import Encoded, whole
+from colorize.imaging.formats.errors import ImageDecodeError
+from colorize.imaging.formats.formats import decode_errors
 from colorize.imaging.formats.picture import Plane, Rows
 
-LARGE = 1 << 24  # pixels: smaller pictures are decoded whole, which is faster
+LARGE = 1 << 24  # pixels: smaller pictures are decoded at once, so that nothing is decoded twice
 _NONE = 1
-_COMPRESSIONS = (_NONE, 5, 8, 32773, 32946, 50000)  # LZW, Deflate (two numbers), PackBits, Zstandard
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
-_ASSOCIATED, _UNASSOCIATED = 1, 2
+_LIBTIFFS = (2, 3, 4, 6, 32766, 32809)  # fax machines, JPEG as of 1992, NeXT, ThunderScan
+_JPEG = (6, 7, 34892, 33007)
+_WHITE_IS_ZERO, _YCBCR = 0, 6
 
 
-def tiff_rows(data: Encoded, info: ImageInfo) -> Rows | None:
-    """The samples (H, W, channels) of a large plain TIFF as they are stored, black at 0; None for all others."""
-    if info.format != "TIFF" or info.width * info.height < LARGE:
-        return None
-    with decode_errors(data, "TIFF"), opened(data) as file, tifffile.TiffFile(file) as tiff:
-        page = tiff.pages[0]
-        assert isinstance(page, tifffile.TiffPage)
-        if (page.imagewidth, page.imagelength) != (info.width, info.height) or not _is_plain(page):
-            return None
+def stored_rows(data: Encoded, page: tifffile.TiffPage) -> Rows:
+    """The samples (H, W, samples per pixel) of a page as they are stored: uint8 up to 8 bits, else uint16.
+
+    What libtiff decodes comes as RGB of 8 bits, or as grey for pages that are.
+
+    Raises:
+        ImageDecodeError: `unsupported`, for samples that are not unsigned integers of up to 16 bits; when the rows are
+            read, `truncated` or `unreadable`.
+    """
+    require_integers(page)
+    if needs_libtiff(page):
+        samples = _by_libtiff(data, page)
+        return Rows(samples.shape, samples.dtype, lambda rows: samples[rows])
+    with decode_errors(data, "TIFF"):
         page.decode  # noqa: B018  # made while the file is open, and kept
-        bands = _Bands(data, page)
-    return Rows((info.height, info.width, page.samplesperpixel), np.dtype(f"u{info.bits // 8}"), bands.rows)
+        bands = _Bands(data, page, page.jpegtables, page.jpegheader if page.compression in _JPEG else None)
+    kind = np.dtype(np.uint8 if page.bitspersample <= 8 else np.uint16)
+    shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+    return Rows(shape, kind, bands.rows)
 
 
-def _is_plain(page: tifffile.TiffPage) -> bool:
-    stored = (
-        page.bitspersample in (8, 16)
-        and page.sampleformat == 1
-        and page.planarconfig == 1
-        and page.fillorder == 1
-        and page.imagedepth == 1
-        and page.compression in _COMPRESSIONS
-        and page.predictor in ((1,) if page.compression == _NONE else (1, 2))
-    )
-    extra = (_UNASSOCIATED,) if page.bitspersample == 8 else (_ASSOCIATED, _UNASSOCIATED)
-    alpha = len(page.extrasamples) == 1 and page.extrasamples[0] in extra
-    kinds = {(_WHITE_IS_ZERO, 1), (_BLACK_IS_ZERO, 1), (_RGB, 3)}
-    kinds |= {(_BLACK_IS_ZERO, 2), (_RGB, 4)} if alpha else set()
-    return bool(stored and (page.photometric, page.samplesperpixel) in kinds)
+def require_integers(page: tifffile.TiffPage) -> None:
+    """Raises ImageDecodeError, `unsupported`, for samples that have no agreed white, or differ in depth."""
+    bits, format = page.bitspersample, int(page.sampleformat)
+    if not isinstance(bits, int):
+        raise ImageDecodeError(
+            "unsupported", f"TIFF whose samples differ in depth ({bits}): convert it to 8 bits first"
+        )
+    if format == 3 or bits > 16 or format not in (1, 4):
+        kind = {2: "signed integer", 3: "float"}.get(format, f"{bits}-bit integer")
+        raise ImageDecodeError("unsupported", f"TIFF with {kind} samples: convert it to 16 bits first")
+    if page.imagedepth != 1:
+        raise ImageDecodeError("unsupported", "TIFF of a volume: export it as flat pages first")
+
+
+def needs_libtiff(page: tifffile.TiffPage) -> bool:
+    """Whether the page has a layout that only libtiff decodes."""
+    subsampled = page.photometric == _YCBCR and page.compression not in _JPEG and page.is_subsampled
+    predicted = page.compression == _NONE and page.predictor != 1  # which means nothing then
+    return subsampled or predicted or page.bitspersample == 1 or page.compression in _LIBTIFFS
+
+
+def _by_libtiff(data: Encoded, page: tifffile.TiffPage) -> Plane:
+    """A whole page, (H, W, samples)."""
+    with decode_errors(data, "TIFF"):
+        samples = _bilevel(data, page) if page.bitspersample == 1 else _decoded(data, page)
+        if page.planarconfig == 2 and samples.ndim == 3 and page.photometric != _YCBCR:
+            samples = np.moveaxis(samples, 0, -1)
+        return samples.reshape(page.imagelength, page.imagewidth, -1)
+
+
+def _decoded(data: Encoded, page: tifffile.TiffPage) -> Plane:
+    is_ycbcr = page.photometric == _YCBCR
+    samples = np.asarray(imagecodecs.tiff_decode(whole(data), index=page.index, asrgb=is_ycbcr))
+    return samples[..., :3] if is_ycbcr else samples
+
+
+def _bilevel(data: Encoded, page: tifffile.TiffPage) -> Plane:
+    """0 and 1 as they are stored; libtiff's own interpretation forgives more, where the plain one gives up."""
+    try:
+        return np.asarray(imagecodecs.tiff_decode(whole(data), index=page.index)).astype(np.uint8)
+    except imagecodecs.TiffError:
+        seen = np.asarray(imagecodecs.tiff_decode(whole(data), index=page.index, asrgb=True))[..., 0]
+        return ((seen < 128) if page.photometric == _WHITE_IS_ZERO else (seen >= 128)).astype(np.uint8)
 
 
 @dataclass
@@ -62,20 +98,20 @@ class _Bands:
 
     data: Encoded
     page: tifffile.TiffPage
+    tables: bytes | None  # of JPEG
+    header: bytes | None
     last: tuple[int, Plane] = field(default=(-1, np.empty((0, 0, 0), np.uint8)))
 
     @property
     def height(self) -> int:
         """Rows of every band but the last."""
         page = self.page
-        return min(page.tilelength if page.is_tiled else page.rowsperstrip, page.imagelength)
+        return max(1, min(page.tilelength if page.is_tiled else page.rowsperstrip, page.imagelength))
 
     def rows(self, rows: slice) -> Plane:
         with decode_errors(self.data, "TIFF"):
             parts = list(self._parts(rows))
-            samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            samples = np.invert(samples) if self.page.photometric == _WHITE_IS_ZERO else samples
-            return unassociated(samples) if _ASSOCIATED in self.page.extrasamples else samples
+            return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _parts(self, rows: slice) -> Iterator[Plane]:
         for number in range(rows.start // self.height, math.ceil(rows.stop / self.height)):
@@ -85,7 +121,9 @@ class _Bands:
 
     @property
     def _is_raw(self) -> bool:
-        return self.page.compression == _NONE and not self.page.is_tiled
+        page = self.page
+        plain = page.bitspersample in (8, 16) and page.planarconfig == 1 and page.fillorder == 1
+        return plain and page.compression == _NONE and not page.is_tiled
 
     def _stored(self, number: int, rows: slice) -> Plane:
         """Rows of an uncompressed strip, which may be the whole picture."""
@@ -100,31 +138,38 @@ class _Bands:
     def _band(self, number: int) -> Plane:
         if self.last[0] != number:
             page = self.page
-            across = math.ceil(page.imagewidth / page.tilewidth) if page.is_tiled else 1
-            segments = [self._segment(number * across + i) for i in range(across)]
-            band = segments[0] if across == 1 else np.concatenate(segments, axis=1)
-            self.last = number, band[:, : page.imagewidth]
+            down = math.ceil(page.imagelength / self.height)
+            apart = page.samplesperpixel if page.planarconfig == 2 else 1
+            planes = [self._across(plane * down + number) for plane in range(apart)]
+            band = planes[0] if apart == 1 else np.concatenate(planes, axis=2)
+            self.last = number, band
         return self.last[1]
+
+    def _across(self, band: int) -> Plane:
+        """One row of tiles, or one strip, of one plane if those are apart."""
+        page = self.page
+        across = math.ceil(page.imagewidth / page.tilewidth) if page.is_tiled else 1
+        segments = [self._segment(band * across + i) for i in range(across)]
+        joined = segments[0] if across == 1 else np.concatenate(segments, axis=1)
+        return joined[:, : page.imagewidth]
 
     def _segment(self, index: int) -> Plane:
         """A strip, or a tile with what it holds beyond the picture's edge."""
         page = self.page
+        if index >= len(page.dataoffsets):
+            raise EOFError("not enough data: strips or tiles are missing")
         encoded = self._bytes(page.dataoffsets[index], page.databytecounts[index])
-        decoded, _, (_, height, width, _) = page.decode(encoded, index)
-        if decoded is None or decoded.shape[1:3] != (height, width):
+        options = {"jpegtables": self.tables, "jpegheader": self.header} if page.compression in _JPEG else {}
+        decoded, _, (_, height, width, samples) = page.decode(encoded, index, _fullsize=page.is_tiled, **options)
+        if decoded is None or decoded.shape != (1, height, width, samples):
             raise EOFError("a strip or tile ends early")
         plane: Plane = decoded[0]
-        return plane
+        if plane.dtype.kind not in "bu" or plane.dtype.itemsize > 2:
+            raise ImageDecodeError("unsupported", f"TIFF with {plane.dtype} samples: convert it to 16 bits first")
+        return plane.astype(np.uint8) if plane.dtype == bool else plane
 
     def _bytes(self, start: int, size: int) -> bytes:
         found = self.data[start : start + size]
         if len(found) < size or not size:
             raise EOFError("not enough data")
         return found
-
-
-def unassociated(pixels: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    """Undo the multiplication of 16-bit color with alpha (TIFF 6.0, ExtraSamples 1)."""
-    alpha = np.maximum(pixels[..., -1:], 1).astype(np.float64)
-    color = np.minimum(np.rint(pixels[..., :-1] * (65535 / alpha)), 65535).astype(np.uint16)
-    return np.concatenate((color, pixels[..., -1:]), axis=-1)

@@ -1,6 +1,6 @@
 """The tags of a TIFF file as raw values: read, and laid out again in the same byte order, so that nothing is lost.
 
-TIFF 6.0, section 2; BigTIFF directories are read too. Values are never interpreted: text of any encoding, IPTC that
+TIFF 6.0, section 2, and BigTIFF. Values are never interpreted: text of any encoding, IPTC that
 was stored as numbers, and types that were misused come out as they went in. Offsets inside a value (makers' notes)
 are the exception: values move.
 """
@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import islice
 from typing import Any, NamedTuple
 
+from colorize.imaging.formats.budget import MOST_PIECES, Budget
 from colorize.imaging.formats.encoded import Encoded
 
-BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
+_FORMS = {SHORT: "H", LONG: "I", LONG8: "Q"}
 # type -> bytes of one value: BYTE, ASCII, SHORT, LONG, RATIONAL, SBYTE, UNDEFINED, SSHORT, SLONG, SRATIONAL, FLOAT,
-# DOUBLE, IFD, LONG8, SLONG8, IFD8
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+# DOUBLE, IFD, LONG8, SLONG8, IFD8; and UTF-8 (EXIF 3.0)
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 _ONLY_BIG = (16, 17, 18)
 _NESTED = (34665, 34853, 40965)  # EXIF, GPS and interoperability directories
+MOST_DIRECTORIES = 100_000  # that are counted
 
 
 class Tag(NamedTuple):
@@ -30,13 +35,47 @@ class Tag(NamedTuple):
     inner: tuple[Tag, ...] = ()
 
 
-class _Layout(NamedTuple):
-    """How offsets and directories are written: TIFF or BigTIFF, in one of two byte orders."""
+class Layout(NamedTuple):
+    """How offsets and directories are written: TIFF or BigTIFF, in one of two byte orders ("<" or ">" for struct)."""
 
     order: str
-    amount: str
-    entry: str
-    inline: int
+    is_big: bool
+
+    @property
+    def amount(self) -> struct.Struct:
+        """The number of a directory's entries."""
+        return _struct(self.order + ("Q" if self.is_big else "H"))
+
+    @property
+    def offset(self) -> struct.Struct:
+        """A place in the file."""
+        return _struct(self.order + ("Q" if self.is_big else "I"))
+
+    @property
+    def entry(self) -> struct.Struct:
+        """An entry's number, type and count; its value, or the place of that, follows as long as an offset."""
+        return _struct(self.order + ("HHQ" if self.is_big else "HHI"))
+
+    @property
+    def link(self) -> int:
+        """Where the place of the first directory is said."""
+        return 8 if self.is_big else 4
+
+    @property
+    def pointer(self) -> int:
+        """The type of a tag that holds places."""
+        return LONG8 if self.is_big else LONG
+
+    def header(self) -> bytes:
+        """What the file begins with, but for the place of its first directory, which follows."""
+        mark = b"II" if self.order == "<" else b"MM"
+        numbers = (43, 8, 0) if self.is_big else (42,)
+        return mark + struct.pack(f"{self.order}{len(numbers)}H", *numbers)
+
+
+@cache
+def _struct(form: str) -> struct.Struct:
+    return struct.Struct(form)
 
 
 def byte_order(data: Encoded) -> str:
@@ -44,13 +83,43 @@ def byte_order(data: Encoded) -> str:
     return "<" if data[:2] == b"II" else ">"
 
 
-def read_tags(data: Encoded) -> list[Tag]:
-    """The tags of the first directory, nested ones within theirs; those that are damaged are left out."""
+def read_tags(data: Encoded, directory: int) -> list[Tag]:
+    """The tags of the directory that begins at this place; nested ones within theirs, damaged ones left out.
+
+    Raises:
+        ImageDecodeError: there are more than `MOST_PIECES`, or their values overlap to more bytes than the file has.
+    """
+    return list(_directory(data, directory, layout_of(data), Budget(MOST_PIECES, len(data)), depth=0))
+
+
+def directory_offsets(data: Encoded) -> list[int]:
+    """Where the directories of the main chain begin; the chain ends where it is damaged or comes back to itself.
+
+    Raises:
+        struct.error: the header is cut off.
+    """
+    return list(islice(_chain(data), MOST_DIRECTORIES))
+
+
+def _chain(data: Encoded) -> Iterator[int]:
+    layout = layout_of(data)
+    (at,) = _unpacked(layout.offset, data, layout.link)
+    found, amount, link = set[int](), layout.amount, layout.offset
+    entry, size = layout.entry.size + link.size, len(data)
+    while at and at not in found and at + amount.size <= size:
+        found.add(at)
+        yield at
+        (count,) = _unpacked(amount, data, at)
+        end = at + amount.size + count * entry
+        if end + link.size > size:
+            return
+        (at,) = _unpacked(link, data, end)
+
+
+def layout_of(data: Encoded) -> Layout:
+    """How the directories of a file are written."""
     order = byte_order(data)
-    big = _unpacked(order + "H", data, 2)[0] == 43
-    layout = _Layout(order, "Q", "HHQ", 8) if big else _Layout(order, "H", "HHI", 4)
-    (first,) = _unpacked(order + ("Q" if big else "I"), data, 8 if big else 4)
-    return list(_directory(data, first, layout, depth=0))
+    return Layout(order, _unpacked(struct.Struct(order + "H"), data, 2)[0] == 43)
 
 
 def text(number: int, value: str) -> Tag:
@@ -59,62 +128,61 @@ def text(number: int, value: str) -> Tag:
 
 
 def numbers(order: str, number: int, type: int, values: Iterable[int]) -> Tag:
-    """A tag of SHORT or LONG values."""
+    """A tag of SHORT, LONG or LONG8 values."""
     items = tuple(values)
-    return Tag(number, type, struct.pack(f"{order}{len(items)}{'H' if type == SHORT else 'I'}", *items))
+    return Tag(number, type, struct.pack(f"{order}{len(items)}{_FORMS[type]}", *items))
 
 
-def header(order: str, directory: int) -> bytes:
-    """The 8 bytes that a TIFF file begins with, `directory` being where its first directory lies."""
-    return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", directory)
-
-
-def encoded(order: str, tags: Iterable[Tag], start: int) -> bytes:
-    """A directory that begins at `start`, followed by its values and the directories within."""
+def encoded(layout: Layout, tags: Iterable[Tag], start: int) -> tuple[bytes, int]:
+    """A directory that begins at `start`, its values and the directories within; and where it links to a next one."""
     kept = sorted({tag.number: tag for tag in tags}.values())
-    end = start + 2 + 12 * len(kept) + 4
-    entries, body = bytearray(struct.pack(order + "H", len(kept))), bytearray()
+    link = start + layout.amount.size + (layout.entry.size + layout.offset.size) * len(kept)
+    end = link + layout.offset.size
+    entries, body = bytearray(layout.amount.pack(len(kept))), bytearray()
     for tag in kept:
-        data, count = tag.data, len(tag.data) // _SIZES[tag.type]
+        kind, data, count = tag.type, tag.data, len(tag.data) // _SIZES[tag.type]
         if tag.inner:
-            data, count = struct.pack(order + "I", end + len(body)), 1
-            body += encoded(order, tag.inner, end + len(body))
-        elif len(data) > 4:
-            at = struct.pack(order + "I", end + len(body))
+            kind, data, count = layout.pointer, layout.offset.pack(end + len(body)), 1
+            body += encoded(layout, tag.inner, end + len(body))[0]
+        elif len(data) > layout.offset.size:
+            at = layout.offset.pack(end + len(body))
             body += data + bytes(len(data) % 2)
             data = at
-        entries += struct.pack(order + "HHI", tag.number, tag.type, count) + data.ljust(4, b"\0")
-    return bytes(entries) + bytes(4) + bytes(body)
+        entries += layout.entry.pack(tag.number, kind, count) + data.ljust(layout.offset.size, b"\0")
+    return bytes(entries) + bytes(layout.offset.size) + bytes(body), link
 
 
-def _directory(data: Encoded, at: int, layout: _Layout, depth: int) -> Iterator[Tag]:
+def _directory(data: Encoded, at: int, layout: Layout, budget: Budget, depth: int) -> Iterator[Tag]:
     try:
-        (count,) = _unpacked(layout.order + layout.amount, data, at)
+        (count,) = _unpacked(layout.amount, data, at)
     except struct.error:
         return
-    entry = struct.Struct(layout.order + layout.entry)
-    position = at + struct.calcsize(layout.order + layout.amount)
-    for start in range(position, position + count * (entry.size + layout.inline), entry.size + layout.inline):
-        if start + entry.size + layout.inline > len(data):
+    size, position = layout.entry.size + layout.offset.size, at + layout.amount.size
+    for start in range(position, position + count * size, size):
+        if start + size > len(data):
             return
-        yield from _tag(data, start, entry, layout, depth)
+        budget.take(1, 0)
+        yield from _tag(data, start, layout, budget, depth)
 
 
-def _tag(data: Encoded, start: int, entry: struct.Struct, layout: _Layout, depth: int) -> Iterator[Tag]:
-    number, type_, count = entry.unpack(data[start : start + entry.size])
+def _tag(data: Encoded, start: int, layout: Layout, budget: Budget, depth: int) -> Iterator[Tag]:
+    number, type_, count = _unpacked(layout.entry, data, start)
     size = _SIZES.get(type_, 0) * count
-    place = start + entry.size
-    (offset,) = _unpacked(layout.order + ("Q" if layout.inline == 8 else "I"), data, place)
-    if number in _NESTED and depth < 2 and size <= layout.inline:
-        inner = tuple(_directory(data, offset, layout, depth + 1))
+    place = start + layout.entry.size
+    (offset,) = _unpacked(layout.offset, data, place)
+    if number in _NESTED and depth < 2 and size <= layout.offset.size:
+        if type_ in (LONG, 13):  # of BigTIFF only the first half of the place counts then
+            (offset,) = _unpacked(struct.Struct(layout.order + "I"), data, place)
+        inner = tuple(_directory(data, offset, layout, budget, depth + 1))
         if inner:
             yield Tag(number, LONG, b"", inner)
         return
-    if size > layout.inline:
+    if size > layout.offset.size:
         place = offset
-    if size > 0 and place + size <= len(data) and type_ not in _ONLY_BIG:
+    if size > 0 and place + size <= len(data) and (layout.is_big or type_ not in _ONLY_BIG):
+        budget.take(0, size)
         yield Tag(number, type_, data[place : place + size])
 
 
-def _unpacked(form: str, data: Encoded, at: int) -> tuple[Any, ...]:
-    return struct.unpack(form, data[at : at + struct.calcsize(form)])
+def _unpacked(form: struct.Struct, data: Encoded, at: int) -> tuple[Any, ...]:
+    return form.unpack(data[at : at + form.size])

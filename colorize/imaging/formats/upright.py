@@ -6,24 +6,43 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from colorize.imaging.formats.formats import check_pixels, decode_errors, describe, load_pixels, open_picture
+from colorize.imaging.formats.encoded import Encoded
+from colorize.imaging.formats.errors import ImageDecodeError
+from colorize.imaging.formats.formats import check_pixels, decode_errors, describe, open_picture
+from colorize.imaging.formats.jpeg_end import completed
+from colorize.imaging.formats.tiff_pages import is_tiff
+from colorize.imaging.formats.tiff_reader import tiff_page
 
 RGB = npt.NDArray[np.uint8]  # (H, W, 3), sRGB
 
 
-def upright_rgb(data: bytes, max_pixels: int, at_least: int | None = None) -> Image.Image:
+def upright_rgb(data: Encoded, max_pixels: int, at_least: int | None = None) -> Image.Image:
     """An encoded picture as upright RGB; with `at_least` a JPEG may come smaller, but no side below that.
 
     Raises:
         ImageDecodeError: it is no readable picture, or has more than `max_pixels`.
     """
+    if is_tiff(data):
+        with tiff_page(data) as page:
+            check_pixels(page.info, max_pixels)
+            return page.small(page.info.width * page.info.height).convert("RGB")
+    try:
+        return _decoded(data, max_pixels, at_least)
+    except ImageDecodeError as error:
+        complete = completed(data, error)
+        if complete is None:
+            raise
+        return _decoded(complete, max_pixels, at_least)
+
+
+def _decoded(data: Encoded, max_pixels: int, at_least: int | None) -> Image.Image:
     with open_picture(data) as image:
         info = describe(image, data)
         check_pixels(info, max_pixels)
         with decode_errors(data, info.format):
             if at_least is not None:
                 image.draft(None, (at_least, at_least))
-            load_pixels(image)
+            image.load()
             return plain_rgb(image)
 
 

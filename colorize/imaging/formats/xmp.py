@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from xml.dom import minidom
-from xml.parsers.expat import ExpatError
+from xml.parsers.expat import ExpatError, ParserCreate
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'.encode()
 _BEGIN = b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 _END = b'<?xpacket end="w"?>'
 _PADDING = b"\0 \t\r\n"
+_MOST_BYTES, _MOST_ELEMENTS, _DEEPEST = 16 << 20, 200_000, 100  # a tree takes about a kilobyte an element
 
 
 class Name(NamedTuple):
@@ -23,7 +25,7 @@ class Name(NamedTuple):
 
 
 class Packet:
-    """An XMP packet that can be changed. One that is damaged, or absent, counts as empty."""
+    """An XMP packet that can be changed. One that is damaged, absent or made to harm counts as empty."""
 
     def __init__(self, data: bytes | None) -> None:
         self._document = _parsed(data) or minidom.parseString(_EMPTY)
@@ -49,13 +51,19 @@ class Packet:
 
     def remove_namespace(self, namespace: str) -> None:
         """Take all properties of a namespace out, and descriptions that are empty then."""
+        self.remove_starting(namespace, "")
+
+    def remove_starting(self, namespace: str, start: str) -> None:
+        """Take the properties of a namespace out whose names start so, and descriptions that are empty then."""
         for description in self._descriptions():
             attributes = [a for a in dict(description.attributes.items()) if a.split(":")[0] != "xmlns"]
             for key in attributes:
-                if description.attributes[key].namespaceURI == namespace:
+                found = description.attributes[key]
+                if found.namespaceURI == namespace and str(found.localName).startswith(start):
                     description.removeAttribute(key)
             for child in [c for c in _elements(description) if c.namespaceURI == namespace]:
-                description.removeChild(child)
+                if str(child.localName).startswith(start):
+                    description.removeChild(child)
             if _says_nothing(description):
                 self._rdf.removeChild(description)
 
@@ -69,6 +77,21 @@ class Packet:
             description.setAttribute(f"xmlns:{name.prefix}", name.namespace)
             description.setAttributeNS(name.namespace, f"{name.prefix}:{name.local}", _printable(value))
         self._rdf.appendChild(description)
+
+    def include(self, other: Packet) -> None:
+        """Add all that another packet says."""
+        for description in other._descriptions():
+            self._rdf.appendChild(self._document.importNode(_self_contained(description), deep=True))
+
+    def divided(self) -> tuple[Packet, bytes]:
+        """The last description, which `add` made, as a packet; and the others, as an extension without a wrapper."""
+        last = self._descriptions()[-1]
+        main = Packet(None)
+        main._rdf.appendChild(main._document.importNode(_self_contained(last), deep=True))
+        self._rdf.removeChild(last)
+        root = self._document.documentElement
+        assert root is not None
+        return main, root.toxml().encode()
 
     def encoded(self) -> bytes | None:
         """The packet as bytes; None if it says nothing."""
@@ -86,14 +109,42 @@ class Packet:
 
 
 def _parsed(data: bytes | None) -> minidom.Document | None:
-    if not data or b"<!DOCTYPE" in data:  # XMP has none; entities may blow up
+    if not data or len(data) > _MOST_BYTES:
         return None
+    packet = data if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else data.strip(_PADDING)
     try:
-        document = minidom.parseString(data.strip(_PADDING))
+        _require_modest(packet)
+        document = minidom.parseString(packet)
         _find_rdf(document)
     except (ExpatError, ValueError, LookupError):
         return None
     return document
+
+
+def _require_modest(packet: bytes) -> None:
+    """One quick pass over the packet, in whatever encoding, before a tree of objects is made of it.
+
+    Raises ValueError for a document type, which XMP has none of and whose entities may blow up, and for more elements
+    or a deeper nesting than any program writes. `defusedxml` refuses the former only.
+    """
+    depth = elements = 0
+
+    def start(name: str, attributes: Mapping[str, str]) -> None:
+        nonlocal depth, elements
+        depth, elements = depth + 1, elements + 1 + len(attributes)
+        if depth > _DEEPEST or elements > _MOST_ELEMENTS:
+            raise ValueError("XMP of too many elements")
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def refuse(*declaration: object) -> None:
+        raise ValueError("XMP with a document type")
+
+    parser = ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = start, end, refuse
+    parser.Parse(packet, True)
 
 
 def _find_rdf(document: minidom.Document) -> minidom.Element:
@@ -113,6 +164,17 @@ def _is(element: minidom.Element, name: Name) -> bool:
 def _says_nothing(description: minidom.Element) -> bool:
     said = [a for a in dict(description.attributes.items()) if a.split(":")[0] != "xmlns" and not a.endswith(":about")]
     return not said and not any(_elements(description))
+
+
+def _self_contained(description: minidom.Element) -> minidom.Element:
+    """The description with the namespaces that its ancestors declare for it."""
+    node = description.parentNode
+    while isinstance(node, minidom.Element):
+        for key, value in dict(node.attributes.items()).items():
+            if key.split(":")[0] == "xmlns" and not description.hasAttribute(key):
+                description.setAttributeNS("http://www.w3.org/2000/xmlns/", key, value)
+        node = node.parentNode
+    return description
 
 
 def _printable(value: str) -> str:

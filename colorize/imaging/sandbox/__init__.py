@@ -1,1 +1,20 @@
 """A child process that bounds the time and the memory that one image may take."""
+
+from __future__ import annotations
+
+from colorize.imaging.sandbox.careful import Careful, Sandbox, watchdog
+from colorize.imaging.sandbox.child import START_SECONDS
+from colorize.imaging.sandbox.faults import Fault, fault_of, known_fault
+from colorize.imaging.sandbox.memory import decoding_may_exceed, may_exceed
+
+__all__ = [
+    "START_SECONDS",
+    "Careful",
+    "Fault",
+    "Sandbox",
+    "decoding_may_exceed",
+    "fault_of",
+    "known_fault",
+    "may_exceed",
+    "watchdog",
+]

@@ -1,4 +1,4 @@
-"""`python -m colorize.imaging.sandbox.isolated FD`: the process that `isolation.Child` starts."""
+"""`python -m colorize.imaging.sandbox.isolated FD`: the process that `child.Child` starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import sys
 from multiprocessing.connection import Connection
 
-from colorize.imaging.sandbox.isolation import serve
+from colorize.imaging.sandbox.child import serve
 
 if __name__ == "__main__":
     with contextlib.suppress(EOFError, OSError):  # the parent is gone

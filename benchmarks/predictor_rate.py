@@ -1,0 +1,100 @@
+"""How many pictures a second pass through one predictor where network and GPU cost nothing: Python's own limit.
+
+    python -m benchmarks.predictor_rate
+
+The predict stage as it is, on Arrow tables of the load stage's schema, in batches of 512 pictures of the four most
+common shapes; only what a GPU would do (the batch's lightness, the network) is left out: colors that lie ready take
+its place. One thread; the second column is CPU time, which other work on the machine disturbs less than wall time.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+import typer
+from torch import Tensor, nn
+
+from colorize.bulk.predictor import Predictor
+from colorize.bulk.rows import LOADED_SCHEMA
+from colorize.imaging.canvas import Canvases, Fitted, stacked
+from colorize.predict.colorizer import Colorizer
+from colorize.predict.lone_predictor import LonePredictor, NetworkSource
+from colorize.predict.settings import ColorizerSettings
+
+SHAPES = ((600, 800), (800, 600), (600, 900), (900, 600))  # of the small grey copies
+BATCH, ROWS = 64, 512
+STRIDE, SIZE = 32, 256
+MOST_CHROMA = 20.0  # Lab units: as in most pictures, nothing is tamed
+
+
+class Instant(Colorizer):
+    """A colorizer whose device answers at once."""
+
+    def __init__(self) -> None:
+        network = nn.Identity()
+        network.stride = STRIDE  # type: ignore[assignment]
+        super().__init__(network, size=SIZE, batch_size=BATCH, precision="float32")
+        self.ready: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+
+    def _start(self, pictures: list[Fitted], confidence: bool) -> tuple[Tensor, Tensor | None]:
+        batch = torch.from_numpy(stacked(pictures))
+        count, _, height, width = batch.shape
+        if batch.shape not in self.ready:
+            ab = torch.empty(count, 2, height // 4, width // 4).uniform_(-MOST_CHROMA, MOST_CHROMA)
+            self.ready[batch.shape] = ab, torch.rand(count, height // 4, width // 4)
+        return self.ready[batch.shape]
+
+
+def predictor() -> Predictor:
+    """The predict stage around such a colorizer."""
+    made = Predictor.__new__(Predictor)
+    made.shortfall, made.suspects = "", 0
+    made.network = NetworkSource(bytes, ColorizerSettings(), "cpu", 1, BATCH, True)
+    made.network.__dict__["colorizer"] = Instant()
+    made.lone = LonePredictor(made.network)
+    return made
+
+
+def loaded(count: int) -> pa.Table:
+    """Rows as the load stage makes them."""
+    random, canvases = np.random.default_rng(0), Canvases(SIZE, STRIDE)
+    rows = []
+    for number in range(count):
+        seen = canvases.fitted(random.integers(0, 256, SHAPES[number % len(SHAPES)], np.uint8))
+        row: dict[str, Any] = {
+            "path": f"{number}.jpg",
+            "status": "ok",
+            "seconds": 0.01,
+            "grey": seen.grey.tobytes(),
+            "grey_height": seen.shape[0],
+            "grey_width": seen.shape[1],
+            "canvas_height": seen.canvas[0],
+            "canvas_width": seen.canvas[1],
+            "hints": b"",
+            "data": b"",
+        }
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
+
+
+def main(rounds: Annotated[int, typer.Option(min=1)] = 15) -> None:
+    """Measures and prints; the fastest round counts."""
+    torch.set_num_threads(1)
+    stage, batch = predictor(), loaded(ROWS)
+    stage(batch)
+    wall, cpu = [], []
+    for _ in range(rounds):
+        began, began_cpu = time.perf_counter(), time.process_time()
+        stage(batch)
+        wall.append(time.perf_counter() - began)
+        cpu.append(time.process_time() - began_cpu)
+    print("| pictures/s by wall time | by CPU time | ms of Python a picture |\n| ---: | ---: | ---: |")
+    print(f"| {ROWS / min(wall):,.0f} | {ROWS / min(cpu):,.0f} | {1000 * min(cpu) / ROWS:.3f} |")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,120 @@
+"""What each stage of the bulk job costs for a JPEG, in CPU time, beside a plain decode and encode of it.
+
+    python -m benchmarks.stage_cost
+    python -m benchmarks.stage_cost --picture scan.jpg --rounds 9
+
+The pictures are a photograph of scikit-image's with grain: 1 megapixel grey, the same stored as RGB (three components
+that share their scans), and 12 megapixels grey. CPU time of one process and one thread, the least of several rounds:
+on a machine that others use, too, it says what wall time does not. The floor is libjpeg-turbo's decode and encode of
+the same pixels at the same quality, by Pillow.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+from skimage import data
+
+from colorize.imaging.compose import compose
+from colorize.imaging.formats import decode, decode_small, encode, read_info, sha256
+from colorize.models.checkpoint import load_checkpoint
+from colorize.predict.colorizer import Colorizer
+from colorize.predict.render import Provenance, render
+from colorize.weights import shipped_weights
+
+PICTURES = {
+    "1 MP grey": ("L", (1152, 864)),
+    "1 MP grey stored as RGB": ("RGB", (1152, 864)),
+    "12 MP grey": ("L", (4000, 3000)),
+}
+AREA = 65536  # pixels that the network sees
+MAX_PIXELS = 400_000_000
+QUALITY = 90
+PROVENANCE = Provenance("default", "", "scan.jpg", "")
+
+
+def make(mode: str, size: tuple[int, int]) -> bytes:
+    """A photograph with grain, the same in each channel, as a JPEG."""
+    photograph = Image.fromarray(data.coffee()).convert("L").resize(size, Image.Resampling.BICUBIC)
+    grain = np.random.default_rng(0).normal(0, 3, size[::-1])
+    grey = Image.fromarray(np.clip(np.asarray(photograph) + grain, 0, 255).astype(np.uint8))
+    out = io.BytesIO()
+    grey.convert(mode).save(out, "JPEG", quality=QUALITY)
+    return out.getvalue()
+
+
+def floor(picture: bytes) -> None:
+    """A plain decode and encode."""
+    with Image.open(io.BytesIO(picture)) as image:
+        image.load()
+        image.save(io.BytesIO(), "JPEG", quality=QUALITY)
+
+
+def stages(picture: bytes, colorizer: Colorizer) -> dict[str, Callable[[], object]]:
+    """By name, what can be timed on its own; "load", "network" and "write" make up the whole job."""
+    grey = decode_small(picture, AREA, max_pixels=MAX_PIXELS).luma
+    ab = colorizer.color([grey], confidence=True)[0].ab
+    decoded = decode(picture, max_pixels=MAX_PIXELS, halved=True)
+    color = compose(decoded, ab)
+
+    def load() -> None:
+        sha256(picture)
+        decode_small(picture, AREA, max_pixels=MAX_PIXELS)
+
+    def write() -> None:
+        sha256(render(picture, ab, PROVENANCE, max_pixels=MAX_PIXELS).data)
+
+    return {
+        "floor: decode and encode": lambda: floor(picture),
+        "load": load,
+        "network": lambda: colorizer.color([grey], confidence=True),
+        "write": write,
+        "of it, decode": lambda: decode(picture, max_pixels=MAX_PIXELS, halved=True),
+        "of it, compose": lambda: compose(decoded, ab),
+        "of it, encode": lambda: encode(decoded, color, PROVENANCE),
+    }
+
+
+def milliseconds(work: Callable[[], object], rounds: int) -> float:
+    """CPU time of the fastest of `rounds`, after one that warms up."""
+    work()
+    spent = []
+    for _ in range(rounds):
+        started = time.process_time()
+        work()
+        spent.append(time.process_time() - started)
+    return 1000 * min(spent)
+
+
+def main(
+    picture: Annotated[Path | None, typer.Option(help="a JPEG of yours, instead of those made here")] = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 9,
+) -> None:
+    """Measures and prints a Markdown table."""
+    torch.set_num_threads(1)
+    colorizer = Colorizer(load_checkpoint(shipped_weights()["default"]).model)
+    chosen = {picture.name: picture.read_bytes()} if picture else {n: make(*kind) for n, kind in PICTURES.items()}
+    table = {}
+    for name, encoded in chosen.items():
+        found = {stage: milliseconds(work, rounds) for stage, work in stages(encoded, colorizer).items()}
+        found["whole job"] = found["load"] + found["network"] + found["write"]
+        table[name] = found
+        info = read_info(encoded)
+        print(f"{name}: {info.width} x {info.height}, {info.mode}, {len(encoded):,} bytes")
+    print(f"\n| CPU ms a picture | {' | '.join(table)} |\n| --- |{' ---: |' * len(table)}")
+    for stage in next(iter(table.values())):
+        print(f"| {stage} | {' | '.join(f'{found[stage]:.1f}' for found in table.values())} |")
+    ratios = (found["whole job"] / found["floor: decode and encode"] for found in table.values())
+    print(f"| whole job / floor | {' | '.join(f'{ratio:.1f}' for ratio in ratios)} |")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,94 @@
+"""`run.json` as it is read again: of an output that anybody may have made, so typed and bounded."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from colorize.bulk.ledger.manifest import RUN_FILE
+from colorize.errors import UsageError
+from colorize.plain_text import one_line
+from colorize.storage.root import Storage
+
+MOST_BYTES = 16 << 20
+
+Word = Annotated[str, Field(max_length=200)]
+Text = Annotated[str, Field(max_length=10_000)]
+Number = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+Leaf = Text | float | bool | None
+Value = Leaf | list[Leaf]
+
+
+class _Recorded(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class RecordedModel(_Recorded):
+    """Which model made the colors."""
+
+    name: Text
+    architecture: Word
+    sha256: Word
+
+
+class RecordedPlan(_Recorded):
+    """What the predictors were."""
+
+    min_actors: int
+    max_actors: int
+    device: Word
+    cpus_per_actor: Number
+
+
+class RecordedRun(_Recorded):
+    """What the page of a run shows of its `run.json`."""
+
+    state: Word
+    command: list[Text]
+    input: Text
+    output: Text
+    model: RecordedModel
+    settings: dict[Word, Value | dict[Word, Value]]
+    settings_sha256: Word
+    plan: RecordedPlan | None = None
+    versions: dict[Word, Word]
+    started: Word
+    finished: Word | None = None
+    seconds: Number
+    seconds_to_first_output: Number | None = None
+    pictures_per_second: Number
+
+    @property
+    def started_at(self) -> datetime:
+        """The time that `started` says. Raises ValidationError."""
+        return TypeAdapter(AwareDatetime).validate_python(self.started)
+
+    @property
+    def image_column(self) -> str:
+        """Where archives hold their pictures."""
+        source = self.settings.get("source")
+        column = source.get("image_column") if isinstance(source, dict) else None
+        return column if isinstance(column, str) else "image"
+
+
+def read_run(target: Storage) -> RecordedRun:
+    """What the run below `target` recorded of itself.
+
+    Raises:
+        UsageError: there is no bulk run, or its record is none.
+    """
+    try:
+        data = target.load(RUN_FILE, -1, MOST_BYTES, MOST_BYTES)
+        run = RecordedRun.model_validate_json(data[:])
+        _ = run.started_at
+    except FileNotFoundError:
+        raise UsageError(f"{target.url()} holds no bulk run: there is no {RUN_FILE}") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{target.url(RUN_FILE)} is no record of a run: {place}: {first['msg']}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {target.url(RUN_FILE)}: {one_line(error)}") from None
+    return run

@@ -1,0 +1,81 @@
+"""Which files of a source are left out, and why: what systems and programs leave among pictures, and what a user says.
+
+Left out is not lost: each such file has its manifest row, `skipped` as `excluded`, with the reason.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from colorize.imaging.formats import PICTURE_SUFFIXES
+from colorize.storage.rooted import TEMPORARY_PREFIX
+
+# Folders of network storage and desktops that hold thumbnails, deleted files, snapshots and indexes. Other ones that
+# begin with a dot are hidden as it is.
+FOLDERS = frozenset(
+    ("@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharesnap", "#recycle", "#snapshot", "$recycle.bin",
+     "recycler", "__macosx", "lost+found", "system volume information", "network trash folder", "temporary items")
+)  # fmt: skip
+FILES = frozenset(
+    ("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "zbthumbnail.info", "pspbrwse.jbf",
+     "icon\r", "synoindex_media_info")
+)  # fmt: skip
+ENDINGS = ("@synoeastream", "@synoresource", ":zone.identifier")
+# What programs keep beside a picture, in a file called like it: metadata, edits, checksums, camera thumbnails.
+COMPANIONS = (".xmp", ".aae", ".pp3", ".dop", ".cos", ".vrd", ".nksc", ".thm", ".md5", ".sha1", ".sha256", ".sha512")
+ARCHIVE_SUFFIX = ".parquet"
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """The rules of one source: glob patterns of names, relative to its root; `*` matches any characters, `/` too."""
+
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+
+    def reason(self, name: str) -> str:
+        """Why a file is none of our business, or ""."""
+        if litter := litter_reason(name):
+            return litter
+        if self._excluded and self._excluded.match(name):
+            return f"matches source.exclude ({', '.join(self.exclude)})"
+        if self._included and not self._included.match(name):
+            return f"matches none of source.include ({', '.join(self.include)})"
+        return ""
+
+    @cached_property
+    def _included(self) -> re.Pattern[str] | None:
+        return _pattern(self.include)
+
+    @cached_property
+    def _excluded(self) -> re.Pattern[str] | None:
+        return _pattern(self.exclude)
+
+
+def litter_reason(name: str) -> str:
+    """Why a file is none that anybody meant as a picture or archive, by its name alone; or ""."""
+    *folders, base = name.lower().split("/")
+    for folder in folders:
+        if folder in FOLDERS or (folder.startswith(".") and folder not in (".", "..")):
+            return f"in the folder {folder}, where systems and programs keep their own"
+    if base.startswith(TEMPORARY_PREFIX):
+        return "left by an interrupted run"
+    if base in FILES or base.startswith("._") or base.endswith(ENDINGS):
+        return "left by an operating system"
+    stem, suffix = posixpath.splitext(base)
+    if base.startswith(".") and suffix not in (*PICTURE_SUFFIXES, ARCHIVE_SUFFIX):
+        return "a hidden file"
+    if suffix in COMPANIONS and stem:
+        return "beside a picture: what a program notes of it"
+    if suffix == ARCHIVE_SUFFIX and any(part.startswith(("_", ".")) for part in (*folders, base)):
+        return "a hidden archive: tables keep their logs in such"
+    return ""
+
+
+def _pattern(globs: Sequence[str]) -> re.Pattern[str] | None:
+    return re.compile("|".join(fnmatch.translate(glob) for glob in globs)) if globs else None

@@ -1,0 +1,137 @@
+"""The table of units, built from a listing page by page: what a run plans, in as little memory as it can be had.
+
+Up to `IN_MEMORY` rows it is in memory; a longer one goes to a temporary file as it grows and is mapped from there, so
+that its pages are the system's to keep or to drop.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from colorize.datasets.exclusion import ARCHIVE_SUFFIX, Exclusion
+from colorize.datasets.readers import UNIT_SCHEMA
+from colorize.imaging.formats import PICTURE_SUFFIXES
+from colorize.storage.listing import Entry
+from colorize.storage.root import escapes
+
+CHUNK_ROWS = 10_000
+IN_MEMORY = 100_000
+
+Unit = dict[str, Any]  # one row of UNIT_SCHEMA
+
+
+@dataclass
+class Listed:
+    """What lies in a source: its files as units, with those apart that are archives.
+
+    Attributes:
+        units: files other than archives, and archives that are left out.
+        archives: Parquet files that are not left out.
+        pictures: files that are called like pictures.
+    """
+
+    units: pa.Table
+    archives: list[Entry] = field(default_factory=list)
+    pictures: int = 0
+
+
+def list_units(pages: Iterable[Sequence[Entry]], exclusion: Exclusion) -> Listed:
+    """Takes in a listing; never more than some thousand entries of it are Python objects."""
+    listed = Listed(UNIT_SCHEMA.empty_table())
+    with UnitTable() as table:
+        for page in pages:
+            table.add([unit for entry in page if (unit := _sorted_in(entry, exclusion, listed))])
+        listed.units = table.finish()
+    return listed
+
+
+def _sorted_in(entry: Entry, exclusion: Exclusion, listed: Listed) -> Unit | None:
+    unit = unit_of(entry, excluded=exclusion.reason(entry.name))
+    if not unit["error"]:
+        suffix = PurePosixPath(entry.name).suffix.lower()
+        if suffix == ARCHIVE_SUFFIX:
+            listed.archives.append(entry)
+            return None
+        listed.pictures += suffix in PICTURE_SUFFIXES
+    return unit
+
+
+def unit_of(entry: Entry, excluded: str = "", **rows: Any) -> Unit:
+    """The unit of a file, or with `rows` that of a run of an archive's; one that cannot be read says so."""
+    place = {"row_group": -1, "skip": 0, "first": 0, "count": 1, "name_taken": False, "error": "", "message": ""}
+    unit = {"name": entry.name, "size": entry.size, "identity": entry.identity, **place, **rows}
+    if excluded:
+        unit |= {"error": "excluded", "message": excluded}
+    if escapes(entry.name):  # a bucket's keys may be anything
+        unit |= {"error": "bad_name", "message": f"{entry.name!r} leads out of the folder: rename it"}
+    elif entry.name.endswith("/"):
+        unit |= {"error": "bad_name", "message": f"{entry.name!r} is the name of a folder: rename it"}
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:  # bytes on disk that are not UTF-8 can stand in no manifest
+        unit["name"] = entry.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        unit |= {"error": "bad_name", "message": "the file's name is not valid UTF-8: rename it"}
+    return unit
+
+
+def units_table(units: Sequence[Unit]) -> pa.Table:
+    """A table of `UNIT_SCHEMA`."""
+    return pa.Table.from_pylist(list(units), schema=UNIT_SCHEMA)
+
+
+class UnitTable:
+    """A table of `UNIT_SCHEMA` that grows: in memory, then in a file. To be used in a `with` block."""
+
+    def __init__(self) -> None:
+        self._pending: list[Unit] = []
+        self._chunks: list[pa.Table] = []
+        self._rows = 0
+        self._file: Any = None  # temporary: it has no name any more when the block ends, and stays mapped
+        self._writer: Any = None
+
+    def __enter__(self) -> UnitTable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, units: Sequence[Unit]) -> None:
+        """Appends some."""
+        self._pending += units
+        if len(self._pending) >= CHUNK_ROWS:
+            self._flush()
+
+    def finish(self) -> pa.Table:
+        """The table; it outlives the block."""
+        self._flush()
+        if self._file is None:
+            return pa.concat_tables([UNIT_SCHEMA.empty_table(), *self._chunks])
+        self._writer.close()
+        self._writer = None
+        return pa.ipc.open_file(pa.memory_map(self._file.name)).read_all()
+
+    def _flush(self) -> None:
+        chunk, self._pending = units_table(self._pending), []
+        self._rows += chunk.num_rows
+        if self._writer is None:
+            self._chunks.append(chunk)
+            if self._rows > IN_MEMORY:
+                self._spill()
+        else:
+            self._writer.write_table(chunk)
+
+    def _spill(self) -> None:
+        self._file = tempfile.NamedTemporaryFile(prefix="colorize-units-")  # noqa: SIM115 (closed by the block)
+        self._writer = pa.ipc.new_file(self._file.name, UNIT_SCHEMA)
+        for chunk in self._chunks:
+            self._writer.write_table(chunk)
+        self._chunks = []

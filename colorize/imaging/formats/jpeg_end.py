@@ -1,0 +1,66 @@
+"""JPEG files without their end mark: whether all that a decoder needs is there nevertheless.
+
+A decoder cannot tell a file whose last two bytes are missing from one that lost half of its picture: it fills up what
+it does not find. Here bytes of no meaning are put where the data ends: if any of the picture were missing, they would
+be taken for it and show.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import JpegImagePlugin
+
+from colorize.imaging.formats.encoded import Encoded, whole
+from colorize.imaging.formats.errors import ImageDecodeError
+from colorize.imaging.formats.jpeg_stream import EOI, SOF2, SOI, Scan, scans_of_file
+
+_FILLERS = (b"", b"\x5a\xa5\x3c\x0f\x17" * 40, b"\x00" * 200)  # no FF: none of them is a marker
+
+
+def completed(data: Encoded, error: ImageDecodeError) -> bytes | None:
+    """The file with its end mark, where that is all that a decoder missed when it raised `error`; else None."""
+    is_cut = error.code == "truncated" and data[: len(SOI)] == SOI
+    return with_end_mark(whole(data)) if is_cut else None
+
+
+def with_end_mark(data: bytes) -> bytes | None:
+    """The file with its end mark, if that is all that is missing; else None."""
+    tail = data.rstrip(b"\xff")  # half of the mark may be there
+    if not _has_all_scans(tail):
+        return None
+    try:
+        pictures = [_decoded(tail + filler + EOI) for filler in _FILLERS]
+    except (OSError, SyntaxError, ValueError):
+        return None
+    same = all(np.array_equal(pictures[0], other) for other in pictures[1:])
+    return tail + EOI if same else None
+
+
+def _decoded(data: bytes) -> NDArray[np.uint8]:
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as image:
+        return np.asarray(image)
+
+
+def _has_all_scans(data: bytes) -> bool:
+    """Whether every component, and of progressive files every coefficient to its last bit, has a scan."""
+    try:
+        return _are_all(*scans_of_file(data))
+    except (IndexError, ValueError):  # segments that are cut off
+        return False
+
+
+def _are_all(marker: int, frame: bytes, scans: list[Scan]) -> bool:
+    components = set(frame[6 : 6 + 3 * frame[5] : 3])
+    if marker != SOF2:
+        return components == {c for scan in scans for c in scan.components}
+    last = {(c, k): low for scan in scans for c in scan.components for k, low in _refined(scan)}
+    return all(last.get((c, k)) == 0 for c in components for k in range(64))
+
+
+def _refined(scan: Scan) -> list[tuple[int, int]]:
+    """The coefficients of a progressive scan, and the lowest bit of them that it brings."""
+    first, end, bits = scan.header[-3:]
+    return [(k, bits & 15) for k in range(first, min(end, 63) + 1)]

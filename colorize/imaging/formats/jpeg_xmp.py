@@ -1,0 +1,73 @@
+"""XMP in JPEG: one segment, or one and extensions of it where the packet is longer (XMP specification, part 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+
+from colorize.imaging.formats.jpeg_stream import APP1, Segment
+from colorize.imaging.formats.metadata import Words
+from colorize.imaging.formats.xmp import Name, Packet
+
+_MAIN, _MORE = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
+_HAS_MORE = Name("http://ns.adobe.com/xmp/note/", "xmpNote", "HasExtendedXMP")
+_PART = struct.Struct(">32sII")  # before each part: the extension's MD5 in hexadecimal, its length, the part's place
+_ROOM = 65533 - len(_MAIN)
+_PART_ROOM = 65533 - len(_MORE) - _PART.size
+
+
+def is_xmp(segment: Segment) -> bool:
+    """Whether a segment is XMP, or a part of an extension of it."""
+    return segment.marker == APP1 and segment.payload.startswith((_MAIN, _MORE))
+
+
+def read_xmp(segments: Iterable[Segment]) -> bytes | None:
+    """The packet of a JPEG, its extension included."""
+    found = [s for s in segments if is_xmp(s)]
+    main = next((s.payload[len(_MAIN) :] for s in found if s.payload.startswith(_MAIN)), None)
+    packet = Packet(main)
+    digest = packet.get(_HAS_MORE)
+    if digest is None:
+        return main
+    packet.remove(_HAS_MORE)
+    packet.include(Packet(_extension(found, digest)))
+    return packet.encoded()
+
+
+def xmp_segments(source: list[Segment], words: Words) -> list[Segment]:
+    """The segments of a copy: the source's packet with the `words`.
+
+    A packet that is too long for a segment is split: the words stay in the first, which every reader knows.
+    """
+    packet = words.xmp(read_xmp(source))
+    if packet is None:
+        return []
+    if len(packet) <= _ROOM:
+        return [Segment(APP1, _MAIN + packet)]
+    main, extension = Packet(packet).divided()
+    digest = hashlib.md5(extension, usedforsecurity=False).hexdigest().upper()
+    main.add({_HAS_MORE: digest})
+    encoded = main.encoded()
+    assert encoded is not None  # it says at least where the rest is
+    return [Segment(APP1, _MAIN + encoded), *_parts(extension, digest)]
+
+
+def _parts(extension: bytes, digest: str) -> list[Segment]:
+    places = range(0, len(extension), _PART_ROOM)
+    heads = (_PART.pack(digest.encode(), len(extension), at) for at in places)
+    return [
+        Segment(APP1, _MORE + head + extension[at : at + _PART_ROOM]) for head, at in zip(heads, places, strict=True)
+    ]
+
+
+def _extension(segments: list[Segment], digest: str) -> bytes | None:
+    """The extension of this name, or None where a part of it is missing."""
+    start, parts, length = len(_MORE), dict[int, bytes](), 0
+    for payload in (s.payload for s in segments if s.payload.startswith(_MORE)):
+        if len(payload) >= start + _PART.size:
+            name, total, at = _PART.unpack_from(payload, start)
+            if name.decode("latin-1").upper() == digest.upper():
+                parts[at], length = payload[start + _PART.size :], total
+    joined = b"".join(parts[at] for at in sorted(parts))
+    return joined if length and len(joined) == length else None

@@ -1,0 +1,61 @@
+"""EXIF, XMP and Photoshop's resources as ImageMagick puts them into PNG: as text, in hexadecimal.
+
+A chunk with the keyword "Raw profile type NAME" holds a line with the name, one with the length, and the bytes.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from colorize.imaging.formats import exif, photoshop
+
+_KEYWORD = b"Raw profile type "
+_EXIF, _PHOTOSHOP, XMP, _COLOR = (b"exif", b"APP1"), (b"8bim", b"iptc"), b"xmp", (b"icc", b"icm")
+_LONGEST = 1 << 26  # bytes that a packed profile may grow to
+
+
+def profile_name(kind: bytes, data: bytes) -> bytes:
+    """What the chunk holds; empty for chunks of another sort."""
+    if kind not in (b"tEXt", b"zTXt") or not data.startswith(_KEYWORD):
+        return b""
+    return data[len(_KEYWORD) :].partition(b"\0")[0]
+
+
+def profile_bytes(kind: bytes, data: bytes) -> bytes | None:
+    """The profile in such a chunk; None where it is damaged."""
+    text = data.partition(b"\0")[2]
+    try:
+        if kind == b"zTXt":
+            text = zlib.decompressobj().decompress(text[1:], _LONGEST)
+        _, length, digits = text.lstrip(b"\n").split(b"\n", 2)
+        found = bytes.fromhex(digits.decode("ascii"))
+        return found if len(found) == int(length) else None
+    except (ValueError, zlib.error):
+        return None
+
+
+def refreshed(kind: bytes, data: bytes, size: tuple[int, int], components: int) -> bytes | None:
+    """The chunk's data for a copy of `size` (width, height): EXIF and resources without thumbnails.
+
+    None where nothing is left: XMP is merged elsewhere, a color profile is that of the source's samples, and a
+    damaged profile is nothing that a reader could use.
+    """
+    name = profile_name(kind, data)
+    profile = profile_bytes(kind, data)
+    if profile is None or name == XMP or name in _COLOR:
+        return None
+    if name in _EXIF:
+        return _as_text(kind, name, exif.refreshed(profile, size, components))
+    if name in _PHOTOSHOP and photoshop.begins(profile):
+        heading = photoshop.HEADING if profile.startswith(photoshop.HEADING) else b""
+        kept = photoshop.without_thumbnails(profile[len(heading) :])
+        return _as_text(kind, name, heading + b"".join(kept))
+    return data
+
+
+def _as_text(kind: bytes, name: bytes, profile: bytes) -> bytes:
+    digits = profile.hex().encode()
+    lines = b"\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    text = b"\n%b\n%8d\n%b\n" % (name, len(profile), lines)
+    packed = b"\0" + zlib.compress(text) if kind == b"zTXt" else text
+    return _KEYWORD + name + b"\0" + packed

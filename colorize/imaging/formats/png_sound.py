@@ -1,0 +1,74 @@
+"""PNG files whose metadata a decoder stumbles over, though their pixels are sound: opened without that metadata.
+
+Pillow gives up a whole picture for a wrong checksum in a text chunk, or for text above 1 MB. The chunks themselves are
+carried over from the file, not from what the decoder read (`png`).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from colorize.imaging.formats.budget import MOST_PIECES, Budget
+from colorize.imaging.formats.encoded import Encoded, whole
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TEXT_BYTES = 1 << 20  # Pillow's limit for each text and for a profile, unpacked
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_ALL_TEXT_BYTES = 1 << 24  # of all of them; Pillow takes 64 MB
+
+
+def sound(data: Encoded) -> Encoded:
+    """The file without ancillary chunks that are damaged or large; the same object where there are none."""
+    doubtful = _doubtful(data)
+    if not doubtful:
+        return data
+    kept, at = list[bytes](), 0
+    held = whole(data)
+    for start, end in doubtful:
+        kept.append(held[at:start])
+        at = end
+    return b"".join((*kept, held[at:]))
+
+
+def _doubtful(data: Encoded) -> list[tuple[int, int]]:
+    """Where chunks lie that are not critical and not to be trusted."""
+    found, position, text = list[tuple[int, int]](), len(_SIGNATURE), 0
+    budget = Budget(MOST_PIECES, len(data))
+    while position + 12 <= len(data):
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        end = position + 12 + length
+        if end > len(data) or not kind.isalpha():
+            break  # the decoder says what is wrong
+        if kind[:1].islower():
+            budget.take(1, 0)
+            body = data[position + 8 : end]
+            size = _unpacked_size(kind, body[:-4]) if kind in _TEXTS else 0
+            text += size
+            is_large = size > _TEXT_BYTES or text > _ALL_TEXT_BYTES
+            if is_large or zlib.crc32(body[:-4], zlib.crc32(kind)) != int.from_bytes(body[-4:], "big"):
+                found.append((position, end))
+                text -= size
+        position = end
+    return found
+
+
+def _unpacked_size(kind: bytes, body: bytes) -> int:
+    """Bytes of a text or profile, counted up to just above the limit, as those that cannot be unpacked count."""
+    packed = _packed(kind, body)
+    if packed is None:
+        return len(body)
+    try:
+        return len(zlib.decompressobj().decompress(packed, _TEXT_BYTES + 1))
+    except zlib.error:
+        return _TEXT_BYTES + 1
+
+
+def _packed(kind: bytes, body: bytes) -> bytes | None:
+    """The compressed part of a chunk, or None where nothing is compressed."""
+    rest = body.partition(b"\0")[2]
+    if kind in (b"zTXt", b"iCCP"):
+        return rest[1:]
+    if kind == b"iTXt" and rest[:1] == b"\1":
+        return rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+    return None

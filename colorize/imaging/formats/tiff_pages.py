@@ -1,0 +1,160 @@
+"""Which directories of a TIFF are its pages, and which files are a camera's raw data that only look like TIFF.
+
+Beside pages a TIFF may hold reduced copies of them (previews, pyramids) and masks. Programs are asked to say so
+(NewSubfileType; TIFF 6.0, section 8), and often do not: a directory that is smaller than another one and looks the
+same is a reduced copy of it too.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from colorize.imaging.formats.encoded import Encoded, opened
+from colorize.imaging.formats.errors import ImageDecodeError
+from colorize.imaging.formats.formats import RAW, decode_errors
+from colorize.imaging.formats.tiff_tags import directory_offsets
+
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Canon's CR2, whose first directory is at 16, and Phase One's IIQ: a mark where other files may have pixels.
+_RAW_HEADS = re.compile(rb"II\*\0\x10\0\0\0CR\x02|(II\*\0|MM\0\*)....(IIII.waR|MMMMRaw)", re.DOTALL)
+MOST_PAGES = 2000  # of one file
+_REDUCED, _MASK = 1, 4  # bits of NewSubfileType
+_OLD_REDUCED = 2  # SubfileType, its predecessor
+_SUBFILE, _OLD_SUBFILE, _DNG_VERSION, _CR2_SLICES = 254, 255, 50706, 50752
+_SENSOR = (32803, 34892)  # photometric interpretations: color filter array, linear raw
+_SENSOR_TAGS = (_DNG_VERSION, _CR2_SLICES)
+_TWINS = 8  # so many directories at most are compared with the largest one
+_GRID = 32  # pixels of the side of what is compared
+_ALIKE = 0.95  # correlation
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs each damaged tag; the row says what matters
+
+Page = tifffile.TiffPage
+Preview = Callable[[Page], NDArray[np.uint8]]  # a page's grey picture, small, of any shape (h, w)
+
+
+def is_tiff(data: Encoded) -> bool:
+    """Whether the file begins as TIFF or BigTIFF do."""
+    return data[:4] in SIGNATURES
+
+
+@contextmanager
+def directories(data: Encoded) -> Iterator[tuple[list[Page], int]]:
+    """All directories of the main chain that can be read, while the file is open; and how many there are.
+
+    Of more than `MOST_PAGES` only the first is read.
+
+    Raises:
+        ImageDecodeError: `truncated` or `unreadable`.
+    """
+    if _RAW_HEADS.match(data[:16]):
+        raise ImageDecodeError("unsupported", RAW)
+    with opened(data) as file:
+        with decode_errors(data, "TIFF"):
+            tiff = tifffile.TiffFile(file)
+            offsets = directory_offsets(data)
+            if not offsets:
+                raise ImageDecodeError("unreadable", "TIFF without a directory")
+            read = offsets if len(offsets) <= MOST_PAGES else offsets[:1]
+            found = list(_pages_at(tiff, read))
+        yield found, len(offsets)
+
+
+def _pages_at(tiff: tifffile.TiffFile, offsets: list[int]) -> Iterator[Page]:
+    """The directories, up to one that is damaged; the first must not be."""
+    for index, offset in enumerate(offsets):
+        tiff.filehandle.seek(offset)
+        try:
+            yield Page(tiff, index)
+        except (tifffile.TiffFileError, struct.error, ValueError, IndexError):
+            if not index:
+                raise
+            return
+
+
+def pages(found: list[Page], preview: Preview) -> list[Page]:
+    """Those of the directories that are pages, in their order.
+
+    Raises:
+        ImageDecodeError: `unsupported`, for a camera's raw data; `unreadable`, where none is left.
+    """
+    if _is_raw(found):
+        raise ImageDecodeError("unsupported", RAW)
+    sized = [page for page in found if page.imagewidth > 0 and page.imagelength > 0]
+    if not sized:
+        raise ImageDecodeError("unreadable", "TIFF without the dimensions of its picture")
+    full = [page for page in sized if not _is_said_reduced(page)] or [max(sized, key=_area)]
+    return _without_twins(full, preview)
+
+
+def _is_raw(found: list[Page]) -> bool:
+    """Whether the file holds a sensor's data: its first directory is a preview then."""
+    below = [inner for page in found[:_TWINS] for inner in _subdirectories(page)]
+    if any(page.photometric in _SENSOR for page in (*found, *below)):
+        return True
+    if any(tag in page.tags for page in found for tag in _SENSOR_TAGS):
+        return True
+    largest = max(found, key=_area)
+    return _is_said_reduced(largest) and any(_area(inner) > _area(largest) for inner in below)
+
+
+def _subdirectories(page: Page) -> list[Page]:
+    if not page.subifds:
+        return []
+    try:
+        return [inner for inner in page.pages or () if isinstance(inner, Page)]
+    except Exception:  # damaged ones are none: the page itself may be sound
+        return []
+
+
+def _is_said_reduced(page: Page) -> bool:
+    said = page.tags.valueof(_SUBFILE, 0)
+    old = page.tags.valueof(_OLD_SUBFILE, 0)
+    flags = int(said) if isinstance(said, int) else 0
+    return bool(flags & (_REDUCED | _MASK)) or (_SUBFILE not in page.tags and old == _OLD_REDUCED)
+
+
+def _without_twins(full: list[Page], preview: Preview) -> list[Page]:
+    """Without directories that are smaller copies of the largest one."""
+    largest = max(full, key=_area)
+    candidates = [page for page in full if _may_be_copy(page, largest)][:_TWINS]
+    if not candidates:
+        return full
+    whole = _grid(preview(largest))
+    copies = {page.offset for page in candidates if _correlation(_grid(preview(page)), whole) > _ALIKE}
+    return [page for page in full if page.offset not in copies]
+
+
+def _may_be_copy(page: Page, largest: Page) -> bool:
+    """At most half as wide and high, and of the same shape to a pixel."""
+    scale = page.imagewidth / largest.imagewidth
+    return scale <= 0.5 and abs(page.imagelength - scale * largest.imagelength) <= 1 + scale
+
+
+def _area(page: Page) -> int:
+    return int(page.imagewidth) * int(page.imagelength)
+
+
+def _grid(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Means (_GRID, _GRID) of about equal parts, without their own mean."""
+    rows, columns = (np.linspace(0, side, _GRID + 1).astype(int)[:-1] for side in grey.shape)
+    sums = np.add.reduceat(np.add.reduceat(grey.astype(np.float64), rows, axis=0), columns, axis=1)
+    counts = np.outer(
+        *(np.diff([*edges, side]).clip(1) for edges, side in zip((rows, columns), grey.shape, strict=True))
+    )
+    means = sums / counts
+    centered: NDArray[np.float64] = means - means.mean()
+    return centered
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    size = float(np.sqrt((one**2).sum() * (other**2).sum()))
+    return float((one * other).sum()) / size if size > 0 else 0.0

@@ -1,0 +1,176 @@
+"""Reading a TIFF's pages: what they say, a small copy for the network, and their planes at full size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from colorize.imaging.formats import tiff_rows
+from colorize.imaging.formats.encoded import Encoded
+from colorize.imaging.formats.errors import ImageDecodeError
+from colorize.imaging.formats.formats import ImageInfo, decode_errors
+from colorize.imaging.formats.metadata import Metadata, Restored
+from colorize.imaging.formats.picture import Picture, Pixels
+from colorize.imaging.formats.samples import reduced
+from colorize.imaging.formats.tiff import TiffWriter
+from colorize.imaging.formats.tiff_pages import MOST_PAGES, Page, directories, pages
+from colorize.imaging.formats.tiff_samples import Meaning, meaning
+
+_ORIENTATION, _XMP = 274, 700
+_OLD_JPEG = 6
+_PREVIEW = 1 << 14  # pixels of the copies by which pages are compared
+
+
+@dataclass(frozen=True, slots=True)
+class TiffPage:
+    """One page of a TIFF, whose pixels have not been decoded yet."""
+
+    data: Encoded
+    page: Page
+    meaning: Meaning
+    info: ImageInfo
+
+    def is_large(self) -> bool:
+        """Whether its rows are decoded as they are read, each time that they are."""
+        return self.info.width * self.info.height >= tiff_rows.LARGE
+
+    @property
+    def offset(self) -> int:
+        """Where its directory begins."""
+        return int(self.page.offset)
+
+    @property
+    def xmp(self) -> bytes | None:
+        """Its XMP packet."""
+        return _bytes(self.page, _XMP)
+
+    def small(self, area: int) -> Image.Image:
+        """A small upright copy of about `area` pixels, L or RGB: each pixel a mean, without opacity."""
+        with decode_errors(self.data, "TIFF"):
+            width, height = self.info.width, self.info.height
+            fraction = min(1.0, math.sqrt(area / (width * height)))
+            factor = min(width // math.ceil(width * fraction), height // math.ceil(height * fraction))
+            return reduced(self.meaning.color(self._stored()), max(1, factor), self.info.orientation)
+
+    def picture(self) -> Picture:
+        """The page at full size."""
+        with decode_errors(self.data, "TIFF"):
+            stored = self._stored()
+            planes = self.meaning.luminance(stored), self.meaning.opacity(stored), self.meaning.further(stored)
+            luma, alpha, further = (self._held(plane) for plane in planes)
+            assert luma is not None
+            metadata = Metadata(xmp=self.xmp)
+            return Picture(self.info, luma, alpha, True, metadata, self.data, further, self.page.offset)
+
+    def copy_into(self, writer: TiffWriter) -> None:
+        """The page as it is: its strips or tiles byte for byte, or, of old-style JPEG, what they decode to."""
+        page = self.page
+        if page.compression == _OLD_JPEG or not page.dataoffsets:
+            writer.add(self.meaning.color(self._stored()), self.picture(), Restored())
+        else:
+            writer.copy(page.offset, page.dataoffsets, page.databytecounts, page.is_tiled)
+
+    def _stored(self) -> Pixels:
+        rows = tiff_rows.stored_rows(self.data, self.page)
+        return rows if self.is_large() else np.asarray(rows)
+
+    def _held(self, plane: Pixels | None) -> Pixels | None:
+        return plane if plane is None or self.is_large() else np.asarray(plane)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherPage:
+    """A page that can be copied, and not colored."""
+
+    page: Page
+    reason: ImageDecodeError
+
+    def copy_into(self, writer: TiffWriter) -> None:
+        """The page as it is."""
+        writer.copy(self.page.offset, self.page.dataoffsets, self.page.databytecounts, self.page.is_tiled)
+
+
+@contextmanager
+def tiff_pages(data: Encoded) -> Iterator[list[TiffPage | OtherPage]]:
+    """The pages of a TIFF, while the file is open. The first one can be colored.
+
+    Raises:
+        ImageDecodeError: it is damaged, or holds no picture that can be colored.
+    """
+    with directories(data) as (found, count):
+        with decode_errors(data, "TIFF"):
+            chosen = pages(found, lambda page: _preview(data, page))
+            frames = len(chosen) if count <= MOST_PAGES else count
+            described = [_any_page(data, page, number, frames) for number, page in enumerate(chosen)]
+        yield described
+
+
+def require_all(found: Sequence[TiffPage | OtherPage]) -> None:
+    """Raises ImageDecodeError, `unsupported`, where a file has so many pages that only the first was read."""
+    first = require_page(found, 0)
+    if first.info.frames > len(found):
+        raise ImageDecodeError(
+            "unsupported",
+            f"TIFF of {first.info.frames:,} pages, the limit is {MOST_PAGES:,}: split it, or set output.pages=first",
+        )
+
+
+@contextmanager
+def tiff_page(data: Encoded, number: int = 0) -> Iterator[TiffPage]:
+    """One page of a TIFF, while the file is open."""
+    with tiff_pages(data) as found:
+        yield require_page(found, number)
+
+
+def require_page(found: Sequence[TiffPage | OtherPage], number: int) -> TiffPage:
+    """The page of this number. Raises ImageDecodeError where there is none, or it is of a kind that is not colored."""
+    if not 0 <= number < len(found):
+        raise ImageDecodeError("unreadable", f"TIFF of {len(found)} pages has no page {number + 1}")
+    page = found[number]
+    if isinstance(page, OtherPage):
+        raise page.reason
+    return page
+
+
+def _any_page(data: Encoded, page: Page, number: int, frames: int) -> TiffPage | OtherPage:
+    try:
+        return _described(data, page, frames)
+    except ImageDecodeError as error:
+        if error.code != "unsupported" or not number or page.compression == _OLD_JPEG:
+            raise
+        return OtherPage(page, error)
+
+
+def _described(data: Encoded, page: Page, frames: int) -> TiffPage:
+    tiff_rows.require_integers(page)
+    samples = meaning(page)
+    orientation = page.tags.valueof(_ORIENTATION, 1)
+    info = ImageInfo(
+        format="TIFF",
+        mode=samples.mode,
+        width=int(page.imagewidth),
+        height=int(page.imagelength),
+        bits=samples.bits,
+        orientation=int(orientation) if orientation in range(1, 9) else 1,
+        frames=frames,
+    )
+    return TiffPage(data, page, samples, info)
+
+
+def _preview(data: Encoded, page: Page) -> NDArray[np.uint8]:
+    """A page's small grey picture; one that cannot be decoded looks like no other."""
+    try:
+        return np.asarray(_described(data, page, 1).small(_PREVIEW).convert("L"))
+    except ImageDecodeError:
+        return np.zeros((1, 1), np.uint8)
+
+
+def _bytes(page: Page, tag: int) -> bytes | None:
+    value = page.tags.valueof(tag, None)
+    return value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else None

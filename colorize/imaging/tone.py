@@ -1,0 +1,99 @@
+"""How much color a photograph has beyond its tone: 0 for grey, and little for prints in sepia or another tone.
+
+A toned print has one color for each tone, whatever the curve between them, and an old one fades towards one side. So
+the colors of about 24 x 24 cells are explained by how much of each tone is in them and where they lie, and what is left
+is measured. Three things keep it to the photograph: the border is left out, where mounts, color targets and crop marks
+are; what a few cells hold (a stamp, a note, spots) neither bends the fit, which weighs cells down that stand out, nor
+counts, since the measure is a quantile over the cells: a quarter of them may be of any color.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colorize.imaging.colorimetry import LUMA_WEIGHTS
+
+Float = NDArray[np.float32]
+
+BORDER = 0.15  # of each side
+CELLS = 24
+KNOTS = 5  # of the curve of each color over the tones: black, white and between
+QUANTILE = 0.75
+ROUNDS = 6  # of reweighting: after four the weights hardly change
+FLOOR = 1.0  # levels within which a cell is as good as explained
+RIDGE = 1e-3  # for tones that do not occur
+PIXEL_NOISE = 94.0  # levels squared: of one pixel's colors, as a JPEG of middling quality has it
+OWN_NOISE = 2.0  # times what cells vary within themselves
+
+
+class Toning(NamedTuple):
+    """What the colors of a photograph are like, in levels of 255."""
+
+    beyond: float  # what the tone does not explain
+    saturation: float  # of most of the picture: max(R, G, B) - min(R, G, B)
+
+
+def toning(rgb: Float, pixels_each: int) -> Toning:
+    """Measures a picture (H, W, 3), each of whose pixels is the mean of so many of the file's."""
+    cells = _Cells.of(rgb)
+    luma = cells.pixels @ np.array(LUMA_WEIGHTS, np.float32)
+    spacing = np.float32(255 / (KNOTS - 1))
+    knots = np.arange(KNOTS, dtype=np.float32) * spacing
+    near = 1 - np.abs(luma[..., None] - knots) / spacing  # (h, w, KNOTS)
+    curve: Float = np.maximum(near, 0).astype(np.float32)
+    opponents = _opponents(cells.pixels)
+    base = np.concatenate([cells.mean(curve), cells.places()], axis=1)
+    colors = cells.mean(opponents)
+    weights, rest = np.ones(len(colors), np.float32), np.zeros(len(colors), np.float32)
+    slopes = np.zeros((base.shape[1], 2), np.float32)
+    for _ in range(ROUNDS):
+        weighted = (base * weights[:, None]).T
+        slopes = np.linalg.solve(weighted @ base + RIDGE * np.eye(base.shape[1], dtype=np.float32), weighted @ colors)
+        rest = np.hypot(*(colors - base @ slopes).T)
+        weights = 1 / np.maximum(rest, FLOOR)
+    within = np.asarray(opponents - curve @ slopes[:KNOTS], np.float32)
+    own = cells.mean(np.square(within).sum(axis=-1, keepdims=True))[:, 0] - np.square(cells.mean(within)).sum(axis=1)
+    noise = OWN_NOISE * float(np.median(own)) / cells.side**2 + PIXEL_NOISE / (pixels_each * cells.side**2)
+    beyond = math.sqrt(max(0.0, float(np.quantile(rest, QUANTILE)) ** 2 - noise))
+    means = cells.mean(cells.pixels)
+    return Toning(beyond, float(np.median(means.max(axis=1) - means.min(axis=1))))
+
+
+class _Cells(NamedTuple):
+    """The middle of a picture, cut into squares."""
+
+    pixels: Float  # (rows * side, columns * side, 3)
+    side: int
+
+    @classmethod
+    def of(cls, rgb: Float) -> _Cells:
+        height, width = rgb.shape[:2]
+        top, left = round(height * BORDER), round(width * BORDER)
+        inner_height, inner_width = height - 2 * top, width - 2 * left
+        side = max(1, min(round(math.sqrt(height * width) / CELLS), inner_height, inner_width))
+        rows, columns = inner_height // side, inner_width // side
+        return cls(rgb[top : top + rows * side, left : left + columns * side], side)
+
+    def mean(self, planes: Float) -> Float:
+        """The mean of planes (h, w, n) in each cell: (cells, n)."""
+        height, width, count = planes.shape
+        rows, columns = height // self.side, width // self.side
+        tall = planes.reshape(rows, self.side, -1).sum(axis=1)  # one axis after the other: several times as fast
+        sums = tall.reshape(rows, columns, self.side, count).sum(axis=2)
+        return np.asarray(sums.reshape(rows * columns, count) / self.side**2, np.float32)
+
+    def places(self) -> Float:
+        """Where each cell lies: (cells, 2), each from -0.5 to 0.5."""
+        rows, columns = (length // self.side for length in self.pixels.shape[:2])
+        down, across = np.mgrid[0:rows, 0:columns].reshape(2, -1)
+        return np.stack([down / rows - 0.5, across / columns - 0.5], axis=1).astype(np.float32)
+
+
+def _opponents(rgb: Float) -> Float:
+    """R - G and (R + G) / 2 - B (Hasler and Suesstrunk, 2003)."""
+    red, green, blue = np.moveaxis(rgb, -1, 0)
+    return np.stack([red - green, (red + green) / 2 - blue], axis=-1)

@@ -1,0 +1,241 @@
+"""A bucket's objects, listed flat: page by page, and where there are many by ranges of keys in parallel.
+
+Keys are no paths: "x//y.jpg" and "/lead.jpg" are names of their own, which a walk from folder to folder would lose.
+Ranges part only at keys that were seen. What a guess in between tells is a hint that makes them more or less equal,
+and never a reason to leave keys out: SeaweedFS 4.48 skips a whole folder where `StartAfter` is the folder's name.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, Full, Queue
+from typing import Any
+
+from colorize.storage.listing import Entry, identity_of
+
+PAGE_KEYS = 1000  # the most that S3 puts on a page
+SERIAL_PAGES = 8  # listed one after the other, in order, before it is worth looking for ranges
+THREADS = 16
+WAIT_SECONDS = 0.2
+LAST_CHARACTER = "\U0010ffff"
+LAST_ASCII = 0x7E
+
+Ask = Callable[[str, int], list[str]]  # a key and a count -> so many of the keys after it, in order
+
+
+@dataclass(slots=True, eq=False)
+class Range:
+    """Keys after `after` up to `last`, that one included; None is no end."""
+
+    after: str
+    last: str | None = None
+    asked: bool = False  # whether somebody looks for its middle
+
+    def holds(self, key: str) -> bool:
+        """Whether the key lies before the end."""
+        return self.last is None or key <= self.last
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The objects below a prefix, as `list_objects_v2` of an s3fs file system tells them."""
+
+    fs: Any
+    name: str
+    prefix: str
+    page_keys: int = PAGE_KEYS
+    serial_pages: int = SERIAL_PAGES
+    threads: int = THREADS
+
+    def pages(self, cut: int) -> Iterator[list[Entry]]:
+        """Every object, in pages; those of the first pages in order. Names lack the first `cut` characters of a key.
+
+        Keys without bytes that end in "/" stand for folders and are left out.
+
+        Raises:
+            OSError: the listing breaks off.
+        """
+        for objects in self._objects():
+            yield [
+                Entry(item["Key"][cut:], int(item["Size"] or 0), identity_of(item))
+                for item in objects
+                if len(item["Key"]) > cut and (item["Size"] or not item["Key"].endswith("/"))
+            ]
+
+    def _objects(self) -> Iterator[list[dict[str, Any]]]:
+        answer = self._ask()
+        last, in_order, count = "", True, 0
+        while True:
+            objects = answer.get("Contents", [])
+            keys = [last, *(item["Key"] for item in objects)]
+            in_order, last, count = in_order and keys == sorted(keys), keys[-1], count + 1
+            yield objects
+            if not answer.get("IsTruncated"):
+                return
+            if in_order and last and count >= self.serial_pages and self.threads > 1:
+                yield from _Parallel(self._after, last, self.threads, self.page_keys)
+                return
+            answer = self._ask(ContinuationToken=answer["NextContinuationToken"])
+
+    def _after(self, key: str, count: int) -> list[dict[str, Any]]:
+        answer = self._ask(StartAfter=key, MaxKeys=count)
+        while not answer.get("Contents") and answer.get("IsTruncated"):
+            answer = self._ask(ContinuationToken=answer["NextContinuationToken"], MaxKeys=count)
+        objects: list[dict[str, Any]] = answer.get("Contents", [])
+        if objects and objects[0]["Key"] <= key:
+            raise OSError(f"s3://{self.name}: the server lists {objects[0]['Key']!r} after {key!r}: no order to go by")
+        return objects
+
+    def _ask(self, **options: Any) -> dict[str, Any]:
+        where = {"Bucket": self.name, "Prefix": self.prefix, "MaxKeys": self.page_keys}
+        answer: dict[str, Any] = self.fs.call_s3("list_objects_v2", **where | options, **self.fs.req_kw)
+        return answer
+
+
+class _Parallel:
+    """Lists what lies after a key in threads, each a range of keys; one that is done takes the half of another's.
+
+    Pages wait in a queue of fixed length, so that memory does not depend on how many keys there are.
+    """
+
+    def __init__(self, ask: Callable[[str, int], list[dict[str, Any]]], after: str, threads: int, page: int) -> None:
+        self.ask = ask
+        self.page = page
+        self.threads = threads
+        self.ranges = [Range(after)]  # that somebody lists now
+        self.waiting = list(self.ranges)
+        self.changed = threading.Condition()
+        self.stopped = threading.Event()
+        self.queue: Queue[list[dict[str, Any]] | BaseException | None] = Queue(2 * threads)
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        workers = [threading.Thread(target=self._work, daemon=True, name="listing") for _ in range(self.threads)]
+        for worker in workers:
+            worker.start()
+        try:
+            left = len(workers)
+            while left:
+                found = self.queue.get()
+                if isinstance(found, BaseException):
+                    raise found
+                if found is None:
+                    left -= 1
+                else:
+                    yield found
+        finally:
+            self.stopped.set()
+            with suppress(Empty):
+                while True:
+                    self.queue.get_nowait()
+
+    def _work(self) -> None:
+        try:
+            while (own := self._next()) is not None:
+                self._list(own)
+            self._put(None)
+        except BaseException as error:  # whoever iterates raises it
+            self._put(error)
+
+    def _put(self, found: list[dict[str, Any]] | BaseException | None) -> None:
+        while not self.stopped.is_set():
+            with suppress(Full):
+                self.queue.put(found, timeout=WAIT_SECONDS)
+                return
+
+    def _list(self, own: Range) -> None:
+        more = True  # until a page is empty: a server may put fewer keys on one than it could
+        while more and not self.stopped.is_set():
+            objects = self.ask(own.after, self.page)
+            with self.changed:
+                mine = [item for item in objects if own.holds(item["Key"])]
+                more = bool(mine) and len(mine) == len(objects) and mine[-1]["Key"] != own.last
+                own.after = mine[-1]["Key"] if mine else own.after
+            if mine:
+                self._put(mine)
+        with self.changed:
+            self.ranges.remove(own)
+            self.changed.notify_all()
+
+    def _next(self) -> Range | None:
+        """A range that nobody lists yet: a part of another one, where none waits; None when all are done."""
+        while not self.stopped.is_set():
+            with self.changed:
+                if self.waiting:
+                    return self.waiting.pop()
+                if not self.ranges:
+                    return None
+                free = next((each for each in self.ranges if not each.asked), None)
+                if free is None:
+                    self.changed.wait(WAIT_SECONDS)
+                    continue
+                free.asked = True
+            if part := self._split(free):
+                return part
+            with self.changed:  # nothing to share for now
+                self.changed.wait(WAIT_SECONDS)
+        return None
+
+    def _split(self, whole: Range) -> Range | None:
+        key = middle(lambda after, count: [item["Key"] for item in self.ask(after, count)], whole.after, whole.last)
+        with self.changed:
+            whole.asked = False
+            self.changed.notify_all()
+            if key is None or whole not in self.ranges or key <= whole.after or not whole.holds(key):
+                return None
+            part = Range(key, whole.last)
+            whole.last = key
+            self.ranges.append(part)  # the last to be split next
+            self.ranges.append(self.ranges.pop(self.ranges.index(whole)))
+            return part
+
+
+def middle(ask: Ask, after: str, last: str | None) -> str | None:
+    """A key somewhere between two keys, found with a few requests; None where none is found.
+
+    The keys that are left share the beginning of `after` up to some character, and part there: the result is the
+    first one whose character lies beyond the middle of those that occur.
+    """
+
+    def beyond(bound: str) -> str | None:
+        found = ask(bound + LAST_CHARACTER, 1)
+        return found[0] if found and (last is None or found[0] < last) else None
+
+    low, high, first = 0, len(after), beyond(after)
+    if first is None:
+        return None
+    while high - low > 1:  # nothing lies beyond all keys that begin like the first `low` characters
+        half = (low + high) // 2
+        if (key := beyond(after[:half])) is None:
+            low = half
+        else:
+            high, first = half, key
+    stem = after[:low]
+    top = _last_code(beyond, stem, first)
+    code = (ord(after[low]) + top) // 2 if top is not None else ord(LAST_CHARACTER)
+    return beyond(stem + _character(code)) or first
+
+
+def _last_code(beyond: Callable[[str], str | None], stem: str, first: str) -> int | None:
+    """The last character that follows a stem in any key, as its code point, if the server's answers make sense."""
+    low, high = ord(first[len(stem)]) if _follows(first, stem) else -1, ord(LAST_CHARACTER)
+    half = LAST_ASCII
+    while 0 <= low < high:
+        if (key := beyond(stem + _character(half))) is None:
+            high = max(low, half)
+        elif not _follows(key, stem) or ord(key[len(stem)]) <= low:
+            return None
+        else:
+            low = ord(key[len(stem)])
+        half = (low + high) // 2
+    return low if low >= 0 else None
+
+
+def _follows(key: str, stem: str) -> bool:
+    return key.startswith(stem) and len(key) > len(stem)
+
+
+def _character(code: int) -> str:
+    return chr(0xD7FF if 0xD800 <= code <= 0xDFFF else code)  # surrogates are no characters

@@ -1,0 +1,89 @@
+"""What a person sees of a training: a bar on a terminal, else a line every few seconds."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from colorize.errors import EXIT_STOPPED, StoppedError
+from colorize.plain_text import printable
+from colorize.train.progress import GO_ON, Progress
+
+LINE_SECONDS = 10.0
+
+
+class Display:
+    """Shows on stderr how a training goes: `with Display() as display: ...`
+
+    Attributes:
+        asked: somebody wants the training to stop.
+        begun: the first step was taken.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.shown = float("-inf")
+        self.asked = self.begun = False
+        self.console = Console(stderr=True)
+        self.bar = Bar(TextColumn("{task.description}"), BarColumn(), console=self.console)
+        self.task = self.bar.add_task("reading pictures", total=1.0)
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.console.is_terminal:
+            self.bar.stop()
+
+    def progress(self, progress: Progress) -> None:
+        """Moves the bar, or prints a line if the last one is some seconds old."""
+        self.begun = True
+        if self.console.is_terminal:
+            self.bar.update(self.task, completed=progress.done, description=progress.line())
+        elif self.clock() - self.shown >= LINE_SECONDS:
+            self.shown = self.clock()
+            self.tell(progress.line())
+
+    def epoch(self, figures: Mapping[str, float]) -> None:
+        """An epoch's figures, as a line that stays."""
+        shown = {name: value for name, value in figures.items() if name.startswith(("loss", "val_"))}
+        self.tell(f"epoch {figures['epoch']:.0f} done: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
+
+    def stopped(self) -> bool:
+        """Whether somebody wants the training to stop."""
+        return self.asked
+
+    def tell(self, line: str) -> None:
+        """A line with the time before it."""
+        text = f"{time.strftime('%H:%M:%S')} {printable(line)}"
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def interruptible(display: Display) -> Iterator[None]:
+    """Ctrl-C or SIGTERM ends the training after the step under way, with its state saved; a second one at once."""
+
+    def ask(number: int, frame: object) -> None:
+        if display.asked or not display.begun:
+            raise KeyboardInterrupt
+        display.asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError(f"stopped; {GO_ON}", EXIT_STOPPED) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,146 @@
+"""What a training loop is fed: batches without end, from pictures in memory or decoded anew in each epoch. No Ray."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from colorize.datasets.splits import Split
+from colorize.errors import UsageError
+from colorize.imaging.formats.upright import RGB
+from colorize.train.decode import Row
+from colorize.train.pictures import Pictures, as_float
+from colorize.train.selection import too_many_broken
+from colorize.train.settings import DataSettings
+from colorize.train.workers import sum_over_workers
+
+SHUFFLE_ROWS = 2048  # of a stream: its pictures come in an order as random as so many allow
+FEW_ROWS = 256  # before so many are gathered, a stream gives nothing
+NO_PICTURES = "no picture to train on for some worker: see data.labels, sources, include, split and trainer.workers"
+
+
+class Feed(Protocol):
+    """Batches are sRGB in [0, 1] `(B, 3, H, W)`, float32, on the training's device; each is of one shape."""
+
+    @property
+    def pictures(self) -> int:
+        """How many an epoch has, of all workers."""
+        ...
+
+    def batches(self, start: int = 0) -> Iterator[Tensor]:
+        """This worker's batches without end, from number `start` on."""
+        ...
+
+    def held_out(self, split: Split) -> Pictures:
+        """The pictures of `val` or `test`."""
+        ...
+
+
+HeldOut = Callable[[Split], Pictures]
+
+
+@dataclass(frozen=True)
+class MemoryFeed:
+    """Draws from pictures in memory; batch n is the same one in every run."""
+
+    kept: Pictures
+    held_out: HeldOut
+    batch_size: int
+    device: torch.device
+    seed: int
+    rank: int = 0
+
+    @property
+    def pictures(self) -> int:
+        return round(float(sum_over_workers(torch.tensor(float(len(self.kept))))))
+
+    def batches(self, start: int = 0) -> Iterator[Tensor]:
+        if not len(self.kept):
+            raise UsageError(NO_PICTURES)
+        return self.kept.random_batches(self.batch_size, f"{self.seed} {self.rank}", start, self.device)
+
+
+@dataclass(frozen=True)
+class StreamFeed:
+    """Passes over decoded rows that memory does not hold. A resumed run starts a pass anew, in another order.
+
+    Attributes:
+        rows: begins a pass: this worker's share of the training pictures.
+        planned: pictures of an epoch, of all workers.
+    """
+
+    rows: Callable[[], Iterator[Row]]
+    held_out: HeldOut
+    planned: int
+    data: DataSettings
+    batch_size: int
+    device: torch.device
+    seed: int
+    rank: int = 0
+
+    @property
+    def pictures(self) -> int:
+        return self.planned
+
+    def batches(self, start: int = 0) -> Iterator[Tensor]:
+        random = np.random.default_rng([self.seed, self.rank, start])
+        while True:
+            for batch in pass_batches(self.rows(), self.batch_size, self.data, random):
+                pinned = batch.pin_memory() if self.device.type == "cuda" else batch
+                yield as_float(pinned.to(self.device, non_blocking=True))
+
+
+def pass_batches(
+    rows: Iterator[Row], batch_size: int, data: DataSettings, random: np.random.Generator
+) -> Iterator[Tensor]:
+    """Full batches of one shape each, uint8 `(B, H, W, 3)`: one for every `batch_size` rows, whatever their shapes.
+
+    Workers that have as many rows thus take as many steps, and none waits for another for ever. What is missing from
+    the last batches, because shapes and broken pictures are not spread evenly, is filled with pictures seen before.
+
+    Raises:
+        UsageError: more pictures are broken than `data.tolerate_broken` allows, or there are none.
+    """
+    waiting: dict[tuple[int, ...], list[RGB]] = {}
+    seen = broken = done = 0
+    for row in shuffled(rows, random):
+        seen += 1
+        if row.rgb is None:
+            broken += 1
+            continue
+        group = waiting.setdefault(row.rgb.shape, [])
+        group.append(row.rgb)
+        if len(group) == batch_size:
+            latest = torch.from_numpy(np.stack(group))
+            group.clear()
+            yield latest
+            done += 1
+    if reason := too_many_broken(broken, seen, data) or ("" if broken < seen else NO_PICTURES):
+        raise UsageError(reason)
+    left = sorted(filter(None, waiting.values()), key=len)
+    while done < max(seen // batch_size, 1):
+        yield _filled(left.pop(), batch_size) if left else latest
+        done += 1
+
+
+def _filled(group: list[RGB], batch_size: int) -> Tensor:
+    return torch.from_numpy(np.stack(list(itertools.islice(itertools.cycle(group), batch_size))))
+
+
+def shuffled(rows: Iterator[Row], random: np.random.Generator, most: int = SHUFFLE_ROWS) -> Iterator[Row]:
+    """The rows in a random order, as far as a buffer of `most` rows allows; it fills while rows pass through."""
+    buffer: list[Row] = []
+    for number, row in enumerate(rows):
+        if len(buffer) < FEW_ROWS or (len(buffer) < most and number % 2):
+            buffer.append(row)
+            continue
+        place = int(random.integers(len(buffer)))
+        yield buffer[place]
+        buffer[place] = row
+    yield from (buffer[place] for place in random.permutation(len(buffer)))

@@ -1,0 +1,42 @@
+"""The network that a training starts from: random, with a pretrained encoder, or with a checkpoint's weights."""
+
+from __future__ import annotations
+
+from colorize.errors import UsageError
+from colorize.models import ColorModel, create_model
+from colorize.models.checkpoint import load_checkpoint
+from colorize.predict.model_files import find_model
+from colorize.train.settings import ModelSettings
+
+
+def initial_network(settings: ModelSettings) -> ColorModel:
+    """A network on the CPU, as training begins with it.
+
+    Raises:
+        UsageError: an unknown model or argument; `weights` that cannot be read or belong to another network;
+            `pretrained` beside `weights`, for a network that has nothing pretrained, or without the package that
+            holds the weights.
+    """
+    model = create_model(settings.name, **settings.args)
+    if settings.weights is not None:
+        _take_weights(model, settings, settings.weights)
+    elif settings.pretrained:
+        model.load_pretrained()
+    return model
+
+
+def _take_weights(model: ColorModel, settings: ModelSettings, weights: str) -> None:
+    if settings.pretrained:
+        raise UsageError(f"model.weights={weights} brings a trained encoder with it: set model.pretrained=false")
+    checkpoint = load_checkpoint(find_model(weights).data)
+    ours, theirs = (settings.name, _shapes(model)), (checkpoint.name, _shapes(checkpoint.model))
+    if ours != theirs:
+        raise UsageError(
+            f"model.weights={weights} holds a {checkpoint.name} with the arguments {checkpoint.args}, "
+            f"model asks for a {settings.name} with {settings.args}: set model.name and model.args to the former"
+        )
+    model.load_state_dict(checkpoint.model.state_dict())
+
+
+def _shapes(model: ColorModel) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}

@@ -1,0 +1,105 @@
+"""Which objective a network is trained on, and those of the classic approaches, whose losses have names.
+
+An objective holds its network, so that wrapping it (for data parallelism) wraps both. It maps L and a target, sRGB
+for an `RgbModel` and ab for every other network, to losses.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from colorize.errors import UsageError
+from colorize.models import BinModel, ColorModel, RgbModel
+from colorize.models.base import AB_SCALE
+from colorize.models.palette_cnn import PaletteCnn
+from colorize.train.distances import DISTANCES, UNIT_ONLY, Distance
+from colorize.train.losses import BinObjective, ColorObjective, Losses, RegressionObjective, shrink
+from colorize.train.settings import LossSettings
+from colorize.train.terms import with_terms
+
+
+def create_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor | None = None) -> nn.Module:
+    """The objective that fits the network and the settings.
+
+    Args:
+        model: any registered network.
+        settings: `name` chooses the loss; the others weigh the terms of bins.
+        prior_Q: how often each of the network's bins occurs in the training pictures (`count_bins`).
+
+    Raises:
+        UsageError: a loss that this network cannot be trained on; a perceptual term without the package that holds
+            its network's weights.
+    """
+    return with_terms(_main_objective(model, settings, prior_Q), settings)
+
+
+def _main_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor | None) -> nn.Module:
+    if isinstance(model, BinModel):
+        _allow(model, settings.name, ["auto"])
+        return BinObjective(model, settings, prior_Q)
+    if isinstance(model, PaletteCnn):
+        _allow(model, settings.name, ["auto", "cross_entropy"])
+        return PaletteObjective(model)
+    if isinstance(model, RgbModel):
+        _allow(model, settings.name, ["auto", *DISTANCES])
+        return RgbObjective(model, named_distance(settings.name))
+    _allow(model, settings.name, ["auto", *(name for name in DISTANCES if name not in UNIT_ONLY)])
+    return RegressionObjective(model) if settings.name == "auto" else AbObjective(model, named_distance(settings.name))
+
+
+def named_distance(name: str) -> Distance:
+    """The distance called so; "auto" is "huber"."""
+    return DISTANCES["huber" if name == "auto" else name]
+
+
+class AbObjective(ColorObjective):
+    """A distance between predicted and true ab, both divided by 128."""
+
+    def __init__(self, model: ColorModel, distance: Distance) -> None:
+        super().__init__()
+        self.model, self.distance = model, distance
+
+    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
+        predicted = self.model(L_B1HW)
+        return {"loss": ab_distance(self.distance, predicted, ab_B2HW)}, predicted
+
+
+class RgbObjective(nn.Module):
+    """A distance between painted and true sRGB in [0, 1]."""
+
+    def __init__(self, model: RgbModel, distance: Distance) -> None:
+        super().__init__()
+        self.model, self.distance = model, distance
+
+    def forward(self, L_B1HW: Tensor, rgb_B3HW: Tensor) -> Losses:
+        predicted = self.model.rgb(L_B1HW)
+        with torch.autocast(predicted.device.type, enabled=False):
+            return {"loss": self.distance(predicted.float(), rgb_B3HW)}
+
+
+class PaletteObjective(nn.Module):
+    """Cross-entropy of the palette's color that is nearest to each pixel; `accuracy` is how many are right."""
+
+    def __init__(self, model: PaletteCnn) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, L_B1HW: Tensor, rgb_B3HW: Tensor) -> Losses:
+        logits = self.model.logits(L_B1HW).float()
+        target = self.model.classify(rgb_B3HW)
+        accuracy = (logits.argmax(dim=1) == target).float().mean()
+        return {"loss": F.cross_entropy(logits, target), "accuracy": accuracy}
+
+
+def ab_distance(distance: Distance, predicted_B2hw: Tensor, true_B2HW: Tensor) -> Tensor:
+    """A distance of ab / 128, at the resolution of the prediction."""
+    with torch.autocast(predicted_B2hw.device.type, enabled=False):
+        true = shrink(true_B2HW, predicted_B2hw.shape[2:])
+        return distance(predicted_B2hw.float() / AB_SCALE, true / AB_SCALE)
+
+
+def _allow(model: ColorModel, name: str, allowed: list[str]) -> None:
+    if name not in allowed:
+        raise UsageError(f"loss.name={name}: {type(model).__name__} can be trained on {', '.join(allowed)} only")

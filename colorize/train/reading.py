@@ -1,0 +1,123 @@
+"""The pictures of one split, from the units of a source to decoded rows: what Ray's tasks and one process share."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from threading import Lock
+
+import numpy as np
+import pyarrow as pa
+
+from colorize.datasets.readers import Reader
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import Source, open_source
+from colorize.datasets.splits import Split, split_of, split_row
+from colorize.imaging.formats import whole
+from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed
+from colorize.imaging.settings import LimitSettings
+from colorize.train.decode import Row, Shape, decode_picture, shapes
+from colorize.train.epoch_plan import COLUMNS, EpochPlan
+from colorize.train.selection import is_wanted
+from colorize.train.settings import DataSettings, TrainSettings
+
+AHEAD = 256  # pictures that are decoded before they are asked for
+
+Encoded = tuple[bytes, float]  # a picture as its file has it, and how often an epoch draws it
+
+
+@dataclass(frozen=True)
+class SplitReader:
+    """Finds a split's pictures among a source's, in one picklable piece.
+
+    Attributes:
+        of_several: there are several archives; else one's name says nothing about its split.
+        rates: how often a picture of each source is drawn; see `EpochPlan`.
+        repeats: a picture comes as often as its rate says, drawn anew each time; else once, with its rate.
+        limit: the most pictures that are read.
+    """
+
+    reader: Reader
+    of_several: bool
+    split: Split
+    data: DataSettings
+    seed: int
+    rates: Mapping[str, float]
+    repeats: bool = False
+    limit: int | None = None
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """What its pictures are cut to."""
+        return shapes(self.data)
+
+    def fetch(self, units: pa.Table) -> Iterator[list[Encoded]]:
+        """The split's pictures among those of some units (a table of `UNIT_SCHEMA`)."""
+        random = np.random.default_rng(self._seed(units) if self.limit else None)
+        for raws in self.reader.fetch(units):
+            chosen: list[Encoded] = []
+            for raw in raws:
+                said = split_row(raw, self.of_several)
+                if raw.skipped or not is_wanted(said, self.data) or split_of(said, self.data.split) != self.split:
+                    continue
+                rate = self.rates.get(str(said.get("source", "")), 1.0)
+                times = int(rate + random.random()) if self.repeats else 1
+                chosen += [(whole(raw.data), rate)] * times
+            yield chosen
+
+    def _seed(self, units: pa.Table) -> list[int]:
+        """The first so many pictures shall be the same ones in every run."""
+        return [self.seed, zlib.crc32(units["name"][0].as_py().encode()), units["first"][0].as_py()]
+
+
+def open_training_source(uri: str, settings: DataSettings) -> Source:
+    """The source at `uri`, with the columns that say which pictures a training uses. Raises as `open_source`."""
+    source = SourceSettings(image_column=settings.image_column, follow_links=settings.follow_links)
+    return open_source(uri, source).with_columns(*COLUMNS)
+
+
+def split_reader(
+    source: Source, split: Split, settings: TrainSettings, plan: EpochPlan, repeats: bool = False
+) -> SplitReader:
+    """The reader of a split; only what is trained on is balanced."""
+    several, rates = len(source.parts or ()) > 1, plan.rates if split == "train" else {}
+    limit = {"train": settings.data.limit, "val": settings.validation.limit}.get(split)
+    return SplitReader(source.reader, several, split, settings.data, settings.seed, rates, repeats, limit)
+
+
+def shuffled_blocks(source: Source, settings: TrainSettings) -> list[pa.Table]:
+    """The source's blocks, so that the first of them are like the others; in the same order in every run."""
+    blocks = source.blocks()
+    np.random.default_rng(settings.seed).shuffle(blocks)
+    return blocks
+
+
+def read_rows(blocks: Iterable[pa.Table], reader: SplitReader, threads: int) -> Iterator[Row]:
+    """Decoded rows of the split's pictures, in their order, by so many threads of this process.
+
+    A picture that may take more memory than pictures should is decoded in a child process, or is broken.
+    """
+    encoded = (one for block in blocks for chosen in reader.fetch(block) for one in chosen)
+    limits, lock, pending = LimitSettings(), Lock(), deque[Future[Row]]()
+    decode = partial(decode_picture, allowed=reader.shapes)
+    with Careful(decode, limits, isolated=True) as apart, ThreadPoolExecutor(threads) as pool:
+
+        def row_of(one: Encoded) -> Row:
+            data, rate = one
+            if not decoding_may_exceed(data, limits):
+                return Row(decode(data), rate)
+            with lock:
+                found = apart(data)
+            return Row(None if isinstance(found, Fault) else found, rate)
+
+        for one in islice(encoded, reader.limit):
+            pending.append(pool.submit(row_of, one))
+            if len(pending) > AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

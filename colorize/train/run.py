@@ -1,0 +1,74 @@
+"""What a training loop is given, by Ray's workers or by a single process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from colorize.train.feed import Feed
+from colorize.train.pictures import Pictures
+from colorize.train.progress import Reporter
+from colorize.train.run_folder import RunFolder
+from colorize.train.settings import TrainSettings
+from colorize.train.workers import worker_count
+
+
+@dataclass(frozen=True)
+class Run:
+    """One worker's part of a training.
+
+    Attributes:
+        folder: where the results go, and where the state to resume from lies.
+        feed: this worker's pictures.
+        device: of the network and of the feed's batches.
+        rank: this worker's number.
+        wrap: makes the objective data-parallel.
+    """
+
+    settings: TrainSettings
+    folder: RunFolder
+    feed: Feed
+    device: torch.device
+    reporter: Reporter
+    rank: int = 0
+    wrap: Callable[[nn.Module], nn.Module] = lambda objective: objective
+
+    @cached_property
+    def held_out(self) -> Pictures:
+        """The pictures of `val`."""
+        return self.feed.held_out("val")
+
+    @cached_property
+    def epoch_steps(self) -> int:
+        """Steps of an epoch; all workers take as many."""
+        trainer = self.settings.trainer
+        return trainer.epoch_steps or math.ceil(self.feed.pictures / (trainer.batch_size * worker_count()))
+
+
+@dataclass
+class Record:
+    """Where a run is, and what it began with: saved beside the network's state.
+
+    Attributes:
+        epoch: how many are done.
+        taken: steps of the epoch that is under way.
+        means: of those steps; see `Means.state_dict`.
+        seconds: spent in steps, by all attempts together.
+        best: the best quality of an epoch; see `quality_of`.
+        prior: how often each color bin occurred when the run began, for networks that have bins: `(Q,)`.
+        history: the rows of `metrics.csv`.
+    """
+
+    epoch: int = 0
+    taken: int = 0
+    means: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    best: float = float("-inf")
+    prior: Tensor | None = None
+    history: list[dict[str, float]] = field(default_factory=list)

@@ -1,0 +1,150 @@
+"""What a training run leaves behind, on a disk or in a bucket: settings, metrics, curves, samples, checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from PIL import Image
+from pydantic import ValidationError
+
+from colorize.errors import UsageError
+from colorize.models import ColorModel
+from colorize.models.checkpoint import dump_checkpoint
+from colorize.settings import save_settings
+from colorize.storage.root import Storage
+from colorize.train.curves import draw_curves
+from colorize.train.settings import TrainSettings
+
+CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
+TEST = "test.json"
+CHECKPOINTS, SAMPLES = "checkpoints", "samples"
+RAY_STATE = "_ray"  # Ray Train's own notes
+RESULTS = (CONFIG, METRICS, CURVES, STATE, BEST, TEST, CHECKPOINTS, SAMPLES, RAY_STATE)
+
+Row = Mapping[str, float]
+
+
+class RunFolder:
+    """`config.yaml`, `metrics.csv`, `curves.png`, `samples/`, `checkpoints/`, `best.safetensors`, `state.pt`.
+
+    Whoever starts a run claims the folder, once nothing else can be refused; its workers only write into it.
+    """
+
+    def __init__(self, path: str | Path | Storage, settings: TrainSettings) -> None:
+        self.storage = path if isinstance(path, Storage) else Storage(path)
+        self.settings = settings
+
+    def claim(self, resume: bool = False) -> RunFolder:
+        """Begin a run here, or go on with the one that is there. Raises as `check` does."""
+        self.check(resume)
+        self.storage.write(CONFIG, save_settings(self.settings).encode())
+        return self
+
+    def check(self, resume: bool = False) -> None:
+        """Change nothing.
+
+        Raises:
+            UsageError: it cannot be written, links stand where results go, there is a run already and `resume` is
+                off, there is none to resume, or that run trains another model, or in a way that cannot be gone on with.
+        """
+        self.storage.require_unlinked(*RESULTS)
+        self.storage.check_writable()
+        before = self._read(CONFIG)
+        if before is None and resume:
+            raise UsageError(f"--resume: {self.storage.url()} holds no training run; drop --resume to begin one")
+        if before is not None and not resume:
+            raise UsageError(
+                f"{self.storage.url()} holds a training run: give --resume to go on with it, or another --output"
+            )
+        if before is not None and (reason := _cannot_go_on(before, self.settings)):
+            raise UsageError(f"{self.storage.url()} {reason}")
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The saved state, or None before the first epoch has ended."""
+        data = self._read(STATE)
+        return None if data is None else load_state_bytes(data)
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Replace the saved state; a kill in between leaves the old one."""
+        self.storage.write(STATE, dump_state_bytes(state))
+
+    def write_metrics(self, history: Sequence[Row]) -> None:
+        """Write `metrics.csv`, one row an epoch, and its curves; whole each time, so that no row comes twice."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=list(history[-1]), restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in history)
+        self.storage.write(METRICS, text.getvalue().encode())
+        self.storage.write(CURVES, draw_curves(history))
+
+    def last_figures(self) -> dict[str, float]:
+        """The last row of `metrics.csv`."""
+        rows = list(csv.DictReader(io.StringIO(self.storage.read(METRICS).decode())))
+        return {name: float(value) for name, value in rows[-1].items() if value}
+
+    def write_test(self, measured: Row) -> None:
+        """Write `test.json`: the best weights' figures on the pictures kept for it."""
+        self.storage.write(TEST, (json.dumps(dict(measured), indent=2) + "\n").encode())
+
+    def add_checkpoint(self, model: ColorModel, epoch: int, best: bool) -> None:
+        """Save an epoch's weights, in half precision, and keep them as the best if they are."""
+        which = self.settings.model
+        data = dump_checkpoint(model, name=which.name, args=which.args, dtype=torch.float16)
+        self.storage.write(f"{CHECKPOINTS}/epoch-{epoch:03d}.safetensors", data)
+        if best:
+            self.storage.write(BEST, data)
+
+    def add_samples(self, sheet: Image.Image, epoch: int) -> None:
+        """Save an epoch's sample sheet."""
+        encoded = io.BytesIO()
+        sheet.save(encoded, "PNG")
+        self.storage.write(f"{SAMPLES}/epoch-{epoch:03d}.png", encoded.getvalue())
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return self.storage.read(name)
+        except FileNotFoundError:
+            return None
+
+
+def _cannot_go_on(config: bytes, settings: TrainSettings) -> str:
+    """Why a run with that config cannot be resumed with these settings; "" where it can."""
+    before = _begun_with(config)
+    if before is None or before.model != settings.model:
+        return "trains another model: --resume can change how it trains, not model.*"
+    if before.optimizer.name != settings.optimizer.name:
+        change = f"from optimizer.name={before.optimizer.name} to {settings.optimizer.name}"
+        return f"cannot be resumed {change}: start from its weights (model.weights) in another --output"
+    if (before.adversarial is None) != (settings.adversarial is None):
+        return "cannot be resumed with `adversarial` switched on or off: only its settings can be changed"
+    return ""
+
+
+def _begun_with(config: bytes) -> TrainSettings | None:
+    """What of a run cannot change, by its config: what is younger than the run has its default. None for no config."""
+    try:
+        tree = yaml.safe_load(config)
+        fixed = {name: tree[name] for name in ("optimizer", "adversarial") if name in tree}
+        return TrainSettings.model_validate(fixed | {"model": tree["model"]})
+    except (KeyError, TypeError, ValidationError, yaml.YAMLError):
+        return None
+
+
+def dump_state_bytes(state: Mapping[str, Any]) -> bytes:
+    """Tensors, numbers, strings, lists and dictionaries as bytes."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    return buffer.getvalue()
+
+
+def load_state_bytes(data: bytes) -> dict[str, Any]:
+    """What `dump_state_bytes` wrote; nothing else is ever unpickled."""
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state

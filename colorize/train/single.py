@@ -1,0 +1,63 @@
+"""Training in one process, without Ray: `colorize train --no-ray`."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+import psutil
+import torch
+
+from colorize.datasets.sources import Source
+from colorize.datasets.splits import Split
+from colorize.errors import UsageError
+from colorize.train.decode import picture_bytes
+from colorize.train.device import choose_device, keeps_on_gpu
+from colorize.train.display import Display, interruptible
+from colorize.train.epoch_plan import EpochPlan, fits, plan_epoch
+from colorize.train.feed import Feed, MemoryFeed, StreamFeed
+from colorize.train.loop import train
+from colorize.train.pictures import Pictures, keep
+from colorize.train.reading import open_training_source, read_rows, shuffled_blocks, split_reader
+from colorize.train.run import Run
+from colorize.train.run_folder import RunFolder
+from colorize.train.settings import TrainSettings
+from colorize.train.step import create_state
+
+
+def train_alone(settings: TrainSettings, data: str, output: str, resume: bool = False) -> dict[str, float]:
+    """Trains to the end on the GPU that there is, else on the CPUs; returns the last epoch's figures.
+
+    Raises:
+        UsageError: data, output or settings cannot be used.
+        StoppedError: training cannot go on as it is, or was interrupted.
+    """
+    if settings.trainer.workers > 1:
+        raise UsageError(f"trainer.workers={settings.trainer.workers}: without Ray there is one; drop --no-ray")
+    device = choose_device(settings.trainer.device)
+    create_state(settings)  # what could not be trained is said before pictures are read
+    source = open_training_source(data, settings.data)
+    plan = plan_epoch(source, settings.data)
+    folder = RunFolder(output, settings).claim(resume)
+    with Display() as display, interruptible(display):
+        display.tell(f"reading {plan.pictures} pictures")
+        feed = open_feed(source, settings, plan, device)
+        run = Run(settings, folder, feed, device, display)
+        display.tell(f"{feed.pictures} pictures, {len(run.held_out)} held out, on {device.type}")
+        return train(run)
+
+
+def open_feed(source: Source, settings: TrainSettings, plan: EpochPlan, device: torch.device) -> Feed:
+    """All pictures in memory, a GPU's where they fit there, or a stream of them."""
+    threads = len(os.sched_getaffinity(0))
+    blocks, batch, seed = shuffled_blocks(source, settings), settings.trainer.batch_size, settings.seed
+
+    def held_out(split: Split) -> Pictures:
+        return keep(read_rows(blocks, split_reader(source, split, settings, plan), threads), settings.data, device)
+
+    if fits(plan, settings.data, psutil.virtual_memory().available):
+        home = device if keeps_on_gpu(plan.pictures * picture_bytes(settings.data), device) else "cpu"
+        rows = read_rows(blocks, split_reader(source, "train", settings, plan), threads)
+        return MemoryFeed(keep(rows, settings.data, home), held_out, batch, device, seed)
+    again = partial(read_rows, blocks, split_reader(source, "train", settings, plan, repeats=True), threads)
+    return StreamFeed(again, held_out, plan.pictures, settings.data, batch, device, seed)

@@ -1,0 +1,96 @@
+"""Further terms of a loss, that judge how a prediction looks rather than how far off it is. Off unless weighted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from colorize.errors import UsageError
+from colorize.imaging.color import lab_to_rgb
+from colorize.metrics import colorfulness, perceptual_distance
+from colorize.models.efficientnet_lite import EfficientNetLite0, encoder_state, published_state
+from colorize.train.losses import ColorObjective, Losses
+from colorize.train.settings import LossSettings
+
+_VIVID = 100.0  # a colorfulness that counts as all that can be had
+_TINY = 1e-6  # keeps the root's gradient finite for grey pictures
+
+
+class Term(nn.Module):
+    """Judges predicted pictures: `(predicted, true)` sRGB in [0, 1] `(B, 3, H, W)` -> a scalar to minimize."""
+
+    name: str
+
+
+class Perceptual(Term):
+    """Distance of the ImageNet network's features: see `perceptual_distance`. The network is not trained."""
+
+    name = "perceptual"
+
+    def __init__(self) -> None:
+        """Raises MissingWeightsError without the optional package that holds the weights."""
+        super().__init__()
+        self.encoder = EfficientNetLite0(channels=3)
+        self.encoder.load_state_dict(encoder_state(published_state()), strict=True)
+        self.encoder.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Perceptual:
+        """Stays in eval mode."""
+        return super().train(False)
+
+    def forward(self, predicted_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
+        with torch.no_grad():
+            true = self.encoder(true_B3HW)
+        ours = self.encoder(predicted_B3HW)
+        with torch.autocast(predicted_B3HW.device.type, enabled=False):
+            return perceptual_distance([x.float() for x in ours], [x.float() for x in true]).mean()
+
+
+class Colorfulness(Term):
+    """1 less a hundredth of the prediction's colorfulness after Hasler and Suesstrunk (see `metrics.vividness`).
+
+    Kang et al., "DDColor" (2023), equation 7. It rewards any vivid color, right or wrong.
+    """
+
+    name = "colorfulness"
+
+    def forward(self, predicted_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
+        return 1 - colorfulness(predicted_B3HW, epsilon=_TINY).mean() / _VIVID
+
+
+class JudgedObjective(ColorObjective):
+    """An objective plus weighted terms, which see both colors with the lightness that the network was given."""
+
+    def __init__(self, objective: ColorObjective, terms: Sequence[Term], weights: Sequence[float]) -> None:
+        super().__init__()
+        self.objective, self.terms, self.weights = objective, nn.ModuleList(terms), list(weights)
+
+    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
+        losses, predicted = self.objective.judged(L_B1HW, ab_B2HW)
+        with torch.autocast(L_B1HW.device.type, enabled=False):
+            ours = F.interpolate(predicted.float(), L_B1HW.shape[2:], mode="bilinear", align_corners=False)
+            pictures = [lab_to_rgb(torch.cat((L_B1HW, ab), dim=1)) for ab in (ours, ab_B2HW)]
+        for term, weight in zip(self.terms, self.weights, strict=True):
+            value = term(*pictures)
+            losses["loss"] = losses["loss"] + weight * value
+            losses[str(term.name)] = value.detach()
+        return losses, predicted
+
+
+def with_terms(objective: nn.Module, settings: LossSettings) -> nn.Module:
+    """The objective with the terms that have a weight; itself if none has.
+
+    Raises:
+        UsageError: the network does not predict ab; or see `Perceptual`.
+    """
+    weights = {kind: getattr(settings, kind.name) for kind in (Perceptual, Colorfulness)}
+    weights = {kind: weight for kind, weight in weights.items() if weight}
+    if not weights:
+        return objective
+    if not isinstance(objective, ColorObjective):
+        name = next(iter(weights)).name
+        raise UsageError(f"loss.{name}: this network does not predict ab itself; set loss.{name}=0")
+    return JudgedObjective(objective, [kind() for kind in weights], list(weights.values()))

@@ -1,0 +1,59 @@
+"""Training's pictures: one that harms is broken like any other, and the rest of its batch is read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from colorize.train import rows
+from colorize.train.decode import Row
+from colorize.train.epoch_plan import EpochPlan
+from colorize.train.reading import SplitReader, open_training_source, read_rows, shuffled_blocks, split_reader
+from colorize.train.settings import DataSettings, TrainSettings
+from tests import bombs
+
+SETTINGS = TrainSettings(data=DataSettings(short_side=32))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two whole pictures, and between them two that are none."""
+    out = io.BytesIO()
+    Image.new("RGB", (40, 30), (200, 30, 20)).save(out, "PNG")
+    pictures = [out.getvalue(), b"no picture", bombs.tiff_of_many_directories(24_000)[:64], out.getvalue()]
+    for number, data in enumerate(pictures):
+        (tmp_path / "train").mkdir(exist_ok=True)
+        (tmp_path / f"train/{number}.png").write_bytes(data)
+    return tmp_path
+
+
+def by_ray_data(reader: SplitReader, blocks: list[pa.Table]) -> list[Row]:
+    encoded = [table for block in blocks for table in rows.fetch(block, reader=reader)]
+    return [row for table in encoded for row in rows.rows_of(rows.decode(table, reader=reader), reader.data)]
+
+
+def by_threads(reader: SplitReader, blocks: list[pa.Table]) -> list[Row]:
+    return list(read_rows(blocks, reader, threads=2))
+
+
+@pytest.mark.parametrize("read", [by_ray_data, by_threads])
+@pytest.mark.parametrize("apart", [False, True], ids=["here", "in child processes"])
+def test_broken_pictures_are_rows_in_their_places(
+    read: Callable[[SplitReader, list[pa.Table]], list[Row]], apart: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if apart:  # as in the second attempt of a task, and for pictures that may take much memory
+        monkeypatch.setattr(rows, "task_attempt", lambda: 1)
+        monkeypatch.setattr("colorize.train.reading.decoding_may_exceed", lambda data, limits: True)
+    source = open_training_source(str(folder), SETTINGS.data)
+    found = read(split_reader(source, "train", SETTINGS, EpochPlan(4)), shuffled_blocks(source, SETTINGS))
+
+    assert [row.rgb is None for row in found] == [False, True, True, False]
+    assert found[0].rgb is not None
+    assert found[0].rgb.shape == (32, 32, 3)
+    assert np.array_equal(found[0].rgb, np.asarray(found[3].rgb))
