@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from colorize import __version__
 from colorize.cli import EXIT_USAGE, app, run
 
 COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
@@ -40,3 +43,64 @@ def test_it_starts_as_a_module_and_as_a_job(how: list[str]) -> None:
     result = subprocess.run([sys.executable, *how, "--help"], capture_output=True, text=True, check=False)
     assert result.returncode == 0
     assert "Usage: colorize" in result.stdout
+
+
+@pytest.mark.parametrize("words", [["-h"], ["bulk", "-h"], ["models", "download", "-h"]])
+def test_a_short_word_for_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 0
+    assert "Usage: colorize" in capsys.readouterr().out
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == EXIT_USAGE
+    shown = capsys.readouterr()
+    assert "Commands:" in shown.out
+    assert shown.err == ""
+
+
+def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"colorize {__version__}\n"
+
+
+def test_a_shell_completes_commands() -> None:
+    environment = {
+        **os.environ,
+        "_COLORIZE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "colorize ph",
+        "COMP_CWORD": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    command = [sys.executable, "-m", "colorize"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["photo"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["photo", "x.jpg", "--model", "nosuch"], "known: ddcolor_artistic"),
+        (["photo", "x.jpg", "--model", "eccv16=text.jpg"], "text.jpg"),
+        (["bulk", "--input", "https://example.org/scans", "--output", "out"], "use a path, file:// or s3://"),
+        (
+            ["bulk", "--input", "scans", "--output", "text.jpg"],
+            "text.jpg: it is a file, or lies below one: name a folder",
+        ),
+        (["bulk", "--input", "scans", "--output", "out", "--input-list", "empty.txt"], "empty.txt names no files"),
+        (["bulk", "--input", "scans", "--output", "out", "--verify", "md5"], "'stat', 'hash'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    words: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("scans").mkdir()
+    Path("scans/a.jpg").write_bytes(b"a picture")
+    Path("text.jpg").write_text("some text")
+    Path("empty.txt").write_text("")
+
+    assert run(words) == EXIT_USAGE
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    assert line in shown.err
+    assert "unexpected" not in shown.err

@@ -15,7 +15,8 @@ from benchmarks.chaos import bulk, contents
 from colorize.bulk.ledger.manifest import Record, read_manifest
 from colorize.bulk.sinks import Finished, FolderSink
 from colorize.imaging.formats import sha256
-from colorize.storage.root import Storage, storage_exhausted
+from colorize.storage.faults import storage_exhausted
+from colorize.storage.root import Storage
 from tests.conftest import S3, free_ports, grey_jpeg
 from tests.faulty_proxy import FaultyProxy, running
 
@@ -89,6 +90,20 @@ def test_a_full_disk_is_no_fault_of_a_picture_and_holds_nothing_half_written(sma
 def test_a_fault_of_one_file_is_not_taken_for_a_full_disk() -> None:
     assert not storage_exhausted(PermissionError(errno.EACCES, os.strerror(errno.EACCES), "a.jpg"))
     assert storage_exhausted(OSError(errno.EROFS, os.strerror(errno.EROFS), "a.jpg")) == "a.jpg: read-only file system"
+
+
+@pytest.mark.parametrize("wrap", ["cause", "__cause__", "__context__", "text", "twice"])
+def test_a_full_disk_is_found_however_ray_has_wrapped_it(wrap: str) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/a.jpg")
+    outer = RuntimeError(f"ray::write() failed\n  File x\nOSError: {full}" if wrap == "text" else "a task failed")
+    if wrap == "twice":
+        inner = RuntimeError("user code failed")
+        inner.__cause__ = full
+        outer.__dict__["cause"] = inner
+    elif wrap != "text":
+        setattr(outer, wrap, full)
+
+    assert storage_exhausted(outer) == "out/a.jpg: no space left on device"
 
 
 def test_a_cut_download_of_a_huge_picture_goes_on_where_it_was(proxy: FaultyProxy) -> None:

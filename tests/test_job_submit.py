@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from PIL import Image
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from colorize.bulk.ledger.manifest import read_manifest
-from colorize.cli import EXIT_FAILURES
+from colorize.cli import EXIT_FAILURES, EXIT_USAGE
 from colorize.storage.root import Storage
 from tests.conftest import free_ports, grey_jpeg, write_tree
 
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
+UNSAID = "RAY_ADDRESS", "RAY_JOB", "RAY_AUTH"  # what the surroundings of the tests say is not for their heads
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Head:
 
     address: str
     environment: dict[str, str]
+    port: int  # that drivers connect to
 
     def submit(
         self, *words: str, job: str = "bulk_colorize", wait: bool = True
@@ -62,15 +65,25 @@ class Head:
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    """`ray start --head` on loopback ports of its own, in the foreground, ended by its process id."""
+    """A head for most tests, which asks for no token."""
+    with started_head(tmp_path_factory.mktemp("head"), {"RAY_AUTH_MODE": "disabled"}) as running:
+        yield running
+
+
+@contextmanager
+def started_head(folder: Path, settings: dict[str, str]) -> Iterator[Head]:
+    """`ray start --head` on loopback ports of its own, in the foreground, ended by its process id.
+
+    Nothing is said of authentication but by `settings`, environment variables.
+    """
     gcs, dashboard, client, agent, agent_grpc = free_ports(5)  # the session's own cluster holds the default ones
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_ADDRESS", "RAY_JOB"))}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(UNSAID)}
     environment |= {
         "PATH": f"{BIN}{os.pathsep}{environment['PATH']}",  # `python` of a job is the head's
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
-        "RAY_AUTH_MODE": "disabled",
+        **settings,
     }
-    log = tmp_path_factory.mktemp("head") / "log"
+    log = folder / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(
             [str(BIN / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}",
@@ -80,7 +93,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             env=environment, stdout=file, stderr=file,
         )  # fmt: skip
     try:
-        running = Head(environment["RAY_API_SERVER_ADDRESS"], environment)
+        running = Head(environment["RAY_API_SERVER_ADDRESS"], environment, gcs)
         deadline = time.monotonic() + 120
         while running.ray("job", "submit", "--", "python", "-c", "pass").returncode:  # the agent comes last
             if process.poll() is not None or time.monotonic() > deadline:
@@ -173,3 +186,60 @@ def test_a_stopped_job_keeps_and_accounts_for_what_is_done(head: Head, tmp_path:
     assert report["state"] == "interrupted"
     assert 50 <= len(manifest) < 3000
     assert {row["output"] for row in manifest} <= {path.name for path in (tmp_path / "out").glob("*.jpg")}
+
+
+class TestAuthenticationLeftOn:
+    """The sequence of docs/cluster.md in a home of its own, with nothing said of authentication but by the document."""
+
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Path:
+        (tmp_path / "home").mkdir()
+        return tmp_path / "home"
+
+    def test_it_works_in_a_fresh_home_and_what_sends_no_token_is_told_so(
+        self, home: Path, scans: Path, tmp_path: Path
+    ) -> None:
+        setup, exports = documented_setup()
+        environment = {"HOME": str(home), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+        subprocess.run(["bash", "-ec", setup], env=environment, check=True, timeout=120)
+        with started_head(tmp_path, {"HOME": str(home), **exports}) as head:
+            _, done = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "20 inputs: 20 colored" in done.stdout
+
+            (tmp_path / "elsewhere").mkdir()
+            refused = colorize_bulk(scans, tmp_path / "refused", tmp_path / "elsewhere", f"127.0.0.1:{head.port}")
+            assert refused.returncode == EXIT_USAGE, refused.stderr
+            assert refused.stderr.splitlines() == [
+                f"error: the Ray cluster at 127.0.0.1:{head.port} asks for its token, and got none or another: export "
+                "RAY_AUTH_MODE=token, and the token as RAY_AUTH_TOKEN or in ~/.ray/auth_token (`ray get-auth-token` "
+                "shows it on the head)"
+            ]
+
+    def test_a_local_run_leaves_no_token_that_a_head_would_ask_for(
+        self, home: Path, scans: Path, tmp_path: Path
+    ) -> None:
+        local = colorize_bulk(scans, tmp_path / "local", home)
+        assert local.returncode == 0, local.stderr
+        assert not (home / ".ray/auth_token").exists()
+
+        with started_head(tmp_path, {"HOME": str(home)}) as head:
+            _, done = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+def documented_setup() -> tuple[str, dict[str, str]]:
+    """What docs/cluster.md has a person type before `ray start --head`, and the variables that it exports."""
+    block = re.search(r"```bash\n(.*?)^ray start --head\n", (ROOT / "docs/cluster.md").read_text(), re.S | re.M)
+    assert block
+    return block[1], dict(re.findall(r"^export (\w+)=(\S+)", block[1], re.M))
+
+
+def colorize_bulk(scans: Path, output: Path, home: Path, address: str = "") -> subprocess.CompletedProcess[str]:
+    """`colorize bulk` in a home, with authentication left on."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(UNSAID)} | {"HOME": str(home)}
+    words = ["--input", str(scans), "--output", str(output), *(["--ray", address] if address else [])]
+    return subprocess.run(
+        [sys.executable, "-m", "colorize", "bulk", *words],
+        env=environment, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT,
+    )  # fmt: skip

@@ -43,6 +43,29 @@ def test_one_picture_can_be_given_a_name(photo_folder: Path, tmp_path: Path) -> 
     assert (tmp_path / "mine.jpg").exists()
 
 
+def test_a_copy_is_never_written_under_another_formats_suffix(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, wrong = str(photo_folder / "grey.jpg"), tmp_path / "out.png"
+    assert run(["photo", scan, "-o", str(wrong)]) == EXIT_FAILURES
+    right = wrong.with_suffix(".jpg")
+    assert capsys.readouterr().err == f"{scan}: a copy keeps the format of its source, JPEG: write --output {right}\n"
+    assert list(tmp_path.glob("out.*")) == []
+
+
+def test_a_file_that_is_there_is_replaced_only_on_request(
+    photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, target = str(photo_folder / "grey.jpg"), tmp_path / "mine.jpg"
+    target.write_bytes(b"mine")
+    assert run(["photo", scan, "-o", str(target)]) == EXIT_FAILURES
+    assert capsys.readouterr().err == f"{scan}: {target} is there already: --overwrite replaces it\n"
+    assert target.read_bytes() == b"mine"
+
+    assert run(["photo", scan, "-o", str(target), "--overwrite"]) == 0
+    assert target.read_bytes() != b"mine"
+
+
 def test_settings_say_how_the_color_is_stored_and_called(photo_folder: Path, tmp_path: Path) -> None:
     chosen = ["--set", "output.subsampling=4:4:4", "--set", "output.digital_source_type=trainedAlgorithmicMedia"]
     assert run(["photo", str(photo_folder / "grey.jpg"), "-o", str(tmp_path / "mine.jpg"), *chosen]) == 0
@@ -188,7 +211,7 @@ def test_a_folder_is_no_picture_whatever_it_is_called(
         (["x.jpg", "--model", "nope"], "unknown model 'nope'"),
         (
             ["x.jpg", "--model", "siggraph17"],
-            "without shipped weights: give siggraph17=FILE, or a training run's folder",
+            "fetch them with `colorize models download siggraph17`, or name a file, siggraph17=FILE",
         ),
         (
             ["x.jpg", "--model", "unet"],

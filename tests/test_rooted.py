@@ -263,7 +263,10 @@ def test_single_pictures_replace_a_link_and_leave_what_it_leads_to(
         (tmp_path / name).symlink_to(elsewhere / "notes.txt")
     colored, grey, model = (str(tmp_path / name) for name in ("colored", "grey", "model.safetensors"))
 
-    assert run(["photo", str(tmp_path / "a.jpg"), "-o", colored, "--compare", "--set", "colorizer.size=64"]) == 0
+    assert (
+        run(["photo", str(tmp_path / "a.jpg"), "-o", colored, "--overwrite", "--compare", "--set", "colorizer.size=64"])
+        == 0
+    )
     assert run(["restore-grey", f"{colored}/a.jpg", "-o", grey, "--overwrite"]) == 0
     assert run(["export", "default", "-o", model]) == 0
     assert content(elsewhere) == before

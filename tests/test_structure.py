@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "metrics": BASE,
     "weights": set(),
     "imaging": BASE,
-    "models": IMAGING,
+    "models": IMAGING | {"weights"},
     "storage": IMAGING,
     "datasets": IMAGING | {"storage"},
     "report": IMAGING | {"storage"},
@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "jobs": {"cli"},
 }
-LOOSE = {"__init__", "__main__", "cli", "errors", "plain_text", "settings"}  # what may lie in the package's top
+LOOSE = {"__init__", "__main__", "errors", "plain_text", "settings"}  # what may lie in the package's top
 KNOW_RAY = ("jobs", "colorize.cli", "colorize.cluster", "colorize.bulk", "colorize.train.job", "colorize.train.worker",
             "colorize.evaluate")  # fmt: skip
 KNOW_NO_RAY = ("colorize.bulk.ledger",)

@@ -37,8 +37,9 @@ from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
 from colorize.imaging.canvas import Canvases
 from colorize.predict.model_files import ModelFile, find_model, require_settings
 from colorize.predict.upstream import Upstream, sized, upstream_of
+from colorize.storage.faults import storage_exhausted
 from colorize.storage.lock import exclusive
-from colorize.storage.root import LEDGER, Storage, overlap, storage_exhausted
+from colorize.storage.root import LEDGER, Storage, overlap
 
 log = logging.getLogger("colorize")
 

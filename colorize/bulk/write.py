@@ -26,7 +26,8 @@ from colorize.plain_text import one_line
 from colorize.predict.columns import colors_from
 from colorize.predict.render import Provenance, render_into
 from colorize.predict.upstream import Upstream
-from colorize.storage.root import Storage, on_failure, storage_exhausted
+from colorize.storage.faults import storage_exhausted
+from colorize.storage.root import Storage, on_failure
 from colorize.storage.rooted import Draft
 
 HUGE = 1 << 24  # pixels: the copy of a larger picture is no bytes in memory but a file, JPEG apart

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import ray
+from ray.exceptions import AuthenticationError
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from colorize.cluster.plan import StagePlan, plan_stages
@@ -20,6 +23,7 @@ from colorize.plain_text import one_line
 
 STORE_BYTES = 2 << 30  # a streaming job keeps few blocks: a larger store only takes memory from the pictures
 CONNECT_SECONDS = 5.0
+_OF_TOKENS = "unauthenticated", "authentication token", "invalidauthtoken"  # Ray's faults are of several classes
 
 
 @contextmanager
@@ -47,18 +51,40 @@ def _connect(address: str | None) -> bool:
         try:
             _require_listener(address)
             ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+        except AuthenticationError:
+            raise _token_refused(address) from None
         except (OSError, ValueError, RuntimeError) as error:
+            if any(word in str(error).lower() for word in _OF_TOKENS):
+                raise _token_refused(address) from None
             raise UsageError(
                 f"no Ray cluster answers at {address} ({one_line(error)}); drop --ray to run here"
             ) from None
         return True
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local run tells nobody anything
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or Ray Data's own actors are warned of on stderr
+    _keep_token_here()
     store = min(STORE_BYTES, int(psutil.virtual_memory().available * 0.2))
     ray.init(
         "local", include_dashboard=False, object_store_memory=store, logging_level=logging.ERROR, log_to_driver=False
     )
     return False
+
+
+def _keep_token_here() -> None:
+    """Has a cluster that is started here ask for a token that only this process and its children know.
+
+    Ray would write one into the home folder, and each `ray start --head` after that would ask for it, which
+    `ray job submit` sends only where RAY_AUTH_MODE says so.
+    """
+    if not (os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home().joinpath(".ray/auth_token").exists()):
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def _token_refused(address: str) -> UsageError:
+    return UsageError(
+        f"the Ray cluster at {address} asks for its token, and got none or another: export RAY_AUTH_MODE=token, and "
+        "the token as RAY_AUTH_TOKEN or in ~/.ray/auth_token (`ray get-auth-token` shows it on the head)"
+    )
 
 
 def _require_listener(address: str) -> None:

@@ -113,6 +113,8 @@ def open_source(
 def _plan(root: Storage, input_list: str | None, settings: SourceSettings, limits: SizeLimits) -> Source:
     storage, pages = _listing(root, input_list)
     listed = list_units(pages, Exclusion(settings.include, settings.exclude))
+    if not listed.units.num_rows and not listed.archives and input_list is not None:
+        raise UsageError(f"--input-list {input_list} names no files: it is empty")
     if not listed.units.num_rows and not listed.archives:
         raise UsageError(f"there are no files in {root.uri}: name a folder of pictures or Parquet archives")
     if not listed.archives:

@@ -23,7 +23,9 @@ from colorize.errors import UsageError
 from colorize.models import ColorModel, PublishedModel, create_model, published_models
 from colorize.models.published import fold_spectral_norm, stored_shapes
 from colorize.settings import nearest
+from colorize.weights.mistaken import mistaken_for_weights
 
+_PTH_STARTS = b"PK", b"\x80"  # a zip archive, or a pickle as torch wrote until 2020
 _HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
 
 
@@ -239,13 +241,17 @@ def _published_state(weights: str | Path | bytes | Mapping[str, Tensor], where: 
 
 def _unpacked(data: bytes, where: str) -> Any:
     """A safetensors file starts with the length of a JSON object; what does not is left to torch."""
+    if wrong := mistaken_for_weights(data):
+        raise CheckpointError(f"{where} is {wrong}: fetch the weights again")
     try:
         if data[_HEADER_BYTES : _HEADER_BYTES + 1] == b"{":
             return load(data)
+        if not data.startswith(_PTH_STARTS):
+            raise ValueError(f"it starts with {data[:4].hex(' ')}" if data else "it is empty")
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(f"{where} holds more than weights, or is damaged: it is not loaded") from None
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{where} is neither a .pth nor a .safetensors file: {_line(error)}") from None
 
 

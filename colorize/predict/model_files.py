@@ -9,6 +9,7 @@ from pathlib import Path
 
 from colorize.errors import UsageError
 from colorize.plain_text import one_line
+from colorize.predict.published_weights import PUBLISHED, cached_weights
 from colorize.predict.settings import ColorizerSettings
 from colorize.settings import nearest
 from colorize.storage.root import Storage, read_file
@@ -33,7 +34,8 @@ class ModelFile:
 def find_model(name: str) -> ModelFile:
     """The checkpoint of a shipped model, of a file, or of a training run's folder (local or remote).
 
-    `NAME=FILE` makes a checkpoint of the weights that the authors of the network NAME have published.
+    `NAME=FILE` makes a checkpoint of the weights that the authors of the network NAME have published; NAME alone is
+    enough for those that `colorize models download NAME` has fetched.
 
     Raises:
         UsageError: no such model, or a file that is not a whole checkpoint of a registered architecture.
@@ -46,7 +48,9 @@ def find_model(name: str) -> ModelFile:
     architecture, equals, weights = name.partition("=")
     try:
         if equals and architecture.isidentifier() and not Path(name).exists():
-            return _published(name, architecture, weights)
+            return _published(name, architecture, _read_file(weights))
+        if name in PUBLISHED and not Path(name).exists():
+            return _published(name, name, cached_weights(name).read_bytes())
         data = shipped[name].read_bytes() if name in shipped else _read(name, sorted(shipped))
         loaded = load_checkpoint(data)
     except CheckpointError as error:
@@ -70,10 +74,12 @@ def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
         set_temperature(load_checkpoint(file.data).model, settings.temperature)
 
 
-def _published(name: str, architecture: str, weights: str) -> ModelFile:
+def _published(name: str, whose: str, weights: bytes) -> ModelFile:
+    """The checkpoint of weights as the authors of `whose` published them: of a network, or of one of its models."""
     from colorize.models.checkpoint import dump_checkpoint, load_published
 
-    network = load_published(architecture, _read_file(weights))
+    architecture = PUBLISHED[whose].architecture if whose in PUBLISHED else whose
+    network = load_published(architecture, weights)
     data = dump_checkpoint(network, name=architecture, args={})
     return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data, network.stride, network.canvas)
 
@@ -108,6 +114,8 @@ def _read(name: str, shipped: list[str]) -> bytes:
             raise UsageError(
                 f"model {name!r} is an architecture without shipped weights: give {weights}a training run's folder"
             ) from error
-        raise UsageError(f"unknown model {name!r}{nearest(name, shipped)}, nor is there such a file") from error
+        raise UsageError(
+            f"unknown model {name!r}{nearest(name, [*shipped, *PUBLISHED])}, nor is there such a file"
+        ) from error
     except OSError as error:
         raise UsageError(f"model {name!r}: the run holds no best.safetensors ({one_line(error)})") from None

@@ -39,20 +39,21 @@ def color_photos(
     compare: bool = False,
     allow_private: bool = False,
     hints: str | None = None,
+    overwrite: bool = False,
 ) -> Iterator[Outcome]:
     """Colors each source and writes it, never over a source; yields an outcome as each is done.
 
-    `output` is a file if there is one source and it has the suffix of one, else a folder, where names are kept and
-    files of that name replaced. Without an `output` pictures go here, as `NAME.colorized.SUFFIX`. Links to
-    private addresses are refused unless `allow_private`. `hints` is a file with colors that a picture shall have
-    (`colorize.datasets.hints`), which names pictures as `sources` do.
+    `output` is a file if there is one source and it has the suffix of one, else a folder, where names are kept; a file
+    that is there already is replaced only if it may be (`overwrite`). Without an `output` pictures go here, as
+    `NAME.colorized.SUFFIX`. Links to private addresses are refused unless `allow_private`. `hints` is a file with
+    colors that a picture shall have (`colorize.datasets.hints`), which names pictures as `sources` do.
 
     Raises:
         UsageError: an unknown model, hints or settings that do not fit it, two sources that would get one name, or an
             output that is no path.
     """
     found = find_model(model)
-    destinations = Destinations(sources, output)
+    destinations = Destinations(sources, output, overwrite)
     targets = destinations.copies()
     given = _hints(hints, found, sources)
     upstream = upstream_of(settings.output.processing, found.architecture)
@@ -112,6 +113,7 @@ class Studio:
         provenance = Provenance(
             self.model.name, self.model.sha256, base_name(source), seen.sha256, output.digital_source_type
         )
+        self.destinations.require_suffix(seen.small.info.format)
         path = self.destinations.claim(target.with_name(output_name(target.name, seen.small.info.format)))
         sheet = path.with_name(f"{path.name}{COMPARED}")
         if self.compare:

@@ -106,7 +106,8 @@ def _fit_address(host: str, port: int, allow_private: bool) -> str:
     found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     private = [address for address in found if not _is_public(address)]
     if private and not allow_private:
-        raise OSError(f"{host} is the private address {private[0]}: refused without --allow-private")
+        which = "a private address" if host.strip("[]") == private[0] else f"the private address {private[0]}"
+        raise OSError(f"{host} is {which}: refused without --allow-private")
     return found[0]
 
 

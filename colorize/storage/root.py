@@ -27,6 +27,7 @@ from colorize.errors import UsageError
 from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
 from colorize.plain_text import one_line
 from colorize.storage.bucket import Bucket
+from colorize.storage.faults import why_unusable
 from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
 from colorize.storage.rooted import TEMPORARY_PREFIX, Draft, LocalRoot
@@ -42,7 +43,6 @@ PROTOCOLS = frozenset(
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
 PAGE = 1000  # entries of a listing that come at once
-EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
 
 
@@ -347,12 +347,8 @@ class Storage:
             return within(PROBE_SECONDS, ask)
         except TimeoutError:
             reason = f"no answer within {PROBE_SECONDS:.0f} s; is the endpoint up and the network open?"
-        except FileNotFoundError:
-            reason = "it does not exist"
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            reason = f"access refused ({one_line(error)}); check the path, permissions and credentials"
         except Exception as error:  # every storage library has fault classes of its own
-            reason = one_line(error)
+            reason = why_unusable(error)
         raise UsageError(f"cannot use {self.url()}: {reason}")
 
 
@@ -388,16 +384,6 @@ def overlap(source: Storage, target: Storage) -> bool:
         return False
     a, b = source.real_root, target.real_root
     return a == b or a.startswith(b.rstrip("/") + "/") or b.startswith(a.rstrip("/") + "/")
-
-
-def storage_exhausted(error: BaseException | None) -> str:
-    """What a person should know where the storage can take no file at all (full, read-only) behind `error`; else ""."""
-    while error is not None:
-        for fault in (error, getattr(error, "cause", None)):  # Ray keeps what a task raised in `cause`
-            if isinstance(fault, OSError) and fault.errno in EXHAUSTED:
-                return f"{fault.filename or 'the output'}: {(fault.strerror or 'cannot be written').lower()}"
-        error = error.__cause__
-    return ""
 
 
 def escapes(name: str) -> bool:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from colorize import __version__
 from colorize.bulk.settings import BulkSettings
+from colorize.cli import models
+from colorize.cli.options import Config, HintsFile, Model, Overrides, RayAddress, Verify
 from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
 from colorize.plain_text import joined, say
 from colorize.predict.outcome import Outcome
@@ -30,45 +30,32 @@ if TYPE_CHECKING:
     from colorize.bulk.settings import BulkJob
 
 EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES = 1, 2, 3
-STOPPED = "stopped; run the same command again to go on"
+STOPPED = "stopped"
+GOES_ON = "; run the same command again to go on"  # what keeps an account of what is done
 
 app = typer.Typer(
     name="colorize",
     help="Gives old photographs color, one by one or a whole archive at a time.",
-    no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Model = Annotated[
-    str,
-    typer.Option("--model", help="`default`, a checkpoint, a training run's folder, or NAME=FILE of published weights"),
-]
-HintsFile = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--hints", metavar="FILE", help="colors to keep to: CSV or JSON with path, x, y and color"),
-]
-Config = Annotated[Optional[Path], typer.Option("--config", help="YAML file with settings")]  # noqa: UP045
-Overrides = Annotated[
-    Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="one setting; may be repeated")  # noqa: UP045
-]
-
-RayAddress = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--ray", metavar="ADDRESS", help="cluster to use; default: RAY_ADDRESS, else one started here"),
-]
+app.add_typer(models.app, name="models")
 
 
-class Verify(StrEnum):
-    """How `colorize bulk` tells whether an input changed since an earlier run."""
-
-    stat = "stat"
-    hash = "hash"
+def _show_version(asked: bool) -> None:
+    if asked:
+        say(f"colorize {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def _options(debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False) -> None:
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version, and exit")
+    ] = False,
+) -> None:
     """Gives old photographs color, one by one or a whole archive at a time."""
 
 
@@ -82,6 +69,7 @@ def photo(
     model: Model = "default",
     hints: HintsFile = None,
     compare: Annotated[bool, typer.Option(help="also write grey / colored / original side by side")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace files that are there already")] = False,
     run_folder: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--run", metavar="RUN", help="a training run's folder, as the model"),
@@ -107,7 +95,9 @@ def photo(
     if hints and (history or enlarge):
         raise UsageError("--hints is for colored copies: leave out --history and --enlarge")
     _print_outcomes(
-        _photo_outcomes(sources, output, run_folder or model, settings, compare, history, enlarge, allow_private, hints)
+        _photo_outcomes(
+            sources, output, overwrite, run_folder or model, settings, compare, history, enlarge, allow_private, hints
+        )
     )
 
 
@@ -131,6 +121,7 @@ def restore_grey_command(
 def _photo_outcomes(
     sources: list[str],
     output: str | None,
+    overwrite: bool,
     model: str,
     settings: PhotoSettings,
     compare: bool,
@@ -147,10 +138,17 @@ def _photo_outcomes(
 
     if not (history or enlarge):
         yield from color_photos(
-            sources, output, model, settings, compare=compare, allow_private=allow_private, hints=hints
+            sources,
+            output,
+            model,
+            settings,
+            compare=compare,
+            allow_private=allow_private,
+            hints=hints,
+            overwrite=overwrite,
         )
         return
-    write, destinations = write_history if history else write_enlarged, Destinations(sources, output)
+    write, destinations = write_history if history else write_enlarged, Destinations(sources, output, overwrite)
     with Sandbox(settings.limits) as sandbox:
         yield from outcomes(
             (source, partial(write, source, model, destinations, settings, allow_private, sandbox))
@@ -194,6 +192,7 @@ def bulk(
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     _require_there(input_)
     from colorize.bulk.job import prepare, run_bulk
+    from colorize.bulk.page import PAGE
     from colorize.bulk.settings import BulkJob, Resume
 
     resume = Resume(fresh, retry_failed, verify.value)
@@ -209,7 +208,7 @@ def bulk(
     t = report.totals
     ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
     earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
-    say(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/_colorize")
+    say(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/{PAGE}")
     for code, count in t.all_errors().most_common():
         say(f"  {count} {code}")
     if report.failed_fraction > settings.run.tolerate_failures:
@@ -302,24 +301,6 @@ def export_command(
     say(f"{model} -> {output} ({export(model, output)})")
 
 
-@app.command(epilog="Example: colorize models")
-def models() -> None:
-    """Lists the registered architectures and the shipped weights."""
-    from colorize.models import list_models
-    from colorize.models.checkpoint import load_checkpoint
-    from colorize.weights import shipped_weights
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "kind", "architecture", "sha256"):
-        table.add_column(title)
-    for name, path in sorted(shipped_weights().items()):
-        loaded = load_checkpoint(path)
-        table.add_row(name, "shipped weights", loaded.name, loaded.sha256[:12])
-    for name in list_models():
-        table.add_row(name, "architecture", name, "")
-    Console().print(table)
-
-
 def _require_there(uri: str) -> None:
     """Raises UsageError for a local path that does not exist: before the imports that take seconds."""
     from colorize.storage.root import Storage
@@ -364,6 +345,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(words: Sequence[str], *, debug: bool = False) -> int:
     """Runs one command line and returns its exit status; errors are one line on stderr."""
+    stopped = STOPPED + (GOES_ON if words[:1] == ["bulk"] else "")
+    if not words:
+        run(["--help"])
+        return EXIT_USAGE
     try:
         status = app(args=list(words), standalone_mode=False, prog_name="colorize")
     except UsageError as error:
@@ -373,12 +358,12 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
     except typer.exceptions.TyperException as error:
         return _fail(error.format_message(), EXIT_USAGE, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(STOPPED, EXIT_STOPPED, debug)
+        return _fail(stopped, EXIT_STOPPED, debug)
     except Exception as error:
         hint = "" if debug else " (--debug shows where)"
         return _fail(f"unexpected fault: {type(error).__name__}: {_first_line(error)}{hint}", EXIT_FAULT, debug)
     if status == EXIT_STOPPED:  # typer has caught the interrupt and says nothing
-        return _fail(STOPPED, EXIT_STOPPED, debug)
+        return _fail(stopped, EXIT_STOPPED, debug)
     return status if isinstance(status, int) else 0
 
 

@@ -1,0 +1,37 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="a name of `colorize models`, a checkpoint, a training run's folder, or NAME=FILE of published weights",
+    ),
+]
+HintsFile = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--hints", metavar="FILE", help="colors to keep to: CSV or JSON with path, x, y and color"),
+]
+Config = Annotated[Optional[Path], typer.Option("--config", help="YAML file with settings")]  # noqa: UP045
+Overrides = Annotated[
+    Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="one setting; may be repeated")  # noqa: UP045
+]
+
+RayAddress = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--ray", metavar="ADDRESS", help="cluster to use; default: RAY_ADDRESS, else one started here"),
+]
+
+
+class Verify(StrEnum):
+    """How `colorize bulk` tells whether an input changed since an earlier run."""
+
+    stat = "stat"
+    hash = "hash"

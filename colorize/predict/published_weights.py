@@ -1,0 +1,144 @@
+"""Weights that a network's authors have published: their names, where they lie, and whether a copy is the right one.
+
+Those of DDColor lie on a hub and in its client's cache (`HF_HOME`), those of eccv16 and siggraph17 in the authors'
+bucket and in the cache that the authors' own program fills (`TORCH_HOME`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from colorize.errors import UsageError
+from colorize.storage.rooted import LocalRoot
+from colorize.weights.mistaken import GLANCE_BYTES, mistaken_for_weights
+
+DDCOLOR = "piddnad/DDColor-models"
+BUCKET = "https://colorizers.s3.us-east-2.amazonaws.com"
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedWeights:
+    """One file of weights as its authors published it."""
+
+    name: str  # as `--model` takes it
+    architecture: str  # registry name of its network
+    file: str
+    license: str
+    repository: str = ""  # on the hub; none of a file in the bucket
+    sha256: str = ""  # the hash, or how it begins, where the authors say so
+
+    @property
+    def source(self) -> str:
+        """Where it is fetched from: the authors' place, or the mirror that the environment names."""
+        if not self.repository:
+            return f"{os.environ.get('COLORIZERS_ENDPOINT', BUCKET).rstrip('/')}/{self.file}"
+        from huggingface_hub import hf_hub_url
+
+        return hf_hub_url(self.repository, self.file)
+
+    def cached(self) -> Path | None:
+        """The copy on this machine, if there is one; whether it is the right one is for `require_right` to say."""
+        if not self.repository:
+            path = Path(bucket_cache().path, self.file)
+            return path if path.is_file() else None
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.repository, self.file)
+        return Path(found) if isinstance(found, str) else None
+
+
+def _ddcolor(name: str, architecture: str = "ddcolor_large") -> PublishedWeights:
+    return PublishedWeights(name, architecture, f"{name}.pth", "Apache-2.0", DDCOLOR)
+
+
+PUBLISHED = {
+    weights.name: weights
+    for weights in (
+        _ddcolor("ddcolor_modelscope"),
+        _ddcolor("ddcolor_artistic"),
+        _ddcolor("ddcolor_paper"),
+        _ddcolor("ddcolor_paper_tiny", "ddcolor_tiny"),
+        PublishedWeights(
+            "eccv16", "eccv16", "colorization_release_v2-9b330a0b.pth", "BSD-2-Clause",
+            sha256="9b330a0bae53f4ded77b1e23defbf78beaa09c10ebc4c4999e8e4f4a160b93f9",
+        ),
+        PublishedWeights("siggraph17", "siggraph17", "siggraph17-df00044c.pth", "BSD-2-Clause", sha256="df00044c"),
+    )
+}  # fmt: skip
+
+
+def bucket_cache() -> LocalRoot:
+    """The folder where files of the bucket are kept: that of the authors' own program."""
+    from torch.hub import get_dir
+
+    return LocalRoot(f"{get_dir()}/checkpoints")
+
+
+def cached_weights(name: str) -> Path:
+    """The copy of published weights that lies on this machine, checked.
+
+    Raises:
+        UsageError: there is none, or it is not what the authors published.
+    """
+    weights = PUBLISHED[name]
+    path = weights.cached()
+    if path is None:
+        raise UsageError(
+            f"the weights {name!r} are not on this machine: fetch them with `colorize models download {name}`, or name "
+            f"a file, {weights.architecture}=FILE"
+        )
+    try:
+        require_right(weights, path)
+    except UsageError as error:
+        raise UsageError(f"{error}; fetch them again with `colorize models download {name}`") from None
+    return path
+
+
+def require_right(weights: PublishedWeights, path: Path, where: str = "") -> str:
+    """The SHA-256 of a copy; raises UsageError, about `where`, if it is none of the file that its authors published.
+
+    What it must be, where that is known: the hash that the authors name, the one under which the hub keeps it, and the
+    one that it had when it was first fetched on this machine.
+    """
+    with path.open("rb") as file:
+        wrong = mistaken_for_weights(file.read(GLANCE_BYTES))
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    where = f"{weights.name}: {where or path}"
+    if wrong:
+        raise UsageError(f"{where} is {wrong}")
+    blob = path.resolve().name if weights.repository else ""
+    expected = {
+        "its authors name": weights.sha256,
+        "the server named": blob if _SHA256.fullmatch(blob) else "",
+        f"it had at first (kept in {_pins().path}/{weights.name}.sha256: remove that if its authors "
+        "say that they replaced it)": _pinned(weights),
+    }
+    for who, hash_ in expected.items():
+        if not digest.startswith(hash_):
+            raise UsageError(f"{where} has the SHA-256 {digest[:16]}..., not {hash_[:16]}, which {who}")
+    return digest
+
+
+def pin(weights: PublishedWeights, digest: str) -> None:
+    """Keeps the hash of weights that were fetched for the first time, to be held against later copies."""
+    if not _pinned(weights):
+        with _pins().build(f"{weights.name}.sha256") as file:
+            file.write(f"{digest}\n".encode())
+
+
+def _pinned(weights: PublishedWeights) -> str:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return Path(_pins().path, f"{weights.name}.sha256").read_text(encoding="ascii").strip()
+    return ""
+
+
+def _pins() -> LocalRoot:
+    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
+    return LocalRoot(f"{home}/colorize/weights")

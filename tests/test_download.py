@@ -1,0 +1,260 @@
+"""`colorize models download`, and `--model` by the names it knows.
+
+The real places cannot be reached from a test: a server on the loopback interface speaks their protocols, with networks
+of the same layers and few channels for weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from colorize.bulk.ledger.manifest import read_manifest
+from colorize.cli import EXIT_USAGE, run
+from colorize.models import PublishedModel, create_model
+from colorize.models.checkpoint import dump_checkpoint
+from colorize.predict import published_weights
+from colorize.predict.model_files import find_model
+from colorize.predict.published_weights import PUBLISHED
+from colorize.storage.root import Storage
+from tests.conftest import grey_jpeg, write_tree
+from tests.small_models import SMALL_ARGS
+from tests.weights_server import WeightsServer, weights_server
+
+NAME = "ddcolor_modelscope"
+PAGE = b"<!DOCTYPE html>\n<html><body>Sign in to go on</body></html>"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 911950059\n"
+
+
+def stand_in(architecture: str, seed: int = 0) -> bytes:
+    """A file as the authors', of a small network."""
+    network = create_model(architecture, **SMALL_ARGS[architecture])
+    assert isinstance(network, PublishedModel)
+    generator, buffer = torch.Generator().manual_seed(seed), io.BytesIO()
+    shapes = network.published_shapes().items()
+    state = {key: 0.1 * torch.rand(shape, generator=generator) if shape else torch.tensor(1) for key, shape in shapes}
+    torch.save({"params": state}, buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _few_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published networks of few channels, in checkpoints that say so."""
+    real = create_model
+
+    def small(name: str, **args: Any) -> Any:
+        return real(name, **(args or SMALL_ARGS.get(name, {})))
+
+    def dump(model: Any, *, name: str, args: Any) -> bytes:
+        return dump_checkpoint(model, name=name, args=args or SMALL_ARGS[name])
+
+    monkeypatch.setattr("colorize.models.checkpoint.create_model", small)
+    monkeypatch.setattr("colorize.models.checkpoint.dump_checkpoint", dump)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
+    """The hub and the bucket, and a home folder that has seen neither."""
+    with weights_server() as running:
+        running.files = {f"{NAME}.pth": stand_in("ddcolor_large")}
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 256)  # 10 MB: more than a stand-in has
+        use_hub(running.address, monkeypatch)
+        monkeypatch.setenv("COLORIZERS_ENDPOINT", f"{running.address}/bucket")
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+        yield running
+
+
+def use_hub(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `HF_ENDPOINT` does, which the hub's client reads once, when it is imported."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+
+
+Terminal = pytest.CaptureFixture[str]
+
+
+def refusal(words: list[str], terminal: Terminal) -> str:
+    """The one line that a command is refused with."""
+    terminal.readouterr()
+    assert run(words) == EXIT_USAGE
+    shown = terminal.readouterr()
+    assert shown.err.count("\n") == 1
+    return shown.err
+
+
+def test_what_and_from_where_is_said_before_it_is_fetched(server: WeightsServer, capfd: Terminal) -> None:
+    assert run(["models", "download", NAME]) == 0
+    shown = capfd.readouterr()
+
+    first, last = shown.out.splitlines()
+    assert first == f"{NAME}: 0 MB from {server.address}/piddnad/DDColor-models/resolve/main/{NAME}.pth (Apache-2.0)"
+    assert last.endswith(f"use it as --model {NAME}")
+    assert shown.err == ""
+    assert find_model(NAME).architecture == "ddcolor_large"
+    assert find_model(NAME).name == NAME
+
+
+def test_the_second_time_it_comes_from_the_cache(server: WeightsServer, capfd: Terminal) -> None:
+    assert run(["models", "download", NAME]) == 0
+    server.requests.clear()
+    capfd.readouterr()
+
+    assert run(["models", "download", NAME]) == 0
+    assert capfd.readouterr().out.startswith(f"{NAME} is here already: ")
+    assert server.requests == []
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(server: WeightsServer, capfd: Terminal) -> None:
+    server.breaks = [1024, 2048]
+
+    assert run(["models", "download", NAME]) == 0
+    assert server.fetched == ["", "bytes=1024-", "bytes=3072-"]
+    assert capfd.readouterr().err == ""
+    path = PUBLISHED[NAME].cached()
+    assert path is not None
+    assert path.read_bytes() == server.files[f"{NAME}.pth"]
+
+
+def test_a_file_that_changed_on_its_way_is_refused_and_fetched_again(server: WeightsServer, capfd: Terminal) -> None:
+    whole = server.files[f"{NAME}.pth"]
+    digest = hashlib.sha256(whole).hexdigest()
+    server.announced = {f"{NAME}.pth": digest}
+    server.files[f"{NAME}.pth"] = whole[:-1] + b"?"
+    assert f"not {digest[:16]}, which the server named" in refusal(["models", "download", NAME], capfd)
+    assert "fetch them again with `colorize models download" in refusal(["photo", "x.jpg", "--model", NAME], capfd)
+
+    server.files[f"{NAME}.pth"] = whole
+    assert run(["models", "download", NAME]) == 0
+    assert find_model(NAME).architecture == "ddcolor_large"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(PAGE, "is a web page (HTML)"), (POINTER, "is a git-lfs pointer"), (b"\x89PNG\r\n", "is neither a .pth nor a")],
+)
+def test_what_is_no_weights_file_is_named(server: WeightsServer, data: bytes, words: str, capfd: Terminal) -> None:
+    server.files[f"{NAME}.pth"] = data
+
+    assert words in refusal(["models", "download", NAME], capfd)
+
+
+def test_weights_of_another_network_are_refused(server: WeightsServer, capfd: Terminal) -> None:
+    server.files[f"{NAME}.pth"] = stand_in("siggraph17")
+
+    assert "does not fit its model" in refusal(["models", "download", NAME], capfd)
+
+
+def test_a_file_that_is_replaced_later_is_refused(server: WeightsServer, tmp_path: Path, capfd: Terminal) -> None:
+    """What was fetched first is known from then on, also when the cache is gone."""
+    assert run(["models", "download", NAME]) == 0
+    (tmp_path / "hub").rename(tmp_path / "gone")
+    server.files[f"{NAME}.pth"] = stand_in("ddcolor_large", seed=1)
+
+    line = refusal(["models", "download", NAME], capfd)
+    assert "which it had at first" in line
+    assert f"{tmp_path}/data/colorize/weights/{NAME}.sha256" in line
+
+
+def test_without_a_network_one_line_says_what_to_do(
+    server: WeightsServer, monkeypatch: pytest.MonkeyPatch, capfd: Terminal
+) -> None:
+    use_hub("http://127.0.0.1:9", monkeypatch)
+    line = refusal(["models", "download", NAME], capfd)
+    assert "Connection refused" in line
+    assert "name a mirror (HF_ENDPOINT), or copy the file here and write --model ddcolor_large=FILE" in line
+
+
+def test_offline_mode_forbids_to_fetch_and_not_to_use(
+    server: WeightsServer, monkeypatch: pytest.MonkeyPatch, capfd: Terminal
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "HF_HUB_OFFLINE forbids" in refusal(["models", "download", NAME], capfd)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    assert run(["models", "download", NAME]) == 0
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert run(["models", "download", NAME]) == 0
+    assert find_model(NAME).architecture == "ddcolor_large"
+
+
+def test_a_file_that_the_hub_does_not_hold_is_named(server: WeightsServer, capfd: Terminal) -> None:
+    server.files.clear()
+
+    assert f"{NAME}.pth" in refusal(["models", "download", NAME], capfd)
+
+
+class TestTheBucket:
+    @pytest.fixture(autouse=True)
+    def _hash_of_the_stand_in(self, server: WeightsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = stand_in("siggraph17")
+        weights = replace(PUBLISHED["siggraph17"], sha256=hashlib.sha256(data).hexdigest()[:8])
+        monkeypatch.setitem(published_weights.PUBLISHED, "siggraph17", weights)
+        server.files[weights.file] = data
+
+    def test_it_is_fetched_resumed_and_kept_where_the_authors_program_keeps_it(
+        self, server: WeightsServer, tmp_path: Path, capfd: Terminal
+    ) -> None:
+        server.breaks = [512]
+        assert run(["models", "download", "siggraph17"]) == 0
+        assert "BSD-2-Clause" in capfd.readouterr().out
+        assert server.fetched == ["", "bytes=512-"]
+        assert [path.name for path in (tmp_path / "torch/hub/checkpoints").iterdir()] == ["siggraph17-df00044c.pth"]
+        assert find_model("siggraph17").architecture == "siggraph17"
+
+    def test_another_file_than_the_authors_never_gets_into_the_cache(
+        self, server: WeightsServer, tmp_path: Path, capfd: Terminal
+    ) -> None:
+        server.files[PUBLISHED["siggraph17"].file] = stand_in("siggraph17", seed=1)
+        assert "which its authors name" in refusal(["models", "download", "siggraph17"], capfd)
+        assert list((tmp_path / "torch/hub/checkpoints").iterdir()) == []
+
+    def test_a_dead_server_is_one_line(self, monkeypatch: pytest.MonkeyPatch, capfd: Terminal) -> None:
+        monkeypatch.setenv("COLORIZERS_ENDPOINT", "http://127.0.0.1:9")
+        assert "name a mirror (COLORIZERS_ENDPOINT)" in refusal(["models", "download", "siggraph17"], capfd)
+
+    def test_a_server_without_the_file_is_one_line(self, server: WeightsServer, capfd: Terminal) -> None:
+        server.files.clear()
+        assert "404" in refusal(["models", "download", "siggraph17"], capfd)
+
+
+def test_a_model_that_is_not_here_names_the_command(server: WeightsServer, capfd: Terminal) -> None:
+    assert f"`colorize models download {NAME}`" in refusal(["photo", "x.jpg", "--model", NAME], capfd)
+
+
+def test_names_of_models_are_taken_with_a_file_too(server: WeightsServer, tmp_path: Path) -> None:
+    (tmp_path / "copied.pth").write_bytes(server.files[f"{NAME}.pth"])
+
+    assert find_model(f"{NAME}={tmp_path}/copied.pth").architecture == "ddcolor_large"
+
+
+def test_an_unknown_name_lists_the_known_ones(capfd: Terminal) -> None:
+    line = refusal(["models", "download", "x"], capfd)
+    assert all(name in line for name in PUBLISHED)
+
+
+def test_the_hashes_that_are_known_belong_to_the_files() -> None:
+    for name in ("eccv16", "siggraph17"):
+        assert PUBLISHED[name].file.removesuffix(".pth").endswith(PUBLISHED[name].sha256[:8])
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+def test_an_archive_is_colored_by_name(server: WeightsServer, tmp_path: Path) -> None:
+    write_tree(tmp_path / "scans", {f"{i}.jpg": grey_jpeg(i) for i in range(2)})
+    assert run(["models", "download", NAME]) == 0
+
+    words = ["--input", str(tmp_path / "scans"), "--output", str(tmp_path / "out"), "--model", NAME]
+    assert run(["bulk", *words, "--set", "colorizer.size=64"]) == 0
+    rows = read_manifest(Storage(tmp_path / "out")).to_pylist()
+    assert [(row["status"], row["model"]) for row in rows] == [("ok", NAME)] * 2

@@ -1,0 +1,96 @@
+"""A server on the loopback interface that speaks the hub's protocol, and a bucket's: stand-ins for both places."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+_RESOLVE = re.compile(r"/piddnad/DDColor-models/resolve/main/(.+)")
+
+
+@dataclass
+class WeightsServer:
+    """What it serves, what it spoils, and what it was asked."""
+
+    address: str
+    files: dict[str, bytes] = field(default_factory=dict)
+    announced: dict[str, str] = field(default_factory=dict)  # another SHA-256 than the file's
+    breaks: list[int] = field(default_factory=list)  # the next answers end after so many bytes
+    requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, range
+
+    @property
+    def fetched(self) -> list[str]:
+        """The ranges of the files that were sent, "" for a whole one."""
+        return [asked for method, _, asked in self.requests if method == "GET"]
+
+
+@contextmanager
+def weights_server() -> Iterator[WeightsServer]:
+    """Starts one; its files are to be filled in."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self._answer(send=False)
+
+        def do_GET(self) -> None:
+            self._answer(send=True)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing on the terminal."""
+
+        def _answer(self, send: bool) -> None:
+            asked = self.headers.get("Range", "")
+            state.requests.append((self.command, self.path, asked))
+            resolved = _RESOLVE.fullmatch(self.path)
+            name = resolved[1] if resolved else self.path.rpartition("/")[2]
+            if name not in state.files:
+                self._head(404, {"Content-Length": "0", "X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+            elif resolved:  # the hub sends on to where the large file lies
+                self._head(302, {"Content-Length": "0", **self._about(name)})
+            else:
+                self._body(name, asked, send)
+
+        def _about(self, name: str) -> dict[str, str]:
+            data = state.files[name]
+            digest = state.announced.get(name) or hashlib.sha256(data).hexdigest()
+            return {
+                "Location": f"{state.address.replace('127.0.0.1', 'localhost')}/cdn/{name}",  # another host
+                "X-Repo-Commit": COMMIT,
+                "X-Linked-Etag": f'"{digest}"',
+                "X-Linked-Size": str(len(data)),
+            }
+
+        def _body(self, name: str, asked: str, send: bool) -> None:
+            data = state.files[name]
+            first = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            headers = {"Content-Length": str(len(data) - first)}
+            if asked:
+                headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
+            self._head(206 if asked else 200, headers)
+            if send:
+                end = first + state.breaks.pop(0) if state.breaks else len(data)
+                self.wfile.write(data[first:end])
+                self.close_connection = end < len(data)
+
+        def _head(self, status: int, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state = WeightsServer(f"http://127.0.0.1:{server.server_port}")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
