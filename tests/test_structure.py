@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "colorize").rglob("*.py")) + sorted((ROOT / "jobs").glob("*.py"))
 
 # The drawing of docs/architecture.md: what each package may import, beside itself. Nothing else, and no circle.
-BASE = {"errors", "plain_text", "settings", "__init__"}
+BASE = {"errors", "settings", "__init__"}
 IMAGING = BASE | {"imaging"}
 STORES = IMAGING | {"models", "storage", "metrics", "weights"}
 SERVICES = STORES | {"datasets", "predict", "report", "cluster"}
@@ -20,7 +20,6 @@ JOBS = ("bulk", "train", "evaluate")
 MAY_IMPORT = {
     "__init__": set[str](),  # the Python API imports `predict` when it is used, by name
     "errors": set(),
-    "plain_text": set(),
     "settings": {"errors"},
     "metrics": BASE,
     "weights": set(),
@@ -36,7 +35,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "jobs": {"cli"},
 }
-LOOSE = {"__init__", "__main__", "errors", "plain_text", "settings"}  # what may lie in the package's top
+LOOSE = {"__init__", "__main__", "errors", "settings"}  # what may lie in the package's top
 KNOW_RAY = ("jobs", "colorize.cli", "colorize.cluster", "colorize.bulk", "colorize.train.job", "colorize.train.worker",
             "colorize.evaluate")  # fmt: skip
 KNOW_NO_RAY = ("colorize.bulk.ledger",)
@@ -183,6 +182,6 @@ def test_lines_for_people_are_printed_in_one_place(path: Path) -> None:
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     named = {node.func.id for node in calls if isinstance(node.func, ast.Name)}
     written = {ast.unparse(node.func) for node in calls if isinstance(node.func, ast.Attribute)}
-    if module_name(path) != "colorize.plain_text":
+    if module_name(path) != "colorize.errors":
         assert "print" not in named
         assert not written & {"typer.echo", "sys.stdout.write", "sys.stderr.write", "click.echo"}

@@ -21,6 +21,7 @@ from colorize.bulk.telemetry import worked
 from colorize.cluster.attempts import task_attempt
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import Raw, Reader
+from colorize.errors import one_line
 from colorize.imaging.canvas import Canvases, Fitted
 from colorize.imaging.formats import (
     ImageDecodeError,
@@ -35,7 +36,6 @@ from colorize.imaging.formats import (
 from colorize.imaging.hinting import Hinted
 from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed, known_fault
 from colorize.imaging.settings import LimitSettings
-from colorize.plain_text import one_line
 from colorize.predict.columns import more_pages
 from colorize.predict.upstream import Upstream
 

@@ -18,9 +18,9 @@ from colorize.bulk.census import note
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 from colorize.bulk.telemetry import worked
 from colorize.cluster.attempts import actor_was_restarted
+from colorize.errors import one_line
 from colorize.imaging.canvas import Fitted
 from colorize.imaging.sandbox import Fault
-from colorize.plain_text import one_line
 from colorize.predict.colorizer import Colored
 from colorize.predict.columns import more_colors, pages_from
 from colorize.predict.frugal import color_frugally

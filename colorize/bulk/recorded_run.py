@@ -8,8 +8,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from colorize.bulk.ledger.manifest import RUN_FILE
-from colorize.errors import UsageError
-from colorize.plain_text import one_line
+from colorize.errors import UsageError, one_line
 from colorize.storage.root import Storage
 
 MOST_BYTES = 16 << 20

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from colorize.plain_text import one_line, printable
+from colorize.errors import one_line, printable
 from colorize.storage.root import LEDGER, Storage
 from colorize.storage.rooted import LocalRoot
 

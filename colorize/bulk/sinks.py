@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from colorize.bulk.ledger.manifest import Record, write_part
 from colorize.datasets.archives import OUTPUT_COLUMNS
-from colorize.plain_text import one_line
+from colorize.errors import one_line
 from colorize.storage.faults import storage_exhausted
 from colorize.storage.parquet import Archive, read_table
 from colorize.storage.root import LEDGER, Storage

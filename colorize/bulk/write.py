@@ -19,10 +19,10 @@ from colorize.bulk.settings import OutputSettings
 from colorize.bulk.sinks import Finished, Sink
 from colorize.bulk.telemetry import settled, worked
 from colorize.cluster.attempts import task_attempt
+from colorize.errors import one_line
 from colorize.imaging.formats import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
 from colorize.imaging.sandbox import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
-from colorize.plain_text import one_line
 from colorize.predict.columns import colors_from
 from colorize.predict.render import Provenance, render_into
 from colorize.predict.upstream import Upstream

@@ -19,8 +19,7 @@ from colorize import __version__
 from colorize.bulk.settings import BulkSettings
 from colorize.cli import models
 from colorize.cli.options import Config, HintsFile, Model, Overrides, RayAddress, Verify
-from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
-from colorize.plain_text import joined, say
+from colorize.errors import EXIT_STOPPED, StoppedError, UsageError, joined, say
 from colorize.predict.outcome import Outcome
 from colorize.predict.settings import LimitedSettings, PhotoSettings
 from colorize.report.durations import duration

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from colorize.plain_text import say
+from colorize.errors import say
 
 app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 

@@ -18,8 +18,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from colorize.cluster.plan import StagePlan, plan_stages
 from colorize.cluster.settings import PoolSettings
-from colorize.errors import UsageError
-from colorize.plain_text import one_line
+from colorize.errors import UsageError, one_line
 
 STORE_BYTES = 2 << 30  # a streaming job keeps few blocks: a larger store only takes memory from the pictures
 CONNECT_SECONDS = 5.0

@@ -12,8 +12,7 @@ import pyarrow as pa
 from colorize.datasets.readers import fault_of
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.units import Unit, unit_of
-from colorize.errors import UsageError
-from colorize.plain_text import one_line
+from colorize.errors import UsageError, one_line
 from colorize.settings import nearest
 from colorize.storage.listing import Entry
 from colorize.storage.local_files import LeadsOutError, LinkedFolderError

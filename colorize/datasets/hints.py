@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import ImageColor
 
-from colorize.errors import UsageError
+from colorize.errors import UsageError, one_line
 from colorize.imaging.colorimetry import D65_WHITE, LAB_OFFSET, LAB_SLOPE, LAB_THRESHOLD, RGB_TO_XYZ
 from colorize.imaging.formats import ImageDecodeError, ImageInfo
 from colorize.imaging.hinting import Spots
-from colorize.plain_text import one_line
 from colorize.storage.root import read_file
 
 COLUMNS = ("path", "x", "y", "color")

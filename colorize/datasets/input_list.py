@@ -11,8 +11,7 @@ from itertools import chain
 from pathlib import PurePosixPath
 from urllib.parse import unquote_plus
 
-from colorize.errors import UsageError
-from colorize.plain_text import one_line
+from colorize.errors import UsageError, one_line
 from colorize.settings import nearest
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import read_texts

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from colorize.datasets.settings import SourceSettings
+from colorize.errors import one_line
 from colorize.imaging.formats import Encoded, ImageDecodeError
 from colorize.imaging.settings import SizeLimits
-from colorize.plain_text import one_line
 from colorize.storage.local_files import LeadsOutError, LinkedFolderError
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import IMAGE_BYTES, ImageColumn, plain_columns, plain_value

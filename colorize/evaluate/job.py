@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from colorize.cluster.session import plan_for_cluster, ray_session
 from colorize.datasets.sources import Source, open_source
-from colorize.errors import UsageError
+from colorize.errors import UsageError, say
 from colorize.evaluate.contestants import find_contestants, require_all
 from colorize.evaluate.gallery import paint_again
 from colorize.evaluate.outcome import EvaluateJob, Evaluation
@@ -24,7 +24,6 @@ from colorize.evaluate.settings import EvaluateSettings
 from colorize.evaluate.supplied import read_supplied
 from colorize.evaluate.truth import ALL, TruthLoader
 from colorize.models.efficientnet_lite import published_state
-from colorize.plain_text import say
 from colorize.storage.root import Storage, overlap
 
 SPLITS = ("train", "val", "test", ALL)

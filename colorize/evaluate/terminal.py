@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
+from colorize.errors import printable
 from colorize.evaluate.figures import PER_PICTURE, PER_SET
 from colorize.evaluate.outcome import Evaluation
 from colorize.evaluate.page import Cell, cells
-from colorize.plain_text import printable
 
 
 def figures_table(done: Evaluation) -> Table:

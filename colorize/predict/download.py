@@ -17,9 +17,8 @@ from huggingface_hub import get_hf_file_metadata, get_session, hf_hub_download
 from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.file_download import http_get
 
-from colorize.errors import UsageError
+from colorize.errors import UsageError, one_line
 from colorize.models.checkpoint import CheckpointError, load_published
-from colorize.plain_text import one_line
 from colorize.predict.published_weights import (
     PUBLISHED,
     PublishedWeights,

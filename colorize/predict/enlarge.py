@@ -14,12 +14,11 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from colorize.errors import UsageError
+from colorize.errors import UsageError, printable
 from colorize.imaging.color import grey_to_lightness
 from colorize.imaging.sandbox import Sandbox
 from colorize.models.checkpoint import load_checkpoint
 from colorize.models.superres_cnn import SuperresCnn
-from colorize.plain_text import printable
 from colorize.predict.destinations import Destinations, base_name
 from colorize.predict.fetch import fetch
 from colorize.predict.model_files import ModelFile, find_model

@@ -6,9 +6,8 @@ import posixpath
 from dataclasses import replace
 from pathlib import Path
 
-from colorize.errors import UsageError
+from colorize.errors import UsageError, one_line
 from colorize.imaging.formats import Encoded
-from colorize.plain_text import one_line
 from colorize.predict.destinations import is_link
 from colorize.storage.links import LinkLimits, fetch_link
 from colorize.storage.root import Storage

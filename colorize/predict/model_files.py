@@ -7,8 +7,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colorize.errors import UsageError
-from colorize.plain_text import one_line
+from colorize.errors import UsageError, one_line
 from colorize.predict.published_weights import PUBLISHED, cached_weights
 from colorize.predict.settings import ColorizerSettings
 from colorize.settings import nearest

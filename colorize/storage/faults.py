@@ -6,7 +6,7 @@ import errno
 import os
 import re
 
-from colorize.plain_text import one_line
+from colorize.errors import one_line
 
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 _EXHAUSTED_TEXT = re.compile(rf"\[Errno ({'|'.join(map(str, EXHAUSTED))})\] [^:\n]*(?:: '([^'\n]+)')?")

@@ -23,9 +23,8 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 import fsspec
 
-from colorize.errors import UsageError
+from colorize.errors import UsageError, one_line
 from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
-from colorize.plain_text import one_line
 from colorize.storage.bucket import Bucket
 from colorize.storage.faults import why_unusable
 from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote

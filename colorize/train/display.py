@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from colorize.errors import EXIT_STOPPED, StoppedError
-from colorize.plain_text import printable
+from colorize.errors import EXIT_STOPPED, StoppedError, printable
 from colorize.train.progress import GO_ON, Progress
 
 LINE_SECONDS = 10.0

@@ -26,9 +26,9 @@ from pathlib import PurePath
 from typing import Any, Protocol
 
 from colorize import __version__
+from colorize.errors import printable
 from colorize.imaging.formats.stale import remove_stale
 from colorize.imaging.formats.xmp import Name, Packet
-from colorize.plain_text import printable
 
 NAMESPACE = "urn:colorize:provenance:1.0/"
 CREATOR_TOOL = f"colorize {__version__}"

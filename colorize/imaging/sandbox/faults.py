@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from colorize.errors import one_line
 from colorize.imaging.formats import ImageDecodeError
-from colorize.plain_text import one_line
 
 OUT_OF_MEMORY = "decoding it, or making its copy, takes more memory than limits.memory_mb allows or the machine has"
 

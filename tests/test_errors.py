@@ -15,8 +15,7 @@ import pytest
 
 from colorize.bulk.run_log import LOG_NAME, JsonLines, run_log
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.errors import UsageError
-from colorize.plain_text import joined, one_line, printable, say
+from colorize.errors import UsageError, joined, one_line, printable, say
 from colorize.storage.root import Storage
 from colorize.train.display import Display
 from tests.conftest import grey_jpeg
