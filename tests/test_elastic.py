@@ -31,6 +31,13 @@ def test_a_pool_follows_a_cluster_that_may_grow_unless_it_is_limited() -> None:
     assert plan_stages(PoolSettings(), 8, 0, may_grow=False).pool_limit == 4
 
 
+def test_a_pool_has_no_more_predictors_than_there_are_batches() -> None:
+    plan = plan_stages(PoolSettings(), 8, 0, may_grow=True)
+    assert [plan.limit_for(batches) for batches in (0, 1, 3, 1000)] == [1, 1, 3, 1000]
+    assert plan_stages(PoolSettings(min=2, max=3), 8, 0).limit_for(1) == 2
+    assert plan_stages(PoolSettings(max=3), 8, 0).limit_for(1000) == 3
+
+
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """One small node, whose workers find the stand-in predictor: they get the environment of who starts the node."""

@@ -118,7 +118,7 @@ def test_a_link_is_fetched(web: str, tmp_path: Path) -> None:
 def test_a_private_address_is_not_asked(web: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["photo", f"{web}/grey.jpg", "-o", str(tmp_path / "out")]) == EXIT_FAILURES
 
-    assert "private address 127.0.0.1: refused without --allow-private" in capsys.readouterr().err
+    assert "127.0.0.1 is a private address: refused without --allow-private" in capsys.readouterr().err
 
 
 def test_what_cannot_be_colored_is_said_and_the_rest_is_done(

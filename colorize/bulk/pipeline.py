@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -65,7 +66,9 @@ def stream(
             num_cpus=plan.cpus_per_actor,
             num_gpus=plan.gpus_per_actor,
             ray_remote_args_fn=_actor_limits,
-            compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.pool_limit),
+            compute=ActorPoolStrategy(
+                min_size=plan.min_actors, max_size=plan.limit_for(math.ceil(source.total / together))
+            ),
         )
     )
     if plan.device == "cuda":  # else a call's rows are one block, which one task would write

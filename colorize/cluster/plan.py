@@ -39,6 +39,10 @@ class StagePlan:
         """The largest pool that Ray Data may make; None leaves that to its budget of the cluster's resources."""
         return None if self.follows_cluster else self.max_actors
 
+    def limit_for(self, batches: int) -> int:
+        """`pool_limit` for so many batches: a predictor that none is left for would only cost its start."""
+        return max(self.min_actors, min(batches, self.pool_limit or batches))
+
     def bundles(self) -> list[dict[str, float]]:
         """The least that must be free at once: the minimal pool, one load task, one write task."""
         actor = {"CPU": self.cpus_per_actor} | ({"GPU": self.gpus_per_actor} if self.gpus_per_actor else {})

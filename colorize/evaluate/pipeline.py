@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -76,7 +77,9 @@ def score(
             batch_format="pyarrow",
             num_cpus=plan.cpus_per_actor,
             num_gpus=plan.gpus_per_actor,
-            compute=ActorPoolStrategy(min_size=plan.min_actors, max_size=plan.pool_limit),
+            compute=ActorPoolStrategy(
+                min_size=plan.min_actors, max_size=plan.limit_for(math.ceil(source.total / batch_size))
+            ),
         )
         .map_batches(
             partial(measure_whole, limits=settings.limits),

@@ -83,15 +83,16 @@ def serve(connection: Connection) -> None:
     connection.send("ready")
     while True:
         item = connection.recv_bytes()
-        faulthandler.dump_traceback_later(2 * limits.seconds, exit=True)  # a parent that died ends nobody
+        faulthandler.dump_traceback_later(2 * limits.seconds, exit=True)  # where the parent has died, nobody else would
         connection.send(_answer(function, item, limits))
         faulthandler.cancel_dump_traceback_later()
 
 
 def _answer(function: Callable[[Any], Any], item: bytes, limits: LimitSettings) -> Any:
     try:
+        argument = pickle.loads(item)  # may import modules, which no image is to be blamed for
         with memory_limit(limits.memory_mb):
-            return function(pickle.loads(item))
+            return function(argument)
     except Exception as error:  # one image's fault: the process goes on to the next
         return fault_of(error)
 
