@@ -12,6 +12,7 @@ from colorize.bulk.settings import BulkSettings
 from colorize.errors import UsageError
 from colorize.settings import load_settings, save_settings
 from colorize.train.settings import DataSettings
+from scripts.default_configs import CONFIGS, FILES, documented
 
 
 def test_defaults_need_no_file() -> None:
@@ -98,11 +99,14 @@ def test_only_settings_that_change_pixels_change_the_pixels_digest() -> None:
     assert plain.pixels_digest() != other.pixels_digest()
 
 
-def test_the_documented_configuration_is_the_default_and_leaves_nothing_out() -> None:
-    path = Path(__file__).parent.parent / "configs/bulk/default.yaml"
+@pytest.mark.parametrize("name", FILES)
+def test_a_documented_configuration_is_the_default_and_leaves_nothing_out(name: str) -> None:
+    command, settings = FILES[name]
+    text = (CONFIGS / name).read_text()
 
-    assert load_settings(BulkSettings, path) == BulkSettings()
-    assert yaml.safe_load(path.read_text()) == BulkSettings().model_dump(mode="json")
+    assert text == documented(command, settings), "run `python -m scripts.default_configs`"
+    assert yaml.safe_load(text) == settings().model_dump(mode="json")
+    assert load_settings(settings, CONFIGS / name) == settings()
 
 
 @pytest.mark.parametrize("text", ["4:2:0", "4:4:4", '"4:4:4"'])
