@@ -33,13 +33,17 @@ def exclusive(target: Storage) -> Iterator[None]:
     finally:
         with suppress(OSError):  # an output that is gone, or cannot be written any more
             target.delete(LOCK)  # while it is held: see `_stands`
+            target.local.delete_empty(LEDGER)  # a run that was refused leaves none
         os.close(lock)
 
 
 def _locked(target: Storage) -> int:
     """The descriptor of the lock's file, held."""
     while True:
-        lock = _opened(target)
+        try:
+            lock = _opened(target)
+        except FileNotFoundError:  # another run has just removed the empty folder
+            continue
         try:
             _hold(lock, target)
             if _stands(lock, target):

@@ -106,6 +106,12 @@ class LocalRoot:
                 raise _refusal(f"{self.path}/{name}")
             shutil.rmtree(base, dir_fd=folder)
 
+    def delete_empty(self, name: str) -> None:
+        """Removes a folder that holds nothing; any other stays."""
+        above, base = _split(name)
+        with suppress(OSError), self._folder(above) as folder:
+            os.rmdir(base, dir_fd=folder)
+
     def sweep(self) -> None:
         """Removes the files under construction that killed processes have left, wherever they lie."""
         with suppress(FileNotFoundError), self._folder("") as root:
