@@ -29,9 +29,8 @@ demo: $(INSTALLED)
 	@echo "Look at demo/before-and-after.jpg, at the pictures in demo/colored/ and at the report of the run:"
 	@echo "demo/colored/_colorize/report.html"
 
-# Tests that start Ray share one cluster, so they run one after the other.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q --durations=10 -n 2 -m 'not cluster'
+	$(BIN)/python -m pytest -q --durations=10 -m 'not cluster'
 	$(BIN)/python -m pytest -q --durations=10 -m cluster
 
 quick: $(INSTALLED)
