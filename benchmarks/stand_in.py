@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from colorize.bulk.census import note
-from colorize.bulk.rows import PREDICTED_FIELDS
-from colorize.predict.columns import GREY_COLUMNS
+from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 
 SECONDS = "COLORIZE_STAND_IN_SECONDS"  # environment variable: how long a picture takes
 SIDE = 8  # of the colors that it returns
@@ -31,9 +30,10 @@ class SleepingPredictor:
             [ab if is_good else b"" for is_good in good],
             [SIDE if is_good else 0 for is_good in good],
             [SIDE if is_good else 0 for is_good in good],
+            [[] for _ in good],
             [note("predict")] * len(good),
             [self.seconds * is_good for is_good in good],
         )
         for kind, values in zip(PREDICTED_FIELDS, columns, strict=True):
             batch = batch.append_column(kind, pa.array(values, kind.type))
-        return batch.drop_columns(list(GREY_COLUMNS))
+        return batch.drop_columns(list(SEEN_COLUMNS))

@@ -38,7 +38,7 @@ def patch_codec(module):
 def patch_colorizer(module):
     color = module.Colorizer.color
     def colored(self, greys, **options):
-        if any(not grey.any() for grey in greys):
+        if any(not getattr(seen, "grey", seen).any() for seen in greys):
             ctypes.string_at(0)
         return color(self, greys, **options)
     module.Colorizer.color = colored

@@ -150,7 +150,7 @@ READERS: dict[str, tuple[Callable[[Path, pa.Array], None], ...]] = {
     "colorize.bulk.sinks": (write_and_assemble,),
     "colorize.datasets.input_list": (list_inputs,),
     "colorize.datasets.readers": (plan_and_fetch, evaluate, read_training),
-    "colorize.datasets.sources": (plan_and_fetch,),
+    "colorize.datasets.archives": (plan_and_fetch,),
     "colorize.train.epoch_plan": (plan_training,),
 }
 
@@ -191,6 +191,7 @@ def test_a_whole_job_and_its_report_run_nothing(tmp_path: Path) -> None:
 DOOR, FOOTER = "colorize.storage.parquet", "colorize.storage.parquet_footer"  # which is made harmless there
 FORMATS = ("parquet", "dataset", "ipc", "feather", "orc")  # of pyarrow, in whose files a type may be named
 WRITING = {"write_table", "ParquetWriter", "FileMetaData", "ColumnChunkMetaData", "ColumnSchema"}
+OWN_FILES = {"colorize.datasets.units": ["pa.ipc.open_file"]}  # a temporary file that the process itself has written
 OTHER_READERS = (
     "read_parquet",
     "read_parquet_bulk",
@@ -225,7 +226,7 @@ def reads(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_parquet_is_read_through_one_door(path: Path) -> None:
     if module_name(path) not in (DOOR, FOOTER):
-        assert not list(reads(path)), f"read it through {DOOR}"
+        assert list(reads(path)) == OWN_FILES.get(module_name(path), []), f"read it through {DOOR}"
 
 
 def test_these_tests_would_see_another_way_to_read(tmp_path: Path) -> None:

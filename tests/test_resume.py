@@ -149,8 +149,8 @@ def test_a_fresh_start_leaves_no_stale_copy_but_those_of_inputs_that_vanished(sc
     assert not (done / FORGOTTEN).exists()
 
 
-def test_a_copied_picture_that_vanished_is_copied_again(scans: Path, tmp_path: Path) -> None:
-    Image.merge("RGB", [Image.linear_gradient("L").rotate(turn) for turn in (0, 90, 180)]).save(scans / "color.png")
+def test_a_copied_picture_that_vanished_is_copied_again(scans: Path, tmp_path: Path, astronaut: Image.Image) -> None:
+    astronaut.save(scans / "color.png")
     copy, options = tmp_path / "out/color.png", ("--set", "triage.color=copy", "--verify", "hash")
     assert bulk(scans, tmp_path / "out", *options) == EXIT_FAILURES
     copy.unlink()

@@ -14,7 +14,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 @pytest.fixture(scope="module")
 def scale() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scale_model", DOCS / "scale.py")
+    spec = importlib.util.spec_from_file_location("scale_model", DOCS.parent / "scripts/scale.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules["scale_model"] = module

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,8 @@ def _connect(address: str | None) -> bool:
     if address not in (None, "local"):
         try:
             _require_listener(address)
-            ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+            with _silent_stderr():
+                ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
         except AuthenticationError:
             raise _token_refused(address) from None
         except (OSError, ValueError, RuntimeError) as error:
@@ -63,10 +65,24 @@ def _connect(address: str | None) -> bool:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or Ray Data's own actors are warned of on stderr
     _keep_token_here()
     store = min(STORE_BYTES, int(psutil.virtual_memory().available * 0.2))
-    ray.init(
-        "local", include_dashboard=False, object_store_memory=store, logging_level=logging.ERROR, log_to_driver=False
-    )
+    quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
+    with _silent_stderr():
+        ray.init("local", object_store_memory=store, **quiet)
     return False
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keeps what Ray's own code in C++ says of a start off the terminal; what goes wrong is raised all the same."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _keep_token_here() -> None:
