@@ -26,7 +26,7 @@ class SleepingPredictor:
         good = [status == "ok" for status in batch["status"].to_pylist()]
         time.sleep(self.seconds * sum(good))
         ab = np.full((2, SIDE, SIDE), 5, np.float16).tobytes()
-        columns = (
+        columns: tuple[list[object], ...] = (
             [ab if is_good else b"" for is_good in good],
             [SIDE if is_good else 0 for is_good in good],
             [SIDE if is_good else 0 for is_good in good],

@@ -65,9 +65,14 @@ def _connect(address: str | None) -> bool:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or Ray Data's own actors are warned of on stderr
     _keep_token_here()
     store = min(STORE_BYTES, int(psutil.virtual_memory().available * 0.2))
-    quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
     with _silent_stderr():
-        ray.init("local", object_store_memory=store, **quiet)
+        ray.init(
+            "local",
+            object_store_memory=store,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
     return False
 
 
