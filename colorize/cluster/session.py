@@ -7,10 +7,12 @@ import os
 import secrets
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import psutil
 import ray
@@ -48,24 +50,13 @@ def _connect(address: str | None) -> bool:
         logging.getLogger(name).setLevel(logging.ERROR)
     address = address or os.environ.get("RAY_ADDRESS") or None
     if address not in (None, "local"):
-        try:
-            _require_listener(address)
-            with _silent_stderr():
-                ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
-        except AuthenticationError:
-            raise _token_refused(address) from None
-        except (OSError, ValueError, RuntimeError) as error:
-            if any(word in str(error).lower() for word in _OF_TOKENS):
-                raise _token_refused(address) from None
-            raise UsageError(
-                f"no Ray cluster answers at {address} ({one_line(error)}); drop --ray to run here"
-            ) from None
+        _connect_to(address)
         return True
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local run tells nobody anything
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or Ray Data's own actors are warned of on stderr
     _keep_token_here()
     store = min(STORE_BYTES, int(psutil.virtual_memory().available * 0.2))
-    with _silent_stderr():
+    with Path(os.devnull).open("wb") as nowhere, _stderr_into(nowhere):
         ray.init(
             "local",
             object_store_memory=store,
@@ -76,18 +67,36 @@ def _connect(address: str | None) -> bool:
     return False
 
 
+def _connect_to(address: str) -> None:
+    """Connects to a running cluster. Raises UsageError where there is none, or where it refuses this process."""
+    with tempfile.TemporaryFile() as said:
+        try:
+            _require_listener(address)
+            with _stderr_into(said):
+                ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+        except AuthenticationError:
+            raise _token_refused(address) from None
+        except (OSError, ValueError, RuntimeError) as error:
+            said.seek(0)
+            words = f"{error} {said.read().decode(errors='replace')}".lower()  # only Ray's log may name the reason
+            if any(word in words for word in _OF_TOKENS):
+                raise _token_refused(address) from None
+            raise UsageError(
+                f"no Ray cluster answers at {address} ({one_line(error)}); drop --ray to run here"
+            ) from None
+
+
 @contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Keeps what Ray's own code in C++ says of a start off the terminal; what goes wrong is raised all the same."""
+def _stderr_into(file: IO[bytes]) -> Iterator[None]:
+    """Keeps what Ray's code in C++ says of a start off the terminal; what goes wrong is raised all the same."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    kept = os.dup(2)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(file.fileno(), 2)
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
 
 
 def _keep_token_here() -> None:
