@@ -184,6 +184,7 @@ def test_a_page_that_cannot_be_made_is_said_and_leaves_the_exit_status_of_the_ru
     def run_without_records(job: BulkJob) -> RunReport:
         return RunReport(job, ModelFile("default", "unet", "", b""), 1, 0.0, Counts(Totals(0), Census(0)))
 
+    (tmp_path / "in").mkdir()
     monkeypatch.setattr("colorize.bulk.job.run_bulk", run_without_records)
     assert run(["bulk", "--input", str(tmp_path / "in"), "--output", str(tmp_path)]) == 0
     said = capsys.readouterr()

@@ -191,7 +191,6 @@ def bulk(
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
     _require_there(input_)
     from colorize.bulk.job import prepare, run_bulk
-    from colorize.bulk.page import PAGE
     from colorize.bulk.settings import BulkJob, Resume
 
     resume = Resume(fresh, retry_failed, verify.value)
@@ -203,11 +202,11 @@ def bulk(
             say(line)
         return
     report = run_bulk(job)
-    _write_page(job)
+    page = _write_page(job)
     t = report.totals
     ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
     earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
-    say(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {output}/{PAGE}")
+    say(f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {page}")
     for code, count in t.all_errors().most_common():
         say(f"  {count} {code}")
     if report.failed_fraction > settings.run.tolerate_failures:
@@ -309,15 +308,20 @@ def _require_there(uri: str) -> None:
         storage.is_file()
 
 
-def _write_page(job: BulkJob) -> None:
-    """The page of a run that has ended; where none can be made that is said, and the run's exit status stays."""
+def _write_page(job: BulkJob) -> str:
+    """Where the page of a run lies that has ended, or else its records.
+
+    Where no page can be made that is said, and the run's exit status stays.
+    """
     from colorize.bulk.page import write_report
+    from colorize.storage.root import LEDGER
 
     try:
-        write_report(job.output, job.input, job.settings.limits)
+        return write_report(job.output, job.input, job.settings.limits)
     except Exception as error:  # whatever it was, every input is done and in the manifest
         reason = _first_line(error)
         say(f"warning: no report.html ({reason}): make it with `colorize report {job.output}`", sys.stderr)
+        return f"{job.output}/{LEDGER}"
 
 
 def _print_outcomes(outcomes: Iterable[Outcome]) -> None:
