@@ -315,3 +315,14 @@ def test_other_inks_are_refused() -> None:
     with pytest.raises(ImageDecodeError, match="inks") as caught:
         decode(inks, max_pixels=LIMIT)
     assert caught.value.code == "unsupported"
+
+
+@pytest.mark.parametrize(
+    "tags", [{279: 0}, {279: 10**6}, {278: 1}, {322: 64, 323: 0}, {322: 16, 323: 16, 324: 8, 325: 9}]
+)
+def test_a_strip_or_tile_that_is_missing_is_not_taken_for_black(tags: dict[int, int]) -> None:
+    """By a layout that libtiff decodes: it goes on after an error."""
+    ycbcr = {258: 8, 262: 6, 277: 3, 530: 0x00020002}
+    with pytest.raises(ImageDecodeError) as failed:
+        decode(directory(bytes(64 * 48 * 3 // 2), 64, 48, ycbcr | tags), max_pixels=LIMIT)
+    assert failed.value.code == "truncated"

@@ -163,7 +163,7 @@ def scans(folder: Path) -> Path:
 @pytest.mark.usefixtures("cluster")
 def test_bulk_triages_page_by_page(tmp_path: Path) -> None:
     source, target = scans(tmp_path / "in"), tmp_path / "out"
-    assert bulk(source, target) == 0
+    assert bulk(source, target, "--set", "triage.color=skip") == 0
     rows = {row["path"]: row for row in read_manifest(Storage(target)).to_pylist()}
     mixed, color = rows["mixed.tif"], rows["color.tif"]
     assert (mixed["status"], mixed["frames"], mixed["luma_exact"]) == ("ok", 3, True)

@@ -21,8 +21,9 @@ from colorize.imaging.formats.picture import Plane, Rows
 
 LARGE = 1 << 24  # pixels: smaller pictures are decoded at once, so that nothing is decoded twice
 _NONE = 1
-_LIBTIFFS = (2, 3, 4, 6, 32766, 32809)  # fax machines, JPEG as of 1992, NeXT, ThunderScan
-_JPEG = (6, 7, 34892, 33007)
+_OLD_JPEG = 6  # as of 1992
+_LIBTIFFS = (2, 3, 4, _OLD_JPEG, 32766, 32809)  # fax machines, NeXT, ThunderScan
+_JPEG = (_OLD_JPEG, 7, 34892, 33007)
 _WHITE_IS_ZERO, _YCBCR = 0, 6
 
 
@@ -71,10 +72,25 @@ def needs_libtiff(page: tifffile.TiffPage) -> bool:
 def _by_libtiff(data: Encoded, page: tifffile.TiffPage) -> Plane:
     """A whole page, (H, W, samples)."""
     with decode_errors(data, "TIFF"):
+        _require_segments(data, page)
         samples = _bilevel(data, page) if page.bitspersample == 1 else _decoded(data, page)
         if page.planarconfig == 2 and samples.ndim == 3 and page.photometric != _YCBCR:
             samples = np.moveaxis(samples, 0, -1)
         return samples.reshape(page.imagelength, page.imagewidth, -1)
+
+
+def _require_segments(data: Encoded, page: tifffile.TiffPage) -> None:
+    """Raises EOFError where the file lacks a strip or tile, which libtiff would show as black without an error."""
+    if page.compression == _OLD_JPEG:  # one stream, whose strips need not be listed
+        return
+    length, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    if not length or not width:
+        raise EOFError("not enough data: tiles without a size")
+    planes = page.samplesperpixel if page.planarconfig == 2 else 1
+    expected = planes * math.ceil(page.imagelength / length) * math.ceil(page.imagewidth / width)
+    segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    if len(segments) < expected or not all(0 < size <= len(data) - start for start, size in segments[:expected]):
+        raise EOFError("not enough data: strips or tiles are missing")
 
 
 def _decoded(data: Encoded, page: tifffile.TiffPage) -> Plane:
