@@ -1,8 +1,9 @@
 """Chroma of a JPEG by table: Cb and Cr of each of the 256 lumas and Lab colors on a grid, interpolated by OpenCV.
 
 The formula (`colorize.imaging.compose`) takes some forty passes over the pixels, the table a few. It differs from the
-formula by 0.03 levels in the mean of all colors and by 3 at most (`tests/test_chroma_table.py`). Where it would differ
-by more the formula has the word: where red nearly vanishes, as its gamma curve is steepest there, and beyond `REACH`.
+formula by 0.03 levels in the mean of all colors and by 3 at most (`tests/imaging/test_chroma_table.py`). Where it would
+differ by more the formula is used: where red nearly vanishes, as its gamma curve is steepest there, and beyond
+`REACH`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""Pictures that kill or block the process that works on them: blamed in their rows, while all the others go on."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorize.bulk.ledger.manifest import read_manifest
+from colorize.cli import EXIT_FAILURES
+from colorize.imaging.formats import ImageDecodeError
+from colorize.imaging.sandbox import Careful, Fault, Sandbox
+from colorize.imaging.settings import LimitSettings
+from colorize.storage.root import Storage
+from tests import poison
+from tests.conftest import grey_jpeg, write_tree
+
+ROOT = Path(__file__).parents[2]
+LIMITS = LimitSettings(seconds=2, memory_mb=300)
+
+
+def on_retry(function: object) -> Careful[object, object]:
+    """As it is from a task's second attempt on."""
+    return Careful(function, LIMITS, isolated=True)  # type: ignore[arg-type]
+
+
+def work(item: str) -> str:
+    """Stands for the decoding of one picture."""
+    if item == "segfault":
+        os.kill(os.getpid(), 11)
+    if item == "exit":
+        os._exit(7)
+    if item == "hang":
+        while True:
+            pass
+    if item == "hog":
+        return str(len(np.ones(2**30, np.uint8)))
+    if item == "nested":
+        return work(item)
+    return item.upper()
+
+
+@pytest.mark.parametrize(
+    ("item", "code", "word"),
+    [
+        ("segfault", "crashed", "SIGSEGV"),
+        ("exit", "crashed", "exit status 7"),
+        ("hang", "too_slow", "limits.seconds"),
+        ("hog", "out_of_memory", "limits.memory_mb"),
+        ("nested", "unexpected", "RecursionError"),
+    ],
+)
+def test_an_item_that_its_process_does_not_survive_is_blamed_alone(item: str, code: str, word: str) -> None:
+    with on_retry(work) as careful:
+        before, fault, after = careful("a"), careful(item), careful("b")
+
+    assert (before, after) == ("A", "B")
+    assert isinstance(fault, Fault)
+    assert fault.code == code
+    assert word in fault.message
+
+
+def test_whatever_an_item_raises_is_its_own_fault() -> None:
+    with Careful(work, LIMITS, isolated=False) as careful:
+        fault, after = careful("nested"), careful("b")
+    assert isinstance(fault, Fault)
+    assert (fault.code, after) == ("unexpected", "B")
+
+
+def test_a_sandbox_raises_what_happened_and_goes_on() -> None:
+    with Sandbox(LIMITS) as run:
+        with pytest.raises(ImageDecodeError, match="SIGSEGV") as caught:
+            run(work, "segfault")
+        assert caught.value.code == "crashed"
+        assert run(work, item="b") == "B"
+
+
+def test_a_first_attempt_works_in_process() -> None:
+    careful: Careful[str, object] = Careful(
+        lambda item: (item, os.getpid()), LIMITS, isolated=False
+    )  # a lambda cannot be sent away
+    assert careful("x") == ("x", os.getpid())
+
+
+def test_a_heavy_item_goes_to_a_child_at_once() -> None:
+    with Careful(work, LIMITS, isolated=False, is_heavy=lambda item: item == "hog") as careful:
+        assert careful("a") == "A"
+        assert isinstance(careful("hog"), Fault)
+
+
+def test_the_watchdog_ends_a_process_that_is_stuck() -> None:
+    code = (
+        "from tests.bulk.test_faults import work; from colorize.imaging.settings import LimitSettings; "
+        "from colorize.imaging.sandbox import Careful\n"
+        "with Careful(work, LimitSettings(seconds=0.5), isolated=False) as careful: careful('hang')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60, check=False)
+
+    assert done.returncode == 1
+    assert b"Timeout" in done.stderr
+
+
+@pytest.mark.cluster
+def test_poisonous_pictures_fail_and_the_run_goes_on(tmp_path: Path) -> None:
+    black = io.BytesIO()
+    Image.new("L", (64, 64)).save(black, "PNG")
+    huge = io.BytesIO()
+    Image.fromarray(np.zeros((6000, 6000, 3), np.uint8)).save(huge, "BMP")
+    files = {f"{i:02d}.jpg": grey_jpeg(i) for i in range(40)} | {
+        "crash at load.jpg": grey_jpeg(50) + b"poison:load:segfault",
+        "crash at write.jpg": grey_jpeg(51) + b"poison:write:segfault",
+        "hang at load.jpg": grey_jpeg(52) + b"poison:load:hang",
+        "hang at write.jpg": grey_jpeg(53) + b"poison:write:hang",
+        "crash the network.png": black.getvalue(),
+        "huge.bmp": huge.getvalue(),
+    }
+    write_tree(tmp_path / "in", files)
+    command = [
+        sys.executable, "-m", "colorize", "bulk", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"),
+        *("--set", "limits.seconds=6", "--set", "limits.memory_mb=120", "--set", "colorizer.size=64"),
+    ]  # fmt: skip
+    site = poison.install(tmp_path / "site")
+    environment = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}"}
+    environment.pop("RAY_ADDRESS", None)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+
+    assert done.returncode == EXIT_FAILURES, done.stdout + done.stderr
+    rows = {row["path"]: row["error"] for row in read_manifest(Storage(tmp_path / "out")).to_pylist()}
+    assert {path: error for path, error in rows.items() if error} == {
+        "crash at load.jpg": "crashed",
+        "crash at write.jpg": "crashed",
+        "hang at load.jpg": "too_slow",
+        "hang at write.jpg": "too_slow",
+        "crash the network.png": "crashed",
+        "huge.bmp": "out_of_memory",
+    }
+    assert len(rows) == 46

@@ -1,0 +1,115 @@
+"""Stopping and killing: a signal ends a run within seconds, and whatever was killed, the next run finishes the job."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.chaos import Chaos, bulk, contents, differences, disturbed_run
+from benchmarks.photographs import write_photographs
+from colorize.bulk.ledger.manifest import read_manifest
+from colorize.cli import EXIT_FAULT
+from colorize.errors import EXIT_STOPPED
+from colorize.storage.root import Storage
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+
+PATIENCE = 400  # seconds, of a test on a machine that others use as well
+QUICK = ("--set", "colorizer.size=64")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command starts a cluster of its own, or gets one named."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """`colorize bulk` in a process of its own, which the test's end ends."""
+    started = []
+
+    def run(scans: Path, target: Path, *options: str) -> subprocess.Popen[str]:
+        command = bulk(str(scans), str(target), "--set", "source.rows_per_task=4", *QUICK, *options)
+        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def wait_for_outputs(target: Path, process: subprocess.Popen[str], count: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while len(list(target.glob("*/*.*g"))) < count:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_signals_and_kills_lose_nothing_and_the_outputs_are_those_of_a_calm_run(start: Start, tmp_path: Path) -> None:
+    """Stopped by SIGTERM, then by Ctrl-C, then killed, then finished; the calm run has other batches and actors."""
+    scans, target = tmp_path / "scans", tmp_path / "out"
+    names = write_photographs(scans, 300)
+    done = 0
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+        process = start(scans, target)
+        wait_for_outputs(target, process, done + 20)
+        asked = time.monotonic()
+        process.send_signal(number)
+        _, text = process.communicate(timeout=PATIENCE)
+        seconds = time.monotonic() - asked
+        before, done = done, read_manifest(Storage(target)).num_rows
+        assert done > before
+        if number != signal.SIGKILL:
+            assert process.returncode == EXIT_STOPPED
+            assert "run the same command again to go on" in text
+            assert json.loads((target / "_colorize/run.json").read_text())["state"] == "interrupted"
+            assert seconds < 30
+    process = start(scans, target)
+    assert process.wait(PATIENCE) == 0
+
+    totals = json.loads((target / "_colorize/run.json").read_text())["totals"]
+    assert (totals["inputs"], totals["ok"]) == (300, 300)
+    assert 300 > totals["done_before"] >= done  # workers of the killed driver may have finished what they were at
+    calm = start(scans, tmp_path / "calm", "--set", "source.rows_per_task=23", "--set", "pool.batch_size=5")
+    assert calm.wait(PATIENCE) == 0
+    assert differences(Storage(tmp_path / "calm"), Storage(target), set(names)) == []
+
+
+def test_killed_workers_actors_a_node_and_the_driver_change_nothing(start: Start, tmp_path: Path) -> None:
+    names = write_photographs(tmp_path / "scans", 120)
+    calm = start(tmp_path / "scans", tmp_path / "calm")
+    assert calm.wait(PATIENCE) == 0
+    chaos = Chaos(nodes=2)
+    try:
+        command = bulk(str(tmp_path / "scans"), str(tmp_path / "out"), "--set", "source.rows_per_task=4", *QUICK)
+        disturbed_run(command, chaos, 1, tmp_path / "log", (1.0, 3.0))
+    finally:
+        chaos.shutdown()
+
+    assert chaos.killed.total() > 1
+    assert differences(Storage(tmp_path / "calm"), Storage(tmp_path / "out"), set(names)) == []
+
+
+def test_a_full_disk_stops_the_run_in_one_line(start: Start, small_disk: Path, tmp_path: Path) -> None:
+    write_photographs(tmp_path / "scans", 60)
+    process = start(tmp_path / "scans", small_disk)
+    _, text = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == EXIT_FAULT
+    assert "no space left on device" in text.splitlines()[-1]
+    assert all(os.path.getsize(small_disk / name) for name in contents(Storage(small_disk)))  # noqa: PTH202

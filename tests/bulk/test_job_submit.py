@@ -1,0 +1,245 @@
+"""`ray job submit` against a local head, as the README writes it; stopping a job keeps what is done."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+from colorize.bulk.ledger.manifest import read_manifest
+from colorize.cli import EXIT_FAILURES, EXIT_USAGE
+from colorize.storage.root import Storage
+from tests.conftest import free_ports, grey_jpeg, write_tree
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+UNSAID = "RAY_ADDRESS", "RAY_JOB", "RAY_AUTH"  # what the surroundings of the tests say is not for their heads
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head node with its jobs server."""
+
+    address: str
+    environment: dict[str, str]
+    port: int  # that drivers connect to
+
+    def submit(
+        self, *words: str, job: str = "bulk_colorize", wait: bool = True
+    ) -> tuple[str, subprocess.CompletedProcess[str]]:
+        """`ray job submit --runtime-env configs/runtime_env.yaml -- python jobs/JOB.py WORDS`, and the job's id."""
+        return self.run("python", f"jobs/{job}.py", *words, wait=wait)
+
+    def run(self, *command: str, wait: bool = True) -> tuple[str, subprocess.CompletedProcess[str]]:
+        """Submits any command."""
+        options = ["--runtime-env", "configs/runtime_env.yaml", *([] if wait else ["--no-wait"])]
+        done = self.ray("job", "submit", *options, "--", *command)
+        return next((word for word in re.split(r"[\s']", done.stdout) if word.startswith("raysubmit_")), ""), done
+
+    def ray(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A `ray` command that talks to this head."""
+        command = [str(BIN / "ray"), *words]
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=400, check=False, cwd=ROOT
+        )
+
+    def job(self, name: str) -> JobDetails:
+        """What the head says of a job."""
+        return JobSubmissionClient(self.address).get_job_info(name)
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A head for most tests, which asks for no token."""
+    with started_head(tmp_path_factory.mktemp("head"), {"RAY_AUTH_MODE": "disabled"}) as running:
+        yield running
+
+
+@contextmanager
+def started_head(folder: Path, settings: dict[str, str]) -> Iterator[Head]:
+    """`ray start --head` on loopback ports of its own, in the foreground, ended by its process id.
+
+    Nothing is said of authentication but by `settings`, environment variables.
+    """
+    gcs, dashboard, client, agent, agent_grpc = free_ports(5)  # the session's own cluster holds the default ones
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(UNSAID)}
+    environment |= {
+        "PATH": f"{BIN}{os.pathsep}{environment['PATH']}",  # `python` of a job is the head's
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        **settings,
+    }
+    log = folder / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [str(BIN / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}",
+             "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
+             f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
+             "--num-cpus=4", f"--object-store-memory={1 << 30}", "--disable-usage-stats"],
+            env=environment, stdout=file, stderr=file,
+        )  # fmt: skip
+    try:
+        running = Head(environment["RAY_API_SERVER_ADDRESS"], environment, gcs)
+        deadline = time.monotonic() + 120
+        while running.ray("job", "submit", "--", "python", "-c", "pass").returncode:  # the agent comes last
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the head did not start: {log.read_text(errors='replace')[-2000:]}")
+        yield running
+    finally:
+        process.terminate()  # the command stops the processes that it started
+        process.wait(60)
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    write_tree(tmp_path / "scans", {f"box {i % 3}/{i}.jpg": grey_jpeg(i) for i in range(20)})
+    return tmp_path / "scans"
+
+
+def test_a_submitted_job_colors_a_folder(head: Head, scans: Path, tmp_path: Path) -> None:
+    name, result = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (head.job(name).status, head.job(name).driver_exit_code) == (JobStatus.SUCCEEDED, 0)
+    assert "20 inputs: 20 colored, 0 skipped, 0 failed" in result.stdout
+    assert read_manifest(Storage(tmp_path / "out")).num_rows == 20
+    assert len(list((tmp_path / "out").glob("box */*.jpg"))) == 20
+
+
+def test_a_job_whose_inputs_fail_ends_with_the_status_of_its_command(head: Head, scans: Path, tmp_path: Path) -> None:
+    (scans / "broken.jpg").write_bytes(b"no picture")
+    name, result = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
+
+    assert result.returncode != 0
+    assert (head.job(name).status, head.job(name).driver_exit_code) == (JobStatus.FAILED, EXIT_FAILURES)
+    assert "1 not_an_image" in result.stdout
+    assert read_manifest(Storage(tmp_path / "out")).num_rows == 21
+
+
+def test_only_what_a_job_needs_is_sent_along(head: Head) -> None:
+    _, listing = head.run("ls", "-A")
+    sent = set(listing.stdout.split())
+
+    assert {"colorize", "jobs", "configs", "pyproject.toml"} <= sent
+    assert sent.isdisjoint({"docs", "tests", ".git", ".venv", "demo"})
+
+
+def test_a_network_is_trained_and_then_measured(head: Head, tmp_path: Path) -> None:
+    write_tree(tmp_path / "photos", {f"{split}/{i}.jpg": color_jpeg(i) for split in ("train", "val") for i in range(8)})
+    settings = ("trainer.epochs=1", "trainer.batch_size=4", "validation.samples=2", "data.split=null")
+    options = [word for setting in settings for word in ("--set", setting)]
+    data, run, measured = tmp_path / "photos", tmp_path / "run", tmp_path / "measured"
+    config = ("--config", "configs/train/dense.yaml")
+    name, trained = head.submit(*config, "--data", str(data), "--output", str(run), *options, job="train")
+
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    assert head.job(name).driver_exit_code == 0
+    assert "epoch 1" in trained.stdout  # its log was followed
+    words = ("--model", str(run), "--model", "grey", "--data", str(data), "--output", str(measured))
+    name, result = head.submit(*words, "--set", "measure.features=false", job="evaluate")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert head.job(name).driver_exit_code == 0
+    assert (measured / "evaluation.html").is_file()
+    assert len(json.loads((measured / "metrics.json").read_text())["models"]) == 2
+
+
+def color_jpeg(seed: int) -> bytes:
+    """A small picture in color, unlike any of another seed."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((48, 48), Image.Resampling.BICUBIC).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_a_stopped_job_keeps_and_accounts_for_what_is_done(head: Head, tmp_path: Path) -> None:
+    write_tree(tmp_path / "scans", {f"{i:04d}.jpg": grey_jpeg(i % 50) for i in range(3000)})
+    job, _ = head.submit("--input", str(tmp_path / "scans"), "--output", str(tmp_path / "out"), wait=False)
+    with (tmp_path / "followed").open("wb") as file:
+        command = [str(BIN / "ray"), "job", "logs", "--follow", job]
+        following = subprocess.Popen(command, env=head.environment, stdout=file)
+    deadline = time.monotonic() + 240
+    while len(list((tmp_path / "out").glob("*.jpg"))) < 50:
+        assert time.monotonic() < deadline, head.ray("job", "logs", job).stdout
+        time.sleep(0.5)
+    stopped = head.ray("job", "stop", job)
+
+    assert stopped.returncode == 0, stopped.stdout
+    assert head.job(job).status == JobStatus.STOPPED
+    assert following.wait(60) == 0  # it ends with the job
+    assert "3000 inputs from" in (tmp_path / "followed").read_text()
+    report = json.loads((tmp_path / "out/_colorize/run.json").read_text())
+    manifest = read_manifest(Storage(tmp_path / "out")).to_pylist()
+    assert report["state"] == "interrupted"
+    assert 50 <= len(manifest) < 3000
+    assert {row["output"] for row in manifest} <= {path.name for path in (tmp_path / "out").glob("*.jpg")}
+
+
+class TestAuthenticationLeftOn:
+    """The sequence of docs/cluster.md in a home of its own, with nothing said of authentication but by the document."""
+
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Path:
+        (tmp_path / "home").mkdir()
+        return tmp_path / "home"
+
+    def test_it_works_in_a_fresh_home_and_what_sends_no_token_is_told_so(
+        self, home: Path, scans: Path, tmp_path: Path
+    ) -> None:
+        setup, exports = documented_setup()
+        environment = {"HOME": str(home), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+        subprocess.run(["bash", "-ec", setup], env=environment, check=True, timeout=120)
+        with started_head(tmp_path, {"HOME": str(home), **exports}) as head:
+            _, done = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "20 inputs: 20 colored" in done.stdout
+
+            (tmp_path / "elsewhere").mkdir()
+            refused = colorize_bulk(scans, tmp_path / "refused", tmp_path / "elsewhere", f"127.0.0.1:{head.port}")
+            assert refused.returncode == EXIT_USAGE, refused.stderr
+            assert refused.stderr.splitlines() == [
+                f"error: the Ray cluster at 127.0.0.1:{head.port} asks for its token, and got none or another: export "
+                "RAY_AUTH_MODE=token, and the token as RAY_AUTH_TOKEN or in ~/.ray/auth_token (`ray get-auth-token` "
+                "shows it on the head)"
+            ]
+
+    def test_a_local_run_leaves_no_token_that_a_head_would_ask_for(
+        self, home: Path, scans: Path, tmp_path: Path
+    ) -> None:
+        local = colorize_bulk(scans, tmp_path / "local", home)
+        assert local.returncode == 0, local.stderr
+        assert not (home / ".ray/auth_token").exists()
+
+        with started_head(tmp_path, {"HOME": str(home)}) as head:
+            _, done = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+def documented_setup() -> tuple[str, dict[str, str]]:
+    """What docs/cluster.md has a person type before `ray start --head`, and the variables that it exports."""
+    block = re.search(r"```bash\n(.*?)^ray start --head\n", (ROOT / "docs/cluster.md").read_text(), re.S | re.M)
+    assert block
+    return block[1], dict(re.findall(r"^export (\w+)=(\S+)", block[1], re.M))
+
+
+def colorize_bulk(scans: Path, output: Path, home: Path, address: str = "") -> subprocess.CompletedProcess[str]:
+    """`colorize bulk` in a home, with authentication left on."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(UNSAID)} | {"HOME": str(home)}
+    words = ["--input", str(scans), "--output", str(output), *(["--ray", address] if address else [])]
+    return subprocess.run(
+        [sys.executable, "-m", "colorize", "bulk", *words],
+        env=environment, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT,
+    )  # fmt: skip

@@ -1,0 +1,195 @@
+"""Huge TIFF and PNG: read and written a few rows at a time, with the pixels, the words and the errors of small ones."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from benchmarks.picture_cost import Kind, make
+from colorize.imaging.formats import (
+    FileBytes,
+    ImageDecodeError,
+    decode,
+    decode_small,
+    decode_thumbnail,
+    encode_grey,
+    png,
+    sha256,
+    tiff_rows,
+)
+from colorize.imaging.formats.picture import Rows
+from colorize.predict.render import render, render_into
+from tests.every_kind import pictures, samples
+from tests.imaging.test_reversible_properties import grey16
+from tests.pictures import LIMIT, PROVENANCE, colored, grey, opened, saved, smooth_ab
+
+KINDS = {name: data for name, data in pictures() if name.startswith("TIFF") and name.endswith(("17x33", "1x1"))}
+ORIENTED = {name: data for name, data in pictures() if name.startswith("TIFF") and "orientation" in name}
+PLAIN = {name: data for name, data in KINDS.items() if "bits" in name and "planes" not in name}
+
+
+@pytest.fixture
+def by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every picture counts as huge."""
+    monkeypatch.setattr(tiff_rows, "LARGE", 0)
+    monkeypatch.setattr(png, "_HUGE", 0)
+
+
+def test_every_plain_layout_is_read_by_rows(by_rows: None) -> None:
+    assert len(PLAIN) > 80
+    for name, data in PLAIN.items():
+        assert isinstance(decode(data, max_pixels=LIMIT).luma, Rows), name
+
+
+def test_what_is_read_by_rows_is_what_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, data in {**KINDS, **ORIENTED}.items():
+        area = LIMIT if name in ORIENTED else 64  # a mirrored picture is cut into other cells at its edges
+        once, small = decode(data, max_pixels=LIMIT), decode_small(data, area, max_pixels=LIMIT)
+        with monkeypatch.context() as patched:
+            patched.setattr(tiff_rows, "LARGE", 0)
+            rows, small_by_rows = decode(data, max_pixels=LIMIT), decode_small(data, area, max_pixels=LIMIT)
+            assert np.array_equal(rows.luma, once.luma), name
+            assert (rows.alpha is None) == (once.alpha is None), name
+            if rows.alpha is not None and once.alpha is not None:
+                assert np.array_equal(rows.alpha, once.alpha), name
+        assert rows.luma.dtype == once.luma.dtype
+        assert np.array_equal(small_by_rows.luma, small.luma), name
+        assert (small_by_rows.info, small_by_rows.kind) == (small.info, small.kind), name
+
+
+def test_a_thumbnail_has_the_colors_upright_and_the_luma_of_the_networks_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = {**KINDS, **ORIENTED, **{name: data for name, data in pictures() if "orientation 6" in name}}
+    for large in (1 << 24, 0):
+        monkeypatch.setattr(tiff_rows, "LARGE", large)
+        for name, data in sources.items():
+            thumbnail, small = decode_thumbnail(data, 64, max_pixels=LIMIT), decode_small(data, 64, max_pixels=LIMIT)
+            assert thumbnail.mode == "RGB"
+            difference = np.abs(grey(thumbnail).astype(int) - small.luma)
+            assert difference.max() <= 2, name  # rounded to RGB in between
+            assert not small.colorfulness or np.ptp(np.asarray(thumbnail), axis=2).any(), name
+
+
+def test_a_thumbnail_of_what_is_read_by_rows_or_at_a_fraction_has_no_limit(by_rows: None) -> None:
+    picture = Image.fromarray(samples(3, 8, (64, 48)))
+    for format in ("TIFF", "JPEG"):
+        assert decode_thumbnail(saved(picture, format), 64, max_pixels=1)
+    with pytest.raises(ImageDecodeError) as caught:
+        decode_thumbnail(saved(picture, "PNG"), 64, max_pixels=1)
+    assert caught.value.code == "too_large"
+
+
+def test_rows_are_read_in_any_order_across_strips_and_tiles(by_rows: None) -> None:
+    for name, data in ((name, data) for name, data in PLAIN.items() if name.endswith("17x33")):
+        luma = decode(data, max_pixels=LIMIT).luma
+        everything = np.asarray(luma)
+        for start, stop in ((0, 5), (20, 33), (2, 3), (7, 19), (0, 33)):
+            assert np.array_equal(luma[start:stop], everything[start:stop]), name
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_png_written_by_rows_is_exact_and_says_the_same(by_rows: None, bits: int, channels: int) -> None:
+    pixels = samples(channels, bits, (64, 48))
+    out = colored(bytes(imagecodecs.png_encode(pixels)))[1]
+    decoded = imagecodecs.png_decode(out)
+    expected = decode(bytes(imagecodecs.png_encode(pixels)), max_pixels=LIMIT)
+    if bits == 8:
+        assert np.array_equal(grey(opened(out)), expected.luma)
+    else:
+        assert np.array_equal(grey16(decoded), expected.luma)
+    assert (expected.alpha is None) == (decoded.shape[2] == 3)
+    if expected.alpha is not None:
+        assert np.array_equal(decoded[..., -1], expected.alpha)
+    back = decode(encode_grey(decode(out, max_pixels=LIMIT)), max_pixels=LIMIT)
+    assert np.array_equal(back.luma, expected.luma)
+    assert [c.type for c in png.chunks(out)][-1] == b"IEND"
+
+
+def test_a_png_written_by_rows_carries_over_what_one_written_at_once_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a scanner"
+    source = saved(Image.fromarray(samples(1, 8, (64, 48))), "PNG", dpi=(300, 300), exif=exif)
+    once = colored(source)[1]
+    monkeypatch.setattr(png, "_HUGE", 0)
+    by_rows = colored(source)[1]
+    assert list(png.chunks(by_rows)) == list(png.chunks(once))
+    assert np.array_equal(np.asarray(opened(by_rows)), np.asarray(opened(once)))
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "lzw"}, {"tile": (16, 16), "compression": "zlib"}], ids=str)
+def test_a_file_that_ends_early_is_truncated(by_rows: None, options: dict[str, Any]) -> None:
+    out = io.BytesIO()
+    tifffile.imwrite(out, samples(3, 16, (64, 48)), photometric="rgb", **options)
+    with pytest.raises(ImageDecodeError) as caught:
+        render(out.getvalue()[:-3000], smooth_ab(), PROVENANCE, max_pixels=LIMIT)
+    assert caught.value.code == "truncated"
+
+
+def test_damage_within_a_strip_has_a_code(by_rows: None) -> None:
+    out = io.BytesIO()
+    tifffile.imwrite(out, samples(1, 16, (200, 150)), compression="zlib", rowsperstrip=10)
+    damaged = bytearray(out.getvalue())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 400] = bytes(400)
+    with pytest.raises(ImageDecodeError) as caught:
+        render(bytes(damaged), smooth_ab(), PROVENANCE, max_pixels=LIMIT)
+    assert caught.value.code in ("unreadable", "truncated")
+
+
+def test_a_file_gives_the_copy_that_its_bytes_give(tmp_path: Path) -> None:
+    sources = PLAIN["TIFF 16 bits, 3 channels lzw 17x33"], saved(Image.fromarray(samples(1, 8, (17, 33))), "PNG")
+    for number, data in enumerate(sources):
+        path = tmp_path / str(number)
+        path.write_bytes(data)
+        source = FileBytes(path)
+        assert sha256(source) == sha256(data)
+        assert len(pickle.loads(pickle.dumps(source))) == len(data)
+        expected = render(data, smooth_ab(), PROVENANCE, max_pixels=LIMIT)
+        with (tmp_path / "copy").open("wb") as out:
+            assert render_into(out, source, smooth_ab(), PROVENANCE, max_pixels=LIMIT) == expected.luma_exact
+        assert (tmp_path / "copy").read_bytes() == expected.data
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scan.tif"
+    path.write_bytes(PLAIN["TIFF 16 bits, 1 channels  17x33"])
+    source = FileBytes(path)
+    assert source[:4] == path.read_bytes()[:4]
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ImageDecodeError) as caught:
+        decode(source, max_pixels=LIMIT).luma[:]
+    assert caught.value.code == "changed"
+
+
+def test_a_temporary_file_goes_with_the_last_who_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "copy.tif"
+    path.write_bytes(b"abc")
+    source = FileBytes(path, owned=True)
+    pickle.loads(pickle.dumps(source))
+    assert path.exists()
+    del source
+    assert not path.exists()
+
+
+def test_memory_does_not_grow_with_the_picture(tmp_path: Path) -> None:
+    """17 megapixels of 16-bit RGB are 101 MB; a process that holds little more than its imports makes the copy."""
+    path = tmp_path / "scan.tif"
+    make(path, Kind(4200, 4000, "tif", channels=3))
+    command = [sys.executable, "-m", "benchmarks.picture_cost", "--way", "ours", "--path", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["peak_mb"] < 180
+    copy, original = tifffile.imread(tmp_path / "colored-scan.tif"), tifffile.imread(path)
+    assert copy.shape == original.shape
+    assert np.array_equal(grey16(copy[:500]), grey16(original[:500]))

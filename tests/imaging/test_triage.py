@@ -1,0 +1,121 @@
+"""What a picture is taken for: color, grey, grey stored as RGB, toned, blank, a page of text, a color negative."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter, ImageOps
+from skimage import data
+
+from benchmarks.frames import THINGS, TONES
+from colorize.imaging.formats import decode_small
+from colorize.imaging.triage import filled_in
+from tests.pictures import LIMIT, saved
+
+ARCHIVE = Path(__file__).parents[3] / "shared/data/archive"
+COLOR = ("astronaut", "coffee", "chelsea", "rocket")
+GREY = ("camera", "coins", "moon", "brick", "clock")
+
+
+def kind(picture: NDArray[np.uint8] | Image.Image, quality: int = 85) -> str:
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    return decode_small(saved(image, "JPEG", quality=quality), 65536, max_pixels=LIMIT).kind
+
+
+def toned(name: str, cast: float = 0) -> Image.Image:
+    """Sepia, fading to another tint from left to right by `cast` levels."""
+    grey = np.asarray(Image.fromarray(getattr(data, name)()).convert("L"), np.float32)[..., None] / 255
+    dark, light = np.array([40, 20, 5]), np.array([255, 240, 205])
+    fade = np.linspace(-cast, cast, grey.shape[1])[None, :, None] * np.array([1, 0, -1])
+    return Image.fromarray(np.clip(dark + (light - dark) * grey + fade, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("name", COLOR)
+def test_photographs_in_color_are_color(name: str) -> None:
+    assert kind(getattr(data, name)()) == "color"
+
+
+@pytest.mark.parametrize("name", GREY)
+def test_grey_files_are_grey(name: str) -> None:
+    assert kind(Image.fromarray(getattr(data, name)()).convert("L")) == "grey"
+
+
+@pytest.mark.parametrize("name", GREY)
+@pytest.mark.parametrize("quality", [30, 90])
+def test_grey_stored_as_rgb_is_no_color_whatever_the_compression(name: str, quality: int) -> None:
+    assert kind(Image.fromarray(getattr(data, name)()).convert("RGB"), quality) == "grey_as_rgb"
+
+
+@pytest.mark.parametrize("name", COLOR)
+def test_sepia_is_toned_also_where_it_faded_unevenly(name: str) -> None:
+    assert kind(toned(name)) == "toned"
+    assert kind(toned(name, cast=12)) == "toned"
+
+
+@pytest.mark.parametrize("thing", THINGS)
+@pytest.mark.parametrize("tone", TONES)
+def test_something_in_color_in_the_frame_makes_no_color_photograph(tone: str, thing: str) -> None:
+    for number, name in enumerate((*GREY, *COLOR)):
+        random = np.random.default_rng(number)
+        photograph = Image.fromarray(getattr(data, name)()).convert("RGB")
+        frame = THINGS[thing](TONES[tone](photograph, random), random)
+        assert kind(frame, int(random.integers(60, 96))) in ("grey_as_rgb", "toned"), name
+
+
+@pytest.mark.parametrize("name", COLOR)
+def test_muted_photographs_are_in_color_still(name: str) -> None:
+    photograph = np.asarray(getattr(data, name)(), np.float32)
+    grey = photograph @ np.array([0.299, 0.587, 0.114], np.float32)
+    faded = grey[..., None] + 0.35 * (photograph - grey[..., None])
+    cast = faded * np.array([1, 0.92, 0.97]) + np.array([20, 8, 25])
+    assert kind(np.clip(cast, 0, 255).astype(np.uint8)) == "color"
+
+
+@pytest.mark.parametrize("curve", [(90, 70, 40), (140, 100, 70), (150, 135, 110)])
+def test_a_tone_may_follow_any_curve(curve: tuple[int, int, int]) -> None:
+    for name in (*GREY, *COLOR):
+        grey = Image.fromarray(getattr(data, name)()).convert("L")
+        assert kind(ImageOps.colorize(grey, (25, 20, 15), (250, 244, 225), curve)) == "toned", name
+
+
+def test_faint_color_noise_of_a_scanner_is_no_color() -> None:
+    grey = np.asarray(Image.fromarray(data.camera()).convert("RGB"), np.float32)
+    noise = np.random.default_rng(0).normal(0, 8, grey.shape)
+    assert kind(np.clip(grey + noise, 0, 255).astype(np.uint8)) == "grey_as_rgb"
+
+
+def test_pages_of_text_are_text() -> None:
+    assert kind(data.page()) == "text"
+    assert kind(data.text()) == "text"
+
+
+@pytest.mark.parametrize("level", [3, 128, 250])
+def test_paper_with_grain_alone_is_blank(level: int) -> None:
+    grain = np.random.default_rng(0).normal(level, 6, (600, 500))
+    assert kind(np.clip(grain, 0, 255).astype(np.uint8)) == "blank"
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "rocket"])
+def test_color_negative_film_is_known_by_its_mask(name: str) -> None:
+    inverted = 1 - getattr(data, name)().astype(np.float32) / 255
+    assert kind((inverted * np.array([235, 150, 95])).astype(np.uint8)) == "negative"
+
+
+@pytest.mark.skipif(not ARCHIVE.is_dir(), reason="needs the shared archive of scans")
+def test_of_real_scans_only_color_photographs_are_color() -> None:
+    found = {
+        path.name
+        for path in ARCHIVE.rglob("*.*")
+        if decode_small(path.read_bytes(), 65536, max_pixels=LIMIT).kind == "color"
+    }
+    assert found == {f"{letter}.png" for letter in "abcdefgh"}  # autochromes and prints, all in color
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (5, 3), (9, 9), (120, 161)])
+def test_strokes_are_filled_in_as_by_pillows_rank_filters(shape: tuple[int, int]) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    closed = Image.fromarray(grey).filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.MinFilter(9))
+    assert np.array_equal(filled_in(grey), np.asarray(closed))

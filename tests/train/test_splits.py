@@ -1,0 +1,160 @@
+"""Which pictures a training reads: fractions held out by chance, labels, sources, paths, squares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from colorize.datasets.readers import Raw
+from colorize.datasets.sources import Source
+from colorize.datasets.splits import Split, SplitSettings, split_of, split_row
+from colorize.errors import UsageError
+from colorize.settings import load_settings
+from colorize.train import epoch_plan
+from colorize.train.epoch_plan import plan_epoch
+from colorize.train.pictures import Pictures, keep
+from colorize.train.reading import open_training_source, read_rows, shuffled_blocks, split_reader
+from colorize.train.settings import DataSettings, TrainSettings
+from tests.pictures import labeled_archive
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+RECIPES = Path(__file__).parents[2] / "configs/train"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return labeled_archive(tmp_path)
+
+
+def test_an_archive_says_it_by_column_folder_or_name() -> None:
+    assert split_of({"split": "val", "path": "train/a.jpg"}) == "val"
+    assert split_of({"split": "holdout", "path": "a.jpg"}) == "test"  # whatever it is, it is not to train on
+    assert split_of({"path": "flowers/test/a.jpg"}) == "test"
+    assert split_of({"path": "test.parquet#7", "archive": "test.parquet"}) == "test"
+    assert split_of({"path": "a", "archive": "data/validation-00000-of-00002.parquet"}) == "val"
+
+
+def test_a_null_says_nothing() -> None:
+    """Else all rows with a null for their path would lie in one split."""
+    nothing = {"path": None, "split": None, "source": None}
+    rows = [split_row(Raw(f"a.parquet#{i}", part="a.parquet", columns=nothing), of_several=True) for i in range(100)]
+    assert rows[3] == {"path": "a.parquet#3", "archive": "a.parquet"}
+    assert len({split_of(row) for row in rows}) > 1
+
+
+def test_shares_are_near_and_complete() -> None:
+    splits = [
+        split_of({"path": f"flower/{i}.jpg", "split": "train"}, SplitSettings(val=0.07, test=0.3)) for i in range(8189)
+    ]
+    assert [splits.count(s) for s in ("train", "val", "test")] == pytest.approx([5159, 573, 2457], abs=100)
+
+
+def test_a_picture_stays_in_its_split() -> None:
+    paths = [f"{i}.jpg" for i in range(100)]
+
+    def cut(seed: int) -> list[str]:
+        return [split_of({"path": path}, SplitSettings(val=0.2, test=0.2, seed=seed)) for path in paths]
+
+    assert cut(0) == cut(0) != cut(1)
+
+
+def test_what_is_called_test_can_stay_so_while_the_rest_is_cut() -> None:
+    settings = SplitSettings(val=0.5, of="train")
+    named = {"archive": "train.parquet"}
+    assert {split_of({"path": str(i), "archive": "test.parquet"}, settings) for i in range(50)} == {"test"}
+    assert {split_of({"path": str(i)} | named, settings) for i in range(50)} == {"train", "val"}
+    assert {split_of({"path": str(i)}, settings) for i in range(50)} == {"train", "val"}  # unnamed: to train on
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_recipe_trains_on_what_the_data_holds_out(recipe: Path) -> None:
+    cut = load_settings(TrainSettings, recipe).data.split
+    assert {split_of({"path": f"test.parquet#{i}", "archive": "test.parquet"}, cut) for i in range(99)} == {"test"}
+    assert {split_of({"path": f"{i}.jpg", "split": "val"}, cut) for i in range(99)} == {"val"}
+    assert {"train", "val"} <= {split_of({"path": f"{i}.jpg"}, cut) for i in range(99)}
+
+
+def test_something_must_be_left_to_train_on() -> None:
+    with pytest.raises(UsageError, match="leave no pictures"):
+        load_settings(TrainSettings, overrides=["data.split={val: 0.5, test: 0.5}"])
+
+
+def test_pictures_are_held_out_of_an_archive_that_says_nothing(archive: Path) -> None:
+    settings = DataSettings(short_side=32, split=SplitSettings(val=0.25))
+    counts = [len(read(archive, split, settings)) for split in SPLITS]
+    assert counts == pytest.approx([30, 10, 0], abs=5)
+    assert sum(counts) == 40
+    assert counts[2] == 0
+
+
+def open_for_training(path: Path) -> Source:
+    return open_training_source(str(path), DataSettings())
+
+
+def read(path: Path, split: Split, data: DataSettings) -> Pictures:
+    """A split's pictures, as a training reads them."""
+    source, settings = open_for_training(path), TrainSettings(data=data)
+    reader = split_reader(source, split, settings, plan_epoch(source, data))
+    return keep(read_rows(shuffled_blocks(source, settings), reader, threads=1), data)
+
+
+def test_an_epoch_is_planned_by_what_it_will_hold(archive: Path) -> None:
+    """40 pictures of two labels: split, filter and limit count, not the archive's size."""
+    source, split = open_for_training(archive), SplitSettings(val=0.25)
+    for settings in (DataSettings(split=split), DataSettings(split=split, labels=["bird"])):
+        assert plan_epoch(source, settings).pictures == len(read(archive, "train", settings))
+    assert plan_epoch(source, DataSettings(limit=7)).pictures == 7
+
+
+def test_an_epoch_of_nothing_is_refused(archive: Path) -> None:
+    """Each filter fits some pictures, both together none."""
+    with pytest.raises(UsageError, match=r"no picture is left to train on: see data\.labels"):
+        plan_epoch(open_for_training(archive), DataSettings(labels=["bird"], include=["ship/*"]))
+
+
+def test_balance_draws_less_of_what_there_is_much_of(tmp_path: Path) -> None:
+    columns = {"image": [b""] * 100, "source": ["many"] * 80 + ["few"] * 20, "split": ["train", "val"] * 50}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    plan = plan_epoch(open_for_training(tmp_path / "a.parquet"), DataSettings(balance=0.5))
+    assert plan.rates == {"many": pytest.approx(5 / 6), "few": pytest.approx(5 / 3)}
+    assert plan.pictures == 50  # as many as there are: 33 of the 40, 17 of the 10
+
+
+def test_of_large_sources_some_parts_and_rows_say_how_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epoch_plan, "MAX_PARTS", 2)
+    monkeypatch.setattr(epoch_plan, "MAX_ROWS", 30)
+    for name in "abcd":
+        columns = {"image": [b""] * 40, "split": (["train"] * 3 + ["val"]) * 10}
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    assert plan_epoch(open_for_training(tmp_path), DataSettings()).pictures == pytest.approx(120, abs=12)
+
+
+def test_a_folder_is_planned_by_its_names(tmp_path: Path) -> None:
+    for name in ("train/a.jpg", "train/b.jpg", "val/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert plan_epoch(open_for_training(tmp_path), DataSettings()).pictures == 2
+
+
+def test_only_birds(archive: Path) -> None:
+    settings = DataSettings(short_side=32, labels=["bird"], split=SplitSettings(val=0.25))
+    assert sum(len(read(archive, split, settings)) for split in SPLITS) == 20
+    with pytest.raises(UsageError, match=r"no picture has label 'birds' \(did you mean 'bird'\?\)"):
+        plan_epoch(open_for_training(archive), DataSettings(labels=["birds"]))
+    with pytest.raises(UsageError, match=r"no picture has source 'flowers'"):
+        plan_epoch(open_for_training(archive), DataSettings(sources=["flowers"]))
+
+
+def test_squares_only(archive: Path) -> None:
+    pictures = read(archive, "train", DataSettings(short_side=32, aspects=[1.0]))
+    assert [bucket.shape[1:] for bucket in pictures.buckets] == [(32, 32, 3)]
+
+
+def test_only_what_lies_in_certain_folders(archive: Path) -> None:
+    settings = DataSettings(short_side=32, include=["bird/*", "ship/*9.png"])
+    assert sum(len(read(archive, split, settings)) for split in SPLITS) == 24
+    with pytest.raises(UsageError, match=r"no picture matches \['birds/\*'\]; a path is for example 'bird/0.png'"):
+        plan_epoch(open_for_training(archive), DataSettings(include=["birds/*"]))

@@ -1,0 +1,468 @@
+"""Training, from the augmentation to a finished run, on tiny networks and pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from colorize.cli import EXIT_USAGE, run
+from colorize.errors import StoppedError, UsageError
+from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
+from colorize.models import ColorModel, create_model
+from colorize.models.checkpoint import load_checkpoint, save_checkpoint
+from colorize.models.unet import gamut_bins
+from colorize.settings import load_settings
+from colorize.train import augment, losses
+from colorize.train.initial import initial_network
+from colorize.train.loop import train
+from colorize.train.means import Means
+from colorize.train.run_folder import RunFolder
+from colorize.train.settings import AugmentSettings, ModelSettings, TrainSettings
+from colorize.train.single import train_alone
+from colorize.train.step import create_state, current_size, set_learning_rate, step, training_pair
+from colorize.train.validation import validate
+from tests.training import Silent, run_alone
+
+TINY = [
+    "model.args={widths: [16, 16, 16], context: 32, context_blocks: 1, grid: 20.0}",
+    "trainer={epochs: 2, batch_size: 4, sizes: [32, 64], epoch_steps: 2}",
+    "validation={size: 64, limit: 4, samples: 2}",
+    "data.short_side=48",
+]
+RECIPE = Path(__file__).parents[2] / "configs" / "train" / "unet.yaml"
+CLEAN = AugmentSettings(
+    min_area=1.0, p_flip=0, p_spectrum=0, p_blur=0, p_gamma=0, p_fade=0, p_shade=0, p_grain=0, p_scratches=0
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small only make threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def settings() -> TrainSettings:
+    return load_settings(TrainSettings, overrides=TINY)
+
+
+@pytest.fixture
+def rgb() -> torch.Tensor:
+    """Smooth colorful pictures (4, 3, 64, 64)."""
+    torch.manual_seed(0)
+    coarse = torch.rand(4, 3, 4, 4)
+    return torch.nn.functional.interpolate(coarse, (64, 64), mode="bilinear")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Twelve pictures in two splits, of three aspects and two sources."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(12):
+        width, height = ((64, 64), (88, 64), (64, 88))[index % 3]
+        picture = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((width, height))
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG")
+        split, source = ("val" if index >= 8 else "train"), ("rare" if index == 0 else "common")
+        rows.append({"image": buffer.getvalue(), "split": split, "source": source})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "photos.parquet")
+    return tmp_path / "photos.parquet"
+
+
+class TestAugment:
+    def test_switched_off_it_changes_nothing(self, rgb: torch.Tensor) -> None:
+        crops = augment.random_crops(rgb, (64, 64), CLEAN)
+        assert (crops - rgb).abs().mean() < 0.02  # but for the slight stretch
+        for grey in augment.scanned_grey(rgb, CLEAN):
+            torch.testing.assert_close(grey, luma(rgb))
+
+    def test_crops_have_the_shape_asked_for(self, rgb: torch.Tensor) -> None:
+        assert augment.random_crops(rgb, (32, 96), AugmentSettings()).shape == (4, 3, 32, 96)
+
+    def test_flips_mirror(self, rgb: torch.Tensor) -> None:
+        mirrored = augment.random_crops(rgb, (64, 64), CLEAN.model_copy(update={"p_flip": 1.0}))
+        assert (mirrored - rgb.flip(3)).abs().mean() < 0.02
+
+    @pytest.mark.parametrize("name", [n for n in AugmentSettings.model_fields if n not in ("min_area", "p_flip")])
+    def test_each_damage_changes_the_grey_and_keeps_its_range(self, rgb: torch.Tensor, name: str) -> None:
+        grey, _ = augment.scanned_grey(rgb, CLEAN.model_copy(update={name: 1.0}))
+        assert grey.shape == (4, 1, 64, 64)
+        assert 0 <= grey.min() <= grey.max() <= 1
+        assert not torch.allclose(grey, luma(rgb), atol=1e-3)
+
+    def test_a_seed_repeats_it(self, rgb: torch.Tensor) -> None:
+        pairs = []
+        for _ in range(2):
+            torch.manual_seed(3)
+            pairs.append(augment.scanned_grey(rgb, AugmentSettings())[0])
+        assert torch.equal(*pairs)
+
+    @pytest.mark.parametrize(
+        ("sides", "shape"), [((128, 128), (256, 256)), ((100, 300), (160, 448)), ((1, 99), (32, 2560))]
+    )
+    def test_a_canvas_keeps_aspect_and_area(self, sides: tuple[int, int], shape: tuple[int, int]) -> None:
+        assert augment.canvas_shape(sides, 256, 32) == shape
+
+
+class TestLosses:
+    def test_soft_targets_average_to_their_color(self) -> None:
+        bins = gamut_bins(10.0)
+        color = torch.tensor([12.0, -8.0]).reshape(1, 2, 1, 1)
+        target = losses.soft_targets(bins, 5, 5.0)[losses.cell_index(color)][0, 0, 0]
+        assert target.sum() == pytest.approx(1)
+        assert (target > 0).sum() == 5
+        torch.testing.assert_close(target @ bins, torch.tensor([12.0, -8.0]), atol=3, rtol=0)
+
+    def test_a_color_beyond_all_bins_goes_to_the_nearest(self) -> None:
+        bins = gamut_bins(10.0)
+        target = losses.soft_targets(bins, 1, 5.0)[losses.cell_index(torch.full((1, 2, 1, 1), 500.0))]
+        assert target.isfinite().all()
+        assert target.sum() == 1
+
+    def test_rare_colors_weigh_more_and_the_mean_weight_is_one(self) -> None:
+        prior = torch.tensor([90.0, 9.0, 1.0])
+        weights = losses.rebalancing(prior, uniform=0.5, power=0.5)
+        assert weights[0] < weights[1] < weights[2]
+        assert (prior / 100 * weights).sum() == pytest.approx(1)
+        assert losses.rebalancing(prior, 0.5, power=0.0).tolist() == pytest.approx([1, 1, 1])
+
+    def test_bins_are_counted_at_the_nearest(self) -> None:
+        bins = torch.tensor([[0.0, 0.0], [50.0, 0.0]])
+        ab = torch.tensor([[10.0, 40.0], [3.0, 0.0]]).reshape(1, 2, 1, 2)
+        assert losses.count_bins(ab, bins).tolist() == [1, 1]
+
+
+class TestStep:
+    def test_it_learns_one_batch(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+        state = create_state(settings.model_copy(update={"augment": CLEAN}))
+        state.progress = 0.1
+        history = [float(step(state, rgb)["loss"]) for _ in range(12)]
+        assert np.mean(history[-3:]) < 0.9 * np.mean(history[:3])
+        assert state.steps == 12
+
+    @pytest.mark.parametrize("damage", ["p_grain", "p_scratches"])
+    def test_what_lies_on_the_print_never_touches_the_target(
+        self, settings: TrainSettings, rgb: torch.Tensor, damage: str
+    ) -> None:
+        damaged = settings.model_copy(update={"augment": CLEAN.model_copy(update={damage: 1.0})})
+        L, ab = training_pair(rgb, 64, 32, damaged)
+        assert (L - grey_to_lightness(luma(rgb))).abs().mean() > 0.2
+        assert (ab - rgb_to_lab(rgb)[:, 1:]).abs().max() < 0.1
+
+    @pytest.mark.parametrize("damage", ["p_gamma", "p_fade", "p_shade"])
+    def test_colors_are_as_weak_as_the_print_is_dark(
+        self, settings: TrainSettings, rgb: torch.Tensor, damage: str
+    ) -> None:
+        """A patch that half the light falls on keeps its hue; its chroma goes with the cube root of the light."""
+        torch.manual_seed(1)
+        damaged = settings.model_copy(update={"augment": CLEAN.model_copy(update={damage: 1.0})})
+        L, ab = training_pair(rgb, 64, 32, damaged)
+        before, true = grey_to_lightness(luma(rgb)), rgb_to_lab(rgb)[:, 1:]
+        expected = true * ((L + 16) / (before + 16)).clamp(max=1)
+        torch.testing.assert_close(ab, expected, atol=0.2, rtol=0.01)
+        assert (ab.norm(dim=1) < 0.95 * true.norm(dim=1)).any()
+
+    def test_the_average_follows_the_weights(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+        state = create_state(settings)
+        before = [p.clone() for p in state.average.parameters()]
+        step(state, rgb)
+        moved = [not torch.equal(a, b) for a, b in zip(before, state.average.parameters(), strict=True)]
+        assert any(moved)
+        assert not any(p.requires_grad for p in state.average.parameters())
+
+    def test_frozen_stages_stay_as_they_are(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+        model = settings.model.model_copy(update={"frozen_stages": 3})
+        state = create_state(settings.model_copy(update={"model": model}))
+        before = [{k: v.clone() for k, v in s.state_dict().items()} for s in state.model.encoder_stages()]
+        step(state, rgb)
+        after = [s.state_dict() for s in state.model.encoder_stages()]
+        same = [all(torch.equal(b[k], a[k]) for k in b) for b, a in zip(before, after, strict=True)]
+        assert same == [True] * 3 + [False] * 5
+
+    def test_the_rate_warms_up_then_falls(self, settings: TrainSettings) -> None:
+        state = create_state(settings)
+        rates = []
+        for state.progress in (0.0, 0.04, 0.5, 1.0):
+            rates.append(set_learning_rate(state))
+        assert rates[0] < rates[2] < rates[1] == pytest.approx(1e-3)
+        assert rates[3] == pytest.approx(1e-5)
+
+    def test_pictures_grow_as_training_goes_on(self, settings: TrainSettings) -> None:
+        state = create_state(settings)
+        sizes = []
+        for state.progress in (0.0, 0.49, 0.51, 1.0):
+            sizes.append(current_size(state))
+        assert sizes == [32, 32, 64, 64]
+
+    def test_a_saved_state_goes_on_as_if_never_stopped(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+        state = create_state(settings)
+        step(state, rgb)
+        buffer = io.BytesIO()
+        torch.save(state.state_dict(), buffer)
+        buffer.seek(0)
+        resumed = create_state(settings.model_copy(update={"seed": 9}))
+        resumed.load_state_dict(torch.load(buffer, weights_only=True))
+        results = []
+        for one in (state, resumed):
+            torch.manual_seed(5)
+            results.append(float(step(one, rgb)["loss"]))
+        assert results[0] == results[1]
+
+    @pytest.mark.parametrize("decay", [0.0, 0.5])
+    def test_resuming_goes_by_the_rates_of_now(self, settings: TrainSettings, rgb: torch.Tensor, decay: float) -> None:
+        state = create_state(settings)
+        step(state, rgb)
+        changed = {"weight_decay": decay, "encoder_factor": 0.1}
+        model = settings.model.model_copy(update={"pretrained": True})
+        resumed = create_state(
+            settings.model_copy(update={"optimizer": settings.optimizer.model_copy(update=changed), "model": model})
+        )
+        resumed.load_state_dict(state.state_dict())
+        rates = {(group["factor"], group["weight_decay"]) for group in resumed.optimizer.param_groups}
+        assert rates == {(0.1, decay), (0.1, 0.0), (1.0, decay), (1.0, 0.0)}
+
+    def test_a_state_whose_parameters_are_grouped_otherwise_is_refused(self, settings: TrainSettings) -> None:
+        state = create_state(settings)
+        merged = torch.optim.AdamW(state.model.parameters())
+        with pytest.raises(UsageError, match="an earlier version began this run"):
+            state.load_state_dict(state.state_dict() | {"optimizer": merged.state_dict()})
+
+    @pytest.mark.parametrize(("pretrained", "factors"), [(False, {1.0}), (True, {0.3, 1.0})])
+    def test_only_an_encoder_that_has_learned_learns_slower(
+        self, settings: TrainSettings, pretrained: bool, factors: set[float]
+    ) -> None:
+        model = settings.model.model_copy(update={"pretrained": pretrained})
+        state = create_state(settings.model_copy(update={"model": model}))
+        assert {group["factor"] for group in state.optimizer.param_groups} == factors
+
+    def test_a_figure_that_the_network_has_not_is_refused(self, settings: TrainSettings) -> None:
+        by_mse = settings.validation.model_copy(update={"best": "mse"})
+        with pytest.raises(UsageError, match=r"validation\.best=mse: this network's figures are psnr, "):
+            create_state(settings.model_copy(update={"validation": by_mse}))
+
+    def test_pretraining_what_has_no_encoder_is_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"model\.pretrained=false"):
+            ColorModel().load_pretrained()
+
+    def test_it_starts_from_the_weights_of_another_run(self, settings: TrainSettings, tmp_path: Path) -> None:
+        other = create_state(settings.model_copy(update={"seed": 9})).model
+        save_checkpoint(tmp_path / "best.safetensors", other, name=settings.model.name, args=settings.model.args)
+        start = settings.model.model_copy(update={"weights": str(tmp_path)})
+        state = create_state(settings.model_copy(update={"model": start}))
+        for ours, theirs in zip(state.model.parameters(), other.parameters(), strict=True):
+            assert torch.equal(ours, theirs)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"weights": "default", "name": "dense", "args": {}}, r"holds a unet .* asks for a dense"),
+            ({"weights": "default", "args": {"grid": 30.0}}, r"set model\.name and model\.args"),
+            ({"weights": "default", "pretrained": True}, r"set model\.pretrained=false"),
+            ({"weights": "nowhere.safetensors"}, r"nowhere\.safetensors"),
+        ],
+    )
+    def test_weights_that_do_not_fit_are_refused(self, change: dict[str, Any], message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            initial_network(ModelSettings.model_validate({"name": "unet", **change}))
+
+
+def test_figures_are_averaged_over_the_steps_that_have_them() -> None:
+    means = Means()
+    for figures in ({"loss": 1.0}, {"loss": 3.0, "discriminator_loss": 5.0}):
+        means.add({name: torch.tensor(value) for name, value in figures.items()})
+    assert means.all() == {"loss": 2.0, "discriminator_loss": 5.0}
+
+
+def test_grey_pictures_cannot_be_measured(rgb: torch.Tensor) -> None:
+    grey = luma(rgb).expand_as(rgb)
+    model = create_model("lab_cnn").eval()
+    with pytest.raises(UsageError, match="all grey"):
+        validate(model, [grey], 64)
+    assert validate(model, [grey, rgb], 64)["colorfulness"] > 0  # some may be
+
+
+def die_after_first(save: Callable[[Mapping[str, Any]], None]) -> Callable[[RunFolder, Mapping[str, Any]], None]:
+    """Saves once; the second time the process has no more memory, say."""
+    calls: list[int] = []
+
+    def saving(folder: RunFolder, state: Mapping[str, Any]) -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise MemoryError
+        save(state)
+
+    return saving
+
+
+class TestRun:
+    def test_a_run_leaves_all_it_promises(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
+        run = tmp_path / "run"
+        figures = train_alone(settings, str(archive), str(run))
+        with (run / "metrics.csv").open() as stream:
+            rows = list(csv.DictReader(stream))
+        assert [row["epoch"] for row in rows] == ["1", "2"]
+        assert {"loss", "val_psnr", "val_psnr_grey", "val_colorfulness"} <= rows[0].keys()
+        assert figures["val_psnr"] == pytest.approx(float(rows[-1]["val_psnr"]), rel=1e-4)
+        assert load_settings(TrainSettings, run / "config.yaml") == settings
+        assert sorted(p.name for p in (run / "samples").iterdir()) == ["epoch-001.png", "epoch-002.png"]
+        assert load_checkpoint(run / "best.safetensors").args == settings.model.args
+        assert load_checkpoint(run / "checkpoints" / "epoch-002.safetensors").name == "unet"
+
+    def test_a_run_is_resumed_not_repeated(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
+        train_alone(settings, str(archive), str(tmp_path / "run"))
+        longer = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"epochs": 3})})
+        figures = train_alone(longer, str(archive), str(tmp_path / "run"), resume=True)
+        state = RunFolder(tmp_path / "run", longer).load_state()
+        assert figures["epoch"] == 3
+        assert state is not None
+        assert state["state"]["steps"] == 6
+
+    @pytest.mark.parametrize("stop", [1, 3, 5], ids=["within an epoch", "between epochs", "within the last"])
+    def test_a_stopped_run_goes_on_as_if_never_stopped(
+        self, settings: TrainSettings, archive: Path, tmp_path: Path, stop: int
+    ) -> None:
+        """The same batches, the same damage, the same figures, wherever it was interrupted."""
+        trainer = settings.trainer.model_copy(update={"epoch_steps": 3})
+        settings = settings.model_copy(update={"trainer": trainer})
+        whole = train(run_alone(settings, archive, tmp_path / "whole", Silent()))
+        with pytest.raises(StoppedError, match=r"the state is saved: .* --resume") as stopped:
+            train(run_alone(settings, archive, tmp_path / "paused", Silent(stop_after=stop)))
+        torch.rand(99)  # what else a process draws
+        resumed = train(run_alone(settings, archive, tmp_path / "paused", Silent()))
+        assert stopped.value.status == 130
+        for name in ("loss", "gradient_norm", "val_psnr", "val_psnr_ab"):
+            assert resumed[name] == pytest.approx(whole[name], rel=1e-5), name
+
+    def test_a_run_can_be_cut_by_time(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
+        trainer = settings.trainer.model_copy(update={"minutes": 0.01, "epoch_steps": 1, "epochs": 1})
+        train_alone(settings.model_copy(update={"trainer": trainer}), str(archive), str(tmp_path / "run"))
+        rows = list(csv.DictReader((tmp_path / "run/metrics.csv").open()))
+        assert float(rows[-1]["seconds"]) >= 0.6
+        assert all(float(row["seconds"]) < 0.6 for row in rows[:-1])
+
+    def test_the_state_is_saved_within_epochs(
+        self, settings: TrainSettings, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So that a process that is killed loses minutes, not an epoch: here it dies after the second step."""
+        often = settings.trainer.model_copy(update={"save_minutes": 1e-9, "epoch_steps": 4})
+        settings = settings.model_copy(update={"trainer": often})
+        run = run_alone(settings, archive, tmp_path / "run", Silent())
+        monkeypatch.setattr(RunFolder, "save_state", die_after_first(run.folder.save_state))
+        with pytest.raises(MemoryError):
+            train(run)
+        state = run.folder.load_state()
+        assert state is not None
+        assert (state["record"]["epoch"], state["record"]["taken"], state["state"]["steps"]) == (0, 1, 1)
+
+    def test_grey_pictures_are_refused_before_the_first_step(
+        self, settings: TrainSettings, archive: Path, tmp_path: Path
+    ) -> None:
+        rows = pq.read_table(archive).to_pylist()
+        for row in rows:
+            buffer = io.BytesIO()
+            Image.open(io.BytesIO(row["image"])).convert("L").save(buffer, "JPEG")
+            row["image"] = buffer.getvalue()
+        pq.write_table(pa.Table.from_pylist(rows), archive)
+        with pytest.raises(UsageError, match="the training pictures are all grey: --data must hold color pictures"):
+            train_alone(settings, str(archive), str(tmp_path / "run"))
+        assert not (tmp_path / "run/state.pt").exists()
+
+    @pytest.mark.parametrize("rate", [1e30])
+    def test_a_loss_that_is_no_number_ends_a_run(
+        self, settings: TrainSettings, archive: Path, tmp_path: Path, rate: float
+    ) -> None:
+        reckless = settings.optimizer.model_copy(update={"learning_rate": rate, "clip_norm": None, "warmup": 0.0})
+        settings = settings.model_copy(update={"optimizer": reckless})
+        with pytest.raises(StoppedError, match=r"(the loss is|gradient is) (nan|inf): lower optimizer\.learning_rate"):
+            train_alone(settings, str(archive), str(tmp_path / "run"))
+
+    def test_more_workers_than_this_process_are_refused(self, archive: Path, tmp_path: Path) -> None:
+        settings = load_settings(TrainSettings, overrides=["trainer.workers=2"])
+        with pytest.raises(UsageError, match=r"trainer\.workers=2: .* drop --no-ray"):
+            train_alone(settings, str(archive), str(tmp_path / "run"))
+
+    def test_where_there_is_no_run_none_can_be_resumed(
+        self, settings: TrainSettings, archive: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(UsageError, match=r"--resume: .*/run holds no training run; drop --resume"):
+            train_alone(settings, str(archive), str(tmp_path / "run"), resume=True)
+        assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+
+    def test_a_run_is_never_overwritten(self, settings: TrainSettings, tmp_path: Path) -> None:
+        RunFolder(tmp_path / "run", settings).claim()
+        with pytest.raises(UsageError, match="--resume"):
+            RunFolder(tmp_path / "run", settings).claim()
+
+    def test_resuming_with_another_model_is_refused(self, settings: TrainSettings, tmp_path: Path) -> None:
+        RunFolder(tmp_path / "run", settings).claim()
+        other = settings.model.model_copy(update={"args": {"grid": 16.0}})
+        with pytest.raises(UsageError, match="another model"):
+            RunFolder(tmp_path / "run", settings.model_copy(update={"model": other})).claim(resume=True)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ("optimizer.name=rmsprop", r"from optimizer\.name=adamw to rmsprop: start from its weights"),
+            ("adversarial={}", "`adversarial` switched on or off"),
+        ],
+    )
+    def test_what_has_another_state_cannot_be_gone_on_with(self, change: str, message: str, tmp_path: Path) -> None:
+        RunFolder(tmp_path / "run", load_settings(TrainSettings)).claim()
+        other = RunFolder(tmp_path / "run", load_settings(TrainSettings, overrides=[change]))
+        with pytest.raises(UsageError, match=message):
+            other.check(resume=True)
+        assert load_settings(TrainSettings, tmp_path / "run/config.yaml") == load_settings(TrainSettings)
+
+    def test_a_refused_command_leaves_no_run(self, archive: Path, tmp_path: Path) -> None:
+        words = [
+            "train",
+            "--no-ray",
+            "--config",
+            str(RECIPE),
+            "--data",
+            str(archive),
+            "--output",
+            str(tmp_path / "run"),
+        ]
+        for _ in range(2):
+            assert run([*words, "--output", str(tmp_path / "run"), "--set", "loss.name=bce"]) == EXIT_USAGE
+        assert not (tmp_path / "run/config.yaml").exists()
+
+    def test_a_run_that_is_older_than_a_setting_of_the_model_goes_on(
+        self, settings: TrainSettings, tmp_path: Path
+    ) -> None:
+        RunFolder(tmp_path / "run", settings).claim()
+        config = tmp_path / "run/config.yaml"
+        written = yaml.safe_load(config.read_text())
+        del written["model"]["weights"]
+        config.write_text(yaml.safe_dump(written))
+        RunFolder(tmp_path / "run", settings).claim(resume=True)
+
+    @pytest.mark.parametrize("config", ["", "model: 3", "model: {name: [unet]}", "{"])
+    def test_a_config_that_does_not_say_what_it_trains_is_refused(
+        self, config: str, settings: TrainSettings, tmp_path: Path
+    ) -> None:
+        RunFolder(tmp_path / "run", settings).claim()
+        (tmp_path / "run/config.yaml").write_text(config)
+        with pytest.raises(UsageError, match="another model"):
+            RunFolder(tmp_path / "run", settings).claim(resume=True)
+
+    def test_the_shipped_recipe_is_complete(self) -> None:
+        resolved = load_settings(TrainSettings, RECIPE).model_dump(mode="json")
+        for group, written in yaml.safe_load(RECIPE.read_text()).items():  # what concerns other models is left out
+            assert written == resolved[group], group
