@@ -7,6 +7,7 @@ and never a reason to leave keys out: SeaweedFS 4.48 skips a whole folder where 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,6 +25,16 @@ LAST_CHARACTER = "\U0010ffff"
 LAST_ASCII = 0x7E
 
 Ask = Callable[[str, int], list[str]]  # a key and a count -> so many of the keys after it, in order
+
+
+def client_options() -> dict[str, Any]:
+    """How s3fs asks: the region of this process's environment, and no request that waits without an end."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return {
+        "max_concurrency": 1,  # one request an image: with more, s3fs asks for its size first
+        "client_kwargs": {"region_name": region} if region else {},
+        "config_kwargs": {"connect_timeout": 5, "read_timeout": 60, "max_pool_connections": 64},
+    }
 
 
 @dataclass(slots=True, eq=False)

@@ -25,7 +25,7 @@ import fsspec
 
 from colorize.errors import UsageError, one_line
 from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
-from colorize.storage.bucket import Bucket
+from colorize.storage.bucket import Bucket, client_options
 from colorize.storage.faults import why_unusable
 from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
@@ -87,7 +87,8 @@ class Storage:
     @cached_property
     def fs(self) -> Any:
         """The fsspec file system; its client is made on first use, in the process that uses it."""
-        return fsspec.filesystem(self.protocol, **self._options())
+        local = {} if self.is_local else {"use_listings_cache": False}
+        return fsspec.filesystem(self.protocol, **local, **(client_options() if self.protocol == "s3" else {}))
 
     def path(self, name: str = "") -> str:
         """The full path of `name` as the file system knows it."""
@@ -328,17 +329,6 @@ class Storage:
         if path.is_dir() or not (path.is_symlink() or path.exists()):
             raise FileNotFoundError(self.url(name))
         return local_entry(name, known_status(self.root, name, self.follow_links))
-
-    def _options(self) -> dict[str, Any]:
-        if self.is_local:
-            return {}
-        options: dict[str, Any] = {"use_listings_cache": False}
-        if self.protocol == "s3":
-            options["max_concurrency"] = 1  # one request a picture: with more, s3fs asks for its size first
-            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-            options["client_kwargs"] = {"region_name": region} if region else {}
-            options["config_kwargs"] = {"connect_timeout": 5, "read_timeout": 60, "max_pool_connections": 64}
-        return options
 
     def _probe(self, ask: Callable[[], T]) -> T:
         """The answer of `ask`, its faults as usage errors, and none later than `PROBE_SECONDS`."""
