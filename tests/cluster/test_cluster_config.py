@@ -49,7 +49,26 @@ def test_ray_would_refuse_a_wrong_key(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_no_secret_is_in_it(path: Path) -> None:
     settings = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")).lower()
+    for harmless in ("ray_auth_mode=token", "ray/auth_token", "get-auth-token", "httptokens: required"):
+        settings = settings.replace(harmless, "")
     assert not [word for word in ("access_key", "secret", "password", "token") if word in settings]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_node_starts_ray_without_its_token(path: Path) -> None:
+    config = load(path)
+    home = "~" if config["provider"]["type"] == "local" else f"/home/{config['auth']['ssh_user']}"
+    assert config["file_mounts"][f"{home}/.ray/auth_token"] == "~/.ray/auth_token"
+    for kind in ("head", "worker"):
+        starts = [line for line in config[f"{kind}_start_ray_commands"] if "ray start" in line]
+        assert starts
+        assert all("RAY_AUTH_MODE=token;" in line.partition("ray start")[0] for line in starts)
+
+
+def test_a_machine_gives_its_credentials_to_no_forged_request(config: dict[str, Any]) -> None:
+    for kind in config["available_node_types"].values():
+        options = kind["node_config"]["MetadataOptions"]
+        assert (options["HttpTokens"], options["HttpPutResponseHopLimit"]) == ("required", 1)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

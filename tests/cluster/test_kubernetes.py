@@ -1,7 +1,7 @@
 """The manifests below `configs/kubernetes/` and the image that they start.
 
 No package carries KubeRay's custom resource definition. What a RayJob may hold is written down here from KubeRay's API
-reference (ray.io/v1, from version 1.4 on), as far as the manifests use it; pods are held against the schemas of
+reference (ray.io/v1, from version 1.5.1 on), as far as the manifests use it; pods are held against the schemas of
 Kubernetes itself, commands against the command line, and `rayStartParams` against `ray start`.
 """
 
@@ -20,7 +20,7 @@ import pytest
 import ray
 import typer
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from ray.scripts.scripts import start
 
@@ -50,16 +50,24 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
 
 
+def require_valid_template(template: dict[str, Any]) -> dict[str, Any]:
+    """Raises kubernetes_validate.ValidationError for what is no template of a pod."""
+    pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "pod"}, "template": template}
+    kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+    return template
+
+
+PodTemplate = Annotated[dict[str, Any], AfterValidator(require_valid_template)]
+
+
 class Group(Strict):
     """What the head group and a worker group share."""
 
     ray_start_params: dict[str, str]
-    template: dict[str, Any]
+    template: PodTemplate
 
     @model_validator(mode="after")
     def _valid(self) -> Group:
-        pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "pod"}, "template": self.template}
-        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
         unknown = [key for key in self.ray_start_params if f"--{key}" not in START_OPTIONS]
         if unknown:
             raise ValueError(f"`ray start` has no option {unknown}")
@@ -83,10 +91,16 @@ class WorkerGroup(Group):
 class AutoscalerOptions(Strict):
     version: Literal["v1", "v2"]
     idle_timeout_seconds: int = Field(gt=0)
+    security_context: dict[str, Any]
+
+
+class AuthOptions(Strict):
+    mode: Literal["disabled", "token"]
 
 
 class RayCluster(Strict):
     ray_version: str
+    auth_options: AuthOptions
     enable_in_tree_autoscaling: bool
     autoscaler_options: AutoscalerOptions
     head_group_spec: Group
@@ -99,6 +113,7 @@ class Spec(Strict):
     ttl_seconds_after_finished: int = Field(ge=0)
     backoff_limit: int = Field(ge=0)
     ray_cluster_spec: RayCluster
+    submitter_pod_template: PodTemplate
 
 
 class Metadata(Strict):
@@ -130,6 +145,13 @@ def job(request: pytest.FixtureRequest) -> RayJob:
 def containers(group: Group) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = group.template["spec"]["containers"]
     return found
+
+
+def pods(job: RayJob) -> list[dict[str, Any]]:
+    """The specifications of all pods of a job: of the head, of each group of workers, of the one that submits it."""
+    cluster = job.spec.ray_cluster_spec
+    templates = [group.template for group in (cluster.head_group_spec, *cluster.worker_group_specs)]
+    return [template["spec"] for template in (*templates, job.spec.submitter_pod_template)]
 
 
 def resources(group: Group) -> tuple[float, float]:
@@ -198,7 +220,32 @@ def test_every_pod_runs_the_same_image_as_one_account_without_keys(job: RayJob) 
     groups: list[Group] = [cluster.head_group_spec, *cluster.worker_group_specs]
     assert {container["image"] for group in groups for container in containers(group)} == {"colorize:0.1.0"}
     assert {group.template["spec"]["serviceAccountName"] for group in groups} == {"colorize"}
-    assert not [word for word in ("access_key", "secret", "token") if word in job.model_dump_json().lower()]
+    said = job.model_dump_json().lower().replace('"mode":"token"', "").replace("automountserviceaccounttoken", "")
+    assert not [word for word in ("access_key", "secret", "token") if word in said]
+
+
+def test_the_cluster_asks_for_a_token_of_its_own(job: RayJob) -> None:
+    assert job.spec.ray_cluster_spec.auth_options.mode == "token"
+
+
+def test_every_pod_is_one_that_a_restricted_namespace_takes(job: RayJob) -> None:
+    """What Kubernetes' Pod Security Standard of this name demands of a pod and of its containers."""
+    for pod in pods(job):
+        context = pod["securityContext"]
+        assert context["runAsNonRoot"]
+        assert context["runAsUser"] == 1000, "the user that the Dockerfile makes"
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC", "volumes"}
+    restricted = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert job.spec.ray_cluster_spec.autoscaler_options.security_context == restricted
+    assert all(each["securityContext"] == restricted for pod in pods(job) for each in pod["containers"])
+
+
+def test_only_the_head_may_ask_kubernetes_for_pods(job: RayJob) -> None:
+    head, *others = pods(job)
+    assert "automountServiceAccountToken" not in head
+    assert others
+    assert not any(pod["automountServiceAccountToken"] for pod in others)
 
 
 def test_ray_is_the_version_that_the_image_installs(job: RayJob) -> None:
