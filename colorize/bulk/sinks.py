@@ -78,7 +78,7 @@ class FolderSink:
     def write(self, finished: Iterable[Finished]) -> list[Record]:
         """Writes in threads while the next picture is made, holding `HELD_BYTES` (or one picture) at most."""
         records: list[Record] = []
-        pending: deque[tuple[int, Future[Record]]] = deque()
+        pending: deque[tuple[int, Finished, Future[Record]]] = deque()
         held = 0
         with ThreadPoolExecutor(self.threads) as pool:
             for item in finished:
@@ -86,15 +86,21 @@ class FolderSink:
                     raise item.fault
                 size = item.data.size if isinstance(item.data, Draft) else len(item.data or b"")
                 while pending and held + size > HELD_BYTES:
-                    done, future = pending.popleft()
-                    records.append(future.result())
+                    done, *first = pending.popleft()
+                    records.append(self._written(*first))
                     held -= done
-                pending.append((size, pool.submit(self._write_file, item)))
+                pending.append((size, item, pool.submit(self._write_file, item)))
                 held += size
-            return records + [future.result() for _, future in pending]
+            return records + [self._written(*first) for _, *first in pending]
 
     def record(self, records: Sequence[Record]) -> str:
         return write_part(self.storage, records)
+
+    def _written(self, item: Finished, future: Future[Record]) -> Record:
+        try:
+            return future.result()
+        except MemoryError:  # a picture that was made meanwhile took all that one may take; none is made now
+            return self._write_file(item)
 
     def _write_file(self, item: Finished) -> Record:
         if item.data is None:
@@ -104,6 +110,8 @@ class FolderSink:
                 self.storage.publish(item.data, item.record.output)
             else:
                 self.storage.write(item.record.output, item.data)
+        except MemoryError:
+            raise
         except Exception as error:  # one file's fault, of whatever class the storage library raises
             if storage_exhausted(error):
                 raise  # no file's fault: rows that say so by the million would help nobody

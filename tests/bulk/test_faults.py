@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,15 @@ def test_a_first_attempt_works_in_process() -> None:
         lambda item: (item, os.getpid()), LIMITS, isolated=False
     )  # a lambda cannot be sent away
     assert careful("x") == ("x", os.getpid())
+
+
+def test_a_first_attempt_has_a_limit_on_memory_that_ends_with_the_item() -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with Careful(work, LIMITS, isolated=False) as careful:
+        fault, after = careful("hog"), careful("b")
+    assert isinstance(fault, Fault)
+    assert (fault.code, after) == ("out_of_memory", "B")
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 def test_a_heavy_item_goes_to_a_child_at_once() -> None:

@@ -37,6 +37,24 @@ def test_a_picture_that_cannot_be_stored_is_a_failure(tmp_path: Path) -> None:
     assert (record.status, record.error, record.output) == ("failed", "write_failed", "")
 
 
+def test_a_picture_is_stored_though_the_one_made_meanwhile_left_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, tries = Storage.write, list[str]()
+
+    def short_of_memory(storage: Storage, name: str, data: bytes) -> None:
+        tries.append(name)
+        if len(tries) == 1:
+            raise MemoryError
+        write(storage, name, data)
+
+    monkeypatch.setattr(Storage, "write", short_of_memory)
+    (record,) = FolderSink(Storage(tmp_path), threads=2).write([Finished(Record("a.jpg", "a.jpg"), b"A")])
+
+    assert (record.error, tries) == ("", ["a.jpg", "a.jpg"])
+    assert (tmp_path / "a.jpg").read_bytes() == b"A"
+
+
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Finished]:
     """An input archive of 40 rows, and their outcomes; every seventh failed."""

@@ -1,9 +1,9 @@
 """An image that kills the process that works on it: found by working on it in a process of its own, and blamed.
 
-In the process that asks, work goes at full speed. Only a watchdog runs beside it: an image that takes longer than
-`limits.seconds` ends the process, as a crash in a decoder does by itself. Who cannot afford that, or was ended so
-before, has each image go through a child process, one after the other, with limits on time and memory. The image that
-its child does not survive becomes a `Fault`; the others go on.
+In the process that asks, work goes at full speed. An image that takes longer than `limits.seconds` ends the process,
+as a crash in a decoder does by itself; one that wants more memory than `limits.memory_mb` gets MemoryError. Who cannot
+afford to be ended, or was before, has each image go through a child process, one after the other, with the same limits.
+The image that its child does not survive becomes a `Fault`; the others go on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from colorize.imaging.formats import ImageDecodeError
 from colorize.imaging.sandbox.child import Child
 from colorize.imaging.sandbox.faults import Fault, fault_of
+from colorize.imaging.sandbox.memory import memory_limit
 from colorize.imaging.settings import LimitSettings
 
 T = TypeVar("T")
@@ -40,9 +41,10 @@ class Careful(Generic[T, R]):
 
     Args:
         function: of one item; picklable, as items and results are.
-        limits: on the seconds, and in a child on the memory, that one item may take.
+        limits: on the seconds and the memory that one item may take. What threads beside it take counts as well.
         isolated: every item goes to a child.
-        is_heavy: whether an item may need more than `limits.memory_mb`; it goes to a child, too.
+        is_heavy: whether an item may need more than `limits.memory_mb`; it goes to a child, too, since not every
+            decoder survives that.
     """
 
     def __init__(
@@ -81,12 +83,12 @@ class Careful(Generic[T, R]):
     def __call__(self, item: T) -> R | Fault:
         """What the function makes of the item; a `Fault` where it raises, or does not come back in time."""
         if not self.isolated:
-            with watchdog(self.limits.seconds):
-                try:
+            try:
+                with watchdog(self.limits.seconds), memory_limit(self.limits.memory_mb):
                     if not self.is_heavy(item):
                         return self.function(item)
-                except Exception as error:  # one item's fault: the others go on
-                    return fault_of(error)
+            except Exception as error:  # one item's fault: the others go on
+                return fault_of(error)
         return self._isolated(item)
 
     def _isolated(self, item: T) -> R | Fault:
