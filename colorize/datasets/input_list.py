@@ -19,7 +19,9 @@ from colorize.storage.root import LEDGER, Storage, read_file
 
 LINE_LENGTH = 1 << 16  # characters; of a name S3 allows 1024 bytes
 EMPTY_LINES, ROW_LINES = 1_000_000, 1000
-PARQUET_BYTES = 4 << 30  # of a list that was compressed as a whole
+NAME_LENGTH, NAME_BYTES = 4096, 150  # characters of a name, at most; what the driver keeps of each beside them
+FREE_BYTES = 256 << 20  # that a list's names may take in memory, and as many times its size:
+NAMES_RATIO, PARQUET_RATIO = 400, 50  # the latter of a Parquet file, which is packed already, that was gzipped
 
 
 def read_input_list(uri: str, root: Storage) -> list[str]:
@@ -32,8 +34,10 @@ def read_input_list(uri: str, root: Storage) -> list[str]:
         UsageError: no such file, no such column, or a path outside the root.
     """
     try:
-        listed = _listed(posixpath.basename(uri).lower(), read_file(uri), uri, root)
-        return list(dict.fromkeys(_relative(name, root, uri) for name in listed if name))
+        data = read_file(uri)
+        listed = _listed(posixpath.basename(uri).lower(), data, uri, root)
+        names = _bounded(listed, FREE_BYTES + NAMES_RATIO * len(data))
+        return list(dict.fromkeys(_relative(name, root, uri) for name in names if name))
     except UsageError:
         raise
     except Exception as error:  # storage libraries and parsers raise many classes, all of them the list's fault
@@ -45,11 +49,29 @@ def _listed(base: str, data: bytes, uri: str, root: Storage) -> Iterable[str]:
     if base.endswith(".gz"):
         base, file = base.removesuffix(".gz"), gzip.GzipFile(fileobj=file)
     if base.endswith(".parquet"):
-        return _from_parquet(file.read(PARQUET_BYTES), uri, root)
+        return _from_parquet(_whole(file, FREE_BYTES + PARQUET_RATIO * len(data)), uri, root)
     lines = _lines(io.TextIOWrapper(file, "utf-8-sig", newline="\n"))  # and not at every mark that Unicode calls one
     if base.endswith(".csv"):
         return _from_csv(lines, uri, root)
     return (line.removesuffix("\n").removesuffix("\r") for line in lines)
+
+
+def _bounded(names: Iterable[str], most: int) -> Iterator[str]:
+    """The same names. Raises ValueError for one that no file has, or for more of them than `most` bytes."""
+    left = most
+    for name in names:
+        if len(name) > NAME_LENGTH:
+            raise ValueError(f"a name of {len(name):,} characters, {name[:20]!r}...; at most {NAME_LENGTH:,} are read")
+        if (left := left - len(name) - NAME_BYTES) < 0:
+            raise ValueError(f"its names take more than {most:,} bytes of memory, far more than the file holds")
+        yield name
+
+
+def _whole(file: io.BytesIO | gzip.GzipFile, most: int) -> bytes:
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it unpacks to more than {most:,} bytes, far more than it holds")
+    return data
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
@@ -68,7 +90,7 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
 def _from_parquet(data: bytes, uri: str, root: Storage) -> Iterable[str]:
     archive = Archive(io.BytesIO(data))
     column = _column(archive.schema.names, uri)
-    names = [name for name in read_texts(archive, column) if name is not None]
+    names = (name for name in read_texts(archive, column) if name is not None)
     return names if column == "path" else _in_bucket(names, root)
 
 

@@ -98,15 +98,15 @@ def plain_rows(archive: Archive, names: Sequence[str]) -> Iterator[dict[str, Any
             yield {name: plain_value(batch, name, row) for name in columns}
 
 
-def read_texts(archive: Archive, column: str) -> list[str | None]:
-    """A column of text.
+def read_texts(archive: Archive, column: str) -> Iterator[str | None]:
+    """A column of text, value by value: a small file may hold the same long one a million times.
 
     Raises:
         ParquetError: it holds something else, or a text of more than `TEXT_BYTES`.
     """
     if not _is_text(kind := archive.schema.field(column).type):
         raise ParquetError(f"column {column!r} holds {kind}, not text")
-    return [row[column] for row in plain_rows(archive, (column,))]
+    return (row[column] for row in plain_rows(archive, (column,)))
 
 
 def _missing(path: Any) -> str:

@@ -12,7 +12,7 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote_plus
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from colorize.datasets import readers, sources
+from colorize.datasets import input_list, readers, sources
 from colorize.datasets.archives import MIN_SLICE_ROWS
 from colorize.datasets.input_list import read_input_list
 from colorize.datasets.readers import ArchiveReader, Raw
@@ -460,6 +460,44 @@ def test_a_small_list_that_unfolds_to_hundreds_of_megabytes_is_refused(
         assert tracemalloc.get_traced_memory()[1] < 32 << 20
     finally:
         tracemalloc.stop()
+
+
+def list_as_parquet(names: list[str], **options: Any) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"path": names}), file, compression="zstd", **options)
+    return file.getvalue()
+
+
+PREFIXED: dict[str, Any] = {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("l.parquet", list_as_parquet(["a" * 5000] * 100), "a name of 5,000 characters"),
+        ("l.parquet", list_as_parquet(["a" * 4000] * 2000), "take more than"),
+        ("l.parquet", list_as_parquet(["a" * 4000 + str(i) for i in range(2000)], **PREFIXED), "take more than"),
+        ("l.txt.gz", gzip.compress(b"".join(b"%s%d\n" % (b"a" * 4000, i) for i in range(9000))), "take more than"),
+        ("l.parquet.gz", gzip.compress(bytes(16 << 20)), "unpacks to more than"),
+    ],
+    ids=["one long name", "one name again and again", "names that begin alike", "lines that begin alike", "zeros"],
+)
+def test_a_small_list_of_names_that_fill_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes, reason: str
+) -> None:
+    monkeypatch.setattr(input_list, "FREE_BYTES", 1 << 20)
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UsageError, match=reason):
+        read_input_list(str(tmp_path / name), Storage(tmp_path))
+
+
+def test_a_long_list_of_numbered_names_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input_list, "FREE_BYTES", 0)
+    names = [f"archive/box {i // 100}/scan {i:06}.jpg" for i in range(20_000)]
+    (tmp_path / "l.txt.gz").write_bytes(gzip.compress("\n".join(names).encode()))
+    (tmp_path / "l.parquet").write_bytes(list_as_parquet(names))
+    assert read_input_list(str(tmp_path / "l.txt.gz"), Storage(tmp_path)) == names
+    assert read_input_list(str(tmp_path / "l.parquet"), Storage(tmp_path)) == names
 
 
 def test_a_bomb_in_an_archive_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
