@@ -86,12 +86,12 @@ class FolderSink:
                     raise item.fault
                 size = item.data.size if isinstance(item.data, Draft) else len(item.data or b"")
                 while pending and held + size > HELD_BYTES:
-                    done, *first = pending.popleft()
-                    records.append(self._written(*first))
+                    done, first, future = pending.popleft()
+                    records.append(self._written(first, future))
                     held -= done
                 pending.append((size, item, pool.submit(self._write_file, item)))
                 held += size
-            return records + [self._written(*first) for _, *first in pending]
+            return records + [self._written(first, future) for _, first, future in pending]
 
     def record(self, records: Sequence[Record]) -> str:
         return write_part(self.storage, records)
