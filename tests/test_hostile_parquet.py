@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from colorize.bulk.joining import assemble
 from colorize.bulk.ledger.forgotten import COLUMNS, FORGOTTEN, forget, replaced
+from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, read_manifest, records_table
 from colorize.bulk.resume import Ledger
 from colorize.bulk.samples import read_cell
 from colorize.bulk.settings import Resume
-from colorize.bulk.sinks import FRAGMENT_SCHEMA, Finished, ParquetSink, assemble, fragments_of
+from colorize.bulk.sinks import FRAGMENT_SCHEMA, Finished, ParquetSink, fragments_of
 from colorize.cli import EXIT_FAILURES, run
 from colorize.datasets.input_list import read_input_list
 from colorize.datasets.settings import SourceSettings
@@ -91,7 +93,7 @@ def write_and_assemble(folder: Path, bad: pa.Array) -> None:
         target = Storage(path.parent / "out")
         rows = [Finished(Record(f"a.parquet#{i}"), b"colored", "a.parquet", i) for i in range(2)]
         ParquetSink(target).write(rows)
-        assert assemble(Storage(path.parent), target, "a.parquet", OWN) == ""
+        assert assemble(Storage(path.parent), target, "a.parquet", OWN) == Lost()
     good = pa.table({"row": [0, 1], "colorized": [b"1", b"2"], "status": ["ok"] * 2, "error": [""] * 2})
     for index, name in enumerate(FRAGMENT_SCHEMA.names):  # as somebody else may have left them in the output
         (fragment,) = target.entries(OWN)
@@ -147,7 +149,7 @@ READERS: dict[str, tuple[Callable[[Path, pa.Array], None], ...]] = {
     "colorize.bulk.ledger.manifest": (read_manifests,),
     "colorize.bulk.resume": (resume,),
     "colorize.bulk.samples": (show,),
-    "colorize.bulk.sinks": (write_and_assemble,),
+    "colorize.bulk.joining": (write_and_assemble,),
     "colorize.datasets.input_list": (list_inputs,),
     "colorize.datasets.readers": (plan_and_fetch, evaluate, read_training),
     "colorize.datasets.archives": (plan_and_fetch,),

@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable
 
 import ray
 
-from colorize.bulk.sinks import FRAGMENTS, assemble, fragments_of
+from colorize.bulk.joining import assemble
+from colorize.bulk.ledger.lost import Lost
+from colorize.bulk.sinks import FRAGMENTS, fragments_of
 from colorize.datasets.sources import Source
 from colorize.storage.root import Storage
 
 AT_ONCE = 4
 
 # No CPUs are asked for: the stages may hold them all, and this is mostly reading and writing.
-_assemble: Callable[..., ray.ObjectRef[str]] = ray.remote(num_cpus=0)(assemble).remote
+_assemble: Callable[..., ray.ObjectRef[Lost]] = ray.remote(num_cpus=0)(assemble).remote
 _clear = ray.remote(num_cpus=0)(Storage.delete_tree)  # apart: a task that is run again finds all fragments or none
 
 
@@ -22,7 +24,7 @@ class Assembly:
     """Counts finished rows per archive and joins each complete one in a Ray task, a few at a time.
 
     Attributes:
-        lost: archives that could not be written, and why.
+        lost: archives that could not be written as a whole, and what of each.
     """
 
     def __init__(self, source: Source, target: Storage, model_sha256: str, settings_sha256: str) -> None:
@@ -32,9 +34,9 @@ class Assembly:
         self.target = target
         self.left = Counter(source.parts or {})
         self.waiting = deque(part for part, rows in self.left.items() if rows == 0)
-        self.running: dict[ray.ObjectRef[str], str] = {}
+        self.running: dict[ray.ObjectRef[Lost], str] = {}
         self.clearing: list[ray.ObjectRef[None]] = []
-        self.lost: dict[str, str] = {}
+        self.lost: dict[str, Lost] = {}
 
     def add(self, parts: Iterable[str]) -> None:
         """Takes note of finished rows, given as the archive of each; starts what can be started."""
@@ -59,9 +61,9 @@ class Assembly:
         ready, _ = ray.wait(list(self.running), timeout=timeout) if self.running else ([], [])
         for reference in ready:
             part = self.running.pop(reference)
-            if reason := ray.get(reference):
-                self.lost[part] = reason
-            else:
+            if lost := ray.get(reference):
+                self.lost[part] = lost
+            if not lost.reason:
                 self.clearing.append(_clear.remote(self.target, self._fragments(part)))
 
     def _fragments(self, part: str) -> str:

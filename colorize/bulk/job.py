@@ -18,6 +18,7 @@ from colorize.bulk.assembly import Assembly
 from colorize.bulk.census import note
 from colorize.bulk.ledger.compaction import Compacted, compact
 from colorize.bulk.ledger.forgotten import forget, replaced, settle
+from colorize.bulk.ledger.lost import ARCHIVE_UNREADABLE, Lost
 from colorize.bulk.ledger.manifest import RUN_FILE
 from colorize.bulk.load import Loader, Stamp
 from colorize.bulk.merging import Merging
@@ -205,7 +206,7 @@ def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Even
         raise
 
 
-def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, str]) -> None:
+def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, Lost]) -> None:
     """Compacts the manifest and saves the report; the manifest has the last word on how inputs ended."""
     rows = prepared.job.settings.output.manifest_rows
     found = compact(prepared.target, work.run, rows, lost, work.stale)
@@ -229,9 +230,8 @@ def _settle(report: RunReport, found: Compacted) -> None:
     totals = report.totals
     totals.ok, totals.skipped, totals.failed = (found.states[status] for status in ("ok", "skipped", "failed"))
     totals.errors = found.errors
-    for _ in range(found.lost_before):
-        totals.before["ok", ""] -= 1
-        totals.before["failed", "archive_unreadable"] += 1
+    totals.before -= found.lost_before
+    totals.before["failed", ARCHIVE_UNREADABLE] += found.lost_before.total()
 
 
 def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assembly, stop: threading.Event) -> None:

@@ -10,26 +10,21 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from colorize.bulk.ledger.manifest import Record, write_part
-from colorize.datasets.archives import OUTPUT_COLUMNS
 from colorize.errors import one_line
 from colorize.storage.faults import storage_exhausted
-from colorize.storage.parquet import Archive, read_table
 from colorize.storage.root import LEDGER, Storage
 from colorize.storage.rooted import Draft
 
 FRAGMENTS = f"{LEDGER}/fragments"
 HELD_BYTES = 64 << 20
-CARRIED_ROWS = 256  # of an archive that are copied at once, at most
 FRAGMENT_SCHEMA = pa.schema(
     [("row", pa.int64()), ("colorized", pa.large_binary()), ("status", pa.string()), ("error", pa.string())]
 )
@@ -121,7 +116,7 @@ class FolderSink:
 
 @dataclass(frozen=True)
 class ParquetSink:
-    """Writes runs of finished rows as fragments; `assemble` joins an archive's fragments with its input."""
+    """Writes runs of finished rows as fragments; `joining` joins an archive's fragments with its input."""
 
     storage: Storage
 
@@ -205,107 +200,6 @@ def fragments_of(part: str, model_sha256: str, settings_sha256: str, identity: s
     """The folder of an archive's fragments: what another model, setting or state of the archive made lies elsewhere."""
     made_by = hashlib.sha256("\n".join((model_sha256, settings_sha256, identity)).encode()).hexdigest()[:16]
     return f"{FRAGMENTS}/{made_by}/{part}"
-
-
-class DamagedArchiveError(Exception):
-    """An archive cannot be read to its end, or is not the one any more whose rows were colored; says why."""
-
-
-def assemble(source: Storage, sink: Storage, part: str, fragments: str, identity: str = "") -> str:
-    """Writes the archive `part`: the input's columns, then `colorized`, `status` and `error` from its `fragments`.
-
-    Streams both, so that memory holds a row batch, not an archive. An input column with the name of an output
-    column (a second pass over one's own output) gives way to the new one. The fragments stay: a task may run again.
-
-    Args:
-        source: where the archive lies.
-        sink: where its fragments lie, and the output goes.
-        part: its name in both.
-        fragments: the folder of its finished rows.
-        identity: of the archive when it was planned, if that is known.
-
-    Returns:
-        Why there can be no output for it, or "".
-
-    Raises:
-        OSError: the storage took no output. The fragments are whole: it can be tried again.
-        RuntimeError: rows are missing among them.
-    """
-    try:
-        _assemble(source, sink, part, fragments, identity)
-    except DamagedArchiveError as error:
-        return str(error)
-    return ""
-
-
-def _assemble(source: Storage, sink: Storage, part: str, folder: str, identity: str) -> None:
-    fragments = sorted(entry.name for entry in sink.entries(folder))
-    with ExitStack() as stack:
-        with _damage():
-            archive = Archive(stack.enter_context(source.open(part)), canonical=True)
-        file = stack.enter_context(sink.create(part))
-        kept = [name for name in archive.schema.names if name not in OUTPUT_COLUMNS]
-        schema = pa.schema([archive.schema.field(name) for name in kept], archive.schema.metadata)
-        for name in OUTPUT_COLUMNS:
-            schema = schema.append(FRAGMENT_SCHEMA.field(name))
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            _join(_row_batches(archive, kept), _in_order(sink, fragments), writer)
-        with _damage():
-            if identity and source.entry(part).identity != identity:
-                raise DamagedArchiveError("the archive changed while the job ran; run again")
-
-
-@contextmanager
-def _damage() -> Iterator[None]:
-    """What goes wrong in here lies in the input, not in the storage that is written to."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise DamagedArchiveError(one_line(error)) from error
-
-
-def _row_batches(archive: Archive, kept: list[str]) -> Iterator[pa.Table]:
-    """The rows of an archive, as many at once as shall be a row group of the output."""
-    held: list[pa.RecordBatch] = []
-    with _damage():
-        for _, batch in archive.all_batches(kept, HELD_BYTES, CARRIED_ROWS):
-            many = sum(piece.num_rows for piece in held) + batch.num_rows > CARRIED_ROWS
-            if held and (many or sum(piece.nbytes for piece in held) + batch.nbytes > HELD_BYTES):
-                yield pa.Table.from_batches(held)
-                held = []
-            held.append(batch)
-    if held:
-        yield pa.Table.from_batches(held)
-
-
-def _join(batches: Iterator[pa.Table], finished: Iterator[pa.Table], writer: pq.ParquetWriter) -> None:
-    """Pairs the input's rows with the finished ones, which come in the same order."""
-    held = FRAGMENT_SCHEMA.empty_table()
-    for batch in batches:
-        while held.num_rows < batch.num_rows:
-            if (more := next(finished, None)) is None:
-                raise RuntimeError("rows of an archive were finished and are not there: run the same command again")
-            held = pa.concat_tables([held, more])
-        added = (held.column(name)[: batch.num_rows] for name in OUTPUT_COLUMNS)
-        writer.write_table(pa.Table.from_arrays([*batch.columns, *added], schema=writer.schema))
-        held = held.slice(batch.num_rows)
-
-
-def _in_order(sink: Storage, fragments: Sequence[str]) -> Iterator[pa.Table]:
-    """The fragments' rows by row number, each once, also where a retried task cut its runs differently.
-
-    Ends before a row that none of them holds.
-    """
-    expected = 0
-    for name in fragments:
-        with sink.open(name) as file:
-            table = read_table(file, FRAGMENT_SCHEMA)
-        fresh = table.filter(pc.greater_equal(table.column("row"), expected))
-        if fresh.num_rows:
-            if fresh.column("row")[0].as_py() != expected:
-                return
-            expected = fresh.column("row")[-1].as_py() + 1
-            yield fresh
 
 
 def _runs(items: Sequence[Finished]) -> Iterator[Sequence[Finished]]:

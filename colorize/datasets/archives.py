@@ -18,7 +18,7 @@ from colorize.storage.listing import Entry
 from colorize.storage.local_files import LeadsOutError, LinkedFolderError
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import ImageColumn
-from colorize.storage.parquet_error import ParquetError, code_of
+from colorize.storage.parquet_error import ParquetError, code_of, is_damage
 from colorize.storage.root import Storage
 
 OUTPUT_COLUMNS = ("colorized", "status", "error")  # what an archive's colored copy has beside the input's columns
@@ -75,7 +75,7 @@ def _plan(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit
     except (LeadsOutError, LinkedFolderError) as error:
         return [unit | fault_of(error)]
     except Exception as error:  # every storage library has fault classes of its own
-        if not _is_damage(error):
+        if not is_damage(error) and not isinstance(error, FileNotFoundError):  # whose earlier rows still hold
             raise UsageError(
                 f"cannot read {storage.url(entry.name)}: {one_line(error)}; run again once it can be"
             ) from None
@@ -83,15 +83,6 @@ def _plan(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit
     if fault := _fault(archive.schema, settings.image_column, storage.url(entry.name)):
         return [unit_of(entry, error=fault[0], message=fault[1])]
     return [unit | rows for rows in _slices(archive.row_counts)]
-
-
-def _is_damage(error: Exception) -> bool:
-    """Whether the file is at fault, not the storage, which may be well again soon: then earlier rows still hold.
-
-    Arrow's own OSErrors are just that and have no number; a storage's have one, or a class of their own.
-    """
-    by_arrow = type(error) is OSError and error.errno is None
-    return by_arrow or isinstance(error, pa.ArrowException | UnicodeDecodeError | FileNotFoundError)
 
 
 def _slices(row_counts: Sequence[int]) -> Iterator[dict[str, int]]:

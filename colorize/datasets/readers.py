@@ -20,7 +20,8 @@ from colorize.imaging.settings import SizeLimits
 from colorize.storage.local_files import LeadsOutError, LinkedFolderError
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import IMAGE_BYTES, ImageColumn, plain_columns, plain_value
-from colorize.storage.parquet_error import ParquetError, code_of
+from colorize.storage.parquet_error import CORRUPT, ParquetError, code_of
+from colorize.storage.parquet_mending import Losses
 from colorize.storage.root import Storage
 
 UNIT_SCHEMA = pa.schema(
@@ -148,13 +149,13 @@ class ArchiveReader:
         return replace(self, extra=names)
 
     def _fetch_rows(self, unit: dict[str, Any]) -> Iterator[list[Raw]]:
-        """The unit's rows; where the archive breaks off in the middle, the rest of them as failures."""
+        """The unit's rows; those that cannot be read as failures."""
         done = 0
         try:
             for raws in self._read_rows(unit):
                 yield raws
                 done += len(raws)
-        except Exception as error:  # damaged pages raise OSError, ArrowException, or the storage's own classes
+        except Exception as error:  # columns that are gone, or the storage's own classes
             code, message = code_of(error), one_line(error)
             yield [Raw(**_place(unit, offset), error=code, message=message) for offset in range(done, unit["count"])]
 
@@ -165,21 +166,30 @@ class ArchiveReader:
             image = ImageColumn.of(archive.schema, self.settings.image_column)
             extra = plain_columns(archive.schema, self.extra)
             columns, at_once, skip = [*image.leaves, *extra], self.settings.rows_per_task or STEP_ROWS, unit["skip"]
-            for batch in archive.batches(unit["row_group"], columns, FETCH_BYTES, at_once):
-                wanted = batch.slice(skip, left)
-                skip = max(skip - batch.num_rows, 0)
-                left -= wanted.num_rows
-                if wanted.num_rows:
+            for batch, losses in archive.readable(unit["row_group"], columns, FETCH_BYTES, at_once):
+                rows = range(min(skip, batch.num_rows), min(skip + left, batch.num_rows))
+                skip, left = max(skip - batch.num_rows, 0), left - len(rows)
+                if rows:
+                    places = [_place(unit, done + i) for i in range(len(rows))]
                     yield [
-                        self._raw_row(_place(unit, done + i), wanted, i, image, extra) for i in range(wanted.num_rows)
+                        self._raw_row(place, batch, row, image, extra, losses)
+                        for place, row in zip(places, rows, strict=True)
                     ]
-                    done += wanted.num_rows
+                    done += len(rows)
                 if not left:
                     return
 
     def _raw_row(
-        self, place: dict[str, Any], batch: pa.RecordBatch, row: int, image: ImageColumn, extra: Sequence[str]
+        self,
+        place: dict[str, Any],
+        batch: pa.RecordBatch,
+        row: int,
+        image: ImageColumn,
+        extra: Sequence[str],
+        losses: Losses,
     ) -> Raw:
+        if lost := losses.message(row, [image.leaves[0], *extra]):  # the path within an image is for messages alone
+            return Raw(**place, error=CORRUPT, message=lost)
         try:
             columns = {name: plain_value(batch, name, row) for name in extra}
             data = image.image(batch, row, self.max_bytes)

@@ -9,21 +9,24 @@ and the names stand in the fields' metadata, from which an output file gets them
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from colorize.errors import one_line
 from colorize.storage.held import HeldRanges
-from colorize.storage.parquet_error import ParquetError
+from colorize.storage.parquet_error import TOO_LARGE, ParquetError, code_of, is_damage
 from colorize.storage.parquet_footer import Chunk, column_chunks, harmless_footer, parse_footer, read_footer
+from colorize.storage.parquet_mending import Losses, mend
 from colorize.storage.parquet_pages import BOMB_BYTES, Size, chunk_size
 from colorize.storage.parquet_types import is_foreign, padding, with_names
 
 MANY_ROWS, ROWS_A_BYTE = 1 << 20, 16  # a file that holds more rows than both allow is refused
 TABLE_BYTES = 2 << 30  # of a table that is read as a whole
 AT_ONCE_BYTES = 256 << 20  # about what is read of it at once
+MEND_BYTES = 16 << 20  # about what is read at once of a damaged column, to see which of its pages can be
 BUFFER_BYTES = 1 << 20  # of a column chunk that are read at once
 
 
@@ -60,6 +63,7 @@ class Archive:
             self._bytes,
             metadata=self._metadata,
             pre_buffer=False,
+            page_checksum_verification=True,
             buffer_size=BUFFER_BYTES,
             arrow_extensions_enabled=canonical and not _knows_geometry(self._metadata),
         )
@@ -98,14 +102,85 @@ class Archive:
                 yield first, batch
                 first += batch.num_rows
 
+    def readable(
+        self, group: int, columns: Sequence[str], held: int, most: int = MANY_ROWS
+    ) -> Iterator[tuple[pa.RecordBatch, Losses]]:
+        """A row group's rows as `batches`; where it is damaged they are all there, and null where they cannot be read.
+
+        Yields:
+            Batches, each with what is lost of its rows. Part of a struct that cannot be read at all is left out.
+
+        Raises:
+            ParquetError: what is not read although it could be (`too_large`).
+        """
+        done = 0
+        try:
+            for batch in self.batches(group, columns, held, most):
+                yield batch, Losses(batch.num_rows)
+                done += batch.num_rows
+            return
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            if not is_damage(error) or code_of(error) == TOO_LARGE:
+                raise
+            losses = self._mend(group, columns, one_line(error))
+        start = 0
+        for batch in self._batches_beside(group, columns, losses, held, most):
+            stop = start + batch.num_rows
+            if stop > done:
+                begin = max(done - start, 0)
+                yield batch.slice(begin), losses.of(start + begin, stop)
+            start = stop
+
+    def _mend(self, group: int, columns: Sequence[str], reason: str) -> Losses:
+        """Makes what is left of a damaged row group readable."""
+        losses = Losses(self.row_counts[group], reason)
+        for chunk, leaf in self._wanted(group, columns):
+            reads = partial(self._reads, group, leaf.path)
+            if reads():
+                continue
+            spans = mend(self._bytes, chunk, leaf, reads)
+            losses.add(next(each for each in columns if _is_of(leaf.path, [each])), spans)
+        return losses
+
+    def _reads(self, group: int, path: str) -> bool:
+        """Whether a leaf can be read in this row group, with as many rows as there are."""
+        try:
+            rows: int = sum(batch.num_rows for batch in self.batches(group, [path], MEND_BYTES))
+        except (OSError, pa.ArrowException) as error:
+            if not is_damage(error) or code_of(error) == TOO_LARGE:
+                raise
+            return False
+        return rows == self.row_counts[group]
+
+    def _batches_beside(
+        self, group: int, columns: Sequence[str], losses: Losses, held: int, most: int
+    ) -> Iterator[pa.RecordBatch]:
+        """The columns of which anything can be read, and whole columns of nulls for the others."""
+        left = [name for name in columns if name not in losses.whole]
+        names = list(dict.fromkeys(name if name in self.schema.names else name.split(".")[0] for name in columns))
+        rows = self.row_counts[group]
+        empty = (pa.record_batch({"": pa.nulls(min(most, rows - at))}) for at in range(0, rows, most))
+        for batch in self.batches(group, left, held, most) if left else empty:
+            known = batch.schema.names
+            fields = [batch.schema.field(name) if name in known else self.schema.field(name) for name in names]
+            fields = [field.with_nullable(True) for field in fields]
+            arrays = [
+                batch[field.name] if field.name in known else pa.nulls(batch.num_rows, field.type) for field in fields
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
     def _sizes(self, group: int, columns: Sequence[str]) -> list[Size]:
+        wanted = self._wanted(group, columns)
+        self._bytes.hold((chunk.start, chunk.length) for chunk, _ in wanted)
+        return [chunk_size(self._bytes, chunk, leaf, self.row_counts[group]) for chunk, leaf in wanted]
+
+    def _wanted(self, group: int, columns: Sequence[str]) -> list[tuple[Chunk, pq.ColumnSchema]]:
+        """The column chunks of a row group that belong to these columns, and what the schema says of each."""
         schema, chunks = self._metadata.schema, self._chunks[group]
         if len(chunks) != len(schema):
             raise ParquetError(f"row group {group} has {len(chunks)} columns, the schema {len(schema)}")
         leaves = [schema.column(index) for index in range(len(schema))]
-        wanted = [(chunk, leaf) for chunk, leaf in zip(chunks, leaves, strict=True) if _is_of(leaf.path, columns)]
-        self._bytes.hold((chunk.start, chunk.length) for chunk, _ in wanted)
-        return [chunk_size(self._bytes, chunk, leaf, self.row_counts[group]) for chunk, leaf in wanted]
+        return [(chunk, leaf) for chunk, leaf in zip(chunks, leaves, strict=True) if _is_of(leaf.path, columns)]
 
     @cached_property
     def _chunks(self) -> list[list[Chunk]]:

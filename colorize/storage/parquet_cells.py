@@ -60,7 +60,7 @@ class ImageColumn:
             value, path = cell, None
         else:
             value = cell["bytes"] if cell.is_valid else cell
-            path = cell["path"] if cell.is_valid and len(self.leaves) > 1 else None
+            path = cell["path"] if cell.is_valid and "path" in cell else None
         if (buffer := _buffer(value)) is None:
             raise ParquetError(_missing(path), "empty")
         if buffer.size > most:

@@ -114,7 +114,7 @@ def _pages(file: HeldRanges, chunk: Chunk) -> Iterator[Page]:
     for _ in range(MAX_PAGES):
         if left <= 0 or position >= end:
             return
-        page = _page_at(file, position, chunk)
+        page = page_at(file, position, chunk)
         _refuse_bomb(chunk, f"a page of {page.unpacked} bytes", page.unpacked, page.packed)
         position = page.start + page.packed
         if position > end:
@@ -128,7 +128,7 @@ def _broken(chunk: Chunk) -> ParquetError:
     return ParquetError(f"a page of column {chunk.path!r} has a broken header")
 
 
-def _page_at(file: HeldRanges, position: int, chunk: Chunk) -> Page:
+def page_at(file: HeldRanges, position: int, chunk: Chunk) -> Page:
     header, length = _header(file, position, chunk)
     inner: Any = next(
         (header[field] for field in (5, 7, 8) if field in header), {}

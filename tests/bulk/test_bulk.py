@@ -208,28 +208,35 @@ def test_parquet_in_parquet_out(tmp_path: Path, struct: bool) -> None:
     assert not (tmp_path / "out/_colorize/fragments").exists()
 
 
-def test_a_damaged_archive_fails_alone(tmp_path: Path) -> None:
+def test_a_damaged_archive_loses_the_rows_that_cannot_be_read(tmp_path: Path) -> None:
     images = [grey_jpeg(seed) for seed in range(30)]
     table = pa.table({"image": images, "year": list(range(30))})
     (tmp_path / "in").mkdir()
-    for name in ("good.parquet", "damaged.parquet"):
+    for name in ("good.parquet", "damaged.parquet", "cut.parquet"):
         pq.write_table(table, tmp_path / "in" / name, row_group_size=10, use_dictionary=False)
-    path = tmp_path / "in/damaged.parquet"
-    start = pq.ParquetFile(path).metadata.row_group(1).column(0).data_page_offset
+    path, metadata = tmp_path / "in/damaged.parquet", pq.read_metadata(tmp_path / "in/good.parquet")
     data = bytearray(path.read_bytes())
-    data[start : start + 100] = bytes(100)
+    for group, column in ((1, 0), (2, 1)):  # pictures, years
+        start = metadata.row_group(group).column(column).data_page_offset
+        data[start : start + 20] = b"\xff" * 20
     path.write_bytes(data)
+    (tmp_path / "in/cut.parquet").write_bytes(data[:-20])
     assert bulk(tmp_path / "in", tmp_path / "out") == EXIT_FAILURES
 
     states = {path: (row["status"], row["error"]) for path, row in rows(tmp_path / "out").items()}
-    assert len(states) == 60
+    assert len(states) == 61
     assert {states[f"good.parquet#{i}"] for i in range(30)} == {("ok", "")}
-    assert {states[f"damaged.parquet#{i}"][0] for i in range(30)} == {"failed"}
-    assert {states[f"damaged.parquet#{i}"][1] for i in range(10, 20)} == {"corrupt_parquet"}
-    assert states["damaged.parquet#0"][1] == "archive_unreadable"
-    assert [p.name for p in (tmp_path / "out").glob("*.parquet")] == ["good.parquet"]
+    ends = [("ok", "")] * 10 + [("failed", "corrupt_parquet")] * 10 + [("failed", "archive_unreadable")] * 10
+    assert [states[f"damaged.parquet#{i}"] for i in range(30)] == ends
+    assert states["cut.parquet"] == ("failed", "corrupt_parquet")
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.parquet")) == ["damaged.parquet", "good.parquet"]
+    after = pq.read_table(tmp_path / "out/damaged.parquet")
+    assert after["year"].to_pylist() == [*range(20), *[None] * 10]
+    assert [value is None for value in after["colorized"].to_pylist()] == [10 <= i < 20 for i in range(30)]
     report = json.loads((tmp_path / "out/_colorize/run.json").read_text())
-    assert (report["totals"]["ok"], report["totals"]["failed"]) == (30, 30)
+    assert (report["totals"]["ok"], report["totals"]["failed"]) == (40, 21)
+    assert bulk(tmp_path / "in", tmp_path / "out") == EXIT_FAILURES
+    assert json.loads((tmp_path / "out/_colorize/run.json").read_text())["totals"]["done_before"] >= 60
 
 
 def test_from_bucket_to_bucket(s3: S3, photo_files: dict[str, bytes]) -> None:

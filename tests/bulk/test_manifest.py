@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colorize.bulk.ledger.compaction import compact, merge
+from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, read_manifest, record_from, write_part
 from colorize.storage.root import Storage
 
@@ -73,8 +74,8 @@ def test_rows_of_an_archive_that_could_not_be_written_are_failures(tmp_path: Pat
     storage = Storage(tmp_path)
     write_part(storage, [Record("a.parquet#0", "a.parquet#0"), Record("b.parquet#0", "b.parquet#0")])
 
-    found = compact(storage, 0, 10, {"a.parquet": "damaged"})
-    assert (found.states, found.errors, found.lost_before) == ({"ok": 1, "failed": 1}, {"archive_unreadable": 1}, 0)
+    found = compact(storage, 0, 10, {"a.parquet": Lost("damaged")})
+    assert (found.states, found.errors, found.lost_before) == ({"ok": 1, "failed": 1}, {"archive_unreadable": 1}, {})
     rows = {row["path"]: row for row in read_manifest(storage).to_pylist()}
     assert (rows["a.parquet#0"]["error"], rows["a.parquet#0"]["output"]) == ("archive_unreadable", "")
 

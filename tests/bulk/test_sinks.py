@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from colorize.bulk import sinks
+from colorize.bulk.joining import assemble
+from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import Record
-from colorize.bulk.sinks import FRAGMENTS, Finished, FolderSink, ParquetSink, assemble, fragments_of
+from colorize.bulk.sinks import FRAGMENTS, Finished, FolderSink, ParquetSink, fragments_of
 from colorize.storage.root import Storage
 
 OWN = fragments_of("p.parquet", "", "", "")  # the fragments of records that name no model
@@ -150,7 +152,7 @@ def test_a_fault_of_the_storage_loses_no_finished_row(
         assemble(Storage(tmp_path), target, "p.parquet", OWN)
     assert not (tmp_path / "out/p.parquet").exists()
 
-    assert assemble(Storage(tmp_path), target, "p.parquet", OWN) == ""
+    assert assemble(Storage(tmp_path), target, "p.parquet", OWN) == Lost()
     check_joined(tmp_path)
 
 
@@ -175,9 +177,9 @@ def test_an_archive_that_was_damaged_or_replaced_meanwhile_has_no_output(tmp_pat
     archive = (tmp_path / "p.parquet").read_bytes()
 
     os.utime(tmp_path / "p.parquet", (1, 1))
-    assert "changed while the job ran" in assemble(source, target, "p.parquet", OWN, planned)
+    assert "changed while the job ran" in assemble(source, target, "p.parquet", OWN, planned).reason
     (tmp_path / "p.parquet").write_bytes(archive[:-20])
-    assert assemble(source, target, "p.parquet", OWN)
+    assert assemble(source, target, "p.parquet", OWN).reason
     assert not (tmp_path / "out/p.parquet").exists()
 
 

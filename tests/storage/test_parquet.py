@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from colorize.bulk import sinks
+from colorize.bulk import joining
+from colorize.bulk.joining import assemble
+from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import Record
-from colorize.bulk.sinks import Finished, ParquetSink, assemble, fragments_of
+from colorize.bulk.sinks import Finished, ParquetSink, fragments_of
 from colorize.storage import parquet as door
 from colorize.storage import parquet_footer
 from colorize.storage.parquet import Archive, read_table
@@ -167,7 +169,7 @@ def test_an_archive_comes_out_as_it_went_in(tmp_path: Path) -> None:
     pq.write_table(ordinary(), tmp_path / "a.parquet", row_group_size=1)
     target = Storage(tmp_path / "out")
     ParquetSink(target).write([Finished(Record(f"a.parquet#{i}"), b"picture", "a.parquet", i) for i in range(2)])
-    assert assemble(Storage(tmp_path), target, "a.parquet", fragments_of("a.parquet", "", "", "")) == ""
+    assert assemble(Storage(tmp_path), target, "a.parquet", fragments_of("a.parquet", "", "", "")) == Lost()
 
     after, before = pq.read_table(tmp_path / "out/a.parquet"), pq.read_table(tmp_path / "a.parquet")
     assert after.select(before.column_names).equals(before)
@@ -183,10 +185,10 @@ def test_rows_that_are_read_one_by_one_are_written_together(tmp_path: Path, monk
     """Where one value of a dictionary is large each could be, as far as is known before they are read."""
     values = [bytes(90_000)] + [bytes([i]) * 10 for i in range(99)]
     pq.write_table(pa.table({"image": values}), tmp_path / "a.parquet")
-    monkeypatch.setattr(sinks, "HELD_BYTES", 100_000)
+    monkeypatch.setattr(joining, "HELD_BYTES", 100_000)
     target = Storage(tmp_path / "out")
     ParquetSink(target).write([Finished(Record(f"a.parquet#{i}"), b"picture", "a.parquet", i) for i in range(100)])
-    assert assemble(Storage(tmp_path), target, "a.parquet", fragments_of("a.parquet", "", "", "")) == ""
+    assert assemble(Storage(tmp_path), target, "a.parquet", fragments_of("a.parquet", "", "", "")) == Lost()
 
     with (tmp_path / "a.parquet").open("rb") as file:
         assert {batch.num_rows for batch in Archive(file).batches(0, ["image"], 100_000)} == {1}

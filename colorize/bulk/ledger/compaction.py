@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import (
     MANIFEST,
     READ_THREADS,
@@ -39,13 +40,13 @@ class Compacted:
     Attributes:
         states: rows of the present run, by status.
         errors: their codes.
-        lost_before: rows that an earlier run had called `ok` and whose archive could not be written now.
+        lost_before: how rows had ended in earlier runs that could not be written with their archive now.
         orphans: outputs that only replaced rows name: nothing in the manifest speaks of them any more.
     """
 
     states: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    lost_before: int = 0
+    lost_before: Counter[tuple[str, str]] = field(default_factory=Counter)
     orphans: list[str] = field(default_factory=list)
 
 
@@ -53,12 +54,12 @@ def compact(
     storage: Storage,
     run: int,
     rows_per_file: int,
-    lost_archives: Mapping[str, str] | None = None,
+    lost_archives: Mapping[str, Lost] | None = None,
     superseded: Sequence[str] = (),
 ) -> Compacted:
     """Merges all parts into files of `rows_per_file` rows, one row a path, and says what the run numbered `run` did.
 
-    Rows of `lost_archives` (archives that could not be written, and why) become failures. Rows of `superseded`
+    Rows of `lost_archives` (by the name of each) that could not be written become failures. Rows of `superseded`
     paths go: they spoke of a whole archive, or of rows of it, that are no inputs any more.
     """
     parts = part_names(storage)
@@ -128,15 +129,17 @@ def _among(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.b
     return np.isin(keys[:, 0], wanted[:, 0]) & np.isin(keys[:, 1], wanted[:, 1])
 
 
-def _without_archives(table: pa.Table, run: int, lost: Mapping[str, str], found: Compacted) -> pa.Table:
+def _without_archives(table: pa.Table, run: int, lost: Mapping[str, Lost], found: Compacted) -> pa.Table:
     if not lost:
         return table
     records = [record_from(row) for row in table.to_pylist()]
     for index, record in enumerate(records):
         archive = record.path.rpartition("#")[0]
-        if archive in lost and record.status == "ok":
-            records[index] = record.failed("archive_unreadable", lost[archive])
-            found.lost_before += record.run != run
+        if archive not in lost:
+            continue
+        records[index] = lost[archive].settled(record)
+        if records[index] is not record and record.run != run:
+            found.lost_before[record.status, record.error] += 1
     return records_table(records)
 
 
