@@ -1,0 +1,76 @@
+"""What README.md and docs/ tell a person to type: their fenced blocks, the commands in them, and every code span."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
+_SPAN = re.compile(r"`([^`]+)`")
+_OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+|-[a-z])(?![\w-])")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block that a person may run.
+
+    Attributes:
+        document: its path below the repository.
+        language: `bash` or `python`.
+        text: as it stands there.
+    """
+
+    document: str
+    language: str
+    text: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The document, and the block's first command up to a comment."""
+        return self.document, self.commands[0]
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands of a shell's block, each on one line and without its comment; of Python's its lines."""
+        joined = self.text.replace("\\\n", " ") if self.language == "bash" else self.text
+        lines = [re.sub(r"\s+", " ", re.sub(r"(^|\s)#.*", "", line)).strip() for line in joined.splitlines()]
+        return [line for line in lines if line]
+
+
+def blocks() -> list[Block]:
+    """The blocks of all documents, in order."""
+    return [
+        Block(str(path.relative_to(ROOT)), found[1], found[2])
+        for path in DOCUMENTS
+        for found in _FENCE.finditer(path.read_text())
+        if found[1]
+    ]
+
+
+def block(document: str, first: str) -> Block:
+    """The block of a document that begins with a command."""
+    (found,) = (each for each in blocks() if each.document == document and each.commands[0].startswith(first))
+    return found
+
+
+def code(path: Path) -> Iterator[str]:
+    """All that a document sets as code: the commands of its blocks, and its code spans on one line each."""
+    text = path.read_text()
+    for found in _FENCE.finditer(text):
+        yield from Block("", found[1] or "text", found[2]).commands
+    yield from (" ".join(span.split()) for span in _SPAN.findall(_FENCE.sub("", text)))
+
+
+def options(command: str) -> list[str]:
+    """The options that a command or a code span names."""
+    return _OPTION.findall(command.split(" -- ")[-1] if " -- " in command else command)
+
+
+def words(command: str) -> list[str]:
+    """A command as a shell would take it apart."""
+    return shlex.split(command)
