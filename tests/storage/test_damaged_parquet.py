@@ -54,7 +54,7 @@ def broken(data: bytes, column: str, place: float, group: int = 1) -> bytes:
     (chunk,) = (chunk for chunk in chunks if chunk.path_in_schema == column)
     first = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
     start = int(first + place * chunk.total_compressed_size)
-    stop = min(start + 40, first + chunk.total_compressed_size)
+    stop = min(start + 40, int(first + chunk.total_compressed_size))
     return data[:start] + b"\xff" * (stop - start) + data[stop:]
 
 
