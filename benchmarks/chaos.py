@@ -30,7 +30,7 @@ import psutil
 import typer
 
 from benchmarks.photographs import write_photographs
-from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.storage.root import Storage
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")

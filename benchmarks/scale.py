@@ -165,7 +165,7 @@ def _start(folder: Path, settings: dict[str, Any], address: str | None) -> dict[
 
 
 def _finished(output: Path) -> list[float]:
-    from colorize.bulk.ledger.manifest import read_manifest
+    from colorize.bulk.ledger.newest import read_manifest
     from colorize.storage.root import Storage
 
     rows = read_manifest(Storage(output))

@@ -14,10 +14,9 @@ import pytest
 from colorize.bulk.joining import assemble
 from colorize.bulk.ledger.forgotten import COLUMNS, FORGOTTEN, forget, replaced
 from colorize.bulk.ledger.lost import Lost
-from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, read_manifest, records_table
-from colorize.bulk.resume import Ledger
+from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, records_table
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.bulk.samples import read_cell
-from colorize.bulk.settings import Resume
 from colorize.bulk.sinks import FRAGMENT_SCHEMA, Finished, ParquetSink, fragments_of
 from colorize.cli import EXIT_FAILURES, run
 from colorize.datasets.input_list import read_input_list
@@ -129,11 +128,6 @@ def read_manifests(folder: Path, bad: pa.Array) -> None:
             read_manifest(storage).to_pylist()
 
 
-def resume(folder: Path, bad: pa.Array) -> None:
-    for storage in manifests(folder, bad):
-        assert [piece.count for piece in Ledger.of(storage, Resume(verify="hash"))._row_pieces()]
-
-
 def start_anew(folder: Path, bad: pa.Array) -> None:
     for storage in manifests(folder, bad):
         for name in COLUMNS:
@@ -147,7 +141,6 @@ def start_anew(folder: Path, bad: pa.Array) -> None:
 READERS: dict[str, tuple[Callable[[Path, pa.Array], None], ...]] = {
     "colorize.bulk.ledger.forgotten": (start_anew,),
     "colorize.bulk.ledger.manifest": (read_manifests,),
-    "colorize.bulk.resume": (resume,),
     "colorize.bulk.samples": (show,),
     "colorize.bulk.joining": (write_and_assemble,),
     "colorize.datasets.input_list": (list_inputs,),
@@ -193,7 +186,9 @@ def test_a_whole_job_and_its_report_run_nothing(tmp_path: Path) -> None:
 DOOR, FOOTER = "colorize.storage.parquet", "colorize.storage.parquet_footer"  # which is made harmless there
 FORMATS = ("parquet", "dataset", "ipc", "feather", "orc")  # of pyarrow, in whose files a type may be named
 WRITING = {"write_table", "ParquetWriter", "FileMetaData", "ColumnChunkMetaData", "ColumnSchema"}
-OWN_FILES = {"colorize.datasets.units": ["pa.ipc.open_file"]}  # a temporary file that the process itself has written
+OWN_FILES = {  # temporary files that the process itself has written
+    module: ["pa.ipc.open_file"] for module in ("colorize.datasets.units", "colorize.storage.grouped")
+}
 OTHER_READERS = (
     "read_parquet",
     "read_parquet_bulk",

@@ -115,7 +115,7 @@ def run_bulk(job: BulkJob) -> RunReport:
 def _run_prepared(prepared: Prepared, started: float) -> RunReport:
     job = prepared.job
     ledger = Ledger.of(prepared.target, job.resume)
-    work = None if ledger.is_large else prepared.work(ledger)
+    work = None if ledger.needs_cluster else prepared.work(ledger)
     if work is not None and work.is_nothing:
         report = _report(prepared, work, started)
         with run_log(prepared.target, _formatter(report)):

@@ -7,7 +7,7 @@ inputs is as small as that of a hundred.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from colorize.bulk.ledger.manifest import PAGES_COLORED, part_names, read_manifest, read_rows
+from colorize.bulk.ledger.manifest import PAGES_COLORED
+from colorize.bulk.ledger.newest import counting_tables
 from colorize.storage.root import Storage
 
 COLUMNS = ("path", "output", "status", "error", "message", "format", "width", "height", "frames", "bytes_in",
@@ -128,19 +129,9 @@ def _only_first(table: pa.Table) -> pa.ChunkedArray:
 def survey(storage: Storage, started: float, ended: float) -> Survey:
     """The manifest below an output, gathered; throughput is of rows settled between two Unix times."""
     found = Survey(started, ended)
-    for table in manifest_tables(storage):
+    for table in counting_tables(storage, COLUMNS):
         found.add(table)
     return found
-
-
-def manifest_tables(storage: Storage) -> Iterator[pa.Table]:
-    """The manifest in tables with `COLUMNS`, each path once; file by file after a finished run."""
-    parts = part_names(storage)
-    if not all("/manifest-" in name for name in parts):  # not compacted yet: a path may stand in several parts
-        yield read_manifest(storage).select(COLUMNS)
-        return
-    for part in parts:
-        yield read_rows(storage, part, COLUMNS)
 
 
 def _others(top: Top, rows: Sequence[Row]) -> list[Row]:

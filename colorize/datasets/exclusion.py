@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from colorize.imaging.formats import PICTURE_SUFFIXES
 from colorize.storage.rooted import TEMPORARY_PREFIX
@@ -59,10 +59,11 @@ class Exclusion:
 
 def litter_reason(name: str) -> str:
     """Why a file is none that anybody meant as a picture or archive, by its name alone; or ""."""
-    *folders, base = name.lower().split("/")
-    for folder in folders:
-        if folder in FOLDERS or (folder.startswith(".") and folder not in (".", "..")):
-            return f"in the folder {folder}, where systems and programs keep their own"
+    above, _, base = name.lower().rpartition("/")
+    if above and (reason := _folder_reason(above)):
+        return reason
+    if base[base.rfind(".") :] in PICTURE_SUFFIXES and not base.startswith("."):  # nearly all
+        return ""
     if base.startswith(TEMPORARY_PREFIX):
         return "left by an interrupted run"
     if base in FILES or base.startswith("._") or base.endswith(ENDINGS):
@@ -72,8 +73,16 @@ def litter_reason(name: str) -> str:
         return "a hidden file"
     if suffix in COMPANIONS and stem:
         return "beside a picture: what a program notes of it"
-    if suffix == ARCHIVE_SUFFIX and any(part.startswith(("_", ".")) for part in (*folders, base)):
+    if suffix == ARCHIVE_SUFFIX and any(part.startswith(("_", ".")) for part in (*above.split("/"), base)):
         return "a hidden archive: tables keep their logs in such"
+    return ""
+
+
+@lru_cache(maxsize=1024)
+def _folder_reason(above: str) -> str:
+    for folder in above.split("/"):
+        if folder in FOLDERS or (folder.startswith(".") and folder not in (".", "..")):
+            return f"in the folder {folder}, where systems and programs keep their own"
     return ""
 
 

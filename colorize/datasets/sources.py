@@ -19,13 +19,14 @@ import pyarrow.compute as pc
 from colorize.datasets.archives import OUTPUT_COLUMNS, plan_archives, require_fit
 from colorize.datasets.exclusion import ARCHIVE_SUFFIX, Exclusion
 from colorize.datasets.input_list import read_input_list
-from colorize.datasets.readers import ArchiveReader, FileReader, MixedReader, Reader
+from colorize.datasets.readers import UNIT_SCHEMA, ArchiveReader, FileReader, MixedReader, Reader
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.task_size import rows_per_task
 from colorize.datasets.units import Listed, list_units, units_table
 from colorize.errors import UsageError
 from colorize.imaging.formats import ADDED_SUFFIX, PICTURE_SUFFIXES
 from colorize.imaging.settings import SizeLimits
+from colorize.storage.grouped import Grouped, groups_of, mapped_array
 from colorize.storage.listing import Entry
 from colorize.storage.parquet_cells import IMAGE_BYTES
 from colorize.storage.root import LEDGER, Storage
@@ -33,8 +34,8 @@ from colorize.storage.root import LEDGER, Storage
 __all__ = ["OUTPUT_COLUMNS", "Source", "open_source"]
 
 WINDOW_BLOCKS = 10_000  # each is an object that Ray keeps track of
-HASHED_NAMES = 2_000_000  # at once: of 1024 bytes each, the most that S3 allows, they fit into one array
 PAGE = 1000
+_NUMBERED = pa.schema([UNIT_SCHEMA.field("name"), ("number", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -172,13 +173,20 @@ def _beside_archives(files: pa.Table) -> pa.Table:
 def _with_taken_names(units: pa.Table) -> pa.Table:
     """Marks the units whose name plus `.png` is another unit's name: see `output_name`."""
     names = units["name"]
-    taken = np.zeros(len(names), bool)
-    for start in range(0, len(names), HASHED_NAMES):
-        some = names.slice(start, HASHED_NAMES)
-        suffixed = some.filter(pc.ends_with(some, ADDED_SUFFIX))
-        if len(suffixed):
-            stems = pc.utf8_slice_codeunits(suffixed, 0, -len(ADDED_SUFFIX))
-            taken |= pc.is_in(names, value_set=stems).to_numpy()
+    if not pc.any(pc.ends_with(names, ADDED_SUFFIX)).as_py():
+        return units
+    taken, groups, first = mapped_array(len(names), np.bool_, False), groups_of(len(names)), 0
+    with Grouped(_NUMBERED, "name", groups) as named, Grouped(_NUMBERED, "name", groups) as stems:
+        for chunk in names.chunks:
+            numbers = pa.array(np.arange(first, first + len(chunk)))
+            named.add(pa.table([chunk, numbers], schema=_NUMBERED))
+            suffixed = pc.ends_with(chunk, ADDED_SUFFIX)
+            stem = pc.utf8_slice_codeunits(chunk.filter(suffixed), 0, -len(ADDED_SUFFIX))
+            stems.add(pa.table([stem, numbers.filter(suffixed)], schema=_NUMBERED))
+            first += len(chunk)
+        for group, others in zip(named, stems, strict=True):
+            found = pc.is_in(group["name"], value_set=others["name"])
+            taken[group["number"].filter(found).to_numpy()] = True
     return _with(units, "name_taken", pa.array(taken))
 
 

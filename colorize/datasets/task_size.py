@@ -29,11 +29,12 @@ def rows_per_task(units: pa.Table) -> int:
 
 def _bytes_each(units: pa.Table, pictures: int) -> float:
     """Mean size of a picture, as far as the listing tells it."""
-    is_file = pc.less(units["row_group"], 0)
-    known = pc.and_(is_file, pc.greater_equal(units["size"], 0))
-    files, unknown = pc.sum(is_file).as_py() or 0, (pc.sum(is_file).as_py() or 0) - (pc.sum(known).as_py() or 0)
-    total = pc.sum(pc.if_else(known, units["size"], 0)).as_py() or 0
+    total = files = unknown = 0
+    for batch in units.select(["size", "row_group"]).to_batches():  # a column of millions of sizes is no small thing
+        sizes = batch["size"].filter(pc.less(batch["row_group"], 0)).to_numpy()
+        known = sizes[sizes >= 0]
+        total, files, unknown = total + int(known.sum()), files + len(sizes), unknown + len(sizes) - len(known)
     if unknown:
-        total += unknown * (total / (files - unknown) if total else UNKNOWN_BYTES)
+        total += int(unknown * (total / (files - unknown) if total else UNKNOWN_BYTES))
     archives = units.slice(files).select(["name", "size"]).group_by("name").aggregate([("size", "max")])
     return (total + (pc.sum(archives["size_max"]).as_py() or 0)) / max(pictures, 1)

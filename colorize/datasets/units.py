@@ -7,12 +7,13 @@ that its pages are the system's to keep or to drop.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from colorize.datasets.exclusion import ARCHIVE_SUFFIX, Exclusion
 from colorize.datasets.readers import UNIT_SCHEMA
@@ -24,6 +25,7 @@ CHUNK_ROWS = 10_000
 IN_MEMORY = 100_000
 
 Unit = dict[str, Any]  # one row of UNIT_SCHEMA
+_ALONE: Unit = {"row_group": -1, "skip": 0, "first": 0, "count": 1, "name_taken": False, "error": "", "message": ""}
 
 
 @dataclass
@@ -46,26 +48,43 @@ def list_units(pages: Iterable[Sequence[Entry]], exclusion: Exclusion) -> Listed
     listed = Listed(UNIT_SCHEMA.empty_table())
     with UnitTable() as table:
         for page in pages:
-            table.add([unit for entry in page if (unit := _sorted_in(entry, exclusion, listed))])
+            table.append(_page_units(page, exclusion, listed))
         listed.units = table.finish()
     return listed
 
 
-def _sorted_in(entry: Entry, exclusion: Exclusion, listed: Listed) -> Unit | None:
-    unit = unit_of(entry, excluded=exclusion.reason(entry.name))
-    if not unit["error"]:
-        suffix = PurePosixPath(entry.name).suffix.lower()
-        if suffix == ARCHIVE_SUFFIX:
+def _page_units(page: Sequence[Entry], exclusion: Exclusion, listed: Listed) -> pa.Table:
+    """The units of a page, column by column, since there are millions of pages; archives go to `listed`."""
+    found: list[tuple[str, int, str, str, str]] = []
+    for entry in page:
+        name, error, message = entry.name, "", exclusion.reason(entry.name)
+        if message or not _is_plain(name):
+            unit = unit_of(entry, excluded=message)
+            name, error, message = unit["name"], unit["error"], unit["message"]
+        suffix = name[name.rfind(".") :].lower()
+        if suffix == ARCHIVE_SUFFIX and not error:
             listed.archives.append(entry)
-            return None
-        listed.pictures += suffix in PICTURE_SUFFIXES
-    return unit
+            continue
+        listed.pictures += suffix in PICTURE_SUFFIXES and not error
+        found.append((name, entry.size, entry.identity, error, message))
+    columns = dict(zip(("name", "size", "identity", "error", "message"), zip(*found, strict=True), strict=False))
+    arrays = [
+        pa.repeat(pa.scalar(_ALONE[field.name], field.type), len(found))
+        if field.name in _ALONE and field.name not in columns
+        else pa.array(columns.get(field.name, ()), field.type)
+        for field in UNIT_SCHEMA
+    ]
+    return pa.Table.from_arrays(arrays, schema=UNIT_SCHEMA)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether nothing can be wrong with a name; `unit_of` looks at the others more closely."""
+    return name.isascii() and ".." not in name and "\0" not in name and name[:1] != "/" and name[-1:] not in ("", "/")
 
 
 def unit_of(entry: Entry, excluded: str = "", **rows: Any) -> Unit:
     """The unit of a file, or with `rows` that of a run of an archive's; one that cannot be read says so."""
-    place = {"row_group": -1, "skip": 0, "first": 0, "count": 1, "name_taken": False, "error": "", "message": ""}
-    unit = {"name": entry.name, "size": entry.size, "identity": entry.identity, **place, **rows}
+    unit = {"name": entry.name, "size": entry.size, "identity": entry.identity, **_ALONE, **rows}
     if excluded:
         unit |= {"error": "excluded", "message": excluded}
     if escapes(entry.name):  # a bucket's keys may be anything
@@ -85,11 +104,23 @@ def units_table(units: Sequence[Unit]) -> pa.Table:
     return pa.Table.from_pylist(list(units), schema=UNIT_SCHEMA)
 
 
+def select_units(units: pa.Table, wanted: Callable[[int, int], NDArray[np.bool_]]) -> pa.Table:
+    """Some rows of a table of units: for a start and a stop `wanted` says which of those between."""
+    start = 0
+    with UnitTable() as table:
+        for batch in units.to_batches():
+            stop = start + batch.num_rows
+            table.append(pa.Table.from_batches([batch]).filter(pa.array(wanted(start, stop))))
+            start = stop
+        return table.finish()
+
+
 class UnitTable:
     """A table of `UNIT_SCHEMA` that grows: in memory, then in a file. To be used in a `with` block."""
 
     def __init__(self) -> None:
-        self._pending: list[Unit] = []
+        self._pending: list[pa.Table] = []
+        self._held = 0  # rows that are pending
         self._chunks: list[pa.Table] = []
         self._rows = 0
         self._file: Any = None  # temporary: it has no name any more when the block ends, and stays mapped
@@ -104,10 +135,11 @@ class UnitTable:
         if self._file is not None:
             self._file.close()
 
-    def add(self, units: Sequence[Unit]) -> None:
+    def append(self, units: pa.Table) -> None:
         """Appends some."""
-        self._pending += units
-        if len(self._pending) >= CHUNK_ROWS:
+        self._pending.append(units)
+        self._held += units.num_rows
+        if self._held >= CHUNK_ROWS:
             self._flush()
 
     def finish(self) -> pa.Table:
@@ -120,7 +152,8 @@ class UnitTable:
         return pa.ipc.open_file(pa.memory_map(self._file.name)).read_all()
 
     def _flush(self) -> None:
-        chunk, self._pending = units_table(self._pending), []
+        chunk = pa.concat_tables([UNIT_SCHEMA.empty_table(), *self._pending]).combine_chunks()
+        self._pending, self._held = [], 0
         self._rows += chunk.num_rows
         if self._writer is None:
             self._chunks.append(chunk)

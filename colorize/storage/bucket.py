@@ -71,7 +71,7 @@ class Bucket:
         """
         for objects in self._objects():
             yield [
-                Entry(item["Key"][cut:], int(item["Size"] or 0), identity_of(item))
+                Entry(item["Key"][cut:], int(item["Size"] or 0), item.get("ETag", "").strip('"') or identity_of(item))
                 for item in objects
                 if len(item["Key"]) > cut and (item["Size"] or not item["Key"].endswith("/"))
             ]

@@ -6,18 +6,16 @@ import os
 import posixpath
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from colorize.storage.local_files import known_status
 
 SORTED = 10_000  # entries of one folder that are put in order at once: a larger one comes in runs of so many
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One file below a root: its relative name, its size in bytes, and what changes when its content does."""
 
     name: str

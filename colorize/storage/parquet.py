@@ -208,18 +208,30 @@ def read_table(
     Raises:
         ParquetError: a column cannot be what the schema says, or the table is too large.
     """
-    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    tables, size = [], 0
+    for table in table_batches(file, schema, columns):
+        tables.append(table)
+        if (size := size + table.nbytes) > most:
+            raise ParquetError(f"the table has more than {most} bytes", "too_large")
+    return pa.concat_tables(tables) if tables else _wanted(schema, columns).empty_table()
+
+
+def table_batches(
+    file: IO[bytes], schema: pa.Schema, columns: Sequence[str] | None = None, held: int = AT_ONCE_BYTES
+) -> Iterator[pa.Table]:
+    """The same as `read_table` in tables of about `held` bytes, one after the other."""
+    wanted = _wanted(schema, columns)
     archive = Archive(file)
     present = [field for field in wanted if field.name in archive.schema.names]
     for field in present:
         if pa.types.is_nested(found := archive.schema.field(field.name).type):
             raise ParquetError(f"column {field.name!r} holds {found}, not {field.type}")
-    tables, size = [], 0
-    for _, batch in archive.all_batches([field.name for field in present], AT_ONCE_BYTES):
-        tables.append(_declared(batch, wanted))
-        if (size := size + tables[-1].nbytes) > most:
-            raise ParquetError(f"the table has more than {most} bytes", "too_large")
-    return pa.concat_tables(tables) if tables else wanted.empty_table()
+    for _, batch in archive.all_batches([field.name for field in present], held):
+        yield _declared(batch, wanted)
+
+
+def _wanted(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
+    return schema if columns is None else pa.schema([schema.field(name) for name in columns])
 
 
 def _declared(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:

@@ -17,7 +17,7 @@ import pytest
 import ray
 from PIL import Image
 
-from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.storage.root import Storage
 from colorize.storage.rooted import TEMPORARY_PREFIX

@@ -14,7 +14,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from benchmarks.stand_in import SECONDS
-from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.cluster.plan import plan_stages
 from colorize.cluster.settings import PoolSettings
 from colorize.storage.root import Storage

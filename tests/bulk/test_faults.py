@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_FAILURES
 from colorize.imaging.formats import ImageDecodeError
 from colorize.imaging.sandbox import Careful, Fault, Sandbox

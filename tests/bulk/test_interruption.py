@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.chaos import Chaos, bulk, contents, differences, disturbed_run
 from benchmarks.photographs import write_photographs
-from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_FAULT
 from colorize.errors import EXIT_STOPPED
 from colorize.storage.root import Storage

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE
 from colorize.storage.root import Storage
 from tests.conftest import free_ports, grey_jpeg, write_tree

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from colorize.bulk.ledger.compaction import compact, merge
 from colorize.bulk.ledger.lost import Lost
-from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, read_manifest, record_from, write_part
+from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, record_from, write_part
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.storage.root import Storage
 
 

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from colorize.bulk import merging, resume
+from colorize.bulk import merging
 from colorize.bulk.ledger.forgotten import FORGOTTEN
-from colorize.bulk.ledger.manifest import MANIFEST, read_manifest
+from colorize.bulk.ledger.manifest import MANIFEST
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.storage.lock import exclusive
 from colorize.storage.root import Storage
@@ -223,15 +224,6 @@ def test_leftovers_of_a_killed_process_are_swept(scans: Path, done: Path) -> Non
     bulk(scans, done)
 
     assert not list(done.rglob(f"{TEMPORARY_PREFIX}*"))
-
-
-def test_a_large_manifest_is_compared_on_the_cluster(scans: Path, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (scans / "new.jpg").write_bytes(grey_jpeg(50))
-    monkeypatch.setattr(resume, "SPREAD_BYTES", 0)
-    monkeypatch.setattr(resume, "PIECE_BYTES", 1)
-    bulk(scans, done)
-
-    assert {path for path, number in runs(done).items() if number == 2} == {"new.jpg"}
 
 
 def test_parts_of_a_large_run_are_joined_on_the_way(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from colorize.bulk.ledger.manifest import Record, records_table
-from colorize.bulk.ledger.settled import COLUMNS, OUTPUTS_SCHEMA, Inputs, Settled, Terms, compare
+from colorize.bulk.ledger.comparison import compare_all
+from colorize.bulk.ledger.manifest import MANIFEST, Record, part_entries, records_table, write_part, write_rows
+from colorize.bulk.ledger.remaining import remaining
+from colorize.bulk.ledger.settled import Inputs, Terms
 from colorize.bulk.settings import Policy, TriageSettings
 from colorize.datasets.readers import UNIT_SCHEMA, FileReader
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import Source
 from colorize.imaging.settings import SizeLimits
+from colorize.storage import grouped
 from colorize.storage.root import Storage
 
 TERMS = Terms("model", "settings")
@@ -24,12 +28,20 @@ UNIT = {"size": 3, "identity": "1", "row_group": -1, "skip": 0, "first": 0, "cou
         "error": "", "message": ""}  # fmt: skip
 
 
+@pytest.fixture
+def target(tmp_path: Path) -> Storage:
+    return Storage(tmp_path)
+
+
+@pytest.fixture(params=["one group", "many groups"])
+def groups(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "many groups":
+        monkeypatch.setattr(grouped, "GROUP_ROWS", 3)
+        monkeypatch.setattr(grouped, "RUN_ROWS", 1)
+
+
 def units(*names: str) -> pa.Table:
     return pa.Table.from_pylist([UNIT | {"name": name} for name in names], schema=UNIT_SCHEMA)
-
-
-def outputs(*names: str) -> pa.Table:
-    return pa.table([names, [5] * len(names)], schema=OUTPUTS_SCHEMA)
 
 
 def row(name: str, **said: Any) -> Record:
@@ -43,34 +55,60 @@ def row(name: str, **said: Any) -> Record:
     return Record(name, **(held | said))
 
 
-def settled(planned: pa.Table, there: pa.Table, *rows: Record, terms: Terms = TERMS) -> list[str]:
-    """The status of each input, "" where there is work to do."""
-    storage = Storage(Path.cwd())
-    inputs = Inputs(Source(FileReader(storage, SourceSettings()), planned))
-    found = Settled(inputs.total)
-    found.add(compare(records_table(rows).select(COLUMNS), inputs, there, storage, terms))
-    return [found.kinds[code][0] if code >= 0 else "" for code in found.outcomes]
+def settled(target: Storage, planned: pa.Table, there: Iterable[str], terms: Terms = TERMS) -> list[str]:
+    """The status of each input, "" where there is work to do: by the manifest in `target`, with outputs of 5 bytes."""
+    for name in there:
+        target.write(name, b"12345")
+    inputs = Inputs(Source(FileReader(target, SourceSettings()), planned))
+    found = compare_all(inputs, target, part_entries(target), terms)
+    left, _ = remaining(inputs, found, target, terms)
+    states = [found.settled.kinds[code][0] if code >= 0 else "" for code in found.settled.outcomes]
+    names = planned["name"].to_pylist()
+    assert list(left.names()) == [name for name, state in zip(names, states, strict=True) if not state]
+    assert dict(found.settled.counts()).keys() == {
+        found.settled.kinds[code] for code in found.settled.outcomes if code >= 0
+    }
+    return states
 
 
-def test_a_row_is_found_whatever_the_pieces_that_the_listings_came_in() -> None:
+@pytest.mark.usefixtures("groups")
+def test_a_row_is_found_whatever_the_pieces_that_the_listings_came_in(target: Storage) -> None:
     names = [f"{number}.jpg" for number in range(40)]
     planned = pa.concat_tables([units(*names[start : start + 7]) for start in range(0, 40, 7)])
-    there = pa.concat_tables([outputs(*names[start : start + 9]) for start in range(27, -1, -9)])
     chosen = np.random.default_rng(0).permutation(40)[:20]
-    rows = [row(names[number]) for number in chosen]
+    for some in (chosen[:3], chosen[3:]):
+        write_part(target, [row(names[number]) for number in some])
+    write_part(target, [row("no input.jpg")])
 
-    done = settled(planned, there, *rows, row("no input.jpg"))
+    done = settled(target, planned, names[:36])
     assert done == ["ok" if number in chosen and number < 36 else "" for number in range(40)]
 
 
-def test_more_names_are_compared_than_fit_into_one_array() -> None:
-    """Arrow's strings of one array have at most 2 GiB; the same long names again and again take no memory here."""
-    long = units(*(str(number) + "x" * (32 << 20) for number in range(4)))
-    planned = pa.concat_tables([units("a.jpg"), *[long] * 17, units("b.jpg")])
-    there = pa.concat_tables([outputs("a.jpg"), *[outputs(*long["name"].to_pylist())] * 17, outputs("b.jpg")])
+@pytest.mark.usefixtures("groups")
+def test_the_newest_row_of_an_input_has_the_last_word(target: Storage) -> None:
+    write_part(target, [row("a.jpg", run=1), row("b.jpg", run=1).failed("truncated", ""), row("c.jpg", run=1)])
+    write_part(target, [row("a.jpg", run=2).failed("truncated", ""), row("b.jpg", run=2)])
+    write_part(target, [row("c.jpg", run=2, model_sha256="another")])
 
-    done = settled(planned, there, row("b.jpg"), row("a.jpg", bytes_out=4))
-    assert [done[0], done[-1], set(done[1:-1])] == ["", "ok", {""}]
+    assert settled(target, units("a.jpg", "b.jpg", "c.jpg"), ["a.jpg", "b.jpg", "c.jpg"]) == ["failed", "ok", ""]
+
+
+@pytest.mark.usefixtures("groups")
+def test_an_output_may_be_called_otherwise_than_its_input(target: Storage) -> None:
+    write_part(target, [row(f"{i}.gif", output=f"{i}.gif.png") for i in range(9)] + [row("x.gif", output="gone.png")])
+
+    done = settled(target, units(*(f"{i}.gif" for i in range(9)), "x.gif"), [f"{i}.gif.png" for i in range(1, 9)])
+    assert done == ["", *["ok"] * 8, ""]
+
+
+def test_a_manifest_of_an_earlier_release_settles_what_it_speaks_of(target: Storage) -> None:
+    """It has fewer columns, and all its rows in one row group."""
+    rows = records_table([row("a.jpg", width=9, height=9), row("b.jpg").failed("truncated", "ends early")])
+    write_rows(
+        target, f"{MANIFEST}/manifest-001-00000.parquet", rows.drop_columns(["finished", "confidence", "frames"])
+    )
+
+    assert settled(target, units("a.jpg", "b.jpg"), ["a.jpg"]) == ["ok", "failed"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +123,9 @@ def test_more_names_are_compared_than_fit_into_one_array() -> None:
         ({"max_bytes": 8 << 40}, ["sparse"]),
     ],
 )
-def test_other_limits_concern_the_pictures_that_they_treat_otherwise(limits: dict[str, int], to_do: list[str]) -> None:
+def test_other_limits_concern_the_pictures_that_they_treat_otherwise(
+    target: Storage, limits: dict[str, int], to_do: list[str]
+) -> None:
     rows = {
         "ok": row("ok", width=200, height=90, bytes_in=501),
         "large": row("large", width=20_010, height=20_000).failed("too_large", ""),
@@ -96,7 +136,8 @@ def test_other_limits_concern_the_pictures_that_they_treat_otherwise(limits: dic
     }
     terms = replace(TERMS, limits=SizeLimits(**({"max_pixels": 400_000_000, "min_side": 20} | limits)))
 
-    done = settled(units(*rows), outputs("ok"), *rows.values(), terms=terms)
+    write_part(target, list(rows.values()))
+    done = settled(target, units(*rows), ["ok"], terms)
     assert [name for name, status in zip(rows, done, strict=True) if not status] == to_do
 
 
@@ -110,7 +151,9 @@ def test_other_limits_concern_the_pictures_that_they_treat_otherwise(limits: dic
         ({"toned": "color"}, ["copied"]),
     ],
 )
-def test_another_policy_concerns_the_pictures_of_its_kind(policies: dict[str, Policy], to_do: list[str]) -> None:
+def test_another_policy_concerns_the_pictures_of_its_kind(
+    target: Storage, policies: dict[str, Policy], to_do: list[str]
+) -> None:
     rows = {
         "grey": row("grey", triage="grey"),
         "page": row("page", triage="text"),
@@ -121,5 +164,6 @@ def test_another_policy_concerns_the_pictures_of_its_kind(policies: dict[str, Po
     }
     terms = replace(TERMS, triage=TriageSettings(**({"toned": "copy"} | policies)))
 
-    done = settled(units(*rows), outputs(*rows), *rows.values(), terms=terms)
+    write_part(target, list(rows.values()))
+    done = settled(target, units(*rows), rows, terms)
     assert [name for name, status in zip(rows, done, strict=True) if not status] == to_do

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from colorize.datasets import input_list, readers, sources
+from colorize.datasets import input_list, readers
 from colorize.datasets.archives import MIN_SLICE_ROWS
 from colorize.datasets.input_list import read_input_list
 from colorize.datasets.readers import ArchiveReader, Raw
@@ -28,7 +28,7 @@ from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import Source, _plan, open_source
 from colorize.errors import UsageError
 from colorize.imaging.settings import SizeLimits
-from colorize.storage import parquet_pages
+from colorize.storage import grouped, parquet_pages
 from colorize.storage.listing import Entry
 from colorize.storage.root import Storage
 from tests.conftest import write_tree
@@ -208,7 +208,7 @@ def test_an_archive_with_a_column_that_the_output_adds_is_refused(tmp_path: Path
 def test_a_name_that_another_input_has_once_its_suffix_is_added_is_marked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "HASHED_NAMES", 2)
+    monkeypatch.setattr(grouped, "GROUP_ROWS", 2)
     write_tree(tmp_path, dict.fromkeys(("a.gif", "b/scan", "b/scan.png", "c.png", "c.png.png", "z.gif.png"), b"p"))
     rows = {raw.path: raw.name_taken for raw in fetch(open_source(str(tmp_path), SETTINGS))}
 

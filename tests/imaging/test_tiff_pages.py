@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import run
 from colorize.imaging.formats import decode, encode_grey_pages_into, page_origins, tiff
 from colorize.predict.render import render

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_USAGE, run
 from colorize.models import PublishedModel, create_model
 from colorize.models.checkpoint import dump_checkpoint

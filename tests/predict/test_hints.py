@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.datasets.hints import Hint, Hints, read_hints
 from colorize.errors import UsageError

@@ -18,7 +18,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from colorize.bulk.census import Census
-from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, RUN_FILE, read_manifest
+from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, RUN_FILE
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.bulk.page import PAGE, bulk_page
 from colorize.bulk.progress import Totals
 from colorize.bulk.recorded_run import read_run

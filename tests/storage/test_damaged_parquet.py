@@ -16,7 +16,8 @@ import pytest
 from colorize.bulk.joining import assemble
 from colorize.bulk.ledger.compaction import compact
 from colorize.bulk.ledger.lost import Lost
-from colorize.bulk.ledger.manifest import Record, read_manifest, write_part
+from colorize.bulk.ledger.manifest import Record, write_part
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.bulk.sinks import Finished, ParquetSink, fragments_of
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source

@@ -12,7 +12,8 @@ import pytest
 from s3fs import S3FileSystem
 
 from benchmarks.chaos import bulk, contents
-from colorize.bulk.ledger.manifest import Record, read_manifest
+from colorize.bulk.ledger.manifest import Record
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.bulk.sinks import Finished, FolderSink
 from colorize.imaging.formats import sha256
 from colorize.storage.faults import storage_exhausted

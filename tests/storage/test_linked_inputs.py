@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.bulk.load import Loader, Stamp, load
 from colorize.bulk.samples import Places
 from colorize.bulk.settings import TriageSettings
@@ -192,7 +191,7 @@ def test_no_message_holds_content(tmp_path: Path) -> None:
 
 
 def test_the_record_of_a_linked_file_is_that_of_no_file(scans: Path) -> None:
-    entries = {entry.name: asdict(entry) for entry in Storage(scans).entries()}
+    entries = {entry.name: entry._asdict() for entry in Storage(scans).entries()}
 
     assert entries["secret.jpg"] == {"name": "secret.jpg", "size": 0, "identity": ""}
     assert Storage(scans).entry("secret.jpg").size == 0

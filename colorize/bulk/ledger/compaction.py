@@ -6,31 +6,38 @@ path, finds every row at any moment.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+import pyarrow.parquet as pq
 
 from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import (
+    GROUP_ROWS,
     MANIFEST,
-    READ_THREADS,
+    MANIFEST_SCHEMA,
+    PARQUET,
     last_run,
-    newest_rows,
+    part_entries,
     part_name,
     part_names,
-    path_keys,
-    read_rows,
     record_from,
     records_table,
+    row_tables,
+    rows_about,
     write_rows,
 )
+from colorize.bulk.ledger.newest import is_compact, masked, newest_rows
+from colorize.storage.grouped import Grouped, groups_of
+from colorize.storage.listing import Entry
 from colorize.storage.root import Storage
+
+_OUTPUTS = pa.schema([MANIFEST_SCHEMA.field("output"), ("kept", pa.bool_())])
 
 
 @dataclass
@@ -62,15 +69,13 @@ def compact(
     Rows of `lost_archives` (by the name of each) that could not be written become failures. Rows of `superseded`
     paths go: they spoke of a whole archive, or of rows of it, that are no inputs any more.
     """
-    parts = part_names(storage)
-    found, generation = Compacted(), _generation(parts, run)
-    if not superseded and not lost_archives and all(f"/manifest-{parts[0].split('-')[1]}-" in name for name in parts):
+    parts, found = part_entries(storage), Compacted()
+    if not superseded and not lost_archives and is_compact(parts):
         return found  # one generation of merged files and nothing new beside it
-    rows = _surviving_rows(storage, parts, path_keys(superseded), found)
+    rows = _surviving_rows(storage, parts, pa.array(superseded, pa.string()), found)
     counted = (_count(_without_archives(table, run, lost_archives or {}, found), run, found) for table in rows)
-    for number, table in enumerate(_chunks(counted, rows_per_file)):
-        write_rows(storage, f"{MANIFEST}/manifest-{generation:06d}-{number:05d}.parquet", table)
-    storage.delete_all(parts)
+    _write_files(storage, _generation(parts, run), counted, rows_per_file)
+    storage.delete_all(part.name for part in parts)
     return found
 
 
@@ -81,52 +86,39 @@ def merge(storage: Storage, run: int, parts: Sequence[str]) -> str:
     """
     name = part_name(run, parts)
     if name not in part_names(storage):
-        masks = newest_rows(storage, parts)
-        rows = [table.filter(pa.array(mask)) for table, mask in zip(_read_ahead(storage, parts), masks, strict=True)]
-        write_rows(storage, name, pa.concat_tables(rows))
+        small = [Entry(part, 0, "") for part in parts]  # each is what one task has left
+        rows = masked(row_tables(storage, small), newest_rows(storage, small))
+        write_rows(storage, name, pa.concat_tables([table.filter(pa.array(mask)) for table, mask in rows]))
     storage.delete_all(parts)
     return name
 
 
-def _read_ahead(storage: Storage, parts: Sequence[str]) -> Iterator[pa.Table]:
-    """The rows of each part, in order; a few are read at once, and few held."""
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        waiting: deque[Future[pa.Table]] = deque()
-        for part in parts:
-            waiting.append(pool.submit(read_rows, storage, part))
-            if len(waiting) > READ_THREADS:
-                yield waiting.popleft().result()
-        for future in waiting:
-            yield future.result()
-
-
-def _generation(parts: Sequence[str], run: int) -> int:
+def _generation(parts: Sequence[Entry], run: int) -> int:
     """A number that no merged file has: what is read must not be replaced while it is."""
-    return max(run, 1 + last_run(name for name in parts if "/manifest-" in name))
+    return max(run, 1 + last_run(part.name for part in parts if "/manifest-" in part.name))
 
 
 def _surviving_rows(
-    storage: Storage, parts: Sequence[str], superseded: NDArray[np.uint64], found: Compacted
+    storage: Storage, parts: Sequence[Entry], superseded: pa.Array, found: Compacted
 ) -> Iterator[pa.Table]:
-    replaced: list[pa.Array] = []
-    outputs: list[pa.Array] = []
-    for table, keep in zip(_read_ahead(storage, parts), newest_rows(storage, parts), strict=True):
-        if len(superseded):
-            keep = keep & ~_among(path_keys(table["path"].to_pylist()), superseded)
-        yield table.filter(pa.array(keep))
-        outputs.append(table["output"].filter(pa.array(keep)))
-        if not keep.all():
-            replaced.append(table["output"].filter(pa.array(~keep)))
-    if replaced:
-        chunks = pa.chunked_array([chunk for array in replaced for chunk in array.chunks], pa.string())
-        old = pc.unique(chunks.cast(pa.large_string()))  # of a whole archive that was done anew: gigabytes
-        for array in outputs:
-            old = old.filter(pc.invert(pc.is_in(old, value_set=array.cast(pa.large_string()).combine_chunks())))
-        found.orphans = [name for name in old.to_pylist() if name]
+    masks = newest_rows(storage, parts)
+    replaced = len(superseded) > 0 or not all(mask.all() for mask in masks)
+    with Grouped(_OUTPUTS, "output", groups_of(rows_about(parts)) if replaced else 1) as outputs:
+        for table, mask in masked(row_tables(storage, parts), masks):
+            keep = pa.array(mask)
+            if len(superseded):
+                keep = pc.and_not(keep, pc.is_in(table["path"], value_set=superseded))
+            yield table.filter(keep)
+            if replaced:
+                outputs.add(pa.table([table["output"], keep], schema=_OUTPUTS))
+        found.orphans = [name for group in outputs for name in _orphans(group)]
 
 
-def _among(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    return np.isin(keys[:, 0], wanted[:, 0]) & np.isin(keys[:, 1], wanted[:, 1])
+def _orphans(group: pa.Table) -> list[str]:
+    """The outputs that no row names which is kept."""
+    kept = group["output"].filter(group["kept"])
+    gone = pc.unique(group["output"].filter(pc.invert(group["kept"])))
+    return [name for name in gone.filter(pc.invert(pc.is_in(gone, value_set=kept))).to_pylist() if name]
 
 
 def _without_archives(table: pa.Table, run: int, lost: Mapping[str, Lost], found: Compacted) -> pa.Table:
@@ -145,9 +137,25 @@ def _without_archives(table: pa.Table, run: int, lost: Mapping[str, Lost], found
 
 def _count(table: pa.Table, run: int, found: Compacted) -> pa.Table:
     now = table.filter(pc.equal(table["run"], run))
-    found.states.update(now["status"].to_pylist())
-    found.errors.update(now["error"].filter(pc.not_equal(now["status"], "ok")).to_pylist())
+    for counter, values in (
+        (found.states, now["status"]),
+        (found.errors, now["error"].filter(pc.not_equal(now["status"], "ok"))),
+    ):
+        counter.update({each["values"]: each["counts"] for each in pc.value_counts(values).to_pylist()})
     return table
+
+
+def _write_files(storage: Storage, generation: int, tables: Iterable[pa.Table], rows_per_file: int) -> None:
+    """The rows as merged files of about `rows_per_file` rows; one row group is in memory."""
+    groups = math.ceil(rows_per_file / GROUP_ROWS)
+    chunks = _chunks(tables, math.ceil(rows_per_file / groups))
+    for number, first in enumerate(chunks):
+        with (
+            storage.create(f"{MANIFEST}/manifest-{generation:06d}-{number:05d}.parquet") as file,
+            pq.ParquetWriter(file, MANIFEST_SCHEMA, **PARQUET) as writer,
+        ):
+            for chunk in chain([first], islice(chunks, groups - 1)):
+                writer.write_table(chunk)
 
 
 def _chunks(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

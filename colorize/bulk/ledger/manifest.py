@@ -8,18 +8,18 @@ replaces its part instead of adding one. Where a path stands in several parts th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from colorize.storage.parquet import read_table
+from colorize.storage.listing import Entry
+from colorize.storage.parquet import read_table, table_batches
 from colorize.storage.root import LEDGER, Storage
 
 MANIFEST = f"{LEDGER}/manifest"
@@ -58,6 +58,15 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 READ_THREADS = 16
+SMALL_BYTES = 256 << 10  # of a file that is read whole, beside others
+HELD_BYTES = 8 << 20  # about what is read of a larger one at once
+GROUP_ROWS = 50_000  # of a row group: what whoever reads a file has in memory
+ROW_BYTES = 64  # of a row in a file, at least
+# Names and hashes hardly ever repeat: dictionaries of them take time and are thrown away.
+PARQUET = {"compression": "zstd", "use_dictionary": [
+    name for name in MANIFEST_SCHEMA.names
+    if name not in ("path", "output", "sha256_in", "sha256_out", "identity", "confidence", "finished", "seconds")
+]}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +139,18 @@ def part_name(run: int, of: Iterable[str]) -> str:
 def write_rows(storage: Storage, name: str, rows: pa.Table) -> None:
     """Writes one file of the manifest."""
     with storage.create(name) as file:
-        pq.write_table(rows, file, compression="zstd")
+        pq.write_table(rows, file, row_group_size=GROUP_ROWS, **PARQUET)
+
+
+def part_entries(storage: Storage) -> list[Entry]:
+    """The files that the manifest consists of, by name."""
+    files = (entry for entry in storage.entries(MANIFEST) if entry.name.endswith(".parquet"))
+    return sorted(files, key=lambda entry: entry.name)
 
 
 def part_names(storage: Storage) -> list[str]:
-    """The files that the manifest consists of."""
-    return sorted(entry.name for entry in storage.entries(MANIFEST) if entry.name.endswith(".parquet"))
+    """Their names."""
+    return [entry.name for entry in part_entries(storage)]
 
 
 def last_run(parts: Iterable[str]) -> int:
@@ -143,48 +158,49 @@ def last_run(parts: Iterable[str]) -> int:
     return max((int(name.rsplit("/", 1)[1].split("-")[1]) for name in parts), default=0)
 
 
+def rows_about(parts: Iterable[Entry]) -> int:
+    """How many rows these files hold, guessed from their sizes: rather too many."""
+    return sum(entry.size for entry in parts) // ROW_BYTES
+
+
 def read_rows(storage: Storage, part: str, columns: Sequence[str] = tuple(MANIFEST_SCHEMA.names)) -> pa.Table:
     """Some columns of one file; what an older release did not write is empty or 0."""
     with storage.open(part) as file:
-        table = read_table(file, MANIFEST_SCHEMA, columns)
+        return _without_nulls(read_table(file, MANIFEST_SCHEMA, columns))
+
+
+def row_tables(
+    storage: Storage, parts: Sequence[Entry], columns: Sequence[str] = tuple(MANIFEST_SCHEMA.names)
+) -> Iterator[tuple[int, pa.Table]]:
+    """The same of several files, in order: tables of `HELD_BYTES` at most, each with the index of its file.
+
+    Small files are read ahead, several at once; of a large one no more than a table is in memory.
+    """
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        waiting: deque[tuple[int, Future[pa.Table] | None]] = deque()
+
+        def first() -> Iterator[tuple[int, pa.Table]]:
+            index, future = waiting.popleft()
+            tables = _tables(storage, parts[index].name, columns) if future is None else [future.result()]
+            return ((index, table) for table in tables)
+
+        for index, part in enumerate(parts):
+            small = 0 <= part.size <= SMALL_BYTES
+            waiting.append((index, pool.submit(read_rows, storage, part.name, columns) if small else None))
+            if len(waiting) > READ_THREADS:
+                yield from first()
+        while waiting:
+            yield from first()
+
+
+def _tables(storage: Storage, part: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    with storage.open(part) as file:
+        yield from map(_without_nulls, table_batches(file, MANIFEST_SCHEMA, columns, HELD_BYTES))
+
+
+def _without_nulls(table: pa.Table) -> pa.Table:
     for index, kind in enumerate(table.schema):
         if table.column(index).null_count:
             empty = "" if pa.types.is_string(kind.type) else False if pa.types.is_boolean(kind.type) else 0
             table = table.set_column(index, kind, pc.fill_null(table.column(index), pa.scalar(empty, kind.type)))
     return table
-
-
-def newest_rows(storage: Storage, parts: Sequence[str]) -> list[NDArray[np.bool_]]:
-    """Which rows of each part count: of those with one path the newest run's last one, and each path once.
-
-    Memory: 40 bytes a row, whatever the length of the paths.
-    """
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        tables = list(pool.map(lambda part: _keys(read_rows(storage, part, ("path", "run", "finished"))), parts))
-    if not tables:
-        return []
-    keys, runs, finished = (np.concatenate(arrays) for arrays in zip(*tables, strict=True))
-    order = np.lexsort((-finished, -runs, keys[:, 0], keys[:, 1]))
-    first = np.ones(len(order), bool)
-    first[1:] = (keys[order][1:] != keys[order][:-1]).any(axis=1)
-    keep = np.zeros(len(order), bool)
-    keep[order[first]] = True
-    return np.split(keep, np.cumsum([len(own) for own, _, _ in tables])[:-1])
-
-
-def read_manifest(storage: Storage) -> pa.Table:
-    """The whole manifest of an output, each path once, in no particular order."""
-    parts = part_names(storage)
-    keep = newest_rows(storage, parts)
-    tables = [read_rows(storage, part).filter(pa.array(mask)) for part, mask in zip(parts, keep, strict=True)]
-    return pa.concat_tables(tables) if tables else MANIFEST_SCHEMA.empty_table()
-
-
-def path_keys(paths: Iterable[str]) -> NDArray[np.uint64]:
-    """128 bits (n, 2) that stand for each path."""
-    digests = b"".join(hashlib.blake2b(path.encode(), digest_size=16).digest() for path in paths)
-    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
-
-
-def _keys(table: pa.Table) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.float64]]:
-    return path_keys(table["path"].to_pylist()), table["run"].to_numpy(), table["finished"].to_numpy()

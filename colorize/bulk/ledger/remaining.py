@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from colorize.bulk.ledger.comparison import Compared
 from colorize.bulk.ledger.settled import TO_DO, Inputs, Settled, Terms
 from colorize.bulk.sinks import FRAGMENTS, fragments_of
 from colorize.datasets.readers import UNIT_SCHEMA
 from colorize.datasets.sources import Source
+from colorize.datasets.units import select_units
 from colorize.storage.root import Storage
 
 LOST = ("archive_unreadable", "corrupt_parquet")  # an archive with such rows has no output
@@ -21,25 +23,22 @@ LOST = ("archive_unreadable", "corrupt_parquet")  # an archive with such rows ha
 Fragments = dict[str, list[tuple[int, int, str]]]  # folder -> first row, last row, name
 
 
-def remaining(
-    inputs: Inputs, settled: Settled, outputs: pa.Table, target: Storage, terms: Terms
-) -> tuple[Source, list[str]]:
+def remaining(inputs: Inputs, compared: Compared, target: Storage, terms: Terms) -> tuple[Source, list[str]]:
     """The source that is left to color, and the names of fragments that hold rows to be done anew.
 
-    What cannot be kept of archives is marked as to do in `settled`. Nothing is written or deleted.
+    What cannot be kept of archives is marked as to do in what is settled. Nothing is written or deleted.
     """
-    source = inputs.source
+    source, settled, written = inputs.source, compared.settled, compared.written
+    alone = select_units(source.units.slice(0, inputs.files), lambda start, stop: ~settled.done(start, stop))
     if source.parts is None:
-        return source.only(source.units.filter(pa.array(~settled.done))), []
-    written, fragments = set(outputs["name"].to_pylist()), _list_fragments(target)
-    files = source.files  # and archives that are at fault: whole, and before the others
-    alone = source.units.slice(0, files).filter(pa.array(~settled.done[:files]))
+        return source.only(alone), []
+    fragments = _list_fragments(target)
     units: list[dict[str, Any]] = []
     outdated: list[str] = []
     parts = {name: 0 for name, rows in source.parts.items() if rows == 0 and name not in written}
-    for name, own in _by_archive(source, files).items():
-        rows = slice(int(inputs.starts[own[0]]), int(inputs.starts[own[-1] + 1]))
-        done = np.not_equal(settled.outcomes[rows], TO_DO)
+    for name, own in _by_archive(source, inputs.files).items():
+        rows = slice(*(int(inputs.starts[index - inputs.files]) for index in (own[0], own[-1] + 1)))
+        done = settled.done(rows.start, rows.stop)
         folder = fragments_of(name, terms.model_sha256, terms.settings_sha256, source.versions[name])
         if _is_finished(name, done, settled, rows, written) and not fragments.get(folder):
             continue

@@ -1,12 +1,12 @@
 """Which planned inputs earlier runs have settled: the manifest compared with the source and the output.
 
-Pure comparison of tables, a few hundred thousand manifest rows at a time, so that a large manifest can be compared
-in as many tasks as there are pieces of it. Nothing here knows Ray.
+Pure comparison of tables: of manifest rows, of the planned inputs and of the files in the output, each of them a group
+of what there is in all. Nothing here knows Ray.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,21 +16,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from colorize.bulk.ledger.manifest import MANIFEST_SCHEMA
 from colorize.bulk.settings import TriageSettings
 from colorize.datasets.hints import NO_HINTS, Hints
+from colorize.datasets.readers import UNIT_SCHEMA, Reader
 from colorize.datasets.sources import Source
 from colorize.imaging.formats import ADDED_SUFFIX, BYTE_LIMIT, sha256
 from colorize.imaging.settings import SizeLimits
-from colorize.storage.root import LEDGER, Storage
-from colorize.storage.rooted import TEMPORARY_PREFIX
+from colorize.storage.grouped import mapped_array
+from colorize.storage.root import Storage
 
 COLUMNS = ("path", "output", "status", "error", "message", "width", "height", "bytes_in", "bytes_out", "sha256_in",
-           "sha256_out", "identity", "triage", "model_sha256", "settings_sha256", "run")  # fmt: skip
-OUTPUTS_SCHEMA = pa.schema([("name", pa.string()), ("size", pa.int64())])
-LISTING_ROWS = 10_000
+           "sha256_out", "identity", "triage", "model_sha256", "settings_sha256", "run", "finished")  # fmt: skip
+HASHES = ("bytes_out", "sha256_in", "sha256_out")  # that only a comparison of contents asks for
+HASHED_ROWS = 1000  # whose pictures are read and hashed in one piece
+COUNTED = 1 << 20  # outcomes at once
 TO_DO = -1  # in an array of outcomes: no row of an earlier run holds
 
 Outcome = tuple[str, str]  # status and error code
+Mask = NDArray[np.bool_]
+
+ROW_SCHEMA = pa.schema(
+    [
+        *(MANIFEST_SCHEMA.field(name) for name in ("path", "output", "status", "error", "identity", "run", "finished")),
+        ("number", pa.int64()),  # of the row in the whole manifest
+        ("holds", pa.bool_()),  # as far as the row itself tells
+        *(MANIFEST_SCHEMA.field(name) for name in HASHES),
+    ]
+)
+PLANNED_SCHEMA = pa.schema(
+    [*(UNIT_SCHEMA.field(name) for name in ("name", "identity", "name_taken", "error")), ("number", pa.int64())]
+)
 
 
 @dataclass(frozen=True)
@@ -45,57 +61,78 @@ class Terms:
     triage: TriageSettings = field(default_factory=TriageSettings)
     by_content: bool = False  # compare the hashes of sources and outputs instead of times and sizes
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the manifest that tell whether its rows hold."""
+        return COLUMNS if self.by_content else tuple(name for name in COLUMNS if not name.startswith("sha256_"))
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """The planned inputs of a source, numbered in the order of its units."""
+    """The planned inputs of a source, numbered in the order of its units: files first, then the rows of archives."""
 
     source: Source
 
     @cached_property
+    def files(self) -> int:
+        """How many units are files, each of which is one input."""
+        return self.source.files
+
+    @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """The number of each unit's first input, and the number of all inputs."""
-        counts = self.source.units["count"].to_numpy()
-        return np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        """The number of the first input of each unit of archives, and the number of all inputs."""
+        counts = self.source.units["count"].slice(self.files).to_numpy()
+        return self.files + np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
 
     @property
     def total(self) -> int:
         return int(self.starts[-1])
 
-    def locate(self, paths: pa.Array) -> tuple[NDArray[np.int64], list[str]]:
-        """The number of each path's input, -1 for none; and the paths that spoke of archives as they were before."""
-        if self.source.parts is None:
-            return _positions(paths, self.source.units["name"]), []
-        return self._locate_rows(paths)
+    @cached_property
+    def archives(self) -> pa.Table:
+        """Each archive once: PLANNED_SCHEMA, with the number of its first row; and how many `rows` it has."""
+        runs = self.source.units.slice(self.files).select(["name", "identity", "name_taken", "error", "count"])
+        runs = runs.append_column("number", pa.array(self.starts[:-1]))
+        firsts = [(name, "min") for name in PLANNED_SCHEMA.names[1:]]
+        grouped = runs.group_by("name", use_threads=False).aggregate([*firsts, ("count", "sum")])
+        return grouped.rename_columns([*PLANNED_SCHEMA.names, "rows"])
 
-    def unit_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The index of the unit that holds each input."""
-        unit: NDArray[np.int64] = np.searchsorted(self.starts, numbers, side="right") - 1
-        return unit
+    def planned_files(self) -> Iterator[pa.Table]:
+        """The files, in tables of PLANNED_SCHEMA."""
+        first = 0
+        for batch in self.source.units.slice(0, self.files).select(PLANNED_SCHEMA.names[:-1]).to_batches():
+            numbers = pa.array(np.arange(first, first + batch.num_rows))
+            yield pa.Table.from_batches([batch]).append_column("number", numbers)
+            first += batch.num_rows
 
-    def _locate_rows(self, paths: pa.Array) -> tuple[NDArray[np.int64], list[str]]:
-        """Paths `ARCHIVE#ROW`, or `ARCHIVE` alone where it could not be opened."""
-        names = self.source.units["name"]
-        whole, alone = _positions(paths, names), self.source.units["row_group"].to_numpy() < 0  # files, broken archives
+    def locate_rows(self, paths: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask]:
+        """For paths `ARCHIVE#ROW` the archive's index and the row's number, -1 for none.
+
+        And which paths, or those of an `ARCHIVE` alone, speak of one as it was before.
+        """
         split = pc.extract_regex(paths, r"^(?P<name>.*)#(?P<row>[0-9]{1,15})$")
-        unit = _positions(pc.struct_field(split, "name"), names)
+        archive = _positions(pc.struct_field(split, "name"), self.archives["name"])
         row = pc.fill_null(pc.struct_field(split, "row").cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
-        rows_of = np.bincount(_positions(_flat(names), names), self.source.units["count"].to_numpy())
-        inside = (whole < 0) & (unit >= 0) & (row >= 0) & ~alone[unit] & (row < rows_of[unit])
-        number = np.where(
-            inside, self.starts[unit] + row, np.where((whole >= 0) & alone[whole], self.starts[whole], -1)
-        )
-        stale = (number < 0) & ((whole >= 0) | (unit >= 0))
-        return number, paths.filter(pa.array(stale)).to_pylist()
+        rows, first = (np.append(self.archives[name].to_numpy(), 0) for name in ("rows", "number"))  # the last for none
+        inside = (archive >= 0) & (row >= 0) & (row < rows[archive])
+        known = pa.array(self.source.versions, pa.string())
+        named = pc.or_(pc.is_in(paths, known), pc.is_in(pc.struct_field(split, "name"), known))
+        number = np.where(inside, first[archive] + row, -1)
+        return np.where(inside, archive, -1), number, ~inside & _mask(named)
+
+    def units_of(self, numbers: NDArray[np.int64]) -> pa.Table:
+        """The units that hold these inputs, each once."""
+        of_archive = self.files + np.searchsorted(self.starts, numbers, side="right") - 1
+        return _take(self.source.units, np.unique(np.where(numbers < self.files, numbers, of_archive)))
 
 
 @dataclass(frozen=True)
 class Matches:
-    """What one piece of the manifest says: for each row that speaks of an input, which, when, and its outcome."""
+    """What some rows of the manifest say: which inputs they speak of, and their outcomes."""
 
     numbers: NDArray[np.int64]
-    runs: NDArray[np.int64]
-    outcomes: list[Outcome | None]  # None: the row does not hold any more
+    outcomes: list[Outcome]  # that occur
+    codes: NDArray[np.int64]  # of each row the index of its outcome, or TO_DO where it does not hold any more
     stale: list[str]  # paths whose rows speak of an archive as it was before
 
 
@@ -108,90 +145,148 @@ class Settled:
     stale: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.outcomes = np.full(self.total, TO_DO, np.int32)
-        self._runs = np.full(self.total, -1, np.int64)
+        self.outcomes = mapped_array(self.total, np.int32, TO_DO)
+        self._index: dict[Outcome, int] = {}
 
     def add(self, found: Matches) -> None:
-        """Takes in the matches of one piece; of two rows for one input the newer run's counts."""
-        index = {kind: position for position, kind in enumerate(self.kinds)}
-        for kind in dict.fromkeys(found.outcomes):
-            if kind is not None and kind not in index:
-                index[kind] = len(self.kinds)
+        """Takes in the matches of some rows, each of which has an input of its own."""
+        for kind in found.outcomes:
+            if kind not in self._index:
+                self._index[kind] = len(self.kinds)
                 self.kinds.append(kind)
-        codes = np.array([TO_DO if kind is None else index[kind] for kind in found.outcomes], np.int32)
-        order = np.argsort(found.runs, kind="stable")  # where numbers repeat the last assignment stays
-        numbers, runs, codes = found.numbers[order], found.runs[order], codes[order]
-        newer = runs >= self._runs[numbers]
-        self._runs[numbers[newer]] = runs[newer]
-        self.outcomes[numbers[newer]] = codes[newer]
+        codes = np.array([*(self._index[kind] for kind in found.outcomes), TO_DO], np.int32)
+        self.outcomes[found.numbers] = codes[found.codes]
         self.stale += found.stale
 
-    @property
-    def done(self) -> NDArray[np.bool_]:
-        """Which inputs need no work."""
-        return np.not_equal(self.outcomes, TO_DO)
+    def done(self, start: int = 0, stop: int | None = None) -> Mask:
+        """Which of some inputs need no work."""
+        found: Mask = np.not_equal(self.outcomes[start:stop], TO_DO)
+        return found
 
     def counts(self) -> Iterator[tuple[Outcome, int]]:
         """How many inputs ended in which way."""
-        for code, kind in enumerate(self.kinds):
-            if count := int((self.outcomes == code).sum()):
-                yield kind, count
+        found = np.zeros(len(self.kinds) + 1, np.int64)
+        for start in range(0, self.total, COUNTED):
+            found += np.bincount(self.outcomes[start : start + COUNTED] - TO_DO, minlength=len(found))
+        return ((kind, count) for kind, count in zip(self.kinds, found[1:].tolist(), strict=True) if count)
 
 
-def list_outputs(target: Storage) -> tuple[pa.Table, list[str]]:
-    """The files that lie in an output (OUTPUTS_SCHEMA), and the names of those that a killed process left half done."""
-    tables, names, sizes = [OUTPUTS_SCHEMA.empty_table()], [], []
-    leftovers = []
-    for entry in target.entries():
-        if entry.name.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
-            leftovers.append(entry.name)
-        elif not entry.name.startswith(f"{LEDGER}/"):
-            names.append(entry.name)
-            sizes.append(entry.size)
-        if len(names) == LISTING_ROWS:
-            tables.append(pa.table([names, sizes], schema=OUTPUTS_SCHEMA))
-            names, sizes = [], []
-    return pa.concat_tables([*tables, pa.table([names, sizes], schema=OUTPUTS_SCHEMA)]), leftovers
+@dataclass(frozen=True)
+class Contents:
+    """Pictures to be read and hashed: what the manifest says of them, and the units that they come from."""
+
+    rows: pa.Table  # ROW_SCHEMA
+    units: pa.Table
+    reader: Reader
+    target: Storage
+
+    def are_same(self) -> Mask:
+        """For each row whether source and output have the hashes that it names; an archive's output is not asked."""
+        good = np.ones(self.rows.num_rows, bool)
+        places = {path: index for index, path in enumerate(self.rows["path"].to_pylist())}
+        expected = self.rows.select(["output", *HASHES]).to_pylist()
+        most = self.reader.settings.inline_bytes
+        for raw in (raw for raws in self.reader.fetch(self.units) for raw in raws):
+            if (index := places.get(raw.path)) is None:
+                continue
+            row = expected[index]
+            good[index] = not row["sha256_in"] or sha256(raw.data) == row["sha256_in"]
+            if good[index] and row["sha256_out"] and not raw.part:
+                copy = self.target.load(row["output"], row["bytes_out"], most, 1 << 62)
+                good[index] = sha256(copy) == row["sha256_out"]
+        return good
 
 
-def compare(rows: pa.Table, inputs: Inputs, outputs: pa.Table, target: Storage, terms: Terms) -> Matches:
-    """Which inputs these manifest rows (COLUMNS) settle.
+Verify = Callable[[Iterable[Contents]], Iterator[Mask]]
+
+
+def verify_here(contents: Iterable[Contents]) -> Iterator[Mask]:
+    """Reads and hashes in this process."""
+    return (each.are_same() for each in contents)
+
+
+def by_themselves(rows: pa.Table, first: int, terms: Terms) -> pa.Table:
+    """Manifest rows (`Terms.columns`) as ROW_SCHEMA, numbered from `first`: what holds as far as they alone tell.
 
     A row holds if model, settings and source are unchanged and, where it is `ok`, its output is there.
     """
+    holds = _same_making(rows, terms) & _within_limits_still(rows, terms.limits) & _triaged_alike(rows, terms.triage)
+    if terms.retry_failed:
+        holds &= _mask(pc.not_equal(rows["status"], "failed"))
+    made = {"number": pa.array(np.arange(first, first + rows.num_rows)), "holds": pa.array(holds)}
+    missing = {name: pa.nulls(rows.num_rows, pa.string()) for name in HASHES if name not in rows.column_names}
+    columns = {name: rows[name] for name in rows.column_names} | made | missing
+    return pa.Table.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
+
+
+def compare(
+    rows: pa.Table, planned: pa.Table, there: Mask, inputs: Inputs, target: Storage, terms: Terms,
+    verify: Verify = verify_here,
+) -> Matches:  # fmt: skip
+    """Which inputs the rows of a group settle.
+
+    Args:
+        rows: of ROW_SCHEMA; no two with one path.
+        planned: the files of that group (PLANNED_SCHEMA).
+        there: for each row of the whole manifest whether its output is there.
+        inputs: all of them.
+        target: the output.
+        terms: under which rows hold.
+        verify: what compares contents.
+    """
     rows = rows.combine_chunks()
-    numbers, stale = inputs.locate(_flat(rows["path"]))
-    known = numbers >= 0
-    rows, numbers = rows.filter(pa.array(known)), numbers[known]
-    units = _take(inputs.source.units, inputs.unit_of(numbers))
-    holds = _same_origin(rows, units, terms) & _outcome_holds(rows, units, inputs.source, outputs, terms)
-    holds &= _within_limits_still(rows, terms.limits) & _triaged_alike(rows, terms.triage)
+    paths = _flat(rows["path"])
+    position, stale = _positions(paths, planned["name"]), []
+    number = np.append(planned["number"].to_numpy(), -1)[position]
+    if inputs.source.parts is not None:
+        archive, of_row, outdated = inputs.locate_rows(paths)
+        alone = position >= 0
+        position = np.where(alone, position, np.where(archive >= 0, planned.num_rows + archive, -1))
+        number = np.where(alone, number, of_row)
+        stale = paths.filter(pa.array(outdated & ~alone)).to_pylist()
+        planned = pa.concat_tables([planned, inputs.archives.select(PLANNED_SCHEMA.names)])
+    known = number >= 0
+    of_archive = pa.array(number[known] >= inputs.files)
+    rows, units = rows.filter(pa.array(known)), planned.combine_chunks().take(pa.array(position[known]))
+    number = number[known]
+    arrived = _mask(of_archive) | (there[rows["number"].to_numpy()] & ~_renamed(rows, units))  # an archive's come later
+    holds = rows["holds"].to_numpy() & _outcome_holds(rows, units, arrived, inputs.source.storage)
     if terms.by_content:
-        holds &= _same_content(rows, holds, inputs, numbers, target)
-    states = zip(holds, rows["status"].to_pylist(), rows["error"].to_pylist(), strict=True)
-    return Matches(numbers, rows["run"].to_numpy(), [(s, e) if hold else None for hold, s, e in states], stale)
+        holds[holds] = _same_content(rows.filter(pa.array(holds)), number[holds], inputs, target, verify)
+    else:  # an input list may know nothing of its files, and then says nothing against them
+        holds &= _mask(pc.or_(pc.equal(units["identity"], ""), pc.equal(units["identity"], rows["identity"])))
+    return Matches(number, *_outcomes(rows, holds), stale)
 
 
-def _same_origin(rows: pa.Table, units: pa.Table, terms: Terms) -> NDArray[np.bool_]:
+def outputs_there(claims: pa.Table, outputs: pa.Table) -> Mask:
+    """Of a group of claims (columns `output`, `bytes_out`) those whose file lies among the group's outputs."""
+    position = _positions(_flat(claims["output"]), outputs["name"])
+    found: Mask = np.append(outputs["size"].to_numpy(), -1)[position] == claims["bytes_out"].to_numpy()
+    return found
+
+
+def _outcomes(rows: pa.Table, holds: Mask) -> tuple[list[Outcome], NDArray[np.int64]]:
+    """Each row's status and error as a code, and what the codes stand for."""
+    joined = pc.binary_join_element_wise(rows["status"], rows["error"], "\0").combine_chunks().dictionary_encode()
+    kinds = [text.partition("\0") for text in joined.dictionary.to_pylist()]
+    return [(status, error) for status, _, error in kinds], np.where(holds, joined.indices.to_numpy(), TO_DO)
+
+
+def _same_making(rows: pa.Table, terms: Terms) -> Mask:
     settings: Any = terms.settings_sha256
     if terms.hints.of:
         settings = pa.array([terms.hints.digest(path, settings) for path in rows["path"].to_pylist()])
-    same = pc.and_(pc.equal(rows["model_sha256"], terms.model_sha256), pc.equal(rows["settings_sha256"], settings))
-    if not terms.by_content:  # an input list may know nothing of its files, and then says nothing against them
-        unchanged = pc.or_(pc.equal(units["identity"], ""), pc.equal(units["identity"], rows["identity"]))
-        same = pc.and_(same, unchanged)
-    return _mask(same)
+    return _mask(
+        pc.and_(pc.equal(rows["model_sha256"], terms.model_sha256), pc.equal(rows["settings_sha256"], settings))
+    )
 
 
-def _outcome_holds(
-    rows: pa.Table, units: pa.Table, source: Source, outputs: pa.Table, terms: Terms
-) -> NDArray[np.bool_]:
+def _outcome_holds(rows: pa.Table, units: pa.Table, there: Mask, storage: Storage) -> Mask:
     status = rows["status"].to_numpy(zero_copy_only=False)
-    there = _output_is_there(rows, units, outputs) | (units["row_group"].to_numpy() >= 0)  # an archive's come later
     holds = {
         "ok": there,
-        "failed": np.full(len(status), not terms.retry_failed),
-        "skipped": _still_skipped(rows, units, source.storage)
+        "failed": np.full(len(status), True),
+        "skipped": _still_skipped(rows, units, storage)
         & (there | _mask(pc.equal(rows["output"], ""))),  # or copied as it is
     }
     return np.select([status == kind for kind in holds], list(holds.values()), False)
@@ -218,59 +313,33 @@ def _triaged_alike(rows: pa.Table, triage: TriageSettings) -> NDArray[np.bool_]:
     return _mask(pc.or_(pc.equal(followed, pa.array(now, pa.string())), pc.equal(rows["status"], "failed")))
 
 
-def _output_is_there(rows: pa.Table, units: pa.Table, outputs: pa.Table) -> NDArray[np.bool_]:
-    found = _positions(_flat(rows["output"]), outputs["name"])
-    size = outputs["size"].take(pa.array(found, mask=found < 0))
-    renamed = pc.and_(
-        units["name_taken"], pc.equal(rows["output"], pc.binary_join_element_wise(units["name"], ADDED_SUFFIX, ""))
-    )
-    return _mask(pc.and_(pc.equal(size, rows["bytes_out"]), pc.invert(renamed)))
+def _renamed(rows: pa.Table, units: pa.Table) -> Mask:
+    """Whose outputs would be called otherwise now: another input has that name."""
+    added = pc.equal(rows["output"], pc.binary_join_element_wise(units["name"], ADDED_SUFFIX, ""))
+    return _mask(pc.and_(units["name_taken"], added))
 
 
-def _still_skipped(rows: pa.Table, units: pa.Table, storage: Storage) -> NDArray[np.bool_]:
+def _still_skipped(rows: pa.Table, units: pa.Table, storage: Storage) -> Mask:
     """A name that was left out may be wanted now; other reasons lie in the picture or the settings."""
-    columns = (rows["error"].to_pylist(), units["error"].to_pylist(), rows["path"].to_pylist())
-    held = (
-        was != "excluded" or now == was or storage.is_linked_folder(path)
-        for was, now, path in zip(*columns, strict=True)
+    held = _mask(pc.or_(pc.not_equal(rows["error"], "excluded"), pc.equal(units["error"], rows["error"])))
+    for index in np.flatnonzero(~held).tolist():
+        held[index] = storage.is_linked_folder(rows["path"][index].as_py())
+    return held
+
+
+def _same_content(rows: pa.Table, numbers: NDArray[np.int64], inputs: Inputs, target: Storage, verify: Verify) -> Mask:
+    pieces = [slice(start, start + HASHED_ROWS) for start in range(0, rows.num_rows, HASHED_ROWS)]
+    contents = (
+        Contents(rows.slice(piece.start, HASHED_ROWS), inputs.units_of(numbers[piece]), inputs.source.reader, target)
+        for piece in pieces
     )
-    return np.fromiter(held, bool, rows.num_rows)
-
-
-def _same_content(
-    rows: pa.Table, holds: NDArray[np.bool_], inputs: Inputs, numbers: NDArray[np.int64], target: Storage
-) -> NDArray[np.bool_]:
-    """Reads the sources, and the outputs that are files, of rows that would hold, and compares their hashes."""
-    good = np.ones(len(holds), bool)
-    places = {path: index for index, path in enumerate(rows["path"].to_pylist()) if holds[index]}
-    units = _take(inputs.source.units, np.unique(inputs.unit_of(numbers[holds])))
-    expected = rows.select(["sha256_in", "output", "bytes_out", "sha256_out"]).to_pylist()
-    most = inputs.source.reader.settings.inline_bytes
-    for raw in (raw for raws in inputs.source.reader.fetch(units) for raw in raws):
-        if (index := places.get(raw.path)) is None:
-            continue
-        row = expected[index]
-        good[index] = not row["sha256_in"] or sha256(raw.data) == row["sha256_in"]
-        if good[index] and row["sha256_out"] and not raw.part:
-            good[index] = sha256(target.load(row["output"], row["bytes_out"], most, 1 << 62)) == row["sha256_out"]
-    return good
+    return np.concatenate([np.empty(0, bool), *verify(contents)])
 
 
 def _positions(values: pa.Array, known: pa.ChunkedArray) -> NDArray[np.int64]:
-    """The first index of each value among the known ones, -1 where it is not there.
-
-    The values, which are few, are hashed and the known ones looked up, chunk by chunk: these may be gigabytes.
-    """
-    different = pc.unique(values).drop_null()
-    first = np.full(len(different) + 1, -1, np.int64)  # the last is for nulls
-    start = known.length()
-    for chunk in reversed(known.chunks):
-        start -= len(chunk)
-        found = pc.index_in(chunk, value_set=different)
-        at = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))[::-1]
-        first[found.take(pa.array(at)).to_numpy()] = start + at  # where numbers repeat the last assignment stays
-    of_values = pc.fill_null(pc.index_in(values, value_set=different), len(different))
-    positions: NDArray[np.int64] = first[of_values.to_numpy(zero_copy_only=False)]
+    """The index of each value among the known ones, -1 where it is not there."""
+    found = pc.fill_null(pc.index_in(values, value_set=_flat(known)), -1)
+    positions: NDArray[np.int64] = np.where(_mask(pc.is_valid(values)), found.to_numpy(zero_copy_only=False), -1)
     return positions
 
 
@@ -295,16 +364,3 @@ def _flat(column: Any) -> pa.Array:
 def _mask(values: Any) -> NDArray[np.bool_]:
     mask: NDArray[np.bool_] = np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), bool)
     return mask
-
-
-def pieces(rows: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
-    """The same rows in tables of about `size` rows: small parts gathered, large ones cut."""
-    held: list[pa.Table] = []
-    for table in rows:
-        for start in range(0, table.num_rows, size):
-            held.append(table.slice(start, size))
-            if sum(piece.num_rows for piece in held) >= size:
-                yield pa.concat_tables(held)
-                held = []
-    if held:
-        yield pa.concat_tables(held)

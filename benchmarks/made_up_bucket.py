@@ -1,0 +1,92 @@
+"""An S3 server whose lists are made up: as many objects as one likes below `scans/` and `out/`, none of which exists.
+
+Names, sizes and ETags are functions of an object's number. What lies below `out/_colorize/` is real: files of a folder,
+and what is written there is kept in memory.
+
+    python -m benchmarks.made_up_bucket COUNT FOLDER      prints its port
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left, bisect_right
+from pathlib import Path
+from typing import Any
+
+from tests.flat_bucket import FlatServer, Handler, Objects
+
+BUCKET, PER_FOLDER = "madeup", 1000
+IN, OUT, LEDGER = "scans/", "out/", "out/_colorize/"
+
+
+def name_of(number: int) -> str:
+    """The name of an object below `scans/` and `out/`; in the order of the numbers."""
+    return f"box-{number // PER_FOLDER:06d}/scan-{number:09d}.jpg"
+
+
+def item_of(prefix: str, number: int) -> str:
+    """Its entry on a page."""
+    return (
+        f"<Contents><Key>{prefix}{name_of(number)}</Key><LastModified>2025-01-01T00:00:00.000Z</LastModified>"
+        f"<ETag>&quot;{number:032x}&quot;</ETag><Size>{40_000 + number % 1000}</Size>"
+        "<StorageClass>STANDARD</StorageClass></Contents>"
+    )
+
+
+class MadeUp(Handler):
+    """Answers lists by arithmetic; the rest as `Handler` does."""
+
+    count = 0
+
+    def _list(self, bucket: Objects, options: dict[str, str]) -> None:
+        prefix = options.get("prefix", "")
+        if prefix not in (IN, OUT):
+            super()._list(bucket, options)
+            return
+        after, most = options.get("continuation-token") or options.get("start-after", ""), int(options["max-keys"])
+        numbers = range(self.count)
+        start = bisect_right(numbers, after, key=lambda number: prefix + name_of(number))
+        stop = min(start + most, self.count)
+        items = [item_of(prefix, number) for number in numbers[start:stop]]
+        more = stop < self.count
+        token = f"<NextContinuationToken>{prefix}{name_of(stop - 1)}</NextContinuationToken>" if more else ""
+        body = (
+            f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated><KeyCount>{len(items)}</KeyCount>"
+            f"<EncodingType>url</EncodingType>{token}{''.join(items)}</ListBucketResult>"
+        )
+        self._answer(200, body.encode(), **{"Content-Type": "application/xml"})
+
+
+class OnDisk(dict[str, bytes]):
+    """Objects that are read from a folder each time; new ones stay in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, key: str) -> bytes:
+        return (self.folder / key).read_bytes()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        found = key in self
+        return self[key] if found else default
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or (self.folder / str(key)).is_file()
+
+
+def main(count: int, folder: Path) -> None:
+    """Serves until it is ended."""
+    MadeUp.count = count
+    server = FlatServer()
+    server.RequestHandlerClass = MadeUp
+    objects = server.buckets[BUCKET] = Objects()
+    objects.data = OnDisk(folder)
+    objects.keys = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert bisect_left(objects.keys, LEDGER) == 0
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,169 @@
+"""What a job over very many inputs costs the driver before and after the pictures: time for each, and memory.
+
+    python -m benchmarks.many_keys 10000 100000 1000000 10000000
+
+No pictures and no Ray: the bucket's lists are made up (`made_up_bucket`), and so are the rows of the manifest. Each in
+a process of its own there are: the compaction of the parts that a run of such a size leaves; planning from the listing;
+and a second start (`colorize bulk`) that lists input and output, compares both with the manifest, and finds nothing to
+do. Memory is what the process holds for itself (RssAnon) at its highest; mapped files are the system's to drop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+
+from benchmarks.made_up_bucket import BUCKET, IN, OUT, name_of
+from colorize.bulk.ledger.compaction import compact
+from colorize.bulk.ledger.manifest import MANIFEST_SCHEMA
+from colorize.bulk.settings import BulkJob, BulkSettings
+from colorize.datasets.settings import SourceSettings
+from colorize.datasets.sources import open_source
+from colorize.predict.model_files import find_model
+from colorize.storage.root import Storage
+
+PART_ROWS = 262_144  # of a merged part: 512 tasks of 512 rows
+ROWS_PER_FILE = 500_000
+SAMPLE_SECONDS = 0.02
+
+app = typer.Typer()
+
+
+@app.command()
+def main(counts: list[int]) -> None:
+    """Measures and prints."""
+    for count in counts:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            write_parts(folder / OUT, count)
+            _print(count, "compact", _measured("compact", count, folder))
+            with made_up_bucket(count, folder):
+                for step in ("plan", "again"):
+                    _print(count, step, _measured(step, count, folder))
+
+
+def _print(count: int, step: str, found: dict[str, float]) -> None:
+    print(
+        f"{count:>11,} {step:>8}: {found['wall']:7.1f} s, {found['cpu']:7.1f} s CPU, "
+        f"{1e6 * found['cpu'] / count:7.1f} us each, {found['before']:.0f} -> {found['peak']:.0f} MB",
+        flush=True,
+    )
+
+
+def _measured(step: str, count: int, folder: Path) -> dict[str, float]:
+    words = [sys.executable, "-m", "benchmarks.many_keys", "step", step, str(count), str(folder)]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@app.command(hidden=True)
+def step(name: str, count: int, folder: Path) -> None:
+    """One step, in this process."""
+    model = find_model("default")
+    before, peak = anonymous_mb(), [0.0]
+    threading.Thread(target=_watch, args=(peak,), daemon=True).start()
+    started, cpu = time.perf_counter(), time.process_time()
+    if name == "plan":
+        assert open_source(f"s3://{BUCKET}/{IN}", SourceSettings()).total == count
+    elif name == "compact":
+        found = compact(Storage(folder / OUT), 1, ROWS_PER_FILE)
+        assert found.states.total() == count
+    else:
+        start_again(count)
+    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    del model
+    print(json.dumps({"wall": wall, "cpu": cpu, "before": before, "peak": peak[0], "resident": highest}))
+
+
+def start_again(count: int) -> None:
+    """`colorize bulk` over what is settled."""
+    from colorize.bulk.job import run_bulk
+
+    job = BulkJob(f"s3://{BUCKET}/{IN}", f"s3://{BUCKET}/{OUT}", settings=BulkSettings())
+    assert run_bulk(job).totals.before_total == count
+
+
+def write_parts(folder: Path, count: int) -> None:
+    """The rows of a run that is done with all pictures but has not compacted its manifest."""
+    model, settings = find_model("default"), BulkSettings().pixels_digest()
+    (folder / "_colorize/manifest").mkdir(parents=True)
+    chance = np.random.default_rng(0)
+    for number, start in enumerate(range(0, count, PART_ROWS)):
+        rows = _rows(range(start, min(start + PART_ROWS, count)), model.sha256, settings, chance)
+        pq.write_table(rows, folder / f"_colorize/manifest/part-000001-{number:024x}.parquet", compression="zstd")
+
+
+def _rows(numbers: range, model_sha256: str, settings_sha256: str, chance: np.random.Generator) -> pa.Table:
+    names = [name_of(number) for number in numbers]
+    sizes = [40_000 + number % 1000 for number in numbers]
+    said: dict[str, Any] = {
+        "path": names, "output": names, "bytes_in": sizes, "bytes_out": sizes,
+        "sha256_in": _hashes(len(numbers), chance), "sha256_out": _hashes(len(numbers), chance),
+        "identity": [f"{number:032x}" for number in numbers],
+        "seconds": chance.random(len(numbers)), "confidence": chance.random(len(numbers)),
+        "finished": 1.7e9 + np.round(chance.random(len(numbers)), 3),
+    }  # fmt: skip
+    same: dict[str, Any] = {
+        "status": "ok", "format": "JPEG", "mode": "L", "width": 1152, "height": 864, "frames": 1, "triage": "grey",
+        "model": "default", "model_sha256": model_sha256, "settings_sha256": settings_sha256, "luma_exact": True,
+        "run": 1,
+    }  # fmt: skip
+    columns = []
+    for field in MANIFEST_SCHEMA:
+        value = said.get(field.name)
+        if value is None:
+            value = pa.repeat(pa.scalar(same.get(field.name, ""), field.type), len(numbers))
+        columns.append(pa.array(value, field.type))
+    return pa.Table.from_arrays(columns, schema=MANIFEST_SCHEMA)
+
+
+def _hashes(count: int, chance: np.random.Generator) -> list[str]:
+    text = chance.bytes(32 * count).hex()
+    return [text[start : start + 64] for start in range(0, len(text), 64)]
+
+
+@contextmanager
+def made_up_bucket(count: int, folder: Path) -> Iterator[None]:
+    """The server in a process of its own, and the environment that its clients read."""
+    words = [sys.executable, "-m", "benchmarks.made_up_bucket", str(count), str(folder)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        os.environ |= {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
+        try:
+            yield
+        finally:
+            server.terminate()
+
+
+def anonymous_mb() -> float:
+    """Memory that this process holds for itself."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+
+def _watch(peak: list[float]) -> None:
+    while True:
+        peak[0] = max(peak[0], anonymous_mb())
+        time.sleep(SAMPLE_SECONDS)
+
+
+if __name__ == "__main__":
+    app(sys.argv[1:] if sys.argv[1:2] == ["step"] else ["main", *sys.argv[1:]])

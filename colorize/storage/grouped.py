@@ -1,0 +1,113 @@
+"""Tables in groups by a hash of a name: what is too large for memory is compared group by group.
+
+Tables that are grouped in the same number of groups by columns with equal values hold these in groups of the same
+number. A table of more than a group's rows lies in a temporary file, and a group is mapped from there.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import DTypeLike, NDArray
+
+GROUP_ROWS = 50_000  # that a group has, about
+RUN_ROWS = 256  # of a group that are written side by side, about
+HELD_BYTES = 64 << 20  # that wait to be written, at most
+
+
+def groups_of(rows: int) -> int:
+    """How many groups so many rows are best put into."""
+    return max(1, math.ceil(rows / GROUP_ROWS))
+
+
+class Grouped:
+    """A table that grows, in groups. To be used in a `with` block, in which alone its groups can be read."""
+
+    def __init__(self, schema: pa.Schema, by: str, groups: int) -> None:
+        """Rows of `schema`, grouped by its text column `by`."""
+        self.schema = schema
+        self.groups = groups
+        self._by = by
+        self._pending: list[pa.Table] = []
+        self._rows = self._bytes = 0
+        self._batches: list[list[int]] = [[] for _ in range(groups)]  # numbers of each group's batches in the file
+        self._count = 0
+        self._file: Any = None
+        self._writer: Any = None
+        self._reader: Any = None
+        self._rest: list[pa.Table] | None = None  # what was not written, by group
+
+    def __enter__(self) -> Grouped:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for closed in (self._writer, self._file):
+            if closed is not None:
+                closed.close()
+
+    def add(self, rows: pa.Table) -> None:
+        """Appends some."""
+        self._pending.append(rows)
+        self._rows += rows.num_rows
+        self._bytes += rows.nbytes
+        if self._rows >= max(GROUP_ROWS, RUN_ROWS * self.groups) or self._bytes >= HELD_BYTES:
+            self._spill()
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """The groups, in order; nothing can be added any more."""
+        return (self.group(number) for number in range(self.groups))
+
+    def group(self, number: int) -> pa.Table:
+        """One group; nothing can be added any more."""
+        if self._rest is None:
+            self._rest = list(self._parted())
+            if self._writer is not None:
+                self._writer.close()
+                self._reader = pa.ipc.open_file(pa.memory_map(self._file.name))
+        written = [self._reader.get_batch(index) for index in self._batches[number]]
+        return pa.concat_tables([pa.Table.from_batches(written, self.schema), self._rest[number]])
+
+    def _spill(self) -> None:
+        if self._writer is None:
+            self._file = tempfile.NamedTemporaryFile(prefix="colorize-groups-")  # noqa: SIM115 (closed by the block)
+            self._writer = pa.ipc.new_file(self._file.name, self.schema)
+        for number, rows in enumerate(self._parted()):
+            for batch in rows.to_batches():
+                self._writer.write_batch(batch)
+                self._batches[number].append(self._count)
+                self._count += 1
+
+    def _parted(self) -> Iterator[pa.Table]:
+        """What was added last, by group."""
+        rows = pa.concat_tables([self.schema.empty_table(), *self._pending])
+        self._pending, self._rows, self._bytes = [], 0, 0
+        if self.groups == 1:
+            yield rows.combine_chunks()
+            return
+        own = _groups(rows[self._by], self.groups)
+        order = np.argsort(own, kind="stable")
+        edges = np.searchsorted(own[order], np.arange(self.groups + 1))
+        rows = rows.combine_chunks().take(pa.array(order))
+        for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            yield rows.slice(start, stop - start)
+
+
+def _groups(names: pa.ChunkedArray, groups: int) -> NDArray[np.uint32]:
+    texts = names.cast(pa.large_binary()).to_pylist()
+    return np.fromiter(map(zlib.crc32, texts), np.uint32, len(texts)) % np.uint32(groups)
+
+
+def mapped_array(length: int, dtype: DTypeLike, value: int) -> NDArray[Any]:
+    """An array filled with a value in a temporary file without a name, whose pages are the system's to keep or drop."""
+    if not length:
+        return np.empty(0, dtype)
+    with tempfile.TemporaryFile(prefix="colorize-array-") as file:
+        array: NDArray[Any] = np.memmap(file, dtype, "w+", shape=(length,))
+    array[:] = value
+    return array

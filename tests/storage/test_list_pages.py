@@ -1,0 +1,79 @@
+"""Pages of a bucket's list: read here they say what botocore says of them, and what is unusual is left to botocore."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.sax.saxutils import escape
+
+import pytest
+from botocore.parsers import create_parser
+from botocore.session import get_session
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colorize.storage.list_pages import objects_in
+
+SHAPE = get_session().get_service_model("s3").operation_model("ListObjectsV2").output_shape
+TAG = "&quot;9b2cf535f27731c974343645a3985328&quot;"
+
+
+def item(key: str, size: int = 5, tag: str = TAG, before: str = "", between: str = "") -> str:
+    return (
+        f"<Contents>{before}<Key>{escape(key)}</Key>{between}<LastModified>2025-01-31T23:59:59.000Z</LastModified>"
+        f"<ETag>{tag}</ETag>{between}<Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+    )
+
+
+def page(*items: str, gap: str = "") -> bytes:
+    head = "<IsTruncated>true</IsTruncated><KeyCount>1000</KeyCount><EncodingType>url</EncodingType>"
+    tail = "<NextContinuationToken>a&amp;b</NextContinuationToken>"
+    text = f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{head}{gap.join(items)}{tail}'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}</ListBucketResult>'.encode()
+
+
+def by_botocore(body: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = create_parser("rest-xml").parse({"headers": {}, "status_code": 200, "body": body}, SHAPE)
+    return found
+
+
+def check(body: bytes) -> None:
+    found = objects_in(body)
+    assert found
+    expected = by_botocore(body)
+    kept = [{name: each[name] for name in ("Key", "LastModified", "ETag", "Size")} for each in expected["Contents"]]
+    assert found[0] == kept
+    assert by_botocore(found[1]) | {"Contents": expected["Contents"]} == expected
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1), min_size=1))
+def test_a_page_is_read_as_botocore_reads_it(keys: list[str]) -> None:
+    check(page(*(item(key.strip() or "x", size) for size, key in enumerate(keys))))
+
+
+@pytest.mark.parametrize(
+    "between", ["", "\n    ", "<ChecksumAlgorithm>CRC32</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType>"]
+)
+def test_checksums_and_line_breaks_change_nothing(between: str) -> None:
+    objects = item("a", tag=f"{TAG}").replace("</ETag>", f"</ETag>{between}")
+    check(page(objects, objects, gap="\n" if between.isspace() else ""))
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        item("a", between="<Generation>17</Generation>"),
+        item("a", before="<StorageClass>STANDARD</StorageClass>"),
+        item("a").replace("2025-01-31T23:59:59.000Z", "yesterday"),
+        item("a").replace("<Key>a", "<Key>a&#13;"),
+        item("a").replace("<Key>a", "<Key><![CDATA[a]]>"),
+        item("a").replace("<Contents>", "<Contents >"),
+    ],
+)
+def test_a_page_with_anything_unusual_is_left_to_botocore(unusual: str) -> None:
+    assert objects_in(page(item("b"), unusual)) is None
+    assert objects_in(page(unusual, item("b"))) is None
+
+
+def test_a_page_without_objects_or_that_is_no_text_is_left_to_botocore() -> None:
+    assert objects_in(page()) is None
+    assert objects_in(page(item("a")) + b"\xff") is None
