@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from colorize.bulk.ledger.comparison import compare_all
@@ -18,7 +19,7 @@ from colorize.bulk.ledger.settled import Inputs, Terms
 from colorize.bulk.settings import Policy, TriageSettings
 from colorize.datasets.readers import UNIT_SCHEMA, FileReader
 from colorize.datasets.settings import SourceSettings
-from colorize.datasets.sources import Source
+from colorize.datasets.sources import Source, open_source
 from colorize.imaging.settings import SizeLimits
 from colorize.storage import grouped
 from colorize.storage.root import Storage
@@ -109,6 +110,35 @@ def test_a_manifest_of_an_earlier_release_settles_what_it_speaks_of(target: Stor
     )
 
     assert settled(target, units("a.jpg", "b.jpg"), ["a.jpg"]) == ["ok", "failed"]
+
+
+@pytest.mark.usefixtures("groups")
+def test_rows_of_archives_are_found_beside_files(tmp_path: Path, target: Storage) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, rows in (("a", 5), ("b", 3)):
+        pq.write_table(pa.table({"image": [b"1"] * rows}), folder / f"{name}.parquet", row_group_size=2)
+    (folder / "broken.parquet").write_bytes(b"no archive")
+    (folder / "scan.jpg").write_bytes(b"1")
+    source = open_source(str(folder), SourceSettings())
+    identity = {**source.versions, **dict(zip(source.names(), source.units["identity"].to_pylist(), strict=True))}
+    write_part(target, [row(f"a.parquet#{i}", identity=identity["a.parquet"]) for i in range(4)])
+    write_part(target, [row(f"b.parquet#{i}", identity="before") for i in range(3)])
+    write_part(target, [row("a.parquet#9"), row("b.parquet"), row("broken.parquet#0"), row("gone.parquet#0")])
+    write_part(target, [row("scan.jpg", identity=identity["scan.jpg"]), row("broken.parquet", identity="")])
+    target.write("scan.jpg", b"12345")
+
+    inputs = Inputs(source)
+    found = compare_all(inputs, target, part_entries(target), TERMS)
+    numbers = {int(number) for number in np.flatnonzero(found.settled.done())}
+    places = {"scan.jpg": 0} | {f"{unit['name']}#{unit['first'] + i}": int(inputs.starts[index - inputs.files]) + i
+              for index, unit in enumerate(source.units.to_pylist()) if index >= inputs.files
+              for i in range(unit["count"])}  # fmt: skip
+
+    assert {path for path, number in places.items() if number in numbers} == {
+        "scan.jpg", "a.parquet#0", "a.parquet#1", "a.parquet#2", "a.parquet#3",
+    }  # fmt: skip
+    assert sorted(found.settled.stale) == ["a.parquet#9", "b.parquet", "broken.parquet#0"]
 
 
 @pytest.mark.parametrize(
