@@ -122,7 +122,7 @@ def stage_costs(pictures: int) -> None:
             source.reader, LimitSettings(), TriageSettings(), Canvases(256, 32), 256**2, 0, Stamp("stand-in", "", "", 1)
         )
         sink = FolderSink(Storage(folder / "out"), 8)
-        writer = Writer(source.storage, sink, LimitSettings(), OutputSettings(), 16 << 20)
+        writer = Writer(source.storage, sink, LimitSettings(), OutputSettings(), 16 << 20, on_disk=True)
         os.environ[SECONDS] = "0"
         write(SleepingPredictor()(next(load(source.units, loader))), writer)  # imports, tables, caches
         started = time.process_time()

@@ -88,7 +88,8 @@ class Prepared:
     def writer(self, sink: Sink) -> Writer:
         """The write stage that fills `sink`."""
         s = self.settings
-        return Writer(self.source.storage, sink, s.limits, s.output, s.source.inline_bytes, self.upstream)
+        inline, on_disk = s.source.inline_bytes, self.target.is_local
+        return Writer(self.source.storage, sink, s.limits, s.output, inline, on_disk, self.upstream)
 
     def sink(self) -> Sink:
         """Where the copies go: into a tree of files, and into archives."""

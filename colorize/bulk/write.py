@@ -20,7 +20,16 @@ from colorize.bulk.sinks import Finished, Sink
 from colorize.bulk.telemetry import settled, worked
 from colorize.cluster.attempts import task_attempt
 from colorize.errors import one_line
-from colorize.imaging.formats import Encoded, FileBytes, ImageDecodeError, output_format, output_name, pieces, sha256
+from colorize.imaging.formats import (
+    Encoded,
+    FileBytes,
+    ImageDecodeError,
+    disk_name,
+    output_format,
+    output_name,
+    pieces,
+    sha256,
+)
 from colorize.imaging.sandbox import Careful, Fault, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
 from colorize.predict.columns import colors_from
@@ -42,7 +51,12 @@ class Writer:
     limits: LimitSettings
     output: OutputSettings
     inline_bytes: int  # a larger source stays a file
+    on_disk: bool  # where the copies go, and not into a bucket
     upstream: Upstream | None = None
+
+    def stored_as(self, name: str) -> str:
+        """The name that a copy gets."""
+        return disk_name(name) if self.on_disk else name
 
 
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
@@ -103,6 +117,7 @@ def _storage_fault(error: Exception) -> OSError | None:
 def _copied(row: dict[str, Any], record: Record, writer: Writer) -> Finished:
     """The source's own bytes, by the triage's policy `copy`."""
     place = {"part": row["part"], "row": row["row"]}
+    record = replace(record, output=writer.stored_as(record.output))
     try:
         source = row["data"] or _read_again(record, writer)
         made = _made(record, writer, lambda file: file.writelines(pieces(source)), row["part"])
@@ -133,7 +148,7 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
             upstream=writer.upstream,
         )
 
-    record = replace(record, output=output_name(record.path, record.format, row["name_taken"]))
+    record = replace(record, output=writer.stored_as(output_name(record.path, record.format, row["name_taken"])))
     made = _made(record, writer, make, row["part"])
     copy = FileBytes(made.path) if isinstance(made, Draft) else made
     return replace(record, bytes_out=len(copy), sha256_out=sha256(copy), luma_exact=exact), made

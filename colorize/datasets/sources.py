@@ -113,7 +113,7 @@ def open_source(
 
 def _plan(root: Storage, input_list: str | None, settings: SourceSettings, limits: SizeLimits) -> Source:
     storage, pages = _listing(root, input_list)
-    listed = list_units(pages, Exclusion(settings.include, settings.exclude))
+    listed = list_units(pages, Exclusion(settings.include, settings.exclude), storage.is_bucket)
     if not listed.units.num_rows and not listed.archives and input_list is not None:
         raise UsageError(f"--input-list {input_list} names no files: it is empty")
     if not listed.units.num_rows and not listed.archives:

@@ -43,23 +43,23 @@ class Listed:
     pictures: int = 0
 
 
-def list_units(pages: Iterable[Sequence[Entry]], exclusion: Exclusion) -> Listed:
+def list_units(pages: Iterable[Sequence[Entry]], exclusion: Exclusion, in_bucket: bool = False) -> Listed:
     """Takes in a listing; never more than some thousand entries of it are Python objects."""
     listed = Listed(UNIT_SCHEMA.empty_table())
     with UnitTable() as table:
         for page in pages:
-            table.append(_page_units(page, exclusion, listed))
+            table.append(_page_units(page, exclusion, listed, in_bucket))
         listed.units = table.finish()
     return listed
 
 
-def _page_units(page: Sequence[Entry], exclusion: Exclusion, listed: Listed) -> pa.Table:
+def _page_units(page: Sequence[Entry], exclusion: Exclusion, listed: Listed, in_bucket: bool) -> pa.Table:
     """The units of a page, column by column, since there are millions of pages; archives go to `listed`."""
     found: list[tuple[str, int, str, str, str]] = []
     for entry in page:
         name, error, message = entry.name, "", exclusion.reason(entry.name)
         if message or not _is_plain(name):
-            unit = unit_of(entry, excluded=message)
+            unit = unit_of(entry, message, in_bucket)
             name, error, message = unit["name"], unit["error"], unit["message"]
         suffix = name[name.rfind(".") :].lower()
         if suffix == ARCHIVE_SUFFIX and not error:
@@ -82,14 +82,14 @@ def _is_plain(name: str) -> bool:
     return name.isascii() and ".." not in name and "\0" not in name and name[:1] != "/" and name[-1:] not in ("", "/")
 
 
-def unit_of(entry: Entry, excluded: str = "", **rows: Any) -> Unit:
+def unit_of(entry: Entry, excluded: str = "", in_bucket: bool = False, **rows: Any) -> Unit:
     """The unit of a file, or with `rows` that of a run of an archive's; one that cannot be read says so."""
     unit = {"name": entry.name, "size": entry.size, "identity": entry.identity, **_ALONE, **rows}
     if excluded:
         unit |= {"error": "excluded", "message": excluded}
-    if escapes(entry.name):  # a bucket's keys may be anything
+    if escapes(entry.name, in_bucket):
         unit |= {"error": "bad_name", "message": f"{entry.name!r} leads out of the folder: rename it"}
-    elif entry.name.endswith("/"):
+    elif entry.name.endswith("/") and not in_bucket:
         unit |= {"error": "bad_name", "message": f"{entry.name!r} is the name of a folder: rename it"}
     try:
         entry.name.encode()

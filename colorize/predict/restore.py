@@ -21,6 +21,7 @@ from colorize.imaging.formats import (
     Picture,
     decode,
     decode_header,
+    disk_name,
     encode_grey_into,
     encode_grey_pages_into,
     has_pages,
@@ -100,7 +101,9 @@ def _planned(sources: Sequence[str], output: str) -> Iterator[_Work]:
             yield _Work(root.parent(), _base(root), target, _base(root))
         else:
             names = {entry.name for entry in root.entries()}
-            yield from (_Work(root, name, target, name) for name in sorted(names) if not _is_record(name, names))
+            stored_as = disk_name if target.is_local else str
+            copies = (name for name in sorted(names) if not _is_record(name, names))
+            yield from (_Work(root, name, target, stored_as(name)) for name in copies)
 
 
 def _is_record(name: str, names: Collection[str]) -> bool:

@@ -81,6 +81,11 @@ class Storage:
         return self.protocol == "file"
 
     @property
+    def is_bucket(self) -> bool:
+        """Whether the files are objects, whose keys are no paths: any part of one may be empty."""
+        return self.protocol == "s3"
+
+    @property
     def real_root(self) -> str:
         """The root with links followed: what tells whether two roots are one place."""
         return os.path.realpath(self.root) if self.is_local else posixpath.normpath(self.root)
@@ -89,7 +94,7 @@ class Storage:
     def fs(self) -> Any:
         """The fsspec file system; its client is made on first use, in the process that uses it."""
         local = {} if self.is_local else {"use_listings_cache": False}
-        return fsspec.filesystem(self.protocol, **local, **(client_options() if self.protocol == "s3" else {}))
+        return fsspec.filesystem(self.protocol, **local, **(client_options() if self.is_bucket else {}))
 
     def path(self, name: str = "") -> str:
         """The full path of `name` as the file system knows it."""
@@ -106,7 +111,7 @@ class Storage:
         Raises:
             OSError: it leads out of the root, or another name would be the same file.
         """
-        if escapes(name) or (self.is_local and posixpath.normpath(name) != name):
+        if escapes(name, self.is_bucket) or (self.is_local and posixpath.normpath(name) != name):
             raise OSError(f"{name!r} is no name of a file below {self.url()}")
         return name
 
@@ -259,7 +264,7 @@ class Storage:
         On disk they are in order but for huge folders; those of a large bucket come in no order. Names may hold empty
         parts there (`a//b`).
         """
-        if self.protocol == "s3":
+        if self.is_bucket:
             yield from self._objects(below)
             return
         folder = self.path(below)
@@ -378,9 +383,9 @@ def overlap(source: Storage, target: Storage) -> bool:
     return a == b or a.startswith(b.rstrip("/") + "/") or b.startswith(a.rstrip("/") + "/")
 
 
-def escapes(name: str) -> bool:
-    """Whether a relative name could lead out of the root that it is joined to, on any kind of storage."""
-    return not name or name.startswith("/") or ".." in name.split("/") or "\0" in name
+def escapes(name: str, in_bucket: bool = False) -> bool:
+    """Whether a relative name could lead out of the root that it is joined to: on any storage, or in a bucket."""
+    return not name or (name.startswith("/") and not in_bucket) or ".." in name.split("/") or "\0" in name
 
 
 def _abandon(remote: Any) -> None:

@@ -236,6 +236,32 @@ def test_what_holds_for_an_rgb_source_holds_for_its_copy() -> None:
     assert b'photoshop:ColorMode="3"' in colored(source)[1]
 
 
+@pytest.mark.parametrize(
+    "said", ['tiff:SamplesPerPixel="1"', 'tiff:PhotometricInterpretation="1"', 'photoshop:ColorMode="1"']
+)
+def test_an_rgb_source_that_is_called_grey_has_no_copy_that_is(said: str) -> None:
+    """As where a grey scan was saved in color by a program that left the XMP alone."""
+    declared = 'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"'
+    description = f'<rdf:Description rdf:about="" {declared} {said} dc:source="box 12"/>'
+    _, out = colored(with_segments(Segment(APP1, MAIN + packet(description)), mode="RGB"))
+    assert said.encode() not in out
+    assert b"box 12" in out
+
+
+def test_what_photoshops_own_files_say_is_kept(tmp_path: Path) -> None:
+    listed = [(1028, iptc(120, b"Market square")), (1058, exif_block("<", 0, 0)[6:]), (1060, packet(subjects(1))),
+              (1005, struct.pack(">IHHIHH", 300 << 16, 1, 1, 300 << 16, 1, 1)), (1036, b"thumbnail")]  # fmt: skip
+    resources = b"".join(resource(number, data) for number, data in listed)
+    head = b"8BPS" + struct.pack(">H6xHIIHH", 1, 1, 8, 8, 8, 1) + struct.pack(">II", 0, len(resources)) + resources
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(colored(head + struct.pack(">IH", 0, 0) + bytes(range(64)))[1])
+    found = tags(copy)
+    assert found["IPTC:Caption-Abstract"] == found["IFD0:ImageDescription"][:13] == "Market square"
+    assert found["XMP-dc:Subject"].strip() == "subject 000000"
+    assert found["PNG-pHYs:PixelsPerUnitX"] == 11811
+    assert b"thumbnail" not in copy.read_bytes()
+
+
 def test_claims_and_gain_maps_of_jpegs_are_left_out() -> None:
     claim = Segment(APP11, b"JP\0\1\0\0\0\1\0\0\0\x20jumb\0\0\0\x18jumdc2pa" + bytes(16))
     gain_map = Segment(APP2, b"urn:iso:std:iso:ts:21496:-1\0\0\0\0\0")

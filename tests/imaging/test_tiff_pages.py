@@ -15,7 +15,7 @@ from PIL import Image
 
 from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import run
-from colorize.imaging.formats import decode, encode_grey_pages_into, page_origins, tiff
+from colorize.imaging.formats import ImageDecodeError, decode, encode_grey_pages_into, page_origins, tiff
 from colorize.predict.render import render
 from colorize.storage.root import Storage
 from tests.bulk.test_bulk import bulk
@@ -90,6 +90,18 @@ def test_a_copied_page_is_stored_as_it_was() -> None:
             strict=True,
         ):
             assert source[a : a + n] == made.data[b : b + m]
+
+
+def test_a_copied_page_that_lacks_a_strip_is_truncated() -> None:
+    out = io.BytesIO()
+    with tifffile.TiffWriter(out) as writer:
+        for _ in range(2):
+            writer.write(np.zeros((30, 20), np.uint8), metadata=None, rowsperstrip=10)
+    source = bytearray(out.getvalue())
+    struct.pack_into("<I", source, pages_of(bytes(source))[1].tags[273].offset + 4, 2)  # places of three strips
+    with pytest.raises(ImageDecodeError) as failed:
+        render(bytes(source), {0: smooth_ab()}, PROVENANCE, max_pixels=LIMIT)
+    assert failed.value.code == "truncated"
 
 
 def test_the_scans_come_back_page_by_page() -> None:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colorize.datasets.readers import Raw
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
+from colorize.imaging.formats import disk_name
 from colorize.storage import listing
 from colorize.storage.bucket import Bucket, middle
 from colorize.storage.root import Storage
@@ -197,10 +197,28 @@ def test_every_object_with_bytes_has_a_row(flat: FlatServer) -> None:
     rows = [raw for block in source.blocks() for raws in source.reader.fetch(block) for raw in raws]
 
     assert sorted(raw.path for raw in rows) == sorted(ODD)
-    assert {raw.path: raw.data for raw in rows if not raw.error} == {
-        key: data for key, data in ODD.items() if key not in ("//top.jpg", "/lead.jpg", "folder/")
-    }
-    assert _errors(rows) == dict.fromkeys(("//top.jpg", "/lead.jpg", "folder/"), "bad_name")
+    assert {raw.path: raw.data for raw in rows} == ODD
+    assert not any(raw.error for raw in rows)
+
+
+@pytest.mark.parametrize("prefix", ["", "/copies"])
+def test_a_copy_in_a_bucket_has_its_sources_key(flat: FlatServer, prefix: str) -> None:
+    storage = Storage(f"s3://{secrets.token_hex(6)}{prefix}")
+    for key, data in ODD.items():
+        storage.write(key, data)
+
+    assert {entry.name: entry.size for entry in storage.entries()} == {key: len(data) for key, data in ODD.items()}
+    assert {key: storage.read(key) for key in ODD} == ODD
+
+
+def test_a_copy_on_disk_has_a_name_of_its_own_where_a_key_is_no_path(tmp_path: Path) -> None:
+    names = {key: disk_name(key) for key in (*ODD, "a/./b.jpg", "a/b.jpg", "/", ".hidden/c")}
+    for name in names.values():
+        Storage(tmp_path).write(name, b"x")
+
+    assert sorted(entry.name for entry in Storage(tmp_path).entries()) == sorted(names.values())
+    assert {key for key, name in names.items() if key == name} == {"x/y.jpg", "plain.jpg", "a/b.jpg", ".hidden/c"}
+    assert names["//top.jpg"].startswith("top~") and names["//top.jpg"].endswith(".jpg")
 
 
 def test_a_prefix_in_a_bucket_is_listed_alone(flat: FlatServer) -> None:
@@ -229,7 +247,3 @@ def test_a_huge_folder_is_listed_in_runs(tmp_path: Path, monkeypatch: pytest.Mon
     write_tree(tmp_path, {**dict.fromkeys(names, b"x"), "sub/a.jpg": b"y"})
 
     assert sorted(entry.name for entry in Storage(tmp_path).entries()) == sorted([*names, "sub/a.jpg"])
-
-
-def _errors(rows: list[Raw]) -> dict[str, str]:
-    return {raw.path: raw.error for raw in rows if raw.error}

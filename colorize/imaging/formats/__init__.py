@@ -26,6 +26,7 @@ from colorize.imaging.formats.formats import (
     PICTURE_SUFFIXES,
     ImageInfo,
     check_bytes,
+    disk_name,
     output_format,
     output_name,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "decode_small",
     "decode_small_pages",
     "decode_thumbnail",
+    "disk_name",
     "encode",
     "encode_grey",
     "encode_grey_into",

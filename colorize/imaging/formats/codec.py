@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import IO, TypeVar
 
 import numpy as np
-from PIL import Image, ImageFile, JpegImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PsdImagePlugin
 
-from colorize.imaging.formats import jp2, png
+from colorize.imaging.formats import jp2, photoshop, png
 from colorize.imaging.formats.bmp import write_bmp
 from colorize.imaging.formats.encoded import Encoded, whole
 from colorize.imaging.formats.errors import ImageDecodeError
@@ -238,6 +238,8 @@ def _write_lossless(out: IO[bytes], picture: Picture, color: Pixels, words: Word
 def _header(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Header:
     exact = not isinstance(image, JpegImagePlugin.JpegImageFile) or has_luma_plane(image)
     metadata = read_metadata(image.info)
+    if isinstance(image, PsdImagePlugin.PsdImageFile):
+        metadata = replace(photoshop.metadata_of(image.resources), icc=metadata.icc)
     own = {"JPEG2000": jp2.read_xmp, "PNG": png.read_xmp}.get(info.format)
     if own:  # which Pillow leaves out, or may have left out
         metadata = replace(metadata, xmp=own(whole(data)))

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,6 +141,19 @@ def output_name(name: str, format: str, taken: bool = False) -> str:
     if kept:
         return name
     return fitting_name(name, f".colorized{ADDED_SUFFIX}" if taken else ADDED_SUFFIX)
+
+
+def disk_name(name: str) -> str:
+    """`name` where it can be a file's on disk; else without the empty parts of a bucket's key, which a hash stands for.
+
+    >>> disk_name("1931/a.jpg"), disk_name("1931//a.jpg")
+    ('1931/a.jpg', '1931/a~845540d7ade6.jpg')
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if "/".join(parts) == name:
+        return name
+    stem, suffix = posixpath.splitext("/".join(parts))
+    return f"{stem}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}{suffix}"
 
 
 def fitting_name(name: str, suffix: str) -> str:

@@ -165,12 +165,13 @@ def is_own_sentence(text: str) -> bool:
 class Metadata:
     """Metadata as Pillow reads it, for the formats whose own blocks are not carried over one by one.
 
-    `icc` is the file's own profile, of whatever kind of pixels.
+    `icc` is the file's own profile, of whatever kind of pixels; `iptc` a resource of Photoshop's.
     """
 
     exif: bytes | None = None
     icc: bytes | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
     text: dict[str, str] = field(default_factory=dict)
 

@@ -6,12 +6,15 @@ Specification, "Image Resources Section".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+from colorize.imaging.formats.metadata import Metadata
 
 HEADING = b"Photoshop 3.0\0"
 _SIGNATURES = (b"8BIM", b"MeSa", b"AgHg", b"PHUT", b"DCSR")
 _THUMBNAILS = (0x0409, 0x040C)
+_IPTC, _RESOLUTION, _EXIF, _XMP = 0x0404, 0x03ED, 0x0422, 0x0424
 
 
 class Resource(NamedTuple):
@@ -24,6 +27,24 @@ class Resource(NamedTuple):
 def begins(data: bytes) -> bool:
     """Whether image resources begin here, with their heading or without."""
     return data.startswith((HEADING, *_SIGNATURES))
+
+
+def metadata_of(listed: Iterable[tuple[int, bytes, bytes]]) -> Metadata:
+    """What the resources of a PSD file say of its picture, each as number, name and data."""
+    found = {number: data for number, _, data in listed}
+    iptc, density = found.get(_IPTC), found.get(_RESOLUTION, b"")
+    header = b"8BIM" + _IPTC.to_bytes(2, "big") + bytes(2)
+    return Metadata(
+        exif=found.get(_EXIF),
+        xmp=found.get(_XMP),
+        iptc=header + len(iptc).to_bytes(4, "big") + iptc + bytes(len(iptc) % 2) if iptc else None,
+        dpi=(_fixed(density[:4]), _fixed(density[8:12])) if len(density) >= 16 else None,
+    )
+
+
+def _fixed(number: bytes) -> float:
+    """A fixed-point number of 16.16 bits."""
+    return int.from_bytes(number, "big") / 65536
 
 
 def without_thumbnails(body: bytes) -> list[bytes]:

@@ -28,7 +28,8 @@ _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _XMP, _COMMENT, _DISCLAIMER = b"XML:com.adobe.xmp\0", b"Comment\0", b"Disclaimer\0"
 
 # What holds for the copy as for the source. Not kept: tRNS, PLTE, sBIT, bKGD, hIST (they depend on the color type).
-_CARRIED = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME")
+_CARRIED = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"sCAL", b"oFFs", b"eXIf", b"tEXt", b"zTXt", b"iTXt",
+            b"tIME")  # fmt: skip
 
 
 class Chunk(NamedTuple):
@@ -137,6 +138,8 @@ def _from_metadata(metadata: Metadata) -> list[Chunk]:
         found.append(Chunk(b"pHYs", struct.pack(">IIB", x, y, 1)))
     if metadata.exif:
         found.append(Chunk(b"eXIf", metadata.exif.removeprefix(b"Exif\0\0")))
+    if metadata.iptc:
+        found.append(Chunk(b"zTXt", png_profiles.iptc_text(metadata.iptc)))
     for key, value in metadata.text.items():
         found.append(Chunk(b"iTXt", key.encode("latin-1", "replace") + b"\0\0\0\0\0" + value.encode()))
     return found

@@ -34,6 +34,11 @@ def profile_bytes(kind: bytes, data: bytes) -> bytes | None:
         return None
 
 
+def iptc_text(resource: bytes) -> bytes:
+    """The data of a zTXt chunk that holds IPTC, as a resource of Photoshop's."""
+    return _as_text(b"zTXt", b"iptc", resource)
+
+
 def refreshed(kind: bytes, data: bytes, size: tuple[int, int], components: int) -> bytes | None:
     """The chunk's data for a copy of `size` (width, height): EXIF and resources without thumbnails.
 

@@ -32,14 +32,16 @@ _OF_SAMPLES = (
     Name(_TIFF, "tiff", "BitsPerSample"),
     Name(_TIFF, "tiff", "PhotometricInterpretation"),
 )
+_GREY = ("0", "1")  # one sample, or black or white is zero, or bilevel or grey
 _MOTION = ("MotionPhoto", "MicroVideo")
 
 
 def remove_stale(packet: Packet, was_rgb: bool) -> None:
-    """Take such statements out; those about samples stay where the source was RGB, as its copy is."""
+    """Take such statements out; those about samples stay where the source was RGB, as its copy is, and says so."""
     for namespace in _WHOLE:
         packet.remove_namespace(namespace)
     for start in _MOTION:
         packet.remove_starting(_CAMERA, start)
-    for name in (*_ALWAYS, *(() if was_rgb else _OF_SAMPLES)):
+    hold = was_rgb and not any(packet.get(name) in _GREY for name in _OF_SAMPLES)
+    for name in (*_ALWAYS, *(() if hold else _OF_SAMPLES)):
         packet.remove_starting(name.namespace, name.local)

@@ -102,7 +102,8 @@ class TiffWriter:
             ImageDecodeError: `truncated`.
         """
         own = [tag for tag in self._own_tags(directory) if tag.number not in _PLACES]
-        if any(at + size > len(self.source) for at, size in zip(places, sizes, strict=True)):
+        lie_within = (at + size <= len(self.source) for at, size in zip(places, sizes, strict=False))
+        if len(places) != len(sizes) or not all(lie_within):
             raise ImageDecodeError("truncated", "TIFF with a page that ends early")
         parts = (self.source[at : at + size] for at, size in zip(places, sizes, strict=True))
         numbers = (_TILE_STARTS, _TILE_SIZES) if is_tiled else (_STARTS, _SIZES)
