@@ -1,43 +1,39 @@
 """Files made to harm, through every command that reads images: does each keep to its limits, and are good ones done?
 
-    python -m benchmarks.hostile_corpus --mutations 10 --seconds 20 --memory-mb 512 [--commands photo restore-grey ...]
+    python -m benchmarks.hostile_corpus --mutations 4 --seconds 20 --memory-mb 512 [--commands photo restore-grey ...]
 
-The corpus holds, of every format, damaged copies (bytes changed, cut, repeated, lengths made huge) and bombs: files
-that claim, or would unfold to, far more than they hold. Beside them lie good pictures. Each command must color,
-restore or measure all the good ones, name each of the others in one line or row, and keep every one of its processes
-below `limits.memory_mb` plus BASE_MB and every image below `limits.seconds` plus SPARE_SECONDS. The exit status is 1
+The corpus (`hostile_files`) holds, of every format and of Parquet, damaged copies (bytes changed, cut, repeated,
+lengths made huge) and bombs: files that claim, or would unfold to, far more than they hold. Beside them lie good
+pictures, in files and in archives. `lists` gives bombs to `bulk --input-list`, and `report` is given outputs whose
+pictures, manifests and `run.json` somebody else made. Each command must do all the good ones and account for each of
+the others in a line or row; keep every one of its processes below `limits.memory_mb` plus BASE_MB, and from working on
+one image for longer than `limits.seconds` plus SPARE_SECONDS; and run no code that a file holds. The exit status is 1
 where one does not.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import io
+import json
 import os
-import random
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pyarrow.parquet as pq
-from PIL import Image, ImageCms
 
-from tests import bombs
+from benchmarks.hostile_files import Corpus, list_bombs, write_corpus, write_outputs
 
-BASE_MB = 1500  # of a process without any image: Python, torch, the network, Ray
+BASE_MB = 1200  # of a process without any image: Python, torch, the network, Ray, and a page of Parquet
 SPARE_SECONDS = 5.0
-FORMATS = ("PNG", "TIFF", "JPEG", "JPEG2000", "WEBP", "AVIF", "GIF", "BMP")
-COMMANDS = ("photo", "restore-grey", "bulk", "evaluate", "report")
-GOOD = "good-"
+ROOT = Path(__file__).parent.parent
+STOPWATCH = Path(__file__).parent / "stopwatch"
+DONE, FAILURES, REFUSED = 0, 3, 2  # exit statuses
 
 
 @dataclass(frozen=True)
@@ -46,184 +42,167 @@ class Watched:
 
     status: int
     lines: list[str]
-    longest: float  # seconds between two lines
     peak_mb: int
+    longest: float  # seconds that a process worked on one image
     seconds: float
 
 
-def seeds() -> dict[str, bytes]:
-    """A small color photograph in every format, with EXIF, a profile and XMP where it takes them."""
-    noise = np.random.default_rng(0).integers(0, 40, (96, 128, 3))
-    ramp = np.linspace(0, 200, 128)[None, :, None] * np.array([1, 0.8, 0.5])
-    image = Image.fromarray(np.uint8(np.clip(noise + ramp, 0, 255)))
-    exif = Image.Exif()
-    exif[0x010E] = "a scan"
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    found = {}
-    for format in FORMATS:
-        out = io.BytesIO()
-        image.save(out, format, **({} if format in ("GIF", "BMP") else {"exif": exif, "icc_profile": profile}))
-        found[format.lower()] = out.getvalue()
-    return found
+@dataclass(frozen=True)
+class Trial:
+    """What the commands are tried on, and by which bounds."""
+
+    folder: Path
+    corpus: Corpus
+    seconds: float
+    memory_mb: int
+
+    def run(self, command: str, *words: str) -> Watched:
+        """Runs `colorize COMMAND` within the limits and watches it."""
+        bounds = ("--set", f"limits.seconds={self.seconds}", "--set", f"limits.memory_mb={self.memory_mb}")
+        with tempfile.TemporaryDirectory(dir=self.folder) as notes:
+            return watch([sys.executable, "-m", "colorize", command, *words, *bounds], Path(notes))
+
+    def faults(self, done: Watched, *statuses: int) -> Iterator[str]:
+        """What the command did not keep to."""
+        if done.peak_mb > self.memory_mb + BASE_MB:
+            yield f"a process of {done.peak_mb} MB"
+        if done.longest > self.seconds + SPARE_SECONDS:
+            yield f"{done.longest:.0f} s on one image"
+        if any("Traceback" in line for line in done.lines) or done.status not in statuses:
+            yield f"status {done.status}: {done.lines[-1:]}"
+        if self.marker.exists():
+            self.marker.unlink()
+            yield "code of a file was run"
+
+    @property
+    def inputs(self) -> Path:
+        """Where the corpus lies."""
+        return self.folder / "in"
+
+    @property
+    def marker(self) -> Path:
+        """What the code in the files would make."""
+        return self.folder / "marker"
 
 
-def mutations(data: bytes, count: int, chance: random.Random) -> Iterator[bytes]:
-    """Damaged copies: bytes changed, the end cut off, a part repeated, four bytes made the largest number."""
-    for number in range(count):
-        changed, place = bytearray(data), chance.randrange(len(data))
-        if number % 4 == 0:
-            for _ in range(chance.randint(1, 40)):
-                changed[chance.randrange(len(changed))] = chance.randrange(256)
-        elif number % 4 == 1:
-            del changed[max(16, place) :]
-        elif number % 4 == 2:
-            changed[place:place] = changed[place : place + chance.randint(1, 4096)] * chance.randint(1, 50)
-        else:
-            start = chance.randrange(min(len(data), 2048))
-            changed[start : start + 4] = b"\xff\xff\xff\xff"
-        yield bytes(changed)
-
-
-def all_bombs() -> dict[str, bytes]:
-    """Files that claim, or would unfold to, far more than they hold."""
-    xmp = b"http://ns.adobe.com/xap/1.0/\0"
-    deep = bombs.xmp("<n:a>" * 6000 + "</n:a>" * 6000)
-    icc = b"ICC_PROFILE\0\1\1" + bombs.profile_of_overlapping_tags(60_000)
-    side = 30_000
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    pixels = bombs.png_chunk(b"IDAT", bombs.zeros(64 << 20))
-    return {
-        "pixels.png": b"\x89PNG\r\n\x1a\n" + bombs.png_chunk(b"IHDR", header) + pixels,
-        "profile.png": bombs.png(bombs.png_chunk(b"iCCP", b"p\0\0" + bombs.zeros(1 << 30)), bits=16),
-        "text.png": bombs.png(bombs.png_chunk(b"zTXt", b"t\0\0" + bombs.zeros(1 << 30))),
-        "chunks.png": bombs.png(bombs.png_chunk(b"tEXt", b"a\0b") * 200_000),
-        "xmp.png": bombs.png(bombs.png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(deep))),
-        "pages.tif": bombs.tiff_of_many_directories(24_000),
-        "tags.tif": bombs.tiff_of_overlapping_tags(2700, 336_000),
-        "nested.tif": bombs.tiff_of_nested_directories(8000),
-        "segments.jpg": bombs.jpeg(*[(0xFE, b"")] * 200_000),
-        "exif.jpg": bombs.jpeg((0xE1, bombs.exif_of_nested_directories(5000))),
-        "xmp.jpg": bombs.jpeg((0xE1, xmp + deep[:60_000])),
-        "entities.jpg": bombs.jpeg((0xE1, xmp + bombs.xmp("<n:a>&e;</n:a>", "utf-16", bombs.entities(9)))),
-        "profile.jpg": bombs.jpeg((0xE2, icc)),
-        "scans.jpg": _jpeg_of_many_scans(3000),
-        "pixels.jpg": _progressive_giant(),
-        "boxes.jp2": bombs.jp2(struct.pack(">I4s", 8, b"free") * 200_000),
-        "pixels.gif": b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0xF0, 0, 0) + bytes(6) + b",",
-        "pixels.webp": _saved(Image.new("L", (16_383, 16_383)), "WEBP", lossless=True),
-        "pixels.avif": _saved(Image.new("L", (8192, 8192)), "AVIF", speed=10),
-        "pixels.bmp": b"BM" + struct.pack("<IIIIiiHHIIiiII", 0, 0, 54, 40, 30_000, 30_000, 1, 24, 0, 0, 0, 0, 0, 0),
-    }
-
-
-def corpus(folder: Path, count: int) -> tuple[set[str], set[str]]:
-    """Writes the files; returns the names of the good ones and of all others."""
-    chance, good, bad = random.Random(0), set[str](), set[str]()
-    for format, data in seeds().items():
-        good.add(f"{GOOD}{format}")
-        (folder / f"{GOOD}{format}").write_bytes(data)
-        for number, changed in enumerate(mutations(data, count, chance)):
-            bad.add(f"{format}-{number:03d}")
-            (folder / f"{format}-{number:03d}").write_bytes(changed)
-    for name, data in all_bombs().items():
-        bad.add(f"bomb-{name}")
-        (folder / f"bomb-{name}").write_bytes(data)
-    with (folder / "bomb-sparse.tif").open("wb") as file:
-        file.write(b"II*\0")
-        file.truncate(7 << 40)
-    return good, bad | {"bomb-sparse.tif"}
-
-
-def watch(words: list[str], environment: Mapping[str, str]) -> Watched:
-    """Runs a command and looks at the memory of all its processes, ten times a second."""
-    started = last = time.monotonic()
-    longest, peak, seen = 0.0, 0, 0
-    with tempfile.TemporaryFile("w+") as out:
-        process = psutil.Popen(words, stdout=out, stderr=subprocess.STDOUT, env=dict(environment))
+def watch(words: list[str], notes: Path) -> Watched:
+    """Runs a command and looks at its processes ten times a second; each leaves in `notes` when it began what."""
+    paths = (str(STOPWATCH), str(ROOT))
+    environment = os.environ | {"STOPWATCH": str(notes), "PYTHONPATH": os.pathsep.join(paths)}
+    started, peak, last_seen = time.monotonic(), 0, dict[int, float]()
+    with tempfile.TemporaryFile("w+", errors="replace") as out:
+        process = psutil.Popen(words, stdout=out, stderr=subprocess.STDOUT, env=environment)
         while process.poll() is None:
-            peak = max(peak, *(_resident(each) for each in [process, *process.children(recursive=True)]))
-            if (size := os.fstat(out.fileno()).st_size) != seen:
-                longest, last, seen = max(longest, time.monotonic() - last), time.monotonic(), size
+            for each in [process, *process.children(recursive=True)]:
+                peak = max(peak, _resident(each))
+                last_seen[each.pid] = time.monotonic()
             time.sleep(0.1)
         out.seek(0)
         lines = out.read().splitlines()
-    return Watched(process.returncode, lines, longest, peak >> 20, time.monotonic() - started)
+    longest = max((_longest(each, last_seen.get(int(each.name), 0.0)) for each in notes.iterdir()), default=0.0)
+    return Watched(process.returncode, lines, peak >> 20, longest, time.monotonic() - started)
 
 
-def faults(
-    command: str, done: Watched, good: set[str], bad: set[str], folder: Path, limits: argparse.Namespace
-) -> list[str]:
-    """What a command did not keep to."""
-    found = []
-    if done.peak_mb > limits.memory_mb + BASE_MB:
-        found.append(f"a process of {done.peak_mb} MB")
-    if any("Traceback" in line for line in done.lines) or done.status not in (0, 3):
-        found.append(f"status {done.status}: {done.lines[-1:]}")
-    if command in ("photo", "restore-grey") and done.longest > 3 * limits.seconds + SPARE_SECONDS:
-        found.append(f"an image of {done.longest:.0f} s")  # two or three steps, each with limits of its own
-    if command in ("photo", "restore-grey"):
-        found += _unsaid(done, good, bad)
-    if command == "bulk":
-        found += _unaccounted(folder, good, bad, 2 * limits.seconds + SPARE_SECONDS)
-    return found
+def _longest(notes: Path, last_seen: float) -> float:
+    """The longest time between a begin and its end, or the process's."""
+    longest, begun = 0.0, 0.0
+    for line in notes.read_text().splitlines():
+        at, sign = line.split()
+        longest = max(longest, float(at) - begun if begun and sign == "-" else 0.0)
+        begun = float(at) if sign == "+" else 0.0
+    return max(longest, last_seen - begun if begun else 0.0)
 
 
-def _unsaid(done: Watched, good: set[str], bad: set[str]) -> list[str]:
-    """Every name stands in a line of what a command said; good ones were done."""
-    missing = sorted(name for name in good | bad if not any(name in line for line in done.lines))
-    undone = sorted(name for name in good if not any(name in line and " -> " in line for line in done.lines))
-    return [f"{word}: {names[:3]}" for word, names in (("nothing said of", missing), ("not done", undone)) if names]
+def photo(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
+    """Every file in one call."""
+    here = [str(trial.inputs / name) for name in trial.corpus.names]
+    done = trial.run("photo", *here, "-o", str(trial.folder / "photo"))
+    yield done, [*trial.faults(done, FAILURES), *_unsaid(trial, done)]
 
 
-def _unaccounted(folder: Path, good: set[str], bad: set[str], seconds: float) -> list[str]:
-    """Every file has a row of the manifest; good ones are colored, and none took longer."""
-    rows = {row["path"]: row for row in pq.read_table(folder / "bulk/_colorize/manifest").to_pylist()}
-    missing = sorted((good | bad) ^ rows.keys())
-    undone = sorted(name for name in good if name in rows and rows[name]["status"] != "ok")
-    slow = sorted(path for path, row in rows.items() if row["seconds"] > seconds)
-    kinds = (("without a row", missing), ("not done", undone), ("longer than allowed", slow))
-    return [f"{word}: {names[:3]}" for word, names in kinds if names]
+def restore_grey(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
+    """Every file in one call."""
+    here = [str(trial.inputs / name) for name in trial.corpus.names]
+    done = trial.run("restore-grey", *here, "-o", str(trial.folder / "grey"), "--force")
+    yield done, [*trial.faults(done, FAILURES), *_unsaid(trial, done)]
 
 
-def command_line(command: str, folder: Path, names: set[str], limits: argparse.Namespace) -> list[str]:
-    """The words of one command on the corpus in `folder/in`."""
-    bounds = ["--set", f"limits.seconds={limits.seconds}", "--set", f"limits.memory_mb={limits.memory_mb}"]
-    here = [str(folder / "in" / name) for name in sorted(names)]
-    anyway = ["--set", "triage.color=color", "--set", "run.tolerate_failures=1"]
-    words = {
-        "photo": [*here, "-o", str(folder / "photo"), *bounds],
-        "restore-grey": [*here, "-o", str(folder / "grey"), "--force", *bounds],
-        "bulk": ["--input", str(folder / "in"), "--output", str(folder / "bulk"), *bounds, *anyway,
-                 "--input-list", str(folder / "list.txt.gz")],
-        "evaluate": ["--model", "default", "--data", str(folder / "in"), "--split", "all", *bounds, "--set",
-                     "run.tolerate_failures=1", "--set", "measure.features=false", "--output", str(folder / "eval")],
-        "report": [str(folder / "bulk"), "--input", str(folder / "in"), *bounds],
-    }  # fmt: skip
-    return [sys.executable, "-m", "colorize", command, *words[command]]
+def bulk(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
+    """The whole folder."""
+    out = trial.folder / "bulk"
+    anyway = ("--set", "triage.color=color", "--set", "run.tolerate_failures=1")
+    done = trial.run("bulk", "--input", str(trial.inputs), "--output", str(out), *anyway)
+    found = list(trial.faults(done, DONE))
+    if (out / "_colorize/manifest").exists():
+        rows = pq.read_table(out / "_colorize/manifest", columns=["path", "status"]).to_pylist()
+        found += _unaccounted(trial, {row["path"] for row in rows}, {r["path"] for r in rows if r["status"] == "ok"})
+    yield done, found
 
 
-def main() -> int:
-    """Makes the corpus, runs the commands on it and prints a line for each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mutations", type=int, default=8, help="damaged copies of each format")
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--memory-mb", type=int, default=512)
-    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS)
-    limits = parser.parse_args()
-    failed = 0
-    with tempfile.TemporaryDirectory(prefix="hostile-") as place:
-        folder = Path(place)
-        (folder / "in").mkdir()
-        good, bad = corpus(folder / "in", limits.mutations)
-        (folder / "list.txt.gz").write_bytes(gzip.compress("\n\n".join(sorted(good | bad)).encode()))
-        print(f"{len(good)} good files, {len(bad)} bad ones")
-        for command in limits.commands:
-            done = watch(command_line(command, folder, good | bad, limits), os.environ)
-            found = faults(command, done, good, bad, folder, limits)
-            failed += bool(found)
-            figures = f"{done.seconds:6.1f} s, {done.peak_mb:5d} MB, {done.longest:5.1f} s between lines"
-            print(f"{command:12} {figures}: {'; '.join(found) or 'kept to its limits'}", flush=True)
-    return int(bool(failed))
+def lists(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
+    """Bombs as `--input-list`: each is refused."""
+    for name, data in list_bombs().items():
+        path = trial.folder / name
+        path.write_bytes(data)
+        words = ("--input", str(trial.inputs), "--output", str(trial.folder / "listed"), "--input-list", str(path))
+        done = trial.run("bulk", *words)
+        yield done, [f"{name}: {fault}" for fault in trial.faults(done, REFUSED)]
+
+
+def evaluate(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
+    """The whole folder; of broken pictures the first hundred are named and all are counted."""
+    out = trial.folder / "evaluation"
+    anyway = ("--set", "run.tolerate_failures=1", "--set", "measure.features=false")
+    done = trial.run(
+        "evaluate", "--model", "default", "--data", str(trial.inputs), "--split", "all", "--output", str(out), *anyway
+    )
+    found = list(trial.faults(done, DONE))
+    if (out / "metrics.json").exists():
+        measured = set(pq.read_table(out / "per_image.parquet", columns=["path"])["path"].to_pylist())
+        broken = json.loads((out / "metrics.json").read_text())["broken"]
+        found += _missing("not done", trial.corpus.rows - measured)
+        if (count := len(measured) + sum(broken.values())) < len(trial.corpus.names):
+            found.append(f"{count} pictures accounted for, of {len(trial.corpus.names)} files")
+    yield done, found
+
+
+def report(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
+    """The page of the bulk run, then of outputs that somebody else made."""
+    own = trial.folder / "bulk"
+    if own.exists():
+        done = trial.run("report", str(own), "--input", str(trial.inputs))
+        yield done, list(trial.faults(done, DONE))
+    others = trial.folder / "outputs"
+    for name, has_page in write_outputs(others, trial.marker).items():
+        done = trial.run("report", str(others / name))
+        found = [f"{name}: {fault}" for fault in trial.faults(done, *((DONE,) if has_page else (DONE, REFUSED)))]
+        page = others / name / "_colorize/report.html"
+        if has_page and b"data:image" not in (page.read_bytes() if page.exists() else b""):
+            found.append(f"{name}: the good picture is not shown")
+        yield done, found
+
+
+COMMANDS: dict[str, Callable[[Trial], Iterator[tuple[Watched, list[str]]]]] = {
+    "photo": photo, "restore-grey": restore_grey, "lists": lists, "bulk": bulk, "evaluate": evaluate, "report": report,
+}  # fmt: skip
+
+
+def _unsaid(trial: Trial, done: Watched) -> list[str]:
+    """Every name stands in a line of what a command said; good images were done."""
+    files = trial.corpus.good & trial.corpus.rows
+    missing = {name for name in trial.corpus.names if not any(name in line for line in done.lines)}
+    undone = {name for name in files if not any(name in line and " -> " in line for line in done.lines)}
+    return _missing("nothing said of", missing) + _missing("not done", undone)
+
+
+def _unaccounted(trial: Trial, rows: set[str], done: set[str]) -> list[str]:
+    """Every file has a row, or its rows have; good images are done."""
+    files = {row.rpartition("#")[0] or row for row in rows}
+    return _missing("without a row", set(trial.corpus.names) - files) + _missing("not done", trial.corpus.rows - done)
+
+
+def _missing(word: str, names: set[str] | frozenset[str]) -> list[str]:
+    return [f"{word}: {sorted(names)[:3]}"] if names else []
 
 
 def _resident(process: psutil.Process) -> int:
@@ -234,22 +213,29 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
-def _saved(image: Image.Image, format: str, **options: object) -> bytes:
-    out = io.BytesIO()
-    image.save(out, format, **options)
-    return out.getvalue()
-
-
-def _progressive_giant() -> bytes:
-    """A progressive JPEG of 16,000 x 16,000 equal pixels."""
-    return _saved(Image.new("L", (16_000, 16_000), 90), "JPEG", progressive=True, quality=10)
-
-
-def _jpeg_of_many_scans(count: int) -> bytes:
-    """A progressive JPEG whose last scan is there many times, each of which a decoder must go through."""
-    data = _saved(Image.new("L", (2048, 2048), 90), "JPEG", progressive=True)
-    start = data.rindex(b"\xff\xda")
-    return data[:start] + data[start:-2] * count + data[-2:]
+def main() -> int:
+    """Makes the corpus, runs the commands on it and prints a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mutations", type=int, default=8, help="damaged copies of each format")
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--memory-mb", type=int, default=512)
+    parser.add_argument("--commands", nargs="+", choices=list(COMMANDS), default=list(COMMANDS))
+    asked = parser.parse_args()
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="hostile-") as place:
+        folder = Path(place)
+        (folder / "in").mkdir()
+        corpus = write_corpus(folder / "in", asked.mutations, folder / "marker")
+        print(f"{len(corpus.good)} good files, {len(corpus.bad)} bad ones", flush=True)
+        trial = Trial(folder, corpus, asked.seconds, asked.memory_mb)
+        for name in asked.commands:
+            runs = list(COMMANDS[name](trial))
+            found = [fault for _, faults in runs for fault in faults]
+            failed += bool(found)
+            peak, longest = (max(getattr(done, each) for done, _ in runs) for each in ("peak_mb", "longest"))
+            figures = f"{sum(done.seconds for done, _ in runs):6.1f} s, {peak:5d} MB, {longest:5.1f} s on one image"
+            print(f"{name:12} {figures}: {'; '.join(found) or 'kept to its limits'}", flush=True)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,12 @@ def png(chunks: bytes, bits: int = 8) -> bytes:
     ))  # fmt: skip
 
 
+def png_of(width: int, height: int) -> bytes:
+    """A color PNG that says it has so many pixels, and has the first ones of them."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zeros(1 << 20))
+
+
 def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

@@ -21,6 +21,7 @@ from colorize.imaging.hinting import Spots
 from colorize.storage.root import read_file
 
 COLUMNS = ("path", "x", "y", "color")
+MOST_BYTES = 16 << 20  # some hundred thousand hints, which take twenty times as much in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def read_hints(uri: str) -> Hints:
         UsageError: no such file, or one that is not of this form: the message names the entry.
     """
     try:
-        text = read_file(uri).decode("utf-8-sig")
+        text = read_file(uri, MOST_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the hints {uri}: {one_line(error)}") from None
     found: dict[str, list[Hint]] = defaultdict(list)

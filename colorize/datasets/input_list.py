@@ -17,11 +17,12 @@ from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import read_texts
 from colorize.storage.root import LEDGER, Storage, read_file
 
+LIST_BYTES = 16 << 30
 LINE_LENGTH = 1 << 16  # characters; of a name S3 allows 1024 bytes
-EMPTY_LINES, ROW_LINES = 1_000_000, 1000
+EMPTY_LINES, ROW_LINES = 250_000, 1000
 NAME_LENGTH, NAME_BYTES = 4096, 150  # characters of a name, at most; what the driver keeps of each beside them
-FREE_BYTES = 256 << 20  # that a list's names may take in memory, and as many times its size:
-NAMES_RATIO, PARQUET_RATIO = 400, 50  # the latter of a Parquet file, which is packed already, that was gzipped
+FREE_BYTES = 64 << 20  # that a list's names may take in memory, and as many times its size:
+NAMES_RATIO, PARQUET_RATIO = 200, 50  # the latter of a Parquet file, which is packed already, that was gzipped
 
 
 def read_input_list(uri: str, root: Storage) -> list[str]:
@@ -34,10 +35,10 @@ def read_input_list(uri: str, root: Storage) -> list[str]:
         UsageError: no such file, no such column, or a path outside the root.
     """
     try:
-        data = read_file(uri)
+        data = read_file(uri, LIST_BYTES)
         listed = _listed(posixpath.basename(uri).lower(), data, uri, root)
-        names = _bounded(listed, FREE_BYTES + NAMES_RATIO * len(data))
-        return list(dict.fromkeys(_relative(name, root, uri) for name in names if name))
+        names = _bounded(filter(None, listed), FREE_BYTES + NAMES_RATIO * len(data))
+        return list(dict.fromkeys(_relative(name, root, uri) for name in names))
     except UsageError:
         raise
     except Exception as error:  # storage libraries and parsers raise many classes, all of them the list's fault

@@ -349,18 +349,21 @@ class Storage:
         raise UsageError(f"cannot use {self.url()}: {reason}")
 
 
-def read_file(uri: str | os.PathLike[str]) -> bytes:
+def read_file(uri: str | os.PathLike[str], most: int | None = None) -> bytes:
     """The whole content of the one file at `uri`.
 
     Raises:
-        UsageError: that is no URI of a file.
+        UsageError: that is no URI of a file, or of one that has more than `most` bytes.
         OSError: it cannot be read, whatever class of its own the storage library has for that.
     """
     storage = Storage(uri)
     folder = storage.parent()
+    name = posixpath.basename(storage.root)
     try:
-        return folder.read(posixpath.basename(storage.root))
-    except OSError:
+        if most is not None and (size := folder.entry(name).size) > most:
+            raise UsageError(f"{uri} has {size:,} bytes; at most {most:,} are read")
+        return folder.read(name)
+    except (OSError, UsageError):
         raise
     except Exception as error:  # an unreachable endpoint and missing keys are no OSErrors of botocore
         raise OSError(one_line(error)) from error

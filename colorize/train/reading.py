@@ -6,10 +6,11 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from threading import Lock
+from queue import SimpleQueue
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,8 @@ from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import Source, open_source
 from colorize.datasets.splits import Split, split_of, split_row
 from colorize.imaging.formats import whole
-from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed
+from colorize.imaging.formats.upright import RGB
+from colorize.imaging.sandbox import Careful, Fault, is_plain
 from colorize.imaging.settings import LimitSettings
 from colorize.train.decode import Row, Shape, decode_picture, shapes
 from colorize.train.epoch_plan import COLUMNS, EpochPlan
@@ -100,19 +102,25 @@ def shuffled_blocks(source: Source, settings: TrainSettings) -> list[pa.Table]:
 def read_rows(blocks: Iterable[pa.Table], reader: SplitReader, threads: int) -> Iterator[Row]:
     """Decoded rows of the split's pictures, in their order, by so many threads of this process.
 
-    A picture that may take more memory than pictures should is decoded in a child process, or is broken.
+    Any but a plain JPEG or PNG is decoded in a child process of its thread, within limits, or is broken.
     """
     encoded = (one for block in blocks for chosen in reader.fetch(block) for one in chosen)
-    limits, lock, pending = LimitSettings(), Lock(), deque[Future[Row]]()
+    limits, pending = LimitSettings(), deque[Future[Row]]()
     decode = partial(decode_picture, allowed=reader.shapes)
-    with Careful(decode, limits, isolated=True) as apart, ThreadPoolExecutor(threads) as pool:
+    idle = SimpleQueue[Careful[bytes, RGB | None]]()
+    with ExitStack() as children, ThreadPoolExecutor(threads) as pool:
+        for _ in range(threads):
+            idle.put(children.enter_context(Careful(decode, limits, isolated=True)))  # started when it is needed
 
         def row_of(one: Encoded) -> Row:
             data, rate = one
-            if not decoding_may_exceed(data, limits):
+            if is_plain(data, limits):
                 return Row(decode(data), rate)
-            with lock:
+            apart = idle.get()
+            try:
                 found = apart(data)
+            finally:
+                idle.put(apart)
             return Row(None if isinstance(found, Fault) else found, rate)
 
         for one in islice(encoded, reader.limit):

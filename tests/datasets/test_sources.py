@@ -491,6 +491,13 @@ def test_a_small_list_of_names_that_fill_the_memory_is_refused(
         read_input_list(str(tmp_path / name), Storage(tmp_path))
 
 
+def test_a_list_without_end_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "list.txt").open("wb") as file:
+        file.truncate(7 << 40)
+    with pytest.raises(UsageError, match=r"list.txt has 7,696,581,394,432 bytes; at most"):
+        read_input_list(str(tmp_path / "list.txt"), Storage(tmp_path))
+
+
 def test_a_long_list_of_numbered_names_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(input_list, "FREE_BYTES", 0)
     names = [f"archive/box {i // 100}/scan {i:06}.jpg" for i in range(20_000)]

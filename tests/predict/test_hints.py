@@ -202,3 +202,10 @@ def test_the_bulk_job_keeps_hints_and_redoes_what_they_change(scan: Path, checkp
 
 def grey_pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("L"))
+
+
+def test_hints_of_a_file_without_end_are_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "hints.json").open("wb") as file:
+        file.truncate(7 << 40)
+    with pytest.raises(UsageError, match=r"at most 16,777,216 are read"):
+        read_hints(str(tmp_path / "hints.json"))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
+from colorize.imaging.sandbox import is_plain
+from colorize.imaging.settings import LimitSettings
 from colorize.train import rows
 from colorize.train.decode import Row
 from colorize.train.epoch_plan import EpochPlan
@@ -47,9 +50,9 @@ def by_threads(reader: SplitReader, blocks: list[pa.Table]) -> list[Row]:
 def test_broken_pictures_are_rows_in_their_places(
     read: Callable[[SplitReader, list[pa.Table]], list[Row]], apart: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if apart:  # as in the second attempt of a task, and for pictures that may take much memory
+    if apart:  # as in the second attempt of a task, and without Ray for all but plain pictures
         monkeypatch.setattr(rows, "task_attempt", lambda: 1)
-        monkeypatch.setattr("colorize.train.reading.decoding_may_exceed", lambda data, limits: True)
+        monkeypatch.setattr("colorize.train.reading.is_plain", lambda data, limits: False)
     source = open_training_source(str(folder), SETTINGS.data)
     found = read(split_reader(source, "train", SETTINGS, EpochPlan(4)), shuffled_blocks(source, SETTINGS))
 
@@ -57,3 +60,24 @@ def test_broken_pictures_are_rows_in_their_places(
     assert found[0].rgb is not None
     assert found[0].rgb.shape == (32, 32, 3)
     assert np.array_equal(found[0].rgb, np.asarray(found[3].rgb))
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "plain"),
+    [
+        ("PNG", {}, True),
+        ("JPEG", {}, True),
+        ("JPEG", {"progressive": True}, False),  # a decoder goes through as many scans as there are
+        ("TIFF", {}, False),
+        ("WEBP", {}, False),
+        ("JPEG2000", {}, False),
+    ],
+)
+def test_only_pictures_whose_header_says_what_they_take_are_decoded_beside_the_training(
+    format: str, options: dict[str, Any], plain: bool
+) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(out, format, **options)
+    assert is_plain(out.getvalue(), LimitSettings()) is plain
+    assert not is_plain(out.getvalue()[:20], LimitSettings())
+    assert not is_plain(bombs.png_of(20_000, 20_000), LimitSettings())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from colorize.imaging.sandbox.careful import Careful, Sandbox, watchdog
 from colorize.imaging.sandbox.child import START_SECONDS
 from colorize.imaging.sandbox.faults import Fault, fault_of, known_fault
-from colorize.imaging.sandbox.memory import decoding_may_exceed, may_exceed
+from colorize.imaging.sandbox.memory import decoding_may_exceed, is_plain, may_exceed
 
 __all__ = [
     "START_SECONDS",
@@ -14,6 +14,7 @@ __all__ = [
     "Sandbox",
     "decoding_may_exceed",
     "fault_of",
+    "is_plain",
     "known_fault",
     "may_exceed",
     "watchdog",

@@ -38,6 +38,15 @@ def decoding_may_exceed(data: Encoded, limits: LimitSettings, *, whole: bool = F
     return progressive and may_exceed(pixels, limits, COEFFICIENT_BYTES)
 
 
+def is_plain(data: Encoded, limits: LimitSettings) -> bool:
+    """Whether decoding an image needs no watching: a PNG or a JPEG of one pass, whose header says what it takes."""
+    try:
+        format, pixels, progressive = stored_pixels(data)
+    except (ImageDecodeError, OSError, MemoryError):
+        return False
+    return format in ("JPEG", "PNG") and not progressive and not may_exceed(pixels, limits)
+
+
 @contextmanager
 def memory_limit(megabytes: int) -> Iterator[None]:
     """Within the block this process may take `megabytes` more than it has (0: any); what wants more gets MemoryError.
