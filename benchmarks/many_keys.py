@@ -25,12 +25,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 
 from benchmarks.made_up_bucket import BUCKET, IN, OUT, name_of
 from colorize.bulk.ledger.compaction import compact
-from colorize.bulk.ledger.manifest import MANIFEST_SCHEMA
+from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, write_rows
 from colorize.bulk.settings import BulkJob, BulkSettings
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
@@ -103,11 +102,10 @@ def start_again(count: int) -> None:
 def write_parts(folder: Path, count: int) -> None:
     """The rows of a run that is done with all pictures but has not compacted its manifest."""
     model, settings = find_model("default"), BulkSettings().pixels_digest()
-    (folder / "_colorize/manifest").mkdir(parents=True)
     chance = np.random.default_rng(0)
     for number, start in enumerate(range(0, count, PART_ROWS)):
         rows = _rows(range(start, min(start + PART_ROWS, count)), model.sha256, settings, chance)
-        pq.write_table(rows, folder / f"_colorize/manifest/part-000001-{number:024x}.parquet", compression="zstd")
+        write_rows(Storage(folder), f"{MANIFEST}/part-000001-{number:024x}.parquet", rows)
 
 
 def _rows(numbers: range, model_sha256: str, settings_sha256: str, chance: np.random.Generator) -> pa.Table:
