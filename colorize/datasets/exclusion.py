@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from colorize.imaging.formats import PICTURE_SUFFIXES
 from colorize.storage.rooted import TEMPORARY_PREFIX
 
@@ -31,6 +34,12 @@ COMPANIONS = (".xmp", ".aae", ".pp3", ".dop", ".cos", ".vrd", ".nksc", ".thm", "
 ARCHIVE_SUFFIX = ".parquet"
 
 
+# In small letters: what nearly all names are, and nothing above could be. A glance, where names come by the million.
+_PART = r"[0-9a-z][0-9a-z_ +,=()&'~-]*(?:\.[0-9a-z_ +,=()&'~-]+)*"
+_ORDINARY = rf"^(?:{_PART}/)*{_PART}(?:{'|'.join(map(re.escape, sorted(PICTURE_SUFFIXES)))})$"
+_OF_SYSTEMS = rf"(?:^|/)(?:{'|'.join(map(re.escape, sorted(FOLDERS)))})/"
+
+
 @dataclass(frozen=True)
 class Exclusion:
     """The rules of one source: glob patterns of names, relative to its root; `*` matches any characters, `/` too."""
@@ -47,6 +56,15 @@ class Exclusion:
         if self._included and not self._included.match(name):
             return f"matches none of source.include ({', '.join(self.include)})"
         return ""
+
+    def lets_pass(self, names: pa.Array) -> bool:
+        """Whether all of these are, at a glance, ordinary names of pictures; if not, each has to be looked at."""
+        if self.include or self.exclude:
+            return False
+        small = pc.ascii_lower(names)
+        if not pc.all(pc.match_substring_regex(small, _ORDINARY)).as_py():
+            return False
+        return not pc.any(pc.match_substring_regex(small, _OF_SYSTEMS)).as_py()
 
     @cached_property
     def _included(self) -> re.Pattern[str] | None:

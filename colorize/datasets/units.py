@@ -7,7 +7,8 @@ that its pages are the system's to keep or to drop.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,8 +55,14 @@ def list_units(pages: Iterable[Sequence[Entry]], exclusion: Exclusion, in_bucket
 
 
 def _page_units(page: Sequence[Entry], exclusion: Exclusion, listed: Listed, in_bucket: bool) -> pa.Table:
-    """The units of a page, column by column, since there are millions of pages; archives go to `listed`."""
-    found: list[tuple[str, int, str, str, str]] = []
+    """The units of a page; archives go to `listed`."""
+    with suppress(UnicodeEncodeError):
+        names, sizes, identities = (list(column) for column in zip(*page, strict=True)) if page else ([], [], [])
+        if exclusion.lets_pass(named := pa.array(names, pa.string())):
+            listed.pictures += len(page)
+            return _file_units({"name": named, "size": sizes, "identity": identities})
+    found: list[Entry] = []
+    faults: list[tuple[str, str]] = []
     for entry in page:
         name, error, message = entry.name, "", exclusion.reason(entry.name)
         if message or not _is_plain(name):
@@ -66,12 +73,19 @@ def _page_units(page: Sequence[Entry], exclusion: Exclusion, listed: Listed, in_
             listed.archives.append(entry)
             continue
         listed.pictures += suffix in PICTURE_SUFFIXES and not error
-        found.append((name, entry.size, entry.identity, error, message))
-    columns = dict(zip(("name", "size", "identity", "error", "message"), zip(*found, strict=True), strict=False))
+        found.append(entry._replace(name=name))
+        faults.append((error, message))
+    columns = zip(*(entry + fault for entry, fault in zip(found, faults, strict=True)), strict=True)
+    return _file_units(dict(zip(("name", "size", "identity", "error", "message"), columns, strict=False)))
+
+
+def _file_units(columns: Mapping[str, Any]) -> pa.Table:
+    """A table of `UNIT_SCHEMA` for files, of some of its columns."""
+    count = len(columns.get("name", ()))
     arrays = [
-        pa.repeat(pa.scalar(_ALONE[field.name], field.type), len(found))
-        if field.name in _ALONE and field.name not in columns
-        else pa.array(columns.get(field.name, ()), field.type)
+        pa.array(columns[field.name], field.type)
+        if field.name in columns
+        else pa.repeat(pa.scalar(_ALONE.get(field.name), field.type), count)
         for field in UNIT_SCHEMA
     ]
     return pa.Table.from_arrays(arrays, schema=UNIT_SCHEMA)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import Any
 
+from colorize.storage.list_pages import ENTRIES, read_quickly
 from colorize.storage.listing import Entry, identity_of
 
 PAGE_KEYS = 1000  # the most that S3 puts on a page
@@ -71,17 +72,16 @@ class Bucket:
         """
         for objects in self._objects():
             yield [
-                Entry(item["Key"][cut:], int(item["Size"] or 0), item.get("ETag", "").strip('"') or identity_of(item))
-                for item in objects
-                if len(item["Key"]) > cut and (item["Size"] or not item["Key"].endswith("/"))
+                Entry(key[cut:], size, identity)
+                for key, size, identity in objects
+                if len(key) > cut and (size or not key.endswith("/"))
             ]
 
-    def _objects(self) -> Iterator[list[dict[str, Any]]]:
-        answer = self._ask()
+    def _objects(self) -> Iterator[list[Entry]]:
+        objects, answer = self._ask()
         last, in_order, count = "", True, 0
         while True:
-            objects = answer.get("Contents", [])
-            keys = [last, *(item["Key"] for item in objects)]
+            keys = [last, *(key for key, _, _ in objects)]
             in_order, last, count = in_order and keys == sorted(keys), keys[-1], count + 1
             yield objects
             if not answer.get("IsTruncated"):
@@ -89,21 +89,23 @@ class Bucket:
             if in_order and last and count >= self.serial_pages and self.threads > 1:
                 yield from _Parallel(self._after, last, self.threads, self.page_keys)
                 return
-            answer = self._ask(ContinuationToken=answer["NextContinuationToken"])
+            objects, answer = self._ask(ContinuationToken=answer["NextContinuationToken"])
 
-    def _after(self, key: str, count: int) -> list[dict[str, Any]]:
-        answer = self._ask(StartAfter=key, MaxKeys=count)
-        while not answer.get("Contents") and answer.get("IsTruncated"):
-            answer = self._ask(ContinuationToken=answer["NextContinuationToken"], MaxKeys=count)
-        objects: list[dict[str, Any]] = answer.get("Contents", [])
-        if objects and objects[0]["Key"] <= key:
-            raise OSError(f"s3://{self.name}: the server lists {objects[0]['Key']!r} after {key!r}: no order to go by")
+    def _after(self, key: str, count: int) -> list[Entry]:
+        objects, answer = self._ask(StartAfter=key, MaxKeys=count)
+        while not objects and answer.get("IsTruncated"):
+            objects, answer = self._ask(ContinuationToken=answer["NextContinuationToken"], MaxKeys=count)
+        if objects and objects[0].name <= key:
+            raise OSError(f"s3://{self.name}: the server lists {objects[0].name!r} after {key!r}: no order to go by")
         return objects
 
-    def _ask(self, **options: Any) -> dict[str, Any]:
+    def _ask(self, **options: Any) -> tuple[list[Entry], dict[str, Any]]:
+        """A page's objects by their whole keys, and the rest of the answer."""
         where = {"Bucket": self.name, "Prefix": self.prefix, "MaxKeys": self.page_keys}
-        answer: dict[str, Any] = self.fs.call_s3("list_objects_v2", **where | options, **self.fs.req_kw)
-        return answer
+        with read_quickly(self.fs.s3):
+            answer: dict[str, Any] = self.fs.call_s3("list_objects_v2", **where | options, **self.fs.req_kw)
+        rest = (Entry(item["Key"], int(item["Size"] or 0), identity_of(item)) for item in answer.get("Contents", ()))
+        return [*answer.get(ENTRIES, ()), *rest], answer
 
 
 class _Parallel:
@@ -112,7 +114,7 @@ class _Parallel:
     Pages wait in a queue of fixed length, so that memory does not depend on how many keys there are.
     """
 
-    def __init__(self, ask: Callable[[str, int], list[dict[str, Any]]], after: str, threads: int, page: int) -> None:
+    def __init__(self, ask: Callable[[str, int], list[Entry]], after: str, threads: int, page: int) -> None:
         self.ask = ask
         self.page = page
         self.threads = threads
@@ -120,9 +122,9 @@ class _Parallel:
         self.waiting = list(self.ranges)
         self.changed = threading.Condition()
         self.stopped = threading.Event()
-        self.queue: Queue[list[dict[str, Any]] | BaseException | None] = Queue(2 * threads)
+        self.queue: Queue[list[Entry] | BaseException | None] = Queue(2 * threads)
 
-    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+    def __iter__(self) -> Iterator[list[Entry]]:
         workers = [threading.Thread(target=self._work, daemon=True, name="listing") for _ in range(self.threads)]
         for worker in workers:
             worker.start()
@@ -150,7 +152,7 @@ class _Parallel:
         except BaseException as error:  # whoever iterates raises it
             self._put(error)
 
-    def _put(self, found: list[dict[str, Any]] | BaseException | None) -> None:
+    def _put(self, found: list[Entry] | BaseException | None) -> None:
         while not self.stopped.is_set():
             with suppress(Full):
                 self.queue.put(found, timeout=WAIT_SECONDS)
@@ -161,9 +163,9 @@ class _Parallel:
         while more and not self.stopped.is_set():
             objects = self.ask(own.after, self.page)
             with self.changed:
-                mine = [item for item in objects if own.holds(item["Key"])]
-                more = bool(mine) and len(mine) == len(objects) and mine[-1]["Key"] != own.last
-                own.after = mine[-1]["Key"] if mine else own.after
+                mine = [item for item in objects if own.holds(item.name)]
+                more = bool(mine) and len(mine) == len(objects) and mine[-1].name != own.last
+                own.after = mine[-1].name if mine else own.after
             if mine:
                 self._put(mine)
         with self.changed:
@@ -190,7 +192,7 @@ class _Parallel:
         return None
 
     def _split(self, whole: Range) -> Range | None:
-        key = middle(lambda after, count: [item["Key"] for item in self.ask(after, count)], whole.after, whole.last)
+        key = middle(lambda after, count: [item.name for item in self.ask(after, count)], whole.after, whole.last)
         with self.changed:
             whole.asked = False
             self.changed.notify_all()

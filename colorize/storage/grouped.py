@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 GROUP_ROWS = 50_000  # that a group has, about
-RUN_ROWS = 256  # of a group that are written side by side, about
+RUN_ROWS = 128  # of a group that are written side by side, about
 HELD_BYTES = 64 << 20  # that wait to be written, at most
 
 

@@ -27,7 +27,6 @@ from colorize.errors import UsageError, one_line
 from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
 from colorize.storage.bucket import Bucket, client_options
 from colorize.storage.faults import why_unusable
-from colorize.storage.list_pages import read_quickly
 from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
 from colorize.storage.rooted import TEMPORARY_PREFIX, Draft, LocalRoot
@@ -279,7 +278,6 @@ class Storage:
         prefixes = [f"{folder}/" if folder else "", f"{below}/" if below else ""]
         try:
             self.fs.connect()
-            read_quickly(self.fs.s3)
             yield from Bucket(self.fs, name, "".join(prefixes)).pages(cut=len(prefixes[0]))
         except FileNotFoundError:
             return  # no bucket, nothing in it

@@ -8,9 +8,11 @@ import tracemalloc
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.hooks import HierarchicalEmitter
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +32,7 @@ class Keys:
     """A file system that answers lists as S3 does; `skips` makes it leave out a folder as SeaweedFS does."""
 
     req_kw: dict[str, Any] = {}  # noqa: RUF012
+    s3 = SimpleNamespace(meta=SimpleNamespace(events=HierarchicalEmitter()))  # a client, as far as it is asked
 
     def __init__(self, keys: list[str], skips: bool = False, short: int = 1000) -> None:
         self.keys = sorted(keys)

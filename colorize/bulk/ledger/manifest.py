@@ -61,7 +61,7 @@ READ_THREADS = 16
 SMALL_BYTES = 256 << 10  # of a file that is read whole, beside others
 HELD_BYTES = 8 << 20  # about what is read of a larger one at once
 GROUP_ROWS = 50_000  # of a row group: what whoever reads a file has in memory
-ROW_BYTES = 64  # of a row in a file, at least
+ROW_BYTES = 100  # of a row in a file, about
 # Names and hashes hardly ever repeat: dictionaries of them take time and are thrown away.
 PARQUET = {"compression": "zstd", "use_dictionary": [
     name for name in MANIFEST_SCHEMA.names
@@ -159,7 +159,7 @@ def last_run(parts: Iterable[str]) -> int:
 
 
 def rows_about(parts: Iterable[Entry]) -> int:
-    """How many rows these files hold, guessed from their sizes: rather too many."""
+    """How many rows these files hold, guessed from their sizes."""
     return sum(entry.size for entry in parts) // ROW_BYTES
 
 
