@@ -9,7 +9,7 @@ import pytest
 from botocore.handlers import decode_list_object_v2
 from botocore.parsers import create_parser
 from botocore.session import get_session
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colorize.storage.list_pages import entries_in
@@ -47,6 +47,7 @@ def check(body: bytes) -> None:
     assert by_botocore(found[1]) | {"Contents": expected["Contents"]} == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1), min_size=1))
 def test_a_page_is_read_as_botocore_reads_it(keys: list[str]) -> None:
     check(page(*(item(key.strip() or "x", size) for size, key in enumerate(keys))))
