@@ -181,10 +181,10 @@ def _identity(metadata: Mapping[str, str], where: str) -> tuple[str, dict[str, A
         raise CheckpointError(f"{where} does not say which model it holds: its metadata has no 'model'")
     try:
         args = json.loads(metadata.get("args", "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         args = None
     if not isinstance(args, dict):
-        raise CheckpointError(f"{where}: the metadata's 'args' is no JSON object: {metadata['args']!r}")
+        raise CheckpointError(f"{where}: the metadata's 'args' is no JSON object: {metadata['args'][:80]!r}")
     return metadata["model"], args
 
 

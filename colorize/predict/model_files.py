@@ -15,6 +15,7 @@ from colorize.storage.root import Storage, read_file
 from colorize.weights import shipped_weights
 
 _SHIPPED_STRIDES = {"unet": 32}  # of the architectures of shipped weights, whose classes torch is needed for
+_MOST_BYTES = 16 << 30  # of a file with weights; the largest of the published ones has 0.9 GB
 _HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
 
 
@@ -94,7 +95,7 @@ def _read_file(uri: str) -> bytes:
     from colorize.models.checkpoint import CheckpointError
 
     try:
-        return read_file(uri)
+        return read_file(uri, _MOST_BYTES)
     except OSError as error:
         raise CheckpointError(f"cannot read the weights {uri} ({one_line(error)})") from None
 
@@ -104,7 +105,7 @@ def _read(name: str, shipped: list[str]) -> bytes:
 
     storage = Storage(name)
     try:
-        return read_file(name if storage.is_file() else storage.url("best.safetensors"))
+        return read_file(name if storage.is_file() else storage.url("best.safetensors"), _MOST_BYTES)
     except UsageError as error:
         if "/" in name or "." in name:
             raise

@@ -102,7 +102,7 @@ def test_an_unknown_model_names_the_nearest(file: Path) -> None:
         load_checkpoint(rewrite(file, metadata={"model": "unte", "args": "{}"}))
 
 
-@pytest.mark.parametrize("args", ["[]", "{", '"x"'])
+@pytest.mark.parametrize("args", ["[]", "{", '"x"', "[" * 100_000], ids=["list", "broken", "text", "deep"])
 def test_arguments_that_are_no_object_are_refused(file: Path, args: str) -> None:
     with pytest.raises(CheckpointError, match="no JSON object"):
         load_checkpoint(rewrite(file, metadata={"model": "unet", "args": args}))
