@@ -11,6 +11,7 @@ import re
 import sys
 from typing import TextIO
 
+EXIT_FAULT, EXIT_USAGE, EXIT_FAILURES = 1, 2, 3
 EXIT_STOPPED = 130  # as of a shell command that Ctrl-C has ended
 
 # Control characters, lone surrogates (bytes of a name that are no UTF-8), line and paragraph separators, and the marks

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from colorize.errors import UsageError
 
 Device = Literal["auto", "cpu", "cuda"]
+Verbosity = Literal["quiet", "normal", "verbose"]  # warnings and errors; how it goes, too; and all that is logged
 
 
 class Settings(BaseModel):

@@ -47,11 +47,12 @@ class Assembly:
         self._advance(timeout=0)
 
     def finish(self) -> None:
-        """Joins what is left."""
+        """Joins what is left. Finished rows stay where a later run will do the others of their archive."""
         while self.waiting or self.running:
             self._advance(timeout=None)
         ray.get(self.clearing)
-        self.target.delete_tree(FRAGMENTS)
+        if not any(self.left.values()):
+            self.target.delete_tree(FRAGMENTS)
 
     def _advance(self, timeout: float | None) -> None:
         while self.waiting and len(self.running) < AT_ONCE:

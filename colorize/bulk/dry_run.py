@@ -5,10 +5,12 @@ The sample goes through the pipeline of a real run, on the cluster, into a sink 
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +25,7 @@ from colorize.bulk.sinks import DiscardSink
 from colorize.cluster.plan import StagePlan
 from colorize.cluster.session import plan_for_cluster, ray_session
 from colorize.datasets.sources import Source
+from colorize.errors import say
 from colorize.report.durations import duration
 
 SAMPLE = 64  # images
@@ -48,21 +51,49 @@ class Sample:
         return self.ok + self.others.total()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """What a run would meet and take."""
 
     inputs: int
     before: int  # settled by earlier runs
-    bytes_in: int  # estimated from the sample where the listing does not say
-    kinds: Counter[str]
-    sample: Sample
-    plan: StagePlan
-    seconds: float
-    price_per_hour: float | None
+    later: int = 0  # left, and more than the run is to do
+    bytes_in: int = 0  # estimated from the sample where the listing does not say
+    kinds: Counter[str] = field(default_factory=Counter)
+    sample: Sample = field(default_factory=Sample)
+    plan: StagePlan | None = None  # None where nothing is left to do
+    seconds: float = 0.0
+    price_per_hour: float | None = None
+
+    @property
+    def bytes_out(self) -> int:
+        """To be written, estimated from the sample."""
+        return round(self.sample.bytes_out * self.inputs / max(self.sample.inputs, 1))
+
+    @property
+    def cost(self) -> float | None:
+        """In the currency of the price; None where that is not known."""
+        return None if self.price_per_hour is None else self.seconds / 3600 * self.price_per_hour
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "inputs": self.inputs,
+            "done_before": self.before,
+            "left": self.later,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "kinds": dict(self.kinds),
+            "sample": asdict(self.sample),
+            "plan": self.plan.as_dict() if self.plan else None,
+            "seconds": round(self.seconds, 1),
+            "cost": self.cost,
+        }
 
     def lines(self) -> list[str]:
         """For a person."""
+        if self.plan is None:
+            return [f"nothing to do: {self.before:,} inputs were settled by earlier runs"]
         s, tried = self.sample, max(self.sample.inputs, 1)
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.most_common(FORMATS))
         earlier = f" ({self.before:,} more were settled by earlier runs)" if self.before else ""
@@ -70,16 +101,16 @@ class Forecast:
         spent = {"fetch": s.fetch, "predict": s.predict, "decode, compose and encode": s.compose}
         stages = ", ".join(f"{stage} {1000 * seconds / tried:.0f} ms" for stage, seconds in spent.items())
         pool = f"{self.plan.min_actors} to {self.plan.max_actors} {self.plan.device} predictors"
-        rate = self.inputs / max(self.seconds - START_SECONDS, 1e-3)
-        written = s.bytes_out * self.inputs / tried
+        rate, written = self.inputs / max(self.seconds - START_SECONDS, 1e-3), self.bytes_out / 1e9
         lines = [
             f"{self.inputs:,} inputs, {self.bytes_in / 1e9:,.3f} GB: {kinds}{earlier}",
             f"sample of {s.inputs}: {s.ok} colored{others}; for each: {stages}",
-            f"estimate: {duration(self.seconds)} with {pool} ({rate:.1f} images/s), {written / 1e9:,.3f} GB written",
+            f"estimate: {duration(self.seconds)} with {pool} ({rate:.1f} images/s), {written:,.3f} GB written",
         ]
-        if self.price_per_hour is not None:
-            cost = self.seconds / 3600 * self.price_per_hour
-            lines.append(f"cost: {cost:.2f} at {self.price_per_hour:g} an hour for the whole cluster")
+        if self.later:
+            lines.append(f"{self.later:,} more inputs are left for a run without --limit")
+        if self.cost is not None:
+            lines.append(f"cost: {self.cost:.2f} at {self.price_per_hour:g} an hour for the whole cluster")
         return lines
 
 
@@ -90,15 +121,22 @@ def dry_run(prepared: Prepared, price_per_hour: float | None = None) -> Forecast
         UsageError: the cluster cannot be used.
     """
     settings = prepared.settings
+    ledger = Ledger.of(prepared.target, prepared.job.resume)
+    work = None if ledger.is_large else prepared.work(ledger)
+    if work is not None and not work.left.total:
+        return Forecast(inputs=0, before=work.before.total())
+    if prepared.job.verbosity != "quiet":
+        say(f"coloring {SAMPLE} inputs at most, to measure", sys.stderr)
     with ray_session(prepared.job.ray_address) as may_grow:
         plan = plan_for_cluster(settings.pool, settings.run.start_seconds, may_grow)
-        work = prepared.work(Ledger.of(prepared.target, prepared.job.resume))
+        work = work or prepared.work(ledger)
         sample = measure(prepared, work, plan)
         cpus = ray.cluster_resources().get("CPU", 1.0)
     left = work.left
     return Forecast(
         inputs=left.total,
         before=work.before.total(),
+        later=work.later,
         bytes_in=_bytes_of(left, sample),
         kinds=kinds_of(left),
         sample=sample,

@@ -20,6 +20,7 @@ from colorize.bulk.ledger.compaction import Compacted, compact
 from colorize.bulk.ledger.forgotten import forget, replaced, settle
 from colorize.bulk.ledger.lost import ARCHIVE_UNREADABLE, Lost
 from colorize.bulk.ledger.manifest import RUN_FILE
+from colorize.bulk.limit import limited
 from colorize.bulk.load import Loader, Stamp
 from colorize.bulk.merging import Merging
 from colorize.bulk.pipeline import MODEL_FILE, stream
@@ -61,8 +62,9 @@ class Prepared:
         return self.job.settings
 
     def work(self, ledger: Ledger) -> Work:
-        """What earlier runs left to do."""
-        return ledger.plan(self.source, self.model.sha256, self.settings, self.hints)
+        """What earlier runs left to do, or as much of it as is asked for."""
+        work = ledger.plan(self.source, self.model.sha256, self.settings, self.hints)
+        return work if self.job.limit is None else limited(work, self.job.limit)
 
     def loader(self, run: int) -> Loader:
         """The load stage of the run of this number."""
@@ -119,7 +121,7 @@ def _run_prepared(prepared: Prepared, started: float) -> RunReport:
     work = None if ledger.needs_cluster else prepared.work(ledger)
     if work is not None and work.is_nothing:
         report = _report(prepared, work, started)
-        with run_log(prepared.target, _formatter(report)):
+        with run_log(prepared.target, _formatter(report), job.verbosity):
             log.info("nothing to do: %d inputs were settled by earlier runs", report.totals.before_total)
             _finish(prepared, report, work, {})
         return report
@@ -130,7 +132,7 @@ def _run_prepared(prepared: Prepared, started: float) -> RunReport:
         plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
         work = work or prepared.work(ledger)
         report = _report(prepared, work, started, plan)
-        with run_log(prepared.target, _formatter(report)):
+        with run_log(prepared.target, _formatter(report), job.verbosity):
             _run(prepared, report, work, stop)
     return report
 
@@ -220,11 +222,11 @@ def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, L
     if report.totals.degraded:
         log.warning("%d pictures were colored with less than asked for: see `degraded`", report.totals.degraded)
     prepared.target.sweep()
-    complete = report.totals.done == prepared.source.total
+    complete = report.totals.done == report.totals.inputs
     report.end("finished" if complete else "failed")
     _save(prepared.target, report)
     if not complete:
-        raise RuntimeError(f"the manifest holds {report.totals.done} rows for {prepared.source.total} inputs")
+        raise RuntimeError(f"the manifest holds {report.totals.done} rows for {report.totals.inputs} inputs")
 
 
 def _settle(report: RunReport, found: Compacted) -> None:
@@ -244,7 +246,7 @@ def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assemb
     checkpoint = partial(prepared.target.read, MODEL_FILE)
     windows = (stream(part, loader, writer, plan, settings, checkpoint) for part in work.left.windows())
     summaries = chain.from_iterable(windows)
-    with Display(report.totals, settings.run.log_seconds) as display:
+    with Display(report.totals, settings.run.log_seconds, bar=prepared.job.verbosity == "normal") as display:
         for summary in summaries:
             if stop.is_set():
                 raise KeyboardInterrupt
@@ -264,6 +266,8 @@ def _announce(prepared: Prepared, report: RunReport) -> None:
     log.info("%d inputs from %s to %s", prepared.source.total, prepared.job.input, prepared.job.output)
     if report.totals.before_total:
         log.info("%d of them were settled by earlier runs", report.totals.before_total)
+    if report.totals.later:
+        log.info("%d of them are left for later: --limit %s", report.totals.later, prepared.job.limit)
     log.info("model %s (%s), %s", prepared.model.name, prepared.model.sha256[:12], pool)
 
 

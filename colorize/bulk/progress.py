@@ -37,6 +37,7 @@ class Totals:
     degraded: int = 0  # colored with a smaller batch, at a smaller size or on the CPU, since memory ran out
     errors: Counter[str] = field(default_factory=Counter)
     before: Counter[tuple[str, str]] = field(default_factory=Counter)  # by status and error code
+    later: int = 0  # inputs that are not among these, since the run was to do so many only
 
     @property
     def now(self) -> int:
@@ -76,7 +77,9 @@ class Totals:
 class Display:
     """Shows totals as they grow: `with Display(totals, seconds) as display: display.update()`."""
 
-    def __init__(self, totals: Totals, log_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, totals: Totals, log_seconds: float, clock: Callable[[], float] = time.monotonic, *, bar: bool = True
+    ) -> None:
         self.totals = totals
         self.log_seconds = log_seconds
         self.clock = clock
@@ -84,7 +87,7 @@ class Display:
         self.stop = threading.Event()
         self.ticker = threading.Thread(target=self._log_lines, daemon=True, name="progress")
         self.first: tuple[float, int] | None = None  # when the first pictures came: start-up is not speed
-        self.bar = _bar() if sys.stderr.isatty() else None
+        self.bar = _bar() if bar and sys.stderr.isatty() else None
         self.task: TaskID | None = None
 
     def __enter__(self) -> Display:

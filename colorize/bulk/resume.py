@@ -33,6 +33,7 @@ class Work:
         before: how the others ended, in earlier runs.
         stale: manifest rows that speak of no input any more and must go.
         leftovers: files that killed runs left half done, and fragments to be made anew: they must go, too.
+        later: inputs that are left as well, and for another run.
     """
 
     run: int
@@ -40,6 +41,7 @@ class Work:
     before: Counter[Outcome] = field(default_factory=Counter)
     stale: list[str] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
+    later: int = 0
 
     @property
     def is_nothing(self) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from colorize.errors import one_line, printable
+from colorize.settings import Verbosity
 from colorize.storage.root import LEDGER, Storage
 from colorize.storage.rooted import LocalRoot
 
@@ -60,8 +61,12 @@ def run_id(started: float, output: str) -> str:
 
 
 @contextmanager
-def run_log(output: Storage, formatter: logging.Formatter | None = None) -> Iterator[Path]:
-    """Sends the `colorize` logger to a file, and to stderr where no progress bars are shown; yields the file.
+def run_log(
+    output: Storage, formatter: logging.Formatter | None = None, verbosity: Verbosity = "normal"
+) -> Iterator[Path]:
+    """Sends the `colorize` logger to a file, and to stderr where no progress bar is shown; yields the file.
+
+    Beside a bar, and where it shall be quiet, stderr gets warnings only.
 
     Beside local outputs the file grows while the job runs, in the place of an earlier run's. For remote outputs it
     grows in a temporary folder and is uploaded at the end, since objects cannot be appended to.
@@ -71,7 +76,7 @@ def run_log(output: Storage, formatter: logging.Formatter | None = None) -> Iter
         path = Path(root.path, LOG_NAME)
         file = io.TextIOWrapper(root.growing(LOG_NAME), "utf-8", "backslashreplace", write_through=True)
         opened.enter_context(file)
-        handlers = [logging.StreamHandler(file), _terminal()]
+        handlers = [logging.StreamHandler(file), _terminal(verbosity)]
         log = logging.getLogger("colorize")
         level = log.level
         log.setLevel(logging.INFO)
@@ -97,7 +102,8 @@ def _upload(path: Path, output: Storage) -> None:
         logging.getLogger("colorize").warning("the log could not be stored as %s: %s", LOG_NAME, one_line(error))
 
 
-def _terminal() -> logging.Handler:
+def _terminal(verbosity: Verbosity) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setLevel(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+    warnings_only = verbosity == "quiet" or (verbosity == "normal" and sys.stderr.isatty())
+    handler.setLevel(logging.WARNING if warnings_only else logging.INFO)
     return handler

@@ -19,6 +19,18 @@ from colorize.bulk.settings import BulkJob
 from colorize.cluster.plan import StagePlan
 from colorize.predict.model_files import ModelFile
 
+SUMMARY = (
+    "id",
+    "state",
+    "input",
+    "output",
+    "started",
+    "finished",
+    "seconds",
+    "pictures_per_second",
+    "totals",
+    "errors",
+)
 RECORDED_PACKAGES = ("colorize", "ray", "torch", "numpy", "pillow", "pyarrow", "imagecodecs", "jpeglib")
 
 
@@ -33,7 +45,8 @@ class Counts:
     @classmethod
     def of(cls, inputs: int, work: Work) -> Counts:
         """Those of a run over so many inputs that is about to start."""
-        return cls(Totals(inputs, before=Counter(work.before)), Census(work.left.total))
+        totals = Totals(inputs - work.later, before=Counter(work.before), later=work.later)
+        return cls(totals, Census(work.left.total))
 
     def add(self, summary: Mapping[str, Any], notes: Iterable[str] = ()) -> None:
         """Takes in one row of SUMMARY_SCHEMA, and notes of other processes."""
@@ -74,6 +87,10 @@ class RunReport:
         """The run is over."""
         self.state, self.finished = state, time.time()
 
+    def summary(self) -> dict[str, Any]:
+        """What of it a program asks first, JSON-ready."""
+        return {name: value for name, value in self.as_dict().items() if name in SUMMARY}
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         t, first, end = self.totals, self.counts.first_done, self.finished or time.time()
@@ -98,6 +115,7 @@ class RunReport:
             "pictures_per_second": round(t.now / seconds, 3),
             "totals": {
                 "inputs": t.inputs, **{status: t.all(status) for status in STATUSES}, "done_before": t.before_total,
+                "left": t.later + t.inputs - t.done,
                 "bytes_in": t.bytes_in, "bytes_out": t.bytes_out, "work_seconds": round(t.work_seconds, 3),
                 "degraded": t.degraded,
             },

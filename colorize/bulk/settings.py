@@ -12,7 +12,7 @@ from pydantic import Field
 from colorize.cluster.settings import PoolSettings
 from colorize.datasets.settings import SourceSettings
 from colorize.predict.settings import DEFAULT_MODEL, RENDERING, ColorSettings, CopySettings
-from colorize.settings import Settings
+from colorize.settings import Settings, Verbosity
 
 Policy = Literal["color", "skip", "copy"]
 
@@ -101,3 +101,5 @@ class BulkJob:
     command: tuple[str, ...] = ()
     resume: Resume = field(default_factory=Resume)
     hints: str | None = None
+    limit: int | None = None  # inputs to do at most
+    verbosity: Verbosity = "normal"

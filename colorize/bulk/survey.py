@@ -7,7 +7,7 @@ inputs is as small as that of a hundred.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,6 +132,13 @@ def survey(storage: Storage, started: float, ended: float) -> Survey:
     for table in counting_tables(storage, COLUMNS):
         found.add(table)
     return found
+
+
+def failures(storage: Storage) -> Iterator[str]:
+    """A line for each input that failed, in whichever run: its path, the error's code and what is said of it."""
+    for table in counting_tables(storage, ("path", "status", "error", "message")):
+        failed = table.filter(pc.equal(table["status"], "failed")).select(("path", "error", "message"))
+        yield from (f"{row['path']}: {row['error']}: {row['message']}" for row in failed.to_pylist())
 
 
 def _others(top: Top, rows: Sequence[Row]) -> list[Row]:

@@ -23,11 +23,18 @@ Config = Annotated[Optional[Path], typer.Option("--config", help="YAML file with
 Overrides = Annotated[
     Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="one setting; may be repeated")  # noqa: UP045
 ]
-
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace files that are there already")]
 RayAddress = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--ray", metavar="ADDRESS", help="cluster to use; default: RAY_ADDRESS, else one started here"),
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="cluster to use, `auto` for the one that runs here; default: RAY_ADDRESS, else this machine alone",
+    ),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print warnings and errors only")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="print the log, and what failed, too")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the summary as JSON, and nothing else on stdout")]
 
 
 class Verify(StrEnum):

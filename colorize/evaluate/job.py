@@ -50,7 +50,8 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
         plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
         files = [contestant.file for contestant in contestants]
         rows = score(source, loader, files, plan, job.settings, limit=job.limit, lite0=not left_out, supplied=supplied)
-        scores = collect(_told(rows, job.settings.run.log_seconds), [c.label for c in contestants])
+        told = rows if job.quiet else _told(rows, job.settings.run.log_seconds)
+        scores = collect(told, [contestant.label for contestant in contestants])
     if not scores.count:
         raise UsageError(_nothing(job, source, scores))
     measure = job.settings.measure

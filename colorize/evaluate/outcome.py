@@ -26,6 +26,7 @@ class EvaluateJob:
     ray_address: str | None = None
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
     command: tuple[str, ...] = ()
+    quiet: bool = False
 
 
 @dataclass(frozen=True)

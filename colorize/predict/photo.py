@@ -82,9 +82,9 @@ def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iter
         except UsageError:
             raise
         except Exception as error:  # of one picture, whatever it is
-            yield Outcome(False, f"{source}: {fault_of(error).message}")
+            yield Outcome(False, source, fault_of(error).message)
         else:
-            yield Outcome(True, f"{source} -> {written} ({word}, {time.perf_counter() - started:.2f} s)")
+            yield Outcome(True, source, f"{word}, {time.perf_counter() - started:.2f} s", str(written))
 
 
 @dataclass(frozen=True)

@@ -78,14 +78,14 @@ def restore_grey(
 def _outcomes(works: Sequence[_Work], limits: LimitSettings, force: bool, overwrite: bool) -> Iterator[Outcome]:
     with Sandbox(limits) as sandbox:
         for work in works:
-            url = work.source.url(work.name)
+            source, target = work.source.url(work.name), work.target.url(work.target_name)
             if work.source.is_linked_folder(work.name):
-                yield Outcome(True, f"{url}: a link to a folder, left out")
+                yield Outcome(True, source, "a link to a folder, left out")
                 continue
             try:
-                yield Outcome(True, f"{url} -> {_restored(work, limits, force, overwrite, sandbox)}")
+                yield Outcome(True, source, _restored(work, limits, force, overwrite, sandbox), target)
             except Exception as error:  # of one picture, whatever it is
-                yield Outcome(False, f"{url}: {fault_of(error).message}")
+                yield Outcome(False, source, fault_of(error).message)
 
 
 def _planned(sources: Sequence[str], output: str) -> Iterator[_Work]:
@@ -116,15 +116,14 @@ def _base(storage: Storage) -> str:
 
 
 def _restored(work: _Work, limits: LimitSettings, force: bool, overwrite: bool, sandbox: Sandbox) -> str:
-    """Writes one scan; returns where, and what it is. Raises what hinders it."""
-    target = work.target.url(work.target_name)
+    """Writes one scan; returns what it is. Raises what hinders it."""
     if not overwrite and _is_there(work.target, work.target_name):
-        raise FileExistsError(f"{target} is there already; --overwrite replaces it")
+        raise FileExistsError(f"{work.target.url(work.target_name)} is there already; --overwrite replaces it")
     data = work.source.load(work.name, work.source.entry(work.name).size, IN_MEMORY, limits.max_bytes)
     if not force:
         sandbox(require_copy, data, limits.max_pixels)
     with work.target.drafted(work.target_name) as draft:
-        return f"{target} ({sandbox(restore_into, draft, data, limits.max_pixels)})"
+        return sandbox(restore_into, draft, data, limits.max_pixels)
 
 
 def require_copy(data: Encoded, max_pixels: int) -> None:

@@ -27,14 +27,15 @@ def exclusive(target: Storage) -> Iterator[None]:
     if not target.is_local:
         yield
         return
-    lock = _locked(target)  # workers that are started meanwhile do not inherit it
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # an output that is gone, or cannot be written any more
-            target.delete(LOCK)  # while it is held: see `_stands`
-            target.local.delete_empty(LEDGER)  # a run that was refused leaves none
-        os.close(lock)
+    with target.local.left_as_found():  # by a run that was refused
+        lock = _locked(target)  # workers that are started meanwhile do not inherit it
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # an output that is gone, or cannot be written any more
+                target.delete(LOCK)  # while it is held: see `_stands`
+                target.local.delete_empty(LEDGER)
+            os.close(lock)
 
 
 def _locked(target: Storage) -> int:

@@ -12,10 +12,9 @@ import errno
 import os
 import posixpath
 import secrets
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -29,7 +28,7 @@ from colorize.storage.bucket import Bucket, client_options
 from colorize.storage.faults import why_unusable
 from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
-from colorize.storage.rooted import TEMPORARY_PREFIX, Draft, LocalRoot
+from colorize.storage.rooted import TEMPORARY_PREFIX, Draft, LocalRoot, temporary_draft
 from colorize.storage.timeout import within
 
 T = TypeVar("T")
@@ -147,7 +146,7 @@ class Storage:
             if len(start) <= min(most, max_bytes):
                 return start
         check_bytes(self.entry(name).size, max_bytes)  # a listing may be older than the file
-        copy = _temporary()
+        copy = temporary_draft()
         with on_failure(copy.discard):
             self.fs.get_file(self.path(name), str(copy.path))
             return FileBytes(copy.path, owned=True)
@@ -188,7 +187,7 @@ class Storage:
     def draft(self, name: str) -> Draft:
         """An empty file on this machine, for any process to write what `publish` shall turn into `name`."""
         self._own(name)
-        return self.local.draft(name) if self.is_local else _temporary()
+        return self.local.draft(name) if self.is_local else temporary_draft()
 
     def publish(self, draft: Draft, name: str) -> None:
         """Makes a draft `name`, whole or not at all; the draft is gone then.
@@ -313,12 +312,13 @@ class Storage:
         return bool(kind == "file")
 
     def check_writable(self) -> None:
-        """Raises `UsageError`, within seconds, if nothing can be written here."""
+        """Raises `UsageError`, within seconds, if nothing can be written here. Leaves nothing behind."""
         name = f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
 
         def write_and_delete() -> None:
-            self.write(name, b"can this be written?")
-            self.delete(name)
+            with self.local.left_as_found() if self.is_local else nullcontext():
+                self.write(name, b"can this be written?")
+                self.delete(name)
 
         self._probe(write_and_delete)
 
@@ -392,11 +392,3 @@ def escapes(name: str, in_bucket: bool = False) -> bool:
 def _abandon(remote: Any) -> None:
     remote.discard()
     remote.closed = True  # or its finaliser would complete the upload
-
-
-def _temporary() -> Draft:
-    """An empty file in the system's folder for such, where only its owner can open it."""
-    descriptor, path = tempfile.mkstemp(prefix=TEMPORARY_PREFIX.lstrip("."))
-    os.close(descriptor)
-    folder, name = os.path.split(path)
-    return Draft(LocalRoot(folder), name)

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -112,6 +113,18 @@ class LocalRoot:
         with suppress(OSError), self._folder(above) as folder:
             os.rmdir(base, dir_fd=folder)
 
+    @contextmanager
+    def left_as_found(self) -> Iterator[None]:
+        """Removes the root, and folders above it, that the block made and left empty."""
+        here = Path(self.path)
+        missing = [folder for folder in (here, *here.parents) if not folder.exists()]
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # one that holds something stays, and so do those above it
+                for folder in missing:
+                    folder.rmdir()
+
     def sweep(self) -> None:
         """Removes the files under construction that killed processes have left, wherever they lie."""
         with suppress(FileNotFoundError), self._folder("") as root:
@@ -180,6 +193,14 @@ class Draft:
     def discard(self) -> None:
         """Removes it, if it is there still."""
         self.root.delete(self.name)
+
+
+def temporary_draft() -> Draft:
+    """An empty file in the system's folder for such, where only its owner can open it."""
+    descriptor, path = tempfile.mkstemp(prefix=TEMPORARY_PREFIX.lstrip("."))
+    os.close(descriptor)
+    folder, name = os.path.split(path)
+    return Draft(LocalRoot(folder), name)
 
 
 def _enter(part: str, above: int, make: bool, path: str) -> int:

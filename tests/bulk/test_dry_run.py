@@ -77,7 +77,16 @@ def test_the_slowest_line_decides_how_long_a_run_takes() -> None:
 
 def test_a_forecast_reads_as_a_person_would_say_it() -> None:
     sample = Sample(ok=9, others=Counter(truncated=1), fetch=0.1, predict=0.4, compose=0.5, bytes_out=10**7)
-    found = Forecast(2_000_000, 0, 10**12, Counter({".jpg": 2_000_000}), sample, GPU_PLAN, 3600.0, 2.5)
+    found = Forecast(
+        inputs=2_000_000,
+        before=0,
+        bytes_in=10**12,
+        kinds=Counter({".jpg": 2_000_000}),
+        sample=sample,
+        plan=GPU_PLAN,
+        seconds=3600.0,
+        price_per_hour=2.5,
+    )
     assert found.lines() == [
         "2,000,000 inputs, 1,000.000 GB: 2,000,000 .jpg",
         "sample of 10: 9 colored, 1 truncated; for each: fetch 10 ms, predict 40 ms, decode, compose and encode 50 ms",

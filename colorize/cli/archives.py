@@ -1,0 +1,158 @@
+"""`colorize bulk` and `colorize report`: whole archives, on Ray, and the page of a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from colorize.bulk.settings import BulkJob, BulkSettings, Resume
+from colorize.cli.options import (
+    AsJson,
+    Config,
+    HintsFile,
+    Model,
+    Overrides,
+    Quiet,
+    RayAddress,
+    Verbose,
+    Verify,
+)
+from colorize.cli.terminal import Terminal, verbosity
+from colorize.errors import EXIT_FAILURES, UsageError, one_line, say
+from colorize.predict.settings import LimitedSettings
+from colorize.settings import load_settings
+
+if TYPE_CHECKING:
+    from colorize.bulk.run_report import RunReport
+
+
+def bulk(
+    input_: Annotated[str, typer.Option("--input", metavar="URI", help="folder, picture or Parquet; s3:// too")],
+    output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; s3:// too")],
+    model: Model = "default",
+    config: Config = None,
+    overrides: Overrides = None,
+    input_list: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="FILE", help="paths to color (text; CSV / Parquet with a column `path` or `key`; .gz)"),
+    ] = None,
+    hints: HintsFile = None,
+    limit: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--limit", metavar="N", min=1, help="do so many of what is missing, chosen by chance, and stop"),
+    ] = None,
+    tolerate_failures: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed in earlier runs")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="start anew, also what earlier runs have done")] = False,
+    verify: Annotated[Verify, typer.Option(help="what tells a changed input: time and size, or content")] = Verify.stat,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="write nothing: count what is left, measure a sample, estimate time and cost"),
+    ] = False,
+    price_per_hour: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="PRICE", min=0, help="of the whole cluster, for --dry-run's estimate"),
+    ] = None,
+    ray_address: RayAddress = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest.
+
+    Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
+    """
+    settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
+    if price_per_hour is not None and not dry_run:
+        raise UsageError("--price-per-hour is for an estimate: add --dry-run")
+    told, terminal = verbosity(quiet, verbose), Terminal(quiet, as_json)
+    _require_there(input_)
+    resume, command = Resume(fresh, retry_failed, verify.value), tuple(sys.argv)
+    job = BulkJob(input_, output, model, input_list, ray_address, settings, command, resume, hints, limit, told)
+    if dry_run:
+        _estimate(job, price_per_hour, terminal)
+        return
+    from colorize.bulk.job import run_bulk
+
+    report = run_bulk(job)
+    page = _write_page(job)
+    terminal.summary(report.summary() | {"report": page}, _lines(report, page))
+    if verbose:
+        _name_failures(output)
+    if report.failed_fraction > settings.run.tolerate_failures:
+        raise typer.Exit(EXIT_FAILURES)
+
+
+def report(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")],
+    input_: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--input", metavar="URI", help="the run's input, to show pictures as they were before"),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Makes the page of a bulk run again, from its manifest."""
+    from colorize.bulk.page import write_report
+
+    say(write_report(uri, input_, load_settings(LimitedSettings, overrides=overrides or ()).limits))
+
+
+def _require_there(uri: str) -> None:
+    """Raises UsageError for a local path that does not exist: before the imports that take seconds."""
+    from colorize.storage.root import Storage
+
+    storage = Storage(uri)
+    if storage.is_local:
+        storage.is_file()
+
+
+def _estimate(job: BulkJob, price_per_hour: float | None, terminal: Terminal) -> None:
+    from colorize.bulk.dry_run import dry_run
+    from colorize.bulk.job import prepare
+
+    forecast = dry_run(prepare(job, writes=False), price_per_hour)
+    terminal.summary(forecast.as_dict(), forecast.lines())
+
+
+def _write_page(job: BulkJob) -> str:
+    """Where the page of a run lies that has ended, or else its records.
+
+    Where no page can be made that is said, and the run's exit status stays.
+    """
+    from colorize.bulk.page import write_report
+    from colorize.storage.root import LEDGER
+
+    try:
+        return write_report(job.output, job.input, job.settings.limits)
+    except Exception as error:  # whatever it was, every input is done and in the manifest
+        say(f"warning: no report.html ({one_line(error)}): make it with `colorize report {job.output}`", sys.stderr)
+        return f"{job.output}/{LEDGER}"
+
+
+def _lines(report: RunReport, page: str) -> Iterator[str]:
+    t = report.totals
+    ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
+    earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
+    yield f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {page}"
+    for code, count in t.all_errors().most_common():
+        yield f"  {count} {code}"
+    if t.later:
+        yield f"{t.later} more inputs are left: the same command without --limit does them all"
+
+
+def _name_failures(output: str) -> None:
+    from colorize.bulk.survey import failures
+    from colorize.storage.root import Storage
+
+    for line in failures(Storage(output)):
+        say(line, sys.stderr)
+
+
+def _tolerance(fraction: float | None) -> list[str]:
+    return [] if fraction is None else [f"run.tolerate_failures={fraction}"]

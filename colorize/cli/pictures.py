@@ -1,0 +1,115 @@
+"""`colorize photo` and `colorize restore-grey`: single pictures, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Annotated, Optional
+
+import typer
+
+from colorize.cli.options import AsJson, Config, HintsFile, Model, Overrides, Overwrite, Quiet
+from colorize.cli.terminal import Terminal
+from colorize.errors import UsageError
+from colorize.predict.outcome import Outcome
+from colorize.predict.settings import LimitedSettings, PhotoSettings
+from colorize.settings import load_settings
+
+
+def photo(
+    sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="picture files or http(s) links")],
+    output: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="DIR_OR_FILE", help="where to; default: here, as NAME.colorized.SUFFIX"),
+    ] = None,
+    model: Model = "default",
+    hints: HintsFile = None,
+    compare: Annotated[bool, typer.Option(help="also write grey / colored / original side by side")] = False,
+    overwrite: Overwrite = False,
+    run_folder: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--run", metavar="RUN", help="a training run's folder, as the model"),
+    ] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="one sheet with the picture by each epoch of --run, side by side")
+    ] = False,
+    enlarge: Annotated[
+        bool, typer.Option("--enlarge", help="three times the size, painted by a superres_cnn (no luminance is kept)")
+    ] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="follow links to private and loopback addresses, too")
+    ] = False,
+    config: Config = None,
+    overrides: Overrides = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Colors single pictures, without Ray."""
+    settings = load_settings(PhotoSettings, config, overrides or ())
+    if history and enlarge:
+        raise UsageError("--history and --enlarge write different pictures: give one of them")
+    if history and run_folder is None:
+        raise UsageError("--history shows the epochs of a training run: name its folder with --run")
+    if hints and (history or enlarge):
+        raise UsageError("--hints is for colored copies: leave out --history and --enlarge")
+    chosen, terminal = run_folder or model, Terminal(quiet, as_json)
+    if history or enlarge:
+        found = _sheets(sources, output, overwrite, chosen, settings, allow_private, history)
+        terminal.outcomes(found, "written")
+        return
+    from colorize.predict.photo import color_photos
+
+    copies = color_photos(
+        sources,
+        output,
+        chosen,
+        settings,
+        compare=compare,
+        allow_private=allow_private,
+        hints=hints,
+        overwrite=overwrite,
+    )
+    terminal.outcomes(copies, "colored")
+
+
+def restore_grey(
+    sources: Annotated[list[str], typer.Argument(metavar="OUT...", help="colored pictures or folders; s3:// too")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="IN2", help="where the scans go: a folder, or a file for one")
+    ],
+    force: Annotated[bool, typer.Option(help="take the luminance of pictures that say nothing of it too")] = False,
+    overwrite: Overwrite = False,
+    overrides: Overrides = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Gives the scans back out of colored pictures: bit for bit, where the manifest says `luma_exact`."""
+    from colorize.predict import restore
+
+    limits = load_settings(LimitedSettings, overrides=overrides or ()).limits
+    found = restore.restore_grey(sources, output, limits, force=force, overwrite=overwrite)
+    Terminal(quiet, as_json).outcomes(found, "restored")
+
+
+def _sheets(
+    sources: list[str],
+    output: str | None,
+    overwrite: bool,
+    model: str,
+    settings: PhotoSettings,
+    allow_private: bool,
+    history: bool,
+) -> Iterator[Outcome]:
+    from colorize.imaging.sandbox import Sandbox
+    from colorize.predict.destinations import Destinations
+    from colorize.predict.enlarge import write_enlarged
+    from colorize.predict.history import write_history
+    from colorize.predict.photo import outcomes
+
+    write = write_history if history else write_enlarged
+    destinations = Destinations(sources, output, overwrite)
+    with Sandbox(settings.limits) as sandbox:
+        yield from outcomes(
+            (source, partial(write, source, model, destinations, settings, allow_private, sandbox))
+            for source in sources
+        )

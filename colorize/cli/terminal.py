@@ -1,0 +1,57 @@
+"""What the commands print when they are done: lines for a person, or one JSON object for a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from colorize.errors import EXIT_FAILURES, UsageError, say
+from colorize.predict.outcome import Outcome
+from colorize.settings import Verbosity
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """How much a command prints. A summary goes to stdout; progress, warnings and errors go to stderr."""
+
+    quiet: bool = False
+    as_json: bool = False
+
+    def summary(self, facts: Mapping[str, Any], lines: Iterable[str]) -> None:
+        """Prints the facts as JSON, or the lines that say the same."""
+        if self.as_json:
+            say(json.dumps(facts).replace("\x7f", "\\u007f"))  # all else that acts on a terminal JSON has escaped
+        elif not self.quiet:
+            for line in lines:
+                say(line)
+
+    def outcomes(self, found: Iterable[Outcome], done: str) -> None:
+        """Prints each picture's outcome as it is known, then how many were `done`, as the word says it.
+
+        Raises:
+            typer.Exit: a picture failed.
+        """
+        outcomes = []
+        for outcome in found:
+            outcomes.append(outcome)
+            if not outcome.ok:
+                say(outcome.line, sys.stderr)
+            elif not (self.quiet or self.as_json):
+                say(outcome.line)
+        counts = {done: sum(o.ok and bool(o.output) for o in outcomes), "failed": sum(not o.ok for o in outcomes)}
+        line = f"{len(outcomes)} pictures: {counts[done]} {done}, {counts['failed']} failed"
+        self.summary({**counts, "pictures": [o.as_dict() for o in outcomes]}, [line] if len(outcomes) > 1 else [])
+        if counts["failed"]:
+            raise typer.Exit(EXIT_FAILURES)
+
+
+def verbosity(quiet: bool, verbose: bool) -> Verbosity:
+    """What --quiet and --verbose ask for. Raises UsageError for both."""
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose ask for opposite things: give one of them")
+    return "quiet" if quiet else "verbose" if verbose else "normal"

@@ -1,0 +1,92 @@
+"""`colorize train`, `colorize evaluate` and `colorize export`: making models, measuring them, passing them on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+from rich.console import Console
+
+from colorize.cli.options import AsJson, Config, Overrides, Quiet, RayAddress
+from colorize.cli.terminal import Terminal
+from colorize.errors import EXIT_FAILURES, UsageError, say
+from colorize.report.durations import duration
+from colorize.settings import load_settings
+
+if TYPE_CHECKING:
+    from colorize.evaluate.outcome import Evaluation
+
+
+def train(
+    data: Annotated[str, typer.Option("--data", metavar="URI", help="color pictures: folder or Parquet; s3:// too")],
+    output: Annotated[str, typer.Option("--output", metavar="URI", help="run folder to create; s3:// too")],
+    config: Config = None,
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --output")] = False,
+    no_ray: Annotated[bool, typer.Option("--no-ray", help="train in this process alone, on its GPU or CPUs")] = False,
+    ray_address: RayAddress = None,
+) -> None:
+    """Trains a network, data-parallel on Ray Train, on a folder or Parquet archives of color pictures."""
+    from colorize.train.settings import TrainSettings
+
+    if config is None:
+        raise UsageError("which network is to be trained, and how? Name a recipe: --config configs/train/unet.yaml")
+    settings = load_settings(TrainSettings, config, overrides or ())
+    if no_ray:
+        from colorize.train.single import train_alone
+
+        figures = train_alone(settings, data, output, resume)
+    else:
+        from colorize.train.job import TrainJob, run_training
+
+        figures = run_training(TrainJob(settings, data, output, resume, ray_address))
+    say(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")
+    say(", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_"))))
+
+
+def evaluate(
+    models: Annotated[
+        list[str], typer.Option("--model", help="as in `colorize bulk`, or `grey`; repeat it to compare several")
+    ],
+    data: Annotated[str, typer.Option("--data", metavar="URI", help="color pictures: folder or Parquet; s3:// too")],
+    output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; s3:// too")],
+    split: Annotated[str, typer.Option("--split", help="train, val, test, or all")] = "val",
+    limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="measure so many pictures at most")] = None,  # noqa: UP045
+    config: Config = None,
+    overrides: Overrides = None,
+    ray_address: RayAddress = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measures models on color pictures: made grey, colored, compared with the truth."""
+    from colorize.evaluate.job import run_evaluation
+    from colorize.evaluate.outcome import EvaluateJob
+    from colorize.evaluate.settings import EvaluateSettings
+    from colorize.evaluate.terminal import figures_table
+
+    settings = load_settings(EvaluateSettings, config, overrides or ())
+    job = EvaluateJob(tuple(models), data, output, split, limit, ray_address, settings, tuple(sys.argv), quiet)
+    done = run_evaluation(job)
+    if not (quiet or as_json):
+        Console().print(figures_table(done))
+    Terminal(quiet, as_json).summary(done.as_dict(), _lines(done))
+    if done.broken_fraction > settings.run.tolerate_failures:
+        raise typer.Exit(EXIT_FAILURES)
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="as in `colorize bulk`")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="to write: .onnx or .safetensors")],
+) -> None:
+    """Writes a model as an ONNX file, compared with ONNX Runtime, or as a checkpoint."""
+    from colorize.predict import export
+
+    say(f"{model} -> {output} ({export.export(model, output)})")
+
+
+def _lines(done: Evaluation) -> Iterator[str]:
+    yield f"{done.scores.count} pictures in {duration(done.seconds)}; see {done.job.output}/evaluation.html"
+    for code, count in done.scores.errors().most_common():
+        yield f"  {count} {code}"
