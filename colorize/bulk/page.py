@@ -24,6 +24,10 @@ from colorize.report.page import render_page
 from colorize.storage.root import LEDGER, Storage, escapes
 
 PAGE = f"{LEDGER}/report.html"
+UNSURE_NOTE = (
+    "The network was least sure of these: look here first. They are worse than the others on average only: a picture "
+    "that it was sure of may be wrong, too."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ def _merged(counts: np.ndarray[Any, np.dtype[np.int64]], total: int) -> np.ndarr
 def _galleries(found: Survey, places: Places) -> list[tuple[str, str, list[Sample]]]:
     unsure, extreme, random = found.shown()
     kinds = (
-        ("Least confident", "The network was least sure of these: look here first.", unsure),
+        ("Least confident", UNSURE_NOTE, unsure),
         ("Extreme shapes", "The longest pictures, of which the network sees least.", extreme),
         ("Random", "A sample of everything else that was colored.", random),
     )

@@ -23,12 +23,13 @@ from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import plain_rows
 from colorize.train.decode import picture_bytes
 from colorize.train.selection import draw_rates, is_wanted, label_of
-from colorize.train.settings import DataSettings
+from colorize.train.settings import DataSettings, ModelSettings
 
 COLUMNS = ("path", "split", "source", "label")  # what an archive may say of a picture
 MAX_PARTS = 256  # are read, evenly drawn of all
 MAX_ROWS = 500_000  # are looked at, evenly drawn: by then the fractions are known well enough
 READ_THREADS = 16
+FEW = 1000  # pictures, below which a network that starts without weights colors nothing else well
 MEMORY_SHARE = 1 / 3  # that decoded pictures take at most, where nothing else is said
 
 
@@ -43,6 +44,15 @@ class EpochPlan:
 
     pictures: int
     rates: dict[str, float] = field(default_factory=dict)
+
+    def warning(self, model: ModelSettings) -> str:
+        """What to expect where a network is to learn everything from a few pictures; empty where it is not."""
+        if self.pictures >= FEW or model.weights is not None:
+            return ""
+        return (
+            f"warning: {self.pictures} pictures to train on are few: a network learns them by heart; "
+            "give it thousands, or start from trained weights (model.weights)"
+        )
 
 
 def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:

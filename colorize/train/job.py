@@ -65,6 +65,8 @@ def run_training(job: TrainJob) -> dict[str, float]:
         folder.claim(job.resume)
         streams = not fits(plan, job.settings.data, ray.cluster_resources().get("memory", 0.0))
         where = "streamed" if streams else "in memory"
+        if warning := plan.warning(job.settings.model):
+            display.tell(warning)
         display.tell(f"reading {plan.pictures} pictures, {where}, for {scaling.num_workers} workers")
         board = ray.remote(num_cpus=0)(Board).remote()
         config = WorkerConfig(job.settings, folder.storage, plan.pictures, streams, board)

@@ -40,6 +40,8 @@ def train_alone(settings: TrainSettings, data: str, output: str, resume: bool = 
     plan = plan_epoch(source, settings.data)
     folder = RunFolder(output, settings).claim(resume)
     with Display() as display, interruptible(display):
+        if warning := plan.warning(settings.model):
+            display.tell(warning)
         display.tell(f"reading {plan.pictures} pictures")
         feed = open_feed(source, settings, plan, device)
         run = Run(settings, folder, feed, device, display)

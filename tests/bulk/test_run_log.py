@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 
 from colorize.bulk.run_log import run_log
+from colorize.settings import Verbosity
 from colorize.storage.root import Storage
 
 log = logging.getLogger("colorize")
@@ -21,6 +22,18 @@ def test_progress_is_logged_also_by_a_logger_that_was_asked_before(tmp_path: Pat
 
     assert path.read_text().endswith("INFO done 1/2\n")
     assert not log.isEnabledFor(logging.INFO)
+
+
+@pytest.mark.parametrize(("verbosity", "lines"), [("quiet", 1), ("normal", 2), ("verbose", 2)])
+def test_a_quiet_run_shows_warnings_alone_and_logs_everything(
+    verbosity: Verbosity, lines: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with run_log(Storage(tmp_path), verbosity=verbosity) as path:
+        log.info("as it goes")
+        log.warning("as it should not")
+
+    assert len(capsys.readouterr().err.splitlines()) == lines
+    assert len(path.read_text().splitlines()) == 2
 
 
 def test_a_log_that_cannot_be_stored_does_not_hide_how_the_run_ended(

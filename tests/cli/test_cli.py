@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from colorize import __version__
-from colorize.cli import EXIT_USAGE, app, run
+from colorize.cli import EXIT_FAILURES, EXIT_USAGE, app, run
+from colorize.imaging.sandbox import Sandbox
+from colorize.imaging.settings import LimitSettings
+from tests.conftest import grey_jpeg
 
 COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
 
@@ -76,6 +80,49 @@ def test_a_shell_completes_commands() -> None:
     assert done.stdout.split() == ["photo"]
 
 
+@pytest.mark.parametrize("words", [["bulk", "--quiet"], ["photo", "-q"], ["restore-grey", "-q"], ["evaluate", "-q"]])
+def test_each_command_that_says_much_can_be_quiet_and_speak_json(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([words[0], "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert words[1] in shown
+    assert "--json" in shown
+
+
+def test_pictures_are_summed_up_for_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good\x7f.jpg").write_bytes(grey_jpeg(1))
+    Path("broken.jpg").write_bytes(b"no picture")
+    assert run(["photo", "good\x7f.jpg", "broken.jpg", "-o", "out", "--json"]) == EXIT_FAILURES
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+
+    assert (found["colored"], found["failed"]) == (1, 1)
+    assert [picture["output"] for picture in found["pictures"]] == ["out/good\x7f.jpg", ""]
+    assert shown.err == "broken.jpg: no known picture format (10 bytes)\n"
+
+    assert run(["restore-grey", "out", "-o", "back", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert Path("back/good\x7f.jpg").exists()
+
+
+def test_decoders_say_nothing_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with Sandbox(LimitSettings()) as sandbox:
+        sandbox(os.write, 2, b"Fax4Decode: Line length mismatch at line 8")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "scans").mkdir()
+    out = tmp_path / "new/folders/out"
+    for words in (["--model", "nosuch"], ["--input-list", "nosuch.txt"], []):  # refused ever later; the last: no files
+        assert run(["bulk", "--input", str(tmp_path / "scans"), "--output", str(out), *words]) == EXIT_USAGE
+        assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -88,6 +135,9 @@ def test_a_shell_completes_commands() -> None:
         ),
         (["bulk", "--input", "scans", "--output", "out", "--input-list", "empty.txt"], "empty.txt names no files"),
         (["bulk", "--input", "scans", "--output", "out", "--verify", "md5"], "'stat', 'hash'"),
+        (["bulk", "--input", "scans", "--output", "out", "--limit", "0"], "greater than or equal to 1"),
+        (["bulk", "--input", "scans", "--output", "out", "--quiet", "--verbose"], "give one of them"),
+        (["bulk", "--input", "scans", "--output", "out", "--price-per-hour", "3"], "add --dry-run"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

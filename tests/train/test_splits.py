@@ -14,10 +14,10 @@ from colorize.datasets.splits import Split, SplitSettings, split_of, split_row
 from colorize.errors import UsageError
 from colorize.settings import load_settings
 from colorize.train import epoch_plan
-from colorize.train.epoch_plan import plan_epoch
+from colorize.train.epoch_plan import EpochPlan, plan_epoch
 from colorize.train.pictures import Pictures, keep
 from colorize.train.reading import open_training_source, read_rows, shuffled_blocks, split_reader
-from colorize.train.settings import DataSettings, TrainSettings
+from colorize.train.settings import DataSettings, ModelSettings, TrainSettings
 from tests.pictures import labeled_archive
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -107,6 +107,12 @@ def test_an_epoch_is_planned_by_what_it_will_hold(archive: Path) -> None:
     for settings in (DataSettings(split=split), DataSettings(split=split, labels=["bird"])):
         assert plan_epoch(source, settings).pictures == len(read(archive, "train", settings))
     assert plan_epoch(source, DataSettings(limit=7)).pictures == 7
+
+
+def test_few_pictures_are_warned_of_unless_the_network_is_trained_already() -> None:
+    assert "40 pictures to train on are few" in EpochPlan(40).warning(ModelSettings())
+    assert EpochPlan(40).warning(ModelSettings(weights="default")) == ""
+    assert EpochPlan(1000).warning(ModelSettings()) == ""
 
 
 def test_an_epoch_of_nothing_is_refused(archive: Path) -> None:

@@ -45,6 +45,7 @@ class Careful(Generic[T, R]):
         isolated: every item goes to a child.
         is_heavy: whether an item may need more than `limits.memory_mb`; it goes to a child, too, since not every
             decoder survives that.
+        silent: what a child says on stderr is dropped.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Careful(Generic[T, R]):
         *,
         isolated: bool,
         is_heavy: Callable[[T], bool] = lambda item: False,
+        silent: bool = False,
     ) -> None:
         self.function = function
         self.limits = limits
         self.isolated = isolated
         self.is_heavy = is_heavy
+        self.silent = silent
         self.child: Child | None = None
 
     def __enter__(self) -> Careful[T, R]:
@@ -72,7 +75,7 @@ class Careful(Generic[T, R]):
     def start(self) -> None:
         """Starts the child now, so that it is there when it is needed."""
         if self.child is None:
-            self.child = Child(self.function, self.limits)
+            self.child = Child(self.function, self.limits, self.silent)
 
     def close(self) -> None:
         """Ends the child process, if there is one; another call would start one again."""
@@ -105,7 +108,7 @@ class Sandbox:
 
     def __init__(self, limits: LimitSettings) -> None:
         """Starts the child process, and does not wait for it."""
-        self._careful: Careful[Callable[[], Any], Any] = Careful(_called, limits, isolated=True)
+        self._careful: Careful[Callable[[], Any], Any] = Careful(_called, limits, isolated=True, silent=True)
         self._careful.start()
 
     def __enter__(self) -> Sandbox:

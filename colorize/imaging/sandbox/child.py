@@ -24,8 +24,10 @@ START_SECONDS = 240.0  # for the child's imports, and for loading a network, on 
 class Child:
     """The parent's side."""
 
-    def __init__(self, function: Callable[[Any], Any], limits: LimitSettings) -> None:
+    def __init__(self, function: Callable[[Any], Any], limits: LimitSettings, silent: bool = False) -> None:
         """Starts the process and does not wait for it, which takes about a second. `function` must be picklable.
+
+        What decoders say on stderr, which names no file, is dropped where it shall be `silent`.
 
         Raises OSError where no process can be started.
         """
@@ -37,6 +39,7 @@ class Child:
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL if silent else None,
         )
         theirs.close()
         self.connection.send((function, limits))
