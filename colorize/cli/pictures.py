@@ -73,7 +73,9 @@ def photo(
 
 
 def restore_grey(
-    sources: Annotated[list[str], typer.Argument(metavar="OUT...", help="colored pictures or folders; s3:// too")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="OUT...", help="colored pictures, Parquet, or folders; s3:// too")
+    ],
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="IN2", help="where the scans go: a folder, or a file for one")
     ],

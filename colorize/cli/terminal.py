@@ -43,8 +43,9 @@ class Terminal:
                 say(outcome.line, sys.stderr)
             elif not (self.quiet or self.as_json):
                 say(outcome.line)
-        counts = {done: sum(o.ok and bool(o.output) for o in outcomes), "failed": sum(not o.ok for o in outcomes)}
-        line = f"{len(outcomes)} pictures: {counts[done]} {done}, {counts['failed']} failed"
+        copied = sum(outcome.pictures for outcome in outcomes if outcome.ok and outcome.output)
+        counts = {done: copied, "failed": sum(not outcome.ok for outcome in outcomes)}
+        line = f"{sum(counts.values())} pictures: {copied} {done}, {counts['failed']} failed"
         self.summary({**counts, "pictures": [o.as_dict() for o in outcomes]}, [line] if len(outcomes) > 1 else [])
         if counts["failed"]:
             raise typer.Exit(EXIT_FAILURES)

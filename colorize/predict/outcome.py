@@ -15,12 +15,14 @@ class Outcome:
         source: its path or link.
         message: what it was, or why it failed.
         output: where its copy went; empty where there is none.
+        pictures: how many it speaks of: an archive's outcome is that of its rows.
     """
 
     ok: bool
     source: str
     message: str
     output: str = ""
+    pictures: int = 1
 
     @property
     def line(self) -> str:

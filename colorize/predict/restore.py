@@ -8,10 +8,12 @@ Bilevel sources come back as grey 0 and 255. Metadata stays, but for what was sa
 
 from __future__ import annotations
 
+import io
 import posixpath
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
+from colorize.datasets.exclusion import ARCHIVE_SUFFIX
 from colorize.errors import UsageError
 from colorize.imaging.formats import (
     Encoded,
@@ -32,6 +34,7 @@ from colorize.imaging.settings import LimitSettings
 from colorize.predict.destinations import COMPARED
 from colorize.predict.fetch import IN_MEMORY
 from colorize.predict.outcome import Outcome
+from colorize.predict.restore_archive import restore_archive
 from colorize.storage.root import LEDGER, Storage, overlap
 from colorize.storage.rooted import Draft
 
@@ -83,7 +86,10 @@ def _outcomes(works: Sequence[_Work], limits: LimitSettings, force: bool, overwr
                 yield Outcome(True, source, "a link to a folder, left out")
                 continue
             try:
-                yield Outcome(True, source, _restored(work, limits, force, overwrite, sandbox), target)
+                if work.name.lower().endswith(ARCHIVE_SUFFIX):
+                    yield from _restored_rows(work, limits, force, overwrite, sandbox)
+                else:
+                    yield Outcome(True, source, _restored(work, limits, force, overwrite, sandbox), target)
             except Exception as error:  # of one picture, whatever it is
                 yield Outcome(False, source, fault_of(error).message)
 
@@ -117,13 +123,31 @@ def _base(storage: Storage) -> str:
 
 def _restored(work: _Work, limits: LimitSettings, force: bool, overwrite: bool, sandbox: Sandbox) -> str:
     """Writes one scan; returns what it is. Raises what hinders it."""
-    if not overwrite and _is_there(work.target, work.target_name):
-        raise FileExistsError(f"{work.target.url(work.target_name)} is there already; --overwrite replaces it")
+    _require_room(work, overwrite)
     data = work.source.load(work.name, work.source.entry(work.name).size, IN_MEMORY, limits.max_bytes)
     if not force:
         sandbox(require_copy, data, limits.max_pixels)
     with work.target.drafted(work.target_name) as draft:
         return sandbox(restore_into, draft, data, limits.max_pixels)
+
+
+def _restored_rows(
+    work: _Work, limits: LimitSettings, force: bool, overwrite: bool, sandbox: Sandbox
+) -> Iterator[Outcome]:
+    """Writes an archive of scans; yields what of it could not be restored, then itself. Raises what hinders all."""
+    _require_room(work, overwrite)
+
+    def restore(data: bytes) -> bytes:
+        if not force:
+            sandbox(require_copy, data, limits.max_pixels)
+        return sandbox(restored_bytes, data, limits.max_pixels)
+
+    yield from restore_archive(work.source, work.name, work.target, work.target_name, restore, limits.max_bytes)
+
+
+def _require_room(work: _Work, overwrite: bool) -> None:
+    if not overwrite and _is_there(work.target, work.target_name):
+        raise FileExistsError(f"{work.target.url(work.target_name)} is there already; --overwrite replaces it")
 
 
 def require_copy(data: Encoded, max_pixels: int) -> None:
@@ -142,12 +166,23 @@ def restore_into(draft: Draft, data: Encoded, max_pixels: int) -> str:
     Raises:
         ImageDecodeError: `data` is no readable image.
     """
-    picture = decode(data, max_pixels=max_pixels)
     with draft.open() as out:
-        if has_pages(picture.info):
-            encode_grey_pages_into(out, data)
-        else:
-            encode_grey_into(out, picture)
+        return _write_grey(out, data, max_pixels)
+
+
+def restored_bytes(data: Encoded, max_pixels: int) -> bytes:
+    """An image's luminance, encoded; else as `restore_into`."""
+    out = io.BytesIO()
+    _write_grey(out, data, max_pixels)
+    return out.getvalue()
+
+
+def _write_grey(out: IO[bytes], data: Encoded, max_pixels: int) -> str:
+    picture = decode(data, max_pixels=max_pixels)
+    if has_pages(picture.info):
+        encode_grey_pages_into(out, data)
+    else:
+        encode_grey_into(out, picture)
     said = decode_header(data) if has_pages(picture.info) else picture
     return _what(picture, read_origin(said.metadata.xmp))
 

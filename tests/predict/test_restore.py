@@ -7,6 +7,8 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 from PIL import Image, ImageOps
@@ -195,3 +197,38 @@ def test_buckets_are_restored_too(s3: S3) -> None:
     assert run(["restore-grey", "s3://colored/restore", "-o", "s3://scans/restored"]) == 0
     back = Storage("s3://scans/restored").read("1931/a.jpg")
     assert jpegtran(back, "-optimize") == jpegtran(source, "-optimize")
+
+
+def test_an_archive_comes_back_as_one_with_every_other_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A copy, none (a row that failed), a picture that is no copy, and what is no picture."""
+    scan = saved(photograph("L"), "JPEG", quality=88)
+    copies = [colored(scan)[1], None, scan, b"no picture"]
+    table = pa.table({"id": [7, 8, 9, 10], "colorized": copies, "status": ["ok"] * 4, "error": [""] * 4})
+    pq.write_table(table, tmp_path / "colored.parquet")
+    words = ["restore-grey", str(tmp_path / "colored.parquet"), "-o", str(tmp_path / "grey.parquet")]
+    assert run(words) == EXIT_FAILURES
+    shown = capsys.readouterr()
+    back = pq.read_table(tmp_path / "grey.parquet")
+
+    assert back.column_names == ["id", "restored", "error"]
+    assert back["id"].to_pylist() == [7, 8, 9, 10]
+    first, *others = back["restored"].to_pylist()
+    assert jpegtran(first, "-optimize") == jpegtran(scan, "-optimize")
+    assert others == [None] * 3
+    assert back["error"].to_pylist()[:2] == ["", "no colored copy"]
+    assert [line.partition(": ")[0].rpartition("#")[2] for line in shown.err.splitlines()] == ["2", "3"]
+    assert shown.out.splitlines()[0].endswith("grey.parquet (1 of 4 rows, in column restored)")
+    assert shown.out.splitlines()[1:] == ["3 pictures: 1 restored, 2 failed"]
+
+    assert run([*words, "--overwrite", "--force"]) == EXIT_FAILURES  # what is no picture
+    assert "2 of 4 rows" in capsys.readouterr().out
+
+
+def test_an_archive_without_colored_copies_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pq.write_table(pa.table({"image": [b"x"]}), tmp_path / "a.parquet")
+    assert run(["restore-grey", str(tmp_path / "a.parquet"), "-o", str(tmp_path / "out")]) == EXIT_FAILURES
+
+    assert "no column 'colorized'" in capsys.readouterr().err
+    assert not (tmp_path / "out/a.parquet").exists()
