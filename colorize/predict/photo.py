@@ -27,6 +27,7 @@ from colorize.predict.render import Ab, Provenance
 from colorize.predict.settings import PhotoSettings
 from colorize.predict.steps import Look, copy_into, look, side_by_side
 from colorize.predict.upstream import Upstream, sized, upstream_of
+from colorize.storage.faults import require_room
 from colorize.storage.root import Storage
 
 
@@ -73,7 +74,11 @@ def colorizer_of(checkpoint: bytes, settings: PhotoSettings) -> Colorizer:
 def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iterator[Outcome]:
     """Does what is to be done for each source, one after the other; no picture's fault stops any of the others.
 
-    A job returns where its picture went, and a word about it. Raises UsageError where one does.
+    A job returns where its picture went, and a word about it.
+
+    Raises:
+        UsageError: where a job does.
+        StoppedError: the disk is full.
     """
     for source, write in jobs:
         started = time.perf_counter()
@@ -82,6 +87,7 @@ def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iter
         except UsageError:
             raise
         except Exception as error:  # of one picture, whatever it is
+            require_room(error)
             yield Outcome(False, source, fault_of(error).message)
         else:
             yield Outcome(True, source, f"{word}, {time.perf_counter() - started:.2f} s", str(written))

@@ -35,6 +35,7 @@ from colorize.predict.destinations import COMPARED
 from colorize.predict.fetch import IN_MEMORY
 from colorize.predict.outcome import Outcome
 from colorize.predict.restore_archive import restore_archive
+from colorize.storage.faults import require_room
 from colorize.storage.root import LEDGER, Storage, overlap
 from colorize.storage.rooted import Draft
 
@@ -91,6 +92,7 @@ def _outcomes(works: Sequence[_Work], limits: LimitSettings, force: bool, overwr
                 else:
                     yield Outcome(True, source, _restored(work, limits, force, overwrite, sandbox), target)
             except Exception as error:  # of one picture, whatever it is
+                require_room(error)
                 yield Outcome(False, source, fault_of(error).message)
 
 

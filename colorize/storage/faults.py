@@ -6,7 +6,7 @@ import errno
 import os
 import re
 
-from colorize.errors import one_line
+from colorize.errors import StoppedError, one_line
 
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 _EXHAUSTED_TEXT = re.compile(rf"\[Errno ({'|'.join(map(str, EXHAUSTED))})\] [^:\n]*(?:: '([^'\n]+)')?")
@@ -23,6 +23,12 @@ def why_unusable(error: Exception) -> str:
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
         return "no keys are set: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (other servers: AWS_ENDPOINT_URL, too)"
     return one_line(error)
+
+
+def require_room(error: Exception) -> None:
+    """Raises StoppedError where `error` is no fault of one picture: the storage can take no other either."""
+    if reason := storage_exhausted(error):
+        raise StoppedError(f"{reason}; what was written before is whole") from error
 
 
 def storage_exhausted(error: BaseException | None) -> str:

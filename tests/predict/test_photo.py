@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
+from colorize.cli import EXIT_FAILURES, EXIT_FAULT, EXIT_USAGE, run
 from colorize.imaging.color import grey_to_lightness
 from colorize.models import create_model
 from colorize.models.checkpoint import save_checkpoint
@@ -333,3 +333,16 @@ def test_what_cannot_be_shown_is_said(
     monkeypatch.chdir(tmp_path)
     assert run(["photo", str(photo_folder / "grey.jpg"), *words]) == EXIT_USAGE
     assert message in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_command_in_one_line(small_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (small_disk / "filler").write_bytes(bytes((1 << 20) - 8192))
+    names = []
+    for index in range(3):
+        names.append(small_disk.with_name(f"{index}.jpg"))
+        names[-1].write_bytes(grey_jpeg(index, 900, 600))
+    assert run(["photo", *map(str, names), "-o", str(small_disk / "out")]) == EXIT_FAULT
+    shown = capsys.readouterr()
+
+    assert shown.out == ""
+    assert shown.err == "error: the output: no space left on device; what was written before is whole\n"
