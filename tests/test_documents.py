@@ -31,7 +31,7 @@ OF_OTHERS = {  # options of programs that are not ours, as the documents name th
     "ray get-auth-token": {"--generate"},
     "pip install": {"--constraint", "-e"},
     "python": {"-m"},
-    "docker": {"--tag", "-t", "--rm", "-v"},
+    "docker": {"--tag", "--rm", "-v", "-e", "-u", "--user", "--shm-size"},
     "kubectl": {"-f", "-l", "--follow"},
     "jpegtran": {"-grayscale"},
 }
