@@ -202,7 +202,7 @@ def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Even
         with suppress(Exception):  # what stopped the run may stop this, too; each storage library has its own classes
             _save(prepared.target, report)  # the parts that exist are the manifest; the next run compacts them
         if isinstance(error, KeyboardInterrupt):
-            done = f"{report.totals.done} of {report.totals.inputs} inputs are done and in the manifest"
+            done = f"at least {report.totals.done} of {report.totals.inputs} inputs are done and in the manifest"
             raise StoppedError(f"stopped; {done}; run the same command again to go on", EXIT_STOPPED) from None
         if reason := storage_exhausted(error):
             raise StoppedError(f"{reason}; what was finished is kept: run the same command again to go on") from error
