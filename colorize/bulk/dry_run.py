@@ -122,7 +122,7 @@ def dry_run(prepared: Prepared, price_per_hour: float | None = None) -> Forecast
     """
     settings = prepared.settings
     ledger = Ledger.of(prepared.target, prepared.job.resume)
-    work = None if ledger.is_large else prepared.work(ledger)
+    work = None if ledger.needs_cluster else prepared.work(ledger)
     if work is not None and not work.left.total:
         return Forecast(inputs=0, before=work.before.total())
     if prepared.job.verbosity != "quiet":

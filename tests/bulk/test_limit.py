@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.photographs import write_photographs
-from colorize.bulk.ledger.manifest import read_manifest
+from colorize.bulk.ledger.newest import read_manifest
 from colorize.bulk.limit import limited
 from colorize.bulk.resume import Work
 from colorize.cli import EXIT_FAILURES, run
