@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -38,8 +37,6 @@ def stream(
 
     Yields a row of SUMMARY_SCHEMA each time a batch of inputs is stored and accounted for.
     """
-    # Nothing else bounds retries in Ray Data 2.60 without a warning, and users can do nothing about it.
-    warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
     configure(settings.run.stall_seconds)
     rows = source.rows_per_task
     together = max(rows, (SHAPES if plan.device == "cuda" else 2) * plan.batch_size)
