@@ -13,6 +13,18 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 _SPAN = re.compile(r"`([^`]+)`")
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+|-[a-z])(?![\w-])")
+INSTEAD = {  # what stands in a command here for what stands in a document; the first that fits, of those that overlap
+    "https://example.org/street.png": "{web}/street.png --allow-private",
+    "jobs/train.py --config configs/train/unet.yaml --data s3://... --output s3://...": "jobs/train.py "
+    "--config configs/train/unet.yaml --data s3://bucket/photos --output s3://bucket/runs/mine",
+    "jobs/bulk_colorize.py --input s3://... --output s3://...": "jobs/bulk_colorize.py --input s3://archive/scans "
+    "--output s3://archive/colored",
+    "--data s3://... --output s3://...": "--data s3://bucket/photos --output s3://bucket/eval",
+    "configs/train/unet.yaml": "configs/train/unet.yaml --set data.short_side=64 --set trainer.sizes=[64] "
+    "--set trainer.batch_size=4 --set trainer.epochs=1 --set validation.size=64 --set validation.samples=2 "
+    "--set validation.test=true",
+    "trainer.workers=8": "trainer.workers=1",
+}
 
 
 @dataclass(frozen=True)
@@ -52,10 +64,22 @@ def blocks() -> list[Block]:
     ]
 
 
+def fenced(path: Path, language: str) -> list[str]:
+    """The texts of a document's blocks in a language, "" for none."""
+    return [found[2] for found in _FENCE.finditer(path.read_text()) if found[1] == language]
+
+
 def block(document: str, first: str) -> Block:
     """The block of a document that begins with a command."""
     (found,) = (each for each in blocks() if each.document == document and each.commands[0].startswith(first))
     return found
+
+
+def here(command: str, web: str = "") -> str:
+    """A command of a document with what stands for its parts here; `web` is the address of a web server."""
+    for words, others in INSTEAD.items():
+        command = command.replace(words, others.format(web=web))
+    return command
 
 
 def code(path: Path) -> Iterator[str]:

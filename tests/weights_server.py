@@ -1,14 +1,27 @@
-"""A server on the loopback interface that speaks the hub's protocol, and a bucket's: stand-ins for both places."""
+"""A server on the loopback interface that speaks the hub's protocol, and a bucket's: stand-ins for both places.
+
+And for the weights: networks of the same layers and few channels.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from colorize.models import PublishedModel, create_model
+from colorize.models.checkpoint import dump_checkpoint
+from tests.small_models import SMALL_ARGS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _RESOLVE = re.compile(r"/piddnad/DDColor-models/resolve/main/(.+)")
@@ -22,6 +35,8 @@ class WeightsServer:
     files: dict[str, bytes] = field(default_factory=dict)
     announced: dict[str, str] = field(default_factory=dict)  # another SHA-256 than the file's
     breaks: list[int] = field(default_factory=list)  # the next answers end after so many bytes
+    stalls: bool = False  # a file stops coming halfway
+    stalled: threading.Event = field(default_factory=threading.Event)  # it has
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, range
 
     @property
@@ -75,7 +90,11 @@ def weights_server() -> Iterator[WeightsServer]:
             if asked:
                 headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
             self._head(206 if asked else 200, headers)
-            if send:
+            if send and state.stalls:
+                self.wfile.write(data[: len(data) // 2])
+                state.stalled.set()
+                threading.Event().wait(30)  # or until the client goes
+            elif send:
                 end = first + state.breaks.pop(0) if state.breaks else len(data)
                 self.wfile.write(data[first:end])
                 self.close_connection = end < len(data)
@@ -94,3 +113,50 @@ def weights_server() -> Iterator[WeightsServer]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def stand_in(architecture: str, seed: int = 0) -> bytes:
+    """A file as the authors', of a small network."""
+    network = create_model(architecture, **SMALL_ARGS[architecture])
+    assert isinstance(network, PublishedModel)
+    generator, buffer = torch.Generator().manual_seed(seed), io.BytesIO()
+    shapes = network.published_shapes().items()
+    state = {key: 0.1 * torch.rand(shape, generator=generator) if shape else torch.tensor(1) for key, shape in shapes}
+    torch.save({"params": state}, buffer)
+    return buffer.getvalue()
+
+
+def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives published networks few channels, in checkpoints that say so, for the time of a test."""
+    real = create_model
+
+    def small(name: str, **args: Any) -> Any:
+        return real(name, **(args or SMALL_ARGS.get(name, {})))
+
+    def dump(model: Any, *, name: str, args: Any) -> bytes:
+        return dump_checkpoint(model, name=name, args=args or SMALL_ARGS[name])
+
+    monkeypatch.setattr("colorize.models.checkpoint.create_model", small)
+    monkeypatch.setattr("colorize.models.checkpoint.dump_checkpoint", dump)
+
+
+@contextmanager
+def published_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
+    """The hub and the bucket, with a stand-in for `ddcolor_modelscope`, and caches below `folder` that are empty."""
+    with weights_server() as running:
+        running.files = {"ddcolor_modelscope.pth": stand_in("ddcolor_large")}
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
+        monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 256)  # 10 MB: more than a stand-in has
+        use_hub(running.address, monkeypatch)
+        monkeypatch.setenv("COLORIZERS_ENDPOINT", f"{running.address}/bucket")
+        monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
+        monkeypatch.setenv("XDG_DATA_HOME", str(folder / "data"))
+        yield running
+
+
+def use_hub(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `HF_ENDPOINT` does, which the hub's client reads once, when it is imported."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+    )

@@ -7,78 +7,41 @@ of the same layers and few channels for weights.
 from __future__ import annotations
 
 import hashlib
-import io
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_USAGE, run
-from colorize.models import PublishedModel, create_model
-from colorize.models.checkpoint import dump_checkpoint
+from colorize.errors import EXIT_STOPPED
 from colorize.predict import published_weights
 from colorize.predict.model_files import find_model
 from colorize.predict.published_weights import PUBLISHED
 from colorize.storage.root import Storage
 from tests.conftest import grey_jpeg, write_tree
-from tests.small_models import SMALL_ARGS
-from tests.weights_server import WeightsServer, weights_server
+from tests.weights_server import WeightsServer, make_small, published_here, stand_in, use_hub
 
 NAME = "ddcolor_modelscope"
 PAGE = b"<!DOCTYPE html>\n<html><body>Sign in to go on</body></html>"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 911950059\n"
 
 
-def stand_in(architecture: str, seed: int = 0) -> bytes:
-    """A file as the authors', of a small network."""
-    network = create_model(architecture, **SMALL_ARGS[architecture])
-    assert isinstance(network, PublishedModel)
-    generator, buffer = torch.Generator().manual_seed(seed), io.BytesIO()
-    shapes = network.published_shapes().items()
-    state = {key: 0.1 * torch.rand(shape, generator=generator) if shape else torch.tensor(1) for key, shape in shapes}
-    torch.save({"params": state}, buffer)
-    return buffer.getvalue()
-
-
 @pytest.fixture(autouse=True)
 def _few_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Published networks of few channels, in checkpoints that say so."""
-    real = create_model
-
-    def small(name: str, **args: Any) -> Any:
-        return real(name, **(args or SMALL_ARGS.get(name, {})))
-
-    def dump(model: Any, *, name: str, args: Any) -> bytes:
-        return dump_checkpoint(model, name=name, args=args or SMALL_ARGS[name])
-
-    monkeypatch.setattr("colorize.models.checkpoint.create_model", small)
-    monkeypatch.setattr("colorize.models.checkpoint.dump_checkpoint", dump)
+    make_small(monkeypatch)
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
     """The hub and the bucket, and a home folder that has seen neither."""
-    with weights_server() as running:
-        running.files = {f"{NAME}.pth": stand_in("ddcolor_large")}
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 256)  # 10 MB: more than a stand-in has
-        use_hub(running.address, monkeypatch)
-        monkeypatch.setenv("COLORIZERS_ENDPOINT", f"{running.address}/bucket")
-        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with published_here(tmp_path, monkeypatch) as running:
         yield running
-
-
-def use_hub(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `HF_ENDPOINT` does, which the hub's client reads once, when it is imported."""
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    monkeypatch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
-    )
 
 
 Terminal = pytest.CaptureFixture[str]
@@ -124,6 +87,28 @@ def test_a_broken_connection_is_taken_up_where_it_broke(server: WeightsServer, c
     path = PUBLISHED[NAME].cached()
     assert path is not None
     assert path.read_bytes() == server.files[f"{NAME}.pth"]
+
+
+def test_a_download_that_is_stopped_leaves_nothing_half_and_begins_anew(
+    server: WeightsServer, tmp_path: Path, capfd: Terminal
+) -> None:
+    """As a user meets it: another process, with the mirror in its environment."""
+    environment = {**os.environ, "HOME": str(tmp_path), "HF_HOME": str(tmp_path), "HF_ENDPOINT": server.address}
+    server.stalls = True
+    process = subprocess.Popen(
+        [sys.executable, "-m", "colorize", "models", "download", NAME],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert server.stalled.wait(90)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (EXIT_STOPPED, "error: stopped\n")
+    assert out.startswith(f"{NAME}: 0 MB from {server.address}")
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".incomplete", ".pth")]
+    server.stalls = False
+    assert run(["models", "download", NAME]) == 0
+    assert server.fetched[-1] == ""
 
 
 def test_a_file_that_changed_on_its_way_is_refused_and_fetched_again(server: WeightsServer, capfd: Terminal) -> None:

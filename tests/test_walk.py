@@ -1,0 +1,232 @@
+"""README and docs, command by command: every fenced block runs here as it stands, in order, in an empty home.
+
+A command runs unless it is listed below, with the reason why it cannot or as one that another test runs. What the text
+says of the outcome is checked after it: the files that it names are there.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from colorize.cli import run
+from colorize.storage.root import Storage
+from colorize.weights import shipped_weights
+from tests.conftest import S3, grey_jpeg, jpegtran, write_tree
+from tests.documents import INSTEAD, Block, blocks, fenced, here, words
+from tests.weights_server import make_small, published_here, stand_in
+
+ROOT = Path(__file__).parent.parent
+
+CANNOT = {  # by how a command begins: why it does not run here
+    "make test": "these are the tests",
+    "python3 -m venv": "fetches 5 GB of packages, which the tests run on",
+    "pip install": "needs a package index",
+    "ray up": "needs an account at AWS",
+    "ray dashboard cluster.yaml": "needs the cluster of `ray up`",
+    "export RAY_API_SERVER_ADDRESS=": "leads to the cluster of `ray up`",
+    "ray job submit --runtime-env configs/runtime_env.yaml -- 'python": "needs the cluster of `ray up`",
+    "ray down": "needs the cluster of `ray up`",
+    "docker": "needs docker and a registry",
+    "kubectl": "needs a Kubernetes cluster",
+}
+ON_A_HEAD = {  # run by tests/bulk/test_job_submit.py, which starts one
+    "make demo": "a local run before a head starts",
+    "ray get-auth-token": "",
+    "export RAY_AUTH_MODE=token": "",
+    "ray start --head": "",
+    "ray job submit": "",
+}
+
+
+def is_listed(command: str, *lists: dict[str, str]) -> bool:
+    return any(command.startswith(begin) for each in lists for begin in each)
+
+
+WALKED = [each for each in blocks() if not all(is_listed(command, CANNOT, ON_A_HEAD) for command in each.commands)]
+
+
+def test_every_listed_command_stands_in_a_document() -> None:
+    commands = [command for each in blocks() for command in each.commands]
+    for begin in (*CANNOT, *ON_A_HEAD):
+        assert any(command.startswith(begin) for command in commands), f"no document says {begin!r} any more"
+    for word in INSTEAD:
+        assert any(word in command for command in commands), f"no document says {word!r} any more"
+
+
+def test_every_block_is_in_a_language_that_is_walked() -> None:
+    assert {each.language for each in blocks()} == {"bash", "python"}
+
+
+# --- a desk with what the documents speak of ---
+
+
+def color_jpegs(count: int) -> dict[str, bytes]:
+    """Photographs in color, by split."""
+    from skimage import data
+
+    picture, files = Image.fromarray(data.astronaut()), {}
+    for number in range(count):
+        split = ("train", "train", "val", "test")[number % 4]
+        buffer = picture.crop((20 * number, 10 * number, 20 * number + 96, 10 * number + 80))
+        files[f"{split}/{number}.jpg"] = encoded(buffer)
+    return files
+
+
+def encoded(picture: Image.Image, format: str = "JPEG") -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format)
+    return file.getvalue()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, and a folder to type in that holds the names of the documents."""
+    (tmp_path / "home").mkdir()
+    folder = tmp_path / "desk"
+    scans = {f"box {i % 2}/{i}.jpg": grey_jpeg(i) for i in range(3)}
+    write_tree(folder, {f"scans/{name}": data for name, data in scans.items()})
+    write_tree(folder, {f"photos/{name}": data for name, data in color_jpegs(12).items()})
+    write_tree(
+        folder, {"grandma.jpg": grey_jpeg(9), "tiny.png": encoded(Image.open(folder / "scans/box 0/0.jpg"), "PNG")}
+    )
+    write_tree(folder, {"hints.csv": b"path,x,y,color\ngrandma.jpg,10,10,maroon\n"})
+    write_tree(folder, {"inventory.csv": b"path\n" + b"\n".join(f"scans/{name}".encode() for name in scans)})
+    pq.write_table(pa.table({"image": list(scans.values())}), folder / "scans.parquet")
+    for name in ("configs", "jobs"):
+        (folder / name).symlink_to(ROOT / name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def buckets(desk: Path, s3: S3) -> None:
+    """What the documents read from S3."""
+    filesystem = Storage("s3://scans").fs
+    for bucket in ("archive", "bucket", "models"):
+        if filesystem.exists(bucket):
+            filesystem.rm(bucket, recursive=True)
+        filesystem.mkdir(bucket)
+    filesystem.put(str(desk / "scans"), "archive/scans", recursive=True)
+    filesystem.put(str(desk / "photos"), "bucket/photos", recursive=True)
+
+
+@contextmanager
+def web(folder: Path) -> Iterator[str]:
+    """A web server with `street.png`."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Nothing on the terminal."""
+
+    write_tree(folder, {"street.png": encoded(Image.open(folder.parent / "tiny.png"), "PNG")})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+# --- what a document needs beside that, and what it says of its outcome ---
+
+
+def given_weights(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published weights that somebody has copied here."""
+    make_small(monkeypatch)
+    write_tree(desk, {"siggraph17-df00044c.pth": stand_in("siggraph17"), "ddcolor.pth": stand_in("ddcolor_large")})
+    Storage("s3://models").write("ddcolor_tiny.pth", stand_in("ddcolor_tiny"))
+
+
+def given_a_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training run's folder, as far as evaluating it needs."""
+    write_tree(desk, {"runs/mine/best.safetensors": shipped_weights()["default"].read_bytes()})
+
+
+def given_a_run_of_superres(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ["trainer.epochs=1", "trainer.batch_size=4", "validation.samples=1", "data.split=null"]
+    command = "colorize train --config configs/train/superres_cnn.yaml --data photos --output runs/superres --no-ray"
+    assert run(words(" --set ".join([command, *settings]))[1:]) == 0
+
+
+def readme_says(desk: Path) -> None:
+    assert jpegtran((desk / "grey/grandma.jpg").read_bytes()) == jpegtran((desk / "grandma.jpg").read_bytes())
+    assert (desk / "colored/grandma.jpg.compare.jpg").is_file()
+    assert np.ptp(np.asarray(Image.open(desk / "colored.png")).astype(int), axis=2).max() > 0
+    assert Storage("s3://archive").fs.exists("archive/colored/box 0/0.jpg")
+
+
+def bulk_says(desk: Path) -> None:
+    assert (desk / "colored/grandma.jpg.compare.jpg").is_file()
+    assert pq.read_table(desk / "colored/scans.parquet").column_names == ["image", "colorized", "status", "error"]
+    assert Storage("s3://colored").fs.exists("colored/scans/box 0/0.jpg")
+    assert (desk / "restored/grandma.jpg").is_file()
+
+
+def networks_say(desk: Path) -> None:
+    assert (desk / "grandma.colorized.jpg").is_file()
+    assert (desk / "ddcolor_large.safetensors").is_file()
+
+
+GIVEN: dict[str, Callable[[Path, pytest.MonkeyPatch], None]] = {
+    "docs/networks.md": given_weights,
+    "docs/evaluation.md": given_a_run,
+    "docs/training.md": given_a_run_of_superres,
+}
+SAYS: dict[str, Callable[[Path], None]] = {
+    "README.md": readme_says,
+    "docs/bulk.md": bulk_says,
+    "docs/networks.md": networks_say,
+}
+
+
+def listed_files(document: str) -> list[str]:
+    """The files that a document lists in blocks of no language, as patterns: a path, and names in its folder."""
+    found = []
+    for line in "".join(fenced(ROOT / document, "")).splitlines():
+        first, *others = re.split(r"\s{2,}", line)
+        names = [f"{Path(first).parent}/{name}" for name in others if re.fullmatch(r"\w+\.\w+", name)]
+        found += [re.sub(r"<[^>]*>", "*", first), *names]
+    return found
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster", "buckets")
+@pytest.mark.parametrize("document", list(dict.fromkeys(each.document for each in WALKED)))
+def test_a_document_is_walked(document: str, desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with published_here(tmp_path, monkeypatch), web(desk / "web") as address:
+        if document in GIVEN:
+            GIVEN[document](desk, monkeypatch)
+        for each in WALKED:
+            if each.document == document:
+                walk(each, address)
+    for pattern in listed_files(document):
+        assert list(desk.glob(pattern)), f"{document} says that there is {pattern}"
+    if document in SAYS:
+        SAYS[document](desk)
+
+
+def walk(each: Block, address: str) -> None:
+    """Runs a block's commands, each of which must end well."""
+    if each.language == "python":
+        exec(compile(each.text, each.document, "exec"), {})
+        return
+    for command in each.commands:
+        if is_listed(command, CANNOT, ON_A_HEAD):
+            continue
+        assert command.startswith("colorize "), f"{each.document}: {command!r} is neither run nor listed"
+        assert run(words(here(command, address))[1:]) == 0, f"{each.document}: {command}"
