@@ -98,7 +98,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "desk"
     scans = {f"box {i % 2}/{i}.jpg": grey_jpeg(i) for i in range(3)}
     write_tree(folder, {f"scans/{name}": data for name, data in scans.items()})
-    write_tree(folder, {f"photos/{name}": data for name, data in color_jpegs(12).items()})
+    write_tree(folder, {f"photos/{name}": data for name, data in color_jpegs(8).items()})
     write_tree(
         folder, {"grandma.jpg": grey_jpeg(9), "tiny.png": encoded(Image.open(folder / "scans/box 0/0.jpg"), "PNG")}
     )
