@@ -17,6 +17,8 @@ from colorize.storage.parquet_error import CORRUPT, ParquetError
 from colorize.storage.parquet_footer import Chunk
 from colorize.storage.parquet_pages import DATA_V2, DICTIONARY, page_at
 
+TRIES = 500  # readings of a damaged column chunk, at most: what is not told apart by then is lost together
+JOINED_BYTES = 16 << 20  # of neighboring pages that one page of nulls replaces, which Arrow reads into memory
 INT, STRUCT, FALSE = 0x15, 0x5C, 0x12  # heads of fields in the compact protocol: number 1 more, or 5 more, and a kind
 
 
@@ -28,6 +30,10 @@ class Span:
     stop: int
     first: int
     rows: int
+
+    def with_next(self, span: Span) -> Span:
+        """This one and the one behind it."""
+        return replace(self, stop=span.stop, rows=self.rows + span.rows)
 
     def nulls(self) -> tuple[int, bytes] | None:
         """A place in the file, and what to lay over it so that these rows read as nulls; None where there is no room.
@@ -101,11 +107,17 @@ def mend(file: HeldRanges, chunk: Chunk, leaf: pq.ColumnSchema, reads: Callable[
     if sum(span.rows for span in spans) != chunk.values or not spans:
         return None
 
+    tries = 0
+
     def read_without(bad: Sequence[Span]) -> bool:
-        file.lay_over(chunk.start, [nulls for span in bad if (nulls := span.nulls())])
+        nonlocal tries
+        tries += 1
+        file.lay_over(chunk.start, [nulls for span in _joined(bad) if (nulls := span.nulls())])
         return reads()
 
     def bad_among(first: int, last: int) -> list[Span]:
+        if tries >= TRIES:
+            return spans[first:last]
         if read_without([*spans[:first], *spans[last:]]):
             return []
         half = (first + last) // 2
@@ -125,13 +137,23 @@ def _spans(file: HeldRanges, chunk: Chunk) -> list[Span]:
     spans: list[Span] = []
     for span in _data_pages(file, chunk):
         if spans and not spans[-1].nulls():
-            spans[-1] = replace(spans[-1], stop=span.stop, rows=spans[-1].rows + span.rows)
+            spans[-1] = spans[-1].with_next(span)
         else:
             spans.append(span)
     if len(spans) > 1 and not spans[-1].nulls():
-        last = spans.pop()
-        spans[-1] = replace(spans[-1], stop=last.stop, rows=spans[-1].rows + last.rows)
+        spans[-2:] = [spans[-2].with_next(spans[-1])]
     return spans if spans and spans[-1].nulls() else []
+
+
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    """Neighbors as one, so that a page of nulls stands for many."""
+    joined: list[Span] = []
+    for span in spans:
+        if joined and joined[-1].stop == span.start and span.stop - joined[-1].start <= JOINED_BYTES:
+            joined[-1] = joined[-1].with_next(span)
+        else:
+            joined.append(span)
+    return joined
 
 
 def _data_pages(file: HeldRanges, chunk: Chunk) -> Iterator[Span]:

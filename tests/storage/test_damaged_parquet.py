@@ -21,7 +21,7 @@ from colorize.bulk.ledger.newest import read_manifest
 from colorize.bulk.sinks import Finished, ParquetSink, fragments_of
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
-from colorize.storage import parquet_pages
+from colorize.storage import parquet_mending, parquet_pages
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_error import ParquetError
 from colorize.storage.root import Storage
@@ -143,6 +143,29 @@ def test_bytes_that_are_missing_in_the_middle_cost_what_lies_behind_them() -> No
     assert sum(value == image for value, image in zip(first, IMAGES, strict=False)) >= 12
     assert len(first) == GROUP
     assert len(read(shortened)[1]) == GROUP
+
+
+@pytest.mark.parametrize("tries", [3, 6, 500])
+def test_the_search_for_bad_pages_has_an_end(tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive made to be slow has very many of them."""
+    monkeypatch.setattr(parquet_mending, "TRIES", tries)
+    looked, real = [], Archive._reads
+
+    def counted(archive: Archive, group: int, path: str) -> bool:
+        looked.append(path)
+        return real(archive, group, path)
+
+    monkeypatch.setattr(Archive, "_reads", counted)
+    data = parquet(table(struct=False), compression="none")
+    for number in (21, 30, 38):
+        at = data.index(IMAGES[number]) - 4
+        data = data[:at] + b"\xff" * 4 + data[at + 4 :]
+    rows, lost = read(data, "image")
+
+    assert len(looked) <= tries + 2
+    assert lost >= {21, 30, 38}
+    assert len(lost) < 16 if tries == 500 else len(lost) >= 12
+    assert all(row["image"] == IMAGES[number] for number, row in enumerate(rows, GROUP) if number not in lost)
 
 
 def test_what_is_refused_for_its_size_is_not_taken_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
