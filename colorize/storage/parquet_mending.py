@@ -7,6 +7,7 @@ and one run of levels are laid over the first of them, and what follows there is
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -109,25 +110,26 @@ def mend(file: HeldRanges, chunk: Chunk, leaf: pq.ColumnSchema, reads: Callable[
 
     tries = 0
 
-    def read_without(bad: Sequence[Span]) -> bool:
+    def read_without(*bad: tuple[int, int]) -> bool:
         nonlocal tries
         tries += 1
-        file.lay_over(chunk.start, [nulls for span in _joined(bad) if (nulls := span.nulls())])
+        file.lay_over(chunk.start, [nulls for run in bad for span in _joined(spans, *run) if (nulls := span.nulls())])
         return reads()
 
-    def bad_among(first: int, last: int) -> list[Span]:
+    def bad_among(first: int, last: int) -> list[tuple[int, int]]:
         if tries >= TRIES:
-            return spans[first:last]
-        if read_without([*spans[:first], *spans[last:]]):
+            return [(first, last)]
+        if read_without((0, first), (last, len(spans))):
             return []
         half = (first + last) // 2
-        return [*bad_among(first, half), *bad_among(half, last)] if half > first else spans[first:last]
+        return [*bad_among(first, half), *bad_among(half, last)] if half > first else [(first, last)]
 
-    if not read_without(spans):  # a dictionary that is damaged lies before them
+    everything = (0, len(spans))
+    if not read_without(everything):  # a dictionary that is damaged lies before them
         spans[0] = replace(spans[0], start=chunk.start)
-    found = bad_among(0, len(spans)) if read_without(spans) else spans
-    if read_without(found):
-        return found
+    found = bad_among(*everything) if read_without(everything) else [everything]
+    if read_without(*found):
+        return [span for run in found for span in _joined(spans, *run)]
     file.lay_over(chunk.start, [])
     return None
 
@@ -145,15 +147,14 @@ def _spans(file: HeldRanges, chunk: Chunk) -> list[Span]:
     return spans if spans and spans[-1].nulls() else []
 
 
-def _joined(spans: Sequence[Span]) -> list[Span]:
-    """Neighbors as one, so that a page of nulls stands for many."""
-    joined: list[Span] = []
-    for span in spans:
-        if joined and joined[-1].stop == span.start and span.stop - joined[-1].start <= JOINED_BYTES:
-            joined[-1] = joined[-1].with_next(span)
-        else:
-            joined.append(span)
-    return joined
+def _joined(spans: Sequence[Span], first: int, last: int) -> Iterator[Span]:
+    """A run of neighbors, in pieces of many: what is laid over the file stays short."""
+    while first < last:
+        most = spans[first].start + JOINED_BYTES
+        stop = max(first + 1, bisect_right(spans, most, first, last, key=lambda span: span.stop))
+        rows = spans[stop - 1].first + spans[stop - 1].rows - spans[first].first
+        yield replace(spans[first], stop=spans[stop - 1].stop, rows=rows)
+        first = stop
 
 
 def _data_pages(file: HeldRanges, chunk: Chunk) -> Iterator[Span]:
