@@ -152,6 +152,10 @@ def given_weights(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Storage("s3://models").write("ddcolor_tiny.pth", stand_in("ddcolor_tiny"))
 
 
+def given_a_colored_folder(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(["bulk", "--input", "scans/", "--output", "colored/"]) == 0
+
+
 def given_a_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training run's folder, as far as evaluating it needs."""
     write_tree(desk, {"runs/mine/best.safetensors": shipped_weights()["default"].read_bytes()})
@@ -172,7 +176,7 @@ def readme_says(desk: Path) -> None:
 
 def bulk_says(desk: Path) -> None:
     assert (desk / "colored/grandma.jpg.compare.jpg").is_file()
-    assert pq.read_table(desk / "colored/scans.parquet").column_names == ["image", "colorized", "status", "error"]
+    assert pq.read_table(desk / "colored-archive/scans.parquet").column_names == ["image", "colorized", "status", "error"]
     assert Storage("s3://colored").fs.exists("colored/scans/box 0/0.jpg")
     assert (desk / "restored/grandma.jpg").is_file()
 
@@ -183,6 +187,7 @@ def networks_say(desk: Path) -> None:
 
 
 GIVEN: dict[str, Callable[[Path, pytest.MonkeyPatch], None]] = {
+    "docs/manifest.md": given_a_colored_folder,
     "docs/networks.md": given_weights,
     "docs/evaluation.md": given_a_run,
     "docs/training.md": given_a_run_of_superres,
