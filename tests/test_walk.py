@@ -176,7 +176,8 @@ def readme_says(desk: Path) -> None:
 
 def bulk_says(desk: Path) -> None:
     assert (desk / "colored/grandma.jpg.compare.jpg").is_file()
-    assert pq.read_table(desk / "colored-archive/scans.parquet").column_names == ["image", "colorized", "status", "error"]
+    archive = pq.read_table(desk / "colored-archive/scans.parquet")
+    assert archive.column_names == ["image", "colorized", "status", "error"]
     assert Storage("s3://colored").fs.exists("colored/scans/box 0/0.jpg")
     assert (desk / "restored/grandma.jpg").is_file()
 
