@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from colorize.bulk.ledger.compaction import compact, merge
 from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, record_from, write_part
 from colorize.bulk.ledger.newest import read_manifest
+from colorize.errors import UsageError
 from colorize.storage.root import Storage
 
 
@@ -175,3 +178,21 @@ def test_joining_that_was_cut_off_while_it_cleaned_up_can_be_repeated(tmp_path: 
     assert merge(storage, 1, names) == merged
     assert [entry.name for entry in storage.entries(MANIFEST)] == [merged]
     assert read_manifest(storage).num_rows == 4
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-20],
+        lambda data: data[:200] + b"\xff" * 20 + data[220:],
+        lambda data: data[:-60] + b"\xff" * 40 + data[-20:],
+        lambda data: b"",
+    ],
+    ids=["cut", "in a page", "in the footer", "empty"],
+)
+def test_a_damaged_part_is_named_and_how_to_go_on(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    storage = Storage(tmp_path)
+    part = tmp_path / write_part(storage, [Record(f"{number}.jpg", run=1) for number in range(100)])
+    part.write_bytes(damage(part.read_bytes()))
+    with pytest.raises(UsageError, match=rf"{part.name} is no whole part of a manifest \(.*\): remove it"):
+        read_manifest(storage)

@@ -11,15 +11,18 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from colorize.errors import UsageError, one_line
 from colorize.storage.listing import Entry
 from colorize.storage.parquet import read_table, table_batches
+from colorize.storage.parquet_error import is_damage
 from colorize.storage.root import LEDGER, Storage
 
 MANIFEST = f"{LEDGER}/manifest"
@@ -164,8 +167,12 @@ def rows_about(parts: Iterable[Entry]) -> int:
 
 
 def read_rows(storage: Storage, part: str, columns: Sequence[str] = tuple(MANIFEST_SCHEMA.names)) -> pa.Table:
-    """Some columns of one file; what an older release did not write is empty or 0."""
-    with storage.open(part) as file:
+    """Some columns of one file; what an older release did not write is empty or 0.
+
+    Raises:
+        UsageError: it is damaged, or no manifest.
+    """
+    with _opened(storage, part) as file:
         return _without_nulls(read_table(file, MANIFEST_SCHEMA, columns))
 
 
@@ -194,8 +201,20 @@ def row_tables(
 
 
 def _tables(storage: Storage, part: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-    with storage.open(part) as file:
+    with _opened(storage, part) as file:
         yield from map(_without_nulls, table_batches(file, MANIFEST_SCHEMA, columns, HELD_BYTES))
+
+
+@contextmanager
+def _opened(storage: Storage, part: str) -> Iterator[IO[bytes]]:
+    try:
+        with storage.open(part) as file:
+            yield file
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        reason = f"{storage.url(part)} is no whole part of a manifest ({one_line(error)})"
+        raise UsageError(f"{reason}: remove it, and `colorize bulk` does anew what it spoke of") from None
 
 
 def _without_nulls(table: pa.Table) -> pa.Table:
