@@ -22,7 +22,10 @@ class Model:
     driver_ms: float = 0.2  # CPU time of an input on the driver, which is one process, with 256 inputs a task
     start_seconds: float = 11.0  # from the job's start, the program imported, to the first output
     bytes_out: float = 118_000.0
-    bytes_driver: float = 242.0  # that the driver takes for one more input
+    list_ms: float = 0.02  # CPU time of the driver for one name in a bucket's list, and for planning it
+    compact_ms: float = 0.005  # for one row at the end
+    bytes_disk: float = 370.0  # of its temporary folder for one more input, while a second start compares
+    bytes_row: float = 136.0  # of the manifest
     efficiency: float = 0.99  # what several nodes keep of what each does alone
 
     gpu_rate: float = 1500.0  # pictures a second of one GPU
@@ -34,7 +37,6 @@ class Model:
     put_price: float = 5.4e-6  # one request
     get_price: float = 4.3e-7
     list_price: float = 5.4e-6  # of 1000 names
-    list_seconds: float = 0.15
     store_price: float = 0.0245  # a gigabyte a month
     losses: float = 0.05  # spot machines that are taken back, of those that run for an hour
     lost_seconds: float = 60.0  # of a machine's work that is done again after each
@@ -52,7 +54,8 @@ class Bill:
     requests: float
     storage: float  # a month
     losses: float  # machines lost on the way
-    driver_gb: float  # beyond what the driver takes for an empty job
+    disk_gb: float  # of the driver's temporary folder
+    manifest_gb: float
 
 
 def bill(model: Model, pictures: float, cpu_nodes: int, gpu_nodes: int) -> Bill:
@@ -68,8 +71,8 @@ def bill(model: Model, pictures: float, cpu_nodes: int, gpu_nodes: int) -> Bill:
     work = pictures / limits[limit]
     lost = model.losses * nodes * work / 3600
     work += lost / nodes * (model.lost_seconds + 60 * model.node_minutes)
-    listing = pictures / 1000 * model.list_seconds
-    hours = (listing + model.start_seconds + work) / 3600
+    listing = pictures * model.list_ms / 1000
+    hours = (listing + model.start_seconds + work + pictures * model.compact_ms / 1000) / 3600
     prices = cpu_nodes * model.cpu_price + gpu_nodes * model.gpu_price + model.head_price
     return Bill(
         hours=hours,
@@ -80,14 +83,15 @@ def bill(model: Model, pictures: float, cpu_nodes: int, gpu_nodes: int) -> Bill:
         requests=pictures * (model.put_price * (1 + 1 / 16) + model.get_price + model.list_price / 1000),
         storage=pictures * model.bytes_out / 1e9 * model.store_price,
         losses=lost,
-        driver_gb=pictures * model.bytes_driver / 1e9,
+        disk_gb=pictures * model.bytes_disk / 1e9,
+        manifest_gb=pictures * model.bytes_row / 1e9,
     )
 
 
 CASES = ((1e3, 1, 0), (1e6, 4, 0), (1e6, 4, 1), (1e8, 64, 0), (1e8, 64, 4))
 HEAD = (
     "| pictures | CPU nodes + GPU nodes | pictures/s | limited by | hours (listing) | machines | requests "
-    "| storage a month | spot losses | driver |\n" + "| --- " * 10 + "|"
+    "| storage a month | spot losses | driver's disk | manifest |\n" + "| --- " * 11 + "|"
 )
 
 
@@ -97,7 +101,7 @@ def line(model: Model, pictures: float, cpu_nodes: int, gpu_nodes: int) -> str:
     hours = f"{b.hours:.2f} ({b.listing_hours:.2f})"
     money = " | ".join(f"${value:,.2f}" for value in (b.machines, b.requests, b.storage))
     cells = f"{pictures:,.0f} | {cpu_nodes} + {gpu_nodes} | {b.rate:,.0f} | {b.limit} | {hours} | {money}"
-    return f"| {cells} | {b.losses:.1f} | {b.driver_gb:.1f} GB |"
+    return f"| {cells} | {b.losses:.1f} | {b.disk_gb:.1f} GB | {b.manifest_gb:.1f} GB |"
 
 
 def table() -> str:

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import PurePosixPath
 from urllib.parse import unquote_plus
 
+from colorize.datasets.inventory import MANIFEST, inventory_files
 from colorize.errors import UsageError, one_line
 from colorize.settings import nearest
 from colorize.storage.parquet import Archive
@@ -29,20 +30,26 @@ def read_input_list(uri: str, root: Storage) -> list[str]:
     """The names in a list: one path a line, or the column `path` of a CSV or Parquet file, gzipped or not.
 
     Paths may be relative to `root` or full; they come back relative, in the order of the list, each once. Instead of
-    `path` the column may be `key`, as in S3's inventories, whose CSV has no header: keys count from the bucket on.
+    `path` the column may be `key`, as in S3's inventories, whose CSV has no header: keys count from the bucket on. An
+    inventory's `manifest.json` stands for all of its files.
 
     Raises:
         UsageError: no such file, no such column, or a path outside the root.
     """
     try:
-        data = read_file(uri, LIST_BYTES)
-        listed = _listed(posixpath.basename(uri).lower(), data, uri, root)
-        names = _bounded(filter(None, listed), FREE_BYTES + NAMES_RATIO * len(data))
-        return list(dict.fromkeys(_relative(name, root, uri) for name in names))
+        files = inventory_files(uri, root) if posixpath.basename(uri) == MANIFEST else [uri]
+        return list(dict.fromkeys(chain.from_iterable(_read(file, root) for file in files)))
     except UsageError:
         raise
     except Exception as error:  # storage libraries and parsers raise many classes, all of them the list's fault
         raise UsageError(f"cannot read the input list {uri}: {one_line(error)}") from None
+
+
+def _read(uri: str, root: Storage) -> Iterator[str]:
+    data = read_file(uri, LIST_BYTES)
+    listed = _listed(posixpath.basename(uri).lower(), data, uri, root)
+    names = _bounded(filter(None, listed), FREE_BYTES + NAMES_RATIO * len(data))
+    return (_relative(name, root, uri) for name in names)
 
 
 def _listed(base: str, data: bytes, uri: str, root: Storage) -> Iterable[str]:

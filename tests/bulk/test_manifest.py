@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, rec
 from colorize.bulk.ledger.newest import read_manifest
 from colorize.errors import UsageError
 from colorize.storage.root import Storage
+from tests.documents import block
 
 
 def parts(storage: Storage) -> list[str]:
@@ -196,3 +198,18 @@ def test_a_damaged_part_is_named_and_how_to_go_on(tmp_path: Path, damage: Callab
     part.write_bytes(damage(part.read_bytes()))
     with pytest.raises(UsageError, match=rf"{part.name} is no whole part of a manifest \(.*\): remove it"):
         read_manifest(storage)
+
+
+def test_the_documented_query_counts_what_became_of_the_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = Storage(tmp_path / "colored")
+    rows = [Record(f"{i}.jpg", f"{i}.jpg", confidence=i / 100, run=1) for i in range(40)]
+    write_part(storage, [*rows, Record("x.jpg", run=1).failed("truncated", "")])
+    compact(storage, 1, 15)
+    monkeypatch.chdir(tmp_path)
+    exec(block("docs/manifest.md", "import duckdb").text)
+
+    counts, least = capsys.readouterr().out.split("confidence")
+    assert re.search(r"ok\W+40\W+failed\W+truncated\W+1\W", counts)
+    assert re.findall(r"\d+\.jpg", least) == [f"{i}.jpg" for i in range(20)]
