@@ -40,6 +40,7 @@ PROTOCOLS = frozenset(
 )
 PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
 DELETE_THREADS = 16
+READ_AHEAD = 4 << 20  # bytes; s3fs would fetch 50 MB more than is asked for, each time
 PAGE = 1000  # entries of a listing that come at once
 LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
 
@@ -224,7 +225,7 @@ class Storage:
         """A seekable binary file to read `name` from in parts."""
         if self.is_local:
             return self._regular(name).open("rb")
-        opened: IO[bytes] = self.fs.open(self.path(name), "rb", cache_type="readahead")
+        opened: IO[bytes] = self.fs.open(self.path(name), "rb", block_size=READ_AHEAD, cache_type="readahead")
         return opened
 
     def delete(self, name: str) -> None:
