@@ -4,7 +4,9 @@ A toned print has one color for each tone, whatever the curve between them, and 
 the colors of about 24 x 24 cells are explained by how much of each tone is in them and where they lie, and what is left
 is measured. Three things keep it to the photograph: the border is left out, where mounts, color targets and crop marks
 are; what a few cells hold (a stamp, a note, spots) neither bends the fit, which weighs cells down that stand out, nor
-counts, since the measure is a quantile over the cells: a quarter of them may be of any color.
+counts, since the measure is a quantile over the cells: a quarter of them may be of any color. Stains are of one color
+wherever they lie (foxing is brown), and color photographs are not: what differs from the tone the way that most of what
+stands out does may be found in any number of cells.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ BORDER = 0.15  # of each side
 CELLS = 24
 KNOTS = 5  # of the curve of each color over the tones: black, white and between
 QUANTILE = 0.75
+QUANTILE_ASIDE = 0.9  # of what does not differ the way that stains do
 ROUNDS = 6  # of reweighting: after four the weights hardly change
 FLOOR = 1.0  # levels within which a cell is as good as explained
 RIDGE = 1e-3  # for tones that do not occur
@@ -48,17 +51,21 @@ def toning(rgb: Float, pixels_each: int) -> Toning:
     opponents = _opponents(cells.pixels)
     base = np.concatenate([cells.mean(curve), cells.places()], axis=1)
     colors = cells.mean(opponents)
-    weights, rest = np.ones(len(colors), np.float32), np.zeros(len(colors), np.float32)
+    weights, rest, unexplained = np.ones(len(colors), np.float32), np.zeros(len(colors), np.float32), colors
     slopes = np.zeros((base.shape[1], 2), np.float32)
     for _ in range(ROUNDS):
         weighted = (base * weights[:, None]).T
         slopes = np.linalg.solve(weighted @ base + RIDGE * np.eye(base.shape[1], dtype=np.float32), weighted @ colors)
-        rest = np.hypot(*(colors - base @ slopes).T)
+        unexplained = np.asarray(colors - base @ slopes, np.float32)
+        rest = np.hypot(*unexplained.T)
         weights = 1 / np.maximum(rest, FLOOR)
     within = np.asarray(opponents - curve @ slopes[:KNOTS], np.float32)
     own = cells.mean(np.square(within).sum(axis=-1, keepdims=True))[:, 0] - np.square(cells.mean(within)).sum(axis=1)
     noise = OWN_NOISE * float(np.median(own)) / cells.side**2 + PIXEL_NOISE / (pixels_each * cells.side**2)
-    beyond = math.sqrt(max(0.0, float(np.quantile(rest, QUANTILE)) ** 2 - noise))
+    all_of_it = float(np.quantile(rest, QUANTILE))
+    way = unexplained[rest >= all_of_it].mean(axis=0, dtype=np.float32)
+    aside = float(np.quantile(_aside(unexplained, way), QUANTILE_ASIDE))
+    beyond = math.sqrt(max(0.0, min(all_of_it, aside) ** 2 - noise))
     means = cells.mean(cells.pixels)
     return Toning(beyond, float(np.median(means.max(axis=1) - means.min(axis=1))))
 
@@ -91,6 +98,14 @@ class _Cells(NamedTuple):
         rows, columns = (length // self.side for length in self.pixels.shape[:2])
         down, across = np.mgrid[0:rows, 0:columns].reshape(2, -1)
         return np.stack([down / rows - 0.5, across / columns - 0.5], axis=1).astype(np.float32)
+
+
+def _aside(colors: Float, way: Float) -> Float:
+    """How far each of the colors (n, 2) is from the ray that goes this way."""
+    along = colors @ (way / max(float(np.hypot(*way)), 1e-6))
+    return np.asarray(
+        np.sqrt(np.maximum(np.square(colors).sum(axis=1) - np.square(np.maximum(along, 0)), 0)), np.float32
+    )
 
 
 def _opponents(rgb: Float) -> Float:
