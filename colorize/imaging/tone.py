@@ -6,7 +6,7 @@ is measured. Three things keep it to the photograph: the border is left out, whe
 are; what a few cells hold (a stamp, a note, spots) neither bends the fit, which weighs cells down that stand out, nor
 counts, since the measure is a quantile over the cells: a quarter of them may be of any color. Stains are of one color
 wherever they lie (foxing is brown), and color photographs are not: what differs from the tone the way that most of what
-stands out does may be found in any number of cells.
+stands out does may be found in more of the cells.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ in the frame (`benchmarks.frames`), as JPEG of quality 40 to 95; and on 41 scans
 
 - color: 99.2 % of the small photographs (a few are in sepia themselves) and 98.8 % of the old ones; no grey copy, 4 %
   of the bad sepia ones; of prints with a stamp or a color target in the frame 0.4 %, on a mount none, with crop marks
-  or a watermark 5 %, foxed 8 %; of the archives' scans just the eight that are color photographs. Sepia and inks in
-  copies of 128 pixels and low quality are told badly: up to a third is taken for color.
+  or a watermark 5 %, foxed 2 % (in sepia 10 %); of the archives' scans just the eight that are color photographs.
+  Copies of 128 pixels and low quality are told badly: of foxed grey prints 18 % are taken for color, of bad sepia a
+  quarter, of sepia with foxing or inks half.
 - text, blank: all of the generated ones; no photograph in color or grey, and no scan.
 - negative: the orange mask of color film is seen on 94 % of those imitated with one mask and contrast, on 59 % of those
   with any (docs/performance.md), and on one of 335 photographs. A black-and-white negative is not told from its

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from PIL import ImageCms
 
 from colorize.imaging.formats import decode, encode_grey
+from scripts import metadata_pairs
 from tests.conftest import program
 from tests.pictures import LIMIT, colored, photograph, saved
 
@@ -107,6 +109,15 @@ def test_the_restored_scan_says_what_the_source_said_and_no_more(source: Path) -
             assert after.get(key) == value, key
     assert not [key for key in after if "colorize" in key]
     assert complaints(back) <= complaints(source)
+
+
+def test_random_metadata_is_kept_however_it_is_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program("exiftool", "libimage-exiftool-perl")
+    with pytest.raises(typer.Exit) as ended:
+        metadata_pairs.main(generated=25, seed=5, keep=tmp_path)
+    said = capsys.readouterr().out
+    assert said == "25 pairs, 0 of them differ\n"
+    assert not ended.value.exit_code
 
 
 @pytest.mark.parametrize("format", SUFFIXES)

@@ -12,6 +12,8 @@ from skimage import data
 
 from benchmarks.frames import THINGS, TONES
 from colorize.imaging.formats import decode_small
+from colorize.imaging.tone import toning
+from colorize.imaging.triage import COLOR as COLORED
 from colorize.imaging.triage import filled_in
 from tests.pictures import LIMIT, saved
 
@@ -63,6 +65,16 @@ def test_something_in_color_in_the_frame_makes_no_color_photograph(tone: str, th
         photograph = Image.fromarray(getattr(data, name)()).convert("RGB")
         frame = THINGS[thing](TONES[tone](photograph, random), random)
         assert kind(frame, int(random.integers(60, 96))) in ("grey_as_rgb", "toned"), name
+
+
+def test_faint_spots_of_one_color_are_stains_and_those_of_two_are_a_picture() -> None:
+    random = np.random.default_rng(0)
+    grey = np.asarray(Image.fromarray(data.camera()).resize((128, 128)), np.float32)[..., None]
+    spots = np.kron(random.random((16, 16)) < 0.26, np.ones((8, 8)))[..., None]
+    which = np.kron(random.random((16, 16)) < 0.5, np.ones((8, 8)))[..., None]
+    brown, blue = (spots * np.array(tint, np.float32) for tint in ((8, 0, -12), (-8, 0, 12)))
+    assert toning(np.asarray(grey + brown, np.float32), 16).beyond < COLORED
+    assert toning(np.asarray(grey + np.where(which, brown, blue), np.float32), 16).beyond > COLORED
 
 
 @pytest.mark.parametrize("name", COLOR)
