@@ -6,7 +6,6 @@ that its pages are the system's to keep or to drop.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from colorize.datasets.readers import UNIT_SCHEMA
 from colorize.imaging.formats import PICTURE_SUFFIXES
 from colorize.storage.listing import Entry
 from colorize.storage.root import escapes
+from colorize.storage.spooled import SpooledTables
 
 CHUNK_ROWS = 10_000
 IN_MEMORY = 100_000
@@ -137,17 +137,14 @@ class UnitTable:
         self._held = 0  # rows that are pending
         self._chunks: list[pa.Table] = []
         self._rows = 0
-        self._file: Any = None  # temporary: it has no name any more when the block ends, and stays mapped
-        self._writer: Any = None
+        self._spooled: SpooledTables | None = None
 
     def __enter__(self) -> UnitTable:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        if self._file is not None:
-            self._file.close()
+        if self._spooled is not None:
+            self._spooled.close()
 
     def append(self, units: pa.Table) -> None:
         """Appends some."""
@@ -159,26 +156,23 @@ class UnitTable:
     def finish(self) -> pa.Table:
         """The table; it outlives the block."""
         self._flush()
-        if self._file is None:
+        if self._spooled is None:
             return pa.concat_tables([UNIT_SCHEMA.empty_table(), *self._chunks])
-        self._writer.close()
-        self._writer = None
-        return pa.ipc.open_file(pa.memory_map(self._file.name)).read_all()
+        return self._spooled.mapped().read_all()
 
     def _flush(self) -> None:
         chunk = pa.concat_tables([UNIT_SCHEMA.empty_table(), *self._pending]).combine_chunks()
         self._pending, self._held = [], 0
         self._rows += chunk.num_rows
-        if self._writer is None:
-            self._chunks.append(chunk)
-            if self._rows > IN_MEMORY:
-                self._spill()
-        else:
-            self._writer.write_table(chunk)
+        if self._spooled is not None:
+            self._spooled.write(chunk)
+            return
+        self._chunks.append(chunk)
+        if self._rows > IN_MEMORY:
+            self._spill()
 
     def _spill(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="colorize-units-")  # noqa: SIM115 (closed by the block)
-        self._writer = pa.ipc.new_file(self._file.name, UNIT_SCHEMA)
+        self._spooled = SpooledTables(UNIT_SCHEMA)
         for chunk in self._chunks:
-            self._writer.write_table(chunk)
+            self._spooled.write(chunk)
         self._chunks = []

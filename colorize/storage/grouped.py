@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
+from colorize.storage.spooled import SpooledTables
+
 GROUP_ROWS = 50_000  # that a group has, about
 RUN_ROWS = 128  # of a group that are written side by side, about
 HELD_BYTES = 64 << 20  # that wait to be written, at most
@@ -38,18 +40,16 @@ class Grouped:
         self._rows = self._bytes = 0
         self._batches: list[list[int]] = [[] for _ in range(groups)]  # numbers of each group's batches in the file
         self._count = 0
-        self._file: Any = None
-        self._writer: Any = None
-        self._reader: Any = None
+        self._spooled: SpooledTables | None = None
+        self._reader: pa.RecordBatchFileReader | None = None
         self._rest: list[pa.Table] | None = None  # what was not written, by group
 
     def __enter__(self) -> Grouped:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for closed in (self._writer, self._file):
-            if closed is not None:
-                closed.close()
+        if self._spooled is not None:
+            self._spooled.close()
 
     def add(self, rows: pa.Table) -> None:
         """Appends some."""
@@ -67,19 +67,15 @@ class Grouped:
         """One group; nothing can be added any more."""
         if self._rest is None:
             self._rest = list(self._parted())
-            if self._writer is not None:
-                self._writer.close()
-                self._reader = pa.ipc.open_file(pa.memory_map(self._file.name))
-        written = [self._reader.get_batch(index) for index in self._batches[number]]
+            self._reader = self._spooled and self._spooled.mapped()
+        written = [self._reader.get_batch(index) for index in self._batches[number]] if self._reader else []
         return pa.concat_tables([pa.Table.from_batches(written, self.schema), self._rest[number]])
 
     def _spill(self) -> None:
-        if self._writer is None:
-            self._file = tempfile.NamedTemporaryFile(prefix="colorize-groups-")  # noqa: SIM115 (closed by the block)
-            self._writer = pa.ipc.new_file(self._file.name, self.schema)
+        self._spooled = self._spooled or SpooledTables(self.schema)
         for number, rows in enumerate(self._parted()):
             for batch in rows.to_batches():
-                self._writer.write_batch(batch)
+                self._spooled.write(batch)
                 self._batches[number].append(self._count)
                 self._count += 1
 
