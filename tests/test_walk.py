@@ -31,6 +31,7 @@ from tests.weights_server import make_small, published_here, stand_in
 ROOT = Path(__file__).parent.parent
 
 CANNOT = {  # by how a command begins: why it does not run here
+    "make demo": "installs 5 GB of packages first",
     "make test": "these are the tests",
     "python3 -m venv": "fetches 5 GB of packages, which the tests run on",
     "pip install": "needs a package index",
@@ -43,7 +44,6 @@ CANNOT = {  # by how a command begins: why it does not run here
     "kubectl": "needs a Kubernetes cluster",
 }
 ON_A_HEAD = {  # run by tests/bulk/test_job_submit.py, which starts one
-    "make demo": "a local run before a head starts",
     "ray get-auth-token": "",
     "export RAY_AUTH_MODE=token": "",
     "ray start --head": "",

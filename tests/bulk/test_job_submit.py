@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -22,7 +23,8 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE
 from colorize.storage.root import Storage
-from tests.conftest import free_ports, grey_jpeg, write_tree
+from tests.conftest import S3, free_ports, grey_jpeg, write_tree
+from tests.documents import block, here
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 
@@ -48,8 +50,7 @@ class Head:
     def run(self, *command: str, wait: bool = True) -> tuple[str, subprocess.CompletedProcess[str]]:
         """Submits any command."""
         options = ["--runtime-env", "configs/runtime_env.yaml", *([] if wait else ["--no-wait"])]
-        done = self.ray("job", "submit", *options, "--", *command)
-        return next((word for word in re.split(r"[\s']", done.stdout) if word.startswith("raysubmit_")), ""), done
+        return self.type(shlex.join(["ray", "job", "submit", *options, "--", *command]))
 
     def ray(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A `ray` command that talks to this head."""
@@ -58,14 +59,22 @@ class Head:
             command, env=self.environment, capture_output=True, text=True, timeout=400, check=False, cwd=ROOT
         )
 
+    def type(self, command: str) -> tuple[str, subprocess.CompletedProcess[str]]:
+        """Runs a command line in the repository's folder as a person would; and the id of the job that it submits."""
+        done = subprocess.run(
+            ["bash", "-ec", command], env=self.environment, capture_output=True, text=True, timeout=400, check=False,
+            cwd=ROOT,
+        )  # fmt: skip
+        return next((word for word in re.split(r"[\s']", done.stdout) if word.startswith("raysubmit_")), ""), done
+
     def job(self, name: str) -> JobDetails:
         """What the head says of a job."""
         return JobSubmissionClient(self.address).get_job_info(name)
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    """A head for most tests, which asks for no token."""
+def head(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[Head]:
+    """A head for most tests, which asks for no token; it reads the S3 server's keys from its environment."""
     with started_head(tmp_path_factory.mktemp("head"), {"RAY_AUTH_MODE": "disabled"}) as running:
         yield running
 
@@ -138,30 +147,43 @@ def test_only_what_a_job_needs_is_sent_along(head: Head) -> None:
     assert sent.isdisjoint({"docs", "tests", ".git", ".venv", "demo"})
 
 
-def test_a_network_is_trained_and_then_measured(head: Head, tmp_path: Path) -> None:
-    write_tree(tmp_path / "photos", {f"{split}/{i}.jpg": color_jpeg(i) for split in ("train", "val") for i in range(8)})
-    settings = ("trainer.epochs=1", "trainer.batch_size=4", "validation.samples=2", "data.split=null")
-    options = [word for setting in settings for word in ("--set", setting)]
-    data, run, measured = tmp_path / "photos", tmp_path / "run", tmp_path / "measured"
-    config = ("--config", "configs/train/dense.yaml")
-    name, trained = head.submit(*config, "--data", str(data), "--output", str(run), *options, job="train")
+@pytest.fixture
+def archive(s3: S3, scans: Path, tmp_path: Path) -> None:
+    """What the documents' commands read: `s3://archive/scans`, `s3://bucket/photos`."""
+    write_tree(
+        tmp_path / "photos", {f"{split}/{i}.jpg": color_jpeg(i) for split in ("train", "val", "test") for i in range(8)}
+    )
+    filesystem = Storage("s3://scans").fs
+    for bucket, folder in (("archive", scans), ("bucket", tmp_path / "photos")):
+        if filesystem.exists(bucket):
+            filesystem.rm(bucket, recursive=True)
+        filesystem.mkdir(bucket)
+        filesystem.put(str(folder), f"{bucket}/{folder.name}", recursive=True)
 
-    assert trained.returncode == 0, trained.stdout + trained.stderr
-    assert head.job(name).driver_exit_code == 0
-    assert "epoch 1" in trained.stdout  # its log was followed
-    words = ("--model", str(run), "--model", "grey", "--data", str(data), "--output", str(measured))
-    name, result = head.submit(*words, "--set", "measure.features=false", job="evaluate")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert head.job(name).driver_exit_code == 0
-    assert (measured / "evaluation.html").is_file()
-    assert len(json.loads((measured / "metrics.json").read_text())["models"]) == 2
+
+@pytest.mark.usefixtures("archive")
+def test_the_documented_jobs_run_as_written(head: Head) -> None:
+    jobs = [*block("docs/cluster.md", "ray job submit").commands, block("docs/evaluation.md", "colorize").commands[1]]
+    said = {}
+    for command in dict.fromkeys(map(here, jobs)):
+        name, done = head.type(command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (head.job(name).status, head.job(name).driver_exit_code) == (JobStatus.SUCCEEDED, 0)
+        said[re.findall(r"jobs/(\w+)\.py", command)[0]] = done.stdout
+
+    assert "epoch 1" in said["train"]  # its log was followed
+    assert "20 inputs: 20 colored, 0 skipped, 0 failed" in said["bulk_colorize"]
+    bucket = Storage("s3://bucket")
+    assert bucket.fs.exists("bucket/runs/mine/best.safetensors")
+    assert bucket.fs.exists("bucket/eval/evaluation.html")
+    assert list(json.loads(bucket.read("eval/metrics.json"))["models"])
 
 
 def color_jpeg(seed: int) -> bytes:
     """A small picture in color, unlike any of another seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).resize((48, 48), Image.Resampling.BICUBIC).save(buffer, "JPEG")
+    Image.fromarray(pixels).resize((96, 80), Image.Resampling.BICUBIC).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
@@ -196,6 +218,7 @@ class TestAuthenticationLeftOn:
         (tmp_path / "home").mkdir()
         return tmp_path / "home"
 
+    @pytest.mark.usefixtures("archive")
     def test_it_works_in_a_fresh_home_and_what_sends_no_token_is_told_so(
         self, home: Path, scans: Path, tmp_path: Path
     ) -> None:
@@ -203,7 +226,7 @@ class TestAuthenticationLeftOn:
         environment = {"HOME": str(home), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
         subprocess.run(["bash", "-ec", setup], env=environment, check=True, timeout=120)
         with started_head(tmp_path, {"HOME": str(home), **exports}) as head:
-            _, done = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
+            _, done = head.type(block("docs/cluster.md", "ray get-auth-token").commands[-1])
             assert done.returncode == 0, done.stdout + done.stderr
             assert "20 inputs: 20 colored" in done.stdout
 
@@ -216,6 +239,7 @@ class TestAuthenticationLeftOn:
                 "shows it on the head)"
             ]
 
+    @pytest.mark.usefixtures("archive")
     def test_a_local_run_leaves_no_token_that_a_head_would_ask_for(
         self, home: Path, scans: Path, tmp_path: Path
     ) -> None:
@@ -224,8 +248,9 @@ class TestAuthenticationLeftOn:
         assert not (home / ".ray/auth_token").exists()
 
         with started_head(tmp_path, {"HOME": str(home)}) as head:
-            _, done = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
+            _, done = head.type(block("README.md", "ray job submit").commands[0])
             assert done.returncode == 0, done.stdout + done.stderr
+            assert "20 inputs: 20 colored" in done.stdout
 
 
 def documented_setup() -> tuple[str, dict[str, str]]:
