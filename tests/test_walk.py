@@ -42,6 +42,7 @@ CANNOT = {  # by how a command begins: why it does not run here
     "ray down": "needs the cluster of `ray up`",
     "docker": "needs docker and a registry",
     "kubectl": "needs a Kubernetes cluster",
+    "CREATE EXTERNAL TABLE": "is for AWS Athena",
 }
 ON_A_HEAD = {  # run by tests/bulk/test_job_submit.py, which starts one
     "ray get-auth-token": "",
@@ -55,7 +56,13 @@ def is_listed(command: str, *lists: dict[str, str]) -> bool:
     return any(command.startswith(begin) for each in lists for begin in each)
 
 
-WALKED = [each for each in blocks() if not all(is_listed(command, CANNOT, ON_A_HEAD) for command in each.commands)]
+WALKED = [
+    each
+    for each in blocks()
+    if not all(
+        is_listed(command, CANNOT, ON_A_HEAD) for command in each.commands[: 1 if each.language == "sql" else None]
+    )
+]
 
 
 def test_every_listed_command_stands_in_a_document() -> None:
@@ -67,7 +74,7 @@ def test_every_listed_command_stands_in_a_document() -> None:
 
 
 def test_every_block_is_in_a_language_that_is_walked() -> None:
-    assert {each.language for each in blocks()} == {"bash", "python"}
+    assert {each.language for each in WALKED} == {"bash", "python"}
 
 
 # --- a desk with what the documents speak of ---
