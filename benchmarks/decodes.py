@@ -1,4 +1,4 @@
-"""Ways to make one color of a distribution over bins: the contestants of `operating_point`."""
+"""Ways to make one color of a distribution over bins: the candidates of `operating_point`."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def centered(seen: Seen, view: View, part: float) -> Float:
     return np.asarray(color - part * color.mean(axis=(1, 2), keepdims=True), np.float32)
 
 
-def contestants(log_weights: Callable[[], Float]) -> Mapping[str, Way]:
+def candidates(log_weights: Callable[[], Float]) -> Mapping[str, Way]:
     """All ways by name; `log_weights` is asked only by those that undo the rebalancing (`training.losses`)."""
     ways = {f"temperature {t}": Way(partial(annealed, temperature=t)) for t in (0.3, 0.38, 0.5, 0.7, 0.85, 1.0, 1.5)}
     ways |= {

@@ -26,7 +26,7 @@ from colorize.imaging.canvas import Canvases, Fitted
 from colorize.models import ColorModel
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colorizer
-from colorize.predict.frugal import color_frugally
+from colorize.predict.oom_fallback import color_with_fallback
 from colorize.settings import load_settings
 from colorize.weights import shipped_weights
 
@@ -180,12 +180,12 @@ def shortage_lines(model: ColorModel, device: Device, effort: Effort) -> Iterato
     seen, batch = pictures(effort.pictures), effort.batches[-1]
     colorizer = Colorizer(copy.deepcopy(model), size=SIZE, batch_size=batch, device="cuda")
     device.peak_mb()
-    full, _ = color_frugally(colorizer, seen)
+    full, _ = color_with_fallback(colorizer, seen)
     needed = device.peak_mb() * 2**20
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.4 * needed / torch.cuda.get_device_properties(0).total_memory)
     try:
-        colors, word = color_frugally(colorizer, seen)
+        colors, word = color_with_fallback(colorizer, seen)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     differs = max(float(np.abs(a.ab - b.ab).max()) for a, b in zip(colors, full, strict=True))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
 from colorize.datasets.splits import split_of, split_row
-from colorize.evaluate.contestants import Paint
+from colorize.evaluate.candidates import Paint
 from colorize.evaluate.features import Lite0
 from colorize.evaluate.judge import Judge
 from colorize.evaluate.scores import Scores, collect, summarize

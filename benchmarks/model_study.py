@@ -24,7 +24,7 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.measuring import HeldOut, held_out, measure
-from colorize.evaluate.contestants import Paint, leave_grey
+from colorize.evaluate.candidates import Paint, leave_grey
 from colorize.imaging.compose import exact_rgb
 from colorize.imaging.formats import decode_small
 from colorize.models.checkpoint import load_checkpoint

@@ -26,7 +26,7 @@ import torch
 import typer
 from PIL import Image
 
-from benchmarks.decodes import CANVAS, Float, Seen, Way, annealed, contestants, resized
+from benchmarks.decodes import CANVAS, Float, Seen, Way, annealed, candidates, resized
 from benchmarks.distributions import Distributions
 from benchmarks.kinds import Picture, historical, modern, train_colors
 from benchmarks.measuring import HeldOut, measure
@@ -56,7 +56,7 @@ Curve = npt.NDArray[np.float32]  # (N, saturations, 2): PSNR and colorfulness of
 Counts = npt.NDArray[np.float64]
 
 
-class Truth:
+class GroundTruth:
     """A true picture, small, and what leaving it grey is worth."""
 
     def __init__(self, picture: Picture) -> None:
@@ -85,7 +85,7 @@ class Truth:
         return np.asarray(self.luma + np.stack((red, green, blue)), np.float32)
 
 
-def curve_of(way: Way, known: Distributions, truths: Sequence[Truth]) -> Curve:
+def curve_of(way: Way, known: Distributions, truths: Sequence[GroundTruth]) -> Curve:
     """A way's worth on every picture."""
     return np.stack([truth.curve(way(Seen(known, i, truth.lightness))) for i, truth in enumerate(truths)])
 
@@ -93,7 +93,7 @@ def curve_of(way: Way, known: Distributions, truths: Sequence[Truth]) -> Curve:
 class Kind:
     """The pictures of one kind among all: from their curves to gains."""
 
-    def __init__(self, name: str, pictures: Sequence[Picture], truths: Sequence[Truth]) -> None:
+    def __init__(self, name: str, pictures: Sequence[Picture], truths: Sequence[GroundTruth]) -> None:
         self.members = [i for i, picture in enumerate(pictures) if picture.kind == name]
         self.grey = np.array([truths[i].grey for i in self.members])
         self.colorfulness = np.array([truths[i].colorfulness for i in self.members])
@@ -151,7 +151,7 @@ def as_shipped(model: ModelFile, pictures: Sequence[Picture], settings: Colorize
         yield f"| {kind} | {len(members)} | {' | '.join(cells)} | {found['true_colorfulness'].value:.2f} |"
 
 
-def by_lightness(known: Distributions, pictures: Sequence[Picture], truths: Sequence[Truth]) -> Iterator[str]:
+def by_lightness(known: Distributions, pictures: Sequence[Picture], truths: Sequence[GroundTruth]) -> Iterator[str]:
     """How much of the predicted chroma is true, by lightness: least squares of true on mean ab, through 0; Markdown."""
     yield f"| L* of the cell | {' | '.join(LEVELS)} |"
     yield "|" + " --- |" * (len(LEVELS) + 1)
@@ -187,11 +187,11 @@ def main(
     pictures = [*historical(historical_folder), *modern(photos)]
     found = find_model(model)
     known = Distributions(found, pictures, kept)
-    ways = contestants(cache(partial(log_weights, photos, known.bins_Q2)))
+    ways = candidates(cache(partial(log_weights, photos, known.bins_Q2)))
     chosen = {name: ways[name] for name in only or ways}
     for view in {CANVAS, *(view for way in chosen.values() for view in way.views)}:
         known.prepare(view)
-    truths = [Truth(picture) for picture in pictures]
+    truths = [GroundTruth(picture) for picture in pictures]
     with ThreadPoolExecutor(threads) as pool:  # NumPy and torch let go of the interpreter's lock
         measured = pool.map(partial(curve_of, known=known, truths=truths), chosen.values())
         curves = dict(zip(chosen, measured, strict=True))

@@ -25,7 +25,7 @@ from skimage import data
 
 from colorize.imaging.compose import compose
 from colorize.imaging.formats import decode, decode_small, encode, read_info, sha256
-from colorize.imaging.sandbox import Careful
+from colorize.imaging.sandbox import Guarded
 from colorize.imaging.settings import LimitSettings
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colorizer
@@ -66,7 +66,7 @@ def stages(picture: bytes, colorizer: Colorizer) -> dict[str, Callable[[], objec
     ab = colorizer.color([grey], confidence=True)[0].ab
     decoded = decode(picture, max_pixels=MAX_PIXELS, halved=True)
     color = compose(decoded, ab)
-    limited: Careful[bytes, int] = Careful(len, LimitSettings(), isolated=False)
+    limited: Guarded[bytes, int] = Guarded(len, LimitSettings(), isolated=False)
 
     def load() -> None:
         sha256(picture)

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from colorize.bulk.census import note
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
+from colorize.bulk.worker_stats import note
 
 SECONDS = "COLORIZE_STAND_IN_SECONDS"  # environment variable: how long a picture takes
 SIDE = 8  # of the colors that it returns

@@ -23,7 +23,7 @@ from colorize.datasets.input_list import read_input_list
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
 from colorize.errors import UsageError
-from colorize.evaluate.truth import ALL, TruthLoader, load_truth
+from colorize.evaluate.ground_truth import ALL, GroundTruthLoader, load_truth
 from colorize.imaging.settings import LimitSettings
 from colorize.storage.root import Storage
 from colorize.train.epoch_plan import COLUMNS as SAID
@@ -62,7 +62,7 @@ def evaluate(folder: Path, bad: pa.Array) -> None:
     for path in archives(folder, bad):
         with suppress(*FAULTS):
             source = open_source(str(path), SETTINGS).with_columns(*SAID)
-            loader = TruthLoader(source.reader, ALL, False, 32, 32 * 32, LimitSettings(), whole=True)
+            loader = GroundTruthLoader(source.reader, ALL, False, 32, 32 * 32, LimitSettings(), whole=True)
             assert sum(table.num_rows for table in load_truth(source.units, loader)) == 2
 
 

@@ -101,7 +101,7 @@ def test_decoding_and_writing_workers_need_no_torch() -> None:
     """Importing torch costs such a worker seconds and 300 MB, so nothing that it imports may import torch."""
     reached, queue = (
         set[str](),
-        ["colorize.bulk.load", "colorize.bulk.write", "colorize.train.rows", "colorize.train.board"],
+        ["colorize.bulk.load", "colorize.bulk.write", "colorize.train.rows", "colorize.train.progress_actor"],
     )
     files = {module_name(path): path for path in MODULES}
     while queue:
@@ -126,7 +126,7 @@ CHANGES = {"write_text", "write_bytes", "unlink", "rmdir", "mkdir", "makedirs", 
            "RotatingFileHandler", "pipe_file", "put_file", "rm_file"}  # fmt: skip
 OF_OS = {"open", "remove", "replace", "link", "symlink", "mknod", "mkfifo"}  # words that others use, too
 MAY_CHANGE_FILES = {
-    "colorize.storage.rooted": "the one place: relative to the root's descriptor, following no link",
+    "colorize.storage.local_root": "the one place: relative to the root's descriptor, following no link",
     "colorize.storage.root": "objects of a bucket, which knows no links",
     "colorize.cluster.session": "the null device, which takes what Ray says at its start",
     "colorize.models.checkpoint": "a file that its caller names, made new beside it and renamed",

@@ -28,17 +28,17 @@ def note(sign: str) -> None:
 
 def timed(module: ModuleType) -> None:
     """Has the module's calls noted."""
-    if module.__name__ == f"{SANDBOX}careful":
-        call: Callable[..., Any] = module.Careful.__call__
+    if module.__name__ == f"{SANDBOX}guarded":
+        call: Callable[..., Any] = module.Guarded.__call__
 
-        def careful(self: object, item: object) -> Any:
+        def guarded(self: object, item: object) -> Any:
             note("+")
             try:
                 return call(self, item)
             finally:
                 note("-")
 
-        module.Careful.__call__ = careful
+        module.Guarded.__call__ = guarded
     else:
         wait: Callable[..., None] = module.Child._await
 
@@ -54,7 +54,7 @@ class Patcher(importlib.abc.MetaPathFinder):
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """As importlib has it."""
-        if name not in (f"{SANDBOX}careful", f"{SANDBOX}child"):
+        if name not in (f"{SANDBOX}guarded", f"{SANDBOX}child"):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

@@ -15,7 +15,6 @@ from itertools import chain
 from types import FrameType
 
 from colorize.bulk.assembly import Assembly
-from colorize.bulk.census import note
 from colorize.bulk.ledger.compaction import Compacted, compact
 from colorize.bulk.ledger.forgotten import forget, replaced, settle
 from colorize.bulk.ledger.lost import ARCHIVE_UNREADABLE, Lost
@@ -30,6 +29,7 @@ from colorize.bulk.run_log import JsonLines, run_log
 from colorize.bulk.run_report import Counts, RunReport
 from colorize.bulk.settings import BulkJob, BulkSettings
 from colorize.bulk.sinks import FolderSink, MixedSink, ParquetSink, Sink
+from colorize.bulk.worker_stats import note
 from colorize.bulk.write import Writer
 from colorize.cluster.plan import StagePlan
 from colorize.cluster.session import plan_for_cluster, ray_session

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from colorize.bulk.census import note
 from colorize.bulk.ledger.manifest import PAGES_COLORED, Record
 from colorize.bulk.rows import LOADED_SCHEMA
 from colorize.bulk.settings import TriageSettings
 from colorize.bulk.telemetry import worked
+from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import task_attempt
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import Raw, Reader
@@ -34,7 +34,7 @@ from colorize.imaging.formats import (
     whole,
 )
 from colorize.imaging.hinting import Hinted
-from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed, known_fault
+from colorize.imaging.sandbox import Fault, Guarded, decoding_may_exceed, known_fault
 from colorize.imaging.settings import LimitSettings
 from colorize.predict.columns import more_pages
 from colorize.predict.upstream import Upstream
@@ -83,7 +83,7 @@ class Loader:
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Tables of `LOADED_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`."""
     examined, is_heavy = partial(_row, loader=loader), partial(_is_heavy, loader=loader)
-    with Careful(examined, loader.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as row_of:
+    with Guarded(examined, loader.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as row_of:
         for raws, waited in _timed(loader.reader.fetch(units)):
             rows = [_blamed(raw, row, loader) if isinstance(row := row_of(raw), Fault) else row for raw in raws]
             for row in rows:

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.data import ActorPoolStrategy
 
-from colorize.bulk.late_predictor import Predictor
+from colorize.bulk.lazy_predictor import Predictor
 from colorize.bulk.load import Loader, load
 from colorize.bulk.settings import BulkSettings
 from colorize.bulk.write import Writer, write

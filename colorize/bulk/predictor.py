@@ -14,17 +14,17 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from colorize.bulk.census import note
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 from colorize.bulk.telemetry import worked
+from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import actor_was_restarted
 from colorize.errors import one_line
 from colorize.imaging.canvas import Fitted
 from colorize.imaging.sandbox import Fault
 from colorize.predict.colorizer import Colored
 from colorize.predict.columns import more_colors, pages_from
-from colorize.predict.frugal import color_frugally
 from colorize.predict.lone_predictor import LonePredictor, NetworkSource
+from colorize.predict.oom_fallback import color_with_fallback
 from colorize.predict.settings import ColorizerSettings
 
 log = logging.getLogger("colorize")
@@ -88,7 +88,7 @@ class Predictor:
                 self.lone.close()
             return colors, ""
         try:
-            return color_frugally(self.network.colorizer, greys, self.network.confidence)
+            return color_with_fallback(self.network.colorizer, greys, self.network.confidence)
         except RuntimeError as error:
             if not _has_lost_the_gpu(error):
                 raise
@@ -99,7 +99,7 @@ class Predictor:
 def _has_lost_the_gpu(error: RuntimeError) -> bool:
     """Whether CUDA has failed for the rest of the process: an illegal address, an uncorrectable ECC error, a reset.
 
-    Out of memory is not among them: `color_frugally` has dealt with that.
+    Out of memory is not among them: `color_with_fallback` has dealt with that.
     """
     is_cuda = any(sign in str(error) for sign in ("CUDA error", "cuDNN error", "CUBLAS_STATUS"))
     return is_cuda and not isinstance(error, torch.OutOfMemoryError)

@@ -53,7 +53,7 @@ SUMMARY_SCHEMA = pa.schema(
         ("errors", pa.list_(pa.string())),  # the code of each failed or skipped row
         ("degraded", pa.int64()),  # rows for which the network had to be run with less memory
         ("parts", pa.list_(pa.string())),  # the archive of each row that belongs to one
-        ("notes", pa.list_(pa.string())),  # see census.py
+        ("notes", pa.list_(pa.string())),  # see worker_stats.py
         ("manifest_part", pa.string()),  # the file that holds the rows
     ]
 )

@@ -16,8 +16,8 @@ from typing import Any
 
 from colorize.errors import one_line, printable
 from colorize.settings import Verbosity
+from colorize.storage.local_root import LocalRoot
 from colorize.storage.root import LEDGER, Storage
-from colorize.storage.rooted import LocalRoot
 
 LOG_NAME = f"{LEDGER}/run.log"
 

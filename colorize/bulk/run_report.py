@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from colorize.bulk.census import Census
 from colorize.bulk.progress import STATUSES, Totals
 from colorize.bulk.resume import Work
 from colorize.bulk.run_log import run_id
 from colorize.bulk.settings import BulkJob
+from colorize.bulk.worker_stats import WorkerStats
 from colorize.cluster.plan import StagePlan
 from colorize.predict.model_files import ModelFile
 
@@ -39,20 +39,20 @@ class Counts:
     """What a run counts while it goes on."""
 
     totals: Totals
-    census: Census
+    worker_stats: WorkerStats
     first_done: float | None = None
 
     @classmethod
     def of(cls, inputs: int, work: Work) -> Counts:
         """Those of a run over so many inputs that is about to start."""
         totals = Totals(inputs - work.later, before=Counter(work.before), later=work.later)
-        return cls(totals, Census(work.left.total))
+        return cls(totals, WorkerStats(work.left.total))
 
     def add(self, summary: Mapping[str, Any], notes: Iterable[str] = ()) -> None:
         """Takes in one row of SUMMARY_SCHEMA, and notes of other processes."""
         self.totals.add(summary)
         self.first_done = self.first_done or time.time()
-        self.census.add([*summary["notes"], *notes], self.totals.now)
+        self.worker_stats.add([*summary["notes"], *notes], self.totals.now)
 
 
 @dataclass
@@ -120,7 +120,7 @@ class RunReport:
                 "degraded": t.degraded,
             },
             "errors": dict(t.all_errors().most_common()),
-            "processes": self.counts.census.report(),
+            "processes": self.counts.worker_stats.report(),
         }  # fmt: skip
 
 

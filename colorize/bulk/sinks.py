@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from colorize.bulk.ledger.manifest import Record, write_part
 from colorize.errors import one_line
 from colorize.storage.faults import storage_exhausted
+from colorize.storage.local_root import Draft
 from colorize.storage.root import LEDGER, Storage
-from colorize.storage.rooted import Draft
 
 FRAGMENTS = f"{LEDGER}/fragments"
 HELD_BYTES = 64 << 20

@@ -12,12 +12,12 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from colorize.bulk.census import note
 from colorize.bulk.ledger.manifest import Record, record_from
 from colorize.bulk.rows import SUMMARY_SCHEMA
 from colorize.bulk.settings import OutputSettings
 from colorize.bulk.sinks import Finished, Sink
 from colorize.bulk.telemetry import settled, worked
+from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import task_attempt
 from colorize.errors import one_line
 from colorize.imaging.formats import (
@@ -30,14 +30,14 @@ from colorize.imaging.formats import (
     pieces,
     sha256,
 )
-from colorize.imaging.sandbox import Careful, Fault, known_fault, may_exceed
+from colorize.imaging.sandbox import Fault, Guarded, known_fault, may_exceed
 from colorize.imaging.settings import LimitSettings
 from colorize.predict.columns import colors_from
 from colorize.predict.render import Provenance, render_into
 from colorize.predict.upstream import Upstream
 from colorize.storage.faults import storage_exhausted
+from colorize.storage.local_root import Draft
 from colorize.storage.root import Storage, on_failure
-from colorize.storage.rooted import Draft
 
 HUGE = 1 << 24  # pixels: the copy of a larger picture is no bytes in memory but a file, JPEG apart
 
@@ -64,7 +64,7 @@ def write(batch: pa.Table, writer: Writer) -> pa.Table:
     started = time.perf_counter()
     rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded pictures are large
     finished, is_heavy = partial(_finish, writer=writer), partial(_is_heavy, limits=writer.limits)
-    with Careful(finished, writer.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as finish:
+    with Guarded(finished, writer.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as finish:
         stored = writer.sink.write(
             _blamed(row, done) if isinstance(done := finish(row), Fault) else done for row in rows
         )

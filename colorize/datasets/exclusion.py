@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from colorize.imaging.formats import PICTURE_SUFFIXES
-from colorize.storage.rooted import TEMPORARY_PREFIX
+from colorize.storage.local_root import TEMPORARY_PREFIX
 
 # Folders of network storage and desktops that hold thumbnails, deleted files, snapshots and indexes. Other ones that
 # begin with a dot are hidden as it is.

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from colorize.datasets.sources import Source
-from colorize.evaluate.contestants import Contestant, color_scans, painter
+from colorize.evaluate.candidates import Candidate, color_scans, painter
 from colorize.evaluate.figures import Figure
+from colorize.evaluate.ground_truth import GroundTruthLoader, grey_png, load_truth
 from colorize.evaluate.scores import Scores
 from colorize.evaluate.settings import EvaluateSettings
-from colorize.evaluate.truth import TruthLoader, grey_png, load_truth
 from colorize.imaging.formats.upright import RGB
 
 KINDS = ("best", "median", "worst")
@@ -42,8 +42,8 @@ def ranked(scores: Scores, label: str, figure: Figure, count: int) -> dict[str, 
 def paint_again(
     paths: Iterable[str],
     source: Source,
-    loader: TruthLoader,
-    contestants: Sequence[Contestant],
+    loader: GroundTruthLoader,
+    candidates: Sequence[Candidate],
     settings: EvaluateSettings,
 ) -> dict[str, Shown]:
     """The crops of these pictures with every model's colors, by path; one that cannot be read any more is left out."""
@@ -55,9 +55,9 @@ def paint_again(
     crops = [np.frombuffer(row["crop"], np.uint8).reshape(shape) for row in rows]
     scans = [grey_png(crop) for crop in crops]
     colored: dict[str, list[RGB]] = {}
-    for contestant in contestants:
-        paint = painter(contestant.file, settings.colorizer, "cpu", 8)
-        colored[contestant.label] = [picture for picture, _ in color_scans(scans, paint, loader.area)]
+    for candidate in candidates:
+        paint = painter(candidate.file, settings.colorizer, "cpu", 8)
+        colored[candidate.label] = [picture for picture, _ in color_scans(scans, paint, loader.area)]
     return {
         row["path"]: Shown(crop, {label: pictures[i] for label, pictures in colored.items()})
         for i, (row, crop) in enumerate(zip(rows, crops, strict=True))

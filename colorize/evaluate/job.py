@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 from colorize.cluster.session import plan_for_cluster, ray_session
 from colorize.datasets.sources import Source, open_source
 from colorize.errors import UsageError, say
-from colorize.evaluate.contestants import find_contestants, require_all
+from colorize.evaluate.candidates import find_candidates, require_all
 from colorize.evaluate.gallery import paint_again
+from colorize.evaluate.ground_truth import ALL, GroundTruthLoader
 from colorize.evaluate.outcome import EvaluateJob, Evaluation
 from colorize.evaluate.page import chosen_pictures, evaluation_page
 from colorize.evaluate.pipeline import score
 from colorize.evaluate.scores import Scores, collect, compare, summarize, sureness
 from colorize.evaluate.settings import EvaluateSettings
 from colorize.evaluate.supplied import read_supplied
-from colorize.evaluate.truth import ALL, TruthLoader
 from colorize.models.efficientnet_lite import published_state
 from colorize.storage.root import Storage, overlap
 
@@ -42,22 +42,22 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
     source, target = _open(job), Storage(job.output)
     target.require_unlinked(TABLE_FILE, METRICS_FILE, PAGE_FILE)
     target.check_writable()
-    contestants = find_contestants(job.models)
-    require_all(contestants, job.settings.colorizer)
+    candidates = find_candidates(job.models)
+    require_all(candidates, job.settings.colorizer)
     left_out, supplied = _why_no_features(job.settings), read_supplied(job.settings.measure)
     loader = truth_loader(source, job)
     with ray_session(job.ray_address) as may_grow:
         plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
-        files = [contestant.file for contestant in contestants]
+        files = [candidate.file for candidate in candidates]
         rows = score(source, loader, files, plan, job.settings, limit=job.limit, lite0=not left_out, supplied=supplied)
         told = rows if job.quiet else _told(rows, job.settings.run.log_seconds)
-        scores = collect(told, [contestant.label for contestant in contestants])
+        scores = collect(told, [candidate.label for candidate in candidates])
     if not scores.count:
         raise UsageError(_nothing(job, source, scores))
     measure = job.settings.measure
     done = Evaluation(
         job=job,
-        contestants=contestants,
+        candidates=candidates,
         scores=scores,
         summary=summarize(scores, measure),
         comparisons=compare(scores, measure),
@@ -70,10 +70,10 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
     return done
 
 
-def truth_loader(source: Source, job: EvaluateJob, only: Iterable[str] | None = None) -> TruthLoader:
+def truth_loader(source: Source, job: EvaluateJob, only: Iterable[str] | None = None) -> GroundTruthLoader:
     """The load stage of this job, for the pictures `only`, or all of its split."""
     settings = job.settings
-    return TruthLoader(
+    return GroundTruthLoader(
         reader=source.reader,
         split=job.split if only is None else ALL,
         of_several=len(source.parts or ()) > 1,
@@ -129,5 +129,5 @@ def _write(done: Evaluation, source: Source, target: Storage) -> None:
     target.write(METRICS_FILE, json.dumps(done.as_dict(), indent=1, allow_nan=False).encode())
     numbers = {i for kinds in chosen_pictures(done).values() for found in kinds.values() for i in found}
     paths = [done.scores.pictures[i]["path"] for i in sorted(numbers)]
-    shown = paint_again(paths, source, truth_loader(source, done.job, paths), done.contestants, done.job.settings)
+    shown = paint_again(paths, source, truth_loader(source, done.job, paths), done.candidates, done.job.settings)
     target.write(PAGE_FILE, evaluation_page(done, shown))

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from colorize.evaluate.contestants import Paint, color_scans
+from colorize.evaluate.candidates import Paint, color_scans
 from colorize.evaluate.features import Features, Lite0
+from colorize.evaluate.ground_truth import grey_png
 from colorize.evaluate.supplied import Inception, Lpips, Supplied
-from colorize.evaluate.truth import grey_png
 from colorize.imaging.color import rgb_to_lab
 from colorize.imaging.formats.upright import RGB
 from colorize.metrics import (
@@ -29,7 +29,7 @@ from colorize.metrics import (
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """A batch of true pictures, prepared once for all models."""
 
     rgb: Tensor  # (B, 3, S, S), sRGB in [0, 1]
@@ -61,14 +61,14 @@ class Judge:
         self.lpips = Lpips(supplied.alexnet).to(self.device) if supplied.alexnet else None
 
     @torch.inference_mode()
-    def truth(self, crops: Sequence[RGB]) -> Truth:
+    def truth(self, crops: Sequence[RGB]) -> GroundTruth:
         """Prepares true pictures of one size."""
         rgb = self._tensor(crops)
         inception = self.inception(rgb) if self.inception else None
-        return Truth(rgb, rgb_to_lab(rgb), self._features(rgb), inception, [grey_png(crop) for crop in crops])
+        return GroundTruth(rgb, rgb_to_lab(rgb), self._features(rgb), inception, [grey_png(crop) for crop in crops])
 
     @torch.inference_mode()
-    def compare(self, truth: Truth, paint: Paint) -> dict[str, list[Any]]:
+    def compare(self, truth: GroundTruth, paint: Paint) -> dict[str, list[Any]]:
         """Columns with what one model is worth on each of the pictures."""
         colored, confidence = zip(*color_scans(truth.scans, paint, self.area), strict=True)
         ours = self._tensor(colored)
@@ -88,7 +88,7 @@ class Judge:
             **self._by_supplied(truth, ours),
         }
 
-    def _by_features(self, truth: Truth, ours: Tensor) -> dict[str, list[Any]]:
+    def _by_features(self, truth: GroundTruth, ours: Tensor) -> dict[str, list[Any]]:
         found = self._features(ours)
         if found is None or truth.features is None:
             nothing = [float("nan")] * len(ours)
@@ -99,7 +99,7 @@ class Judge:
             "features": _packed(found.pooled),
         }
 
-    def _by_supplied(self, truth: Truth, ours: Tensor) -> dict[str, list[Any]]:
+    def _by_supplied(self, truth: GroundTruth, ours: Tensor) -> dict[str, list[Any]]:
         return {
             "lpips": self.lpips(ours, truth.rgb).tolist() if self.lpips else [float("nan")] * len(ours),
             "fid_features": _packed(self.inception(ours)) if self.inception else [b""] * len(ours),

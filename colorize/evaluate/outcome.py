@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from colorize.evaluate.contestants import Contestant
+from colorize.evaluate.candidates import Candidate
 from colorize.evaluate.figures import FIGURES
 from colorize.evaluate.scores import Comparison, Scores, Sureness
 from colorize.evaluate.settings import EvaluateSettings
@@ -34,7 +34,7 @@ class Evaluation:
     """A finished evaluation."""
 
     job: EvaluateJob
-    contestants: list[Contestant]
+    candidates: list[Candidate]
     scores: Scores
     summary: dict[str, dict[str, Interval]]
     comparisons: list[Comparison]
@@ -62,7 +62,7 @@ class Evaluation:
             "models": {
                 c.label: {"name": c.file.name, "architecture": c.file.architecture, "sha256": c.file.sha256}
                 | {"figures": {name: asdict(interval) for name, interval in self.summary[c.label].items()}}
-                for c in self.contestants
+                for c in self.candidates
             },
             "true": {name: float(values.mean()) for name, values in scores.true_columns.items()},
             "confidence": {label: asdict(item) for label, item in self.sureness.items()},

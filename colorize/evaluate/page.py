@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
-from colorize.evaluate.contestants import GREY
+from colorize.evaluate.candidates import GREY
 from colorize.evaluate.figures import FIGURES, PER_PICTURE, PER_SET, Figure
 from colorize.evaluate.gallery import Shown, ranked
 from colorize.evaluate.outcome import Evaluation
@@ -43,7 +43,7 @@ def chosen_pictures(done: Evaluation) -> dict[str, dict[str, list[int]]]:
 
 def leader(done: Evaluation) -> str:
     """The label of the model by which pictures are ranked: the first that is not the grey baseline."""
-    coloring = [c.label for c in done.contestants if c.file.name != GREY]
+    coloring = [c.label for c in done.candidates if c.file.name != GREY]
     return (coloring or list(done.scores.labels))[0]
 
 

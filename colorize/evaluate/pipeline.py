@@ -18,15 +18,15 @@ from colorize.cluster.attempts import task_attempt, task_retries
 from colorize.cluster.data_context import configure
 from colorize.cluster.plan import StagePlan
 from colorize.datasets.sources import Source
-from colorize.evaluate.contestants import FinitePainter, Paint, painter
+from colorize.evaluate.candidates import FinitePainter, Paint, painter
 from colorize.evaluate.features import Lite0
+from colorize.evaluate.full_size import whole_psnr
+from colorize.evaluate.ground_truth import GroundTruthLoader, load_truth
 from colorize.evaluate.judge import Judge
 from colorize.evaluate.scores import MEASURED
 from colorize.evaluate.settings import EvaluateSettings
 from colorize.evaluate.supplied import Supplied
-from colorize.evaluate.truth import TruthLoader, load_truth
-from colorize.evaluate.whole import whole_psnr
-from colorize.imaging.sandbox import Careful, Fault, may_exceed
+from colorize.imaging.sandbox import Fault, Guarded, may_exceed
 from colorize.imaging.settings import LimitSettings
 from colorize.predict.columns import GREY_COLUMNS, ab_from, grey_from
 from colorize.predict.model_files import ModelFile
@@ -49,7 +49,7 @@ class Scoring:
 
 
 def score(
-    source: Source, loader: TruthLoader, files: Sequence[ModelFile], plan: StagePlan, settings: EvaluateSettings,
+    source: Source, loader: GroundTruthLoader, files: Sequence[ModelFile], plan: StagePlan, settings: EvaluateSettings,
     *, limit: int | None, lite0: bool, supplied: Supplied,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Yields a row for each picture: what `truth_row` says, and `models`, a list of figures in the order of `files`."""
@@ -142,7 +142,7 @@ def measure_whole(batch: pa.Table, *, limits: LimitSettings) -> pa.Table:
     """Fills in `psnr_full` where whole pictures came along, and drops what is not needed any more."""
     rows: list[dict[str, Any]] = batch.to_pylist()
     function, is_heavy = partial(_whole_figures, max_pixels=limits.max_pixels), partial(_is_heavy, limits=limits)
-    with Careful(function, limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as figures_of:
+    with Guarded(function, limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as figures_of:
         for row in rows:
             measured = figures_of(row) if row["data"] else row["models"]
             if isinstance(measured, Fault):

@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 from colorize.metrics.area import auc_by_bin, pixel_scores, rarity_weights
+from colorize.metrics.colorfulness import absolute_colorfulness, colorfulness
 from colorize.metrics.fidelity import AB_PEAK, ciede2000, psnr, ssim
 from colorize.metrics.frechet import frechet_distance
 from colorize.metrics.perceptual import perceptual_distance
 from colorize.metrics.resampling import Interval, bootstrap
-from colorize.metrics.vividness import absolute_colorfulness, colorfulness
 
 __all__ = [
     "AB_PEAK",

@@ -11,7 +11,7 @@ import torch
 
 from colorize.imaging.canvas import Fitted
 from colorize.imaging.hinting import Seen
-from colorize.imaging.sandbox import START_SECONDS, Careful, Fault
+from colorize.imaging.sandbox import START_SECONDS, Fault, Guarded
 from colorize.imaging.settings import LimitSettings
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colored, Colorizer
@@ -53,7 +53,7 @@ class LonePredictor:
 
     def __init__(self, network: NetworkSource) -> None:
         limits = LimitSettings(seconds=START_SECONDS, memory_mb=0)  # the first call loads the network
-        self.color = Careful(network, limits, isolated=True)
+        self.color = Guarded(network, limits, isolated=True)
 
     def __call__(self, greys: Sequence[Seen | Fitted]) -> list[Colored | Fault]:
         """The colors of the pictures; where one kills the process that colors it, its fault."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from colorize.errors import UsageError
-from colorize.storage.rooted import LocalRoot
+from colorize.storage.local_root import LocalRoot
 from colorize.weights.mistaken import GLANCE_BYTES, mistaken_for_weights
 
 DDCOLOR = "piddnad/DDColor-models"

@@ -24,7 +24,7 @@ from colorize.imaging.formats import (
 from colorize.imaging.formats.upright import upright_rgb
 from colorize.predict.render import Ab, Provenance, render_into
 from colorize.predict.upstream import Upstream
-from colorize.storage.rooted import Draft
+from colorize.storage.local_root import Draft
 
 COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colorize.errors import one_line
-from colorize.storage.held import HeldRanges
+from colorize.storage.cached_ranges import CachedRanges
 from colorize.storage.parquet_error import TOO_LARGE, ParquetError, code_of, is_damage
 from colorize.storage.parquet_footer import Chunk, column_chunks, harmless_footer, parse_footer, read_footer
 from colorize.storage.parquet_mending import Losses, mend
@@ -58,7 +58,7 @@ class Archive:
 
     def _open(self, file: IO[bytes], canonical: bool) -> None:
         self._footer = harmless_footer(read_footer(file))
-        self._bytes, self._metadata = HeldRanges(file), parse_footer(self._footer)
+        self._bytes, self._metadata = CachedRanges(file), parse_footer(self._footer)
         self._file = pq.ParquetFile(
             self._bytes,
             metadata=self._metadata,

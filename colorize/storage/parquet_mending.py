@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow.parquet as pq
 
-from colorize.storage.held import HeldRanges
+from colorize.storage.cached_ranges import CachedRanges
 from colorize.storage.parquet_error import CORRUPT, ParquetError
 from colorize.storage.parquet_footer import Chunk
 from colorize.storage.parquet_pages import DATA_V2, DICTIONARY, page_at
@@ -89,7 +89,7 @@ class Losses:
         return f"column {', '.join(named)} cannot be read in this row: {self.reason}" if named else ""
 
 
-def mend(file: HeldRanges, chunk: Chunk, leaf: pq.ColumnSchema, reads: Callable[[], bool]) -> list[Span] | None:
+def mend(file: CachedRanges, chunk: Chunk, leaf: pq.ColumnSchema, reads: Callable[[], bool]) -> list[Span] | None:
     """Lays nulls over what cannot be read of a column chunk, and says over which rows.
 
     Args:
@@ -134,7 +134,7 @@ def mend(file: HeldRanges, chunk: Chunk, leaf: pq.ColumnSchema, reads: Callable[
     return None
 
 
-def _spans(file: HeldRanges, chunk: Chunk) -> list[Span]:
+def _spans(file: CachedRanges, chunk: Chunk) -> list[Span]:
     """The chunk's data pages, in pieces that nulls can be laid over; where a header is broken the rest is one piece."""
     spans: list[Span] = []
     for span in _data_pages(file, chunk):
@@ -157,7 +157,7 @@ def _joined(spans: Sequence[Span], first: int, last: int) -> Iterator[Span]:
         first = stop
 
 
-def _data_pages(file: HeldRanges, chunk: Chunk) -> Iterator[Span]:
+def _data_pages(file: CachedRanges, chunk: Chunk) -> Iterator[Span]:
     position, end, done = chunk.start, chunk.start + chunk.length, 0
     while done < chunk.values and position < end:
         try:

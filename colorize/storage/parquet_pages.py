@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colorize.storage.held import HeldRanges
+from colorize.storage.cached_ranges import CachedRanges
 from colorize.storage.parquet_error import ParquetError
 from colorize.storage.parquet_footer import Chunk
 from colorize.storage.thrift import CompactReader, ThriftError
@@ -69,7 +69,7 @@ class Page:
     start: int
 
 
-def chunk_size(file: HeldRanges, chunk: Chunk, leaf: pq.ColumnSchema, rows: int) -> Size:
+def chunk_size(file: CachedRanges, chunk: Chunk, leaf: pq.ColumnSchema, rows: int) -> Size:
     """Looks at the pages of a column chunk.
 
     Args:
@@ -108,7 +108,7 @@ def _refuse_bomb(chunk: Chunk, what: str, size: int, held: int) -> None:
         raise ParquetError(message, "too_large")
 
 
-def _pages(file: HeldRanges, chunk: Chunk) -> Iterator[Page]:
+def _pages(file: CachedRanges, chunk: Chunk) -> Iterator[Page]:
     """The pages that Arrow will read: as many as it takes for the values that the chunk says it has."""
     position, end, left = chunk.start, chunk.start + chunk.length + PADDING, chunk.values
     for _ in range(MAX_PAGES):
@@ -128,7 +128,7 @@ def _broken(chunk: Chunk) -> ParquetError:
     return ParquetError(f"a page of column {chunk.path!r} has a broken header")
 
 
-def page_at(file: HeldRanges, position: int, chunk: Chunk) -> Page:
+def page_at(file: CachedRanges, position: int, chunk: Chunk) -> Page:
     header, length = _header(file, position, chunk)
     inner: Any = next(
         (header[field] for field in (5, 7, 8) if field in header), {}
@@ -142,7 +142,7 @@ def page_at(file: HeldRanges, position: int, chunk: Chunk) -> Page:
     return Page(*numbers)
 
 
-def _header(file: HeldRanges, position: int, chunk: Chunk) -> tuple[dict[int, Any], int]:
+def _header(file: CachedRanges, position: int, chunk: Chunk) -> tuple[dict[int, Any], int]:
     """The fields of the header that begins at `position`, and its length."""
     for size in HEADER_BYTES:
         file.seek(position)
@@ -155,7 +155,7 @@ def _header(file: HeldRanges, position: int, chunk: Chunk) -> tuple[dict[int, An
     raise _broken(chunk)
 
 
-def _longest_entry(file: HeldRanges, page: Page, chunk: Chunk) -> int:
+def _longest_entry(file: CachedRanges, page: Page, chunk: Chunk) -> int:
     """Bytes of the longest entry of a dictionary of byte strings: each one's length stands before it."""
     file.seek(page.start)
     data = _unpacked(file.read(page.packed), page, chunk)

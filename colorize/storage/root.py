@@ -28,7 +28,7 @@ from colorize.storage.bucket import Bucket, client_options
 from colorize.storage.faults import why_unusable
 from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
-from colorize.storage.rooted import TEMPORARY_PREFIX, Draft, LocalRoot, temporary_draft
+from colorize.storage.local_root import TEMPORARY_PREFIX, Draft, LocalRoot, temporary_draft
 from colorize.storage.timeout import within
 
 T = TypeVar("T")

@@ -21,9 +21,9 @@ from colorize.cluster.session import ray_session
 from colorize.datasets.sources import Source
 from colorize.datasets.splits import Split
 from colorize.errors import UsageError
-from colorize.train.board import Board
 from colorize.train.display import Display, interruptible
 from colorize.train.epoch_plan import EpochPlan, fits, plan_epoch
+from colorize.train.progress_actor import ProgressActor
 from colorize.train.reading import SplitReader, open_training_source, shuffled_blocks, split_reader
 from colorize.train.rows import decode, fetch
 from colorize.train.run_folder import RAY_STATE, RunFolder
@@ -68,7 +68,7 @@ def run_training(job: TrainJob) -> dict[str, float]:
         if warning := plan.warning(job.settings.model):
             display.tell(warning)
         display.tell(f"reading {plan.pictures} pictures, {where}, for {scaling.num_workers} workers")
-        board = ray.remote(num_cpus=0)(Board).remote()
+        board = ray.remote(num_cpus=0)(ProgressActor).remote()
         config = WorkerConfig(job.settings, folder.storage, plan.pictures, streams, board)
         trainer = _trainer(scaling, config, datasets_of(source, job.settings, plan, streams))
         _fit(trainer, board, display)

@@ -15,7 +15,7 @@ from colorize.models import ColorModel
 from colorize.models.checkpoint import load_checkpoint
 from colorize.train.accuracy import recorded_metrics
 from colorize.train.begin import begin
-from colorize.train.means import Means
+from colorize.train.metric_averager import MetricAverager
 from colorize.train.pictures import Pictures
 from colorize.train.progress import GO_ON, Progress
 from colorize.train.run import Record, Run
@@ -55,7 +55,7 @@ class Loop:
 
     def __init__(self, run: Run, state: TrainState, record: Record) -> None:
         self.run, self.state, self.record = run, state, record
-        self.means = Means(record.means)
+        self.means = MetricAverager(record.means)
         self.batches = run.feed.batches(start=state.steps)
         self._set_progress()
         self.saved = self.checked = self.first = time.monotonic()
@@ -143,7 +143,7 @@ class Loop:
             run.folder.add_checkpoint(state.average, state.epoch, better)
             run.folder.write_metrics(record.history)
             self._add_samples()
-        record.epoch, record.taken, self.means = record.epoch + 1, 0, Means()
+        record.epoch, record.taken, self.means = record.epoch + 1, 0, MetricAverager()
         self._save()
         run.reporter.epoch(record.history[-1] if run.rank == 0 else {})
 

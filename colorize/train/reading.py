@@ -21,7 +21,7 @@ from colorize.datasets.sources import Source, open_source
 from colorize.datasets.splits import Split, split_of, split_row
 from colorize.imaging.formats import whole
 from colorize.imaging.formats.upright import RGB
-from colorize.imaging.sandbox import Careful, Fault, is_plain
+from colorize.imaging.sandbox import Fault, Guarded, is_plain
 from colorize.imaging.settings import LimitSettings
 from colorize.train.decode import Row, Shape, decode_picture, shapes
 from colorize.train.epoch_plan import COLUMNS, EpochPlan
@@ -107,10 +107,10 @@ def read_rows(blocks: Iterable[pa.Table], reader: SplitReader, threads: int) -> 
     encoded = (one for block in blocks for chosen in reader.fetch(block) for one in chosen)
     limits, pending = LimitSettings(), deque[Future[Row]]()
     decode = partial(decode_picture, allowed=reader.shapes)
-    idle = SimpleQueue[Careful[bytes, RGB | None]]()
+    idle = SimpleQueue[Guarded[bytes, RGB | None]]()
     with ExitStack() as children, ThreadPoolExecutor(threads) as pool:
         for _ in range(threads):
-            idle.put(children.enter_context(Careful(decode, limits, isolated=True)))  # started when it is needed
+            idle.put(children.enter_context(Guarded(decode, limits, isolated=True)))  # started when it is needed
 
         def row_of(one: Encoded) -> Row:
             data, rate = one

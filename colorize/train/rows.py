@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from colorize.cluster.attempts import task_attempt
-from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed
+from colorize.imaging.sandbox import Fault, Guarded, decoding_may_exceed
 from colorize.imaging.settings import LimitSettings
 from colorize.train.decode import Row, decode_picture, shapes
 from colorize.train.reading import SplitReader
@@ -34,7 +34,7 @@ def decode(encoded: pa.Table, *, reader: SplitReader) -> pa.Table:
     """
     limits = LimitSettings()
     function, is_heavy = partial(decode_picture, allowed=reader.shapes), partial(decoding_may_exceed, limits=limits)
-    with Careful(function, limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as decoded:
+    with Guarded(function, limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as decoded:
         pictures = [decoded(data) for data in encoded["data"].to_pylist()]
     found = [None if isinstance(picture, Fault) else picture for picture in pictures]
     return table_of([Row(*row) for row in zip(found, encoded["rate"].to_pylist(), strict=True)], reader.data)

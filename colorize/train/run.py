@@ -58,7 +58,7 @@ class Record:
     Attributes:
         epoch: how many are done.
         taken: steps of the epoch that is under way.
-        means: of those steps; see `Means.state_dict`.
+        means: of those steps; see `MetricAverager.state_dict`.
         seconds: spent in steps, by all attempts together.
         best: the best quality of an epoch; see `quality_of`.
         prior: how often each color bin occurred when the run began, for networks that have bins: `(Q,)`.

@@ -40,7 +40,7 @@ class WorkerConfig:
         storage: of the run folder.
         pictures: that an epoch has, about.
         streams: they are decoded anew in each epoch; else kept in memory.
-        board: an actor of `Board`.
+        board: an actor of `ProgressActor`.
     """
 
     settings: TrainSettings
@@ -50,7 +50,7 @@ class WorkerConfig:
     board: Any
 
 
-class BoardReporter:
+class ActorReporter:
     """Tells the board, and Ray Train; all workers wait for each other at the end of an epoch."""
 
     def __init__(self, board: Any) -> None:
@@ -96,7 +96,7 @@ def run_of(config: WorkerConfig) -> Run:
     if device.type == "cpu":
         torch.set_num_threads(_threads(config.streams))
     rank, folder = context.get_world_rank(), RunFolder(config.storage, config.settings)
-    feed, reporter = _feed(config, device, rank), BoardReporter(config.board)
+    feed, reporter = _feed(config, device, rank), ActorReporter(config.board)
     return Run(config.settings, folder, feed, device, reporter, rank, data_parallel)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks.decodes import Seen, Way, by_entropy, in_shadows
 from benchmarks.distributions import Distributions, View
 from benchmarks.kinds import SIDE, Picture, historical, modern
-from benchmarks.operating_point import SATURATIONS, Kind, Truth
+from benchmarks.operating_point import SATURATIONS, GroundTruth, Kind
 from colorize.errors import UsageError
 from colorize.imaging.color import grey_to_lightness, rgb_to_lab
 from colorize.models import create_model
@@ -110,7 +110,7 @@ class TestDistributions:
 class TestCurves:
     def test_true_colors_are_worth_most_at_their_own_saturation(self) -> None:
         one = picture()
-        truth = Truth(one)
+        truth = GroundTruth(one)
         ab = rgb_to_lab(torch.from_numpy(one.rgb / np.float32(255)).permute(2, 0, 1))[1:].numpy()
         curve = truth.curve(np.ascontiguousarray(ab))
         assert SATURATIONS[curve[:, 0].argmax()] == 1.0
@@ -120,7 +120,7 @@ class TestCurves:
 
     def test_gains_are_of_one_kind_and_between_two_saturations(self) -> None:
         pictures = [picture(0, "sea"), picture(1, "city"), picture(2, "city")]
-        truths = [Truth(p) for p in pictures]
+        truths = [GroundTruth(p) for p in pictures]
         city = Kind("city", pictures, truths)
         steps = np.arange(1, len(SATURATIONS) + 1) / 4  # colorfulness of each saturation, as a part of the truth's
         curve = np.stack([np.stack([t.grey + 8 * steps, t.colorfulness * steps], axis=1) for t in truths]).astype(

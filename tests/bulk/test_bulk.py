@@ -19,8 +19,8 @@ from PIL import Image
 
 from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
+from colorize.storage.local_root import TEMPORARY_PREFIX
 from colorize.storage.root import Storage
-from colorize.storage.rooted import TEMPORARY_PREFIX
 from colorize.weights import shipped_weights
 from tests.conftest import LOGICAL_CPUS, S3, grey_jpeg, write_tree
 

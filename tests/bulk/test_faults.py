@@ -16,7 +16,7 @@ from PIL import Image
 from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_FAILURES
 from colorize.imaging.formats import ImageDecodeError
-from colorize.imaging.sandbox import Careful, Fault, Sandbox
+from colorize.imaging.sandbox import Fault, Guarded, Sandbox
 from colorize.imaging.settings import LimitSettings
 from colorize.storage.root import Storage
 from tests import poison
@@ -26,9 +26,9 @@ ROOT = Path(__file__).parents[2]
 LIMITS = LimitSettings(seconds=2, memory_mb=300)
 
 
-def on_retry(function: object) -> Careful[object, object]:
+def on_retry(function: object) -> Guarded[object, object]:
     """As it is from a task's second attempt on."""
-    return Careful(function, LIMITS, isolated=True)  # type: ignore[arg-type]
+    return Guarded(function, LIMITS, isolated=True)  # type: ignore[arg-type]
 
 
 def work(item: str) -> str:
@@ -58,8 +58,8 @@ def work(item: str) -> str:
     ],
 )
 def test_an_item_that_its_process_does_not_survive_is_blamed_alone(item: str, code: str, word: str) -> None:
-    with on_retry(work) as careful:
-        before, fault, after = careful("a"), careful(item), careful("b")
+    with on_retry(work) as guarded:
+        before, fault, after = guarded("a"), guarded(item), guarded("b")
 
     assert (before, after) == ("A", "B")
     assert isinstance(fault, Fault)
@@ -68,8 +68,8 @@ def test_an_item_that_its_process_does_not_survive_is_blamed_alone(item: str, co
 
 
 def test_whatever_an_item_raises_is_its_own_fault() -> None:
-    with Careful(work, LIMITS, isolated=False) as careful:
-        fault, after = careful("nested"), careful("b")
+    with Guarded(work, LIMITS, isolated=False) as guarded:
+        fault, after = guarded("nested"), guarded("b")
     assert isinstance(fault, Fault)
     assert (fault.code, after) == ("unexpected", "B")
 
@@ -83,32 +83,32 @@ def test_a_sandbox_raises_what_happened_and_goes_on() -> None:
 
 
 def test_a_first_attempt_works_in_process() -> None:
-    careful: Careful[str, object] = Careful(
+    guarded: Guarded[str, object] = Guarded(
         lambda item: (item, os.getpid()), LIMITS, isolated=False
     )  # a lambda cannot be sent away
-    assert careful("x") == ("x", os.getpid())
+    assert guarded("x") == ("x", os.getpid())
 
 
 def test_a_first_attempt_has_a_limit_on_memory_that_ends_with_the_item() -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
-    with Careful(work, LIMITS, isolated=False) as careful:
-        fault, after = careful("hog"), careful("b")
+    with Guarded(work, LIMITS, isolated=False) as guarded:
+        fault, after = guarded("hog"), guarded("b")
     assert isinstance(fault, Fault)
     assert (fault.code, after) == ("out_of_memory", "B")
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 def test_a_heavy_item_goes_to_a_child_at_once() -> None:
-    with Careful(work, LIMITS, isolated=False, is_heavy=lambda item: item == "hog") as careful:
-        assert careful("a") == "A"
-        assert isinstance(careful("hog"), Fault)
+    with Guarded(work, LIMITS, isolated=False, is_heavy=lambda item: item == "hog") as guarded:
+        assert guarded("a") == "A"
+        assert isinstance(guarded("hog"), Fault)
 
 
 def test_the_watchdog_ends_a_process_that_is_stuck() -> None:
     code = (
         "from tests.bulk.test_faults import work; from colorize.imaging.settings import LimitSettings; "
-        "from colorize.imaging.sandbox import Careful\n"
-        "with Careful(work, LimitSettings(seconds=0.5), isolated=False) as careful: careful('hang')"
+        "from colorize.imaging.sandbox import Guarded\n"
+        "with Guarded(work, LimitSettings(seconds=0.5), isolated=False) as guarded: guarded('hang')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60, check=False)
 

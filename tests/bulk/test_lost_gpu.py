@@ -17,7 +17,7 @@ import colorize.bulk.predictor as stage
 def fail(*_):
     raise RuntimeError({message!r})
 
-stage.color_frugally = fail
+stage.color_with_fallback = fail
 predictor = Predictor.__new__(Predictor)
 predictor.suspects, predictor.network = 0, SimpleNamespace(colorizer=None, confidence=False)
 predictor._color([])

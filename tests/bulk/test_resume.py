@@ -19,9 +19,9 @@ from colorize.bulk.ledger.forgotten import FORGOTTEN
 from colorize.bulk.ledger.manifest import MANIFEST
 from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
+from colorize.storage.local_root import TEMPORARY_PREFIX
 from colorize.storage.lock import exclusive
 from colorize.storage.root import Storage
-from colorize.storage.rooted import TEMPORARY_PREFIX
 from tests.conftest import S3, grey_jpeg, write_tree
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]

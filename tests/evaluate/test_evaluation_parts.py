@@ -23,18 +23,18 @@ from colorize.datasets.sources import open_source
 from colorize.datasets.splits import SplitSettings, split_of
 from colorize.errors import UsageError
 from colorize.evaluate import pipeline as scoring
-from colorize.evaluate.contestants import GREY, find_contestants, leave_grey, painter, short_labels
+from colorize.evaluate.candidates import GREY, find_candidates, leave_grey, painter, short_labels
 from colorize.evaluate.features import Lite0
 from colorize.evaluate.figures import FIGURES
+from colorize.evaluate.full_size import whole_psnr
 from colorize.evaluate.gallery import covering, ranked
+from colorize.evaluate.ground_truth import ALL, TRUTH_SCHEMA, GroundTruthLoader, load_truth, truth_row
 from colorize.evaluate.job import truth_loader
 from colorize.evaluate.outcome import EvaluateJob
 from colorize.evaluate.pipeline import Scorer, Scoring, measure_whole
 from colorize.evaluate.scores import ModelScores, Scores, collect, sureness
 from colorize.evaluate.settings import EvaluateSettings, MeasureSettings
 from colorize.evaluate.supplied import Supplied
-from colorize.evaluate.truth import ALL, TRUTH_SCHEMA, TruthLoader, load_truth, truth_row
-from colorize.evaluate.whole import whole_psnr
 from colorize.imaging.canvas import Grey
 from colorize.imaging.formats.upright import center_crop, upright_rgb
 from colorize.imaging.settings import LimitSettings
@@ -55,7 +55,7 @@ def test_labels_are_as_short_as_they_can_be() -> None:
 
 def test_no_model_at_all_is_refused() -> None:
     with pytest.raises(UsageError, match="--model"):
-        find_contestants([])
+        find_candidates([])
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_a_picture_without_finite_colors_is_a_broken_row_and_the_others_are_meas
     settings = EvaluateSettings(measure=MeasureSettings(size=32))
     files = [ModelFile(name, name, "", b"") for name in (GREY, "blinded")]
     scorer = Scorer(Scoring(files, settings, "cpu", 1, 8, lite0=False, supplied=Supplied()))
-    loader = TruthLoader(cast(Any, None), ALL, False, 32, 64 * 64, LimitSettings(), whole=True)
+    loader = GroundTruthLoader(cast(Any, None), ALL, False, 32, 64 * 64, LimitSettings(), whole=True)
     pictures = {"black.png": Image.new("RGB", (40, 50)), "red.png": Image.new("RGB", (40, 50), (200, 30, 20))}
     rows = [truth_row(Raw(name, encoded(picture)), loader) for name, picture in pictures.items()]
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from colorize.evaluate.contestants import color_scans
-from colorize.evaluate.truth import grey_png
+from colorize.evaluate.candidates import color_scans
+from colorize.evaluate.ground_truth import grey_png
 from colorize.imaging.color import rgb_to_lab
 from colorize.imaging.formats.upright import center_crop
 from colorize.metrics import ciede2000

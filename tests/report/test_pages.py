@@ -17,7 +17,6 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from colorize.bulk.census import Census
 from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, RUN_FILE
 from colorize.bulk.ledger.newest import read_manifest
 from colorize.bulk.page import PAGE, bulk_page
@@ -26,8 +25,9 @@ from colorize.bulk.recorded_run import read_run
 from colorize.bulk.run_report import Counts, RunReport
 from colorize.bulk.settings import BulkJob
 from colorize.bulk.survey import EXTREME, RANDOM, UNSURE, survey
+from colorize.bulk.worker_stats import WorkerStats
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
-from colorize.evaluate.contestants import Contestant
+from colorize.evaluate.candidates import Candidate
 from colorize.evaluate.gallery import Shown
 from colorize.evaluate.outcome import EvaluateJob, Evaluation
 from colorize.evaluate.page import evaluation_page
@@ -183,7 +183,7 @@ def test_a_page_that_cannot_be_made_is_said_and_leaves_the_exit_status_of_the_ru
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run_without_records(job: BulkJob) -> RunReport:
-        return RunReport(job, ModelFile("default", "unet", "", b""), 1, 0.0, Counts(Totals(0), Census(0)))
+        return RunReport(job, ModelFile("default", "unet", "", b""), 1, 0.0, Counts(Totals(0), WorkerStats(0)))
 
     (tmp_path / "in").mkdir()
     monkeypatch.setattr("colorize.bulk.job.run_bulk", run_without_records)
@@ -386,7 +386,7 @@ def invented_evaluation() -> bytes:
     measure = MeasureSettings(resamples=100)
     done = Evaluation(
         job=EvaluateJob(labels, "photos", "out", settings=EvaluateSettings(measure=measure)),
-        contestants=[Contestant(label, ModelFile(label, "unet", "c" * 64, b"")) for label in labels],
+        candidates=[Candidate(label, ModelFile(label, "unet", "c" * 64, b"")) for label in labels],
         scores=scores,
         summary=summarize(scores, measure),
         comparisons=compare(scores, measure),

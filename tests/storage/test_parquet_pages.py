@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from colorize.storage import parquet_pages
-from colorize.storage.held import HeldRanges
+from colorize.storage.cached_ranges import CachedRanges
 from colorize.storage.parquet import Archive, read_table
 from colorize.storage.parquet_error import ParquetError
 from colorize.storage.parquet_footer import column_chunks, read_footer
@@ -32,7 +32,7 @@ def parquet(column: Any, **options: Any) -> io.BytesIO:
 def size_of(file: io.BytesIO) -> Size:
     parsed = pq.ParquetFile(file)
     chunk = column_chunks(read_footer(file))[0][0]
-    return chunk_size(HeldRanges(file), chunk, parsed.schema.column(0), parsed.metadata.num_rows)
+    return chunk_size(CachedRanges(file), chunk, parsed.schema.column(0), parsed.metadata.num_rows)
 
 
 def largest_batch(file: io.BytesIO, held: int) -> int:
@@ -152,7 +152,7 @@ def test_a_column_of_a_remote_file_is_fetched_once() -> None:
 
 def test_held_ranges_read_like_the_file() -> None:
     data = bytes(range(256)) * 10
-    held = HeldRanges(Unbuffered(data))  # type: ignore[arg-type]
+    held = CachedRanges(Unbuffered(data))  # type: ignore[arg-type]
     held.hold([(100, 50), (1000, 500)])
     for start, size in [(0, 10), (90, 30), (110, 20), (149, 1), (149, 2), (1000, 500), (2550, 100), (9000, 1)]:
         held.seek(start)

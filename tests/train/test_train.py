@@ -29,12 +29,12 @@ from colorize.models.unet import gamut_bins
 from colorize.storage.root import Storage
 from colorize.train import job, worker
 from colorize.train.begin import begin
-from colorize.train.board import Board
 from colorize.train.decode import Row
 from colorize.train.display import LINE_SECONDS, Display
 from colorize.train.epoch_plan import EpochPlan, fits
 from colorize.train.loop import TrainingFailedError
 from colorize.train.progress import Progress
+from colorize.train.progress_actor import ProgressActor
 from colorize.train.rows import rows_of, table_of
 from colorize.train.run import Record
 from colorize.train.run_folder import RunFolder
@@ -269,7 +269,7 @@ def test_only_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.M
             raise error
 
         monkeypatch.setattr(worker, "run_of", fail)
-        board: Any = ray.remote(num_cpus=0)(Board).remote()
+        board: Any = ray.remote(num_cpus=0)(ProgressActor).remote()
         config = WorkerConfig(TrainSettings(), Storage(tmp_path), 1, False, board)
         with contextlib.suppress(type(error)):
             worker.train_worker({"config": config})

@@ -26,7 +26,7 @@ from colorize.settings import load_settings
 from colorize.train import augment, losses
 from colorize.train.initial import initial_network
 from colorize.train.loop import train
-from colorize.train.means import Means
+from colorize.train.metric_averager import MetricAverager
 from colorize.train.run_folder import RunFolder
 from colorize.train.settings import AugmentSettings, ModelSettings, TrainSettings
 from colorize.train.single import train_alone
@@ -282,7 +282,7 @@ class TestStep:
 
 
 def test_figures_are_averaged_over_the_steps_that_have_them() -> None:
-    means = Means()
+    means = MetricAverager()
     for figures in ({"loss": 1.0}, {"loss": 3.0, "discriminator_loss": 5.0}):
         means.add({name: torch.tensor(value) for name, value in figures.items()})
     assert means.all() == {"loss": 2.0, "discriminator_loss": 5.0}

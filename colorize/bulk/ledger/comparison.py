@@ -29,8 +29,8 @@ from colorize.bulk.ledger.settled import (
 )
 from colorize.storage.grouped import Grouped, groups_of, mapped_array
 from colorize.storage.listing import Entry
+from colorize.storage.local_root import TEMPORARY_PREFIX
 from colorize.storage.root import LEDGER, Storage
-from colorize.storage.rooted import TEMPORARY_PREFIX
 
 OUTPUTS_SCHEMA = pa.schema([("name", pa.string()), ("size", pa.int64())])
 _CLAIMS = pa.schema([ROW_SCHEMA.field(name) for name in ("output", "bytes_out", "number")])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from colorize.imaging.sandbox.careful import Careful, Sandbox, watchdog
 from colorize.imaging.sandbox.child import START_SECONDS
 from colorize.imaging.sandbox.faults import Fault, fault_of, known_fault
+from colorize.imaging.sandbox.guarded import Guarded, Sandbox, watchdog
 from colorize.imaging.sandbox.memory import decoding_may_exceed, is_plain, may_exceed
 
 __all__ = [
     "START_SECONDS",
-    "Careful",
     "Fault",
+    "Guarded",
     "Sandbox",
     "decoding_may_exceed",
     "fault_of",

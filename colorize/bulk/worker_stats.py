@@ -19,7 +19,7 @@ def note(role: str) -> str:
 
 
 @dataclass
-class Census:
+class WorkerStats:
     """The notes of a run, condensed as they come: memory per process, over the run's quarters."""
 
     total: int

@@ -31,14 +31,14 @@ class Painter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class Candidate:
     """A model under test."""
 
     label: str  # short, and unlike any other's
     file: ModelFile
 
 
-def find_contestants(names: Sequence[str]) -> list[Contestant]:
+def find_candidates(names: Sequence[str]) -> list[Candidate]:
     """The named models, read and found whole.
 
     Raises:
@@ -50,7 +50,7 @@ def find_contestants(names: Sequence[str]) -> list[Contestant]:
     if twice:
         raise UsageError(f"--model {twice[0]} is given twice: name each model once")
     files = [ModelFile(GREY, GREY, "", b"") if name == GREY else find_model(name) for name in names]
-    return [Contestant(label, file) for label, file in zip(short_labels(names), files, strict=True)]
+    return [Candidate(label, file) for label, file in zip(short_labels(names), files, strict=True)]
 
 
 def short_labels(names: Sequence[str]) -> list[str]:
@@ -65,11 +65,11 @@ def short_labels(names: Sequence[str]) -> list[str]:
     return [_short(stem, [other for other in stems if other != stem]) for stem in stems]
 
 
-def require_all(contestants: Sequence[Contestant], settings: ColorizerSettings) -> None:
+def require_all(candidates: Sequence[Candidate], settings: ColorizerSettings) -> None:
     """Raises UsageError for settings that one of the models does not have."""
-    for contestant in contestants:
-        if contestant.file.name != GREY:
-            require_settings(contestant.file, settings)
+    for candidate in candidates:
+        if candidate.file.name != GREY:
+            require_settings(candidate.file, settings)
 
 
 def painter(file: ModelFile, settings: ColorizerSettings, device: str, batch_size: int) -> Painter:

@@ -20,9 +20,9 @@ from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.errors import UsageError
 from colorize.models import create_model
 from colorize.models.checkpoint import save_checkpoint
+from colorize.storage.local_root import TEMPORARY_PREFIX, LocalRoot
 from colorize.storage.lock import LOCK, exclusive
 from colorize.storage.root import Storage
-from colorize.storage.rooted import TEMPORARY_PREFIX, LocalRoot
 from colorize.train.run_folder import RESULTS, RunFolder
 from colorize.train.settings import TrainSettings
 from tests.conftest import S3, grey_jpeg, write_tree

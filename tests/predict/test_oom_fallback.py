@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from colorize.predict.colorizer import Colorizer
-from colorize.predict.frugal import color_frugally
+from colorize.predict.oom_fallback import color_with_fallback
 
 
 class Hungry(nn.Module):
@@ -37,40 +37,40 @@ def colorizer(room: int, **options: str) -> Colorizer:
 
 
 def test_with_room_enough_nothing_is_given_up() -> None:
-    colors, degraded = color_frugally(colorizer(8 * 128 * 128), GREYS)
+    colors, degraded = color_with_fallback(colorizer(8 * 128 * 128), GREYS)
 
     assert (len(colors), degraded) == (8, "")
 
 
 def test_the_batch_is_halved_until_it_fits_and_stays_so() -> None:
-    frugal = colorizer(3 * 128 * 128)
-    colors, degraded = color_frugally(frugal, GREYS)
+    tight = colorizer(3 * 128 * 128)
+    colors, degraded = color_with_fallback(tight, GREYS)
     assert degraded == "batch of 2"
     assert [color.ab.shape for color in colors] == [(2, 32, 32)] * 8
     assert colors[0].ab.mean() < colors[7].ab.mean()
 
-    assert color_frugally(frugal, GREYS)[1] == ""
-    assert frugal.batch_size == 2
+    assert color_with_fallback(tight, GREYS)[1] == ""
+    assert tight.batch_size == 2
 
 
 def test_then_the_size_is_halved_for_these_pictures_only() -> None:
-    frugal = colorizer(128 * 128 // 2)
-    colors, degraded = color_frugally(frugal, GREYS)
+    tight = colorizer(128 * 128 // 2)
+    colors, degraded = color_with_fallback(tight, GREYS)
 
     assert degraded == "size 64"
     assert {color.ab.shape for color in colors} == {(2, 16, 16)}
-    assert frugal.canvas_size == 128
+    assert tight.canvas_size == 128
 
 
 @pytest.mark.parametrize("fault", ["DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"])
 def test_in_the_end_it_is_said_that_nothing_helps(fault: str) -> None:
     with pytest.raises(RuntimeError, match="no memory to color 8 pictures"):
-        color_frugally(colorizer(0, fault=fault), GREYS)
+        color_with_fallback(colorizer(0, fault=fault), GREYS)
 
 
 def test_another_fault_is_not_taken_for_a_shortage() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
-        color_frugally(colorizer(0, fault="mat1 and mat2 shapes cannot be multiplied"), GREYS)
+        color_with_fallback(colorizer(0, fault="mat1 and mat2 shapes cannot be multiplied"), GREYS)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -80,8 +80,8 @@ def test_a_gpu_that_is_full_gives_way_to_the_cpu() -> None:
             self.room = 10**9 if L_B1HW.device.type == "cpu" else 0
             return super().forward(L_B1HW)
 
-    frugal = Colorizer(OnlyCpu(0), size=128, batch_size=2, device="cuda", precision="float32")
-    colors, degraded = color_frugally(frugal, GREYS)
+    tight = Colorizer(OnlyCpu(0), size=128, batch_size=2, device="cuda", precision="float32")
+    colors, degraded = color_with_fallback(tight, GREYS)
 
     assert (len(colors), degraded) == (8, "on the CPU")
-    assert frugal.device.type == "cuda"
+    assert tight.device.type == "cuda"

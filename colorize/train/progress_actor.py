@@ -5,7 +5,7 @@ from __future__ import annotations
 from colorize.train.progress import Progress
 
 
-class Board:
+class ProgressActor:
     """The first worker says here how it goes; the driver shows that, and may want the training to stop."""
 
     def __init__(self) -> None:

@@ -36,8 +36,8 @@ def watchdog(seconds: float) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
-class Careful(Generic[T, R]):
-    """Calls `function` on one item after the other so that no item takes the others down: `with Careful(...) as call`.
+class Guarded(Generic[T, R]):
+    """Calls `function` on one item after the other so that no item takes the others down: `with Guarded(...) as call`.
 
     Args:
         function: of one item; picklable, as items and results are.
@@ -64,7 +64,7 @@ class Careful(Generic[T, R]):
         self.silent = silent
         self.child: Child | None = None
 
-    def __enter__(self) -> Careful[T, R]:
+    def __enter__(self) -> Guarded[T, R]:
         return self
 
     def __exit__(
@@ -108,8 +108,8 @@ class Sandbox:
 
     def __init__(self, limits: LimitSettings) -> None:
         """Starts the child process, and does not wait for it."""
-        self._careful: Careful[Callable[[], Any], Any] = Careful(_called, limits, isolated=True, silent=True)
-        self._careful.start()
+        self._guarded: Guarded[Callable[[], Any], Any] = Guarded(_called, limits, isolated=True, silent=True)
+        self._guarded.start()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -117,7 +117,7 @@ class Sandbox:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._careful.close()
+        self._guarded.close()
 
     def __call__(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The function's result; it, its arguments and the result must be picklable.
@@ -125,7 +125,7 @@ class Sandbox:
         Raises:
             ImageDecodeError: whatever the function raises; or `too_slow`, `out_of_memory` or `crashed`.
         """
-        done = self._careful(partial(function, *args, **kwargs))
+        done = self._guarded(partial(function, *args, **kwargs))
         if isinstance(done, Fault):
             raise ImageDecodeError(done.code, done.message)
         result: R = done

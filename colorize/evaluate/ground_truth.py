@@ -16,7 +16,7 @@ from colorize.datasets.readers import Raw, Reader
 from colorize.datasets.splits import SplitSettings, split_of, split_row
 from colorize.imaging.formats import ImageDecodeError, decode_small, whole
 from colorize.imaging.formats.upright import RGB, center_crop, upright_rgb
-from colorize.imaging.sandbox import Careful, Fault, decoding_may_exceed
+from colorize.imaging.sandbox import Fault, Guarded, decoding_may_exceed
 from colorize.imaging.settings import LimitSettings
 
 ALL = "all"
@@ -40,7 +40,7 @@ TRUTH_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class TruthLoader:
+class GroundTruthLoader:
     """The load stage's parameters, in one picklable piece."""
 
     reader: Reader
@@ -54,7 +54,7 @@ class TruthLoader:
     cut: SplitSettings | None = None  # into splits; None: as the data says it
 
 
-def load_truth(units: pa.Table, loader: TruthLoader, *, isolated: bool | None = None) -> Iterator[pa.Table]:
+def load_truth(units: pa.Table, loader: GroundTruthLoader, *, isolated: bool | None = None) -> Iterator[pa.Table]:
     """Tables of `TRUTH_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`; a broken picture has an `error`.
 
     `isolated` has every picture decoded in a child process; by default that is so from a task's second attempt on.
@@ -62,14 +62,14 @@ def load_truth(units: pa.Table, loader: TruthLoader, *, isolated: bool | None = 
     if isolated is None:
         isolated = task_attempt() > 0
     function, is_heavy = partial(truth_row, loader=loader), partial(_is_heavy, limits=loader.limits)
-    with Careful(function, loader.limits, isolated=isolated, is_heavy=is_heavy) as row_of:
+    with Guarded(function, loader.limits, isolated=isolated, is_heavy=is_heavy) as row_of:
         for raws in loader.reader.fetch(units):
             made = [(raw, row_of(raw)) for raw in raws if _belongs(raw, loader)]
             rows = [_blamed(raw, row) if isinstance(row, Fault) else row for raw, row in made]
             yield pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA)
 
 
-def truth_row(raw: Raw, loader: TruthLoader) -> dict[str, Any]:
+def truth_row(raw: Raw, loader: GroundTruthLoader) -> dict[str, Any]:
     """One row of `TRUTH_SCHEMA`."""
     row = _empty_row(raw)
     if raw.error:
@@ -107,13 +107,13 @@ def grey_png(rgb: RGB) -> bytes:
     return out.getvalue()
 
 
-def _belongs(raw: Raw, loader: TruthLoader) -> bool:
+def _belongs(raw: Raw, loader: GroundTruthLoader) -> bool:
     if raw.skipped or (loader.only is not None and raw.path not in loader.only):
         return False
     return loader.split == ALL or split_of(split_row(raw, loader.of_several), loader.cut) == loader.split
 
 
-def _pixels(data: bytes, loader: TruthLoader) -> dict[str, Any]:
+def _pixels(data: bytes, loader: GroundTruthLoader) -> dict[str, Any]:
     limits = loader.limits
     small = decode_small(data, loader.area, max_pixels=limits.max_pixels)
     if min(small.info.width, small.info.height) < limits.min_side:

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import IO
 
 
-class HeldRanges(io.RawIOBase):
+class CachedRanges(io.RawIOBase):
     """Reads like the file it stands for, which is the caller's to close.
 
     Attributes:

@@ -16,7 +16,7 @@ log = logging.getLogger("colorize")
 SMALLEST_SIZE = 64  # pixels of the canvas' side: below it a network sees nothing
 
 
-def color_frugally(
+def color_with_fallback(
     colorizer: Colorizer, greys: Sequence[Seen | Fitted], confidence: bool = False
 ) -> tuple[list[Colored], str]:
     """The pictures' colors, and with how much less than asked for they were made ("" as a rule).

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 
-class Means:
+class MetricAverager:
     """A figure that some steps lack, as a discriminator's, is averaged over those that have it.
 
     Sums stay on the device that the figures come from; reading one waits for it.
