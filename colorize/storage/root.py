@@ -362,6 +362,8 @@ def read_file(uri: str | os.PathLike[str], most: int | None = None) -> bytes:
         if most is not None and (size := folder.entry(name).size) > most:
             raise UsageError(f"{uri} has {size:,} bytes; at most {most:,} are read")
         return folder.read(name)
+    except FileNotFoundError as error:  # that of a bucket says nothing but the name
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(uri)) from error
     except (OSError, UsageError):
         raise
     except Exception as error:  # an unreachable endpoint and missing keys are no OSErrors of botocore

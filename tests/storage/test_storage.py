@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from botocore.exceptions import NoCredentialsError
@@ -147,12 +148,19 @@ def test_a_file_that_no_keys_open_is_a_usage_error(
 ) -> None:
     """Of a storage library's own faults many are no OSErrors."""
 
-    def refuse(storage: Storage, name: str) -> bytes:
+    def refuse(storage: Storage, name: str) -> NoReturn:
         raise NoCredentialsError
 
     monkeypatch.setattr(Storage, "read", refuse)
+    monkeypatch.setattr(Storage, "entry", refuse)
     monkeypatch.setattr(Storage, "is_file", lambda storage: True)
     with pytest.raises(UsageError, match=r"s3://scans/file.*Unable to locate credentials"):
+        read("s3://scans/file")
+
+
+@pytest.mark.parametrize("read", [read_hints, lambda uri: find_model(f"eccv16={uri}")])
+def test_a_file_that_is_not_in_a_bucket_is_said_not_to_be_there(read: Callable[[str], object], s3: S3) -> None:
+    with pytest.raises(UsageError, match=r"No such file.*s3://scans/file"):
         read("s3://scans/file")
 
 
