@@ -46,8 +46,8 @@ def ray_session(address: str | None) -> Iterator[bool]:
 
 
 def _connect(address: str | None) -> bool:
-    for name in ("ray", "ray.data"):  # its notices are about settings that this program made
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)  # its notices are about settings that this program made
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too, and then said in one line
     address = address or os.environ.get("RAY_ADDRESS") or None
     if address not in (None, "local"):
         _connect_to(address)
