@@ -165,7 +165,7 @@ class LocalRoot:
             yield
         except OSError as error:
             if error.errno is not None and error.filename in (None, *name.split("/"), self.path):
-                error.filename, error.filename2 = f"{self.path}/{name}", None
+                raise OSError(error.errno, error.strerror, f"{self.path}/{name}") from error
             raise
 
 
