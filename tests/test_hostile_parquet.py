@@ -25,6 +25,7 @@ from colorize.datasets.sources import open_source
 from colorize.errors import UsageError
 from colorize.evaluate.ground_truth import ALL, GroundTruthLoader, load_truth
 from colorize.imaging.settings import LimitSettings
+from colorize.predict.restore_archive import restore_archive
 from colorize.storage.root import Storage
 from colorize.train.epoch_plan import COLUMNS as SAID
 from colorize.train.epoch_plan import EpochPlan, plan_epoch
@@ -101,6 +102,17 @@ def write_and_assemble(folder: Path, bad: pa.Array) -> None:
             assemble(Storage(path.parent), target, "a.parquet", OWN)
 
 
+def restore(folder: Path, bad: pa.Array) -> None:
+    good = {"image": [b"1", b"2"], "colorized": [grey_jpeg(1), grey_jpeg(2)], "status": ["ok"] * 2, "error": [""] * 2}
+    for name in (*good, "carried"):
+        source, target = Storage(folder / name), Storage(folder / name / "out")
+        (folder / name).mkdir(parents=True)
+        pq.write_table(pa.table(good | {name: bad}), source.path("a.parquet"))
+        with suppress(*FAULTS):
+            *_, last = restore_archive(source, "a.parquet", target, "a.parquet", bytes, 1 << 20)
+            assert last.ok
+
+
 def list_inputs(folder: Path, bad: pa.Array) -> None:
     folder.mkdir()
     for number, columns in enumerate(({"path": bad}, {"key": bad}, {"path": ["a.jpg", "b.jpg"], "more": bad})):
@@ -146,6 +158,7 @@ READERS: dict[str, tuple[Callable[[Path, pa.Array], None], ...]] = {
     "colorize.datasets.input_list": (list_inputs,),
     "colorize.datasets.readers": (plan_and_fetch, evaluate, read_training),
     "colorize.datasets.archives": (plan_and_fetch,),
+    "colorize.predict.restore_archive": (restore,),
     "colorize.train.epoch_plan": (plan_training,),
 }
 
@@ -186,9 +199,7 @@ def test_a_whole_job_and_its_report_run_nothing(tmp_path: Path) -> None:
 DOOR, FOOTER = "colorize.storage.parquet", "colorize.storage.parquet_footer"  # which is made harmless there
 FORMATS = ("parquet", "dataset", "ipc", "feather", "orc")  # of pyarrow, in whose files a type may be named
 WRITING = {"write_table", "ParquetWriter", "FileMetaData", "ColumnChunkMetaData", "ColumnSchema"}
-OWN_FILES = {  # temporary files that the process itself has written
-    module: ["pa.ipc.open_file"] for module in ("colorize.datasets.units", "colorize.storage.grouped")
-}
+OWN_FILES = {"colorize.storage.spooled": ["pa.ipc.open_file"]}  # temporary, and written by the process itself
 OTHER_READERS = (
     "read_parquet",
     "read_parquet_bulk",
