@@ -26,7 +26,7 @@ from colorize.storage.root import Storage
 from tests.conftest import S3, free_ports, grey_jpeg, write_tree
 from tests.documents import block, here
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
