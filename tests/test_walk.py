@@ -218,6 +218,7 @@ def listed_files(document: str) -> list[str]:
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("cluster", "buckets")
 @pytest.mark.parametrize("document", list(dict.fromkeys(each.document for each in WALKED)))
 def test_a_document_is_walked(document: str, desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
