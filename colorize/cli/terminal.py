@@ -36,18 +36,21 @@ class Terminal:
         Raises:
             typer.Exit: a picture failed.
         """
-        outcomes = []
+        shown: list[dict[str, Any]] = []  # for --json alone: a bucket has any number
+        copied = failed = inputs = 0
         for outcome in found:
-            outcomes.append(outcome)
+            inputs += 1
+            failed += not outcome.ok
+            copied += outcome.pictures if outcome.ok and outcome.output else 0
             if not outcome.ok:
                 say(outcome.line, sys.stderr)
             elif not (self.quiet or self.as_json):
                 say(outcome.line)
-        copied = sum(outcome.pictures for outcome in outcomes if outcome.ok and outcome.output)
-        counts = {done: copied, "failed": sum(not outcome.ok for outcome in outcomes)}
-        line = f"{sum(counts.values())} pictures: {copied} {done}, {counts['failed']} failed"
-        self.summary({**counts, "pictures": [o.as_dict() for o in outcomes]}, [line] if len(outcomes) > 1 else [])
-        if counts["failed"]:
+            if self.as_json:
+                shown.append(outcome.as_dict())
+        line = f"{copied + failed} pictures: {copied} {done}, {failed} failed"
+        self.summary({done: copied, "failed": failed, "pictures": shown}, [line] if inputs > 1 else [])
+        if failed:
             raise typer.Exit(EXIT_FAILURES)
 
 
