@@ -1,6 +1,7 @@
-"""Every figure of this program on a GPU, in ten minutes, on a machine with torch: no Ray, no network access.
+"""Every figure of this program on a GPU, in a few minutes, on a machine with torch: no Ray, no network access.
 
     python -m benchmarks.gpu                  # needs torch, numpy, Pillow, pydantic, PyYAML and safetensors
+    python -m benchmarks.gpu --seconds 1      # of each figure; in a minute
     python -m benchmarks.gpu --quick          # a smoke test, on a CPU too
 
 Prints Markdown: the network alone by batch size and canvas, with its share of what the card reaches in a large matrix
@@ -14,7 +15,7 @@ import argparse
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ class Effort:
     train_side: int
 
 
-FULL = Effort((1, 8, 16, 32, 64, 128, 256), 4.0, 2048, (32, 64, 128), 256)
+FULL = Effort((1, 8, 32, 128), 4.0, 2048, (32, 256), 128)
 QUICK = Effort((1, 4), 0.2, 16, (2,), 64)
 
 
@@ -88,7 +89,9 @@ def main() -> None:
     """Prints all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smoke test")
-    effort, device = QUICK if parser.parse_args().quick else FULL, Device()
+    parser.add_argument("--seconds", type=float, default=FULL.seconds, help="how long each figure is measured")
+    asked, device = parser.parse_args(), Device()
+    effort = QUICK if asked.quick else replace(FULL, seconds=asked.seconds)
     model = load_checkpoint(shipped_weights()["default"]).model
     print(f"{device.name}; torch {torch.__version__}, CUDA {torch.version.cuda}\n")
     peak = matrix_tflops(device, effort)

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from colorize.models.efficientnet_lite import (
-    FEATURE_CHANNELS,
     ConvNorm,
-    EfficientNetLite0,
+    EfficientNetLite,
     encoder_state,
+    feature_channels,
     published_state,
 )
 
-POOLED = FEATURE_CHANNELS[-1]  # length of the vector that stands for a picture
+POOLED = feature_channels()[-1]  # length of the vector that stands for a picture
 _CLASSES, _HEAD = 1000, 1280
 
 
@@ -39,7 +39,7 @@ class Lite0(nn.Module):
         """Raises ModuleNotFoundError without the optional package that holds the weights."""
         super().__init__()
         published = published_state()
-        self.encoder = EfficientNetLite0(channels=3)
+        self.encoder = EfficientNetLite(channels=3)
         self.encoder.load_state_dict(encoder_state(published), strict=True)
         self.head = ConvNorm(POOLED, _HEAD, 1)
         self.head.load_state_dict(_head_state(published), strict=True)

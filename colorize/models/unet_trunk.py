@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from colorize.errors import UsageError
 from colorize.models.base import ColorModel
-from colorize.models.efficientnet_lite import FEATURE_CHANNELS, ConvNorm, EfficientNetLite0, pretrained_state
+from colorize.models.efficientnet_lite import ConvNorm, EfficientNetLite, pretrained_state
 
 
 class UnetTrunk(ColorModel):
@@ -21,6 +21,8 @@ class UnetTrunk(ColorModel):
         context: channels of the transformer blocks at 1/32, which make colors agree across a picture.
         context_blocks: how many of them.
         output_stride: 4 or 2, pixels of the input a side that one color covers.
+        encoder: the EfficientNet, "lite0", "lite1" or "lite2".
+        drop: how often training leaves the encoder's last block out; see `EfficientNetLite`.
 
     Attributes:
         scales: channels of `features`, coarsest first.
@@ -34,16 +36,18 @@ class UnetTrunk(ColorModel):
         context: int = 256,
         context_blocks: int = 2,
         output_stride: int = 4,
+        encoder: str = "lite0",
+        drop: float = 0.0,
     ) -> None:
         super().__init__()
         if output_stride not in (2, 4):
             raise UsageError(f"unet: output_stride={output_stride}: 2 or 4")
         self.output_stride = output_stride
-        finest, *skips, deepest = FEATURE_CHANNELS
+        self.encoder_name, self.encoder = encoder, EfficientNetLite(encoder, drop=drop)
+        finest, *skips, deepest = self.encoder.feature_channels
         if output_stride == 2:
             widths, skips = (*widths, widths[-1] // 2), [finest, *skips]
         self.scales = (context, *widths)
-        self.encoder = EfficientNetLite0()
         self.reduce = ConvNorm(deepest, context, 1, linear=True)
         self.context = nn.Sequential(*(ContextBlock(context) for _ in range(context_blocks)))
         inputs = (context, *widths[:-1])
@@ -61,7 +65,7 @@ class UnetTrunk(ColorModel):
 
     def load_pretrained(self) -> None:
         """Start the encoder from ImageNet weights. Raises MissingWeightsError without their package."""
-        self.encoder.load_state_dict(pretrained_state(), strict=True)
+        self.encoder.load_state_dict(pretrained_state(self.encoder_name), strict=True)
 
     def encoder_stages(self) -> list[nn.Module]:
         return [self.encoder.stem, *self.encoder.stages]

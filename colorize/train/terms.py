@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from colorize.errors import UsageError
 from colorize.imaging.color import lab_to_rgb
 from colorize.metrics import colorfulness, perceptual_distance
-from colorize.models.efficientnet_lite import EfficientNetLite0, encoder_state, published_state
+from colorize.models.efficientnet_lite import EfficientNetLite, encoder_state, published_state
 from colorize.train.losses import ColorObjective, Losses
 from colorize.train.settings import LossSettings
 
@@ -33,7 +33,7 @@ class Perceptual(Term):
     def __init__(self) -> None:
         """Raises MissingWeightsError without the optional package that holds the weights."""
         super().__init__()
-        self.encoder = EfficientNetLite0(channels=3)
+        self.encoder = EfficientNetLite(channels=3)
         self.encoder.load_state_dict(encoder_state(published_state()), strict=True)
         self.encoder.requires_grad_(False)
 

