@@ -21,7 +21,7 @@ from colorize.predict.colorizer import Colorizer
 from colorize.predict.model_files import find_model
 
 SIDE = 160
-FOLDER = Path(__file__).parent / "approaches"
+FOLDER = Path(__file__).parents[1] / "docs" / "approaches"
 
 
 def main() -> None:

@@ -135,8 +135,9 @@ def test_training_leaves_late_blocks_out_more_often_than_early_ones() -> None:
     encoder = EfficientNetLite(drop=0.5)
     drops = [block.drop for block in encoder.modules() if isinstance(block, InvertedResidual)]
     assert drops == sorted(drops) and (drops[0], drops[-1]) == (0.0, 0.5)
-    block = next(block for block in reversed(list(encoder.modules())) if getattr(block, "residual", False))
-    x = torch.rand(256, block.project.norm.num_features, 4, 4)
+    blocks = [block for block in encoder.modules() if isinstance(block, InvertedResidual) and block.residual]
+    block = blocks[-1]
+    x = torch.rand(256, block.project.conv.out_channels, 4, 4)
     left_out = (block.train()(x) == x).flatten(1).all(dim=1).float().mean()
     assert left_out == pytest.approx(block.drop, abs=0.1)
     assert not (block.eval()(x) == x).flatten(1).all(dim=1).any()
