@@ -127,7 +127,7 @@ def test_each_encoder_fits_the_decoder(variant: str) -> None:
 
 
 def test_an_unknown_encoder_is_named_with_the_nearest_one() -> None:
-    with pytest.raises(UsageError, match="encoder='lite3'.*lite"):
+    with pytest.raises(UsageError, match=r"encoder='lite3'.*lite"):
         Unet(encoder="lite3")
 
 

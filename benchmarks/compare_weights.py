@@ -1,0 +1,94 @@
+"""Gain over the grey image where colors are as vivid as told, by kind of image, of several weights of one decode.
+
+    python -m benchmarks.compare_weights first.safetensors second.safetensors --historical historical/ --photos photos/
+
+A duller network is closer to the truth by being dull, so weights are compared at an even colorfulness: colors are
+scaled by `SATURATIONS`, and the gain is read off between two of them. It takes seconds a network on a GPU, a minute on
+CPUs; `operating_point` has intervals and more figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.kinds import Picture, historical, modern
+from colorize.imaging.color import grey_to_lightness, lab_to_rgb, luma, rgb_to_ycbcr, ycbcr_to_rgb
+from colorize.metrics import colorfulness, psnr
+from colorize.models import ColorModel
+from colorize.models.checkpoint import load_checkpoint
+from colorize.predict.model_files import find_model
+
+LEVELS: Mapping[str, float] = {
+    "Kodachromes": 0.70, "like BSDS": 0.65, "like ImageNet": 0.50, "people, scenes": 0.60, "Prokudin-Gorskii": 0.60,
+}  # fmt: skip
+SATURATIONS = (0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.6, 2.1, 2.8)
+CANVAS, SIDE, BATCH = 192, 128, 32
+
+Trade = npt.NDArray[np.float32]  # (saturations, 3, N): gain, colorfulness and true colorfulness of each image
+
+
+@torch.inference_mode()
+def trade(model: ColorModel, rgb_N3HW: Tensor) -> Trade:
+    """What each image gains at each saturation.
+
+    Args:
+        model: in eval mode.
+        rgb_N3HW: uint8, on the model's device.
+    """
+    return np.concatenate([_measured(model, rgb.float() / 255) for rgb in torch.split(rgb_N3HW, BATCH)], axis=2)
+
+
+def _measured(model: ColorModel, rgb_B3HW: Tensor) -> Trade:
+    seen = F.interpolate(luma(rgb_B3HW), (CANVAS, CANVAS), mode="bicubic", antialias=True, align_corners=False)
+    ab = F.interpolate(model(grey_to_lightness(seen.clamp(0, 1))), (SIDE, SIDE), mode="bilinear", align_corners=False)
+    true = F.interpolate(rgb_B3HW, (SIDE, SIDE), mode="area")
+    grey, true_colorfulness = luma(true), colorfulness(true)
+    rows = []
+    for saturation in SATURATIONS:
+        lab = torch.cat((grey_to_lightness(grey), ab * saturation), dim=1)
+        ours = ycbcr_to_rgb(torch.cat((grey, rgb_to_ycbcr(lab_to_rgb(lab))[:, 1:]), dim=1)).clamp(0, 1)
+        gain = psnr(ours, true) - psnr(grey.expand_as(true), true)
+        rows.append(torch.stack((gain, colorfulness(ours), true_colorfulness)))
+    return torch.stack(rows).cpu().numpy()
+
+
+def gain_at(found: Trade, level: float) -> float:
+    """The mean gain where the mean colorfulness is this part of the truth's."""
+    vivid = found[:, 1].mean(axis=1) / found[:, 2].mean(axis=1)
+    return float(np.interp(level, vivid, found[:, 0].mean(axis=1), np.nan, np.nan))
+
+
+def row(name: str, found: Trade, pictures: Sequence[Picture]) -> str:
+    """A line of the table."""
+    kinds = np.array([picture.kind for picture in pictures])
+    gains = [gain_at(found[:, :, kinds == kind], level) for kind, level in LEVELS.items()]
+    return f"| {name} | {' | '.join(f'{gain:+.2f}' for gain in [*gains, float(np.mean(gains))])} |"
+
+
+def main(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="as for `colorize evaluate`")],
+    historical_folder: Annotated[Path, typer.Option("--historical", help="true pictures and `provenance.csv`")],
+    photos: Annotated[Path, typer.Option(help="Parquet photographs with the split `val`")],
+) -> None:
+    """Prints a Markdown table, a row a model."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pictures = [*historical(historical_folder), *modern(photos)]
+    rgb = torch.stack([torch.from_numpy(picture.rgb.copy()) for picture in pictures]).permute(0, 3, 1, 2).to(device)
+    print(f"| weights | {' | '.join(f'{kind} at {level:.0%}' for kind, level in LEVELS.items())} | mean |")
+    print("|" + " --- |" * (len(LEVELS) + 2))
+    for name in models:
+        model = load_checkpoint(find_model(name).data).model.to(device)
+        print(row(Path(name).stem, trade(model, rgb), pictures), flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
