@@ -16,11 +16,12 @@ def fused(model: nn.Module) -> nn.Module:
     """A copy of a network in eval mode with each (convolution, batch normalization) pair made one convolution.
 
     Pairs are found where a module's layers follow each other: neighbors in an `nn.Sequential`, or attributes `conv` and
-    `norm`. The network itself comes back where there is none.
+    `norm`. The network itself comes back where there is none. What is not fused shares its memory with the network's.
     """
     if not any(_pairs(module) for module in model.modules()):
         return model
-    model = copy.deepcopy(model)
+    shared = {id(tensor): tensor for tensor in itertools.chain(model.parameters(), model.buffers())}
+    model = copy.deepcopy(model, shared)
     for module in model.modules():
         for conv, norm in _pairs(module):
             setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))

@@ -7,6 +7,7 @@ Zhang, Isola and Efros, "Colorful Image Colorization" (2016), https://arxiv.org/
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -105,6 +106,11 @@ def gamut_bins(grid: float) -> Tensor:
     """
     if not 1 <= grid <= 110:
         raise UsageError(f"grid={grid}: bins of color lie 1 to 110 Lab units apart")
+    return _gamut_bins(grid).clone()
+
+
+@lru_cache(maxsize=8)  # a network is built twice where a checkpoint is loaded: once without memory, for its shapes
+def _gamut_bins(grid: float) -> Tensor:
     with torch.device("cpu"):
         steps = torch.arange(-int(110 / grid), int(110 / grid) + 1) * grid
         ab_N2 = torch.cartesian_prod(steps, steps)
