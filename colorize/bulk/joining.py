@@ -145,9 +145,9 @@ def _join(pieces: Iterator[_Held], finished: Iterator[pa.Table], writer: pq.Parq
 
 
 def _outcomes(finished: pa.Table, messages: Sequence[str]) -> Iterator[pa.ChunkedArray]:
-    """The output's own columns of some rows: one of which something cannot be read is a failure, with its color."""
+    """The output's own columns of some rows: one of which something cannot be read is a failure, and has no color."""
     spoiled = pc.and_(pa.array([bool(message) for message in messages]), pc.not_equal(finished["status"], "failed"))
-    yield finished["colorized"]
+    yield pc.if_else(spoiled, pa.scalar(None, pa.large_binary()), finished["colorized"])
     yield pc.if_else(spoiled, "failed", finished["status"])
     yield pc.if_else(spoiled, ARCHIVE_UNREADABLE, finished["error"])
 

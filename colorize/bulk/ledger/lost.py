@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from colorize.bulk.ledger.manifest import Record
 
-ARCHIVE_UNREADABLE = "archive_unreadable"  # the code of such rows, whose pictures are fine
+ARCHIVE_UNREADABLE = "archive_unreadable"  # the code of such rows, whose pictures can be read
 
 
 @dataclass
@@ -36,14 +36,9 @@ class Lost:
                 self.rows.append((row, row + 1, message))
 
     def settled(self, record: Record) -> Record:
-        """The record of one of the archive's rows, as it is now: a failure where the row is lost.
-
-        Without an output archive there is no color either; else it is there, beside what cannot be read.
-        """
+        """The record of one of the archive's rows, as it is now: a failure without a copy where the row is lost."""
         if self.reason:
             return record.failed(ARCHIVE_UNREADABLE, self.reason) if record.status == "ok" else record
         row = int(record.path.rpartition("#")[2])
         message = next((words for first, last, words in self.rows if first <= row < last), "")
-        if not message or record.status == "failed":
-            return record
-        return replace(record, status="failed", error=ARCHIVE_UNREADABLE, message=message)
+        return record.failed(ARCHIVE_UNREADABLE, message) if message and record.status != "failed" else record
