@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from colorize.bulk.ledger.manifest import RUN_FILE
-from colorize.errors import UsageError, one_line
+from colorize.errors import UsageError
+from colorize.storage.faults import why_unusable
 from colorize.storage.root import Storage
 
 MOST_BYTES = 16 << 20
@@ -88,6 +89,6 @@ def read_run(target: Storage) -> RecordedRun:
         first = error.errors(include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise UsageError(f"{target.url(RUN_FILE)} is no record of a run: {place}: {first['msg']}") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {target.url(RUN_FILE)}: {one_line(error)}") from None
+    except Exception as error:  # every storage library has fault classes of its own
+        raise UsageError(f"cannot read {target.url(RUN_FILE)}: {why_unusable(error)}") from None
     return run

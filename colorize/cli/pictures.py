@@ -17,10 +17,17 @@ from colorize.settings import load_settings
 
 
 def photo(
-    sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="picture files or http(s) links")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SRC...", help="picture files, folders of them, or http(s) links")
+    ],
     output: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--output", "-o", metavar="DIR_OR_FILE", help="where to; default: here, as NAME.colorized.SUFFIX"),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR_OR_FILE",
+            help="where to; default: here, as NAME.colorized.SUFFIX, or in the folder FOLDER.colorized",
+        ),
     ] = None,
     model: Model = "default",
     hints: HintsFile = None,
@@ -44,7 +51,7 @@ def photo(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Colors single pictures, without Ray."""
+    """Colors single pictures, or all in a folder, without Ray; `colorize bulk` is for archives, and goes on."""
     settings = load_settings(PhotoSettings, config, overrides or ())
     if history and enlarge:
         raise UsageError("--history and --enlarge write different pictures: give one of them")
@@ -106,12 +113,15 @@ def _sheets(
     from colorize.predict.destinations import Destinations
     from colorize.predict.enlarge import write_enlarged
     from colorize.predict.history import write_history
+    from colorize.predict.inputs import find_inputs
     from colorize.predict.photo import outcomes
 
     write = write_history if history else write_enlarged
-    destinations = Destinations(sources, output, overwrite)
+    inputs, left_out = find_inputs(sources)
+    destinations = Destinations(inputs, output, overwrite)
+    yield from left_out
     with Sandbox(settings.limits) as sandbox:
         yield from outcomes(
-            (source, partial(write, source, model, destinations, settings, allow_private, sandbox))
-            for source in sources
+            (each.source, partial(write, each, model, destinations, settings, allow_private, sandbox))
+            for each in inputs
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlparse
 
 from PIL import Image
 
 from colorize.errors import UsageError
 from colorize.imaging.formats import output_format, output_name
 from colorize.imaging.formats.formats import fitting_name
+from colorize.predict.inputs import Input, is_remote, local_path
+from colorize.storage.root import Storage, overlap
 
 COMPARED = ".compare.jpg"  # what the name of a copy gets, for the sheet beside it that compares it with its source
 
@@ -19,56 +20,68 @@ _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp", "BM
 
 
 class Destinations:
-    """The files that one command writes, for its sources and its `--output`.
+    """The files that one command writes, for its inputs and its `--output`.
 
     A file's last name is known only when its picture was read, since a suffix may be added: then it is claimed.
     """
 
-    def __init__(self, sources: Sequence[str], output: str | None, overwrite: bool = False) -> None:
+    def __init__(self, inputs: Sequence[Input], output: str | None, overwrite: bool = False) -> None:
         """Nothing is written or asked for yet.
 
         Args:
-            sources: paths and links.
-            output: a file if there is one source and it has the suffix of one, else a folder; None is this folder.
+            inputs: what is to be colored.
+            output: a file if one file or link is named and it has the suffix of one, else a folder. None is this
+                folder, and of a folder `scans` its `scans.colorized`.
             overwrite: whether files that are there already may be replaced.
 
         Raises:
-            UsageError: an output that is no path, or one file for several sources.
+            UsageError: an output that is no path, one file for several inputs, or a folder that overlaps an input's.
         """
         if output is not None and "://" in output:
             raise UsageError(f"--output {output} is no path: use `colorize bulk` to write to a bucket")
-        self.sources, self.output, self.overwrite = sources, output, overwrite
+        self.inputs, self.output, self.overwrite = inputs, output, overwrite
         self.path = Path(output or ".")
         self.is_file = bool(self.path.suffix) and not self.path.is_dir()
-        if (self.is_file and len(sources) > 1) or (self.path.exists() and not self.path.is_dir() and not self.is_file):
-            raise UsageError(f"--output {output} is a file; for {len(sources)} pictures name a folder")
-        self._sources = {_local(source) for source in sources if not _is_remote(source)}
+        several = len(inputs) > 1 or any(each.folder for each in inputs)
+        if (self.is_file and several) or (self.path.exists() and not self.path.is_dir() and not self.is_file):
+            raise UsageError(f"--output {output} is a file; for {_number(inputs)} name a folder")
+        for folder, base in {(each.folder, self._base(each)) for each in inputs if each.folder}:
+            if overlap(Storage(folder), Storage(base)):
+                raise UsageError(f"the copies of {folder} cannot go into {base}: name an --output outside of it")
+        self._sources = {local_path(each.source) for each in inputs if not is_remote(each.source)}
         self._claimed: set[Path] = set()
 
     def copies(self) -> list[Path]:
-        """Where each source's colored copy goes, before a suffix is added to what cannot hold color.
+        """Where each input's colored copy goes, before a suffix is added to what cannot hold color.
 
         Raises:
-            UsageError: it is a source, or two sources would get one name.
+            UsageError: it is a source, or two inputs would get one name.
         """
         if self.is_file:
             if self._is_source(self.path):
                 raise UsageError(f"--output {self.output} is the source itself: choose another name")
             return [self.path]
-        targets = [self._copy(base_name(source)) for source in self.sources]
-        for index, target in enumerate(targets):
-            if target in targets[:index]:
-                first = self.sources[targets.index(target)]
-                raise UsageError(f"{first} and {self.sources[index]} would both become {target}: color them one by one")
-        return targets
+        taken = dict[Path, Input]()
+        for each in self.inputs:
+            target = self._copy(each)
+            if taken.setdefault(target, each) is not each:
+                both = f"{taken[target].source} and {each.source}"
+                raise UsageError(f"{both} would both become {target}: color them one by one")
+        return list(taken)
 
-    def sheet(self, source: str, suffix: str) -> Path:
-        """Where another picture made of `source` goes, claimed: the output's file, or its name with `suffix` in there.
+    def sheet(self, given: Input, suffix: str) -> Path:
+        """Where another picture made of `given` goes, claimed: the output's file, or its name with `suffix` in there.
 
         Raises:
             FileExistsError: see `claim`.
         """
-        return self.claim(self.path if self.is_file else self.path / f"{Path(base_name(source)).stem}{suffix}")
+        name = PurePosixPath(given.name)
+        return self.claim(self.path if self.is_file else self._base(given) / name.with_name(f"{name.stem}{suffix}"))
+
+    def place(self, given: Input, path: Path) -> tuple[Storage, str]:
+        """The folder that the copy of an input may not leave, and its path there: no link in between is followed."""
+        root = self.path.parent if self.is_file else self._base(given)
+        return Storage(root), path.relative_to(root).as_posix()
 
     def claim(self, path: Path) -> Path:
         """The same path, which nothing else will be written to.
@@ -95,9 +108,15 @@ class Destinations:
             right = self.path.with_suffix(_SUFFIXES[written])
             raise OSError(f"a copy keeps the format of its source, {written}: write --output {right}")
 
-    def _copy(self, name: str) -> Path:
-        target = self.path / name
-        if self.output is None or self._is_source(target):
+    def _base(self, given: Input) -> Path:
+        """The folder that the input's name is relative to."""
+        if given.folder and self.output is None:
+            return self.path / fitting_name(local_path(given.folder).name, ".colorized")
+        return self.path
+
+    def _copy(self, given: Input) -> Path:
+        target = self._base(given) / given.name
+        if (self.output is None and not given.folder) or self._is_source(target):
             return target.with_name(fitting_name(target.stem, f".colorized{target.suffix}"))
         return target
 
@@ -105,21 +124,5 @@ class Destinations:
         return path.resolve() in self._sources
 
 
-def base_name(source: str) -> str:
-    """The file's name at the end of a path or link."""
-    if is_link(source):
-        source = unquote(urlparse(source).path)
-    return PurePosixPath(source).name or "picture"
-
-
-def is_link(source: str) -> bool:
-    """Whether a source is an http(s) link."""
-    return source.partition("://")[0].lower() in ("http", "https")
-
-
-def _is_remote(source: str) -> bool:
-    return "://" in source and not source.startswith("file://")
-
-
-def _local(source: str) -> Path:
-    return Path(source.removeprefix("file://")).resolve()
+def _number(inputs: Sequence[Input]) -> str:
+    return f"{len(inputs)} pictures" if len(inputs) > 1 else "what is in a folder"

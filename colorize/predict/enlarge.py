@@ -19,24 +19,24 @@ from colorize.imaging.color import grey_to_lightness
 from colorize.imaging.sandbox import Sandbox
 from colorize.models.checkpoint import load_checkpoint
 from colorize.models.superres_cnn import SuperresCnn
-from colorize.predict.destinations import Destinations, base_name
+from colorize.predict.destinations import Destinations
 from colorize.predict.fetch import fetch
+from colorize.predict.inputs import Input, base_name
 from colorize.predict.model_files import ModelFile, find_model
 from colorize.predict.settings import PhotoSettings
 from colorize.predict.steps import look
-from colorize.storage.root import Storage
 
 TILE, MARGIN = 256, 16  # pixels of the source; the margin is wider than what an output pixel depends on
 Plane = npt.NDArray[np.uint8]
 
 
 def write_enlarged(
-    source: str, model: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool, sandbox: Sandbox
+    given: Input, model: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool, sandbox: Sandbox
 ) -> tuple[Path, str]:
-    """Writes a PNG, upright, three times the size of `source`; returns where, and a word about it.
+    """Writes a PNG, upright, three times the size of the input; returns where, and a word about it.
 
     Args:
-        source: a picture file or link.
+        given: a picture file or link.
         model: a trained `superres_cnn`: checkpoint or run.
         destinations: an output file, or a folder for `NAME.enlarged.png`.
         settings: `limits.max_pixels` holds for what is written.
@@ -51,15 +51,16 @@ def write_enlarged(
     network = load_checkpoint(found.data).model.eval()
     if not isinstance(network, SuperresCnn):
         raise UsageError(f"--enlarge: {found.name} is no superres_cnn, which alone paints larger pictures")
-    data = fetch(source, allow_private, settings.limits.max_bytes)
+    data = fetch(given, allow_private, settings.limits.max_bytes)
     limit = settings.limits.max_pixels // network.enlarges**2
     seen = sandbox(look, data, limit, limit)
-    target = destinations.sheet(source, ".enlarged.png")
+    target = destinations.sheet(given, ".enlarged.png")
     encoded = io.BytesIO()
     text = PngInfo()
-    text.add_text("Description", _sentence(found, base_name(source), seen.sha256))
+    text.add_text("Description", _sentence(found, base_name(given.source), seen.sha256))
     Image.fromarray(enlarge(network, seen.small.luma)).save(encoded, "PNG", pnginfo=text)
-    Storage(target.parent).write(target.name, encoded.getvalue())
+    folder, name = destinations.place(given, target)
+    folder.write(name, encoded.getvalue())
     return target, "three times the size"
 
 

@@ -18,6 +18,7 @@ from colorize.imaging.formats import decode_small
 from colorize.imaging.sandbox import Sandbox
 from colorize.predict.destinations import Destinations
 from colorize.predict.fetch import fetch
+from colorize.predict.inputs import Input
 from colorize.predict.photo import colorizer_of
 from colorize.predict.settings import PhotoSettings
 from colorize.storage.root import Storage
@@ -29,12 +30,12 @@ CHECKPOINT = re.compile(r"checkpoints/epoch-(\d+)\.safetensors")
 
 
 def write_history(
-    source: str, run: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool, sandbox: Sandbox
+    given: Input, run: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool, sandbox: Sandbox
 ) -> tuple[Path, str]:
     """Writes a sheet: the grey picture, then its copy by each epoch of `run`; returns where, and a word about it.
 
     Args:
-        source: a picture file or link.
+        given: a picture file or link.
         run: a training run's folder, local or S3.
         destinations: an output file, or a folder for `NAME.history.png`.
         settings: of the colorizer.
@@ -47,14 +48,15 @@ def write_history(
     """
     storage = Storage(run)
     epochs = kept_epochs(storage)
-    data = fetch(source, allow_private, settings.limits.max_bytes)
+    data = fetch(given, allow_private, settings.limits.max_bytes)
     grey = sandbox(decode_small, data, PANEL_AREA, max_pixels=settings.limits.max_pixels).luma
-    target = destinations.sheet(source, ".history.png")
+    target = destinations.sheet(given, ".history.png")
     panels = [("grey", np.stack([grey] * 3, axis=2))]
     panels += [(f"epoch {epoch}", picture) for epoch, picture in _colored(grey, storage, epochs, settings)]
     encoded = io.BytesIO()
     contact_sheet(panels).save(encoded, "PNG")
-    Storage(target.parent).write(target.name, encoded.getvalue())
+    folder, name = destinations.place(given, target)
+    folder.write(name, encoded.getvalue())
     return target, f"{len(epochs)} epochs"
 
 

@@ -19,8 +19,9 @@ from colorize.imaging.triage import NAMES
 from colorize.models import require_takes_hints
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colorizer
-from colorize.predict.destinations import COMPARED, Destinations, base_name
+from colorize.predict.destinations import COMPARED, Destinations
 from colorize.predict.fetch import fetch
+from colorize.predict.inputs import Input, base_name, find_inputs
 from colorize.predict.model_files import ModelFile, find_model
 from colorize.predict.outcome import Outcome
 from colorize.predict.render import Ab, Provenance
@@ -28,7 +29,6 @@ from colorize.predict.settings import PhotoSettings
 from colorize.predict.steps import Look, copy_into, look, side_by_side
 from colorize.predict.upstream import Upstream, sized, upstream_of
 from colorize.storage.faults import require_room
-from colorize.storage.root import Storage
 
 
 def color_photos(
@@ -44,24 +44,27 @@ def color_photos(
 ) -> Iterator[Outcome]:
     """Colors each source and writes it, never over a source; yields an outcome as each is done.
 
-    `output` is a file if there is one source and it has the suffix of one, else a folder, where names are kept; a file
-    that is there already is replaced only if it may be (`overwrite`). Without an `output` pictures go here, as
-    `NAME.colorized.SUFFIX`. Links to private addresses are refused unless `allow_private`. `hints` is a file with
-    colors that a picture shall have (`colorize.datasets.hints`), which names pictures as `sources` do.
+    A source is a file, a link, or a folder: every file below it. `output` is a file if there is one source, no folder,
+    and it has the suffix of one, else a folder, where names and trees are kept; a file that is there already is
+    replaced only if it may be (`overwrite`). Without an `output` pictures go here, as `NAME.colorized.SUFFIX`, and
+    those of a folder into `FOLDER.colorized`. Links to private addresses are refused unless `allow_private`. `hints` is
+    a file with colors that a picture shall have (`colorize.datasets.hints`), which names pictures as `sources` do.
 
     Raises:
-        UsageError: an unknown model, hints or settings that do not fit it, two sources that would get one name, or an
-            output that is no path.
+        UsageError: an unknown model, hints or settings that do not fit it, two sources that would get one name, an
+            empty folder, or an output that is no path.
     """
     found = find_model(model)
-    destinations = Destinations(sources, output, overwrite)
+    inputs, left_out = find_inputs(sources)
+    destinations = Destinations(inputs, output, overwrite)
     targets = destinations.copies()
-    given = _hints(hints, found, sources)
+    spots = _hints(hints, found, [each.source for each in inputs])
     upstream = upstream_of(settings.output.processing, found.architecture)
+    yield from left_out
     with Sandbox(settings.limits) as sandbox:
-        studio = Studio(found, settings, given, upstream, destinations, compare, allow_private, sandbox)
+        studio = Studio(found, settings, spots, upstream, destinations, compare, allow_private, sandbox)
         yield from outcomes(
-            (source, partial(studio.color, source, target)) for source, target in zip(sources, targets, strict=True)
+            (each.source, partial(studio.color, each, target)) for each, target in zip(inputs, targets, strict=True)
         )
 
 
@@ -110,22 +113,22 @@ class Studio:
     def colorizer(self) -> Colorizer:
         return colorizer_of(self.model.data, sized(self.settings, self.upstream))
 
-    def color(self, source: str, target: Path) -> tuple[Path, str]:
-        """Writes the colored copy of `source`; returns where, and what the picture was."""
+    def color(self, given: Input, target: Path) -> tuple[Path, str]:
+        """Writes the colored copy of an input; returns where, and what the picture was."""
         limits, output, area = self.settings.limits, self.settings.output, self.colorizer.size**2
-        data = fetch(source, self.allow_private, limits.max_bytes)
+        data = fetch(given, self.allow_private, limits.max_bytes)
         seen = self.sandbox(look, data, area, limits.max_pixels, self.upstream, all_pages=output.pages == "all")
-        ab = self._colors(seen, self.hints.spots(source, seen.small.info), all_pages=output.pages == "all")
+        ab = self._colors(seen, self.hints.spots(given.source, seen.small.info), all_pages=output.pages == "all")
         provenance = Provenance(
-            self.model.name, self.model.sha256, base_name(source), seen.sha256, output.digital_source_type
+            self.model.name, self.model.sha256, base_name(given.source), seen.sha256, output.digital_source_type
         )
         self.destinations.require_suffix(seen.small.info.format)
         path = self.destinations.claim(target.with_name(output_name(target.name, seen.small.info.format)))
         sheet = path.with_name(f"{path.name}{COMPARED}")
         if self.compare:
             self.destinations.claim(sheet)
-        folder = Storage(path.parent)
-        with folder.drafted(path.name) as draft:
+        folder, name = self.destinations.place(given, path)
+        with folder.drafted(name) as draft:
             self.sandbox(
                 copy_into,
                 draft,
@@ -137,7 +140,7 @@ class Studio:
                 upstream=self.upstream,
             )
         if self.compare:
-            folder.write(sheet.name, self.sandbox(side_by_side, data, path, limits.max_pixels))
+            folder.write(f"{name}{COMPARED}", self.sandbox(side_by_side, data, path, limits.max_pixels))
         return path, "; ".join(filter(None, (NAMES[seen.small.kind], seen.small.info.note)))
 
     def _colors(self, seen: Look, spots: Spots, all_pages: bool) -> Ab | dict[int, Ab]:

@@ -33,13 +33,13 @@ from colorize.imaging.sandbox import Sandbox, fault_of
 from colorize.imaging.settings import LimitSettings
 from colorize.predict.destinations import COMPARED
 from colorize.predict.fetch import IN_MEMORY
+from colorize.predict.inputs import RECORDS
 from colorize.predict.outcome import Outcome
 from colorize.predict.restore_archive import restore_archive
 from colorize.storage.faults import require_room
 from colorize.storage.local_root import Draft
-from colorize.storage.root import LEDGER, Storage, overlap
+from colorize.storage.root import Storage, overlap
 
-RECORDS = f"{LEDGER}/"  # what a run leaves beside its pictures
 _GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;16")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from urllib.parse import urlsplit
 
 from colorize.errors import StoppedError, one_line
 
@@ -22,7 +23,17 @@ def why_unusable(error: Exception) -> str:
         return f"access refused ({one_line(error)}); check the path, permissions and credentials"
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
         return "no keys are set: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (other servers: AWS_ENDPOINT_URL, too)"
-    return one_line(error)
+    return _why_unreachable(error) or one_line(error)
+
+
+def _why_unreachable(error: Exception) -> str:
+    """Which S3 server does not answer, and what to do; "" where that is not the fault."""
+    if type(error).__name__ in ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"):
+        host = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url", ""))).netloc or "the endpoint"
+        return f"no server answers at {host}: check the network, and AWS_ENDPOINT_URL (unset: Amazon's)"
+    if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
+        return f"AWS_ENDPOINT_URL is no URL of a server ({one_line(error)}): begin it with http:// or https://"
+    return ""
 
 
 def require_room(error: Exception) -> None:

@@ -61,9 +61,7 @@ def fetch_link(link: str, limits: LinkLimits | None = None) -> bytes:
 
 def _ask(link: str, limits: LinkLimits, deadline: float) -> bytes | str:
     """The body, or the link that the server sends on to."""
-    parts = urlsplit(link)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise OSError(f"{link} is no http(s) link")
+    parts = _taken_apart(link)
     connection = _connect(parts, limits, deadline)
     sock = connection.sock
     timer = threading.Timer(_left(deadline, limits), sock.shutdown, [socket.SHUT_RDWR])  # a server may dribble
@@ -76,6 +74,17 @@ def _ask(link: str, limits: LinkLimits, deadline: float) -> bytes | str:
     finally:
         timer.cancel()
         connection.close()
+
+
+def _taken_apart(link: str) -> SplitResult:
+    try:
+        parts = urlsplit(link)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a broken IPv6 address
+        usable = False
+    if not usable:
+        raise OSError(f"{link} is no http(s) link")
+    return parts
 
 
 def _answer(link: str, parts: SplitResult, connection: http.client.HTTPConnection, limits: LinkLimits) -> bytes | str:
@@ -95,7 +104,11 @@ def _connect(parts: SplitResult, limits: LinkLimits, deadline: float) -> http.cl
     port = parts.port or (443 if parts.scheme == "https" else 80)
     address = _fit_address(parts.hostname, port, limits.allow_private)
     connection = http.client.HTTPConnection(parts.hostname, port)  # its name goes into the Host header
-    connection.sock = socket.create_connection((address, port), timeout=_left(deadline, limits))
+    try:
+        connection.sock = socket.create_connection((address, port), timeout=_left(deadline, limits))
+    except OSError as error:
+        where, reason = f"{parts.hostname}, port {port}", (error.strerror or str(error)).lower()
+        raise OSError(f"no answer from {where} ({reason}): check the link and the network") from None
     if parts.scheme == "https":
         connection.sock = ssl.create_default_context().wrap_socket(connection.sock, server_hostname=parts.hostname)
     return connection
@@ -103,7 +116,11 @@ def _connect(parts: SplitResult, limits: LinkLimits, deadline: float) -> http.cl
 
 def _fit_address(host: str, port: int, allow_private: bool) -> str:
     """The first address of a host all of whose addresses are public (or any, if private ones are allowed)."""
-    found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    try:
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # the latter: it cannot be the name of any host
+        raise OSError(f"the host {host} is not known: check its spelling and the network") from None
+    found = [str(entry[4][0]) for entry in entries]
     private = [address for address in found if not _is_public(address)]
     if private and not allow_private:
         which = "a private address" if host.strip("[]") == private[0] else f"the private address {private[0]}"

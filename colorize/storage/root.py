@@ -22,7 +22,7 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 import fsspec
 
-from colorize.errors import UsageError, one_line
+from colorize.errors import UsageError
 from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
 from colorize.storage.bucket import Bucket, client_options
 from colorize.storage.faults import why_unusable
@@ -367,7 +367,7 @@ def read_file(uri: str | os.PathLike[str], most: int | None = None) -> bytes:
     except (OSError, UsageError):
         raise
     except Exception as error:  # an unreachable endpoint and missing keys are no OSErrors of botocore
-        raise OSError(one_line(error)) from error
+        raise OSError(why_unusable(error)) from error
 
 
 @contextmanager

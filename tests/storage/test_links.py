@@ -102,6 +102,23 @@ def test_each_limit_is_named(port: int, path: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ("http://nosuch.invalid/a.jpg", r"the host nosuch\.invalid is not known: check its spelling and the network"),
+        ("http://a..b/a.jpg", r"the host a\.\.b is not known"),
+        ("http://127.0.0.1:1/a.jpg", r"no answer from 127\.0\.0\.1, port 1 \(connection refused\): check the link"),
+        ("http://[::1/a.jpg", "no http"),
+        ("http://localhost:port/a.jpg", "no http"),
+        ("http:///a.jpg", "no http"),
+    ],
+)
+def test_who_does_not_answer_is_named(link: str, message: str) -> None:
+    with pytest.raises(OSError, match=message) as fault:
+        fetch_link(link, OPEN)
+    assert "Errno" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "10.1.2.3",
      "192.168.0.1", "169.254.169.254", "100.64.0.1", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]", "224.0.0.1",
