@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -27,8 +28,12 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --output")] = False,
     no_ray: Annotated[bool, typer.Option("--no-ray", help="train in this process alone, on its GPU or CPUs")] = False,
     ray_address: RayAddress = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Trains a network, data-parallel on Ray Train, on a folder or Parquet archives of color pictures."""
+    from colorize.storage.root import Storage
+    from colorize.train.run_folder import BEST
     from colorize.train.settings import TrainSettings
 
     if config is None:
@@ -37,13 +42,14 @@ def train(
     if no_ray:
         from colorize.train.single import train_alone
 
-        figures = train_alone(settings, data, output, resume)
+        figures = train_alone(settings, data, output, resume, quiet)
     else:
         from colorize.train.job import TrainJob, run_training
 
-        figures = run_training(TrainJob(settings, data, output, resume, ray_address))
-    say(f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}")
-    say(", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_"))))
+        figures = run_training(TrainJob(settings, data, output, resume, ray_address, quiet))
+    folder, numbers = Storage(output), {name: value for name, value in figures.items() if math.isfinite(value)}
+    facts = {"run": folder.url(), "best": folder.url(BEST), "epochs": int(figures["epoch"]), "figures": numbers}
+    Terminal(quiet, as_json).summary(facts, _result(figures, output))
 
 
 def evaluate(
@@ -84,6 +90,11 @@ def export(
     from colorize.predict import export
 
     say(f"{model} -> {output} ({export.export(model, output)})")
+
+
+def _result(figures: Mapping[str, float], output: str) -> Iterator[str]:
+    yield f"trained {figures['epoch']:.0f} epochs; weights, figures and samples are in {output}"
+    yield ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(("loss", "val_")))
 
 
 def _lines(done: Evaluation) -> Iterator[str]:

@@ -21,34 +21,39 @@ LINE_SECONDS = 10.0
 class Display:
     """Shows on stderr how a training goes: `with Display() as display: ...`
 
+    Args:
+        quiet: show warnings alone.
+        clock: what tells seconds.
+
     Attributes:
         asked: somebody wants the training to stop.
         begun: the first step was taken.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+    def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self.quiet, self.clock = quiet, clock
         self.shown = float("-inf")
         self.asked = self.begun = False
         self.console = Console(stderr=True)
+        self.shows_bar = self.console.is_terminal and not quiet
         self.bar = Bar(TextColumn("{task.description}"), BarColumn(), console=self.console)
         self.task = self.bar.add_task("reading pictures", total=1.0)
 
     def __enter__(self) -> Display:
-        if self.console.is_terminal:
+        if self.shows_bar:
             self.bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.console.is_terminal:
+        if self.shows_bar:
             self.bar.stop()
 
     def progress(self, progress: Progress) -> None:
         """Moves the bar, or prints a line if the last one is some seconds old."""
         self.begun = True
-        if self.console.is_terminal:
+        if self.shows_bar:
             self.bar.update(self.task, completed=progress.done, description=progress.line())
         elif self.clock() - self.shown >= LINE_SECONDS:
             self.shown = self.clock()
@@ -64,7 +69,12 @@ class Display:
         return self.asked
 
     def tell(self, line: str) -> None:
-        """A line with the time before it."""
+        """A line with the time before it, for who is not `quiet`."""
+        if not self.quiet:
+            self.warn(line)
+
+    def warn(self, line: str) -> None:
+        """The same for everybody."""
         text = f"{time.strftime('%H:%M:%S')} {printable(line)}"
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 

@@ -45,6 +45,7 @@ class TrainJob:
     output: str
     resume: bool = False
     ray_address: str | None = None
+    quiet: bool = False
 
 
 def run_training(job: TrainJob) -> dict[str, float]:
@@ -60,13 +61,13 @@ def run_training(job: TrainJob) -> dict[str, float]:
     plan = plan_epoch(source, job.settings.data)
     folder = RunFolder(job.output, job.settings)
     folder.check(job.resume)
-    with ray_session(job.ray_address), Display() as display, interruptible(display):
+    with ray_session(job.ray_address), Display(job.quiet) as display, interruptible(display):
         scaling = scaling_for(job.settings.trainer, ray.cluster_resources(), most_resources())
         folder.claim(job.resume)
         streams = not fits(plan, job.settings.data, ray.cluster_resources().get("memory", 0.0))
         where = "streamed" if streams else "in memory"
         if warning := plan.warning(job.settings.model):
-            display.tell(warning)
+            display.warn(warning)
         display.tell(f"reading {plan.pictures} pictures, {where}, for {scaling.num_workers} workers")
         board = ray.remote(num_cpus=0)(ProgressActor).remote()
         config = WorkerConfig(job.settings, folder.storage, plan.pictures, streams, board)

@@ -25,7 +25,9 @@ from colorize.train.settings import TrainSettings
 from colorize.train.step import create_state
 
 
-def train_alone(settings: TrainSettings, data: str, output: str, resume: bool = False) -> dict[str, float]:
+def train_alone(
+    settings: TrainSettings, data: str, output: str, resume: bool = False, quiet: bool = False
+) -> dict[str, float]:
     """Trains to the end on the GPU that there is, else on the CPUs; returns the last epoch's figures.
 
     Raises:
@@ -39,9 +41,9 @@ def train_alone(settings: TrainSettings, data: str, output: str, resume: bool = 
     source = open_training_source(data, settings.data)
     plan = plan_epoch(source, settings.data)
     folder = RunFolder(output, settings).claim(resume)
-    with Display() as display, interruptible(display):
+    with Display(quiet) as display, interruptible(display):
         if warning := plan.warning(settings.model):
-            display.tell(warning)
+            display.warn(warning)
         display.tell(f"reading {plan.pictures} pictures")
         feed = open_feed(source, settings, plan, device)
         run = Run(settings, folder, feed, device, display)

@@ -80,7 +80,9 @@ def test_a_shell_completes_commands() -> None:
     assert done.stdout.split() == ["photo"]
 
 
-@pytest.mark.parametrize("words", [["bulk", "--quiet"], ["photo", "-q"], ["restore-grey", "-q"], ["evaluate", "-q"]])
+@pytest.mark.parametrize(
+    "words", [["bulk", "--quiet"], ["photo", "-q"], ["restore-grey", "-q"], ["train", "-q"], ["evaluate", "-q"]]
+)
 def test_each_command_that_says_much_can_be_quiet_and_speak_json(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +109,30 @@ def test_pictures_are_summed_up_for_a_program(
     assert run(["restore-grey", "out", "-o", "back", "-q"]) == 0
     assert capsys.readouterr() == ("", "")
     assert Path("back/good\x7f.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "line"),
+    [
+        ("http://nosuch.invalid:9000", "no server answers at nosuch.invalid:9000: check the network, and AWS_ENDPOINT"),
+        ("nosuch.invalid", "AWS_ENDPOINT_URL is no URL of a server (Invalid endpoint: nosuch.invalid): begin it with"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_named_with_the_way_out(
+    endpoint: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "ENDPOINT_URL": endpoint}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    for words, status in (
+        (["photo", "s3://bucket/a.jpg"], EXIT_FAILURES),
+        (["bulk", "--input", "s3://bucket/scans", "--output", "out"], EXIT_USAGE),
+        (["report", "s3://bucket/colored"], EXIT_USAGE),
+    ):
+        assert run(words) == status
+        shown = capsys.readouterr()
+        assert (shown.out, shown.err.count("\n")) == ("", 1)
+        assert line in shown.err
 
 
 def test_decoders_say_nothing_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:

@@ -91,9 +91,12 @@ def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
     Storage("s3://scans/photos").write("photos.parquet", archive.read_bytes())
     arguments = ["train", "--data", "s3://scans/photos", "--output", "s3://colored/run"]
     more = options("trainer.epochs=2", "trainer.workers=2", "trainer.cpus_per_worker=1", "data.tolerate_broken=0.1")
-    assert run([*arguments, *more]) == 0
+    assert run([*arguments, *more, "--json"]) == 0
 
-    folder = Storage("s3://colored/run")
+    folder, said = Storage("s3://colored/run"), capsys.readouterr()
+    result = json.loads(said.out)
+    assert (result["run"], result["best"], result["epochs"]) == (folder.url(), folder.url("best.safetensors"), 2)
+    assert result["figures"]["cross_entropy"] == float(metrics(folder)[-1]["cross_entropy"])
     names = {entry.name for entry in folder.entries() if not entry.name.startswith("_ray/")}
     assert names == {
         "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors",
@@ -104,7 +107,7 @@ def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
     first, second = (float(row["cross_entropy"]) for row in metrics(folder))  # `loss` weighs rare colors: noisy
     assert second < first
     assert Image.open(io.BytesIO(folder.read("samples/epoch-002.png"))).width > 100
-    assert "epoch 2 done" in capsys.readouterr().err
+    assert "epoch 2 done" in said.err
 
     astronaut.convert("L").save(tmp_path / "grey.jpg")
     assert run(["photo", str(tmp_path / "grey.jpg"), "-o", str(tmp_path / "out"), "--model", "s3://colored/run"]) == 0
@@ -323,6 +326,21 @@ def test_without_a_terminal_progress_is_a_line_every_few_seconds(capsys: pytest.
     first, second, third = (line[9:] for line in capsys.readouterr().err.splitlines())
     assert first == second == "epoch 2, 31.4 %, loss 3.2100, 240.0 pictures/s, 3m20s left"
     assert third == "epoch 2 done: loss 3.2, val_psnr 25"
+
+
+def test_a_quiet_training_says_warnings_alone_and_its_result_as_json(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--data", str(archive), "--output", str(tmp_path / "run"), "--no-ray", "--quiet", "--json"]
+    assert run([*words, *options("trainer.epochs=1", "data.tolerate_broken=0.1")]) == 0
+
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert Path(result["best"]) == tmp_path / "run/best.safetensors"
+    assert Path(result["best"]).is_file()
+    assert (result["epochs"], result["figures"]["epoch"]) == (1, 1)
+    assert result["figures"]["val_psnr"] > 0
+    assert [line[9:17] for line in said.err.splitlines()] == ["warning:"]  # of few pictures
 
 
 def test_decoded_pictures_travel_as_they_are() -> None:
