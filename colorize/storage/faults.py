@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from colorize.errors import StoppedError, one_line
 
+ENDPOINT = "AWS_ENDPOINT_URL"
+CHECK_ENDPOINT = f"check the network, and {ENDPOINT} (unset: Amazon's)"
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 _EXHAUSTED_TEXT = re.compile(rf"\[Errno ({'|'.join(map(str, EXHAUSTED))})\] [^:\n]*(?:: '([^'\n]+)')?")
 
@@ -30,9 +32,9 @@ def _why_unreachable(error: Exception) -> str:
     """Which S3 server does not answer, and what to do; "" where that is not the fault."""
     if type(error).__name__ in ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"):
         host = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url", ""))).netloc or "the endpoint"
-        return f"no server answers at {host}: check the network, and AWS_ENDPOINT_URL (unset: Amazon's)"
+        return f"no server answers at {host}: {CHECK_ENDPOINT}"
     if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
-        return f"AWS_ENDPOINT_URL is no URL of a server ({one_line(error)}): begin it with http:// or https://"
+        return f"{ENDPOINT} is no URL of a server ({one_line(error)}): begin it with http:// or https://"
     return ""
 
 

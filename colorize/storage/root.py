@@ -25,7 +25,7 @@ import fsspec
 from colorize.errors import UsageError
 from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
 from colorize.storage.bucket import Bucket, client_options
-from colorize.storage.faults import why_unusable
+from colorize.storage.faults import CHECK_ENDPOINT, ENDPOINT, why_unusable
 from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
 from colorize.storage.local_root import TEMPORARY_PREFIX, Draft, LocalRoot, temporary_draft
@@ -342,7 +342,8 @@ class Storage:
         try:
             return within(PROBE_SECONDS, ask)
         except TimeoutError:
-            reason = f"no answer within {PROBE_SECONDS:.0f} s; is the endpoint up and the network open?"
+            server = f" from {os.environ.get(ENDPOINT, 'Amazon')}: {CHECK_ENDPOINT}" if self.is_bucket else ""
+            reason = f"no answer within {PROBE_SECONDS:.0f} s{server or '; is the server up, and the network open?'}"
         except Exception as error:  # every storage library has fault classes of its own
             reason = why_unusable(error)
         raise UsageError(f"cannot use {self.url()}: {reason}")

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from s3fs import S3FileSystem
 
 from colorize import __version__
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, app, run
@@ -111,10 +113,19 @@ def test_pictures_are_summed_up_for_a_program(
     assert Path("back/good\x7f.jpg").exists()
 
 
+@pytest.fixture
+def no_client() -> Iterator[None]:
+    """No client of an S3 server is left from, or for, another test: each asks the server of its own environment."""
+    S3FileSystem.clear_instance_cache()
+    yield
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.usefixtures("no_client")
 @pytest.mark.parametrize(
     ("endpoint", "line"),
     [
-        ("http://nosuch.invalid:9000", "no server answers at nosuch.invalid:9000: check the network, and AWS_ENDPOINT"),
+        ("http://nosuch.invalid:9000", "nosuch.invalid:9000: check the network, and AWS_ENDPOINT_URL"),  # at, or from
         ("nosuch.invalid", "AWS_ENDPOINT_URL is no URL of a server (Invalid endpoint: nosuch.invalid): begin it with"),
     ],
 )
