@@ -38,8 +38,9 @@ for name, command, example in (
     ("evaluate", training.evaluate, "--model default --model grey --data photos/ --split val --output evaluation/"),
     ("export", training.export, "default -o default.onnx"),
 ):
-    app.command(name, epilog=f"Example: colorize {name} {example}")(command)
-app.add_typer(models.app, name="models")
+    whole = (command.__doc__ or "").partition("\n")[0]  # which the list of commands would cut at 45 characters
+    app.command(name, short_help=whole, epilog=f"Example: colorize {name} {example}")(command)
+app.add_typer(models.app, name="models", short_help=models.models.__doc__)
 
 
 def _show_version(asked: bool) -> None:
@@ -79,7 +80,7 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
     except StoppedError as error:
         return _fail(str(error), error.status, debug)
     except typer.exceptions.TyperException as error:
-        return _fail(error.format_message(), EXIT_USAGE, debug)
+        return _fail(f"{error.format_message().rstrip('.')}{_where_to_read(error)}", EXIT_USAGE, debug)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(stopped, EXIT_STOPPED, debug)
     except Exception as error:
@@ -95,6 +96,11 @@ def _fail(message: str, status: int, debug: bool) -> int:
         traceback.print_exc()
     say(f"error: {joined(message)}", sys.stderr)
     return status
+
+
+def _where_to_read(error: typer.exceptions.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return f" (see `{context.command_path} --help`)" if context else ""
 
 
 def _first_line(error: Exception) -> str:

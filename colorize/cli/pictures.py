@@ -51,7 +51,10 @@ def photo(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Colors single pictures, or all in a folder, without Ray; `colorize bulk` is for archives, and goes on."""
+    """Colors single pictures, or all in a folder, without Ray.
+
+    An archive is for `colorize bulk`, which keeps account of it and can go on where it was stopped.
+    """
     settings = load_settings(PhotoSettings, config, overrides or ())
     if history and enlarge:
         raise UsageError("--history and --enlarge write different pictures: give one of them")

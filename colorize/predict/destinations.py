@@ -41,7 +41,7 @@ class Destinations:
             raise UsageError(f"--output {output} is no path: use `colorize bulk` to write to a bucket")
         self.inputs, self.output, self.overwrite = inputs, output, overwrite
         self.path = Path(output or ".")
-        self.is_file = bool(self.path.suffix) and not self.path.is_dir()
+        self.is_file = bool(self.path.suffix) and not (self.path.is_dir() or str(output).endswith("/"))
         several = len(inputs) > 1 or any(each.folder for each in inputs)
         if (self.is_file and several) or (self.path.exists() and not self.path.is_dir() and not self.is_file):
             raise UsageError(f"--output {output} is a file; for {_number(inputs)} name a folder")
@@ -74,8 +74,11 @@ class Destinations:
 
         Raises:
             FileExistsError: see `claim`.
+            OSError: the output's file is called like another format than PNG.
         """
         name = PurePosixPath(given.name)
+        if self.is_file and self.path.suffix.lower() != ".png":
+            raise OSError(f"it would be a PNG: write --output {self.path.with_suffix('.png')}")
         return self.claim(self.path if self.is_file else self._base(given) / name.with_name(f"{name.stem}{suffix}"))
 
     def place(self, given: Input, path: Path) -> tuple[Storage, str]:
@@ -103,9 +106,10 @@ class Destinations:
         """Raises OSError if the one file to be written would name another format than that of a copy of `format`."""
         written = output_format(format)
         named = Image.registered_extensions().get(self.path.suffix.lower()) if self.is_file else None
-        kept = output_name(self.path.name, format) == self.path.name
-        if kept and named and named.replace("MPO", "JPEG") != written:
-            right = self.path.with_suffix(_SUFFIXES[written])
+        if not self.is_file or output_name(self.path.name, format) != self.path.name:
+            return
+        if named is None or named.replace("MPO", "JPEG") != written:
+            right = f"{self.path.with_suffix(_SUFFIXES[written])}{'' if named else f', or {self.path}/ for a folder'}"
             raise OSError(f"a copy keeps the format of its source, {written}: write --output {right}")
 
     def _base(self, given: Input) -> Path:

@@ -27,9 +27,22 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
     assert f"Example: colorize {command}" in capsys.readouterr().out
 
 
-def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["bluk"]) == EXIT_USAGE
-    assert capsys.readouterr().err.count("\n") == 1
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["bluk"], "No such command 'bluk'. Did you mean 'bulk'? (see `colorize --help`)"),
+        (["photo"], "Missing argument 'SRC...' (see `colorize photo --help`)"),
+        (["bulk", "--input", "scans"], "Missing option '--output' (see `colorize bulk --help`)"),
+        (["photo", "a.jpg", "--modell", "x"], "(Possible options: --model) (see `colorize photo --help`)"),
+    ],
+)
+def test_a_slip_is_one_line_that_says_where_to_read(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == EXIT_USAGE
+    text = capsys.readouterr().err
+    assert line in text
+    assert text.count("\n") == 1
 
 
 def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,6 +74,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
     assert run([]) == EXIT_USAGE
     shown = capsys.readouterr()
     assert "Commands:" in shown.out
+    assert "..." not in shown.out.partition("Commands:")[2]
     assert shown.err == ""
 
 

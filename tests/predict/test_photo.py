@@ -48,9 +48,15 @@ def test_a_copy_is_never_written_under_another_formats_suffix(
 ) -> None:
     scan, wrong = str(photo_folder / "grey.jpg"), tmp_path / "out.png"
     assert run(["photo", scan, "-o", str(wrong)]) == EXIT_FAILURES
-    right = wrong.with_suffix(".jpg")
-    assert capsys.readouterr().err == f"{scan}: a copy keeps the format of its source, JPEG: write --output {right}\n"
+    right, reason = wrong.with_suffix(".jpg"), f"{scan}: a copy keeps the format of its source, JPEG"
+    assert capsys.readouterr().err == f"{reason}: write --output {right}\n"
+    other = tmp_path / "out.v2"
+    assert run(["photo", scan, "-o", str(other)]) == EXIT_FAILURES
+    assert capsys.readouterr().err == f"{reason}: write --output {right}, or {other}/ for a folder\n"
     assert list(tmp_path.glob("out.*")) == []
+
+    assert run(["photo", scan, "-o", f"{other}/"]) == 0
+    assert (other / "grey.jpg").is_file()
 
 
 def test_a_file_that_is_there_is_replaced_only_on_request(
@@ -319,6 +325,8 @@ def test_no_sheet_replaces_a_source_or_another_sheet(
     assert "would replace the source" in capsys.readouterr().err
     assert (tmp_path / "x.png").read_bytes() == scan
     assert run(["photo", source, other, *words, str(tmp_path / "sheet.png")]) == EXIT_USAGE
+    assert run(["photo", source, *words, str(tmp_path / "sheet.jpg")]) == EXIT_FAILURES
+    assert f"it would be a PNG: write --output {tmp_path / 'sheet.png'}" in capsys.readouterr().err
 
 
 def test_it_needs_no_ray(tmp_path: Path) -> None:
