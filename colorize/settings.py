@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from colorize.errors import UsageError
+from colorize.errors import UsageError, one_line
 
 Device = Literal["auto", "cpu", "cuda"]
 Verbosity = Literal["quiet", "normal", "verbose"]  # warnings and errors; how it goes, too; and all that is logged
@@ -63,13 +63,13 @@ def save_settings(settings: Settings) -> str:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """ " (did you mean 'x'?)" for the closest known name, or the list of all, to end an error message with."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:200], known, n=1, cutoff=0.5)  # a checkpoint may say any name
     return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(sorted(known))})"
 
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = _parsed(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -79,6 +79,14 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise UsageError(f"the configuration {path} holds a {type(tree).__name__}; it must hold keys and values")
     return tree
+
+
+def _parsed(text: str) -> Any:
+    """What YAML says. Raises YAMLError also where PyYAML has other faults: for the 99th of a month, say."""
+    try:
+        return yaml.safe_load(text)
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise yaml.YAMLError(one_line(error)) from None
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
@@ -92,7 +100,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             raise UsageError(f"--set {override!r}: {part!r} is a value, not a group of settings")
         tree = branch
     try:
-        tree[parts[-1]] = yaml.safe_load(text)
+        tree[parts[-1]] = _parsed(text)
     except yaml.YAMLError:
         tree[parts[-1]] = text
 

@@ -74,13 +74,27 @@ def test_what_is_wrong_is_said_in_one_line(override: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_text_that_looks_like_a_date_is_a_text() -> None:
+    assert load_settings(BulkSettings, overrides=["source.image_column=2026-99-99"]).source.image_column == "2026-99-99"
+
+
 def test_a_minimum_above_the_maximum_is_refused() -> None:
     with pytest.raises(UsageError, match=r"pool.min=4 is above pool.max=2"):
         load_settings(BulkSettings, overrides=["pool.min=4", "pool.max=2"])
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("- a\n- b", "holds a list"), ("a: [", "not valid YAML"), (None, "cannot read")]
+    ("text", "message"),
+    [
+        ("- a\n- b", "holds a list"),
+        ("a: [", "not valid YAML"),
+        ("a: 2026-02-31", "not valid YAML: day is out of range"),
+        ("a: !!timestamp x", "not valid YAML"),
+        ("a: !!bool x", "not valid YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "not valid YAML"),
+        ("[" * 5000, "not valid YAML"),
+        (None, "cannot read"),
+    ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, text: str | None, message: str) -> None:
     path = tmp_path / "c.yaml"

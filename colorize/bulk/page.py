@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -102,7 +103,8 @@ def _root(uri: str) -> Storage | None:
         return None
     if not storage.is_local:
         return None
-    return storage.parent() if Path(storage.root).is_file() else storage
+    is_file = os.path.isfile(storage.root)  # noqa: PTH113 (of a name that no system takes `Path` raises)
+    return storage.parent() if is_file else storage
 
 
 def _throughput(found: Survey, seconds: float) -> list[tuple[str, Markup]]:

@@ -21,6 +21,7 @@ from colorize.imaging.hinting import Spots
 from colorize.storage.root import read_file
 
 COLUMNS = ("path", "x", "y", "color")
+_SHOWN = 80  # characters of what is wrong with an entry
 MOST_BYTES = 16 << 20  # some hundred thousand hints, which take twenty times as much in memory
 
 
@@ -106,7 +107,10 @@ def _entries(text: str, uri: str) -> list[tuple[str, Mapping[str, Any]]]:
         entries = [(f"entry {number} of {uri}", entry) for number, entry in enumerate(listed, 1)]
     else:
         reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-        entries = [(f"line {reader.line_num} of {uri}", row) for row in reader]
+        try:
+            entries = [(f"line {reader.line_num} of {uri}", row) for row in reader]
+        except csv.Error as error:
+            raise UsageError(f"the hints {uri} are no valid CSV: {one_line(error)}") from None
     for where, entry in entries:
         if not isinstance(entry, Mapping) or any(entry.get(name) in (None, "") for name in COLUMNS):
             raise UsageError(f"{where} is no hint: it needs {', '.join(COLUMNS[:-1])} and {COLUMNS[-1]}")
@@ -117,12 +121,17 @@ def _hint(entry: Mapping[str, Any], where: str) -> Hint:
     color = str(entry["color"]).strip()
     try:
         x, y = float(entry["x"]), float(entry["y"])
-    except (TypeError, ValueError):
-        raise UsageError(f"{where}: x={entry['x']!r}, y={entry['y']!r} are no pixel's coordinates") from None
+    except (TypeError, ValueError, OverflowError):
+        given = f"x={str(entry['x'])[:_SHOWN]!r}, y={str(entry['y'])[:_SHOWN]!r}"
+        raise UsageError(f"{where}: {given} are no pixel's coordinates") from None
     try:
         red, green, blue = ImageColor.getrgb(color)[:3]
+        if max(red, green, blue) > 255:  # Pillow takes any number
+            raise ValueError(color)
     except ValueError:
-        raise UsageError(f"{where}: {color!r} is no color: write #b03060, rgb(176, 48, 96) or maroon") from None
+        raise UsageError(
+            f"{where}: {color[:_SHOWN]!r} is no color: write #b03060, rgb(176, 48, 96) or maroon"
+        ) from None
     return Hint(x, y, color, *_ab((red, green, blue)))
 
 

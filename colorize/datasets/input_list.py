@@ -48,7 +48,7 @@ def read_input_list(uri: str, root: Storage) -> list[str]:
 def _read(uri: str, root: Storage) -> Iterator[str]:
     data = read_file(uri, LIST_BYTES)
     listed = _listed(posixpath.basename(uri).lower(), data, uri, root)
-    names = _bounded(filter(None, listed), FREE_BYTES + NAMES_RATIO * len(data))
+    names = _bounded(listed, FREE_BYTES + NAMES_RATIO * len(data))
     return (_relative(name, root, uri) for name in names)
 
 
@@ -65,14 +65,18 @@ def _listed(base: str, data: bytes, uri: str, root: Storage) -> Iterable[str]:
 
 
 def _bounded(names: Iterable[str], most: int) -> Iterator[str]:
-    """The same names. Raises ValueError for one that no file has, or for more of them than `most` bytes."""
+    """The same names without empty ones, which count as others do: a megabyte may hold half a billion of them.
+
+    Raises ValueError for a name that no file has, or for more of them than `most` bytes.
+    """
     left = most
     for name in names:
         if len(name) > NAME_LENGTH:
             raise ValueError(f"a name of {len(name):,} characters, {name[:20]!r}...; at most {NAME_LENGTH:,} are read")
         if (left := left - len(name) - NAME_BYTES) < 0:
             raise ValueError(f"its names take more than {most:,} bytes of memory, far more than the file holds")
-        yield name
+        if name:
+            yield name
 
 
 def _whole(file: io.BytesIO | gzip.GzipFile, most: int) -> bytes:
@@ -98,7 +102,7 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
 def _from_parquet(data: bytes, uri: str, root: Storage) -> Iterable[str]:
     archive = Archive(io.BytesIO(data))
     column = _column(archive.schema.names, uri)
-    names = (name for name in read_texts(archive, column) if name is not None)
+    names = (name or "" for name in read_texts(archive, column))
     return names if column == "path" else _in_bucket(names, root)
 
 
@@ -106,10 +110,10 @@ def _from_csv(lines: Iterator[str], uri: str, root: Storage) -> Iterable[str]:
     rows = _rows(lines)
     first = next(rows, [])
     if not root.is_local and first[:1] == [_bucket(root)] and len(first) > 1:  # S3's own: Bucket, Key, ...; no header
-        return _in_bucket((unquote_plus(row[1]) for row in chain([first], rows) if len(row) > 1), root)
+        return _in_bucket((unquote_plus(row[1]) if len(row) > 1 else "" for row in chain([first], rows)), root)
     column = _column(first, uri)
     index = first.index(column)
-    names = (row[index] for row in rows if len(row) > index)
+    names = (row[index] if len(row) > index else "" for row in rows)
     return names if column == "path" else _in_bucket(names, root)
 
 
@@ -138,10 +142,11 @@ def _column(columns: Sequence[str], uri: str) -> str:
 
 
 def _in_bucket(keys: Iterable[str], root: Storage) -> Iterable[str]:
-    """The full names of a bucket's keys, without those that stand for folders."""
+    """The full names of a bucket's keys; none of those that stand for folders."""
     if root.is_local:
         return keys
-    return (f"{root.protocol}://{_bucket(root)}/{key}" for key in keys if not key.endswith("/"))
+    bucket = f"{root.protocol}://{_bucket(root)}"
+    return (f"{bucket}/{key}" if key and not key.endswith("/") else "" for key in keys)
 
 
 def _bucket(root: Storage) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import pickle
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from colorize.errors import UsageError
 from colorize.evaluate.settings import MeasureSettings
+from colorize.weights.plain import require_plain
 
 EXTRA = "install colorize[judges]"
 POOLED = "2048"  # the features that FID compares: the means of Inception's last layer before its classifier
@@ -109,17 +111,27 @@ def _read(setting: str, path: str | None, prefix: str) -> Weights | None:
         return None
     try:
         data = Path(path).read_bytes()
+        require_plain(data)
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        tensors = {key: value for key, value in _tensors(state).items() if key.startswith(prefix)}
+        _require_own(tensors, len(data))
     except OSError as error:
         raise UsageError(f"measure.{setting}={path} cannot be read: {error.strerror or error}") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError):
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, AttributeError, TypeError):
         raise UsageError(f"measure.{setting}={path} is no file of weights that torch.save wrote") from None
-    tensors = {k: v.contiguous() for k, v in _tensors(state).items() if k.startswith(prefix)}
+    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     return Weights(path, hashlib.sha256(data).hexdigest(), save(tensors))
 
 
 def _tensors(state: Any) -> dict[str, Tensor]:
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)} if isinstance(state, dict) else {}
+    found = state.items() if isinstance(state, dict) else ()
+    return {key: value for key, value in found if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def _require_own(tensors: Mapping[str, Tensor], size: int) -> None:
+    """Raises ValueError for tensors that come to more than the file: some are the same few bytes, again and again."""
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > size:
+        raise ValueError("tensors that share their bytes")
 
 
 def _try(name: str, weights: Weights, network: type[Inception] | type[Lpips]) -> None:

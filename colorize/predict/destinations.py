@@ -11,7 +11,7 @@ from PIL import Image
 from colorize.errors import UsageError
 from colorize.imaging.formats import output_format, output_name
 from colorize.imaging.formats.formats import fitting_name
-from colorize.predict.inputs import Input, is_remote, local_path
+from colorize.predict.inputs import Input, is_remote, local_path, real_path
 from colorize.storage.root import Storage, overlap
 
 COMPARED = ".compare.jpg"  # what the name of a copy gets, for the sheet beside it that compares it with its source
@@ -94,7 +94,7 @@ class Destinations:
         """
         if self._is_source(path):
             raise FileExistsError(f"its copy would replace the source {path}: name another --output")
-        place = path.parent.resolve() / path.name  # a link there is replaced: what it leads to is another place
+        place = real_path(path.parent) / path.name  # a link there is replaced: what it leads to is another place
         if place in self._claimed:
             raise FileExistsError(f"its copy would replace that of another source, {path}: color it by itself")
         if not self.overwrite and os.path.lexists(place):
@@ -125,7 +125,7 @@ class Destinations:
         return target
 
     def _is_source(self, path: Path) -> bool:
-        return path.resolve() in self._sources
+        return real_path(path) in self._sources
 
 
 def _number(inputs: Sequence[Input]) -> str:

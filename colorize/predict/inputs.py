@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def find_inputs(sources: Sequence[str]) -> tuple[list[Input], list[Outcome]]:
     found: list[Input] = []
     left_out: list[Outcome] = []
     for source in sources:
-        if is_remote(source) or not local_path(source).is_dir():
+        if is_remote(source) or not os.path.isdir(local_path(source)):  # noqa: PTH112 (no name makes this raise)
             found.append(Input(source, base_name(source)))
             continue
         before = len(found) + len(left_out)
@@ -64,11 +65,12 @@ def _in_folder(folder: str) -> Iterator[tuple[Input, str]]:
 
 
 def base_name(source: str) -> str:
-    """The file's name at the end of a path or link."""
+    """The file's name at the end of a path or link, whose author may have written anything there."""
     if is_link(source):
         with suppress(ValueError):  # whoever follows it says that it is none
-            source = unquote(urlparse(source).path)
-    return PurePosixPath(source).name or "picture"
+            source = unquote(urlparse(source).path).replace("\0", "")
+    name = PurePosixPath(source).name
+    return "picture" if name in ("", "..") else name
 
 
 def is_link(source: str) -> bool:
@@ -83,4 +85,9 @@ def is_remote(source: str) -> bool:
 
 def local_path(source: str) -> Path:
     """The path of a source on disk."""
-    return Path(source.removeprefix("file://")).resolve()
+    return real_path(source.removeprefix("file://"))
+
+
+def real_path(path: str | Path) -> Path:
+    """Where a path leads; one of links in a circle, for which `Path.resolve` raises, is a place as well."""
+    return Path(os.path.realpath(path))

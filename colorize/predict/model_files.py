@@ -13,9 +13,12 @@ from colorize.predict.settings import ColorizerSettings
 from colorize.settings import nearest
 from colorize.storage.root import Storage, read_file
 from colorize.weights import shipped_weights
+from colorize.weights.plain import NotPlainError, require_plain
 
 _SHIPPED_STRIDES = {"unet": 32}  # of the architectures of shipped weights, whose classes torch is needed for
 _MOST_BYTES = 16 << 30  # of a file with weights; the largest of the published ones has 0.9 GB
+_MOST_CANVAS = 1024  # as of `ColorizerSettings.size`; what is larger takes gigabytes for each picture
+_MESSAGE = 1000  # characters of what is wrong with a checkpoint, which may hold names of any length
 _HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
 
 
@@ -54,8 +57,17 @@ def find_model(name: str) -> ModelFile:
         data = shipped[name].read_bytes() if name in shipped else _read(name, sorted(shipped))
         loaded = load_checkpoint(data)
     except CheckpointError as error:
-        raise UsageError(f"model {name!r}: {error}{_hint(name)}") from None
+        raise UsageError(f"model {name!r}: {one_line(error, _MESSAGE)}{_hint(name)}") from None
+    _require_canvas(name, loaded.model.canvas)
     return ModelFile(name, loaded.name, loaded.sha256, data, loaded.model.stride, loaded.model.canvas)
+
+
+def _require_canvas(name: str, canvas: object) -> None:
+    """Raises UsageError for one that a checkpoint's arguments say, and no network was made for."""
+    if canvas is not None and (type(canvas) is not int or not 1 <= canvas <= _MOST_CANVAS):
+        raise UsageError(
+            f"model {name!r}: it asks for pictures of canvas={str(canvas)[:40]} pixels; 1 to {_MOST_CANVAS} are made"
+        )
 
 
 def _shipped(name: str, data: bytes) -> ModelFile:
@@ -76,8 +88,12 @@ def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
 
 def _published(name: str, whose: str, weights: bytes) -> ModelFile:
     """The checkpoint of weights as the authors of `whose` published them: of a network, or of one of its models."""
-    from colorize.models.checkpoint import dump_checkpoint, load_published
+    from colorize.models.checkpoint import CheckpointError, dump_checkpoint, load_published
 
+    try:
+        require_plain(weights)
+    except NotPlainError as error:
+        raise CheckpointError(f"the {whose} weights: the file {error}") from None
     architecture = PUBLISHED[whose].architecture if whose in PUBLISHED else whose
     network = load_published(architecture, weights)
     data = dump_checkpoint(network, name=architecture, args={})

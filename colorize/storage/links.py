@@ -16,6 +16,8 @@ import time
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from colorize.storage.timeout import within
+
 REDIRECTS = (301, 302, 303, 307, 308)
 # The ways to write an IPv4 address as the last 32 bits of an IPv6 one: NAT64, and two that are obsolete.
 EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")))
@@ -23,8 +25,8 @@ EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::ffff:0:0:0/96",
 # Addresses of special use (IANA's registries) that `ipaddress` calls global, or did in some version of Python.
 SPECIAL = tuple(map(ipaddress.ip_network, (
     "0.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "224.0.0.0/3",
-    "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16", "fe80::/9", "fc00::/7",
-    "ff00::/8",
+    "64:ff9b:1::/48", "100::/63", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16", "fe80::/9", "fc00::/7",
+    "ff00::/8", "168.63.129.16/32",  # the last is public by number alone: Azure's machines find their host there
 )))  # fmt: skip
 AGENT = "colorize (https links of `colorize photo`)"
 
@@ -102,7 +104,7 @@ def _connect(parts: SplitResult, limits: LinkLimits, deadline: float) -> http.cl
     """A connection to an address of the host that was found fit."""
     assert parts.hostname is not None
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = _fit_address(parts.hostname, port, limits.allow_private)
+    address = _fit_address(parts.hostname, port, limits.allow_private, _left(deadline, limits))
     connection = http.client.HTTPConnection(parts.hostname, port)  # its name goes into the Host header
     try:
         connection.sock = socket.create_connection((address, port), timeout=_left(deadline, limits))
@@ -114,10 +116,12 @@ def _connect(parts: SplitResult, limits: LinkLimits, deadline: float) -> http.cl
     return connection
 
 
-def _fit_address(host: str, port: int, allow_private: bool) -> str:
+def _fit_address(host: str, port: int, allow_private: bool, seconds: float) -> str:
     """The first address of a host all of whose addresses are public (or any, if private ones are allowed)."""
     try:
-        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = within(seconds, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except TimeoutError:
+        raise OSError(f"no name server has found the host {host} within {seconds:.0f} s") from None
     except (OSError, UnicodeError):  # the latter: it cannot be the name of any host
         raise OSError(f"the host {host} is not known: check its spelling and the network") from None
     found = [str(entry[4][0]) for entry in entries]

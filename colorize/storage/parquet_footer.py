@@ -65,17 +65,18 @@ def harmless_footer(footer: bytes) -> bytes:
     """The same footer with no name in its Arrow schema under which anything could be registered.
 
     A string stands in a footer, and in a schema in it, as one run of bytes: one that is found nowhere is not there,
-    however the rest is to be read.
+    however the rest is to be read. A schema is kept only where nothing else could be taken for it.
     """
     if (count := footer.count(SCHEMA_KEY)) == 0:
         return footer
+    is_doubtful = count > 1 or HIDDEN_SCHEMA_KEY in footer  # which of them would Arrow take, and which does this?
     hidden = footer.replace(SCHEMA_KEY, HIDDEN_SCHEMA_KEY)
     value = (parse_footer(hidden).metadata or {}).get(HIDDEN_SCHEMA_KEY, b"")
     try:
         schema = base64.b64decode(value, validate=True)
     except binascii.Error:
         return hidden
-    if count > 1 or not schema:  # which of them would Arrow take?
+    if is_doubtful or not schema:
         return hidden
     renamed = base64.b64encode(schema.replace(NAME_KEY, HIDDEN_NAME_KEY))
     if len(renamed) != len(value):

@@ -444,6 +444,8 @@ def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:
         ("l.txt.gz", b"x" * (1 << 20), "65,536 characters"),
         ("l.csv.gz", b"," * (1 << 20), "65,536 characters"),
         ("l.csv.gz", b'"\n",' * (1 << 18), "1000 lines"),
+        ("l.csv.gz", b",x\n" * (1 << 18), "names take more than"),
+        ("l.csv.gz", b'""\n' * (1 << 18), "names take more than"),
     ],
 )
 def test_a_small_list_that_unfolds_to_hundreds_of_megabytes_is_refused(

@@ -97,6 +97,21 @@ def test_a_pickle_that_runs_code_is_not_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["fid_weights", "lpips_weights"])
+def test_a_few_bytes_that_stand_for_gigabytes_are_not_copied(setting: str, tmp_path: Path) -> None:
+    shared = torch.zeros(1 << 20)
+    states: list[object] = [
+        {"features.w": torch.zeros(1).expand(1 << 40)},
+        {f"features.{i}": shared for i in range(100)},
+        {"features.w": torch.empty(1 << 40, device="meta")},
+        {1: torch.zeros(1), "features.w": torch.zeros(1)},
+    ]
+    for state in states:
+        torch.save(state, tmp_path / "w.pth")
+        with pytest.raises(UsageError, match=r"w\.pth"):
+            read(**{setting: tmp_path / "w.pth"})
+
+
+@pytest.mark.parametrize("setting", ["fid_weights", "lpips_weights"])
 def test_weights_of_another_network_are_refused(setting: str, tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pth")
     with pytest.raises(UsageError, match=rf"measure\.{setting}=.*other\.pth are not the weights of"):

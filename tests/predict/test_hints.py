@@ -83,6 +83,10 @@ class TestFiles:
             ("a.jpg,left,2,red", r"line 2 of .*x='left', y='2' are no pixel"),
             ("a.jpg,1,2", "line 2 of .* is no hint: it needs path, x, y and color"),
             (",1,2,red", "line 2 of .* is no hint"),
+            (f"{'a' * 200_000},1,2,red", "no valid CSV: field larger than"),
+            (f"a,1,2,{'r' * 200}", "'r{80}' is no color"),
+            ('a,1,2,"rgb(256,0,0)"', "is no color"),
+            ('a,1,2,"hsl(0,900%,50%)"', "is no color"),
         ],
     )
     def test_what_is_wrong_is_said_in_one_line(self, row: str, message: str, tmp_path: Path) -> None:
@@ -90,7 +94,11 @@ class TestFiles:
             read_hints(str(write(tmp_path, row)))
         assert "\n" not in str(caught.value)
 
-    @pytest.mark.parametrize("text", ["[1, 2]", '[{"path": "a"}]', "[", '{"path": 1}'])
+    @pytest.mark.parametrize(
+        "text",
+        ["[1, 2]", '[{"path": "a"}]', "[", '{"path": 1}', f'[{{"path":"a","x":{10**400},"y":1,"color":"red"}}]'],
+        ids=["numbers", "no hint", "cut", "no list", "a number without end"],
+    )
     def test_json_of_another_form_is_refused(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "h.json").write_text(text)
         with pytest.raises(UsageError, match=r"h\.json"):

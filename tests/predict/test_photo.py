@@ -179,6 +179,22 @@ def test_no_picture_ends_the_command_whatever_it_does(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"grey.jpg", "nested.jpg"}
 
 
+def test_no_name_of_a_source_ends_the_command(
+    web: str, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Links in a circle, and links on the web whose names are none: `Path` raises for each of them."""
+    circle = tmp_path / "circle.jpg"
+    circle.symlink_to(circle)
+    odd = [f"{web}/%00.jpg", f"{web}/a/..", "http://[::1/a.png", f"{web}/{'x' * 5000}.jpg"]
+    sources = [str(circle), odd[0], odd[1], str(photo_folder / "grey.jpg")]
+    assert run(["photo", *sources, "-o", str(tmp_path / "out")]) == EXIT_FAILURES
+    assert (tmp_path / "out/grey.jpg").exists()
+    assert "3 failed" in capsys.readouterr().out
+    for source in odd[2:]:
+        assert run(["photo", source, str(photo_folder / "grey.jpg"), "-o", str(tmp_path / "out")]) == EXIT_FAILURES
+        assert "unexpected" not in capsys.readouterr().err
+
+
 def test_a_copy_says_nothing_of_where_the_model_lies(photo_folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "secret place" / "mine.safetensors"
     model.parent.mkdir()

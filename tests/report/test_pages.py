@@ -234,6 +234,23 @@ def test_a_record_of_another_form_is_refused_in_one_line(
     assert text.count("\n") == 1
 
 
+def test_an_input_that_no_system_has_is_shown_and_not_looked_for(tmp_path: Path) -> None:
+    target = invented_run(tmp_path, rows=3)
+    for folder in ("/" + "a" * 5000, "/\0", "//host/share"):
+        target.write(RUN_FILE, json.dumps(invented_facts(tmp_path) | {"input": folder}).encode())
+        assert run(["report", target.root]) == 0
+
+
+@pytest.mark.parametrize("name", ["0.parquet", "part-x-1.parquet", f"part-{10**30}-1.parquet", "a/part-1-1.parquet"])
+def test_a_file_that_no_run_has_left_is_no_manifest(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = invented_run(tmp_path, rows=3)
+    target.write(f"{MANIFEST}/{name}", target.read(f"{MANIFEST}/manifest-000001-00000.parquet"))
+    assert run(["report", target.root]) == EXIT_USAGE
+    assert f"{name} is no part of a manifest" in capsys.readouterr().err
+
+
 def test_a_manifest_of_thousands_of_reasons_makes_no_larger_a_page(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=50_000, reasons=True)
     started = time.process_time()

@@ -124,7 +124,8 @@ def test_who_does_not_answer_is_named(link: str, message: str) -> None:
      "192.168.0.1", "169.254.169.254", "100.64.0.1", "[fe80::1]", "[fd00::1]", "[64:ff9b::7f00:1]", "224.0.0.1",
      "0.1.2.3", "192.0.0.8", "192.88.99.1", "198.18.0.1", "240.0.0.1", "255.255.255.255", "172.31.0.1",
      "[::ffff:169.254.169.254]", "[2002:7f00:1::]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::1]", "[2001::80ff:fffe]",
-     "[ff0e::1]", "[100::1]", "[2001:db8::1]", "[3fff::1]", "[fec0::1]", "[::7f00:1]"],
+     "[ff0e::1]", "[100::1]", "[100:0:0:1::1]", "168.63.129.16", "[2001:db8::1]",
+     "[3fff::1]", "[fec0::1]", "[::7f00:1]"],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_refused_however_they_are_written(port: int, host: str) -> None:
     with pytest.raises(OSError, match="private address"):
@@ -141,6 +142,16 @@ def test_a_name_that_stands_for_a_private_address_too_is_refused(monkeypatch: py
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
     with pytest.raises(OSError, match=r"rebind\.example is the private address 10\.0\.0\.1"):
         fetch_link("http://rebind.example/a.jpg")
+
+
+def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(20))
+    started = time.monotonic()
+    with pytest.raises(OSError, match="no name server has found the host slow.example within 1 s"):
+        fetch_link("http://slow.example/a.jpg", LinkLimits(seconds=1))
+    assert time.monotonic() - started < 4
+    answered.set()
 
 
 def test_a_redirect_to_a_private_address_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:

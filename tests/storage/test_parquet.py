@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,32 +71,40 @@ def test_a_dictionary_that_is_called_an_extension_type_is_one(tmp_path: Path) ->
     assert read_all(archive).to_pylist() == [{"bad": b"1"}] * 2
 
 
-def test_no_registered_type_is_even_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's tensor types may load a pickle from their parameters: before any value is looked at."""
-    built = []
+class Own(pa.ExtensionType):  # type: ignore[misc]
+    """A type that says when it is built."""
 
-    class Own(pa.ExtensionType):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__(pa.int64(), "tests.own")
+    built: ClassVar[list[bytes]] = []
 
-        def __arrow_ext_serialize__(self) -> bytes:
-            return b""
+    def __init__(self) -> None:
+        super().__init__(pa.int64(), "tests.own")
 
-        @classmethod
-        def __arrow_ext_deserialize__(cls, storage: pa.DataType, parameters: bytes) -> Own:
-            built.append(parameters)
-            return cls()
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
 
-    file = parquet(pa.table({"own": pa.ExtensionArray.from_storage(Own(), pa.array([1]))}))
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage: pa.DataType, parameters: bytes) -> Own:
+        cls.built.append(parameters)
+        return cls()
+
+
+@pytest.fixture
+def built() -> Iterator[list[bytes]]:
+    """The parameters of each `Own` that a file has built."""
+    Own.built.clear()
     pa.register_extension_type(Own())
-    try:
-        pq.read_schema(file)
-        assert built
-        built.clear()
-        assert read_all(Archive(file)).to_pylist() == [{"own": 1}]
-        assert not built
-    finally:
-        pa.unregister_extension_type("tests.own")
+    yield Own.built
+    pa.unregister_extension_type("tests.own")
+
+
+def test_no_registered_type_is_even_built(built: list[bytes]) -> None:
+    """Ray's tensor types may load a pickle from their parameters: before any value is looked at."""
+    file = parquet(pa.table({"own": pa.ExtensionArray.from_storage(Own(), pa.array([1]))}))
+    pq.read_schema(file)
+    assert built
+    built.clear()
+    assert read_all(Archive(file)).to_pylist() == [{"own": 1}]
+    assert not built
 
 
 def with_schema(file: io.BytesIO, value: bytes, extra: bytes = b"") -> io.BytesIO:
@@ -128,6 +136,25 @@ def test_a_second_arrow_schema_leads_nobody_astray(tmp_path: Path) -> None:
         assert file.getvalue().count(b"ARROW:schema") == 2
         assert "touch" in repr(read_all(Archive(file)).to_pylist())
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_schema_under_the_hidden_name_hides_no_other(is_last: bool, built: list[bytes]) -> None:
+    """A decoy, which would be made harmless in place of the one that Arrow reads."""
+    table = pa.table({"own": pa.ExtensionArray.from_storage(Own(), pa.array([1]))})
+    decoy = base64.b64encode(pa.schema([("own", pa.int64())]).serialize().to_pybytes())
+    evil = pq.read_metadata(parquet(table)).metadata[b"ARROW:schema"]
+    first, table = (evil, table.cast(pa.schema([("own", pa.int64())]))) if is_last else (decoy, table)
+    data = parquet(table.replace_schema_metadata({b"ARROW-schema": first})).getvalue()
+    if is_last:  # the names change places
+        data = data.replace(b"ARROW-schema", b"ARROW.schema").replace(b"ARROW:schema", b"ARROW-schema")
+        data = data.replace(b"ARROW.schema", b"ARROW:schema")
+    pq.read_schema(io.BytesIO(data))
+    assert built
+    built.clear()
+
+    assert read_all(Archive(io.BytesIO(data))).to_pylist() == [{"own": 1}]
+    assert not built
 
 
 def ordinary() -> pa.Table:

@@ -8,6 +8,7 @@ replaces its part instead of adding one. Where a path stands in several parts th
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +27,7 @@ from colorize.storage.parquet_error import is_damage
 from colorize.storage.root import LEDGER, Storage
 
 MANIFEST = f"{LEDGER}/manifest"
+_PART = re.compile(rf"{MANIFEST}/(part|manifest)-[0-9]{{1,9}}-[^/]+\.parquet")  # the number is a run's
 RUN_FILE = f"{LEDGER}/run.json"
 PAGES_COLORED = "pages colored"  # in the message of a row whose copy has all pages of its source
 
@@ -146,8 +148,15 @@ def write_rows(storage: Storage, name: str, rows: pa.Table) -> None:
 
 
 def part_entries(storage: Storage) -> list[Entry]:
-    """The files that the manifest consists of, by name."""
-    files = (entry for entry in storage.entries(MANIFEST) if entry.name.endswith(".parquet"))
+    """The files that the manifest consists of, by name.
+
+    Raises:
+        UsageError: one that no run has written lies among them: it may say anything, of any run.
+    """
+    files = [entry for entry in storage.entries(MANIFEST) if entry.name.endswith(".parquet")]
+    for entry in files:
+        if not _PART.fullmatch(entry.name):
+            raise UsageError(f"{storage.url(entry.name)} is no part of a manifest, which no run calls so: remove it")
     return sorted(files, key=lambda entry: entry.name)
 
 

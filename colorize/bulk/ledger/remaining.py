@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,8 @@ from colorize.datasets.units import select_units
 from colorize.storage.root import Storage
 
 LOST = ("archive_unreadable", "corrupt_parquet")  # an archive with such rows has no output
+
+_FRAGMENT = re.compile(r"(.+)/([0-9]{1,15})-([0-9]{1,15})\.parquet", re.DOTALL)
 
 Fragments = dict[str, list[tuple[int, int, str]]]  # folder -> first row, last row, name
 
@@ -69,9 +72,9 @@ def _is_finished(name: str, done: NDArray[np.bool_], settled: Settled, rows: sli
 def _list_fragments(target: Storage) -> Fragments:
     found: Fragments = defaultdict(list)
     for entry in target.entries(FRAGMENTS):
-        folder, _, base = entry.name.rpartition("/")
-        first, last = base.removesuffix(".parquet").split("-")
-        found[folder].append((int(first), int(last), entry.name))
+        if fragment := _FRAGMENT.fullmatch(entry.name):  # what nobody made is nothing that is done
+            folder, first, last = fragment.groups()
+            found[folder].append((int(first), int(last), entry.name))
     return found
 
 

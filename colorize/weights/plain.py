@@ -1,0 +1,71 @@
+"""Before `torch.load` sees a file: it holds tensors and plain containers, and unpacks to no more than its own bytes.
+
+`weights_only` keeps code out, and no bombs: among the types that it allows is `bytearray`, which a pickle of a hundred
+bytes makes any size of; `_codecs.encode`, which doubles what it is given; and tensors without any bytes behind them. A
+file may be a compressed zip archive, too, which `torch.save` never writes, and which unpacks to a thousand times its
+size.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+import re
+import zipfile
+
+ZIP = b"PK"
+PICKLE = b"\x80"  # as torch wrote until 2020
+PICKLE_BYTES = 8 << 20  # of the pickles in a file; those of a thousand tensors have 0.2 MB
+LEGACY_PICKLES = 5  # ahead of the tensors' bytes
+
+# What state dicts are made of; names as a pickle has them.
+_PLAIN = re.compile(
+    r"collections (OrderedDict|Counter)|builtins (set|complex)|__builtin__ (set|complex)"
+    r"|torch._utils _rebuild_(tensor|tensor_v2|parameter)|torch.nn.parameter Parameter|torch.serialization _get_layout"
+    r"|torch(.cuda)? [A-Z][A-Za-z0-9]*Storage|torch (Size|device|bool|b?float[0-9]+|u?int[0-9]+|complex[0-9]+)"
+)
+
+
+class NotPlainError(ValueError):
+    """A file of weights that holds something else, or becomes larger than it is."""
+
+
+def require_plain(data: bytes) -> None:
+    """Looks at what `torch.save` wrote, without building anything of it; any other kind of file passes.
+
+    Raises:
+        NotPlainError: it holds more than weights, is compressed, or is damaged.
+    """
+    try:
+        if data.startswith(ZIP):
+            _look_at_zip(data)
+        elif data.startswith(PICKLE):
+            file = io.BytesIO(data[:PICKLE_BYTES])
+            for _ in range(LEGACY_PICKLES):
+                _look_at_pickle(file)
+    except NotPlainError:
+        raise
+    except Exception as error:  # parsers of damaged files raise many classes
+        raise NotPlainError(f"holds more than weights, or is damaged ({type(error).__name__})") from None
+
+
+def _look_at_zip(data: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise NotPlainError("is compressed, as torch.save writes none: unpack it and save it again")
+        if sum(member.file_size for member in members) > len(data):
+            raise NotPlainError(f"holds more than its {len(data):,} bytes")
+        for member in members:
+            if member.filename.endswith(".pkl"):
+                if member.file_size > PICKLE_BYTES:
+                    raise NotPlainError(f"has {member.file_size:,} bytes beside its tensors; at most {PICKLE_BYTES:,}")
+                _look_at_pickle(io.BytesIO(archive.read(member)))
+
+
+def _look_at_pickle(file: io.BytesIO) -> None:
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
+            raise NotPlainError(f"holds more than weights ({opcode.name})")
+        if opcode.name == "GLOBAL" and not _PLAIN.fullmatch(str(argument)):
+            raise NotPlainError(f"holds more than weights ({str(argument)[:80].replace(' ', '.')})")
