@@ -20,14 +20,18 @@ from colorize.storage.parquet_error import ParquetError
 from colorize.storage.parquet_footer import Chunk
 from colorize.storage.thrift import CompactReader, ThriftError
 
-BOMB_BYTES = 512 << 20  # a page, or a value, or a column of lists, that becomes more than this in memory is refused ...
+BOMB_BYTES = 512 << 20  # a page, or a column of lists, that becomes more than this in memory is refused ...
+VALUE_BYTES = 128 << 20  # and so is a value, of which there are eight copies before it is an image ...
 BOMB_RATIO = 8  # ... where it is also so many times what the file holds of it
 HEADER_BYTES = (4 << 10, 64 << 10, 16 << 20)  # tried for a page header, which may hold a smallest and a largest value
+MAX_WALKED = 1_000_000  # values of a page that are looked at one by one
+ENTRY_BYTES = 16  # of an entry of a dictionary beside its content: where it lies, and its length
 MAX_PAGES = 100_000  # of a column chunk
 LEVEL_BYTES = 16  # of each value, for its place in lists, its offset and whether it is there
 PADDING = 100  # bytes that old writers left out of a chunk's length: see PARQUET-816
 
 DATA, DICTIONARY, DATA_V2 = 0, 2, 3  # kinds of pages
+PLAIN = 0
 PLAIN_DICTIONARY, DELTA_BYTE_ARRAY, RLE_DICTIONARY = 2, 7, 8  # encodings
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 
@@ -59,7 +63,17 @@ class Size:
 
 @dataclass(frozen=True)
 class Page:
-    """A page by its header: its kind, sizes in bytes, how many values of which encoding, where its data begins."""
+    """A page by its header.
+
+    Attributes:
+        kind: data or a dictionary.
+        unpacked: bytes of it.
+        packed: bytes of it in the file.
+        values: how many, nulls included.
+        encoding: of the values.
+        start: where its data begins in the file.
+        levels: bytes ahead of the values, which are never packed; None for a page that packs them with these.
+    """
 
     kind: int
     unpacked: int
@@ -67,6 +81,7 @@ class Page:
     values: int
     encoding: int
     start: int
+    levels: int | None
 
 
 def chunk_size(file: CachedRanges, chunk: Chunk, leaf: pq.ColumnSchema, rows: int) -> Size:
@@ -83,7 +98,7 @@ def chunk_size(file: CachedRanges, chunk: Chunk, leaf: pq.ColumnSchema, rows: in
     """
     value = leaf.length if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" else WIDTHS.get(leaf.physical_type, 0)
     is_text = leaf.physical_type == "BYTE_ARRAY"
-    average = pages = lists = 0
+    average = pages = lists = longest = 0
     for page in _pages(file, chunk):
         if page.kind == DICTIONARY:
             value = max(value, _longest_entry(file, page, chunk) if is_text else 0)
@@ -91,18 +106,21 @@ def chunk_size(file: CachedRanges, chunk: Chunk, leaf: pq.ColumnSchema, rows: in
             value = max(value, page.unpacked)
         elif is_text and page.encoding not in (PLAIN_DICTIONARY, RLE_DICTIONARY):
             average, pages = max(average, page.unpacked // max(page.values, 1)), pages + page.unpacked
+            longest = max(longest, _longest_of_page(file, page, chunk, leaf))
         lists += page.values * (value + LEVEL_BYTES) + page.unpacked
-    _refuse_bomb(chunk, f"values of {value} bytes", value, chunk.length)
+    longest = max(longest, value)
+    _refuse_bomb(chunk, f"values of {longest} bytes", longest, chunk.length, VALUE_BYTES)
     if not leaf.max_repetition_level:
         return Size(rows, value, average, pages, 0)
     _refuse_bomb(chunk, f"lists of {lists} bytes together", lists, chunk.length)
     return Size(rows, value, average, pages, lists)
 
 
-def _refuse_bomb(chunk: Chunk, what: str, size: int, held: int) -> None:
-    if size > BOMB_BYTES and size > BOMB_RATIO * held:
+def _refuse_bomb(chunk: Chunk, what: str, size: int, held: int, most: int | None = None) -> None:
+    most = BOMB_BYTES if most is None else most
+    if size > most and size > BOMB_RATIO * held:
         message = (
-            f"column {chunk.path!r} holds {what}, packed in {held}; at most {BOMB_BYTES} are unpacked: "
+            f"column {chunk.path!r} holds {what}, packed in {held}; at most {most} are unpacked: "
             "write the archive with smaller pages and row groups"
         )
         raise ParquetError(message, "too_large")
@@ -115,7 +133,8 @@ def _pages(file: CachedRanges, chunk: Chunk) -> Iterator[Page]:
         if left <= 0 or position >= end:
             return
         page = page_at(file, position, chunk)
-        _refuse_bomb(chunk, f"a page of {page.unpacked} bytes", page.unpacked, page.packed)
+        size = page.unpacked + (page.values * ENTRY_BYTES if page.kind == DICTIONARY else 0)
+        _refuse_bomb(chunk, f"a page of {size} bytes", size, page.packed)
         position = page.start + page.packed
         if position > end:
             raise _broken(chunk)
@@ -139,7 +158,10 @@ def page_at(file: CachedRanges, position: int, chunk: Chunk) -> Page:
     numbers: list[Any] = [header.get(1), header.get(2), header.get(3), inner.get(1, 0), encoding, position + length]
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise _broken(chunk)
-    return Page(*numbers)
+    levels = [inner.get(5), inner.get(6)] if 8 in header else []
+    if not all(isinstance(length, int) and 0 <= length <= header[3] for length in levels):
+        raise _broken(chunk)
+    return Page(*numbers, levels=sum(levels) if 8 in header else None)
 
 
 def _header(file: CachedRanges, position: int, chunk: Chunk) -> tuple[dict[int, Any], int]:
@@ -157,27 +179,48 @@ def _header(file: CachedRanges, position: int, chunk: Chunk) -> tuple[dict[int, 
 
 def _longest_entry(file: CachedRanges, page: Page, chunk: Chunk) -> int:
     """Bytes of the longest entry of a dictionary of byte strings: each one's length stands before it."""
-    file.seek(page.start)
-    data = _unpacked(file.read(page.packed), page, chunk)
-    if data is None:
+    data = _unpacked(file, page, chunk)
+    return page.unpacked if data is None else _longest(data, 0, page)
+
+
+def _longest_of_page(file: CachedRanges, page: Page, chunk: Chunk, leaf: pq.ColumnSchema) -> int:
+    """Bytes of the longest of a page's byte strings, at most. Only a page that may be a bomb of one value is unpacked.
+
+    A small one is taken for one value, and so is one that is not packed.
+    """
+    if page.unpacked <= max(VALUE_BYTES, BOMB_RATIO * page.packed) or page.encoding != PLAIN:
         return page.unpacked
-    longest = position = 0
-    for _ in range(page.values):
+    if (data := _unpacked(file, page, chunk)) is None:
+        return page.unpacked
+    position = 0
+    for level in (leaf.max_repetition_level, leaf.max_definition_level) if page.levels is None else ():
+        position += 4 + int.from_bytes(data[position : position + 4], "little") if level else 0
+    return _longest(data, position, page)
+
+
+def _longest(data: memoryview, position: int, page: Page) -> int:
+    """Bytes of the longest string from `position` on, at most: each one's length stands before it."""
+    longest = 0
+    for _ in range(min(page.values, MAX_WALKED)):
         if position + 4 > len(data):
-            break  # Arrow says what is wrong with it
+            return min(longest, page.unpacked)  # Arrow says what is wrong with it
         length = int.from_bytes(data[position : position + 4], "little")
         longest = max(longest, length)
         position += 4 + length
-    return min(longest, page.unpacked)
+    rest = len(data) - position if page.values > MAX_WALKED else 0
+    return min(max(longest, rest), page.unpacked)
 
 
-def _unpacked(data: bytes, page: Page, chunk: Chunk) -> memoryview | None:
-    """The content of a page; None where only Arrow's reader can tell it, or what is wrong with it."""
+def _unpacked(file: CachedRanges, page: Page, chunk: Chunk) -> memoryview | None:
+    """The values of a page; None where only Arrow's reader can tell them, or what is wrong with them."""
+    file.seek(page.start)
+    levels = page.levels or 0
+    data = file.read(page.packed)[levels:]
     if not chunk.is_packed:
         return memoryview(data)
     if not chunk.codec:
         return None
     try:
-        return memoryview(pa.Codec(chunk.codec).decompress(data, page.unpacked))
+        return memoryview(pa.Codec(chunk.codec).decompress(data, page.unpacked - levels))
     except (OSError, pa.ArrowException):
         return None

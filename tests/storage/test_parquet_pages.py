@@ -74,6 +74,48 @@ def test_a_large_page_that_is_no_bomb_is_read(monkeypatch: pytest.MonkeyPatch) -
     assert largest_batch(parquet(images), 1 << 20) > 100_000
 
 
+NESTED: dict[str, Any] = {
+    "value": lambda values: values,
+    "struct": lambda values: [{"bytes": value, "path": "a.jpg"} for value in values],
+    "list": lambda values: [[value] for value in values],
+    "null beside": lambda values: [None, *values, None],
+}
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("options", [{}, PLAIN, DELTA], ids=["dictionary", "plain", "delta"])
+@pytest.mark.parametrize("place", NESTED)
+def test_a_value_that_becomes_far_more_than_it_is_packed_in_is_refused(
+    place: str, options: dict[str, Any], version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one value eight copies are made before it is an image, of a page of many only one."""
+    monkeypatch.setattr(parquet_pages, "VALUE_BYTES", 1 << 20)
+    bomb = parquet(NESTED[place]([b"small"] * 500 + [VALUE * 2]), data_page_version=version, **options)
+    with pytest.raises(ParquetError, match=r"column 'image.*' holds values of \d+ bytes") as fault:
+        largest_batch(bomb, 1 << 20)
+    assert fault.value.code == "too_large"
+
+    if options != DELTA:  # where any value may begin with all of the others
+        page = parquet(NESTED[place]([VALUE] * 20 + [b"small"] * 500), data_page_version=version, **options)
+        assert largest_batch(page, 1 << 20)
+
+
+def test_a_page_of_many_values_is_not_walked_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_pages, "VALUE_BYTES", 50_000)
+    assert largest_batch(parquet([b""] * 100_000, data_page_size=1 << 30, **PLAIN), 1 << 20)
+    monkeypatch.setattr(parquet_pages, "MAX_WALKED", 10)
+    with pytest.raises(ParquetError, match="holds values of"):  # for all that was seen of it
+        largest_batch(parquet([b""] * 100_000, data_page_size=1 << 30, **PLAIN), 1 << 20)
+
+
+def test_the_entries_of_a_dictionary_take_room_whatever_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_pages, "BOMB_BYTES", 500_000)
+    many = parquet(pa.array([f"{i:06}" for i in range(30_000)]), dictionary_pagesize_limit=1 << 30)
+    assert many.getvalue()
+    with pytest.raises(ParquetError, match="holds a page of 780000 bytes"):
+        largest_batch(many, 1 << 20)
+
+
 def test_lists_of_one_row_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_pages, "BOMB_BYTES", 10 << 20)
     few, many = parquet([[VALUE] * 10]), parquet([[VALUE] * 100])
