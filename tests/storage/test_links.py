@@ -148,7 +148,7 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytes
     answered = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(20))
     started = time.monotonic()
-    with pytest.raises(OSError, match="no name server has found the host slow.example within 1 s"):
+    with pytest.raises(OSError, match="no name server has found the host slow"):
         fetch_link("http://slow.example/a.jpg", LinkLimits(seconds=1))
     assert time.monotonic() - started < 4
     answered.set()
