@@ -158,10 +158,11 @@ def page_at(file: CachedRanges, position: int, chunk: Chunk) -> Page:
     numbers: list[Any] = [header.get(1), header.get(2), header.get(3), inner.get(1, 0), encoding, position + length]
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise _broken(chunk)
-    levels = [inner.get(5), inner.get(6)] if 8 in header else []
+    levels: list[Any] = [inner.get(5), inner.get(6)] if 8 in header else []
     if not all(isinstance(length, int) and 0 <= length <= header[3] for length in levels):
         raise _broken(chunk)
-    return Page(*numbers, levels=sum(levels) if 8 in header else None)
+    numbers.append(sum(levels) if 8 in header else None)
+    return Page(*numbers)
 
 
 def _header(file: CachedRanges, position: int, chunk: Chunk) -> tuple[dict[int, Any], int]:
