@@ -16,6 +16,7 @@ import typer
 from colorize import __version__
 from colorize.cli import archives, models, pictures, training
 from colorize.errors import EXIT_FAILURES, EXIT_FAULT, EXIT_STOPPED, EXIT_USAGE, StoppedError, UsageError, joined, say
+from colorize.storage.faults import storage_exhausted
 
 __all__ = ["EXIT_FAILURES", "EXIT_FAULT", "EXIT_USAGE", "app", "main", "run"]
 
@@ -84,6 +85,8 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail(stopped, EXIT_STOPPED, debug)
     except Exception as error:
+        if reason := storage_exhausted(error):
+            return _fail(reason, EXIT_FAULT, debug)
         hint = "" if debug else " (--debug shows where)"
         return _fail(f"unexpected fault: {type(error).__name__}: {_first_line(error)}{hint}", EXIT_FAULT, debug)
     if status == EXIT_STOPPED:  # typer has caught the interrupt and says nothing

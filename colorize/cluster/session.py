@@ -48,12 +48,12 @@ def ray_session(address: str | None) -> Iterator[bool]:
 def _connect(address: str | None) -> bool:
     logging.getLogger("ray").setLevel(logging.ERROR)  # its notices are about settings that this program made
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too, and then said in one line
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or Ray Data's own actors are warned of on stderr
     address = address or os.environ.get("RAY_ADDRESS") or None
     if address not in (None, "local"):
         _connect_to(address)
         return True
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local run tells nobody anything
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or Ray Data's own actors are warned of on stderr
     _keep_token_here()
     store = min(STORE_BYTES, int(psutil.virtual_memory().available * 0.2))
     with Path(os.devnull).open("wb") as nowhere, _stderr_into(nowhere):
@@ -81,8 +81,9 @@ def _connect_to(address: str) -> None:
             words = f"{error} {said.read().decode(errors='replace')}".lower()  # only Ray's log may name the reason
             if any(word in words for word in _OF_TOKENS):
                 raise _token_refused(address) from None
+            reason = (getattr(error, "strerror", None) or one_line(error)).lower()
             raise UsageError(
-                f"no Ray cluster answers at {address} ({one_line(error)}); drop --ray to run here"
+                f"no Ray cluster answers at {address} ({reason}): check the address, or drop --ray to run here"
             ) from None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from colorize.errors import StoppedError, one_line
@@ -13,6 +15,18 @@ ENDPOINT = "AWS_ENDPOINT_URL"
 CHECK_ENDPOINT = f"check the network, and {ENDPOINT} (unset: Amazon's)"
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
 _EXHAUSTED_TEXT = re.compile(rf"\[Errno ({'|'.join(map(str, EXHAUSTED))})\] [^:\n]*(?:: '([^'\n]+)')?")
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """A fault that says that the storage is full or read-only names the file: a write itself knows no name."""
+    try:
+        yield
+    except Exception as error:  # of whatever class: another process may have written, whose fault came as text
+        found = _EXHAUSTED_TEXT.search(str(error))
+        if found and not found[2]:
+            raise OSError(number := int(found[1]), os.strerror(number), path) from error
+        raise
 
 
 def why_unusable(error: Exception) -> str:

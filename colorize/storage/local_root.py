@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from colorize.storage.faults import naming
+
 TEMPORARY_PREFIX = ".colorize-"  # a file under construction, renamed when whole
 
 _FOLDER = os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)  # to name files below it; not every one may be listed
@@ -40,7 +42,7 @@ class LocalRoot:
                 folder = opened.enter_context(self._folder(above, make=True))
                 file, draft = _new_file(folder)
             try:
-                with file:
+                with file, naming(f"{self.path}/{name}"):
                     yield file
                     file.flush()
                     os.fsync(file.fileno())

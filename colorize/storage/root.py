@@ -25,7 +25,7 @@ import fsspec
 from colorize.errors import UsageError
 from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
 from colorize.storage.bucket import Bucket, client_options
-from colorize.storage.faults import CHECK_ENDPOINT, ENDPOINT, why_unusable
+from colorize.storage.faults import CHECK_ENDPOINT, ENDPOINT, naming, why_unusable
 from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
 from colorize.storage.local_root import TEMPORARY_PREFIX, Draft, LocalRoot, temporary_draft
@@ -217,7 +217,7 @@ class Storage:
     def drafted(self, name: str) -> Iterator[Draft]:
         """An empty file on this machine, for any process to fill; it becomes `name` when the block ends well."""
         draft = self.draft(name)
-        with on_failure(draft.discard):
+        with on_failure(draft.discard), naming(self.path(name)):
             yield draft
         self.publish(draft, name)
 

@@ -230,6 +230,10 @@ class TestAuthenticationLeftOn:
             assert done.returncode == 0, done.stdout + done.stderr
             assert "20 inputs: 20 colored" in done.stdout
 
+            ours = colorize_bulk(scans, tmp_path / "connected", home, f"127.0.0.1:{head.port}", **exports)
+            assert ours.returncode == 0, ours.stderr
+            assert [line for line in ours.stderr.splitlines() if " INFO " not in line] == []  # nothing of Ray's
+            assert "core_worker" not in done.stdout
             (tmp_path / "elsewhere").mkdir()
             refused = colorize_bulk(scans, tmp_path / "refused", tmp_path / "elsewhere", f"127.0.0.1:{head.port}")
             assert refused.returncode == EXIT_USAGE, refused.stderr
@@ -260,9 +264,12 @@ def documented_setup() -> tuple[str, dict[str, str]]:
     return block[1], dict(re.findall(r"^export (\w+)=(\S+)", block[1], re.M))
 
 
-def colorize_bulk(scans: Path, output: Path, home: Path, address: str = "") -> subprocess.CompletedProcess[str]:
+def colorize_bulk(
+    scans: Path, output: Path, home: Path, address: str = "", **exported: str
+) -> subprocess.CompletedProcess[str]:
     """`colorize bulk` in a home, with authentication left on."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(UNSAID)} | {"HOME": str(home)}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(UNSAID)} | exported
+    environment["HOME"] = str(home)
     words = ["--input", str(scans), "--output", str(output), *(["--ray", address] if address else [])]
     return subprocess.run(
         [sys.executable, "-m", "colorize", "bulk", *words],

@@ -433,4 +433,7 @@ def test_a_full_disk_ends_the_command_in_one_line(small_disk: Path, capsys: pyte
     shown = capsys.readouterr()
 
     assert shown.out == ""
-    assert shown.err == "error: the output: no space left on device; what was written before is whole\n"
+    full = f"error: {small_disk / 'out/0.jpg'}: no space left on device"
+    assert shown.err == f"{full}; what was written before is whole\n"
+    assert run(["export", "default", "-o", str(small_disk / "model.safetensors")]) == EXIT_FAULT
+    assert capsys.readouterr().err == f"error: {small_disk / 'model.safetensors'}: no space left on device\n"
