@@ -154,7 +154,7 @@ def test_a_file_that_no_keys_open_is_a_usage_error(
     monkeypatch.setattr(Storage, "read", refuse)
     monkeypatch.setattr(Storage, "entry", refuse)
     monkeypatch.setattr(Storage, "is_file", lambda storage: True)
-    with pytest.raises(UsageError, match=r"s3://scans/file.*Unable to locate credentials"):
+    with pytest.raises(UsageError, match=r"s3://scans/file.*no keys are set: AWS_ACCESS_KEY_ID"):
         read("s3://scans/file")
 
 
