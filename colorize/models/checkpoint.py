@@ -24,6 +24,7 @@ from colorize.models import ColorModel, PublishedModel, create_model, published_
 from colorize.models.published import fold_spectral_norm, stored_shapes
 from colorize.settings import nearest
 from colorize.weights.mistaken import mistaken_for_weights
+from colorize.weights.plain import NotPlainError, require_plain
 
 _PTH_STARTS = b"PK", b"\x80"  # a zip archive, or a pickle as torch wrote until 2020
 _HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
@@ -234,7 +235,9 @@ def _published_state(weights: str | Path | bytes | Mapping[str, Tensor], where: 
     state: Any = _unpacked(weights, where) if isinstance(weights, bytes) else weights
     if isinstance(state, Mapping) and isinstance(state.get("params"), Mapping):
         state = state["params"]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise CheckpointError(f"{where} is no state dict: it must hold tensors by name, as they are or under 'params'")
     return state
 
@@ -248,7 +251,10 @@ def _unpacked(data: bytes, where: str) -> Any:
             return load(data)
         if not data.startswith(_PTH_STARTS):
             raise ValueError(f"it starts with {data[:4].hex(' ')}" if data else "it is empty")
+        require_plain(data)
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except NotPlainError as error:
+        raise CheckpointError(f"{where}: the file {error}") from None
     except pickle.UnpicklingError:
         raise CheckpointError(f"{where} holds more than weights, or is damaged: it is not loaded") from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:

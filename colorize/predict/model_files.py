@@ -13,7 +13,6 @@ from colorize.predict.settings import ColorizerSettings
 from colorize.settings import nearest
 from colorize.storage.root import Storage, read_file
 from colorize.weights import shipped_weights
-from colorize.weights.plain import NotPlainError, require_plain
 
 _SHIPPED_STRIDES = {"unet": 32}  # of the architectures of shipped weights, whose classes torch is needed for
 _MOST_BYTES = 16 << 30  # of a file with weights; the largest of the published ones has 0.9 GB
@@ -88,12 +87,8 @@ def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
 
 def _published(name: str, whose: str, weights: bytes) -> ModelFile:
     """The checkpoint of weights as the authors of `whose` published them: of a network, or of one of its models."""
-    from colorize.models.checkpoint import CheckpointError, dump_checkpoint, load_published
+    from colorize.models.checkpoint import dump_checkpoint, load_published
 
-    try:
-        require_plain(weights)
-    except NotPlainError as error:
-        raise CheckpointError(f"the {whose} weights: the file {error}") from None
     architecture = PUBLISHED[whose].architecture if whose in PUBLISHED else whose
     network = load_published(architecture, weights)
     data = dump_checkpoint(network, name=architecture, args={})

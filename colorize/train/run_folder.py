@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import yaml
 from PIL import Image
-from pydantic import ValidationError
 
 from colorize.errors import UsageError
 from colorize.models import ColorModel
@@ -21,6 +20,7 @@ from colorize.settings import save_settings
 from colorize.storage.root import Storage
 from colorize.train.curves import draw_curves
 from colorize.train.settings import TrainSettings
+from colorize.weights.plain import NotPlainError, require_plain
 
 CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
 TEST = "test.json"
@@ -133,7 +133,7 @@ def _begun_with(config: bytes) -> TrainSettings | None:
         tree = yaml.safe_load(config)
         fixed = {name: tree[name] for name in ("optimizer", "adversarial") if name in tree}
         return TrainSettings.model_validate(fixed | {"model": tree["model"]})
-    except (KeyError, TypeError, ValidationError, yaml.YAMLError):
+    except (KeyError, TypeError, ValueError, yaml.YAMLError):  # of a date in YAML that no calendar has
         return None
 
 
@@ -145,6 +145,14 @@ def dump_state_bytes(state: Mapping[str, Any]) -> bytes:
 
 
 def load_state_bytes(data: bytes) -> dict[str, Any]:
-    """What `dump_state_bytes` wrote; nothing else is ever unpickled."""
+    """What `dump_state_bytes` wrote; nothing else is ever unpickled.
+
+    Raises:
+        UsageError: it is something else, or damaged.
+    """
+    try:
+        require_plain(data)
+    except NotPlainError as error:
+        raise UsageError(f"{STATE} {error}: begin anew in another --output") from None
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state

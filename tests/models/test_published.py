@@ -245,7 +245,7 @@ class TestFiles:
 
     def test_code_in_a_pickle_never_runs(self, tmp_path: Path) -> None:
         torch.save({"params": Harmful(tmp_path / "harm")}, tmp_path / "evil.pth")
-        with pytest.raises(CheckpointError, match=r"evil\.pth holds more than weights"):
+        with pytest.raises(CheckpointError, match=r"evil\.pth: the file holds more than weights"):
             load_published("siggraph17", tmp_path / "evil.pth")
         assert not (tmp_path / "harm").exists()
 

@@ -13,8 +13,9 @@ import torch
 
 from colorize.errors import UsageError
 from colorize.models import create_model
-from colorize.models.checkpoint import dump_checkpoint
+from colorize.models.checkpoint import CheckpointError, dump_checkpoint, load_published
 from colorize.predict.model_files import find_model
+from colorize.train.run_folder import load_state_bytes
 from colorize.weights.plain import NotPlainError, require_plain
 
 
@@ -71,6 +72,15 @@ def test_what_becomes_more_than_its_bytes_is_never_built(bomb: str, tmp_path: Pa
     with pytest.raises(UsageError, match=r"the siggraph17 weights: the file (is|holds)") as caught:
         find_model(f"siggraph17={tmp_path}/w.pth")
     assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"the file (is|holds)"):
+        load_published("siggraph17", data)
+    with pytest.raises(UsageError, match=r"state\.pt (is|holds)"):
+        load_state_bytes(data)
+
+
+def test_weights_whose_names_are_no_text_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="is no state dict"):
+        load_published("siggraph17", {1: torch.zeros(1), "a": torch.zeros(1)})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("legacy", [False, True])
