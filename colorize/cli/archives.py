@@ -141,9 +141,15 @@ def _lines(report: RunReport, page: str) -> Iterator[str]:
     earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
     yield f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {page}"
     for code, count in t.all_errors().most_common():
-        yield f"  {count} {code}"
+        yield f"  {count} {code}{way_out(code)}"
     if t.later:
         yield f"{t.later} more inputs are left: the same command without --limit does them all"
+
+
+def way_out(code: str) -> str:
+    """What to do where pictures were left alone on purpose."""
+    kind = "color" if code == "already_color" else code.removeprefix("triage_")
+    return f" (to color them, too: --set triage.{kind}=color)" if kind != code else ""
 
 
 def _name_failures(output: str) -> None:

@@ -13,7 +13,9 @@ import pytest
 from s3fs import S3FileSystem
 
 from colorize import __version__
+from colorize.bulk.settings import TriageSettings
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, app, run
+from colorize.cli.archives import way_out
 from colorize.imaging.sandbox import Sandbox
 from colorize.imaging.settings import LimitSettings
 from tests.conftest import grey_jpeg
@@ -164,6 +166,16 @@ def test_decoders_say_nothing_on_the_terminal(capfd: pytest.CaptureFixture[str])
     with Sandbox(LimitSettings()) as sandbox:
         sandbox(os.write, 2, b"Fax4Decode: Line length mismatch at line 8")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [("already_color", "triage.color=color"), ("triage_text", "triage.text=color"), ("truncated", "")],
+)
+def test_a_picture_left_alone_on_purpose_is_said_with_the_way_to_color_it(code: str, says: str) -> None:
+    assert (says in way_out(code)) and bool(way_out(code)) == bool(says)
+    for kind in TriageSettings.model_fields:
+        assert f"--set triage.{kind}=color" in way_out(f"triage_{kind}")
 
 
 def test_a_refused_run_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
