@@ -1,11 +1,12 @@
-"""What each registered network costs: parameters, arithmetic, and pictures a second on this machine.
+"""What the shipped model and each registered network cost: parameters, arithmetic, and pictures a second.
 
     python -m benchmarks.model_cost [--seconds 5] [--threads 2] [--device cpu] [NAME ...]
 
-Prints a Markdown table. A network is as registered, with random weights: cost does not depend on them. It sees one
-picture of 256 x 256 pixels, or of the size that it was made for. GFLOP counts a multiplication and an addition as
-two, as torch's counter does (convolutions, matrix products, attention). Speed is the network's alone, batch 1,
-float32, channels last: of CPU time, which other work on the machine disturbs less, and of wall time.
+Prints a Markdown table. A network is as registered, with random weights: cost does not depend on them; a NAME may be
+that of weights, too. It sees one picture of 256 x 256 pixels, or of the size that it was made for. GFLOP counts a
+multiplication and an addition as two, as torch's counter does (convolutions, matrix products, attention). Speed is the
+network's alone, batch 1, float32, channels last: of CPU time, which other work on the machine disturbs less, and of
+wall time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorize.models import ColorModel, create_model, list_models
+from colorize.models.checkpoint import load_checkpoint
+from colorize.predict.model_files import find_model
 
 SIZE = 256
 
@@ -37,7 +40,7 @@ class Cost:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", default=list_models())
+    parser.add_argument("names", nargs="*", metavar="NAME", default=["default", *list_models()])
     parser.add_argument("--seconds", type=float, default=5.0, help="to measure each network")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cpu")
@@ -46,9 +49,14 @@ def main() -> None:
     print("| model | parameters | sees | GFLOP | CPU s a picture | pictures/s |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name in options.names:
-        print(row(name, measure(create_model(name), options.seconds, options.device)), flush=True)
+        print(row(name, measure(_network(name), options.seconds, options.device)), flush=True)
     load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"\n{options.device}, {options.threads} threads of {os.cpu_count()} CPUs, torch {torch.__version__}, {load}")
+
+
+def _network(name: str) -> ColorModel:
+    """One of the registry, or weights as for `colorize evaluate`."""
+    return create_model(name) if name in list_models() else load_checkpoint(find_model(name).data).model
 
 
 def row(name: str, cost: Cost) -> str:
