@@ -70,15 +70,9 @@ def photo(
     from colorize.predict.photo import color_photos
 
     copies = color_photos(
-        sources,
-        output,
-        chosen,
-        settings,
-        compare=compare,
-        allow_private=allow_private,
-        hints=hints,
-        overwrite=overwrite,
-    )
+        sources, output, chosen, settings,
+        compare=compare, allow_private=allow_private, hints=hints, overwrite=overwrite,
+    )  # fmt: skip
     terminal.outcomes(copies, "colored")
 
 
