@@ -166,9 +166,9 @@ def test_no_picture_ends_the_command_whatever_it_does(
     limits = ["--set", "limits.seconds=6", "--set", "limits.memory_mb=100"]
     assert run(["photo", *sources, "-o", str(tmp_path / "out"), *limits]) == EXIT_FAILURES
 
-    said = dict(
-        zip(["crash", "hang", "hog", "sparse", "bomb", *links], capsys.readouterr().err.splitlines(), strict=True)
-    )
+    failing, lines = ["crash", "hang", "hog", "sparse", "bomb", *links], capsys.readouterr().err.splitlines()
+    assert len(lines) == len(failing), lines
+    said = dict(zip(failing, lines, strict=True))
     assert "SIGSEGV" in said["crash"]
     assert "limits.seconds" in said["hang"]
     assert "limits.memory_mb" in said["hog"]
