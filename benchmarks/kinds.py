@@ -34,6 +34,11 @@ SOURCES: Mapping[str, Mapping[str, int]] = {
         "sun": 30, "miniplaces": 30,
     },
 }  # fmt: skip
+# Of each kind, the parts of its true colorfulness at which colors are compared.
+LEVELS: Mapping[str, tuple[float, ...]] = {
+    "Kodachromes": (0.70, 0.75), "like BSDS": (0.65, 0.75), "like ImageNet": (0.50, 0.65), "people, scenes": (0.60,),
+    "Prokudin-Gorskii": (0.60,), "Documerica": (0.60,),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

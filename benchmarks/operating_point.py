@@ -28,7 +28,7 @@ from PIL import Image
 
 from benchmarks.decodes import CANVAS, Float, Seen, Way, annealed, candidates, resized
 from benchmarks.distributions import Distributions
-from benchmarks.kinds import Picture, historical, modern, train_colors
+from benchmarks.kinds import LEVELS, Picture, historical, modern, train_colors
 from benchmarks.measuring import HeldOut, measure
 from colorize.imaging.color import grey_to_lightness, rgb_to_lab
 from colorize.imaging.colorimetry import LUMA_WEIGHTS
@@ -43,10 +43,6 @@ from colorize.train.settings import LossSettings
 
 SIDE = 128  # pixels of the square that a decode is measured on: how its color is enlarged is the same for all
 SATURATIONS = (0.45, 0.6, 0.8, 1.0, 1.25, 1.6, 2.1)
-LEVELS: Mapping[str, tuple[float, ...]] = {
-    "Kodachromes": (0.70, 0.75), "like BSDS": (0.65, 0.75), "like ImageNet": (0.50, 0.65), "people, scenes": (0.60,),
-    "Prokudin-Gorskii": (0.60,), "Documerica": (0.60,),
-}  # fmt: skip
 TONES = (0, 15, 30, 45, 60, 75, 90, 100)  # L*
 REFERENCE, EVEN = "like BSDS", 0.60
 FIGURES = ("psnr", "colorfulness", "ciede2000", "auc", "frechet_lite0")

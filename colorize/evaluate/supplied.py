@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from colorize.errors import UsageError
 from colorize.evaluate.settings import MeasureSettings
-from colorize.weights.plain import require_plain
+from colorize.weights.plain import load_plain
 
 EXTRA = "install colorize[judges]"
 POOLED = "2048"  # the features that FID compares: the means of Inception's last layer before its classifier
@@ -111,8 +111,7 @@ def _read(setting: str, path: str | None, prefix: str) -> Weights | None:
         return None
     try:
         data = Path(path).read_bytes()
-        require_plain(data)
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        state = load_plain(data)
         tensors = {key: value for key, value in _tensors(state).items() if key.startswith(prefix)}
         _require_own(tensors, len(data))
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import pickle
 import secrets
@@ -24,7 +23,7 @@ from colorize.models import ColorModel, PublishedModel, create_model, published_
 from colorize.models.published import fold_spectral_norm, stored_shapes
 from colorize.settings import nearest
 from colorize.weights.mistaken import mistaken_for_weights
-from colorize.weights.plain import NotPlainError, require_plain
+from colorize.weights.plain import NotPlainError, load_plain
 
 _PTH_STARTS = b"PK", b"\x80"  # a zip archive, or a pickle as torch wrote until 2020
 _HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
@@ -251,8 +250,7 @@ def _unpacked(data: bytes, where: str) -> Any:
             return load(data)
         if not data.startswith(_PTH_STARTS):
             raise ValueError(f"it starts with {data[:4].hex(' ')}" if data else "it is empty")
-        require_plain(data)
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return load_plain(data)
     except NotPlainError as error:
         raise CheckpointError(f"{where}: the file {error}") from None
     except pickle.UnpicklingError:

@@ -20,7 +20,7 @@ from colorize.settings import save_settings
 from colorize.storage.root import Storage
 from colorize.train.curves import draw_curves
 from colorize.train.settings import TrainSettings
-from colorize.weights.plain import NotPlainError, require_plain
+from colorize.weights.plain import NotPlainError, load_plain
 
 CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
 TEST = "test.json"
@@ -151,8 +151,7 @@ def load_state_bytes(data: bytes) -> dict[str, Any]:
         UsageError: it is something else, or damaged.
     """
     try:
-        require_plain(data)
+        state: dict[str, Any] = load_plain(data)
     except NotPlainError as error:
         raise UsageError(f"{STATE} {error}: begin anew in another --output") from None
-    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state

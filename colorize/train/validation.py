@@ -58,8 +58,13 @@ def colorize(model: ColorModel, rgb_B3HW: Tensor, size: int) -> Tensor:
     resized = F.interpolate(grey, canvas, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
     ab = model(grey_to_lightness(resized))
     ab = F.interpolate(ab, grey.shape[2:], mode="bilinear", align_corners=False)
-    chroma = rgb_to_ycbcr(lab_to_rgb(torch.cat((grey_to_lightness(grey), ab), dim=1)))[:, 1:]
-    return ycbcr_to_rgb(torch.cat((grey, chroma), dim=1)).clamp(0, 1)
+    return painted(grey, ab)
+
+
+def painted(grey_B1HW: Tensor, ab_B2HW: Tensor) -> Tensor:
+    """Luma in [0, 1] and a color for each of its pixels -> sRGB `(B, 3, H, W)`, luma as it was."""
+    chroma = rgb_to_ycbcr(lab_to_rgb(torch.cat((grey_to_lightness(grey_B1HW), ab_B2HW), dim=1)))[:, 1:]
+    return ycbcr_to_rgb(torch.cat((grey_B1HW, chroma), dim=1)).clamp(0, 1)
 
 
 def quality_of(measured: Mapping[str, float], name: str) -> float:
