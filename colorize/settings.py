@@ -69,7 +69,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
-        tree = _parsed(Path(path).read_text(encoding="utf-8"))
+        tree = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read the configuration {path}: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -81,7 +81,7 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     return tree
 
 
-def _parsed(text: str) -> Any:
+def parse_yaml(text: str | bytes) -> Any:
     """What YAML says. Raises YAMLError also where PyYAML has other faults: for the 99th of a month, say."""
     try:
         return yaml.safe_load(text)
@@ -100,7 +100,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             raise UsageError(f"--set {override!r}: {part!r} is a value, not a group of settings")
         tree = branch
     try:
-        tree[parts[-1]] = _parsed(text)
+        tree[parts[-1]] = parse_yaml(text)
     except yaml.YAMLError:
         tree[parts[-1]] = text
 

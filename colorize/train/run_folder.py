@@ -12,11 +12,12 @@ from typing import Any
 import torch
 import yaml
 from PIL import Image
+from pydantic import ValidationError
 
 from colorize.errors import UsageError
 from colorize.models import ColorModel
 from colorize.models.checkpoint import dump_checkpoint
-from colorize.settings import save_settings
+from colorize.settings import parse_yaml, save_settings
 from colorize.storage.root import Storage
 from colorize.train.curves import draw_curves
 from colorize.train.settings import TrainSettings
@@ -130,10 +131,10 @@ def _cannot_go_on(config: bytes, settings: TrainSettings) -> str:
 def _begun_with(config: bytes) -> TrainSettings | None:
     """What of a run cannot change, by its config: what is younger than the run has its default. None for no config."""
     try:
-        tree = yaml.safe_load(config)
+        tree = parse_yaml(config)
         fixed = {name: tree[name] for name in ("optimizer", "adversarial") if name in tree}
         return TrainSettings.model_validate(fixed | {"model": tree["model"]})
-    except (KeyError, TypeError, ValueError, yaml.YAMLError):  # of a date in YAML that no calendar has
+    except (KeyError, TypeError, ValidationError, yaml.YAMLError):
         return None
 
 
