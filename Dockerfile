@@ -2,9 +2,10 @@
 # One image for head, CPU and GPU pods: PyPI's torch brings its CUDA libraries along and runs on CPUs as well.
 FROM python:3.12-slim-bookworm
 
-# KubeRay's health probes call wget. Debian keeps one version of a package in a release: there is none to pin.
+# KubeRay's health probes call wget; libturbojpeg0 makes grey JPEGs that are stored as RGB cheaper.
+# Debian keeps one version of a package in a release: there is none to pin.
 # hadolint ignore=DL3008
-RUN apt-get update && apt-get install --yes --no-install-recommends wget && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install --yes --no-install-recommends libturbojpeg0 wget && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./

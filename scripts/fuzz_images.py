@@ -20,7 +20,7 @@ import numpy as np
 import typer
 
 from colorize.imaging.formats import ImageDecodeError, Provenance, decode, decode_small, has_pages
-from colorize.imaging.formats.jpeg import luma_coefficients
+from colorize.imaging.formats.jpeg_luma import luma_coefficients
 from colorize.predict.render import Rendered, render
 from tests.every_kind import pictures
 from tests.pictures import smooth_ab

@@ -130,7 +130,7 @@ MAY_CHANGE_FILES = {
     "colorize.storage.root": "objects of a bucket, which knows no links",
     "colorize.cluster.session": "the null device, which takes what Ray says at its start",
     "colorize.models.checkpoint": "a file that its caller names, made new beside it and renamed",
-    "colorize.imaging.formats.jpeg": "jpeglib reads files alone: one in a temporary folder of our own",
+    "colorize.imaging.formats.jpeg_luma": "jpeglib reads files alone: one in a temporary folder of our own",
     "colorize.imaging.formats.encoded": "a temporary file of our own goes with the last who reads it",
 }
 

@@ -10,7 +10,7 @@ from colorize.imaging.settings import LimitSettings
 from colorize.settings import Device, Settings
 
 DEFAULT_MODEL = "default"
-RENDERING = 2  # raised where equal settings and models give other bytes: chroma by a table, 4:2:0 from half the luma
+RENDERING = 3  # raised where equal settings and models give other bytes: luma coded again has the standard tables
 
 
 class ColorizerSettings(Settings):

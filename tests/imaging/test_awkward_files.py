@@ -16,7 +16,7 @@ from PIL import Image
 
 from colorize.imaging.compose import compose
 from colorize.imaging.formats import ImageDecodeError, Picture, Provenance, decode, decode_small, encode
-from colorize.imaging.formats.jpeg import luma_coefficients
+from colorize.imaging.formats.jpeg_luma import luma_coefficients
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 FOLDERS = ("awkward", "archive")

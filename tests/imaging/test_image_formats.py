@@ -17,7 +17,7 @@ from colorize.imaging.formats import (
     encode,
     output_name,
 )
-from colorize.imaging.formats.jpeg import luma_coefficients
+from colorize.imaging.formats.jpeg_luma import luma_coefficients
 from tests.pictures import (
     LIMIT,
     PROVENANCE,

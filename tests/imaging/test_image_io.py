@@ -15,7 +15,7 @@ from colorize.imaging.formats import (
     decode_small,
     read_info,
 )
-from colorize.imaging.formats.jpeg import luma_coefficients
+from colorize.imaging.formats.jpeg_luma import luma_coefficients
 from tests.pictures import (
     LIMIT,
     LOSSLESS,

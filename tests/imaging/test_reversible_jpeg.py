@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from colorize.imaging.compose import compose
 from colorize.imaging.formats import ImageDecodeError, Picture, decode, decode_small, encode, encode_grey, read_info
-from colorize.imaging.formats.jpeg import luma_coefficients
+from colorize.imaging.formats.jpeg_luma import luma_coefficients
 from colorize.imaging.formats.jpeg_stream import first_plane, segments
 from tests.conftest import filtered, jpegtran
 from tests.pictures import LIMIT, PROVENANCE, astronaut, opened, photograph, saved, smooth_ab

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from colorize.imaging.formats import ImageDecodeError, decode, decode_small, output_name, read_origin
-from colorize.imaging.formats.jpeg import luma_coefficients
+from colorize.imaging.formats.jpeg_luma import luma_coefficients
 from colorize.imaging.formats.png import Chunk, chunks
 from tests.every_kind import samples
 from tests.imaging.test_exiftool import exiftool

@@ -11,32 +11,24 @@ read at all.
 
 from __future__ import annotations
 
-import ctypes
 import io
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Sequence
 
-import jpeglib
 import numpy as np
-from jpeglib._bind import CJpegLib
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import decode_errors
+from colorize.imaging.formats.jpeg_luma import grey_jpeg
 from colorize.imaging.formats.jpeg_segments import carried
-from colorize.imaging.formats.jpeg_stream import Plane, bare, first_plane, merged, segments
+from colorize.imaging.formats.jpeg_stream import Plane, first_plane, merged, segments
 from colorize.imaging.formats.metadata import Words
 
 # ITU-T T.81, annex K, the sum of table K.1 and table K.2: what encoders scale to a quality.
 _STANDARD_LUMA_SUM = 3688
 _STANDARD_CHROMA = np.full((8, 8), 99)
 _STANDARD_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
-
-Coefficients = NDArray[np.int16]  # (blocks down, blocks across, 8, 8)
 
 
 def has_luma_plane(image: JpegImagePlugin.JpegImageFile) -> bool:
@@ -95,16 +87,6 @@ def luma_plane(source: bytes) -> Plane:
     return plane
 
 
-def luma_coefficients(data: bytes) -> Coefficients:
-    """The quantized luma coefficients of a JPEG, (blocks down, blocks across, 8, 8).
-
-    Raises:
-        ImageDecodeError: `unreadable`.
-    """
-    with _scratch() as scratch:
-        return _read_luma(data, scratch)[0]
-
-
 def _encoded(plane: NDArray[np.uint8], table: Sequence[int], progressive: bool) -> Plane:
     out = io.BytesIO()
     Image.fromarray(plane).save(out, "JPEG", qtables=[list(table)], optimize=True, progressive=progressive)
@@ -116,47 +98,8 @@ def _encoded(plane: NDArray[np.uint8], table: Sequence[int], progressive: bool) 
 def _transcoded(source: bytes) -> bytes:
     """A grey JPEG, sequential and Huffman-coded, with the luma coefficients of any JPEG."""
     with decode_errors(source, "JPEG"), JpegImagePlugin.JpegImageFile(io.BytesIO(source)) as image:
-        width, height = image.size
-    with _scratch() as scratch:
-        y, table = _read_luma(source, scratch)
-        copy = jpeglib.from_dct(Y=y, qt=table[np.newaxis])
-        copy.width, copy.height = width, height
-        path = scratch / "grey.jpg"
-        copy.write_dct(str(path), flags=["+OPTIMIZE_CODING"])
-        return path.read_bytes()
-
-
-def _read_luma(data: bytes, scratch: Path) -> tuple[Coefficients, NDArray[np.uint16]]:
-    """Luma coefficients and their table. Calls jpeglib's library itself: its reader leaves files behind on damage."""
-    _choose_library()
-    path = scratch / "read.jpg"
-    path.write_bytes(bare(data))  # jpeglib reads no file with more than 49 metadata segments
-    down, across = jpeglib.read_dct(str(path)).block_dims[0]
-    y = np.zeros((down, across, 8, 8), np.int16)
-    tables, used = np.zeros((4, 8, 8), np.uint16), np.zeros(4, np.int16)
-    buffers = (a.ctypes.data_as(ctypes.c_void_p) for a in (y, tables, used))
-    y_buffer, table_buffer, used_buffer = buffers
-    if not CJpegLib.get().read_jpeg_dct(str(path).encode(), y_buffer, None, None, None, table_buffer, used_buffer):
-        raise OSError("the coefficients cannot be read")
-    return y, tables[used[0]]
-
-
-@lru_cache(maxsize=1)
-def _choose_library() -> None:
-    """libjpeg-turbo: the fastest of those that jpeglib brings, and one that reads arithmetic coding."""
-    jpeglib.version.set("turbo210")
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """A folder for the files that jpeglib reads and writes; what it cannot do is the source's damage."""
-    with tempfile.TemporaryDirectory(prefix="colorize-") as folder:
-        try:
-            yield Path(folder)
-        except OSError as e:
-            if e.errno is not None:  # the disk's
-                raise
-            raise ImageDecodeError("unreadable", "JPEG whose luma cannot be carried over: damaged data") from e
+        size = image.size
+    return grey_jpeg(source, size)
 
 
 def _tables(image: JpegImagePlugin.JpegImageFile) -> tuple[Sequence[int], Sequence[int]]:

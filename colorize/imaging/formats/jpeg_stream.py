@@ -19,7 +19,8 @@ SOF0, SOF1, SOF2, DHT, DAC, SOS, DQT, DNL, DRI = 0xC0, 0xC1, 0xC2, 0xC4, 0xCC, 0
 APP0, APP1, APP2, APP11, APP13, APP14, APP15, COM = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF, 0xFE
 
 _HUFFMAN_FRAMES = (SOF0, SOF1, SOF2)
-_SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # a marker that is no stuffed zero, fill byte or restart
+# A marker that is no stuffed zero, fill byte or restart. Starts with a single literal, which `re` looks for in C.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 class Segment(NamedTuple):
@@ -175,11 +176,21 @@ def _parts(data: bytes) -> Iterator[tuple[Segment, bytes]]:
         segment = Segment(marker, data[position + 4 : end])
         position = end
         if marker == SOS:
-            found = _SCAN_END.search(data, end)
-            position = found.start() if found else len(data)
+            position = _scan_end(data, end)
         yield segment, data[end:position]
         if position == len(data):  # no end mark: decoders take the data that there is
             return
+
+
+def _scan_end(data: bytes, start: int) -> int:
+    """Where the entropy-coded data from `start` on ends: at a marker, and the fill bytes before it."""
+    found = _MARKER.search(data, start)
+    if found is None:
+        return len(data)
+    end = found.start()
+    while end > start and data[end - 1] == 0xFF:
+        end -= 1
+    return end
 
 
 def _first_plane(parts: list[tuple[Segment, bytes]]) -> Plane | None:

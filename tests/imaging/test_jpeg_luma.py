@@ -1,0 +1,64 @@
+"""Luma that is coded again: the same bytes with the system's libjpeg-turbo and without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from colorize.imaging.formats import jpeg_luma
+from colorize.imaging.formats.jpeg_luma import grey_jpeg, luma_coefficients
+from colorize.imaging.formats.jpeg_stream import first_plane, merged
+from tests.conftest import jpegtran, program
+from tests.pictures import photograph, saved
+
+CODINGS: list[dict[str, Any]] = [
+    {"subsampling": "4:4:4"}, {"subsampling": "4:2:0"}, {"subsampling": "4:2:2"}, {"progressive": True},
+    {"quality": 100}, {"quality": 5}, {"restart_marker_blocks": 3}, {"optimize": True},
+]  # fmt: skip
+
+
+def carried(data: bytes) -> bytes:
+    plane = first_plane(data)
+    assert plane is not None
+    return merged((plane,), ())
+
+
+def transformed(source: bytes) -> bytes:
+    program("jpegtran", "libjpeg-turbo-progs")  # which brings the library along
+    made = jpeg_luma._transformed(source)
+    assert made is not None
+    return made
+
+
+@pytest.fixture
+def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jpeg_luma, "_turbojpeg", lambda: None)
+
+
+@pytest.mark.parametrize("options", CODINGS, ids=str)
+@pytest.mark.parametrize("size", [(61, 47), (64, 32), (9, 70), (1, 1)])
+def test_both_ways_give_the_same_bytes(options: dict[str, Any], size: tuple[int, int]) -> None:
+    source = saved(photograph("RGB", size), "JPEG", **options)
+    made = transformed(source)
+    assert carried(made) == carried(jpeg_luma._by_jpeglib(source, size))
+    assert np.array_equal(luma_coefficients(made), luma_coefficients(source))
+
+
+def test_arithmetic_coding_gives_the_same_bytes_both_ways() -> None:
+    source = jpegtran(saved(photograph("RGB"), "JPEG"), "-arithmetic")
+    assert carried(transformed(source)) == carried(jpeg_luma._by_jpeglib(source, (61, 47)))
+
+
+@pytest.mark.usefixtures("without_library")
+def test_without_the_library_jpeglib_does_it() -> None:
+    source = saved(photograph("RGB"), "JPEG")
+    assert np.array_equal(luma_coefficients(grey_jpeg(source, (61, 47))), luma_coefficients(source))
+
+
+def test_a_file_that_the_library_warns_of_goes_through_jpeglib() -> None:
+    source = saved(photograph("RGB", (200, 100)), "JPEG")
+    damaged = source[: len(source) // 2] + b"\xff\xd9"
+    assert jpeg_luma._transformed(damaged) is None
+    assert np.array_equal(luma_coefficients(grey_jpeg(damaged, (200, 100))), luma_coefficients(damaged))
