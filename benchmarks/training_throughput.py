@@ -29,7 +29,7 @@ from PIL import Image
 
 from colorize.settings import load_settings
 from colorize.train.device import make_ready
-from colorize.train.pictures import as_float
+from colorize.train.images import as_float
 from colorize.train.settings import TrainSettings
 from colorize.train.step import create_state, step
 

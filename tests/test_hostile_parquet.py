@@ -78,7 +78,7 @@ def read_training(folder: Path, bad: pa.Array) -> None:
 def plan_training(folder: Path, bad: pa.Array) -> None:
     for path in archives(folder, bad):
         with suppress(*FAULTS):
-            assert plan_epoch(open_source(str(path), SETTINGS), DataSettings()).pictures
+            assert plan_epoch(open_source(str(path), SETTINGS), DataSettings()).images
 
 
 def show(folder: Path, bad: pa.Array) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from colorize import __version__
-from colorize.cli import archives, models, pictures, training
+from colorize.cli import archives, images, models, training
 from colorize.errors import EXIT_FAILURES, EXIT_FAULT, EXIT_STOPPED, EXIT_USAGE, StoppedError, UsageError, joined, say
 from colorize.storage.faults import storage_exhausted
 
@@ -31,8 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for name, command, example in (
-    ("photo", pictures.photo, "grandma.jpg https://example.org/street.png -o colored/ --compare"),
-    ("restore-grey", pictures.restore_grey, "colored/ -o grey/"),
+    ("photo", images.photo, "grandma.jpg https://example.org/street.png -o colored/ --compare"),
+    ("restore-grey", images.restore_grey, "colored/ -o grey/"),
     ("bulk", archives.bulk, "--input s3://archive/scans --output s3://archive/colored --set pool.max=4"),
     ("report", archives.report, "s3://archive/colored"),
     ("train", training.train, "--config configs/train/unet.yaml --data photos/ --output runs/unet"),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def bulk(
-    input_: Annotated[str, typer.Option("--input", metavar="URI", help="folder, picture or Parquet; s3:// too")],
+    input_: Annotated[str, typer.Option("--input", metavar="URI", help="folder, image or Parquet; s3:// too")],
     output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; s3:// too")],
     model: Model = "default",
     config: Config = None,
@@ -93,7 +93,7 @@ def report(
     uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")],
     input_: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--input", metavar="URI", help="the run's input, to show pictures as they were before"),
+        typer.Option("--input", metavar="URI", help="the run's input, to show images as they were before"),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -147,7 +147,7 @@ def _lines(report: RunReport, page: str) -> Iterator[str]:
 
 
 def way_out(code: str) -> str:
-    """What to do where pictures were left alone on purpose."""
+    """What to do where images were left alone on purpose."""
     kind = "color" if code == "already_color" else code.removeprefix("triage_")
     return f" (to color them, too: --set triage.{kind}=color)" if kind != code else ""
 

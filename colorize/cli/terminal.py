@@ -31,10 +31,10 @@ class Terminal:
                 say(line)
 
     def outcomes(self, found: Iterable[Outcome], done: str) -> None:
-        """Prints each picture's outcome as it is known, then how many were `done`, as the word says it.
+        """Prints each image's outcome as it is known, then how many were `done`, as the word says it.
 
         Raises:
-            typer.Exit: a picture failed.
+            typer.Exit: an image failed.
         """
         shown: list[dict[str, Any]] = []  # for --json alone: a bucket has any number
         copied = failed = inputs = 0
@@ -48,7 +48,7 @@ class Terminal:
                 say(outcome.line)
             if self.as_json:
                 shown.append(outcome.as_dict())
-        line = f"{copied + failed} pictures: {copied} {done}, {failed} failed"
+        line = f"{copied + failed} images: {copied} {done}, {failed} failed"
         self.summary({done: copied, "failed": failed, "pictures": shown}, [line] if inputs > 1 else [])
         if failed:
             raise typer.Exit(EXIT_FAILURES)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    data: Annotated[str, typer.Option("--data", metavar="URI", help="color pictures: folder or Parquet; s3:// too")],
+    data: Annotated[str, typer.Option("--data", metavar="URI", help="color images: folder or Parquet; s3:// too")],
     output: Annotated[str, typer.Option("--output", metavar="URI", help="run folder to create; s3:// too")],
     config: Config = None,
     overrides: Overrides = None,
@@ -31,7 +31,7 @@ def train(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Trains a network, data-parallel on Ray Train, on a folder or Parquet archives of color pictures."""
+    """Trains a network, data-parallel on Ray Train, on a folder or Parquet archives of color images."""
     from colorize.storage.root import Storage
     from colorize.train.run_folder import BEST
     from colorize.train.settings import TrainSettings
@@ -56,17 +56,17 @@ def evaluate(
     models: Annotated[
         list[str], typer.Option("--model", help="as in `colorize bulk`, or `grey`; repeat it to compare several")
     ],
-    data: Annotated[str, typer.Option("--data", metavar="URI", help="color pictures: folder or Parquet; s3:// too")],
+    data: Annotated[str, typer.Option("--data", metavar="URI", help="color images: folder or Parquet; s3:// too")],
     output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; s3:// too")],
     split: Annotated[str, typer.Option("--split", help="train, val, test, or all")] = "val",
-    limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="measure so many pictures at most")] = None,  # noqa: UP045
+    limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="measure so many images at most")] = None,  # noqa: UP045
     config: Config = None,
     overrides: Overrides = None,
     ray_address: RayAddress = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measures models on color pictures: made grey, colored, compared with the truth."""
+    """Measures models on color images: made grey, colored, compared with the truth."""
     from colorize.evaluate.job import run_evaluation
     from colorize.evaluate.outcome import EvaluateJob
     from colorize.evaluate.settings import EvaluateSettings
@@ -98,6 +98,6 @@ def _result(figures: Mapping[str, float], output: str) -> Iterator[str]:
 
 
 def _lines(done: Evaluation) -> Iterator[str]:
-    yield f"{done.scores.count} pictures in {duration(done.seconds)}; see {done.job.output}/evaluation.html"
+    yield f"{done.scores.count} images in {duration(done.seconds)}; see {done.job.output}/evaluation.html"
     for code, count in done.scores.errors().most_common():
         yield f"  {count} {code}"

@@ -23,7 +23,7 @@ from colorize.cluster.plan import StagePlan, plan_stages
 from colorize.cluster.settings import PoolSettings
 from colorize.errors import UsageError, one_line
 
-STORE_BYTES = 2 << 30  # a streaming job keeps few blocks: a larger store only takes memory from the pictures
+STORE_BYTES = 2 << 30  # a streaming job keeps few blocks: a larger store only takes memory from the images
 CONNECT_SECONDS = 5.0
 _OF_TOKENS = "unauthenticated", "authentication token", "invalidauthtoken"  # Ray's faults are of several classes
 

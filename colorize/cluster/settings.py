@@ -13,7 +13,7 @@ class PoolSettings(Settings):
     device: Device = "auto"
     min: int | None = Field(None, ge=1, description="predictors that are always up")
     max: int | None = Field(None, ge=1, description="predictors at most")
-    batch_size: int | None = Field(None, ge=1, le=4096, description="pictures of one shape in a forward pass of a GPU")
+    batch_size: int | None = Field(None, ge=1, le=4096, description="images of one shape in a forward pass of a GPU")
     cpus_per_actor: float | None = Field(
         None, ge=0.01, allow_inf_nan=False, description="CPUs (and threads) of a predictor"
     )

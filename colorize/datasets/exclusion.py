@@ -1,4 +1,4 @@
-"""Which files of a source are left out, and why: what systems and programs leave among pictures, and what a user says.
+"""Which files of a source are left out, and why: what systems and programs leave among images, and what a user says.
 
 Left out is not lost: each such file has its manifest row, `skipped` as `excluded`, with the reason.
 """
@@ -29,7 +29,7 @@ FILES = frozenset(
      "icon\r", "synoindex_media_info")
 )  # fmt: skip
 ENDINGS = ("@synoeastream", "@synoresource", ":zone.identifier")
-# What programs keep beside a picture, in a file called like it: metadata, edits, checksums, camera thumbnails.
+# What programs keep beside an image, in a file called like it: metadata, edits, checksums, camera thumbnails.
 COMPANIONS = (".xmp", ".aae", ".pp3", ".dop", ".cos", ".vrd", ".nksc", ".thm", ".md5", ".sha1", ".sha256", ".sha512")
 ARCHIVE_SUFFIX = ".parquet"
 
@@ -58,7 +58,7 @@ class Exclusion:
         return ""
 
     def lets_pass(self, names: pa.Array) -> bool:
-        """Whether all of these are, at a glance, ordinary names of pictures; if not, each has to be looked at."""
+        """Whether all of these are, at a glance, ordinary names of images; if not, each has to be looked at."""
         if self.include or self.exclude:
             return False
         small = pc.ascii_lower(names)
@@ -76,7 +76,7 @@ class Exclusion:
 
 
 def litter_reason(name: str) -> str:
-    """Why a file is none that anybody meant as a picture or archive, by its name alone; or ""."""
+    """Why a file is none that anybody meant as an image or archive, by its name alone; or ""."""
     above, _, base = name.lower().rpartition("/")
     if above and (reason := _folder_reason(above)):
         return reason
@@ -90,7 +90,7 @@ def litter_reason(name: str) -> str:
     if base.startswith(".") and suffix not in (*PICTURE_SUFFIXES, ARCHIVE_SUFFIX):
         return "a hidden file"
     if suffix in COMPANIONS and stem:
-        return "beside a picture: what a program notes of it"
+        return "beside an image: what a program notes of it"
     if suffix == ARCHIVE_SUFFIX and any(part.startswith(("_", ".")) for part in (*above.split("/"), base)):
         return "a hidden archive: tables keep their logs in such"
     return ""

@@ -1,4 +1,4 @@
-"""`--hints FILE`: which pictures are to have which colors where, from a CSV or JSON file."""
+"""`--hints FILE`: which images are to have which colors where, from a CSV or JSON file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_BYTES = 16 << 20  # some hundred thousand hints, which take twenty times as
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A color at a pixel of the upright picture."""
+    """A color at a pixel of the upright image."""
 
     x: float
     y: float
@@ -38,15 +38,15 @@ class Hint:
 
 @dataclass(frozen=True)
 class Hints:
-    """The hints of each picture that has any, by its path."""
+    """The hints of each image that has any, by its path."""
 
     of: Mapping[str, tuple[Hint, ...]]
 
     def spots(self, path: str, info: ImageInfo) -> Spots:
-        """The hints of the picture at `path`, as fractions of its sides.
+        """The hints of the image at `path`, as fractions of its sides.
 
         Raises:
-            ImageDecodeError: one lies outside of the picture (`bad_hint`).
+            ImageDecodeError: one lies outside of the image (`bad_hint`).
         """
         width, height = (info.height, info.width) if info.orientation >= 5 else (info.width, info.height)
         own = self.of.get(path, ())
@@ -54,20 +54,20 @@ class Hints:
             if not (0 <= hint.x < width and 0 <= hint.y < height):
                 place = f"x={hint.x:g}, y={hint.y:g}"
                 raise ImageDecodeError(
-                    "bad_hint", f"the hint at {place} lies outside of the picture, which is {width} x {height} pixels"
+                    "bad_hint", f"the hint at {place} lies outside of the image, which is {width} x {height} pixels"
                 )
         spots = [(_middle(hint.x, width), _middle(hint.y, height), hint.a, hint.b) for hint in own]
         return np.array(spots, np.float32).reshape(-1, 4)
 
     def digest(self, path: str, settings_sha256: str) -> str:
-        """What the manifest holds as the settings of this picture: they are its own where it has hints."""
+        """What the manifest holds as the settings of this image: they are its own where it has hints."""
         if path not in self.of:
             return settings_sha256
         own = [(hint.x, hint.y, hint.a, hint.b) for hint in self.of[path]]
         return hashlib.sha256(f"{settings_sha256}{json.dumps(own)}".encode()).hexdigest()
 
     def require_known(self, paths: Iterable[str]) -> None:
-        """Raises UsageError if there are hints for a picture that is none of `paths`."""
+        """Raises UsageError if there are hints for an image that is none of `paths`."""
         unknown = sorted(self.of.keys() - set(paths))
         if unknown:
             raise UsageError(f"--hints names {unknown[0]!r}, which is none of the inputs: write paths as these are")

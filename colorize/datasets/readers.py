@@ -1,6 +1,6 @@
-"""How a worker gets the encoded pictures of its units: files with concurrent reads, archives row by row.
+"""How a worker gets the encoded images of its units: files with concurrent reads, archives row by row.
 
-A fault of one picture or one archive becomes a `Raw` with an error code; nothing here raises for bad data.
+A fault of one image or one archive becomes a `Raw` with an error code; nothing here raises for bad data.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ UNIT_SCHEMA = pa.schema(
     ]
 )
 STEP_ROWS = 64  # the most that one step of a task holds at once, where the settings do not say
-FETCH_BYTES = 64 << 20  # about what one step of a task holds at once, or one picture
+FETCH_BYTES = 64 << 20  # about what one step of a task holds at once, or one image
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class FileReader:
-    """Reads picture files; a unit is a name."""
+    """Reads image files; a unit is a name."""
 
     storage: Storage
     settings: SourceSettings
@@ -200,7 +200,7 @@ class ArchiveReader:
 
 @dataclass(frozen=True)
 class MixedReader:
-    """Reads archives and picture files that lie in one source; of archives a unit has a row group."""
+    """Reads archives and image files that lie in one source; of archives a unit has a row group."""
 
     files: FileReader
     archives: ArchiveReader
@@ -230,7 +230,7 @@ def fault_of(error: Exception) -> dict[str, str]:
 
 
 def _unplanned(unit: dict[str, Any]) -> Raw:
-    """A unit that there is no picture of, and the reason."""
+    """A unit that there is no image of, and the reason."""
     return Raw(
         unit["name"],
         identity=unit["identity"],

@@ -15,7 +15,7 @@ class SourceSettings(Settings):
     exclude: tuple[str, ...] = Field((), description="glob patterns; files and archives that match one are skipped")
     follow_links: bool = Field(False, description="read links that lead out of the input, too; else they fail")
     rows_per_task: int = Field(
-        0, ge=0, le=4096, description="pictures that one task handles; 0: a minute's work, 16 to 512, if there are many"
+        0, ge=0, le=4096, description="images that one task handles; 0: a minute's work, 16 to 512, if there are many"
     )
     fetch_threads: int = Field(16, ge=1, le=256, description="concurrent reads within one load task")
     inline_bytes: int = Field(

@@ -142,11 +142,11 @@ def _plan_archives(storage: Storage, listed: Listed, settings: SourceSettings, l
     plan = plan_archives(storage, listed.archives, settings)
     files = FileReader(storage, settings, limits.max_bytes)
     alone = units_table([unit for unit in plan.units if unit["row_group"] < 0])
-    if listed.pictures and not plan.parts:  # tables beside pictures, of whatever they may be
+    if listed.images and not plan.parts:  # tables beside pictures, of whatever they may be
         return Source(files, _with_taken_names(pa.concat_tables([listed.units, alone])))
     runs = units_table([unit for unit in plan.units if unit["row_group"] >= 0])
     archives = ArchiveReader(storage, settings, max_bytes=min(limits.max_bytes, IMAGE_BYTES))
-    if not listed.pictures:
+    if not listed.images:
         require_fit(plan)
         units = pa.concat_tables([_only_archives(listed.units), alone, runs])
         return Source(archives, units, plan.parts, plan.versions)

@@ -1,4 +1,4 @@
-"""Which pictures train, which are held out: as an archive says it, or by chance, the same ones each time."""
+"""Which images train, which are held out: as an archive says it, or by chance, the same ones each time."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _NAMES: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "val
 
 
 class SplitSettings(Settings):
-    """Pictures held out by chance: the same ones each time, for the same seed and paths."""
+    """Images held out by chance: the same ones each time, for the same seed and paths."""
 
     val: float = Field(0.1, gt=0, lt=1, description="fraction for validation")
     test: float = Field(0.0, ge=0, lt=1, description="fraction that training never reads")
-    of: Split | None = Field(None, description="cut only what is called so already; None cuts all pictures anew")
+    of: Split | None = Field(None, description="cut only what is called so already; None cuts all images anew")
     seed: int = 0
 
     @model_validator(mode="after")
     def _some_are_left(self) -> SplitSettings:
         if self.val + self.test >= 1:
-            raise ValueError(f"split.val={self.val} and split.test={self.test} leave no pictures to train on")
+            raise ValueError(f"split.val={self.val} and split.test={self.test} leave no images to train on")
         return self
 
 

@@ -36,12 +36,12 @@ class Listed:
     Attributes:
         units: files other than archives, and archives that are left out.
         archives: Parquet files that are not left out.
-        pictures: files that are called like pictures.
+        images: files that are called like images.
     """
 
     units: pa.Table
     archives: list[Entry] = field(default_factory=list)
-    pictures: int = 0
+    images: int = 0
 
 
 def list_units(pages: Iterable[Sequence[Entry]], exclusion: Exclusion, in_bucket: bool = False) -> Listed:
@@ -59,7 +59,7 @@ def _page_units(page: Sequence[Entry], exclusion: Exclusion, listed: Listed, in_
     with suppress(UnicodeEncodeError):
         names, sizes, identities = (list(column) for column in zip(*page, strict=True)) if page else ([], [], [])
         if exclusion.lets_pass(named := pa.array(names, pa.string())):
-            listed.pictures += len(page)
+            listed.images += len(page)
             return _file_units({"name": named, "size": sizes, "identity": identities})
     found: list[Entry] = []
     faults: list[tuple[str, str]] = []
@@ -72,7 +72,7 @@ def _page_units(page: Sequence[Entry], exclusion: Exclusion, listed: Listed, in_
         if suffix == ARCHIVE_SUFFIX and not error:
             listed.archives.append(entry)
             continue
-        listed.pictures += suffix in PICTURE_SUFFIXES and not error
+        listed.images += suffix in PICTURE_SUFFIXES and not error
         found.append(entry._replace(name=name))
         faults.append((error, message))
     columns = zip(*(entry + fault for entry, fault in zip(found, faults, strict=True)), strict=True)

@@ -1,1 +1,1 @@
-"""Measuring models on color pictures: made grey, colored as in use, compared with the truth."""
+"""Measuring models on color images: made grey, colored as in use, compared with the truth."""

@@ -18,10 +18,10 @@ from colorize.predict.colorizer import Colored, Colorizer
 from colorize.predict.model_files import ModelFile, find_model, require_settings
 from colorize.predict.settings import ColorizerSettings
 
-GREY = "grey"  # the baseline: pictures left as they are
-_LIMIT = 1 << 30  # pixels: the pictures are crops that were made here
+GREY = "grey"  # the baseline: images left as they are
+_LIMIT = 1 << 30  # pixels: the images are crops that were made here
 
-Paint = Callable[[Sequence[Grey]], list[Colored]]  # upright grey pictures -> their color, as `Colorizer.color` does
+Paint = Callable[[Sequence[Grey]], list[Colored]]  # upright grey images -> their color, as `Colorizer.color` does
 
 
 class Painter(Protocol):
@@ -73,7 +73,7 @@ def require_all(candidates: Sequence[Candidate], settings: ColorizerSettings) ->
 
 
 def painter(file: ModelFile, settings: ColorizerSettings, device: str, batch_size: int) -> Painter:
-    """The function that colors with this model, or that leaves pictures grey."""
+    """The function that colors with this model, or that leaves images grey."""
     if file.name == GREY:
         return leave_grey
     model = load_checkpoint(file.data).model
@@ -86,7 +86,7 @@ def leave_grey(greys: Sequence[Grey], *, confidence: bool = False) -> list[Color
 
 
 class FinitePainter:
-    """Another's colors of one batch of pictures; where they are no numbers grey, and the picture is remembered."""
+    """Another's colors of one batch of images; where they are no numbers grey, and the image is remembered."""
 
     def __init__(self, paint: Painter) -> None:
         self.paint = paint
@@ -102,7 +102,7 @@ class FinitePainter:
 
 
 def color_scans(scans: Sequence[bytes], paint: Paint, area: int) -> list[tuple[RGB, float]]:
-    """Losslessly encoded grey pictures, colored the way that the bulk job colors them, and how sure the model is."""
+    """Losslessly encoded grey images, colored the way that the bulk job colors them, and how sure the model is."""
     small = [decode_small(scan, area, max_pixels=_LIMIT).luma for scan in scans]
     return [
         (np.asarray(compose(decode(scan, max_pixels=_LIMIT), colored.ab)), colored.confidence)

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a judge: features to compare pictures by, and the class that it sees in them.
+"""EfficientNet-Lite0 as a judge: features to compare images by, and the class that it sees in them.
 
 Figures that come from it carry its name. They are neither FID (Inception's features) nor LPIPS (AlexNet's or VGG's
 features with learned weights), and compare with neither.
@@ -19,7 +19,7 @@ from colorize.models.efficientnet_lite import (
     published_state,
 )
 
-POOLED = feature_channels()[-1]  # length of the vector that stands for a picture
+POOLED = feature_channels()[-1]  # length of the vector that stands for an image
 _CLASSES, _HEAD = 1000, 1280
 
 

@@ -1,4 +1,4 @@
-"""What is measured: a name, a title, which way is better, for every figure of a picture and of a set."""
+"""What is measured: a name, a title, which way is better, for every figure of an image and of a set."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Figure:
 
 
 PER_PICTURE = (
-    Figure("psnr", "PSNR", "dB", "higher", 2, "of RGB, mean over pictures, on the center crop"),
-    Figure("psnr_full", "PSNR, whole", "dB", "higher", 2, "of RGB, whole pictures, as the bulk job writes them"),
+    Figure("psnr", "PSNR", "dB", "higher", 2, "of RGB, mean over images, on the center crop"),
+    Figure("psnr_full", "PSNR, whole", "dB", "higher", 2, "of RGB, whole images, as the bulk job writes them"),
     Figure("psnr_ab", "PSNR of ab", "dB", "higher", 2, "of Lab's two color channels, peak 220"),
-    Figure("ssim", "SSIM", "", "higher", 4, "structural similarity of RGB, 1 for equal pictures"),
+    Figure("ssim", "SSIM", "", "higher", 4, "structural similarity of RGB, 1 for equal images"),
     Figure("ciede2000", "CIEDE2000", "", "lower", 2, "mean color difference; about 1 is just noticeable"),
     Figure("auc", "AuC", "%", "higher", 2, "area under the curve of ab errors up to 150"),
     Figure("perceptual_lite0", "Lite0 distance", "", "lower", 4, "distance of EfficientNet-Lite0's features"),
     Figure("lpips", "LPIPS", "", "lower", 4, "perceptual distance as published, on AlexNet, by supplied weights"),
-    Figure("top1_lite0", "Same class", "%", "higher", 1, "EfficientNet-Lite0 sees what it sees in the true picture"),
-    Figure("colorfulness_error", "Colorfulness error", "", "lower", 2, "mean distance from the true picture's"),
+    Figure("top1_lite0", "Same class", "%", "higher", 1, "EfficientNet-Lite0 sees what it sees in the true image"),
+    Figure("colorfulness_error", "Colorfulness error", "", "lower", 2, "mean distance from the true image's"),
     Figure("colorfulness_absolute_error", "Colorfulness error, abs.", "", "lower", 2, "the same, as papers compute it"),
 )  # fmt: skip
 PER_SET = (

@@ -1,4 +1,4 @@
-"""The pictures to show: the best, the middle and the worst by a figure, colored once more on the driver."""
+"""The images to show: the best, the middle and the worst by a figure, colored once more on the driver."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ KINDS = ("best", "median", "worst")
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture: the truth, and what each model made of its luma."""
+    """One image: the truth, and what each model made of its luma."""
 
     truth: RGB
     colored: dict[str, RGB]  # by label
 
 
 def ranked(scores: Scores, label: str, figure: Figure, count: int) -> dict[str, list[int]]:
-    """Numbers of the pictures to show by a figure of one model: `count` of each kind, none twice."""
+    """Numbers of the images to show by a figure of one model: `count` of each kind, none twice."""
     values = scores.models[label].columns[figure.name]
     order = [int(i) for i in np.argsort(-values if figure.better == "higher" else values, kind="stable")]
     count = min(count, -(-len(order) // len(KINDS)))
@@ -46,7 +46,7 @@ def paint_again(
     candidates: Sequence[Candidate],
     settings: EvaluateSettings,
 ) -> dict[str, Shown]:
-    """The crops of these pictures with every model's colors, by path; one that cannot be read any more is left out."""
+    """The crops of these images with every model's colors, by path; one that cannot be read any more is left out."""
     loader = replace(loader, only=frozenset(paths))
     tables = load_truth(covering(source.units, loader.only or ()), loader, isolated=True)
     rows = [row for table in tables for row in table.to_pylist()]
@@ -57,9 +57,9 @@ def paint_again(
     colored: dict[str, list[RGB]] = {}
     for candidate in candidates:
         paint = painter(candidate.file, settings.colorizer, "cpu", 8)
-        colored[candidate.label] = [picture for picture, _ in color_scans(scans, paint, loader.area)]
+        colored[candidate.label] = [image for image, _ in color_scans(scans, paint, loader.area)]
     return {
-        row["path"]: Shown(crop, {label: pictures[i] for label, pictures in colored.items()})
+        row["path"]: Shown(crop, {label: images[i] for label, images in colored.items()})
         for i, (row, crop) in enumerate(zip(rows, crops, strict=True))
     }
 

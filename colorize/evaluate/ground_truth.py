@@ -1,4 +1,4 @@
-"""The load stage: color pictures of a split, as a square to measure and as a small grey copy of the whole. No torch."""
+"""The load stage: color images of a split, as a square to measure and as a small grey copy of the whole. No torch."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ TRUTH_SCHEMA = pa.schema(
         ("error", pa.string()),
         ("message", pa.string()),
         ("crop", pa.binary()),  # uint8 (size, size, 3)
-        ("data", pa.large_binary()),  # the encoded picture, if whole pictures are measured as well
-        ("grey", pa.binary()),  # uint8 (grey_height, grey_width) of the whole picture, for the network
+        ("data", pa.large_binary()),  # the encoded image, if whole images are measured as well
+        ("grey", pa.binary()),  # uint8 (grey_height, grey_width) of the whole image, for the network
         ("grey_height", pa.int64()),
         ("grey_width", pa.int64()),
     ]
@@ -47,17 +47,17 @@ class GroundTruthLoader:
     split: str  # or ALL
     of_several: bool  # archives, whose names may say a split
     size: int  # side of the crop
-    area: int  # pixels that the network sees of a whole picture
+    area: int  # pixels that the network sees of a whole image
     limits: LimitSettings
-    whole: bool  # whole pictures are measured too
+    whole: bool  # whole images are measured too
     only: frozenset[str] | None = None  # these paths; None: all of the split
     cut: SplitSettings | None = None  # into splits; None: as the data says it
 
 
 def load_truth(units: pa.Table, loader: GroundTruthLoader, *, isolated: bool | None = None) -> Iterator[pa.Table]:
-    """Tables of `TRUTH_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`; a broken picture has an `error`.
+    """Tables of `TRUTH_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`; a broken image has an `error`.
 
-    `isolated` has every picture decoded in a child process; by default that is so from a task's second attempt on.
+    `isolated` has every image decoded in a child process; by default that is so from a task's second attempt on.
     """
     if isolated is None:
         isolated = task_attempt() > 0
@@ -101,7 +101,7 @@ def _empty_row(raw: Raw) -> dict[str, Any]:
 
 
 def grey_png(rgb: RGB) -> bytes:
-    """The luma of a picture as a PNG: the scan that the models are given."""
+    """The luma of an image as a PNG: the scan that the models are given."""
     out = io.BytesIO()
     Image.fromarray(rgb).convert("L").save(out, "PNG", compress_level=1)
     return out.getvalue()
@@ -119,8 +119,8 @@ def _pixels(data: bytes, loader: GroundTruthLoader) -> dict[str, Any]:
     if min(small.info.width, small.info.height) < limits.min_side:
         reason = f"{small.info.width} x {small.info.height} pixels; limits.min_side is {limits.min_side}"
         raise ImageDecodeError("too_small", reason)
-    picture = upright_rgb(data, limits.max_pixels, 2 * loader.size)
-    crop = center_crop(picture, loader.size)
+    image = upright_rgb(data, limits.max_pixels, 2 * loader.size)
+    crop = center_crop(image, loader.size)
     sides = {"width": small.info.width, "height": small.info.height}
     if not loader.whole:
         return {"crop": crop.tobytes(), **sides}

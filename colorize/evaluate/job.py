@@ -18,7 +18,7 @@ from colorize.evaluate.candidates import find_candidates, require_all
 from colorize.evaluate.gallery import paint_again
 from colorize.evaluate.ground_truth import ALL, GroundTruthLoader
 from colorize.evaluate.outcome import EvaluateJob, Evaluation
-from colorize.evaluate.page import chosen_pictures, evaluation_page
+from colorize.evaluate.page import chosen_images, evaluation_page
 from colorize.evaluate.pipeline import score
 from colorize.evaluate.scores import Scores, collect, compare, summarize, sureness
 from colorize.evaluate.settings import EvaluateSettings
@@ -34,7 +34,7 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
     """Measures the models, writes `metrics.json`, `per_image.parquet` and `evaluation.html`, returns the figures.
 
     Raises:
-        UsageError: models, data, output or cluster cannot be used, or the split holds no picture.
+        UsageError: models, data, output or cluster cannot be used, or the split holds no image.
     """
     started = time.monotonic()
     if job.split not in SPLITS:
@@ -71,7 +71,7 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
 
 
 def truth_loader(source: Source, job: EvaluateJob, only: Iterable[str] | None = None) -> GroundTruthLoader:
-    """The load stage of this job, for the pictures `only`, or all of its split."""
+    """The load stage of this job, for the images `only`, or all of its split."""
     settings = job.settings
     return GroundTruthLoader(
         reader=source.reader,
@@ -111,15 +111,15 @@ def _told(rows: Iterator[dict[str, Any]], seconds: float) -> Iterator[dict[str, 
     for count, row in enumerate(rows, 1):
         if time.monotonic() - last >= seconds:
             last = time.monotonic()
-            say(f"measured {count} pictures", sys.stderr)
+            say(f"measured {count} images", sys.stderr)
         yield row
 
 
 def _nothing(job: EvaluateJob, source: Source, scores: Scores) -> str:
     if scores.broken:
         first = scores.broken[0]
-        return f"none of {len(scores.broken)} pictures can be measured: {first.path}: {first.message or first.error}"
-    return f"no picture of {source.total} in {job.data} is in split {job.split!r}: choose another, or --split {ALL}"
+        return f"none of {len(scores.broken)} images can be measured: {first.path}: {first.message or first.error}"
+    return f"no image of {source.total} in {job.data} is in split {job.split!r}: choose another, or --split {ALL}"
 
 
 def _write(done: Evaluation, source: Source, target: Storage) -> None:
@@ -127,7 +127,7 @@ def _write(done: Evaluation, source: Source, target: Storage) -> None:
     pq.write_table(done.scores.table(), table, compression="zstd")
     target.write(TABLE_FILE, table.getvalue())
     target.write(METRICS_FILE, json.dumps(done.as_dict(), indent=1, allow_nan=False).encode())
-    numbers = {i for kinds in chosen_pictures(done).values() for found in kinds.values() for i in found}
-    paths = [done.scores.pictures[i]["path"] for i in sorted(numbers)]
+    numbers = {i for kinds in chosen_images(done).values() for found in kinds.values() for i in found}
+    paths = [done.scores.images[i]["path"] for i in sorted(numbers)]
     shown = paint_again(paths, source, truth_loader(source, done.job, paths), done.candidates, done.job.settings)
     target.write(PAGE_FILE, evaluation_page(done, shown))

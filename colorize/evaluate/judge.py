@@ -1,4 +1,4 @@
-"""The score stage: a batch of true pictures, colored by every model and compared with the truth."""
+"""The score stage: a batch of true images, colored by every model and compared with the truth."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from colorize.metrics import (
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """A batch of true pictures, prepared once for all models."""
+    """A batch of true images, prepared once for all models."""
 
     rgb: Tensor  # (B, 3, S, S), sRGB in [0, 1]
     lab: Tensor
@@ -39,7 +39,7 @@ class GroundTruth:
     scans: list[bytes]  # their luma as PNG
 
     def described(self) -> dict[str, list[Any]]:
-        """Columns that describe the true pictures."""
+        """Columns that describe the true images."""
         pixels, _ = auc_by_bin(self.lab[:, 1:], self.lab[:, 1:])
         return {
             "true_colorfulness": colorfulness(self.rgb).tolist(),
@@ -62,14 +62,14 @@ class Judge:
 
     @torch.inference_mode()
     def truth(self, crops: Sequence[RGB]) -> GroundTruth:
-        """Prepares true pictures of one size."""
+        """Prepares true images of one size."""
         rgb = self._tensor(crops)
         inception = self.inception(rgb) if self.inception else None
         return GroundTruth(rgb, rgb_to_lab(rgb), self._features(rgb), inception, [grey_png(crop) for crop in crops])
 
     @torch.inference_mode()
     def compare(self, truth: GroundTruth, paint: Paint) -> dict[str, list[Any]]:
-        """Columns with what one model is worth on each of the pictures."""
+        """Columns with what one model is worth on each of the images."""
         colored, confidence = zip(*color_scans(truth.scans, paint, self.area), strict=True)
         ours = self._tensor(colored)
         lab = rgb_to_lab(ours)
@@ -109,8 +109,8 @@ class Judge:
         found: Features | None = self.lite0(rgb) if self.lite0 else None
         return found
 
-    def _tensor(self, pictures: Sequence[RGB]) -> Tensor:
-        stacked = torch.from_numpy(np.stack(pictures)).to(self.device)
+    def _tensor(self, images: Sequence[RGB]) -> Tensor:
+        stacked = torch.from_numpy(np.stack(images)).to(self.device)
         return stacked.permute(0, 3, 1, 2).float() / 255
 
 

@@ -45,7 +45,7 @@ class Evaluation:
 
     @property
     def broken_fraction(self) -> float:
-        """Broken pictures among all of the split."""
+        """Broken images among all of the split."""
         return len(self.scores.broken) / max(1, self.scores.count + len(self.scores.broken))
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`evaluation.html`: the models side by side, in figures, distributions and pictures."""
+"""`evaluation.html`: the models side by side, in figures, distributions and images."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class Cell:
     best: bool
 
 
-def chosen_pictures(done: Evaluation) -> dict[str, dict[str, list[int]]]:
-    """Numbers of the pictures to show: `{figure: {kind: [...]}}`, by the first model that colors."""
+def chosen_images(done: Evaluation) -> dict[str, dict[str, list[int]]]:
+    """Numbers of the images to show: `{figure: {kind: [...]}}`, by the first model that colors."""
     columns = done.scores.models[leader(done)].columns
     count = done.job.settings.measure.gallery
     return {name: ranked(done.scores, leader(done), FIGURES[name], count) for name in RANKED_BY if name in columns}
 
 
 def leader(done: Evaluation) -> str:
-    """The label of the model by which pictures are ranked: the first that is not the grey baseline."""
+    """The label of the model by which images are ranked: the first that is not the grey baseline."""
     coloring = [c.label for c in done.candidates if c.file.name != GREY]
     return (coloring or list(done.scores.labels))[0]
 
 
 def evaluation_page(done: Evaluation, shown: Mapping[str, Shown]) -> bytes:
-    """The page; `shown` holds the chosen pictures by path."""
+    """The page; `shown` holds the chosen images by path."""
     return render_page(
         "evaluation.html",
         title=f"Evaluation: {', '.join(done.scores.labels)}",
@@ -109,7 +109,7 @@ def _charts(done: Evaluation) -> list[tuple[Figure, Markup]]:
         if name == "colorfulness":
             series.append(Series("truth", "series-truth", done.scores.true_columns[name]))
         if series:
-            label = f"Distribution of {FIGURES[name].title} over the pictures"
+            label = f"Distribution of {FIGURES[name].title} over the images"
             charts.append((FIGURES[name], distribution_chart(series, label)))
     return charts
 
@@ -117,7 +117,7 @@ def _charts(done: Evaluation) -> list[tuple[Figure, Markup]]:
 def _gallery(done: Evaluation, shown: Mapping[str, Shown]) -> list[dict[str, Any]]:
     memo: dict[str, list[tuple[str, str]]] = {}
     sections = []
-    for name, kinds in chosen_pictures(done).items():
+    for name, kinds in chosen_images(done).items():
         groups = [
             (kind, [_entry(done, i, FIGURES[name], shown, memo) for i in numbers]) for kind, numbers in kinds.items()
         ]
@@ -128,9 +128,9 @@ def _gallery(done: Evaluation, shown: Mapping[str, Shown]) -> list[dict[str, Any
 def _entry(
     done: Evaluation, number: int, figure: Figure, shown: Mapping[str, Shown], memo: dict[str, list[tuple[str, str]]]
 ) -> dict[str, Any] | None:
-    """One picture of the gallery: its name, and a panel for grey, each model and the truth."""
-    picture = done.scores.pictures[number]
-    path = picture["path"]
+    """One image of the gallery: its name, and a panel for grey, each model and the truth."""
+    image = done.scores.images[number]
+    path = image["path"]
     if path not in shown:
         return None
     if path not in memo:
@@ -141,10 +141,10 @@ def _entry(
         if figure.name in model.columns
     }
     panels = [{"label": label, "image": image, "value": values.get(label, "")} for label, image in memo[path]]
-    return {"title": picture["title"], "path": path, "panels": panels}
+    return {"title": image["title"], "path": path, "panels": panels}
 
 
 def _panels(shown: Shown) -> list[tuple[str, str]]:
     grey = Image.fromarray(shown.truth).convert("L")
-    colored = [(label, thumbnail(picture, THUMBNAIL)) for label, picture in shown.colored.items() if label != GREY]
+    colored = [(label, thumbnail(image, THUMBNAIL)) for label, image in shown.colored.items() if label != GREY]
     return [(GREY, thumbnail(grey, THUMBNAIL)), *colored, ("truth", thumbnail(shown.truth, THUMBNAIL))]

@@ -1,4 +1,4 @@
-"""The evaluation's pipeline on one screen: units -> load -> score (actors) -> whole pictures -> one row a picture."""
+"""The evaluation's pipeline on one screen: units -> load -> score (actors) -> whole images -> one row an image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from colorize.imaging.settings import LimitSettings
 from colorize.predict.columns import GREY_COLUMNS, ab_from, grey_from
 from colorize.predict.model_files import ModelFile
 
-CPU_BATCH, GPU_BATCH = 8, 64  # pictures that are compared at once; at 256 x 256 about 100 MB each while they are
+CPU_BATCH, GPU_BATCH = 8, 64  # images that are compared at once; at 256 x 256 about 100 MB each while they are
 DROPPED = ("crop", "data", *GREY_COLUMNS)
 
 
@@ -52,8 +52,8 @@ def score(
     source: Source, loader: GroundTruthLoader, files: Sequence[ModelFile], plan: StagePlan, settings: EvaluateSettings,
     *, limit: int | None, lite0: bool, supplied: Supplied,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """Yields a row for each picture: what `truth_row` says, and `models`, a list of figures in the order of `files`."""
-    # In order, where a limit shall pick the same pictures every time.
+    """Yields a row for each image: what `truth_row` says, and `models`, a list of figures in the order of `files`."""
+    # In order, where a limit shall pick the same images every time.
     configure(settings.run.stall_seconds).execution_options.preserve_order = limit is not None
     blocks = source.blocks()
     np.random.default_rng(settings.measure.seed).shuffle(blocks)
@@ -109,7 +109,7 @@ class Scorer:
         self.size = settings.measure.size
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """`batch` (TRUTH_SCHEMA) with descriptions of the true pictures and a list `models`; broken rows pass."""
+        """`batch` (TRUTH_SCHEMA) with descriptions of the true images and a list `models`; broken rows pass."""
         rows: list[dict[str, Any]] = batch.to_pylist()
         good = [row for row in rows if not row["error"]]
         for row in rows:
@@ -139,7 +139,7 @@ class Scorer:
 
 
 def measure_whole(batch: pa.Table, *, limits: LimitSettings) -> pa.Table:
-    """Fills in `psnr_full` where whole pictures came along, and drops what is not needed any more."""
+    """Fills in `psnr_full` where whole images came along, and drops what is not needed any more."""
     rows: list[dict[str, Any]] = batch.to_pylist()
     function, is_heavy = partial(_whole_figures, max_pixels=limits.max_pixels), partial(_is_heavy, limits=limits)
     with Guarded(function, limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as figures_of:

@@ -1,4 +1,4 @@
-"""Every picture's figures as columns, and what follows from them: means, intervals, comparisons."""
+"""Every image's figures as columns, and what follows from them: means, intervals, comparisons."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEASURED = ("psnr", "psnr_full", "psnr_ab", "ssim", "ciede2000", "auc", "percept
 
 @dataclass(frozen=True)
 class Broken:
-    """A picture that could not be measured."""
+    """An image that could not be measured."""
 
     path: str
     error: str
@@ -47,10 +47,10 @@ class ModelScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """An evaluation's figures: N pictures, some models in the order given."""
+    """An evaluation's figures: N images, some models in the order given."""
 
     labels: tuple[str, ...]
-    pictures: list[dict[str, Any]]  # path, title, source, width, height
+    images: list[dict[str, Any]]  # path, title, source, width, height
     true_columns: dict[str, Floats]
     true_pixels: npt.NDArray[np.float32] = field(repr=False)
     true_features: npt.NDArray[np.float32] = field(repr=False)
@@ -60,20 +60,20 @@ class Scores:
 
     @property
     def count(self) -> int:
-        """Pictures measured."""
-        return len(self.pictures)
+        """Images measured."""
+        return len(self.images)
 
     def errors(self) -> Counter[str]:
-        """Broken pictures by reason."""
+        """Broken images by reason."""
         return Counter(item.error for item in self.broken)
 
     def table(self) -> pa.Table:
-        """One row for each picture and model, with every figure of a picture."""
+        """One row for each image and model, with every figure of an image."""
         rows = []
         for label, model in self.models.items():
-            for index, picture in enumerate(self.pictures):
+            for index, image in enumerate(self.images):
                 figures = {name: float(values[index]) for name, values in model.columns.items()}
-                rows.append({**picture, "model": label, **figures})
+                rows.append({**image, "model": label, **figures})
         return pa.Table.from_pylist(rows)
 
 
@@ -89,7 +89,7 @@ def collect(rows: Iterable[Mapping[str, Any]], labels: Sequence[str]) -> Scores:
     truths = {name: _column(good, f"true_{name}") for name in ("colorfulness", "colorfulness_absolute")}
     return Scores(
         labels=tuple(labels),
-        pictures=[{name: row[name] for name in ("path", "title", "source", "width", "height")} for row in good],
+        images=[{name: row[name] for name in ("path", "title", "source", "width", "height")} for row in good],
         true_columns=truths,
         true_pixels=_vectors([row["true_pixels"] for row in good]),
         true_features=_vectors([row["true_features"] for row in good]),
@@ -115,18 +115,18 @@ def summarize(scores: Scores, settings: MeasureSettings) -> dict[str, dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two models on the same pictures, by one figure: how far the first is above the second."""
+    """Two models on the same images, by one figure: how far the first is above the second."""
 
     figure: str
     first: str
     second: str
     difference: Interval  # first minus second
-    first_better: float  # fraction of the pictures
+    first_better: float  # fraction of the images
     ties: float
 
 
 def compare(scores: Scores, settings: MeasureSettings) -> list[Comparison]:
-    """Every pair of models, by every figure of a picture that both have."""
+    """Every pair of models, by every figure of an image that both have."""
     differences = {
         (figure, first, second): scores.models[first].columns[figure.name] - scores.models[second].columns[figure.name]
         for first, second in combinations(scores.models, 2)
@@ -151,7 +151,7 @@ class Sureness:
 
 
 def sureness(scores: Scores, settings: MeasureSettings) -> dict[str, Sureness]:
-    """By label, for the models that say how sure they are, if there are pictures enough for tenths."""
+    """By label, for the models that say how sure they are, if there are images enough for tenths."""
     found = {}
     for label, model in scores.models.items():
         sure, error = model.columns["confidence"], model.columns["ciede2000"]
@@ -185,7 +185,7 @@ def _comparison(figure: Figure, first: str, second: str, difference: Floats, int
 
 
 def _statistics(scores: Scores, model: ModelScores, weights: Floats) -> dict[str, Statistic]:
-    """What resampled pictures give for each figure of a model."""
+    """What resampled images give for each figure of a model."""
     found = {name: _mean(values) for name, values in model.columns.items()}
     for name, true in scores.true_columns.items():
         found[f"{name}_gap"] = _gap(model.columns[name], true)
@@ -217,9 +217,9 @@ def _rebalanced(pixels: Floats, color_scores: Floats) -> Statistic:
     return lambda counts: 100 * (counts @ color_scores) / (counts @ pixels)
 
 
-def _intervals(statistics: Mapping[K, Statistic], pictures: int, settings: MeasureSettings) -> dict[K, Interval]:
+def _intervals(statistics: Mapping[K, Statistic], images: int, settings: MeasureSettings) -> dict[K, Interval]:
     return bootstrap(
-        statistics, pictures, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed
+        statistics, images, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed
     )
 
 

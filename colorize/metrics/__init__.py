@@ -1,7 +1,7 @@
 """How far colors are from the truth: the one place for the project's measures, each with its formula's source.
 
 `fidelity`: PSNR, SSIM, CIEDE2000; `vividness`: colorfulness; `area`: the area under the curve of ab errors;
-`perceptual` and `frechet`: distances of features, of two pictures and of two sets; `resampling`: confidence intervals.
+`perceptual` and `frechet`: distances of features, of two images and of two sets; `resampling`: confidence intervals.
 """
 
 from __future__ import annotations

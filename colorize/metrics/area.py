@@ -3,7 +3,7 @@
 Zhang, Isola and Efros, "Colorful Image Colorization" (2016), section 3.1: the fraction of pixels whose ab error is
 within a threshold, the threshold swept from 0 to 150 in steps of 1, the area under that curve normalized to 1. The
 area is a mean over thresholds of a mean over pixels; exchanging the two gives each pixel a score of its own, so that
-pictures can be measured apart and their sums combined in any way.
+images can be measured apart and their sums combined in any way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def pixel_scores(ours_B2HW: Tensor, true_B2HW: Tensor) -> Tensor:
 def auc_by_bin(ours_B2HW: Tensor, true_B2HW: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels in each bin of true colors, and the sum of their scores: both `(B, BINS)`, float32.
 
-    The raw AuC of pictures is the sum of their scores over the sum of their pixels.
+    The raw AuC of images is the sum of their scores over the sum of their pixels.
     """
     cell = (true_B2HW / BIN).round().clamp(-(BINS_PER_SIDE // 2), BINS_PER_SIDE // 2) + BINS_PER_SIDE // 2
     index = (cell[:, 0] * BINS_PER_SIDE + cell[:, 1]).long().flatten(1)
@@ -43,7 +43,7 @@ def auc_by_bin(ours_B2HW: Tensor, true_B2HW: Tensor) -> tuple[Tensor, Tensor]:
 def rarity_weights(pixels_Q: npt.NDArray[np.floating]) -> Floats:
     """How much a pixel of each bin counts in the rebalanced AuC: inversely to how often the bin's colors occur.
 
-    Equation 4 of the paper with lambda = 0. Its frequencies are ImageNet's; here they are those of the true pictures
+    Equation 4 of the paper with lambda = 0. Its frequencies are ImageNet's; here they are those of the true images
     that are measured, smoothed alike, so that figures compare within an evaluation only.
 
     Args:

@@ -1,4 +1,4 @@
-"""How near a picture is to another, pixel by pixel. Every function is pure and takes batches on any device."""
+"""How near an image is to another, pixel by pixel. Every function is pure and takes batches on any device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 AB_PEAK = 220.0  # ab is in about [-110, 110]
-_SILENCE = 1e-10  # mean square below which two pictures count as equal: 100 dB for a peak of 1
+_SILENCE = 1e-10  # mean square below which two images count as equal: 100 dB for a peak of 1
 
 _WINDOW, _SIGMA = 11, 1.5  # Wang et al., section III-C
 _K1, _K2 = 0.01, 0.03
@@ -18,7 +18,7 @@ _POW25_7 = 25.0**7
 
 
 def psnr(ours: Tensor, true: Tensor, peak: float = 1.0) -> Tensor:
-    """Peak signal-to-noise ratio of each picture in dB, `10 log10(peak^2 / MSE)`; equal pictures get 100 (peak 1).
+    """Peak signal-to-noise ratio of each image in dB, `10 log10(peak^2 / MSE)`; equal images get 100 (peak 1).
 
     Args:
         ours: `(B, ...)`, such as sRGB in [0, 1] with `peak=1`, or ab in Lab units with `peak=AB_PEAK`.
@@ -33,7 +33,7 @@ def psnr(ours: Tensor, true: Tensor, peak: float = 1.0) -> Tensor:
 
 
 def ssim(ours_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
-    """Structural similarity of each picture, `(B,)`, at most 1: mean over channels and all whole windows.
+    """Structural similarity of each image, `(B,)`, at most 1: mean over channels and all whole windows.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural similarity"
     (2004), equation 13: Gaussian windows of 11 x 11 with deviation 1.5, K1 = 0.01, K2 = 0.03, for values in [0, 1].
@@ -42,7 +42,7 @@ def ssim(ours_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
         ValueError: a side is shorter than the window.
     """
     if min(ours_BCHW.shape[2:]) < _WINDOW:
-        raise ValueError(f"pictures of {tuple(ours_BCHW.shape[2:])} pixels are smaller than SSIM's window, {_WINDOW}")
+        raise ValueError(f"images of {tuple(ours_BCHW.shape[2:])} pixels are smaller than SSIM's window, {_WINDOW}")
     channels = ours_BCHW.shape[1]
     stacked = torch.cat((ours_BCHW, true_BCHW, ours_BCHW**2, true_BCHW**2, ours_BCHW * true_BCHW), dim=1)
     mean_x, mean_y, xx, yy, xy = torch.split(_blurred(stacked), channels, dim=1)
@@ -55,7 +55,7 @@ def ssim(ours_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
 
 
 def ciede2000(ours_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
-    """The CIEDE2000 difference of each pixel of Lab pictures: `(B, H, W)`; about 1 is just noticeable.
+    """The CIEDE2000 difference of each pixel of Lab images: `(B, H, W)`; about 1 is just noticeable.
 
     Sharma, Wu and Dalal, "The CIEDE2000 Color-Difference Formula: Implementation Notes, Supplementary Test Data,
     and Mathematical Observations" (2005), equations 2 to 22, with all weights 1.
@@ -77,7 +77,7 @@ def ciede2000(ours_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
 
 
 def _blurred(x_BCHW: Tensor) -> Tensor:
-    """The mean under SSIM's window at every place where it lies inside the picture."""
+    """The mean under SSIM's window at every place where it lies inside the image."""
     offsets = torch.arange(_WINDOW, device=x_BCHW.device, dtype=x_BCHW.dtype) - _WINDOW // 2
     kernel = (-0.5 * (offsets / _SIGMA) ** 2).exp()
     kernel = (kernel / kernel.sum()).expand(x_BCHW.shape[1], 1, 1, -1)

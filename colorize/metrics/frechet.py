@@ -12,7 +12,7 @@ def frechet_distance(ours_ND: Vectors, true_MD: Vectors) -> float:
     """The squared Frechet distance of the Gaussians fitted to two sets of vectors, at least 0.
 
     `|m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2))`: Dowson and Landau, "The Frechet distance between multivariate normal
-    distributions" (1982), used for pictures by Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (2017).
+    distributions" (1982), used for images by Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (2017).
     That paper's FID is this distance of Inception's features; of other features it is another figure. Small samples
     are biased upward, so compare figures of equal sample size only.
 
@@ -23,7 +23,7 @@ def frechet_distance(ours_ND: Vectors, true_MD: Vectors) -> float:
         ValueError: fewer than two vectors in a set.
     """
     if min(len(ours_ND), len(true_MD)) < 2:
-        raise ValueError(f"a Frechet distance needs two pictures at least, not {min(len(ours_ND), len(true_MD))}")
+        raise ValueError(f"a Frechet distance needs two images at least, not {min(len(ours_ND), len(true_MD))}")
     (mean1, x1), (mean2, x2) = (_centered(np.asarray(x, np.float64)) for x in (ours_ND, true_MD))
     overlap = _singular_sum(x1, x2)
     distance = ((mean1 - mean2) ** 2).sum() + (x1**2).sum() + (x2**2).sum() - 2 * overlap

@@ -1,4 +1,4 @@
-"""The distance of two pictures as a network's features see them."""
+"""The distance of two images as a network's features see them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def perceptual_distance(ours: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
-    """How far apart two batches' features are, `(B,)`; 0 for equal pictures.
+    """How far apart two batches' features are, `(B,)`; 0 for equal images.
 
     Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"
     (2018), equation 1 with all channel weights 1: features scaled to unit length at each place, squared differences

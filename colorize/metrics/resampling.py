@@ -1,4 +1,4 @@
-"""How certain figures are that were measured on a sample of pictures."""
+"""How certain figures are that were measured on a sample of images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.float64]  # (R, N): how often each of N pictures is in each of R resamples
+Counts = npt.NDArray[np.float64]  # (R, N): how often each of N images is in each of R resamples
 Statistic = Callable[[Counts], Floats]  # (R, N) -> (R,)
 K = TypeVar("K", bound=Hashable)
 
@@ -33,31 +33,31 @@ class Interval:
 
 def bootstrap(
     statistics: Mapping[K, Statistic],
-    pictures: int,
+    images: int,
     *,
     resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[K, Interval]:
-    """Figures of `pictures` pictures with their percentile bootstrap intervals.
+    """Figures of `images` images with their percentile bootstrap intervals.
 
-    Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13: the pictures are drawn again with
+    Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13: the images are drawn again with
     replacement, the figures are computed of each draw, and the intervals lie between two quantiles of the results. All
     figures see the same draws. Two models' difference is compared pairwise by a statistic that knows both.
 
     Args:
         statistics: each from counts `(R, N)` (each row sums to N) to a figure of each row, `(R,)`. Weighted means do:
-            `lambda counts: counts @ values / pictures`.
-        pictures: N.
+            `lambda counts: counts @ values / images`.
+        images: N.
         resamples: draws; 2000 place the ends of an interval to within a few percent of its width.
         confidence: of the intervals.
         seed: of the draws.
     """
-    values = {name: float(statistic(np.ones((1, pictures)))[0]) for name, statistic in statistics.items()}
-    if pictures < 2:
+    values = {name: float(statistic(np.ones((1, images)))[0]) for name, statistic in statistics.items()}
+    if images < 2:
         return {name: Interval(value, value, value) for name, value in values.items()}
     draws: dict[K, list[Floats]] = {name: [] for name in statistics}
-    for counts in _resampled(pictures, resamples, seed):
+    for counts in _resampled(images, resamples, seed):
         for name, statistic in statistics.items():
             draws[name].append(statistic(counts))
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
@@ -65,9 +65,9 @@ def bootstrap(
     return {name: Interval(value, *quantiles[name]) for name, value in values.items()}
 
 
-def _resampled(pictures: int, resamples: int, seed: int) -> Iterator[Counts]:
+def _resampled(images: int, resamples: int, seed: int) -> Iterator[Counts]:
     random = np.random.default_rng(seed)
-    shares = np.full(pictures, 1 / pictures)
-    step = max(1, _CHUNK // pictures)
+    shares = np.full(images, 1 / images)
+    step = max(1, _CHUNK // images)
     for start in range(0, resamples, step):
-        yield random.multinomial(pictures, shares, size=min(step, resamples - start)).astype(np.float64)
+        yield random.multinomial(images, shares, size=min(step, resamples - start)).astype(np.float64)

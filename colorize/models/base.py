@@ -14,7 +14,7 @@ AB_SCALE = 128.0  # Lab units: what networks that end in a tanh, and distances o
 
 
 class ColorModel(nn.Module):
-    """A network that turns lightness into color, and knows nothing of files, formats or picture sizes.
+    """A network that turns lightness into color, and knows nothing of files, formats or image sizes.
 
     Attributes:
         stride: the sides of an input must be multiples of it.
@@ -85,7 +85,7 @@ class BinModel(ColorModel):
 
 
 class RgbModel(ColorModel):
-    """A network that paints whole pictures; of these only the color is kept, the scan has the better lightness.
+    """A network that paints whole images; of these only the color is kept, the scan has the better lightness.
 
     Attributes:
         enlarges: `rgb` is so many times higher and wider than its input.

@@ -1,4 +1,4 @@
-"""Learned color queries that attend to a picture's features at three scales, and paint a map each.
+"""Learned color queries that attend to an image's features at three scales, and paint a map each.
 
 The decoder of DDColor, after Mask2Former's (Cheng et al. 2022, https://arxiv.org/abs/2112.01527).
 """
@@ -66,7 +66,7 @@ class ColorQueries(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Queries look at the picture; post-norm."""
+    """Queries look at the image; post-norm."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()

@@ -90,7 +90,7 @@ class DdcolorLarge(Ddcolor):
 
 
 class DualDecoder(nn.Module):
-    """One decoder brings the encoder's features back to full size, the other finds a picture's colors in them."""
+    """One decoder brings the encoder's features back to full size, the other finds an image's colors in them."""
 
     def __init__(self, widths: Sequence[int], features: int, queries: int, layers: int, hidden: int) -> None:
         super().__init__()

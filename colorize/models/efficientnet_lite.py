@@ -114,7 +114,7 @@ class InvertedResidual(nn.Module):
         return x + self._dropped(out) if self.residual else out
 
     def _dropped(self, x: Tensor) -> Tensor:
-        """Stochastic depth (Huang et al. 2016): each picture goes without the block with probability `drop`."""
+        """Stochastic depth (Huang et al. 2016): each image goes without the block with probability `drop`."""
         if not self.training or not self.drop:
             return x
         kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop
@@ -122,14 +122,14 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Grey pictures -> features at five scales.
+    """Grey images -> features at five scales.
 
     Input `(B, 1, H, W)` in [0, 1], sides multiples of 32; the ImageNet network's three input channels are
     summed into one, which is exact for grey. Output: a tensor for each of `feature_channels`, finest first.
 
     Args:
         variant: "lite0", "lite1" or "lite2", each deeper or wider than the one before.
-        channels: with 3 it is the network as published, for color pictures `(B, 3, H, W)`.
+        channels: with 3 it is the network as published, for color images `(B, 3, H, W)`.
         drop: how often training leaves the last block out; the probability grows evenly from 0 at the first.
 
     Attributes:

@@ -24,7 +24,7 @@ class Gan(ColorModel):
 
     Args:
         width: channels of the first layer.
-        canvas: side of the pictures that it is trained on, and shown; None for any.
+        canvas: side of the images that it is trained on, and shown; None for any.
     """
 
     stride = 2 ** (_DEPTH - 1)
@@ -51,7 +51,7 @@ class Gan(ColorModel):
 
 
 class Discriminator(nn.Module):
-    """Tells colored pictures from photographs; above 0 is a photograph.
+    """Tells colored images from photographs; above 0 is a photograph.
 
     Args:
         width: channels of the first layer.

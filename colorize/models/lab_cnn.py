@@ -18,7 +18,7 @@ class LabCnn(ColorModel):
     Args:
         widths: channels at the full size (and at a half), at a half (a quarter), at a quarter (an eighth).
         dropout: fraction of the deepest values that training leaves out at random.
-        canvas: side of the pictures that it is trained on, if it is to see no others: 32 for CIFAR-10.
+        canvas: side of the images that it is trained on, if it is to see no others: 32 for CIFAR-10.
     """
 
     stride = 8

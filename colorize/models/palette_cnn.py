@@ -1,4 +1,4 @@
-"""Each pixel classified into a palette of a few colors, which k-means found in the training pictures."""
+"""Each pixel classified into a palette of a few colors, which k-means found in the training images."""
 
 from __future__ import annotations
 

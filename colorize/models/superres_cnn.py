@@ -1,4 +1,4 @@
-"""Grey in, an RGB picture three times as high and wide out: color and detail learned at once, from flowers.
+"""Grey in, an RGB image three times as high and wide out: color and detail learned at once, from flowers.
 
 The layers are those of the largest of the authors' three networks: 64, 64 s2, 128, up 4, 128 s2, 256, 256 s2, 512,
 256, 128, up 3, 64 (4x4), up 2, 32, 3; 3.95 million parameters.

@@ -18,7 +18,7 @@ from colorize.imaging.color import lab_to_rgb
 from colorize.models.base import BinModel, entropy
 from colorize.models.unet_trunk import UnetTrunk
 
-EVEN = 0.43  # entropy at which `spread` changes nothing; chosen with the saturation of pictures like BSDS
+EVEN = 0.43  # entropy at which `spread` changes nothing; chosen with the saturation of images like BSDS
 FAR = 60.0  # Lab units of expected error at which nothing is left of the confidence
 _BLACK = 16.0  # L* + 16 is proportional to the cube root of the luminance
 
@@ -63,7 +63,7 @@ class Unet(UnetTrunk, BinModel):
     def painted(self, logits_BQhw: Tensor, L_B1HW: Tensor) -> Tensor:
         """`decode`, with more color where the network doubts and less where it is sure, and less in the shadows.
 
-        On held-out pictures of every kind its narrow distributions overstate their color, and so do dark cells, since
+        On held-out images of every kind its narrow distributions overstate their color, and so do dark cells, since
         training darkens and lightens the grey that it sees but not the color (docs/model.md has the measurements).
         """
         with torch.autocast(logits_BQhw.device.type, enabled=False):

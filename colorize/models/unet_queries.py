@@ -1,4 +1,4 @@
-"""The study's head of color queries for `unet`: a few learned colors look for their places in the picture.
+"""The study's head of color queries for `unet`: a few learned colors look for their places in the image.
 
 After Kang et al., "DDColor: Towards Photo-Realistic Image Colorization via Dual Decoders" (2023),
 https://arxiv.org/abs/2212.11613, section 3.2, with one block for each scale where theirs goes round three times.
@@ -20,7 +20,7 @@ HEAD_CHANNELS = 32
 
 
 class UnetQueries(UnetTrunk):
-    """L -> ab. An untrained one leaves pictures grey.
+    """L -> ab. An untrained one leaves images grey.
 
     Args:
         queries: how many colors there are.
@@ -47,7 +47,7 @@ class UnetQueries(UnetTrunk):
         return ab.float().tanh() * AB_SCALE
 
     def _ask(self, features: list[Tensor]) -> Tensor:
-        """The queries after a look at each scale of the picture: `(B, K, C)`."""
+        """The queries after a look at each scale of the image: `(B, K, C)`."""
         asked: Tensor = self.queries_KC.expand(len(features[0]), -1, -1)
         for memory, block, feature in zip(self.memories, self.blocks, features[:BLOCKS], strict=True):
             asked = block(asked, memory(feature.flatten(2).transpose(1, 2)))
@@ -55,7 +55,7 @@ class UnetQueries(UnetTrunk):
 
 
 def query_block(channels: int) -> nn.TransformerDecoderLayer:
-    """The queries compare notes, look at the picture, and think: pre-norm, without dropout."""
+    """The queries compare notes, look at the image, and think: pre-norm, without dropout."""
     return nn.TransformerDecoderLayer(
         channels, max(1, channels // HEAD_CHANNELS), 2 * channels, 0.0, "gelu", batch_first=True, norm_first=True
     )

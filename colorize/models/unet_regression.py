@@ -11,7 +11,7 @@ from colorize.models.unet_trunk import UnetTrunk
 
 
 class UnetRegression(UnetTrunk):
-    """L -> ab. An untrained one leaves pictures grey. Arguments are those of `UnetTrunk`."""
+    """L -> ab. An untrained one leaves images grey. Arguments are those of `UnetTrunk`."""
 
     def __init__(self, **trunk: Any) -> None:
         super().__init__(**trunk)

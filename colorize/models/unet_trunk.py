@@ -18,7 +18,7 @@ class UnetTrunk(ColorModel):
 
     Args:
         widths: channels of the decoder at 1/16, 1/8 and 1/4 of the input's size; at 1/2 it has half of the last.
-        context: channels of the transformer blocks at 1/32, which make colors agree across a picture.
+        context: channels of the transformer blocks at 1/32, which make colors agree across an image.
         context_blocks: how many of them.
         output_stride: 4 or 2, pixels of the input a side that one color covers.
         encoder: the EfficientNet, "lite0", "lite1" or "lite2".

@@ -41,7 +41,7 @@ def distribution_chart(series: Sequence[Series], label: str) -> Markup:
         _line(_points(corners, np.repeat(share, 2), (low, high), top), one.style, one.name)
         for one, share in zip(series, shares, strict=True)
     ]
-    return _chart(lines, (low, high), top * 100, label, "% of pictures")
+    return _chart(lines, (low, high), top * 100, label, "% of images")
 
 
 def time_chart(seconds: Sequence[float], rates: Sequence[float], label: str, width: int) -> Markup:
@@ -50,7 +50,7 @@ def time_chart(seconds: Sequence[float], rates: Sequence[float], label: str, wid
     top = max([*rates, 1e-9]) * 1.05
     times = np.repeat(np.asarray(seconds, np.float64), 2)[1:-1]
     points = _points(times, np.repeat(np.asarray(rates, np.float64), 2), (0.0, end), top, width)
-    return _chart([_line(points, "series-0", label)], (0.0, end), top, label, "pictures a second", "s", width)
+    return _chart([_line(points, "series-0", label)], (0.0, end), top, label, "images per second", "s", width)
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:

@@ -24,9 +24,9 @@ def render_page(template: str, **context: Any) -> bytes:
     return _environment().get_template(template).render(**context).encode()
 
 
-def thumbnail(picture: Image.Image | npt.NDArray[np.uint8], side: int) -> str:
+def thumbnail(image: Image.Image | npt.NDArray[np.uint8], side: int) -> str:
     """A small JPEG copy, its longer side at most `side` pixels, as a data URI of 43 kB at most."""
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     image = image.convert("RGB")
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     for quality in THUMBNAIL_QUALITIES:

@@ -28,7 +28,7 @@ def recorded_names(model: ColorModel) -> tuple[str, ...]:
 
 @torch.inference_mode()
 def recorded_metrics(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[str, float]:
-    """Means over pictures at the size that the network sees; none for networks that predict bins.
+    """Means over images at the size that the network sees; none for networks that predict bins.
 
     Args:
         model: in eval mode.
@@ -42,16 +42,16 @@ def recorded_metrics(model: ColorModel, batches: Iterable[Tensor], size: int) ->
     if isinstance(model, BinModel):
         return {}
     sums: dict[str, float] = {}
-    pictures = 0
+    images = 0
     for rgb in batches:
         for name, value in _measure(model, rgb, size).items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(rgb)
-        pictures += len(rgb)
-    return {name: value / pictures for name, value in sums.items()}
+        images += len(rgb)
+    return {name: value / images for name, value in sums.items()}
 
 
 def channel_accuracy(predicted_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
-    """Fraction of pixels whose largest channel is predicted: what Keras calls accuracy of pictures.
+    """Fraction of pixels whose largest channel is predicted: what Keras calls accuracy of images.
 
     Chance is 1/3 for RGB and 1/2 for ab: a figure of a few percent cannot have been this one.
     """
@@ -59,7 +59,7 @@ def channel_accuracy(predicted_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
 
 
 def value_accuracy(predicted_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
-    """Fraction of pictures whose largest value, of all pixels and channels, is predicted.
+    """Fraction of images whose largest value, of all pixels and channels, is predicted.
 
     It is what Keras calls accuracy where a network's output is one flat vector.
     """

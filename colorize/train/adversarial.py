@@ -1,6 +1,6 @@
 """Training against a discriminator: the generator's objective, and the discriminator's own step.
 
-The discriminator is held back: while it tells more pictures apart than `max_accuracy` says it learns nothing, so
+The discriminator is held back: while it tells more images apart than `max_accuracy` says it learns nothing, so
 that the generator can catch up; and in every fifth epoch noise on what it sees keeps it from becoming too sure.
 """
 
@@ -76,11 +76,11 @@ def create_adversary(settings: AdversarialSettings, device: str | torch.device) 
 def train_discriminator(
     adversary: Adversary, L_B1HW: Tensor, fake_B2HW: Tensor, true_B2HW: Tensor, noise: float
 ) -> Losses:
-    """One step on colored pictures and photographs, unless it is too good at them already.
+    """One step on colored images and photographs, unless it is too good at them already.
 
     Args:
         adversary: changed in place.
-        L_B1HW: L* of the pictures.
+        L_B1HW: L* of the images.
         fake_B2HW: the generator's ab, without gradient; at its size all is compared.
         true_B2HW: the photographs' ab.
         noise: deviation of the noise on its input: see `noise_in_epoch`.

@@ -1,6 +1,6 @@
 """Random crops, and the damage that old scans show, on whole batches on whichever device holds them.
 
-Colors are cropped and mirrored only: the damage is done to the grey picture.
+Colors are cropped and mirrored only: the damage is done to the grey image.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def canvas_shape(sides: Sequence[int], size: int, stride: int) -> tuple[int, int
 
 
 def random_crops(rgb_B3HW: Tensor, shape: tuple[int, int], settings: AugmentSettings) -> Tensor:
-    """A random part of each picture, some mirrored, resampled to `shape`: `(B, 3, *shape)`.
+    """A random part of each image, some mirrored, resampled to `shape`: `(B, 3, *shape)`.
 
-    A crop keeps its picture's aspect ratio to within a tenth, and lies inside it. With `min_area` 1 it is the
-    picture as it is.
+    A crop keeps its image's aspect ratio to within a tenth, and lies inside it. With `min_area` 1 it is the
+    image as it is.
     """
     batch, device = len(rgb_B3HW), rgb_B3HW.device
     reach = 0.05 if settings.min_area < 1 else 0.0
@@ -57,7 +57,7 @@ def scanned_grey(rgb_B3HW: Tensor, settings: AugmentSettings) -> tuple[Tensor, T
     grey = _blur(grey, settings.p_blur)
     grey = _gamma(grey, settings.p_gamma)
     grey = _shade(grey, settings.p_shade)
-    black, white = _per_picture(grey, 0.0, 0.3, settings.p_fade), 1 - _per_picture(grey, 0.0, 0.3, settings.p_fade)
+    black, white = _per_image(grey, 0.0, 0.3, settings.p_fade), 1 - _per_image(grey, 0.0, 0.3, settings.p_fade)
     tones, scan = (black + (white - black) * each for each in (grey, _grain(grey, settings.p_grain)))
     return _scratches(scan, settings.p_scratches).clamp(0, 1), tones.clamp(0, 1)
 
@@ -73,30 +73,30 @@ def _spectrum(rgb: Tensor, p: float) -> Tensor:
 
 
 def _blur(grey: Tensor, p: float, radius: int = 4) -> Tensor:
-    """Gaussian blur with a deviation of its own for each picture, about 0.3 to 2 pixels."""
+    """Gaussian blur with a deviation of its own for each image, about 0.3 to 2 pixels."""
     batch = len(grey)
     sigma = _uniform(batch, math.log(0.4), math.log(2.0), grey.device).exp()
     sigma = torch.where(_chosen(batch, p, grey.device).bool(), sigma, 1e-2)
     offsets = torch.arange(-radius, radius + 1, device=grey.device)
     kernel = (-0.5 * (offsets / sigma[:, None]) ** 2).exp()
     kernel = (kernel / kernel.sum(dim=1, keepdim=True)).reshape(batch, 1, 1, -1)
-    # One picture a group: a convolution then has one kernel for each picture.
+    # One image a group: a convolution then has one kernel for each image.
     rows = F.pad(grey, (radius,) * 4, mode="replicate").transpose(0, 1)
     rows = F.conv2d(rows, kernel, groups=batch)
     return F.conv2d(rows, kernel.transpose(2, 3), groups=batch).transpose(0, 1)
 
 
 def _gamma(grey: Tensor, p: float) -> Tensor:
-    exponent = _per_picture(grey, -0.5, 0.5, p).exp()
+    exponent = _per_image(grey, -0.5, 0.5, p).exp()
     return grey.clamp(1e-4, 1) ** exponent
 
 
 def _shade(grey: Tensor, p: float) -> Tensor:
-    """A linear change of brightness across the picture, up to 30 % at its edges."""
+    """A linear change of brightness across the image, up to 30 % at its edges."""
     height, width = grey.shape[2:]
     across = torch.linspace(-1, 1, width, device=grey.device)
     down = torch.linspace(-1, 1, height, device=grey.device)[:, None]
-    strength_x, strength_y = _per_picture(grey, -0.2, 0.2, p), _per_picture(grey, -0.2, 0.2, p)
+    strength_x, strength_y = _per_image(grey, -0.2, 0.2, p), _per_image(grey, -0.2, 0.2, p)
     return grey * (1 + strength_x * across + strength_y * down)
 
 
@@ -104,7 +104,7 @@ def _grain(grey: Tensor, p: float) -> Tensor:
     """Noise, half of it in clumps of about two pixels, as silver grains are."""
     fine = torch.randn_like(grey)
     clumps = F.avg_pool2d(torch.randn_like(grey), 3, stride=1, padding=1) * 3
-    return grey + _per_picture(grey, 0.0, 0.06, p) * (fine + clumps) / math.sqrt(2)
+    return grey + _per_image(grey, 0.0, 0.06, p) * (fine + clumps) / math.sqrt(2)
 
 
 def _scratches(grey: Tensor, p: float) -> Tensor:
@@ -112,13 +112,13 @@ def _scratches(grey: Tensor, p: float) -> Tensor:
     batch, width, device = len(grey), grey.shape[3], grey.device
     specks = F.max_pool2d((torch.rand_like(grey) < 4e-4).float(), 3, stride=1, padding=1)
     lines = (torch.rand(batch, 1, 1, width, device=device) < 0.01).float().expand_as(grey)
-    opacity = _per_picture(grey, 0.3, 1.0, p) * torch.maximum(specks, lines)
+    opacity = _per_image(grey, 0.3, 1.0, p) * torch.maximum(specks, lines)
     ink = _chosen(batch, 0.7, device).reshape(-1, 1, 1, 1)
     return torch.lerp(grey, ink.expand_as(grey), opacity)
 
 
-def _per_picture(like_B1HW: Tensor, low: float, high: float, p: float) -> Tensor:
-    """A uniform number for each picture, 0 for those not chosen: `(B, 1, 1, 1)`."""
+def _per_image(like_B1HW: Tensor, low: float, high: float, p: float) -> Tensor:
+    """A uniform number for each image, 0 for those not chosen: `(B, 1, 1, 1)`."""
     batch, device = len(like_B1HW), like_B1HW.device
     return (_uniform(batch, low, high, device) * _chosen(batch, p, device)).reshape(-1, 1, 1, 1)
 

@@ -1,4 +1,4 @@
-"""How a run begins, or goes on: the network with what it must know of the pictures, in the state that was saved."""
+"""How a run begins, or goes on: the network with what it must know of the images, in the state that was saved."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from colorize.train.workers import sum_over_workers, worker_count
 PRIOR_PICTURES = 2048  # about so many are enough to know how often each color occurs
 PALETTE_BATCHES = 500  # of each worker: the colors settle long before, and their pixels stay in memory
 PALETTE_ITERATIONS = 100  # of Lloyd's algorithm at most; it ends when no color moves
-COLORLESS = 0.1  # colorfulness below which pictures are grey
+COLORLESS = 0.1  # colorfulness below which images are grey
 
 
 def begin(run: Run) -> tuple[TrainState, Record]:
-    """The network on this worker's device, as saved or as settings and pictures have it start.
+    """The network on this worker's device, as saved or as settings and images have it start.
 
     Raises:
-        UsageError: all pictures are grey, or an earlier version saved the state.
+        UsageError: all images are grey, or an earlier version saved the state.
     """
     saved = run.folder.load_state()
     if saved and "record" not in saved:
         raise UsageError("an earlier version began this run: start from its weights (model.weights) in a new --output")
     record = Record(**saved["record"]) if saved else Record()
-    palette = None if saved else _look_at_pictures(run, record)
+    palette = None if saved else _look_at_images(run, record)
     state = create_state(run.settings, run.device, record.prior, palette)
     if saved:
         state.load_state_dict(saved["state"])
@@ -46,7 +46,7 @@ def begin(run: Run) -> tuple[TrainState, Record]:
     return state, record
 
 
-def _look_at_pictures(run: Run, record: Record) -> Tensor | None:
+def _look_at_images(run: Run, record: Record) -> Tensor | None:
     """What must be known of them before the first step: that they have colors, which ones, or a palette of them."""
     model = create_model(run.settings.model.name, **run.settings.model.args)
     record.prior = count_colors(first_batches(run.feed, run.settings, PRIOR_PICTURES), model)
@@ -56,9 +56,9 @@ def _look_at_pictures(run: Run, record: Record) -> Tensor | None:
     return palette_of(run.feed, run.settings, model)
 
 
-def first_batches(feed: Feed, settings: TrainSettings, pictures: int) -> Iterator[Tensor]:
-    """A sample of the training pictures of all workers, drawn as in training; the same ones in every run."""
-    share = min(pictures, feed.pictures) / (worker_count() * settings.trainer.batch_size)
+def first_batches(feed: Feed, settings: TrainSettings, images: int) -> Iterator[Tensor]:
+    """A sample of the training images of all workers, drawn as in training; the same ones in every run."""
+    share = min(images, feed.images) / (worker_count() * settings.trainer.batch_size)
     return itertools.islice(feed.batches(), max(1, math.floor(share)))
 
 
@@ -80,17 +80,17 @@ def count_colors(batches: Iterable[Tensor], model: ColorModel) -> Tensor | None:
 
 
 def require_color(strengths: Sequence[Tensor], which: str) -> None:
-    """Raises UsageError for pictures whose colorfulness says that all are grey; none are no fault."""
+    """Raises UsageError for images whose colorfulness says that all are grey; none are no fault."""
     if strengths and float(torch.stack(list(strengths)).mean()) < COLORLESS:
-        raise UsageError(f"the {which} pictures are all grey: --data must hold color pictures")
+        raise UsageError(f"the {which} images are all grey: --data must hold color images")
 
 
 def palette_of(feed: Feed, settings: TrainSettings, model: ColorModel) -> Tensor | None:
-    """The training pictures' palette, for the network that has one: every worker counts its own pictures."""
+    """The training images' palette, for the network that has one: every worker counts its own images."""
     if not isinstance(model, PaletteCnn):
         return None
     generator = torch.Generator().manual_seed(settings.seed)
-    batches = itertools.islice(first_batches(feed, settings, feed.pictures), PALETTE_BATCHES)
+    batches = itertools.islice(first_batches(feed, settings, feed.images), PALETTE_BATCHES)
     chunks = [sample_pixels(rgb.cpu(), settings.palette.sample, generator) for rgb in batches]
     start = spread_colors(torch.cat(chunks), len(model.palette_K3), generator)
     if worker_count() > 1:

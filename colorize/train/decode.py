@@ -20,10 +20,10 @@ Shape = tuple[int, int]  # height, width
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture on its way into a batch.
+    """One image on its way into a batch.
 
     Attributes:
-        rgb: `(H, W, 3)`, of one of the training's shapes; None for what is no picture.
+        rgb: `(H, W, 3)`, of one of the training's shapes; None for what is no image.
         rate: how often it is drawn in an epoch, on average.
     """
 
@@ -42,34 +42,34 @@ def shapes(settings: DataSettings) -> list[Shape]:
     return [(_rounded(height), _rounded(width)) for height, width in exact]
 
 
-def decode_picture(encoded: bytes, allowed: list[Shape]) -> RGB | None:
-    """A picture, upright, in the shape whose aspect ratio is nearest; None for what is no picture.
+def decode_image(encoded: bytes, allowed: list[Shape]) -> RGB | None:
+    """An image, upright, in the shape whose aspect ratio is nearest; None for what is no image.
 
     The aspect is kept: what is over is cut off evenly on both sides.
     """
     try:
-        picture = upright_rgb(encoded, SizeLimits().max_pixels, 2 * min(min(shape) for shape in allowed))
+        image = upright_rgb(encoded, SizeLimits().max_pixels, 2 * min(min(shape) for shape in allowed))
     except ImageDecodeError:
         return None
-    aspect = picture.width / picture.height
+    aspect = image.width / image.height
     shape = min(allowed, key=lambda s: abs(math.log(aspect * s[0] / s[1])))
-    return cut(picture, shape)
+    return cut(image, shape)
 
 
-def cut(picture: Image.Image, shape: Shape) -> RGB:
-    """The largest part from the picture's middle that has the shape's aspect ratio, resampled to it."""
+def cut(image: Image.Image, shape: Shape) -> RGB:
+    """The largest part from the image's middle that has the shape's aspect ratio, resampled to it."""
     height, width = shape
-    scale = min(picture.width / width, picture.height / height)
+    scale = min(image.width / width, image.height / height)
     # Rounding can bring a margin just below 0, which Pillow refuses.
-    left, top = max(0.0, (picture.width - width * scale) / 2), max(0.0, (picture.height - height * scale) / 2)
-    box = (left, top, picture.width - left, picture.height - top)
-    return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC, box=box))
+    left, top = max(0.0, (image.width - width * scale) / 2), max(0.0, (image.height - height * scale) / 2)
+    box = (left, top, image.width - left, image.height - top)
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
 
 
 def _rounded(side: float) -> int:
     return max(MULTIPLE, round(side) // MULTIPLE * MULTIPLE)
 
 
-def picture_bytes(settings: DataSettings) -> int:
-    """The most memory that a decoded picture takes."""
+def image_bytes(settings: DataSettings) -> int:
+    """The most memory that a decoded image takes."""
     return max(3 * height * width for height, width in shapes(settings))

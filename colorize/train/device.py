@@ -30,7 +30,7 @@ def choose_device(wanted: Device) -> torch.device:
 def make_ready(device: torch.device) -> None:
     """Settings of this process that cost nothing in quality."""
     if device.type == "cuda":
-        # Not cudnn.benchmark: it tries its kernels for 20 s for each shape of picture, and found none that is faster
+        # Not cudnn.benchmark: it tries its kernels for 20 s for each shape of image, and found none that is faster
         # (H200, torch 2.11, channels last, bfloat16).
         torch.set_float32_matmul_precision("high")
     elif sys.platform == "linux":
@@ -38,7 +38,7 @@ def make_ready(device: torch.device) -> None:
 
 
 def keeps_on_gpu(size: float, device: torch.device) -> bool:
-    """Whether pictures of so many bytes can stay on the device, beside the network."""
+    """Whether images of so many bytes can stay on the device, beside the network."""
     return device.type == "cuda" and size < GPU_SHARE * torch.cuda.mem_get_info(device)[0]
 
 

@@ -37,7 +37,7 @@ class Display:
         self.console = Console(stderr=True)
         self.shows_bar = self.console.is_terminal and not quiet
         self.bar = Bar(TextColumn("{task.description}"), BarColumn(), console=self.console)
-        self.task = self.bar.add_task("reading pictures", total=1.0)
+        self.task = self.bar.add_task("reading images", total=1.0)
 
     def __enter__(self) -> Display:
         if self.shows_bar:

@@ -1,4 +1,4 @@
-"""How many pictures an epoch will hold, and how often each source's are drawn: by names and small columns alone."""
+"""How many images an epoch will hold, and how often each source's are drawn: by names and small columns alone."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from colorize.errors import UsageError
 from colorize.settings import nearest
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import plain_rows
-from colorize.train.decode import picture_bytes
+from colorize.train.decode import image_bytes
 from colorize.train.selection import draw_rates, is_wanted, label_of
 from colorize.train.settings import DataSettings, ModelSettings
 
-COLUMNS = ("path", "split", "source", "label")  # what an archive may say of a picture
+COLUMNS = ("path", "split", "source", "label")  # what an archive may say of an image
 MAX_PARTS = 256  # are read, evenly drawn of all
 MAX_ROWS = 500_000  # are looked at, evenly drawn: by then the fractions are known well enough
 READ_THREADS = 16
-FEW = 1000  # pictures, below which a network that starts without weights colors nothing else well
-MEMORY_SHARE = 1 / 3  # that decoded pictures take at most, where nothing else is said
+FEW = 1000  # images, below which a network that starts without weights colors nothing else well
+MEMORY_SHARE = 1 / 3  # that decoded images take at most, where nothing else is said
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class EpochPlan:
     """What an epoch of a source comes to.
 
     Attributes:
-        pictures: about so many.
-        rates: how often a picture of each source is drawn; see `draw_rates`. Empty: each once.
+        images: about so many.
+        rates: how often an image of each source is drawn; see `draw_rates`. Empty: each once.
     """
 
-    pictures: int
+    images: int
     rates: dict[str, float] = field(default_factory=dict)
 
     def warning(self, model: ModelSettings) -> str:
-        """What to expect where a network is to learn everything from a few pictures; empty where it is not."""
-        if self.pictures >= FEW or model.weights is not None:
+        """What to expect where a network is to learn everything from a few images; empty where it is not."""
+        if self.images >= FEW or model.weights is not None:
             return ""
         return (
-            f"warning: {self.pictures} pictures to train on are few: a network learns them by heart; "
+            f"warning: {self.images} images to train on are few: a network learns them by heart; "
             "give it thousands, or start from trained weights (model.weights)"
         )
 
@@ -70,46 +70,46 @@ def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
     if seen == source.total:  # all of them were looked at
         known.check(settings)
         if not counts:
-            raise UsageError("no picture is left to train on: see data.labels, data.sources and data.split")
+            raise UsageError("no image is left to train on: see data.labels, data.sources and data.split")
     rates = draw_rates(counts, settings.balance) if settings.balance < 1 else {}
-    pictures = round(source.total * counts.total() / max(seen, 1))
-    return EpochPlan(min(pictures, settings.limit or pictures), rates)
+    images = round(source.total * counts.total() / max(seen, 1))
+    return EpochPlan(min(images, settings.limit or images), rates)
 
 
 class Known:
-    """What a source's pictures are called, so that a filter that fits none can be told what there is."""
+    """What a source's images are called, so that a filter that fits none can be told what there is."""
 
     def __init__(self) -> None:
         self._labels, self._sources = set[str](), set[str]()
         self._paths: list[str] = []
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """One picture."""
+        """One image."""
         self._labels.add(label_of(row))
         self._sources.add(str(row.get("source")))
         self._paths.append(str(row["path"]))
 
     def check(self, settings: DataSettings) -> None:
-        """Raises UsageError for a label or source that no picture has, or globs that fit no path."""
+        """Raises UsageError for a label or source that no image has, or globs that fit no path."""
         for name, wanted, known in (
             ("label", settings.labels, self._labels),
             ("source", settings.sources, self._sources),
         ):
             for unknown in sorted(set(wanted or ()) - known):
-                raise UsageError(f"data.{name}s: no picture has {name} {unknown!r}{nearest(unknown, sorted(known))}")
+                raise UsageError(f"data.{name}s: no image has {name} {unknown!r}{nearest(unknown, sorted(known))}")
         globs = settings.include
         if globs is not None and not any(fnmatchcase(path, glob) for path in self._paths for glob in globs):
-            raise UsageError(f"data.include: no picture matches {globs}; a path is for example {self._paths[0]!r}")
+            raise UsageError(f"data.include: no image matches {globs}; a path is for example {self._paths[0]!r}")
 
 
 def fits(plan: EpochPlan, settings: DataSettings, memory: float) -> bool:
-    """Whether all pictures, once decoded, can be kept where there are so many bytes of memory."""
+    """Whether all images, once decoded, can be kept where there are so many bytes of memory."""
     budget = MEMORY_SHARE * memory if settings.memory_gb is None else settings.memory_gb * 2**30
-    return plan.pictures * picture_bytes(settings) <= budget
+    return plan.images * image_bytes(settings) <= budget
 
 
 def _rows(source: Source) -> Iterator[dict[str, Any]]:
-    """What is known of the source's pictures, or of a large source's evenly drawn ones, without reading them."""
+    """What is known of the source's images, or of a large source's evenly drawn ones, without reading them."""
     if source.parts is None:
         names = islice(source.names(), 0, None, _step(source.units.num_rows, MAX_ROWS))
         yield from (split_row(Raw(name), False) for name in names)
@@ -123,7 +123,7 @@ def _rows(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def _read(source: Source, step: int, part: str) -> list[Raw]:
-    """Every `step`-th row of an archive, without its picture; none of one whose pages are damaged."""
+    """Every `step`-th row of an archive, without its image; none of one whose pages are damaged."""
     try:
         with source.storage.open(part) as file:
             rows = list(islice(plain_rows(Archive(file), COLUMNS), 0, None, step))

@@ -1,4 +1,4 @@
-"""What a training loop is fed: batches without end, from pictures in memory or decoded anew in each epoch. No Ray."""
+"""What a training loop is fed: batches without end, from images in memory or decoded anew in each epoch. No Ray."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from colorize.datasets.splits import Split
 from colorize.errors import UsageError
 from colorize.imaging.formats.upright import RGB
 from colorize.train.decode import Row
-from colorize.train.pictures import Pictures, as_float
+from colorize.train.images import DecodedImages, as_float
 from colorize.train.selection import too_many_broken
 from colorize.train.settings import DataSettings
 from colorize.train.workers import sum_over_workers
 
-SHUFFLE_ROWS = 2048  # of a stream: its pictures come in an order as random as so many allow
+SHUFFLE_ROWS = 2048  # of a stream: its images come in an order as random as so many allow
 FEW_ROWS = 256  # before so many are gathered, a stream gives nothing
-NO_PICTURES = "no picture to train on for some worker: see data.labels, sources, include, split and trainer.workers"
+NO_PICTURES = "no image to train on for some worker: see data.labels, sources, include, split and trainer.workers"
 
 
 class Feed(Protocol):
     """Batches are sRGB in [0, 1] `(B, 3, H, W)`, float32, on the training's device; each is of one shape."""
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """How many an epoch has, of all workers."""
         ...
 
@@ -37,19 +37,19 @@ class Feed(Protocol):
         """This worker's batches without end, from number `start` on."""
         ...
 
-    def held_out(self, split: Split) -> Pictures:
-        """The pictures of `val` or `test`."""
+    def held_out(self, split: Split) -> DecodedImages:
+        """The images of `val` or `test`."""
         ...
 
 
-HeldOut = Callable[[Split], Pictures]
+HeldOut = Callable[[Split], DecodedImages]
 
 
 @dataclass(frozen=True)
 class MemoryFeed:
-    """Draws from pictures in memory; batch n is the same one in every run."""
+    """Draws from images in memory; batch n is the same one in every run."""
 
-    kept: Pictures
+    kept: DecodedImages
     held_out: HeldOut
     batch_size: int
     device: torch.device
@@ -57,7 +57,7 @@ class MemoryFeed:
     rank: int = 0
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         return round(float(sum_over_workers(torch.tensor(float(len(self.kept))))))
 
     def batches(self, start: int = 0) -> Iterator[Tensor]:
@@ -71,8 +71,8 @@ class StreamFeed:
     """Passes over decoded rows that memory does not hold. A resumed run starts a pass anew, in another order.
 
     Attributes:
-        rows: begins a pass: this worker's share of the training pictures.
-        planned: pictures of an epoch, of all workers.
+        rows: begins a pass: this worker's share of the training images.
+        planned: images of an epoch, of all workers.
     """
 
     rows: Callable[[], Iterator[Row]]
@@ -85,7 +85,7 @@ class StreamFeed:
     rank: int = 0
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         return self.planned
 
     def batches(self, start: int = 0) -> Iterator[Tensor]:
@@ -102,10 +102,10 @@ def pass_batches(
     """Full batches of one shape each, uint8 `(B, H, W, 3)`: one for every `batch_size` rows, whatever their shapes.
 
     Workers that have as many rows thus take as many steps, and none waits for another for ever. What is missing from
-    the last batches, because shapes and broken pictures are not spread evenly, is filled with pictures seen before.
+    the last batches, because shapes and broken images are not spread evenly, is filled with images seen before.
 
     Raises:
-        UsageError: more pictures are broken than `data.tolerate_broken` allows, or there are none.
+        UsageError: more images are broken than `data.tolerate_broken` allows, or there are none.
     """
     waiting: dict[tuple[int, ...], list[RGB]] = {}
     seen = broken = done = 0

@@ -53,7 +53,7 @@ def run_training(job: TrainJob) -> dict[str, float]:
 
     Raises:
         UsageError: data, output, settings or cluster cannot be used.
-        StoppedError: training cannot go on as it is (loss no number, too many broken pictures), or was interrupted.
+        StoppedError: training cannot go on as it is (loss no number, too many broken images), or was interrupted.
         RuntimeError: training broke down (workers that keep dying).
     """
     create_state(job.settings)  # what no worker could train is said before a cluster starts
@@ -68,9 +68,9 @@ def run_training(job: TrainJob) -> dict[str, float]:
         where = "streamed" if streams else "in memory"
         if warning := plan.warning(job.settings.model):
             display.warn(warning)
-        display.tell(f"reading {plan.pictures} pictures, {where}, for {scaling.num_workers} workers")
+        display.tell(f"reading {plan.images} images, {where}, for {scaling.num_workers} workers")
         board = ray.remote(num_cpus=0)(ProgressActor).remote()
-        config = WorkerConfig(job.settings, folder.storage, plan.pictures, streams, board)
+        config = WorkerConfig(job.settings, folder.storage, plan.images, streams, board)
         trainer = _trainer(scaling, config, datasets_of(source, job.settings, plan, streams))
         _fit(trainer, board, display)
     return folder.last_figures()
@@ -119,7 +119,7 @@ def _torch_config(scaling: ScalingConfig) -> TorchConfig:
 
 
 def _data_config(splits: Iterable[str], settings: TrainSettings) -> DataConfig:
-    """The first so many pictures of a split are the same ones in every epoch: those that have a limit keep an order."""
+    """The first so many images of a split are the same ones in every epoch: those that have a limit keep an order."""
     ordered = ExecutionOptions(preserve_order=True)
     limits = {"train": settings.data.limit, "val": settings.validation.limit}
     limited = [split for split in splits if limits.get(split) is not None]
@@ -165,7 +165,7 @@ def datasets_of(source: Source, settings: TrainSettings, plan: EpochPlan, stream
 
 
 def _dataset(blocks: list[pa.Table], reader: SplitReader) -> Dataset:
-    """A split's pictures, decoded."""
+    """A split's images, decoded."""
     encoded = ray.data.from_arrow(blocks).map_batches(
         partial(fetch, reader=reader), batch_size=None, batch_format="pyarrow", num_cpus=LOAD_CPUS
     )

@@ -15,8 +15,8 @@ from colorize.models import ColorModel
 from colorize.models.checkpoint import load_checkpoint
 from colorize.train.accuracy import recorded_metrics
 from colorize.train.begin import begin
+from colorize.train.images import DecodedImages
 from colorize.train.metric_averager import MetricAverager
-from colorize.train.pictures import Pictures
 from colorize.train.progress import GO_ON, Progress
 from colorize.train.run import Record, Run
 from colorize.train.run_folder import BEST
@@ -37,7 +37,7 @@ def train(run: Run) -> dict[str, float]:
     """Trains from the saved state, if there is one, to the end; returns the last epoch's figures.
 
     Raises:
-        UsageError: the pictures or settings do not fit.
+        UsageError: the images or settings do not fit.
         TrainingFailedError: the loss is no number, or explodes.
         StoppedError: it was asked to stop; the state is saved.
     """
@@ -60,21 +60,21 @@ class Loop:
         self._set_progress()
         self.saved = self.checked = self.first = time.monotonic()
         self.begun = (self.saved, state.progress)
-        self.pictures = 0  # of this epoch, by this process and those beside it
+        self.images = 0  # of this epoch, by this process and those beside it
 
     def run_epoch(self) -> None:
         """Takes the epoch's steps, or those that an interrupted run has left of it; measures and saves."""
         self.state.epoch = self.record.epoch + 1
         self.checked = self.first = started = time.monotonic()
-        self.pictures = 0
+        self.images = 0
         while self.record.taken < self.run.epoch_steps and self.state.progress < 1:
             rgb = next(self.batches)
-            if not self.pictures:
+            if not self.images:
                 self.first = time.monotonic()
             self._step(rgb)
         figures = self.means.all()
         figures["first_batch_seconds"] = self.first - started
-        figures["pictures_per_second"] = self.pictures / max(time.monotonic() - self.first, 1e-9)
+        figures["pictures_per_second"] = self.images / max(time.monotonic() - self.first, 1e-9)
         self._end_epoch(figures)
 
     def _step(self, rgb: Tensor) -> None:
@@ -83,10 +83,10 @@ class Loop:
         torch.manual_seed(zlib.crc32(f"{run.settings.seed} {run.rank} {self.state.steps}".encode()))
         metrics = step(self.state, rgb)
         self.means.add(metrics)
-        self.pictures += len(rgb) * worker_count()
+        self.images += len(rgb) * worker_count()
         record.taken += 1
         self._set_progress()
-        begins = self.pictures == len(rgb) * worker_count()  # an epoch, or what an interrupted run has left of it
+        begins = self.images == len(rgb) * worker_count()  # an epoch, or what an interrupted run has left of it
         due = begins or record.taken % CHECK_STEPS == 0 or record.taken == run.epoch_steps
         stop = (due or worker_count() == 1) and run.reporter.stopped()
         if due or stop:
@@ -122,7 +122,7 @@ class Loop:
         begun, before = self.begun
         done = self.state.progress
         left = (now - begun) * (1 - done) / max(done - before, 1e-9)
-        rate = self.pictures / max(now - self.first, 1e-9)
+        rate = self.images / max(now - self.first, 1e-9)
         return Progress(self.state.epoch, done, self.means["loss"], rate, left)
 
     def _end_epoch(self, training: dict[str, float]) -> None:
@@ -161,23 +161,23 @@ class Loop:
             self.run.folder.save_state({"state": self.state.state_dict(), "record": vars(self.record)})
 
 
-def measure(model: ColorModel, pictures: Pictures, run: Run) -> dict[str, float]:
-    """A network's figures on held-out pictures; none where nothing is held out."""
+def measure(model: ColorModel, images: DecodedImages, run: Run) -> dict[str, float]:
+    """A network's figures on held-out images; none where nothing is held out."""
     size = run.settings.validation.size
-    colored = validate(model, pictures.in_order(VALIDATION_BATCH), size)
-    return colored | recorded_metrics(model, pictures.in_order(VALIDATION_BATCH), size)
+    colored = validate(model, images.in_order(VALIDATION_BATCH), size)
+    return colored | recorded_metrics(model, images.in_order(VALIDATION_BATCH), size)
 
 
 def test(run: Run) -> None:
-    """The best weights' figures on the pictures that nothing was chosen by: `test.json`.
+    """The best weights' figures on the images that nothing was chosen by: `test.json`.
 
     Raises:
-        UsageError: there is no such picture.
+        UsageError: there is no such image.
     """
     best = load_checkpoint(run.folder.storage.read(BEST)).model.to(run.device)
     measured = measure(best, run.feed.held_out("test"), run)
     if not measured:
-        raise UsageError("validation.test: no picture is of the split `test`; see data.split.test")
+        raise UsageError("validation.test: no image is of the split `test`; see data.split.test")
     run.folder.write_test(measured)
 
 

@@ -93,7 +93,7 @@ def rebalancing(prior_Q: Tensor, uniform: float, power: float) -> Tensor:
     The paper's power is 1, which makes small networks gaudy; 0 is no rebalancing.
 
     Args:
-        prior_Q: counts or frequencies of the bins in the training pictures.
+        prior_Q: counts or frequencies of the bins in the training images.
         uniform: how far the prior is evened out first, so that the rarest bins do not rule.
         power: in [0, 1].
     """

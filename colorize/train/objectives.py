@@ -26,7 +26,7 @@ def create_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor 
     Args:
         model: any registered network.
         settings: `name` chooses the loss; the others weigh the terms of bins.
-        prior_Q: how often each of the network's bins occurs in the training pictures (`count_bins`).
+        prior_Q: how often each of the network's bins occurs in the training images (`count_bins`).
 
     Raises:
         UsageError: a loss that this network cannot be trained on; a perceptual term without the package that holds

@@ -1,4 +1,4 @@
-"""A palette for training pictures: k-means by Lloyd's algorithm, in steps that add up over batches and workers."""
+"""A palette for training images: k-means by Lloyd's algorithm, in steps that add up over batches and workers."""
 
 from __future__ import annotations
 

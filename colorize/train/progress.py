@@ -19,7 +19,7 @@ class Progress:
         epoch: which one it is, from 1 on.
         done: how much of the whole training is, in [0, 1].
         loss: mean of the epoch so far.
-        rate: pictures a second, of all workers.
+        rate: images per second, of all workers.
         left: seconds to the end.
     """
 
@@ -30,9 +30,9 @@ class Progress:
     left: float
 
     def line(self) -> str:
-        """`epoch 2, 31.4 %, loss 3.2100, 240.0 pictures/s, 3m20s left`."""
+        """`epoch 2, 31.4 %, loss 3.2100, 240.0 images/s, 3m20s left`."""
         return (
-            f"epoch {self.epoch}, {100 * self.done:.1f} %, loss {self.loss:.4f}, {self.rate:.1f} pictures/s, "
+            f"epoch {self.epoch}, {100 * self.done:.1f} %, loss {self.loss:.4f}, {self.rate:.1f} images/s, "
             f"{duration(self.left)} left"
         )
 

@@ -1,4 +1,4 @@
-"""The pictures of one split, from the units of a source to decoded rows: what Ray's tasks and one process share."""
+"""The images of one split, from the units of a source to decoded rows: what Ray's tasks and one process share."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from colorize.imaging.formats import whole
 from colorize.imaging.formats.upright import RGB
 from colorize.imaging.sandbox import Fault, Guarded, is_plain
 from colorize.imaging.settings import LimitSettings
-from colorize.train.decode import Row, Shape, decode_picture, shapes
+from colorize.train.decode import Row, Shape, decode_image, shapes
 from colorize.train.epoch_plan import COLUMNS, EpochPlan
 from colorize.train.selection import is_wanted
 from colorize.train.settings import DataSettings, TrainSettings
 
-AHEAD = 256  # pictures that are decoded before they are asked for
+AHEAD = 256  # images that are decoded before they are asked for
 
-Encoded = tuple[bytes, float]  # a picture as its file has it, and how often an epoch draws it
+Encoded = tuple[bytes, float]  # an image as its file has it, and how often an epoch draws it
 
 
 @dataclass(frozen=True)
 class SplitReader:
-    """Finds a split's pictures among a source's, in one picklable piece.
+    """Finds a split's images among a source's, in one picklable piece.
 
     Attributes:
         of_several: there are several archives; else one's name says nothing about its split.
-        rates: how often a picture of each source is drawn; see `EpochPlan`.
-        repeats: a picture comes as often as its rate says, drawn anew each time; else once, with its rate.
-        limit: the most pictures that are read.
+        rates: how often an image of each source is drawn; see `EpochPlan`.
+        repeats: an image comes as often as its rate says, drawn anew each time; else once, with its rate.
+        limit: the most images that are read.
     """
 
     reader: Reader
@@ -55,11 +55,11 @@ class SplitReader:
 
     @property
     def shapes(self) -> list[Shape]:
-        """What its pictures are cut to."""
+        """What its images are cut to."""
         return shapes(self.data)
 
     def fetch(self, units: pa.Table) -> Iterator[list[Encoded]]:
-        """The split's pictures among those of some units (a table of `UNIT_SCHEMA`)."""
+        """The split's images among those of some units (a table of `UNIT_SCHEMA`)."""
         random = np.random.default_rng(self._seed(units) if self.limit else None)
         for raws in self.reader.fetch(units):
             chosen: list[Encoded] = []
@@ -73,12 +73,12 @@ class SplitReader:
             yield chosen
 
     def _seed(self, units: pa.Table) -> list[int]:
-        """The first so many pictures shall be the same ones in every run."""
+        """The first so many images shall be the same ones in every run."""
         return [self.seed, zlib.crc32(units["name"][0].as_py().encode()), units["first"][0].as_py()]
 
 
 def open_training_source(uri: str, settings: DataSettings) -> Source:
-    """The source at `uri`, with the columns that say which pictures a training uses. Raises as `open_source`."""
+    """The source at `uri`, with the columns that say which images a training uses. Raises as `open_source`."""
     source = SourceSettings(image_column=settings.image_column, follow_links=settings.follow_links)
     return open_source(uri, source).with_columns(*COLUMNS)
 
@@ -100,13 +100,13 @@ def shuffled_blocks(source: Source, settings: TrainSettings) -> list[pa.Table]:
 
 
 def read_rows(blocks: Iterable[pa.Table], reader: SplitReader, threads: int) -> Iterator[Row]:
-    """Decoded rows of the split's pictures, in their order, by so many threads of this process.
+    """Decoded rows of the split's images, in their order, by so many threads of this process.
 
     Any but a plain JPEG or PNG is decoded in a child process of its thread, within limits, or is broken.
     """
     encoded = (one for block in blocks for chosen in reader.fetch(block) for one in chosen)
     limits, pending = LimitSettings(), deque[Future[Row]]()
-    decode = partial(decode_picture, allowed=reader.shapes)
+    decode = partial(decode_image, allowed=reader.shapes)
     idle = SimpleQueue[Guarded[bytes, RGB | None]]()
     with ExitStack() as children, ThreadPoolExecutor(threads) as pool:
         for _ in range(threads):

@@ -1,4 +1,4 @@
-"""What Ray Data's tasks make of a source: tables of encoded, then of decoded pictures. Without torch."""
+"""What Ray Data's tasks make of a source: tables of encoded, then of decoded images. Without torch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pyarrow as pa
 from colorize.cluster.attempts import task_attempt
 from colorize.imaging.sandbox import Fault, Guarded, decoding_may_exceed
 from colorize.imaging.settings import LimitSettings
-from colorize.train.decode import Row, decode_picture, shapes
+from colorize.train.decode import Row, decode_image, shapes
 from colorize.train.reading import SplitReader
 from colorize.train.settings import DataSettings
 
 ENCODED = pa.schema([("data", pa.large_binary()), ("rate", pa.float32())])
 DECODED = pa.schema([("rgb", pa.large_binary()), ("shape", pa.int8()), ("rate", pa.float32())])
-BROKEN = -1  # the shape of what is no picture
+BROKEN = -1  # the shape of what is no image
 
 
 def fetch(units: pa.Table, *, reader: SplitReader) -> Iterator[pa.Table]:
-    """A split's pictures among some units, as rows of `ENCODED`."""
+    """A split's images among some units, as rows of `ENCODED`."""
     for chosen in reader.fetch(units):
         rows = [{"data": data, "rate": rate} for data, rate in chosen]
         yield pa.Table.from_pylist(rows, schema=ENCODED)
@@ -30,13 +30,13 @@ def fetch(units: pa.Table, *, reader: SplitReader) -> Iterator[pa.Table]:
 def decode(encoded: pa.Table, *, reader: SplitReader) -> pa.Table:
     """Rows of `ENCODED`, decoded. One that takes too long or too much memory, or crashes a decoder, is broken.
 
-    Such a one may end this process; when Ray then repeats the task, each picture has a child process to end.
+    Such a one may end this process; when Ray then repeats the task, each image has a child process to end.
     """
     limits = LimitSettings()
-    function, is_heavy = partial(decode_picture, allowed=reader.shapes), partial(decoding_may_exceed, limits=limits)
+    function, is_heavy = partial(decode_image, allowed=reader.shapes), partial(decoding_may_exceed, limits=limits)
     with Guarded(function, limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as decoded:
-        pictures = [decoded(data) for data in encoded["data"].to_pylist()]
-    found = [None if isinstance(picture, Fault) else picture for picture in pictures]
+        images = [decoded(data) for data in encoded["data"].to_pylist()]
+    found = [None if isinstance(image, Fault) else image for image in images]
     return table_of([Row(*row) for row in zip(found, encoded["rate"].to_pylist(), strict=True)], reader.data)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from colorize.train.feed import Feed
-from colorize.train.pictures import Pictures
+from colorize.train.images import DecodedImages
 from colorize.train.progress import Reporter
 from colorize.train.run_folder import RunFolder
 from colorize.train.settings import TrainSettings
@@ -25,7 +25,7 @@ class Run:
 
     Attributes:
         folder: where the results go, and where the state to resume from lies.
-        feed: this worker's pictures.
+        feed: this worker's images.
         device: of the network and of the feed's batches.
         rank: this worker's number.
         wrap: makes the objective data-parallel.
@@ -40,15 +40,15 @@ class Run:
     wrap: Callable[[nn.Module], nn.Module] = lambda objective: objective
 
     @cached_property
-    def held_out(self) -> Pictures:
-        """The pictures of `val`."""
+    def held_out(self) -> DecodedImages:
+        """The images of `val`."""
         return self.feed.held_out("val")
 
     @cached_property
     def epoch_steps(self) -> int:
         """Steps of an epoch; all workers take as many."""
         trainer = self.settings.trainer
-        return trainer.epoch_steps or math.ceil(self.feed.pictures / (trainer.batch_size * worker_count()))
+        return trainer.epoch_steps or math.ceil(self.feed.images / (trainer.batch_size * worker_count()))
 
 
 @dataclass

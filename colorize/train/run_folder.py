@@ -91,7 +91,7 @@ class RunFolder:
         return {name: float(value) for name, value in rows[-1].items() if value}
 
     def write_test(self, measured: Row) -> None:
-        """Write `test.json`: the best weights' figures on the pictures kept for it."""
+        """Write `test.json`: the best weights' figures on the images kept for it."""
         self.storage.write(TEST, (json.dumps(dict(measured), indent=2) + "\n").encode())
 
     def add_checkpoint(self, model: ColorModel, epoch: int, best: bool) -> None:

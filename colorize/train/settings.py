@@ -24,39 +24,39 @@ class ModelSettings(Settings):
 
 
 class DataSettings(Settings):
-    """Which pictures, and how often each."""
+    """Which images, and how often each."""
 
     image_column: str = Field("image", description="Parquet column with encoded bytes")
     follow_links: bool = Field(False, description="read links that lead out of the data, too; else they fail")
-    short_side: int = Field(128, ge=32, description="pictures are scaled down to it once, when they are read")
-    limit: int | None = Field(None, ge=1, description="read so many training pictures at most")
+    short_side: int = Field(128, ge=32, description="images are scaled down to it once, when they are read")
+    limit: int | None = Field(None, ge=1, description="read so many training images at most")
     memory_gb: float | None = Field(
         None,
         ge=0,
-        description="decoded pictures that all workers together keep in memory; more are decoded anew in each epoch; "
+        description="decoded images that all workers together keep in memory; more are decoded anew in each epoch; "
         "None: a third of the memory",
     )
-    tolerate_broken: float = Field(0.01, ge=0, le=1, description="fraction of pictures that may be broken")
+    tolerate_broken: float = Field(0.01, ge=0, le=1, description="fraction of images that may be broken")
     balance: float = Field(
-        1.0, ge=0, le=1, description="a source of n pictures is drawn as if it had n**balance; 1 is as they come"
+        1.0, ge=0, le=1, description="a source of n images is drawn as if it had n**balance; 1 is as they come"
     )
     aspects: list[PositiveFloat] = Field(
         [0.75, 1.0, 1.375],
         min_length=1,
-        description="width / height that pictures are cut to, the nearest one; [1.0] makes squares",
+        description="width / height that images are cut to, the nearest one; [1.0] makes squares",
     )
-    labels: list[str] | None = Field(None, description="only pictures whose column `label` holds one of these")
-    sources: list[str] | None = Field(None, description="only pictures whose column `source` holds one of these")
-    include: list[str] | None = Field(None, description="only pictures whose column `path` fits one of these globs")
+    labels: list[str] | None = Field(None, description="only images whose column `label` holds one of these")
+    sources: list[str] | None = Field(None, description="only images whose column `source` holds one of these")
+    include: list[str] | None = Field(None, description="only images whose column `path` fits one of these globs")
     split: SplitSettings | None = Field(
         None, description="fractions to hold out; None goes by column `split`, folder or archive's name"
     )
 
 
 class AugmentSettings(Settings):
-    """Random geometry, and the damage that old scans show. Each `p_` is a probability per picture."""
+    """Random geometry, and the damage that old scans show. Each `p_` is a probability per image."""
 
-    min_area: float = Field(0.35, gt=0, le=1, description="smallest crop, as a fraction of the picture's area")
+    min_area: float = Field(0.35, gt=0, le=1, description="smallest crop, as a fraction of the image's area")
     p_flip: float = Field(0.5, ge=0, le=1, description="mirror left to right")
     p_spectrum: float = Field(0.25, ge=0, le=1, description="an emulsion that sees colors unlike a modern grey")
     p_blur: float = Field(0.3, ge=0, le=1, description="out of focus, or scaled up")
@@ -100,7 +100,7 @@ class AdversarialSettings(Settings):
 
 
 class PaletteSettings(Settings):
-    """k-means over the training pictures' pixels, for networks that have a palette."""
+    """k-means over the training images' pixels, for networks that have a palette."""
 
     sample: float = Field(0.4, gt=0, le=1, description="fraction of the pixels that is drawn")
 
@@ -125,13 +125,11 @@ class TrainerSettings(Settings):
 
     epochs: int = Field(12, ge=1)
     minutes: float | None = Field(None, gt=0, description="train for so long instead of for `epochs`")
-    batch_size: int = Field(32, ge=1, description="pictures in a step of each worker")
+    batch_size: int = Field(32, ge=1, description="images in a step of each worker")
     sizes: list[int] = Field(
         [128, 160, 192], min_length=1, description="areas size x size, for equal parts of training"
     )
-    epoch_steps: int | None = Field(
-        None, ge=1, description="steps of an epoch; None: as many as show each picture once"
-    )
+    epoch_steps: int | None = Field(None, ge=1, description="steps of an epoch; None: as many as show each image once")
     save_minutes: float = Field(5.0, gt=0, description="how often the state to resume from is saved, within epochs too")
     workers: int = Field(1, ge=1, description="data-parallel processes, one per GPU or share of the CPUs")
     cpus_per_worker: float | None = Field(None, gt=0, description="None: half of the CPUs, shared between the workers")
@@ -144,8 +142,8 @@ class ValidationSettings(Settings):
     """The measurement at the end of an epoch."""
 
     size: int = Field(256, ge=32, description="the network sees about size x size pixels, as in use")
-    limit: int = Field(400, ge=1, description="validation pictures that are measured")
-    samples: int = Field(8, ge=0, description="pictures on the sample sheet")
+    limit: int = Field(400, ge=1, description="validation images that are measured")
+    samples: int = Field(8, ge=0, description="images on the sample sheet")
     test: bool = Field(False, description="at the end measure the best weights on the split `test`: test.json")
     best: Literal["psnr_ab", "psnr", "mse", "pixel_accuracy"] = Field(
         "psnr_ab", description="the figure by which best.safetensors is chosen"

@@ -11,13 +11,13 @@ import torch
 from colorize.datasets.sources import Source
 from colorize.datasets.splits import Split
 from colorize.errors import UsageError
-from colorize.train.decode import picture_bytes
+from colorize.train.decode import image_bytes
 from colorize.train.device import choose_device, keeps_on_gpu
 from colorize.train.display import Display, interruptible
 from colorize.train.epoch_plan import EpochPlan, fits, plan_epoch
 from colorize.train.feed import Feed, MemoryFeed, StreamFeed
+from colorize.train.images import DecodedImages, keep
 from colorize.train.loop import train
-from colorize.train.pictures import Pictures, keep
 from colorize.train.reading import open_training_source, read_rows, shuffled_blocks, split_reader
 from colorize.train.run import Run
 from colorize.train.run_folder import RunFolder
@@ -37,31 +37,31 @@ def train_alone(
     if settings.trainer.workers > 1:
         raise UsageError(f"trainer.workers={settings.trainer.workers}: without Ray there is one; drop --no-ray")
     device = choose_device(settings.trainer.device)
-    create_state(settings)  # what could not be trained is said before pictures are read
+    create_state(settings)  # what could not be trained is said before images are read
     source = open_training_source(data, settings.data)
     plan = plan_epoch(source, settings.data)
     folder = RunFolder(output, settings).claim(resume)
     with Display(quiet) as display, interruptible(display):
         if warning := plan.warning(settings.model):
             display.warn(warning)
-        display.tell(f"reading {plan.pictures} pictures")
+        display.tell(f"reading {plan.images} images")
         feed = open_feed(source, settings, plan, device)
         run = Run(settings, folder, feed, device, display)
-        display.tell(f"{feed.pictures} pictures, {len(run.held_out)} held out, on {device.type}")
+        display.tell(f"{feed.images} images, {len(run.held_out)} held out, on {device.type}")
         return train(run)
 
 
 def open_feed(source: Source, settings: TrainSettings, plan: EpochPlan, device: torch.device) -> Feed:
-    """All pictures in memory, a GPU's where they fit there, or a stream of them."""
+    """All images in memory, a GPU's where they fit there, or a stream of them."""
     threads = len(os.sched_getaffinity(0))
     blocks, batch, seed = shuffled_blocks(source, settings), settings.trainer.batch_size, settings.seed
 
-    def held_out(split: Split) -> Pictures:
+    def held_out(split: Split) -> DecodedImages:
         return keep(read_rows(blocks, split_reader(source, split, settings, plan), threads), settings.data, device)
 
     if fits(plan, settings.data, psutil.virtual_memory().available):
-        home = device if keeps_on_gpu(plan.pictures * picture_bytes(settings.data), device) else "cpu"
+        home = device if keeps_on_gpu(plan.images * image_bytes(settings.data), device) else "cpu"
         rows = read_rows(blocks, split_reader(source, "train", settings, plan), threads)
         return MemoryFeed(keep(rows, settings.data, home), held_out, batch, device, seed)
     again = partial(read_rows, blocks, split_reader(source, "train", settings, plan, repeats=True), threads)
-    return StreamFeed(again, held_out, plan.pictures, settings.data, batch, device, seed)
+    return StreamFeed(again, held_out, plan.images, settings.data, batch, device, seed)

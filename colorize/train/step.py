@@ -1,4 +1,4 @@
-"""One training step: pure torch, on any device, whoever brings the pictures."""
+"""One training step: pure torch, on any device, whoever brings the images."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def create_state(
     Args:
         settings: of the run.
         device: where it trains.
-        prior_Q: how often each bin occurs in the training pictures, for networks that have bins.
-        palette_K3: sRGB in [0, 1] of the training pictures' palette, for a `palette_cnn` that starts anew.
+        prior_Q: how often each bin occurs in the training images, for networks that have bins.
+        palette_K3: sRGB in [0, 1] of the training images' palette, for a `palette_cnn` that starts anew.
 
     Raises:
         UsageError: a network or weights that cannot be had, or a loss, sizes or `validation.best` that do not fit
@@ -195,7 +195,7 @@ def autocast(device: torch.device, settings: TrainSettings) -> torch.autocast:
 def training_pair(rgb_B3HW: Tensor, size: int, stride: int, settings: TrainSettings) -> tuple[Tensor, Tensor]:
     """A network's input and target: L of a damaged grey crop `(B, 1, h, w)` and the crop's ab `(B, 2, h, w)`.
 
-    Where the print is darker than the scene, its colors are weaker: colored pictures keep the print's lightness, and
+    Where the print is darker than the scene, its colors are weaker: colored images keep the print's lightness, and
     under less light a* and b* shrink as L* + 16 does, the cube root of luminance (CIE 1976).
     """
     rgb = random_crops(rgb_B3HW, canvas_shape(rgb_B3HW.shape[2:], size, stride), settings.augment)
@@ -231,7 +231,7 @@ def _train_adversary(state: TrainState, adversary: Adversary, L: Tensor, ab: Ten
 
 
 def current_size(state: TrainState) -> int:
-    """Pictures grow as training goes on: the schedule's sizes take equal shares of it."""
+    """Images grow as training goes on: the schedule's sizes take equal shares of it."""
     sizes = state.settings.trainer.sizes
     return sizes[min(int(state.progress * len(sizes)), len(sizes) - 1)]
 
@@ -269,7 +269,7 @@ def settle_average(state: TrainState) -> None:
 
 
 def compiled(objective: nn.Module, settings: TrainSettings) -> nn.Module:
-    """The objective, compiled if the settings want it. Each shape of picture is compiled for itself, at its first step.
+    """The objective, compiled if the settings want it. Each shape of image is compiled for itself, at its first step.
 
     Code for any shape would be slower, and beyond a limit torch would go on without compiling, and not say so.
     """

@@ -16,11 +16,11 @@ from colorize.train.losses import ColorObjective, Losses
 from colorize.train.settings import LossSettings
 
 _VIVID = 100.0  # a colorfulness that counts as all that can be had
-_TINY = 1e-6  # keeps the root's gradient finite for grey pictures
+_TINY = 1e-6  # keeps the root's gradient finite for grey images
 
 
 class Term(nn.Module):
-    """Judges predicted pictures: `(predicted, true)` sRGB in [0, 1] `(B, 3, H, W)` -> a scalar to minimize."""
+    """Judges predicted images: `(predicted, true)` sRGB in [0, 1] `(B, 3, H, W)` -> a scalar to minimize."""
 
     name: str
 
@@ -72,9 +72,9 @@ class JudgedObjective(ColorObjective):
         losses, predicted = self.objective.judged(L_B1HW, ab_B2HW)
         with torch.autocast(L_B1HW.device.type, enabled=False):
             ours = F.interpolate(predicted.float(), L_B1HW.shape[2:], mode="bilinear", align_corners=False)
-            pictures = [lab_to_rgb(torch.cat((L_B1HW, ab), dim=1)) for ab in (ours, ab_B2HW)]
+            images = [lab_to_rgb(torch.cat((L_B1HW, ab), dim=1)) for ab in (ours, ab_B2HW)]
         for term, weight in zip(self.terms, self.weights, strict=True):
-            value = term(*pictures)
+            value = term(*images)
             losses["loss"] = losses["loss"] + weight * value
             losses[str(term.name)] = value.detach()
         return losses, predicted

@@ -1,4 +1,4 @@
-"""How well a network colors pictures that it never saw, and a sheet to look at."""
+"""How well a network colors images that it never saw, and a sheet to look at."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from colorize.train.accuracy import recorded_names
 from colorize.train.augment import canvas_shape
 
 COLOR_FIGURES = ("psnr", "psnr_grey", "psnr_ab", "colorfulness")
-_COLORLESS = 0.1  # colorfulness below which pictures are grey
+_COLORLESS = 0.1  # colorfulness below which images are grey
 
 
 def figure_names(model: ColorModel) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def figure_names(model: ColorModel) -> tuple[str, ...]:
 
 @torch.inference_mode()
 def validate(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[str, float]:
-    """Means over pictures, colored at about size x size as in use and measured at their own size.
+    """Means over images, colored at about size x size as in use and measured at their own size.
 
     Args:
         model: in eval mode.
@@ -36,23 +36,23 @@ def validate(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[st
         size: the network sees about size x size pixels.
 
     Returns:
-        `psnr` (dB, of RGB), `psnr_grey` (what the uncolored picture gets), `psnr_ab` (dB, peak 220),
-        `colorfulness` (predicted over true, 1 is right); nothing where there are no pictures.
+        `psnr` (dB, of RGB), `psnr_grey` (what the uncolored image gets), `psnr_ab` (dB, peak 220),
+        `colorfulness` (predicted over true, 1 is right); nothing where there are no images.
 
     Raises:
-        UsageError: every picture is grey.
+        UsageError: every image is grey.
     """
     columns = [torch.stack(_measure(rgb, colorize(model, rgb, size)), dim=1) for rgb in batches]
     if not columns:
         return {}
     *decibels, ours, true = torch.cat(columns).mean(dim=0).tolist()
     if true < _COLORLESS:
-        raise UsageError("the held-out pictures are all grey: --data must hold color pictures")
+        raise UsageError("the held-out images are all grey: --data must hold color images")
     return dict(zip(COLOR_FIGURES, (*decibels, ours / true), strict=True))
 
 
 def colorize(model: ColorModel, rgb_B3HW: Tensor, size: int) -> Tensor:
-    """Color the luma of color pictures: sRGB in [0, 1] -> sRGB of the same shape, luma as it was."""
+    """Color the luma of color images: sRGB in [0, 1] -> sRGB of the same shape, luma as it was."""
     grey = luma(rgb_B3HW)
     canvas = canvas_shape(grey.shape[2:], size, model.stride)
     resized = F.interpolate(grey, canvas, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
@@ -74,7 +74,7 @@ def quality_of(measured: Mapping[str, float], name: str) -> float:
 
 @torch.inference_mode()
 def sample_sheet(model: ColorModel, batches: Iterable[Tensor], size: int) -> Image.Image:
-    """One row a picture: grey, predicted, true."""
+    """One row an image: grey, predicted, true."""
     rows = []
     for rgb in batches:
         shown = torch.cat((luma(rgb).expand_as(rgb), colorize(model, rgb, size), rgb), dim=3)

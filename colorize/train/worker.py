@@ -17,11 +17,11 @@ from torch import nn
 from colorize.datasets.splits import Split
 from colorize.errors import StoppedError, UsageError
 from colorize.storage.root import Storage
-from colorize.train.decode import Row, picture_bytes
+from colorize.train.decode import Row, image_bytes
 from colorize.train.device import keeps_on_gpu, make_ready
 from colorize.train.feed import Feed, MemoryFeed, StreamFeed
+from colorize.train.images import DecodedImages, keep
 from colorize.train.loop import train
-from colorize.train.pictures import Pictures, keep
 from colorize.train.progress import Progress
 from colorize.train.rows import rows_of
 from colorize.train.run import Run
@@ -38,14 +38,14 @@ class WorkerConfig:
 
     Attributes:
         storage: of the run folder.
-        pictures: that an epoch has, about.
+        images: that an epoch has, about.
         streams: they are decoded anew in each epoch; else kept in memory.
         board: an actor of `ProgressActor`.
     """
 
     settings: TrainSettings
     storage: Storage
-    pictures: int
+    images: int
     streams: bool
     board: Any
 
@@ -116,12 +116,12 @@ def data_parallel(objective: nn.Module) -> nn.Module:
 def _feed(config: WorkerConfig, device: torch.device, rank: int) -> Feed:
     data, batch, seed = config.settings.data, config.settings.trainer.batch_size, config.settings.seed
 
-    def held_out(split: Split) -> Pictures:
+    def held_out(split: Split) -> DecodedImages:
         return keep(shard_rows(split, data), data, device)
 
     if config.streams:
-        return StreamFeed(lambda: shard_rows("train", data), held_out, config.pictures, data, batch, device, seed, rank)
-    share = config.pictures * picture_bytes(data) / ray.train.get_context().get_world_size()
+        return StreamFeed(lambda: shard_rows("train", data), held_out, config.images, data, batch, device, seed, rank)
+    share = config.images * image_bytes(data) / ray.train.get_context().get_world_size()
     kept = keep(shard_rows("train", data), data, device if keeps_on_gpu(share, device) else "cpu")
     return MemoryFeed(kept, held_out, batch, device, seed, rank)
 

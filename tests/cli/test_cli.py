@@ -110,19 +110,19 @@ def test_each_command_that_says_much_can_be_quiet_and_speak_json(
     assert "--json" in shown
 
 
-def test_pictures_are_summed_up_for_a_program(
+def test_images_are_summed_up_for_a_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("good\x7f.jpg").write_bytes(grey_jpeg(1))
-    Path("broken.jpg").write_bytes(b"no picture")
+    Path("broken.jpg").write_bytes(b"no image")
     assert run(["photo", "good\x7f.jpg", "broken.jpg", "-o", "out", "--json"]) == EXIT_FAILURES
     shown = capsys.readouterr()
     found = json.loads(shown.out)
 
     assert (found["colored"], found["failed"]) == (1, 1)
-    assert [picture["output"] for picture in found["pictures"]] == ["out/good\x7f.jpg", ""]
-    assert shown.err == "broken.jpg: no known picture format (10 bytes)\n"
+    assert [image["output"] for image in found["pictures"]] == ["out/good\x7f.jpg", ""]
+    assert shown.err == "broken.jpg: no known picture format (8 bytes)\n"
 
     assert run(["restore-grey", "out", "-o", "back", "-q"]) == 0
     assert capsys.readouterr() == ("", "")
@@ -172,7 +172,7 @@ def test_decoders_say_nothing_on_the_terminal(capfd: pytest.CaptureFixture[str])
     ("code", "says"),
     [("already_color", "triage.color=color"), ("triage_text", "triage.text=color"), ("truncated", "")],
 )
-def test_a_picture_left_alone_on_purpose_is_said_with_the_way_to_color_it(code: str, says: str) -> None:
+def test_an_image_left_alone_on_purpose_is_said_with_the_way_to_color_it(code: str, says: str) -> None:
     assert (says in way_out(code)) and bool(way_out(code)) == bool(says)
     for kind in TriageSettings.model_fields:
         assert f"--set triage.{kind}=color" in way_out(f"triage_{kind}")
@@ -208,7 +208,7 @@ def test_what_is_wrong_is_said_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("scans").mkdir()
-    Path("scans/a.jpg").write_bytes(b"a picture")
+    Path("scans/a.jpg").write_bytes(b"an image")
     Path("text.jpg").write_text("some text")
     Path("empty.txt").write_text("")
 

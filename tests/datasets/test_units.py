@@ -30,11 +30,11 @@ def test_a_long_listing_is_kept_in_a_file_that_leaves_nothing_behind(
     listed = list_units(pages(35_000), Exclusion())
 
     assert listed.units.equals(expected)
-    assert listed.pictures == 35_000
+    assert listed.images == 35_000
     assert not os.listdir(tmp_path)  # noqa: PTH208
 
 
-def test_tasks_are_sized_by_what_a_picture_costs_and_how_many_there_are() -> None:
+def test_tasks_are_sized_by_what_an_image_costs_and_how_many_there_are() -> None:
     def rows(count: int, size: int) -> int:
         return rows_per_task(list_units(pages(count, size), Exclusion()).units)
 

@@ -40,19 +40,19 @@ def figures(target: Path, label: str) -> dict[str, float]:
     return {name: interval["value"] for name, interval in found.items()}
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
+def png(image: NDArray[np.uint8]) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG")
+    Image.fromarray(image).save(out, "PNG")
     return out.getvalue()
 
 
 def cropped(name: str) -> NDArray[np.uint8]:
     """The center crop of a photograph, 256 x 256: what is measured."""
-    picture = Image.fromarray(getattr(data, name)())
-    edge = min(picture.size)
-    left, top = (picture.width - edge) / 2, (picture.height - edge) / 2
+    image = Image.fromarray(getattr(data, name)())
+    edge = min(image.size)
+    left, top = (image.width - edge) / 2, (image.height - edge) / 2
     box = (left, top, left + edge, top + edge)
-    return np.asarray(picture.resize((256, 256), Image.Resampling.BICUBIC, box=box))
+    return np.asarray(image.resize((256, 256), Image.Resampling.BICUBIC, box=box))
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measured(photos: Path, tmp_path_factory: pytest.TempPathFactory, cluster: None) -> Path:
     """One evaluation of the shipped model and of grey, for the tests that look at it."""
     target = tmp_path_factory.mktemp("measured")
-    write_tree(photos, {"broken & <b>.jpg": b"no picture"})
+    write_tree(photos, {"broken & <b>.jpg": b"no image"})
     assert evaluate(photos, target, "--model", "default", "--model", "grey") == EXIT_FAILURES
     return target
 
 
-def test_each_picture_and_model_has_a_row(measured: Path) -> None:
+def test_each_image_and_model_has_a_row(measured: Path) -> None:
     table = pq.read_table(measured / "per_image.parquet").to_pylist()
     assert {(row["path"], row["model"]) for row in table} == {
         (f"{name}.png", model) for name in PHOTOS for model in ("default", "grey")
@@ -79,14 +79,14 @@ def test_each_picture_and_model_has_a_row(measured: Path) -> None:
     assert {row["width"] for row in table if row["path"] == "coffee.png"} == {600}
 
 
-def test_a_broken_picture_is_counted_and_stops_nothing(measured: Path) -> None:
+def test_a_broken_image_is_counted_and_stops_nothing(measured: Path) -> None:
     report = json.loads((measured / "metrics.json").read_text())
     assert (report["pictures"], report["broken"]) == (4, {"not_an_image": 1})
     assert report["broken_pictures"][0]["path"] == "broken & <b>.jpg"
 
 
 @pytest.mark.parametrize("name", PHOTOS)
-def test_grey_scores_what_the_formulas_say_of_the_pictures_luma(measured: Path, name: str) -> None:
+def test_grey_scores_what_the_formulas_say_of_the_images_luma(measured: Path, name: str) -> None:
     true = cropped(name)
     grey = np.asarray(Image.fromarray(true).convert("L").convert("RGB"))
     rows = pq.read_table(measured / "per_image.parquet").to_pylist()
@@ -111,7 +111,7 @@ def test_the_shipped_model_beats_grey_and_the_comparison_says_so(measured: Path)
     assert item["difference"]["low"] <= item["difference"]["value"] <= item["difference"]["high"]
 
 
-def test_whole_pictures_are_measured_as_the_bulk_job_writes_them(measured: Path, photos: Path, tmp_path: Path) -> None:
+def test_whole_images_are_measured_as_the_bulk_job_writes_them(measured: Path, photos: Path, tmp_path: Path) -> None:
     assert run(["photo", str(photos / "coffee.png"), "-o", str(tmp_path)]) == 0
     colored, true = (np.asarray(Image.open(folder / "coffee.png").convert("RGB")) for folder in (tmp_path, photos))
     rows = pq.read_table(measured / "per_image.parquet").to_pylist()
@@ -120,7 +120,7 @@ def test_whole_pictures_are_measured_as_the_bulk_job_writes_them(measured: Path,
     assert row["psnr_full"] == pytest.approx(peak_signal_noise_ratio(true, colored), abs=0.1)
 
 
-def test_a_picture_of_grey_against_itself_is_perfect(photos: Path, tmp_path: Path, cluster: None) -> None:
+def test_an_image_of_grey_against_itself_is_perfect(photos: Path, tmp_path: Path, cluster: None) -> None:
     greys = {f"{name}.png": png(np.asarray(Image.fromarray(cropped(name)).convert("L"))) for name in PHOTOS}
     write_tree(tmp_path / "greys", greys)
     torch.manual_seed(0)
@@ -142,7 +142,7 @@ def test_a_picture_of_grey_against_itself_is_perfect(photos: Path, tmp_path: Pat
 
 
 def test_archives_and_checkpoints_from_bucket_to_bucket(s3: S3, cluster: None, tmp_path: Path) -> None:
-    """Only the split asked for is measured, and a limit picks the same pictures every time."""
+    """Only the split asked for is measured, and a limit picks the same images every time."""
     rows = [
         {"image": png(cropped(PHOTOS[i % 4])[i * 8 :]), "path": f"p/{i}.png", "split": "val" if i % 2 else "train"}
         for i in range(12)
@@ -184,12 +184,12 @@ def test_wrong_usage_is_said_in_one_line(
     assert text.count("\n") == 1
 
 
-def test_a_split_without_pictures_is_said_in_one_line(
+def test_a_split_without_images_is_said_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], cluster: None
 ) -> None:
     write_tree(tmp_path / "in", {"train/a.png": png(cropped("coffee"))})
     assert evaluate(tmp_path / "in", tmp_path / "out", "--model", "grey", "--split", "test") == EXIT_USAGE
-    assert "no picture of 1 in" in capsys.readouterr().err
+    assert "no image of 1 in" in capsys.readouterr().err
 
 
 def test_the_documented_configuration_is_the_default_and_leaves_nothing_out() -> None:

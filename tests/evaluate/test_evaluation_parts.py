@@ -1,4 +1,4 @@
-"""The parts of an evaluation, each by itself: labels, features, rankings, confidence, whole pictures."""
+"""The parts of an evaluation, each by itself: labels, features, rankings, confidence, whole images."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def test_perceptual_distance_grows_with_the_damage(lite0: Lite0) -> None:
 def scores_of(**columns: list[float]) -> Scores:
     arrays = {name: np.array(values) for name, values in columns.items()}
     count = len(next(iter(arrays.values())))
-    pictures = [{"path": str(i)} for i in range(count)]
+    images = [{"path": str(i)} for i in range(count)]
     model = ModelScores(arrays, NOTHING, NOTHING, NOTHING)
-    return Scores(("m",), pictures, {}, NOTHING, NOTHING, NOTHING, {"m": model}, [])
+    return Scores(("m",), images, {}, NOTHING, NOTHING, NOTHING, {"m": model}, [])
 
 
 def test_the_gallery_shows_the_best_the_middle_and_the_worst() -> None:
@@ -98,7 +98,7 @@ def test_the_gallery_shows_the_best_the_middle_and_the_worst() -> None:
     assert sorted(number for numbers in flat.values() for number in numbers) == list(range(9))
 
 
-def test_few_pictures_are_shown_once_each() -> None:
+def test_few_images_are_shown_once_each() -> None:
     for count in range(1, 5):
         scores = scores_of(psnr=list(range(count)))
         shown = [i for numbers in ranked(scores, "m", FIGURES["psnr"], 3).values() for i in numbers]
@@ -147,7 +147,7 @@ def test_a_turned_jpeg_is_measured_upright(astronaut: Image.Image) -> None:
 
 
 class Blinded:
-    """Leaves pictures grey, and gives black ones no numbers; notes whether it was asked how sure it is."""
+    """Leaves images grey, and gives black ones no numbers; notes whether it was asked how sure it is."""
 
     def __init__(self) -> None:
         self.asked: list[bool] = []
@@ -158,7 +158,7 @@ class Blinded:
         return [own if grey.any() else own._replace(ab=own.ab + np.float16("nan")) for grey, own in found]
 
 
-def test_a_picture_without_finite_colors_is_a_broken_row_and_the_others_are_measured(
+def test_an_image_without_finite_colors_is_a_broken_row_and_the_others_are_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     blinded = Blinded()
@@ -170,20 +170,20 @@ def test_a_picture_without_finite_colors_is_a_broken_row_and_the_others_are_meas
     files = [ModelFile(name, name, "", b"") for name in (GREY, "blinded")]
     scorer = Scorer(Scoring(files, settings, "cpu", 1, 8, lite0=False, supplied=Supplied()))
     loader = GroundTruthLoader(cast(Any, None), ALL, False, 32, 64 * 64, LimitSettings(), whole=True)
-    pictures = {"black.png": Image.new("RGB", (40, 50)), "red.png": Image.new("RGB", (40, 50), (200, 30, 20))}
-    rows = [truth_row(Raw(name, encoded(picture)), loader) for name, picture in pictures.items()]
+    images = {"black.png": Image.new("RGB", (40, 50)), "red.png": Image.new("RGB", (40, 50), (200, 30, 20))}
+    rows = [truth_row(Raw(name, encoded(image)), loader) for name, image in images.items()]
 
     scored = scorer(pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA))
     measured = measure_whole(scored, limits=LimitSettings(max_pixels=10**6)).to_pylist()
     scores = collect(measured, (GREY, "blinded"))
-    assert [picture["path"] for picture in scores.pictures] == ["red.png"]
+    assert [image["path"] for image in scores.images] == ["red.png"]
     assert [(item.path, item.error) for item in scores.broken] == [("black.png", "not_finite")]
     assert "blinded" in scores.broken[0].message
     assert scores.models[GREY].columns["psnr_full"] == scores.models["blinded"].columns["psnr_full"]
-    assert blinded.asked == [True, False]  # of whole pictures nobody asks how sure it is
+    assert blinded.asked == [True, False]  # of whole images nobody asks how sure it is
 
 
-def test_a_picture_that_harms_is_a_broken_row_and_the_others_are_read(
+def test_an_image_that_harms_is_a_broken_row_and_the_others_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))
@@ -213,9 +213,9 @@ def test_a_run_is_measured_on_what_its_own_fractions_held_out(tmp_path: Path) ->
     assert held_out != {name for name in names if split_of({"path": name}) == "val"}
 
 
-def encoded(picture: Image.Image) -> bytes:
+def encoded(image: Image.Image) -> bytes:
     out = io.BytesIO()
-    picture.save(out, "PNG")
+    image.save(out, "PNG")
     return out.getvalue()
 
 

@@ -47,7 +47,7 @@ def read(**paths: Path) -> Supplied:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     return torch.rand((2, 3, 96, 96), generator=torch.Generator().manual_seed(1))
 
 
@@ -56,27 +56,27 @@ def test_nothing_supplied_is_nothing_measured() -> None:
     assert read().identities() == {}
 
 
-def test_lpips_sees_through_the_supplied_trunk(alexnet: Path, pictures: torch.Tensor) -> None:
+def test_lpips_sees_through_the_supplied_trunk(alexnet: Path, images: torch.Tensor) -> None:
     weights = read(lpips_weights=alexnet).alexnet
     assert weights is not None
     network = Lpips(weights)
     trunk = models.alexnet(weights=None)
     trunk.load_state_dict(torch.load(alexnet, weights_only=True))
-    scaled = network.network.scaling_layer(2 * pictures - 1)
+    scaled = network.network.scaling_layer(2 * images - 1)
     ours = network.network.net(scaled)[-1]
     torch.testing.assert_close(ours, trunk.features[:12](scaled))
-    assert network(pictures, pictures).tolist() == [0, 0]
-    assert (network(pictures, pictures.flip(0)) > 0).all()
+    assert network(images, images).tolist() == [0, 0]
+    assert (network(images, images.flip(0)) > 0).all()
 
 
-def test_inception_gives_the_vector_that_fid_compares(inception: Path, pictures: torch.Tensor) -> None:
+def test_inception_gives_the_vector_that_fid_compares(inception: Path, images: torch.Tensor) -> None:
     weights = read(fid_weights=inception).inception
     assert weights is not None
     network = Inception(weights)
     pooled = []
     network.network.AvgPool.register_forward_hook(lambda _module, _inputs, output: pooled.append(output.flatten(1)))
-    assert network(pictures).shape == (2, 2048)
-    torch.testing.assert_close(network(pictures), pooled[-1])
+    assert network(images).shape == (2, 2048)
+    torch.testing.assert_close(network(images), pooled[-1])
 
 
 def test_the_file_is_identified(alexnet: Path) -> None:

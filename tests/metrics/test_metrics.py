@@ -39,8 +39,8 @@ def pair(astronaut: Image.Image) -> tuple[Floats, Floats]:
     return np.clip(0.9 * true[..., [0, 2, 1]] + noise, 0, 1), true
 
 
-def batch(picture: Floats) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+def batch(image: Floats) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
 
 
 def test_psnr_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
@@ -64,13 +64,13 @@ def test_ssim_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
     assert ssim(batch(true), batch(true)).item() == pytest.approx(1)
 
 
-def test_ssim_refuses_pictures_smaller_than_its_window() -> None:
+def test_ssim_refuses_images_smaller_than_its_window() -> None:
     with pytest.raises(ValueError, match="11"):
         ssim(torch.zeros(1, 3, 10, 20), torch.zeros(1, 3, 10, 20))
 
 
 def test_ciede2000_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
-    ours, true = (color.rgb2lab(picture) for picture in pair)
+    ours, true = (color.rgb2lab(image) for image in pair)
     found = ciede2000(batch(ours), batch(true))[0].numpy()
     assert np.abs(found - color.deltaE_ciede2000(true, ours)).max() < 1e-6
 
@@ -99,10 +99,10 @@ def test_ciede2000_of_the_published_pairs(
 
 def test_colorfulness_of_two_colors_is_what_the_formulas_say() -> None:
     """Half red, half green: R - G is +-255 and (R + G) / 2 - B is 127.5 everywhere."""
-    picture = torch.zeros(1, 3, 2, 4)
-    picture[:, 0, :, :2] = picture[:, 1, :, 2:] = 1
-    assert colorfulness(picture).item() == pytest.approx(255 + 0.3 * 127.5)
-    assert absolute_colorfulness(picture).item() == pytest.approx(0.3 * math.hypot(255, 127.5))
+    image = torch.zeros(1, 3, 2, 4)
+    image[:, 0, :, :2] = image[:, 1, :, 2:] = 1
+    assert colorfulness(image).item() == pytest.approx(255 + 0.3 * 127.5)
+    assert absolute_colorfulness(image).item() == pytest.approx(0.3 * math.hypot(255, 127.5))
 
 
 def test_grey_has_no_colorfulness() -> None:
@@ -133,11 +133,11 @@ def test_rare_colors_weigh_more_in_the_rebalanced_area() -> None:
     assert weights.sum() == weights[[100, 400]].sum()
 
 
-@pytest.mark.parametrize("pictures", [8, 200])
-def test_frechet_distance_is_the_textbooks(pictures: int) -> None:
-    """Against a matrix square root, also for fewer pictures than features."""
+@pytest.mark.parametrize("images", [8, 200])
+def test_frechet_distance_is_the_textbooks(images: int) -> None:
+    """Against a matrix square root, also for fewer images than features."""
     random = np.random.default_rng(0)
-    ours, true = random.normal(0, 1, (pictures, 12)), random.normal(0.5, 2, (pictures + 5, 12))
+    ours, true = random.normal(0, 1, (images, 12)), random.normal(0.5, 2, (images + 5, 12))
     one, other = (np.cov(x, rowvar=False) for x in (ours, true))
     ridge = 1e-9 * np.eye(12)  # the reference needs it where the covariance has no full rank
     root = np.asarray(sqrtm((one + ridge) @ (other + ridge))).real
@@ -149,7 +149,7 @@ def test_frechet_distance_of_a_set_to_itself_is_zero_and_of_a_shift_its_square()
     features = np.random.default_rng(0).normal(0, 1, (50, 6))
     assert frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(features + 2, features) == pytest.approx(4 * 6)
-    with pytest.raises(ValueError, match="two pictures"):
+    with pytest.raises(ValueError, match="two images"):
         frechet_distance(features[:1], features)
 
 
@@ -190,6 +190,6 @@ def test_all_figures_of_an_evaluation_share_one_set_of_draws() -> None:
     assert len({id(counts) for counts in drawn}) == 1
 
 
-def test_one_picture_has_no_interval() -> None:
+def test_one_image_has_no_interval() -> None:
     interval = bootstrap({"it": lambda counts: counts @ np.array([7.0])}, 1)["it"]
     assert (interval.low, interval.value, interval.high) == (7, 7, 7)

@@ -50,7 +50,7 @@ class TestSuperresCnn:
         assert 0 <= rgb.min() <= rgb.max() <= 1
 
     @pytest.mark.parametrize("shape", [(32, 32), (1, 1), (33, 46)])
-    def test_it_enlarges_pictures_of_any_size(self, shape: tuple[int, int]) -> None:
+    def test_it_enlarges_images_of_any_size(self, shape: tuple[int, int]) -> None:
         with torch.inference_mode():
             assert SuperresCnn().enlarge(noise(1, 1, *shape)).shape == (1, 3, 3 * shape[0], 3 * shape[1])
 
@@ -151,12 +151,12 @@ class TestGan:
             torch.testing.assert_close(model(L), expected)
 
     @pytest.mark.parametrize("side", [16, 128])
-    def test_the_discriminator_judges_pictures_of_any_size(self, side: int) -> None:
+    def test_the_discriminator_judges_images_of_any_size(self, side: int) -> None:
         assert Discriminator(8)(torch.rand(3, 3, side, side)).shape == (3,)
 
 
 def test_networks_that_paint_give_the_color_of_what_they_paint() -> None:
-    """A painted picture that is grey has no color, whatever its lightness."""
+    """A painted image that is grey has no color, whatever its lightness."""
     model = Dense()
     nn.init.zeros_(model.dense.weight)
     nn.init.zeros_(model.dense.bias)

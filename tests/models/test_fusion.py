@@ -52,6 +52,6 @@ def test_a_normalization_before_its_convolution_stays() -> None:
 
 
 @pytest.mark.parametrize(("precision", "folded"), [("float32", True), ("bfloat16", False)])
-def test_pictures_are_colored_by_the_folded_network_where_that_rounds_nothing(precision: str, folded: bool) -> None:
+def test_images_are_colored_by_the_folded_network_where_that_rounds_nothing(precision: str, folded: bool) -> None:
     model = Colorizer(create_model("unet"), precision=precision).model
     assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules()) != folded

@@ -65,7 +65,7 @@ def test_bfloat16_arithmetic_still_gives_float32_colors(model: ColorModel) -> No
         assert model(lightness(model)).dtype == torch.float32
 
 
-def test_a_picture_is_colored_the_same_in_any_batch(model: ColorModel) -> None:
+def test_an_image_is_colored_the_same_in_any_batch(model: ColorModel) -> None:
     L = lightness(model, 3)
     with torch.inference_mode():
         torch.testing.assert_close(model(L)[1:2], model(L[1:2]), atol=1e-2, rtol=1e-3)
@@ -86,10 +86,10 @@ def test_checkpoint_rebuilds_it(name: str, model: ColorModel, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 300), (331, 250)])
-def test_pictures_of_any_size_are_colored_through_the_colorizer(model: ColorModel, shape: tuple[int, int]) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+def test_images_of_any_size_are_colored_through_the_colorizer(model: ColorModel, shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     with seen_by(model) as areas:
-        (ab,) = Colorizer(model, size=96, precision="float32")([picture])
+        (ab,) = Colorizer(model, size=96, precision="float32")([image])
     assert ab.ndim == 3
     assert np.isfinite(ab).all()
     assert areas == [pytest.approx((model.canvas or 96) ** 2, rel=0.4)]

@@ -109,8 +109,8 @@ def reference_weights(name: str) -> State:
 
 
 def reference_input(name: str) -> Tensor:
-    picture = rand(1, 1, 1, 256, 256)
-    return picture.repeat(1, 3, 1, 1) if name.startswith("ddcolor") else picture * 100
+    image = rand(1, 1, 1, 256, 256)
+    return image.repeat(1, 3, 1, 1) if name.startswith("ddcolor") else image * 100
 
 
 def relative_error(ab: Tensor, name: str) -> float:
@@ -129,7 +129,7 @@ class TestEveryPublishedNetwork:
             assert small(name)(rand(0, 2, 1, *shape) * 100).shape == (2, 2, *shape)
 
     def test_a_larger_canvas_changes_nothing_far_from_its_edges_but_by_context(self, name: str) -> None:
-        """A flat picture has the same color at every size: no normalization depends on the size."""
+        """A flat image has the same color at every size: no normalization depends on the size."""
         with torch.inference_mode():
             centers = [
                 small(name)(torch.full((1, 1, side, side), 60.0))[0, :, side // 2, side // 2] for side in (192, 256)
@@ -167,7 +167,7 @@ class TestEveryPublishedNetwork:
             with pytest.raises(CheckpointError, match=rf"another shape of {key} \(3, 1\)".replace(".", r"\.")):
                 load({**state, key: torch.zeros(3, 1)})
 
-    def test_it_colors_pictures_and_knows_how_sure_it_is(self, name: str) -> None:
+    def test_it_colors_images_and_knows_how_sure_it_is(self, name: str) -> None:
         colorizer = Colorizer(small(name), size=64, precision="float32")
         (colored,) = colorizer.color([np.full((50, 70), 128, np.uint8)], confidence=True)
         assert np.isfinite(colored.ab).all()
@@ -188,8 +188,8 @@ class TestSpectralNormalization:
         layers.eval()
         plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Linear(6, 4, bias=False)).eval()
         plain.load_state_dict(fold_spectral_norm(layers.state_dict()), strict=True)
-        picture = torch.rand(2, 3, 5, 8)
-        torch.testing.assert_close(plain(picture), layers(picture))
+        image = torch.rand(2, 3, 5, 8)
+        torch.testing.assert_close(plain(image), layers(image))
 
     @pytest.mark.parametrize("suffix", ["orig", "u", "v"])
     def test_a_triple_that_is_not_whole_is_named(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +365,7 @@ class TestSiggraph17:
 
 
 class TestDdcolor:
-    def test_lightness_and_the_grey_picture_are_the_same_to_it(self) -> None:
+    def test_lightness_and_the_grey_image_are_the_same_to_it(self) -> None:
         network, grey = small("ddcolor_tiny"), rand(0, 1, 1, 64, 64)
         from colorize.imaging.color import grey_to_lightness
 

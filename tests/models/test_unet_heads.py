@@ -78,7 +78,7 @@ def test_only_bins_are_a_distribution(model: ColorModel, args: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("head", ["regression", "queries"])
-def test_untrained_ones_without_bins_leave_pictures_grey(head: str) -> None:
+def test_untrained_ones_without_bins_leave_images_grey(head: str) -> None:
     with torch.inference_mode():
         assert not create_model("unet", head=head, **TINY)(lightness()).any()
 

@@ -49,7 +49,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> Path:
     """The output of a real bulk run with names that are no friends of HTML, and a failure."""
     folder = tmp_path_factory.mktemp("run")
     files = {f"{i}.jpg": grey_jpeg(i, 320, 240) for i in range(4)} | {"strip.jpg": grey_jpeg(9, 800, 96)}
-    write_tree(folder / "in", files | {HOSTILE: grey_jpeg(5, 240, 320), f"broken {HOSTILE}": b"no picture"})
+    write_tree(folder / "in", files | {HOSTILE: grey_jpeg(5, 240, 320), f"broken {HOSTILE}": b"no image"})
     assert run(["bulk", "--input", str(folder / "in"), "--output", str(folder / "out")]) == EXIT_FAILURES
     return folder / "out"
 
@@ -260,7 +260,7 @@ def test_a_manifest_of_thousands_of_reasons_makes_no_larger_a_page(tmp_path: Pat
     assert b"other reasons" in page
 
 
-def test_a_picture_that_harms_is_only_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_harms_is_only_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = invented_run(tmp_path, rows=3, output="harm.jpg")
     monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))
     target.write("harm.jpg", grey_jpeg(1) + b"poison:thumbnail:segfault")
@@ -274,7 +274,7 @@ def test_the_report_needs_no_source_any_more(tmp_path: Path) -> None:
     assert bulk_page(target, read_run(target)).count(b'<figure class="slide">') == 3
 
 
-def test_each_picture_is_shown_once_and_the_galleries_are_full(tmp_path: Path) -> None:
+def test_each_image_is_shown_once_and_the_galleries_are_full(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=400)
     galleries = survey(target, 0.0, 1.0).shown()
     assert [len(rows) for rows in galleries] == [UNSURE, EXTREME, RANDOM]
@@ -303,7 +303,7 @@ def test_a_phone_names_the_column_of_every_figure(browser: Browser, evaluated: P
 def test_the_unit_of_a_chart_stands_above_its_axes() -> None:
     chart = ElementTree.fromstring(time_chart([0.0, 1.0, 2.0], [3.0, 4.0], "speed", WIDE))
     heights = {text.text: float(text.attrib["y"]) for text in chart.iter("text")}
-    unit = heights.pop("pictures a second")
+    unit = heights.pop("images per second")
     assert unit + 8 < min(heights.values())
 
 
@@ -336,7 +336,7 @@ def invented_run(
     folder_in: Path | None = None,
     reasons: bool = False,
 ) -> Storage:
-    """An output with a compacted manifest of many rows, whose pictures are as hard to compress as any."""
+    """An output with a compacted manifest of many rows, whose images are as hard to compress as any."""
     target = Storage(folder / "out")
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
     (folder / "out").mkdir(parents=True, exist_ok=True)
@@ -378,7 +378,7 @@ def invented_facts(folder: Path, folder_in: Path | None = None) -> dict[str, obj
 
 
 def invented_evaluation() -> bytes:
-    """The page of an evaluation of two models on forty pictures, with random figures."""
+    """The page of an evaluation of two models on forty images, with random figures."""
     random = np.random.default_rng(0)
 
     def vector(length: int) -> bytes:
@@ -412,6 +412,6 @@ def invented_evaluation() -> bytes:
         supplied={"fid": {"path": f"{HOSTILE}.pth", "sha256": "d" * 64}},
         seconds=5.0,
     )
-    picture = random.integers(0, 256, (64, 64, 3), np.uint8)
-    shown = {p["path"]: Shown(picture, dict.fromkeys(labels, picture)) for p in scores.pictures}
+    image = random.integers(0, 256, (64, 64, 3), np.uint8)
+    shown = {p["path"]: Shown(image, dict.fromkeys(labels, image)) for p in scores.images}
     return evaluation_page(done, shown)

@@ -79,7 +79,7 @@ def recipe(name: str, *overrides: str) -> TrainSettings:
 
 @pytest.fixture
 def rgb() -> Tensor:
-    """Smooth colorful pictures (4, 3, 96, 96)."""
+    """Smooth colorful images (4, 3, 96, 96)."""
     coarse = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     return torch.nn.functional.interpolate(coarse, (96, 96), mode="bilinear")
 
@@ -186,7 +186,7 @@ class TestOptimizers:
 
 
 class TestPairs:
-    def test_without_augmentation_pictures_are_as_they_are(self, rgb: Tensor) -> None:
+    def test_without_augmentation_images_are_as_they_are(self, rgb: Tensor) -> None:
         L, target = rgb_pair(rgb[..., :32, :32], 32, 32, recipe("dense"))
         torch.testing.assert_close(target, rgb[..., :32, :32], atol=1e-4, rtol=0)
         torch.testing.assert_close(L, grey_to_lightness(luma(target)), atol=1e-2, rtol=0)
@@ -262,7 +262,7 @@ def pair(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def weigh(discriminator: torch.nn.Module, lab: Tensor) -> Tensor:
-    """Tells every colored picture from a grey one, by a parameter that training moves."""
+    """Tells every colored image from a grey one, by a parameter that training moves."""
     bias: Tensor = discriminator.verdict.bias  # type: ignore[union-attr, assignment]
     return torch.where(lab[:, 1:].abs().amax(dim=(1, 2, 3)) > 0, 1.0, -1.0) + 0 * bias + 0.01 * bias.tanh()
 
@@ -273,7 +273,7 @@ class TestAccuracy:
         true = torch.tensor([[9.0, 1.0], [0.0, 1.0], [0.0, 5.0]]).reshape(1, 3, 1, 2)
         assert float(accuracy.channel_accuracy(predicted, true)) == 0.5
 
-    def test_of_values_it_counts_pictures(self) -> None:
+    def test_of_values_it_counts_images(self) -> None:
         predicted = torch.zeros(2, 3, 2, 2)
         predicted[:, 1, 0, 1] = 1
         true = predicted.clone()

@@ -21,7 +21,7 @@ TINY = ["model.args={widths: [16, 16, 16], context: 32, context_blocks: 1, grid:
 
 @pytest.fixture
 def rgb() -> Tensor:
-    """Smooth colorful pictures (4, 3, 64, 64)."""
+    """Smooth colorful images (4, 3, 64, 64)."""
     coarse = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     return torch.nn.functional.interpolate(coarse, (64, 64), mode="bilinear")
 
@@ -70,7 +70,7 @@ def test_a_term_adds_its_weight_to_the_loss_and_trains(name: str, head: dict[str
     assert all(value.isfinite() for value in step(with_term, rgb).values())
 
 
-def test_networks_that_paint_whole_pictures_have_no_such_terms() -> None:
+def test_networks_that_paint_whole_images_have_no_such_terms() -> None:
     with pytest.raises(UsageError, match=r"loss.colorfulness: .* set loss.colorfulness=0"):
         create_objective(create_model("dense"), LossSettings(colorfulness=0.5))
 

@@ -1,4 +1,4 @@
-"""Which pictures a training reads: fractions held out by chance, labels, sources, paths, squares."""
+"""Which images a training reads: fractions held out by chance, labels, sources, paths, squares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from colorize.errors import UsageError
 from colorize.settings import load_settings
 from colorize.train import epoch_plan
 from colorize.train.epoch_plan import EpochPlan, plan_epoch
-from colorize.train.pictures import Pictures, keep
+from colorize.train.images import DecodedImages, keep
 from colorize.train.reading import open_training_source, read_rows, shuffled_blocks, split_reader
 from colorize.train.settings import DataSettings, ModelSettings, TrainSettings
 from tests.pictures import labeled_archive
@@ -52,7 +52,7 @@ def test_shares_are_near_and_complete() -> None:
     assert [splits.count(s) for s in ("train", "val", "test")] == pytest.approx([5159, 573, 2457], abs=100)
 
 
-def test_a_picture_stays_in_its_split() -> None:
+def test_an_image_stays_in_its_split() -> None:
     paths = [f"{i}.jpg" for i in range(100)]
 
     def cut(seed: int) -> list[str]:
@@ -78,11 +78,11 @@ def test_no_recipe_trains_on_what_the_data_holds_out(recipe: Path) -> None:
 
 
 def test_something_must_be_left_to_train_on() -> None:
-    with pytest.raises(UsageError, match="leave no pictures"):
+    with pytest.raises(UsageError, match="leave no images"):
         load_settings(TrainSettings, overrides=["data.split={val: 0.5, test: 0.5}"])
 
 
-def test_pictures_are_held_out_of_an_archive_that_says_nothing(archive: Path) -> None:
+def test_images_are_held_out_of_an_archive_that_says_nothing(archive: Path) -> None:
     settings = DataSettings(short_side=32, split=SplitSettings(val=0.25))
     counts = [len(read(archive, split, settings)) for split in SPLITS]
     assert counts == pytest.approx([30, 10, 0], abs=5)
@@ -94,30 +94,30 @@ def open_for_training(path: Path) -> Source:
     return open_training_source(str(path), DataSettings())
 
 
-def read(path: Path, split: Split, data: DataSettings) -> Pictures:
-    """A split's pictures, as a training reads them."""
+def read(path: Path, split: Split, data: DataSettings) -> DecodedImages:
+    """A split's images, as a training reads them."""
     source, settings = open_for_training(path), TrainSettings(data=data)
     reader = split_reader(source, split, settings, plan_epoch(source, data))
     return keep(read_rows(shuffled_blocks(source, settings), reader, threads=1), data)
 
 
 def test_an_epoch_is_planned_by_what_it_will_hold(archive: Path) -> None:
-    """40 pictures of two labels: split, filter and limit count, not the archive's size."""
+    """40 images of two labels: split, filter and limit count, not the archive's size."""
     source, split = open_for_training(archive), SplitSettings(val=0.25)
     for settings in (DataSettings(split=split), DataSettings(split=split, labels=["bird"])):
-        assert plan_epoch(source, settings).pictures == len(read(archive, "train", settings))
-    assert plan_epoch(source, DataSettings(limit=7)).pictures == 7
+        assert plan_epoch(source, settings).images == len(read(archive, "train", settings))
+    assert plan_epoch(source, DataSettings(limit=7)).images == 7
 
 
-def test_few_pictures_are_warned_of_unless_the_network_is_trained_already() -> None:
-    assert "40 pictures to train on are few" in EpochPlan(40).warning(ModelSettings())
+def test_few_images_are_warned_of_unless_the_network_is_trained_already() -> None:
+    assert "40 images to train on are few" in EpochPlan(40).warning(ModelSettings())
     assert EpochPlan(40).warning(ModelSettings(weights="default")) == ""
     assert EpochPlan(1000).warning(ModelSettings()) == ""
 
 
 def test_an_epoch_of_nothing_is_refused(archive: Path) -> None:
-    """Each filter fits some pictures, both together none."""
-    with pytest.raises(UsageError, match=r"no picture is left to train on: see data\.labels"):
+    """Each filter fits some images, both together none."""
+    with pytest.raises(UsageError, match=r"no image is left to train on: see data\.labels"):
         plan_epoch(open_for_training(archive), DataSettings(labels=["bird"], include=["ship/*"]))
 
 
@@ -126,7 +126,7 @@ def test_balance_draws_less_of_what_there_is_much_of(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     plan = plan_epoch(open_for_training(tmp_path / "a.parquet"), DataSettings(balance=0.5))
     assert plan.rates == {"many": pytest.approx(5 / 6), "few": pytest.approx(5 / 3)}
-    assert plan.pictures == 50  # as many as there are: 33 of the 40, 17 of the 10
+    assert plan.images == 50  # as many as there are: 33 of the 40, 17 of the 10
 
 
 def test_of_large_sources_some_parts_and_rows_say_how_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,32 +135,32 @@ def test_of_large_sources_some_parts_and_rows_say_how_it_is(tmp_path: Path, monk
     for name in "abcd":
         columns = {"image": [b""] * 40, "split": (["train"] * 3 + ["val"]) * 10}
         pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
-    assert plan_epoch(open_for_training(tmp_path), DataSettings()).pictures == pytest.approx(120, abs=12)
+    assert plan_epoch(open_for_training(tmp_path), DataSettings()).images == pytest.approx(120, abs=12)
 
 
 def test_a_folder_is_planned_by_its_names(tmp_path: Path) -> None:
     for name in ("train/a.jpg", "train/b.jpg", "val/c.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    assert plan_epoch(open_for_training(tmp_path), DataSettings()).pictures == 2
+    assert plan_epoch(open_for_training(tmp_path), DataSettings()).images == 2
 
 
 def test_only_birds(archive: Path) -> None:
     settings = DataSettings(short_side=32, labels=["bird"], split=SplitSettings(val=0.25))
     assert sum(len(read(archive, split, settings)) for split in SPLITS) == 20
-    with pytest.raises(UsageError, match=r"no picture has label 'birds' \(did you mean 'bird'\?\)"):
+    with pytest.raises(UsageError, match=r"no image has label 'birds' \(did you mean 'bird'\?\)"):
         plan_epoch(open_for_training(archive), DataSettings(labels=["birds"]))
-    with pytest.raises(UsageError, match=r"no picture has source 'flowers'"):
+    with pytest.raises(UsageError, match=r"no image has source 'flowers'"):
         plan_epoch(open_for_training(archive), DataSettings(sources=["flowers"]))
 
 
 def test_squares_only(archive: Path) -> None:
-    pictures = read(archive, "train", DataSettings(short_side=32, aspects=[1.0]))
-    assert [bucket.shape[1:] for bucket in pictures.buckets] == [(32, 32, 3)]
+    images = read(archive, "train", DataSettings(short_side=32, aspects=[1.0]))
+    assert [bucket.shape[1:] for bucket in images.buckets] == [(32, 32, 3)]
 
 
 def test_only_what_lies_in_certain_folders(archive: Path) -> None:
     settings = DataSettings(short_side=32, include=["bird/*", "ship/*9.png"])
     assert sum(len(read(archive, split, settings)) for split in SPLITS) == 24
-    with pytest.raises(UsageError, match=r"no picture matches \['birds/\*'\]; a path is for example 'bird/0.png'"):
+    with pytest.raises(UsageError, match=r"no image matches \['birds/\*'\]; a path is for example 'bird/0.png'"):
         plan_epoch(open_for_training(archive), DataSettings(include=["birds/*"]))

@@ -1,4 +1,4 @@
-"""Training on Ray Train, end to end: from color pictures to weights that color, faults survived on the way."""
+"""Training on Ray Train, end to end: from color images to weights that color, faults survived on the way."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def crops(astronaut: Image.Image, count: int) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory, astronaut: Image.Image) -> Path:
-    """80 pictures, the last 12 of which are held out by a column, and two that are broken."""
+    """80 images, the last 12 of which are held out by a column, and two that are broken."""
     images = [*crops(astronaut, 80), b"broken", b""]
     path = tmp_path_factory.mktemp("data") / "photos.parquet"
     split = ["train"] * 68 + ["val"] * 12 + ["train"] * 2
@@ -87,7 +87,7 @@ def metrics(storage: Storage) -> list[dict[str, str]]:
 def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
     s3: S3, archive: Path, astronaut: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two workers; broken pictures are left out."""
+    """Two workers; broken images are left out."""
     Storage("s3://scans/photos").write("photos.parquet", archive.read_bytes())
     arguments = ["train", "--data", "s3://scans/photos", "--output", "s3://colored/run"]
     more = options("trainer.epochs=2", "trainer.workers=2", "trainer.cpus_per_worker=1", "data.tolerate_broken=0.1")
@@ -117,7 +117,7 @@ def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
 def test_one_worker_and_two_reach_the_same_loss(archive: Path, tmp_path: Path) -> None:
-    """Both by steps of ten pictures; one keeps them in memory, two stream theirs, and neither waits for the other."""
+    """Both by steps of ten images; one keeps them in memory, two stream theirs, and neither waits for the other."""
     errors = []
     for workers, batch, memory in ((1, 10, 1.0), (2, 5, 0.0)):
         output = tmp_path / str(workers)
@@ -143,7 +143,7 @@ def test_a_recipe_whose_target_is_larger_runs(archive: Path, tmp_path: Path) -> 
 
 
 def trains_and_colors(name: str, archive: Path, folder: Path, *more: str) -> int:
-    """As the recipe says, with a measurement on test pictures; alone where there is one worker. The exit status."""
+    """As the recipe says, with a measurement on test images; alone where there is one worker. The exit status."""
     smaller = {"gan": ["model.args={width: 8, canvas: 32}", "trainer.sizes=[32]", "validation.size=32"]}.get(name, [])
     settings = [
         *smaller, *more, "trainer.epochs=1", "data.limit=32", "trainer.batch_size=8", "data.tolerate_broken=0.1",
@@ -242,7 +242,7 @@ def test_what_cannot_be_trained_stops_with_a_reason(
         ("trainer.workers=50", "the cluster has 4 CPUs"),
         ("trainer.device=cuda", "need a GPU each"),
         ("model.name=unett", "did you mean 'unet'"),
-        ("data.image_column=picture", "no column 'picture'"),
+        ("data.image_column=image", "no column 'image'"),
         ("trainer.epoch=3", "did you mean 'trainer.epochs'"),
         ("validation.best=mse", "this network's figures are psnr, "),
         ("loss.name=bce", "Unet can be trained on auto only"),
@@ -286,7 +286,7 @@ def test_only_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_resumed_run_weighs_colors_as_it_began_to(archive: Path, tmp_path: Path) -> None:
-    """Whatever its pictures would have it count this time."""
+    """Whatever its images would have it count this time."""
     model = ModelSettings(args={"widths": [16, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0})
     settings = TrainSettings(model=model, data=DataSettings(short_side=32, tolerate_broken=0.1))
     begun = torch.rand(len(gamut_bins(20.0)))
@@ -303,7 +303,7 @@ def test_a_resumed_run_weighs_colors_as_it_began_to(archive: Path, tmp_path: Pat
     assert record.epoch == 3
 
 
-def test_colors_are_counted_on_the_same_pictures_in_every_run(archive: Path, tmp_path: Path) -> None:
+def test_colors_are_counted_on_the_same_images_in_every_run(archive: Path, tmp_path: Path) -> None:
     settings = TrainSettings(data=DataSettings(short_side=32, balance=0.5, tolerate_broken=0.1))
     first, second = (begin(run_alone(settings, archive, tmp_path / name, Silent()))[1].prior for name in "ab")
     assert first is not None
@@ -324,7 +324,7 @@ def test_without_a_terminal_progress_is_a_line_every_few_seconds(capsys: pytest.
             display.progress(Progress(epoch=2, done=0.314, loss=3.21, rate=240.0, left=200.0))
         display.epoch({"epoch": 2.0, "loss": 3.2, "val_psnr": 25.0, "seconds": 9.0})
     first, second, third = (line[9:] for line in capsys.readouterr().err.splitlines())
-    assert first == second == "epoch 2, 31.4 %, loss 3.2100, 240.0 pictures/s, 3m20s left"
+    assert first == second == "epoch 2, 31.4 %, loss 3.2100, 240.0 images/s, 3m20s left"
     assert third == "epoch 2 done: loss 3.2, val_psnr 25"
 
 
@@ -340,10 +340,10 @@ def test_a_quiet_training_says_warnings_alone_and_its_result_as_json(
     assert Path(result["best"]).is_file()
     assert (result["epochs"], result["figures"]["epoch"]) == (1, 1)
     assert result["figures"]["val_psnr"] > 0
-    assert [line[9:17] for line in said.err.splitlines()] == ["warning:"]  # of few pictures
+    assert [line[9:17] for line in said.err.splitlines()] == ["warning:"]  # of few images
 
 
-def test_decoded_pictures_travel_as_they_are() -> None:
+def test_decoded_images_travel_as_they_are() -> None:
     data, random = DataSettings(short_side=32), np.random.default_rng(0)
     sent = [Row(random.integers(0, 256, shape, np.uint8), 0.5) for shape in ((32, 32, 3), (32, 32, 3))]
     sent.append(Row(random.integers(0, 256, (32, 32, 3), np.uint8), 2.0))
@@ -355,7 +355,7 @@ def test_decoded_pictures_travel_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(("gb", "expected"), [(None, True), (1.0, False), (3.0, True)])
-def test_pictures_are_kept_where_they_fit(gb: float | None, expected: bool) -> None:
+def test_images_are_kept_where_they_fit(gb: float | None, expected: bool) -> None:
     """40,000 of 128 x 176 pixels are 2.7 billion bytes; a third of the workers' memory may be theirs."""
     assert fits(EpochPlan(40_000), DataSettings(short_side=128, memory_gb=gb), memory=12e9) == expected
     assert not fits(EpochPlan(40_000), DataSettings(short_side=128), memory=6e9)
@@ -387,7 +387,7 @@ def test_what_is_limited_comes_in_the_same_order_each_time() -> None:
     assert ordered(TrainSettings(data=DataSettings(limit=10))) == ["train", "val"]
 
 
-def test_pictures_are_chosen_by_label_source_and_path() -> None:
+def test_images_are_chosen_by_label_source_and_path() -> None:
     row = {"path": "birds/1.jpg", "source": "cifar"}
     assert is_wanted(row, DataSettings())
     assert is_wanted(row, DataSettings(labels=["birds"], sources=["cifar"], include=["*/1.jpg"]))

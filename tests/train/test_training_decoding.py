@@ -1,4 +1,4 @@
-"""Training's pictures: one that harms is broken like any other, and the rest of its batch is read."""
+"""Training's images: one that harms is broken like any other, and the rest of its batch is read."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SETTINGS = TrainSettings(data=DataSettings(short_side=32))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two whole pictures, and between them two that are none."""
+    """Two whole images, and between them two that are none."""
     out = io.BytesIO()
     Image.new("RGB", (40, 30), (200, 30, 20)).save(out, "PNG")
-    pictures = [out.getvalue(), b"no picture", bombs.tiff_of_many_directories(24_000)[:64], out.getvalue()]
-    for number, data in enumerate(pictures):
+    images = [out.getvalue(), b"no image", bombs.tiff_of_many_directories(24_000)[:64], out.getvalue()]
+    for number, data in enumerate(images):
         (tmp_path / "train").mkdir(exist_ok=True)
         (tmp_path / f"train/{number}.png").write_bytes(data)
     return tmp_path
@@ -47,10 +47,10 @@ def by_threads(reader: SplitReader, blocks: list[pa.Table]) -> list[Row]:
 
 @pytest.mark.parametrize("read", [by_ray_data, by_threads])
 @pytest.mark.parametrize("apart", [False, True], ids=["here", "in child processes"])
-def test_broken_pictures_are_rows_in_their_places(
+def test_broken_images_are_rows_in_their_places(
     read: Callable[[SplitReader, list[pa.Table]], list[Row]], apart: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if apart:  # as in the second attempt of a task, and without Ray for all but plain pictures
+    if apart:  # as in the second attempt of a task, and without Ray for all but plain images
         monkeypatch.setattr(rows, "task_attempt", lambda: 1)
         monkeypatch.setattr("colorize.train.reading.is_plain", lambda data, limits: False)
     source = open_training_source(str(folder), SETTINGS.data)
@@ -73,7 +73,7 @@ def test_broken_pictures_are_rows_in_their_places(
         ("JPEG2000", {}, False),
     ],
 )
-def test_only_pictures_whose_header_says_what_they_take_are_decoded_beside_the_training(
+def test_only_images_whose_header_says_what_they_take_are_decoded_beside_the_training(
     format: str, options: dict[str, Any], plain: bool
 ) -> None:
     out = io.BytesIO()

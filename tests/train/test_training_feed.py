@@ -1,4 +1,4 @@
-"""What a training is fed: pictures in a few shapes, kept in memory or streamed, drawn by source."""
+"""What a training is fed: images in a few shapes, kept in memory or streamed, drawn by source."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 from colorize.errors import UsageError
-from colorize.train.decode import Row, cut, decode_picture, shapes
+from colorize.train.decode import Row, cut, decode_image, shapes
 from colorize.train.epoch_plan import plan_epoch
 from colorize.train.feed import Feed, MemoryFeed, StreamFeed, pass_batches, shuffled
-from colorize.train.pictures import Pictures, keep
+from colorize.train.images import DecodedImages, keep
 from colorize.train.reading import open_training_source
 from colorize.train.settings import DataSettings, TrainSettings
 from colorize.train.single import open_feed
@@ -30,12 +30,12 @@ CPU = torch.device("cpu")
 
 
 def level(number: int, shape: tuple[int, int] = (16, 16)) -> Row:
-    """A picture of one grey level, which tells it from others."""
+    """An image of one grey level, which tells it from others."""
     return Row(np.full((*shape, 3), number, np.uint8))
 
 
 def levels(batches: Iterator[torch.Tensor], count: int) -> list[int]:
-    """The pictures of so many batches, in their order."""
+    """The images of so many batches, in their order."""
     return [round(float(rgb.mean()) * 255) for batch in itertools.islice(batches, count) for rgb in batch]
 
 
@@ -47,7 +47,7 @@ def encoded(image: Image.Image, **options: object) -> bytes:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """Twelve pictures in two splits, of three aspects and two sources."""
+    """Twelve images in two splits, of three aspects and two sources."""
     rng = np.random.default_rng(0)
     rows = []
     for index in range(12):
@@ -73,17 +73,17 @@ class TestDecoding:
         ("size", "shape"), [((100, 90), (48, 48)), ((120, 90), (48, 64)), ((90, 200), (64, 48)), ((1, 1), (48, 48))]
     )
     def test_the_nearest_shape_is_taken(self, size: tuple[int, int], shape: tuple[int, int]) -> None:
-        picture = decode_picture(encoded(Image.new("RGB", size, "red")), SHAPES)
-        assert picture is not None
-        assert picture.shape == (*shape, 3)
+        image = decode_image(encoded(Image.new("RGB", size, "red")), SHAPES)
+        assert image is not None
+        assert image.shape == (*shape, 3)
 
     def test_the_aspect_is_kept(self) -> None:
         """A circle stays a circle; what is over on the sides is cut off evenly."""
         ys, xs = np.mgrid[:96, :160]
         circle = ((ys - 48) ** 2 + (xs - 80) ** 2 < 40**2).astype(np.uint8) * 255
-        picture = decode_picture(encoded(Image.fromarray(circle)), SHAPES)
-        assert picture is not None
-        inside = picture[..., 0] > 128
+        image = decode_image(encoded(Image.fromarray(circle)), SHAPES)
+        assert image is not None
+        inside = image[..., 0] > 128
         assert inside.any(axis=0).sum() == pytest.approx(inside.any(axis=1).sum(), abs=1)
         assert abs(np.argwhere(inside).mean(axis=0) - [23.5, 31.5]).max() < 0.6
 
@@ -96,47 +96,47 @@ class TestDecoding:
             ):
                 assert cut(Image.new("RGB", (width, height)), shape).shape == (*shape, 3)
 
-    def test_pictures_are_upright_and_of_eight_bits(self) -> None:
+    def test_images_are_upright_and_of_eight_bits(self) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6  # stored on its side: its left is shown on top
         half = np.zeros((64, 64, 3), np.uint8)
         half[:, 32:] = 255
-        upright = decode_picture(encoded(Image.fromarray(half), exif=exif), SHAPES)
-        grey = decode_picture(encoded(Image.fromarray(np.full((64, 64), 127 << 8, np.uint16))), SHAPES)
+        upright = decode_image(encoded(Image.fromarray(half), exif=exif), SHAPES)
+        grey = decode_image(encoded(Image.fromarray(np.full((64, 64), 127 << 8, np.uint16))), SHAPES)
         assert upright is not None
         assert upright[:18].mean() < 10 < 245 < upright[30:].mean()
         assert grey is not None
         assert grey.mean() == 127
 
     @pytest.mark.parametrize("data", [b"", b"broken"])
-    def test_what_is_no_picture_is_none(self, data: bytes) -> None:
-        assert decode_picture(data, SHAPES) is None
+    def test_what_is_no_image_is_none(self, data: bytes) -> None:
+        assert decode_image(data, SHAPES) is None
 
 
 class TestMemory:
-    def test_each_picture_comes_once_in_a_round(self) -> None:
-        pictures = keep((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(24)), DATA)
-        batches = pictures.random_batches(4, "seed")
+    def test_each_image_comes_once_in_a_round(self) -> None:
+        images = keep((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(24)), DATA)
+        batches = images.random_batches(4, "seed")
         rounds = [levels(batches, 6) for _ in range(2)]
         assert sorted(rounds[0]) == sorted(rounds[1]) == list(range(24))
         assert rounds[0] != rounds[1] != sorted(rounds[1])
 
     def test_what_a_round_leaves_over_begins_the_next(self) -> None:
         """Batches are always full, and in the long run nothing comes more often than the rest."""
-        pictures = keep((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(10)), DATA)
-        batches = list(itertools.islice(pictures.random_batches(4, "seed"), 10))
+        images = keep((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(10)), DATA)
+        batches = list(itertools.islice(images.random_batches(4, "seed"), 10))
         assert {len(batch) for batch in batches} == {4}
         counts = Counter(levels(iter(batches), 10))
         assert set(counts) == set(range(10))
         assert max(counts.values()) - min(counts.values()) <= 1
 
     def test_it_can_go_on_at_any_batch(self) -> None:
-        pictures = keep(map(level, range(10)), DATA)
-        whole = levels(pictures.random_batches(3, "seed"), 20)
-        assert levels(pictures.random_batches(3, "seed", start=13), 7) == whole[39:]
-        assert levels(pictures.random_batches(3, "another"), 20) != whole
+        images = keep(map(level, range(10)), DATA)
+        whole = levels(images.random_batches(3, "seed"), 20)
+        assert levels(images.random_batches(3, "seed", start=13), 7) == whole[39:]
+        assert levels(images.random_batches(3, "another"), 20) != whole
 
-    def test_rates_say_how_often_a_picture_comes(self) -> None:
+    def test_rates_say_how_often_an_image_comes(self) -> None:
         rows = [Row(level(number).rgb, rate) for number, rate in enumerate((0.5, 1.0, 2.5, 1.0))]
         batches = keep(rows, DATA).random_batches(5, "seed")
         counts = Counter(levels(batches, 200))
@@ -150,7 +150,7 @@ class TestMemory:
     def test_splits_and_shapes_are_kept_apart(self, archive: Path) -> None:
         feed = feed_of(archive)
         assert isinstance(feed, MemoryFeed)
-        assert (feed.pictures, len(feed.held_out("val")), len(feed.held_out("test"))) == (8, 4, 0)
+        assert (feed.images, len(feed.held_out("val")), len(feed.held_out("test"))) == (8, 4, 0)
         assert [bucket.shape[1:] for bucket in feed.kept.buckets] == [(48, 48, 3), (48, 64, 3), (64, 48, 3)]
 
     def test_balance_draws_rare_sources_more_often(self, archive: Path) -> None:
@@ -160,29 +160,29 @@ class TestMemory:
         assert rates.tolist() == pytest.approx([4 / 7] * 7 + [4.0])  # both sources come four times in a round of eight
 
     def test_in_order_each_comes_once(self) -> None:
-        pictures = keep((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(9)), DATA)
-        assert levels(pictures.in_order(2), 9) == [0, 2, 4, 6, 8, 1, 3, 5, 7]
-        assert levels(pictures.singles(), 9) == list(range(9))  # the shapes by turns
+        images = keep((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(9)), DATA)
+        assert levels(images.in_order(2), 9) == [0, 2, 4, 6, 8, 1, 3, 5, 7]
+        assert levels(images.singles(), 9) == list(range(9))  # the shapes by turns
 
-    def test_broken_pictures_are_left_out_as_far_as_that_is_tolerated(self, archive: Path) -> None:
+    def test_broken_images_are_left_out_as_far_as_that_is_tolerated(self, archive: Path) -> None:
         rows = pq.read_table(archive).to_pylist()
         rows[0]["image"], rows[1]["image"] = b"broken", None
         pq.write_table(pa.Table.from_pylist(rows), archive)
         feed = feed_of(archive)
         assert isinstance(feed, MemoryFeed)
         assert len(feed.kept) == 6
-        with pytest.raises(UsageError, match=r"1 of 1 pictures are broken: more than data\.tolerate_broken allows"):
+        with pytest.raises(UsageError, match=r"1 of 1 images are broken: more than data\.tolerate_broken allows"):
             feed_of(archive, tolerate_broken=0.001)
 
     def test_where_all_are_broken_that_is_said(self) -> None:
-        with pytest.raises(UsageError, match="each of the 3 pictures is broken"):
+        with pytest.raises(UsageError, match="each of the 3 images is broken"):
             keep([Row(None)] * 3, DATA)
 
-    def test_pictures_may_be_structs_as_dataset_hubs_have_them(self, archive: Path) -> None:
+    def test_images_may_be_structs_as_dataset_hubs_have_them(self, archive: Path) -> None:
         rows = pq.read_table(archive).to_pylist()
         structs = [row | {"image": {"bytes": row["image"], "path": "a.jpg"}} for row in rows]
         pq.write_table(pa.Table.from_pylist(structs), archive)
-        assert feed_of(archive).pictures == 8
+        assert feed_of(archive).images == 8
 
     def test_a_folder_of_files_is_read_as_well(self, archive: Path, tmp_path: Path) -> None:
         for number, row in enumerate(pq.read_table(archive).to_pylist()):
@@ -190,9 +190,9 @@ class TestMemory:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(row["image"])
         feed = feed_of(tmp_path / "photos")
-        assert (feed.pictures, len(feed.held_out("val"))) == (8, 4)
+        assert (feed.images, len(feed.held_out("val"))) == (8, 4)
 
-    def test_a_limit_takes_the_same_pictures_each_time(self, archive: Path) -> None:
+    def test_a_limit_takes_the_same_images_each_time(self, archive: Path) -> None:
         kept = [feed_of(archive, limit=3) for _ in range(2)]
         first, second = (sorted(levels(feed.kept.in_order(1), 3)) for feed in kept if isinstance(feed, MemoryFeed))
         assert first == second
@@ -203,7 +203,7 @@ class TestStream:
     def test_what_does_not_fit_is_streamed(self, archive: Path) -> None:
         feed = feed_of(archive, memory_gb=1e-5)
         assert isinstance(feed, StreamFeed)
-        assert feed.pictures == 8
+        assert feed.images == 8
         kept = feed_of(archive)
         assert isinstance(kept, MemoryFeed)
         known = {round(float(rgb.mean()), 5) for rgb in kept.kept.singles()}
@@ -222,24 +222,24 @@ class TestStream:
             batches = list(pass_batches(iter(ordered), 8, data, random))
             assert [len(batch) for batch in batches] == [8] * (rows // 8)
 
-    def test_each_picture_comes_once_in_a_pass(self) -> None:
+    def test_each_image_comes_once_in_a_pass(self) -> None:
         batches = pass_batches(map(level, range(40)), 8, DATA, np.random.default_rng(0))
         seen = [int(rgb[0, 0, 0]) for batch in batches for rgb in batch]
         assert sorted(seen) == list(range(40))
         assert seen != sorted(seen)
 
-    def test_a_pass_of_few_pictures_is_filled(self) -> None:
+    def test_a_pass_of_few_images_is_filled(self) -> None:
         (batch,) = pass_batches(map(level, range(3)), 8, DATA, np.random.default_rng(0))
         assert {int(rgb[0, 0, 0]) for rgb in batch} == {0, 1, 2}
 
-    def test_too_many_broken_pictures_end_a_pass(self) -> None:
+    def test_too_many_broken_images_end_a_pass(self) -> None:
         rows = [level(0)] * 60 + [Row(None)] * 40
-        with pytest.raises(UsageError, match="40 of 100 pictures are broken"):
+        with pytest.raises(UsageError, match="40 of 100 images are broken"):
             list(pass_batches(iter(rows), 8, DataSettings(tolerate_broken=0.1), np.random.default_rng(0)))
-        with pytest.raises(UsageError, match="no picture to train on for some worker"):
+        with pytest.raises(UsageError, match="no image to train on for some worker"):
             list(pass_batches(iter([]), 8, DATA, np.random.default_rng(0)))
 
-    def test_a_rate_says_how_often_a_picture_comes(self, archive: Path) -> None:
+    def test_a_rate_says_how_often_an_image_comes(self, archive: Path) -> None:
         feed = feed_of(archive, memory_gb=0, balance=0.0)
         assert isinstance(feed, StreamFeed)
         passes = [list(feed.rows()) for _ in range(60)]
@@ -256,4 +256,4 @@ class TestStream:
 
 
 def test_an_empty_split_has_no_batches() -> None:
-    assert list(Pictures([], []).in_order(4)) == []
+    assert list(DecodedImages([], []).in_order(4)) == []

@@ -1,4 +1,4 @@
-"""Training, from the augmentation to a finished run, on tiny networks and pictures."""
+"""Training, from the augmentation to a finished run, on tiny networks and images."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def settings() -> TrainSettings:
 
 @pytest.fixture
 def rgb() -> torch.Tensor:
-    """Smooth colorful pictures (4, 3, 64, 64)."""
+    """Smooth colorful images (4, 3, 64, 64)."""
     torch.manual_seed(0)
     coarse = torch.rand(4, 3, 4, 4)
     return torch.nn.functional.interpolate(coarse, (64, 64), mode="bilinear")
@@ -70,14 +70,14 @@ def rgb() -> torch.Tensor:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """Twelve pictures in two splits, of three aspects and two sources."""
+    """Twelve images in two splits, of three aspects and two sources."""
     rng = np.random.default_rng(0)
     rows = []
     for index in range(12):
         width, height = ((64, 64), (88, 64), (64, 88))[index % 3]
-        picture = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((width, height))
+        image = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((width, height))
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG")
+        image.save(buffer, "JPEG")
         split, source = ("val" if index >= 8 else "train"), ("rare" if index == 0 else "common")
         rows.append({"image": buffer.getvalue(), "split": split, "source": source})
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "photos.parquet")
@@ -202,7 +202,7 @@ class TestStep:
         assert rates[0] < rates[2] < rates[1] == pytest.approx(1e-3)
         assert rates[3] == pytest.approx(1e-5)
 
-    def test_pictures_grow_as_training_goes_on(self, settings: TrainSettings) -> None:
+    def test_images_grow_as_training_goes_on(self, settings: TrainSettings) -> None:
         state = create_state(settings)
         sizes = []
         for state.progress in (0.0, 0.49, 0.51, 1.0):
@@ -288,7 +288,7 @@ def test_figures_are_averaged_over_the_steps_that_have_them() -> None:
     assert means.all() == {"loss": 2.0, "discriminator_loss": 5.0}
 
 
-def test_grey_pictures_cannot_be_measured(rgb: torch.Tensor) -> None:
+def test_grey_images_cannot_be_measured(rgb: torch.Tensor) -> None:
     grey = luma(rgb).expand_as(rgb)
     model = create_model("lab_cnn").eval()
     with pytest.raises(UsageError, match="all grey"):
@@ -369,7 +369,7 @@ class TestRun:
         assert state is not None
         assert (state["record"]["epoch"], state["record"]["taken"], state["state"]["steps"]) == (0, 1, 1)
 
-    def test_grey_pictures_are_refused_before_the_first_step(
+    def test_grey_images_are_refused_before_the_first_step(
         self, settings: TrainSettings, archive: Path, tmp_path: Path
     ) -> None:
         rows = pq.read_table(archive).to_pylist()
@@ -378,7 +378,7 @@ class TestRun:
             Image.open(io.BytesIO(row["image"])).convert("L").save(buffer, "JPEG")
             row["image"] = buffer.getvalue()
         pq.write_table(pa.Table.from_pylist(rows), archive)
-        with pytest.raises(UsageError, match="the training pictures are all grey: --data must hold color pictures"):
+        with pytest.raises(UsageError, match="the training images are all grey: --data must hold color images"):
             train_alone(settings, str(archive), str(tmp_path / "run"))
         assert not (tmp_path / "run/state.pt").exists()
 

@@ -53,7 +53,7 @@ def gradient(state: TrainState, rgb: torch.Tensor) -> torch.Tensor:
 
 
 def trained_discriminator(rank: int) -> torch.Tensor:
-    """Its parameters, in one row, after a step on pictures that differ between the workers."""
+    """Its parameters, in one row, after a step on images that differ between the workers."""
     torch.manual_seed(0)
     adversary = create_adversary(AdversarialSettings(width=4, max_accuracy=1.0), "cpu")
     torch.manual_seed(rank)
@@ -90,7 +90,7 @@ def test_a_worker_alone_is_its_own_sum() -> None:
 
 
 def test_two_halves_of_a_batch_have_the_gradient_of_the_whole(found: list[dict[str, torch.Tensor]]) -> None:
-    """1 x 64 and 2 x 32 pictures; the network has no statistics of its batch, which would differ."""
+    """1 x 64 and 2 x 32 images; the network has no statistics of its batch, which would differ."""
     alone = gradient(create_state(RECIPE), PICTURES)
     for one in found:
         torch.testing.assert_close(one["gradient"], alone, atol=1e-6, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Decoded pictures in memory, on a CPU or a GPU, and batches drawn from them."""
+"""Decoded images in memory, on a CPU or a GPU, and batches drawn from them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from colorize.train.decode import Row
 from colorize.train.selection import too_many_broken
 from colorize.train.settings import DataSettings
 
-CHUNK = 1024  # pictures that are copied at once to where they stay
+CHUNK = 1024  # images that are copied at once to where they stay
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures by shape.
+class DecodedImages:
+    """Images by shape.
 
     Attributes:
         buckets: one uint8 tensor `(N, H, W, 3)` for each shape.
-        rates: how often each picture of each bucket is drawn in a round, on average: `(N,)`, on the CPU.
+        rates: how often each image of each bucket is drawn in a round, on average: `(N,)`, on the CPU.
     """
 
     buckets: list[Tensor]
@@ -40,17 +40,17 @@ class Pictures:
     ) -> Iterator[Tensor]:
         """Full batches of one shape each, without end, from number `start` on.
 
-        In each round a picture comes as often as its rate says: always once where that is 1. What a round leaves
+        In each round an image comes as often as its rate says: always once where that is 1. What a round leaves
         over of a shape begins the next one. The same seed draws the same batches.
 
         Yields:
-            sRGB in [0, 1] `(B, 3, H, W)`, float32, on the device, by default the pictures' own.
+            sRGB in [0, 1] `(B, 3, H, W)`, float32, on the device, by default the images' own.
         """
         for which, index in itertools.islice(self._order(batch_size, seed), start, None):
             yield as_float(self.buckets[which][index].to(device or index.device, non_blocking=True))
 
     def _order(self, batch_size: int, seed: str) -> Iterator[tuple[int, Tensor]]:
-        """Which pictures of which bucket make each batch."""
+        """Which images of which bucket make each batch."""
         left = [torch.zeros(0, dtype=torch.long)] * len(self.buckets)
         for number in itertools.count():
             generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {number}".encode()))
@@ -64,12 +64,12 @@ class Pictures:
             yield from (queue[place] for place in torch.randperm(len(queue), generator=generator).tolist())
 
     def in_order(self, batch_size: int) -> Iterator[Tensor]:
-        """Each picture once, as `random_batches`; the last batch of a shape may be smaller."""
+        """Each image once, as `random_batches`; the last batch of a shape may be smaller."""
         for bucket in self.buckets:
             yield from (as_float(batch) for batch in torch.split(bucket, batch_size))
 
     def singles(self) -> Iterator[Tensor]:
-        """Each picture once, as a batch of its own, the shapes by turns."""
+        """Each image once, as a batch of its own, the shapes by turns."""
         longest = max((len(bucket) for bucket in self.buckets), default=0)
         for number in range(longest):
             yield from (as_float(bucket[number, None]) for bucket in self.buckets if number < len(bucket))
@@ -80,8 +80,8 @@ def as_float(rgb_BHW3: Tensor) -> Tensor:
     return rgb_BHW3.permute(0, 3, 1, 2).float() / 255
 
 
-def keep(rows: Iterable[Row], data: DataSettings, device: str | torch.device = "cpu") -> Pictures:
-    """Reads the rows to their end and keeps their pictures on the device; broken ones are left out.
+def keep(rows: Iterable[Row], data: DataSettings, device: str | torch.device = "cpu") -> DecodedImages:
+    """Reads the rows to their end and keeps their images on the device; broken ones are left out.
 
     Raises:
         UsageError: more are broken than `data.tolerate_broken` allows.
@@ -97,13 +97,13 @@ def keep(rows: Iterable[Row], data: DataSettings, device: str | torch.device = "
         else:
             chunks.setdefault(row.rgb.shape, _Bucket(device)).add(row)
     if broken and broken == seen:
-        raise UsageError(f"each of the {seen} pictures is broken")
+        raise UsageError(f"each of the {seen} images is broken")
     ordered = [chunks[shape] for shape in sorted(chunks)]
-    return Pictures([bucket.tensor() for bucket in ordered], [torch.tensor(bucket.rates) for bucket in ordered])
+    return DecodedImages([bucket.tensor() for bucket in ordered], [torch.tensor(bucket.rates) for bucket in ordered])
 
 
 class _Bucket:
-    """Pictures of one shape, gathered in chunks on their device."""
+    """Images of one shape, gathered in chunks on their device."""
 
     def __init__(self, device: str | torch.device) -> None:
         self.device = device

@@ -1,4 +1,4 @@
-"""`colorize photo` and `colorize restore-grey`: single pictures, without Ray."""
+"""`colorize photo` and `colorize restore-grey`: single images, without Ray."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from colorize.settings import load_settings
 
 def photo(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SRC...", help="picture files, folders of them, or http(s) links")
+        list[str], typer.Argument(metavar="SRC...", help="image files, folders of them, or http(s) links")
     ],
     output: Annotated[
         Optional[str],  # noqa: UP045
@@ -38,7 +38,7 @@ def photo(
         typer.Option("--run", metavar="RUN", help="a training run's folder, as the model"),
     ] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="one sheet with the picture by each epoch of --run, side by side")
+        bool, typer.Option("--history", help="one sheet with the image by each epoch of --run, side by side")
     ] = False,
     enlarge: Annotated[
         bool, typer.Option("--enlarge", help="three times the size, painted by a superres_cnn (no luminance is kept)")
@@ -51,13 +51,13 @@ def photo(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Colors single pictures, or all in a folder, without Ray.
+    """Colors single images, or all in a folder, without Ray.
 
     An archive is for `colorize bulk`, which keeps account of it and can go on where it was stopped.
     """
     settings = load_settings(PhotoSettings, config, overrides or ())
     if history and enlarge:
-        raise UsageError("--history and --enlarge write different pictures: give one of them")
+        raise UsageError("--history and --enlarge write different images: give one of them")
     if history and run_folder is None:
         raise UsageError("--history shows the epochs of a training run: name its folder with --run")
     if hints and (history or enlarge):
@@ -78,18 +78,18 @@ def photo(
 
 def restore_grey(
     sources: Annotated[
-        list[str], typer.Argument(metavar="OUT...", help="colored pictures, Parquet, or folders; s3:// too")
+        list[str], typer.Argument(metavar="OUT...", help="colored images, Parquet, or folders; s3:// too")
     ],
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="IN2", help="where the scans go: a folder, or a file for one")
     ],
-    force: Annotated[bool, typer.Option(help="take the luminance of pictures that say nothing of it too")] = False,
+    force: Annotated[bool, typer.Option(help="take the luminance of images that say nothing of it too")] = False,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Gives the scans back out of colored pictures: bit for bit, where the manifest says `luma_exact`."""
+    """Gives the scans back out of colored images: bit for bit, where the manifest says `luma_exact`."""
     from colorize.predict import restore
 
     limits = load_settings(LimitedSettings, overrides=overrides or ()).limits
