@@ -37,7 +37,6 @@ PICTURES = {
     "1 MP grey stored as RGB": ("RGB", (1152, 864)),
     "12 MP grey": ("L", (4000, 3000)),
 }
-AREA = 65536  # pixels that the network sees
 MAX_PIXELS = 400_000_000
 QUALITY = 90
 PROVENANCE = Provenance("default", "", "scan.jpg", "")
@@ -62,7 +61,8 @@ def floor(picture: bytes) -> None:
 
 def stages(picture: bytes, colorizer: Colorizer) -> dict[str, Callable[[], object]]:
     """By name, what can be timed on its own; "load", "network" and "write" make up the whole job."""
-    grey = decode_small(picture, AREA, max_pixels=MAX_PIXELS).luma
+    area = colorizer.size**2
+    grey = decode_small(picture, area, max_pixels=MAX_PIXELS).luma
     ab = colorizer.color([grey], confidence=True)[0].ab
     decoded = decode(picture, max_pixels=MAX_PIXELS, halved=True)
     color = compose(decoded, ab)
@@ -70,7 +70,7 @@ def stages(picture: bytes, colorizer: Colorizer) -> dict[str, Callable[[], objec
 
     def load() -> None:
         sha256(picture)
-        decode_small(picture, AREA, max_pixels=MAX_PIXELS)
+        decode_small(picture, area, max_pixels=MAX_PIXELS)
 
     def write() -> None:
         sha256(render(picture, ab, PROVENANCE, max_pixels=MAX_PIXELS).data)

@@ -14,8 +14,12 @@ one step of back-projection makes the averages of the result those of the predic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -27,6 +31,7 @@ Float = NDArray[np.float32]
 # Chosen by the sweep in docs/upsampling.md.
 LUMA_VARIANCE = 0.003  # of luma in [0, 1], in 3 x 3 cells: below it the slope fades
 AB_VARIANCE = 1.0  # of Lab units: weaker color has no slope worth following
+_WINDOW = np.ones((3, 3), np.uint8)
 _KEPT_ROWS = 16  # of the grid at full width
 _MIXED_ROWS = 16  # that share a matrix product: more of them lie between more rows of the grid
 _FINER = 4  # back-projection happens on a grid so many times finer than the prediction's,
@@ -65,20 +70,21 @@ class Enlarger:
 
     def __init__(self, planes: Float, height: int, how: Image.Resampling) -> None:
         self.planes, self.how = planes, how
-        self.weights = _weights(planes.shape[1], height, how)
+        self.down = _weights(planes.shape[1], height, how)
         self.across = np.empty((0, 0), np.float32)  # (w, W), once a width is asked for
         self._kept = 0, np.empty((0, 0, 0), np.float32)  # the first of some rows of the grid, and these at full width
 
     def rows(self, rows: slice, width: int) -> Float:
         """(n, rows, width)"""
-        weights = self.weights[rows]
-        first, last = _used(weights)
-        wide = self._wide(first, last, width)
-        enlarged = np.empty((len(self.planes), len(weights), width), np.float32)
-        for top in range(0, len(weights), _MIXED_ROWS):
-            some = slice(top, top + _MIXED_ROWS)
-            low, high = _used(weights[some])
-            np.matmul(weights[some, low:high], wide[:, low - first : high - first], out=enlarged[:, some])
+        weights, starts, stops = self.down
+        first = starts[rows.start]
+        wide = self._wide(first, stops[rows.stop - 1], width)
+        enlarged = np.empty((len(self.planes), rows.stop - rows.start, width), np.float32)
+        for top in range(rows.start, rows.stop, _MIXED_ROWS):
+            end = min(top + _MIXED_ROWS, rows.stop)
+            low, high = starts[top], stops[end - 1]
+            mixed = enlarged[:, top - rows.start : end - rows.start]
+            np.matmul(weights[top:end, low:high], wide[:, low - first : high - first], out=mixed)
         return enlarged
 
     def _wide(self, first: int, last: int, width: int) -> Float:
@@ -87,22 +93,33 @@ class Enlarger:
         if not (start <= first and last <= start + wide.shape[1] and width == wide.shape[2]):
             start, stop = first, max(last, first + _KEPT_ROWS)
             if self.across.shape[1] != width:
-                self.across = _weights(self.planes.shape[2], width, self.how).T
+                self.across = _weights(self.planes.shape[2], width, self.how).each.T
             wide = self.planes[:, start:stop] @ self.across
             self._kept = start, wide
         return wide[:, first - start : last - start]
 
 
-def _weights(cells: int, pixels: int, how: Image.Resampling) -> Float:
-    """What each cell of a row or column of the grid adds to each pixel: (pixels, cells)."""
+class _Weights(NamedTuple):
+    """What the cells of a row or column of the grid add to its pixels.
+
+    Attributes:
+        each: (pixels, cells).
+        starts: for each pixel the first cell that adds to it, or to a later one.
+        stops: for each pixel the cell after the last one that adds to it, or to an earlier one.
+    """
+
+    each: Float
+    starts: list[int]
+    stops: list[int]
+
+
+@lru_cache(maxsize=16)  # a picture needs eight, and those of one size the same ones
+def _weights(cells: int, pixels: int, how: Image.Resampling) -> _Weights:
     unit = Image.fromarray(np.eye(cells, dtype=np.float32))
-    return np.asarray(unit.resize((cells, pixels), how))
-
-
-def _used(weights: Float) -> tuple[int, int]:
-    """The first column that is not all zeros, and the one after the last."""
-    used = np.flatnonzero(weights.any(axis=0))
-    return int(used[0]), int(used[-1]) + 1
+    each = np.asarray(unit.resize((cells, pixels), how))
+    used = each != 0
+    starts, stops = used.argmax(axis=1), cells - used[:, ::-1].argmax(axis=1)
+    return _Weights(each, np.minimum.accumulate(starts[::-1])[::-1].tolist(), np.maximum.accumulate(stops).tolist())
 
 
 def guide(ab: Float, luma: Pixels) -> GuidedColor:
@@ -119,13 +136,13 @@ def guide(ab: Float, luma: Pixels) -> GuidedColor:
 
 
 def _fitted(ab: Float, grey: Float, shape: tuple[int, int]) -> GuidedColor:
-    mean, mean_ab = _mean(grey), _mean(ab)
+    mean, mean_ab = _mean(grey), _around(_mean, ab)
     variance = np.maximum(_mean(grey * grey) - mean * mean, 0)
-    variance_ab = np.maximum(_mean(ab * ab) - mean_ab * mean_ab, 0)
-    covariance = np.asarray(_mean(ab * grey) - mean_ab * mean, np.float32)
+    variance_ab = np.maximum(_around(_mean, ab * ab) - mean_ab * mean_ab, 0)
+    covariance = _around(_mean, ab * grey) - mean_ab * mean
     explained = covariance**2 / ((variance + np.float32(1e-8)) * (variance_ab + np.float32(AB_VARIANCE)))
     slope = covariance / (variance + np.float32(LUMA_VARIANCE)) * np.minimum(explained, 1)
-    steady: Float = np.concatenate((slope, _around(ab, np.minimum), _around(ab, np.maximum)))
+    steady: Float = np.concatenate((slope, _around(_least, ab), _around(_largest, ab)))
     smooth = np.concatenate((ab, grey[None]))
     height, width = shape
     return GuidedColor(width, Enlarger(smooth, height, _BICUBIC), Enlarger(steady, height, _BILINEAR))
@@ -136,15 +153,21 @@ def _finer(grid: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
     return min(grid[0] * times, shape[0]), min(grid[1] * times, shape[1])
 
 
-def _around(planes: Float, merge: np.ufunc) -> Float:
-    """`merge` of every 3 x 3 window, the edge repeated: (..., h, w) -> (..., h, w)."""
-    padded = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
-    across = merge(merge(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
-    return np.asarray(merge(merge(across[..., :-2, :], across[..., 1:-1, :]), across[..., 2:, :]), np.float32)
+def _around(merge: Callable[[Float], Float], planes: Float) -> Float:
+    """`merge` of every 3 x 3 window, by OpenCV: (n, h, w) -> (n, h, w)."""
+    return np.stack([merge(plane) for plane in planes])
 
 
-def _mean(planes: Float) -> Float:
-    return _around(planes, np.add) * np.float32(1 / 9)
+def _mean(plane: Float) -> Float:
+    return np.asarray(cv2.blur(plane, (3, 3), borderType=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _least(plane: Float) -> Float:
+    return np.asarray(cv2.erode(plane, _WINDOW), np.float32)
+
+
+def _largest(plane: Float) -> Float:
+    return np.asarray(cv2.dilate(plane, _WINDOW), np.float32)
 
 
 def _reduced(luma: Pixels, shape: tuple[int, int]) -> Float:
