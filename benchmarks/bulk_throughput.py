@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from PIL import Image
 
 from colorize.imaging.formats import decode_small
-from colorize.models.checkpoint import load_checkpoint
-from colorize.predict.colorizer import Colorizer
 from colorize.predict.model_files import find_model
+from colorize.predict.opening import available_cpus, open_colorizer
 from colorize.predict.render import Provenance, render
+from colorize.predict.settings import ColorizerSettings
 from colorize.storage.root import Storage
 
 WIDTH, HEIGHT = 1152, 864  # about 1 megapixel
@@ -47,7 +46,7 @@ def main(
         alone = run_plain(sorted(scans.iterdir())[:plain], Path(folder, "plain"))
     start = report["seconds_to_first_output"]
     steady = (pictures - BATCH) / (report["seconds"] - start)
-    print(f"{pictures} grey JPEGs of {WIDTH} x {HEIGHT}, {torch.get_num_threads()} CPU threads in one process")
+    print(f"{pictures} grey JPEGs of {WIDTH} x {HEIGHT}, {available_cpus()} CPU threads in one process")
     print(f"whole job             {pictures / seconds:7.2f} pictures/s  ({seconds:.1f} s, command to prompt)")
     print(f"  after the start     {steady:7.2f} pictures/s  (first output after {start:.1f} s)")
     print(f"one plain process     {alone:7.2f} pictures/s  (start-up not counted)")
@@ -86,7 +85,7 @@ def run_job(scans: Path, colored: Path, overrides: list[str]) -> tuple[dict[str,
 def run_plain(files: list[Path], target: Path) -> float:
     """The same stages over `files`, one after the other; pictures a second."""
     model = find_model("default")
-    colorizer = Colorizer(load_checkpoint(model.data).model)
+    colorizer = open_colorizer(model.data, ColorizerSettings())
     storage = Storage(target)
     colorizer([np.zeros((864, 1152), np.uint8)])  # the first pass allocates
     started = time.perf_counter()

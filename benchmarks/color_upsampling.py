@@ -146,11 +146,11 @@ def photographs(folder: Path | None) -> dict[str, Grey]:
 
 def predictions(scenes: Mapping[str, Scene]) -> dict[str, Float]:
     """The shipped model's ab of each."""
-    from colorize.models.checkpoint import load_checkpoint
-    from colorize.predict.colorizer import Colorizer
     from colorize.predict.model_files import find_model
+    from colorize.predict.opening import open_colorizer
+    from colorize.predict.settings import ColorizerSettings
 
-    colorizer = Colorizer(load_checkpoint(find_model("default").data).model)
+    colorizer = open_colorizer(find_model("default").data, ColorizerSettings())
     colors = colorizer([scene.luma for scene in scenes.values()])
     return {name: ab.astype(np.float32) for name, ab in zip(scenes, colors, strict=True)}
 

@@ -28,6 +28,7 @@ from colorize.models import ColorModel
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.oom_fallback import color_with_fallback
+from colorize.predict.torch_network import TorchNetwork, torch_colorizer
 from colorize.settings import load_settings
 from colorize.weights import shipped_weights
 
@@ -121,13 +122,13 @@ def network_table(model: ColorModel, device: Device, effort: Effort, peak: float
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for canvas in CANVASES:
         for batch in effort.batches:
-            colorizer = Colorizer(copy.deepcopy(model), size=SIZE, batch_size=batch, device=device.type)
+            network = TorchNetwork(copy.deepcopy(model), device=device.type)
             L_B1HW = torch.full((batch, 1, *canvas), 50.0, device=device.type)
             with torch.inference_mode():
                 with FlopCounterMode(display=False) as counter:
-                    colorizer._forward(L_B1HW, (), True)
+                    network.forward(L_B1HW, (), True)
                 device.peak_mb()
-                rate = device.rate(lambda c=colorizer, x=L_B1HW: c._forward(x, (), True), effort.seconds)  # type: ignore[misc]
+                rate = device.rate(lambda n=network, x=L_B1HW: n.forward(x, (), True), effort.seconds)  # type: ignore[misc]
             tflops = counter.get_total_flops() * rate / 1e12
             share = f"{tflops:.1f} | {100 * tflops / peak:.1f} %"
             yield f"| {canvas[0]} x {canvas[1]} | {batch} | {batch * rate:,.0f} | {share} | {device.peak_mb():,.0f} |"
@@ -139,7 +140,7 @@ def colorizer_table(model: ColorModel, device: Device, effort: Effort) -> Iterat
     yield "| ---: | ---: | ---: | ---: | ---: |"
     seen = pictures(effort.pictures)
     for batch in effort.batches[-4:]:
-        colorizer = Colorizer(copy.deepcopy(model), size=SIZE, batch_size=batch, device=device.type)
+        colorizer = torch_colorizer(copy.deepcopy(model), size=SIZE, batch_size=batch, device=device.type)
         device.peak_mb()
         began, calls = time.process_time(), 0
 
@@ -168,9 +169,9 @@ def _smooth(random: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.u
 def error_lines(model: ColorModel, device: Device) -> Iterator[str]:
     """Colors of the device, in its own precision and in float32, against the CPU's in float32."""
     seen = pictures(16)
-    exact = Colorizer(copy.deepcopy(model), size=SIZE, precision="float32")(seen)
+    exact = torch_colorizer(copy.deepcopy(model), size=SIZE, precision="float32")(seen)
     for precision in ("auto", "float32"):
-        colorizer = Colorizer(copy.deepcopy(model), size=SIZE, device=device.type, precision=precision)
+        colorizer = torch_colorizer(copy.deepcopy(model), size=SIZE, device=device.type, precision=precision)
         error = np.concatenate([np.abs(a - b).ravel() for a, b in zip(colorizer(seen), exact, strict=True)])
         yield f"Error against the CPU, {precision}: {error.mean():.4f} Lab units in the mean, {error.max():.3f} at most"
 
@@ -181,7 +182,7 @@ def shortage_lines(model: ColorModel, device: Device, effort: Effort) -> Iterato
         yield "Out of memory: not provoked, there is no GPU"
         return
     seen, batch = pictures(effort.pictures), effort.batches[-1]
-    colorizer = Colorizer(copy.deepcopy(model), size=SIZE, batch_size=batch, device="cuda")
+    colorizer = torch_colorizer(copy.deepcopy(model), size=SIZE, batch_size=batch, device="cuda")
     device.peak_mb()
     full, _ = color_with_fallback(colorizer, seen)
     needed = device.peak_mb() * 2**20

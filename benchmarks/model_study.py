@@ -29,6 +29,7 @@ from colorize.imaging.compose import exact_rgb
 from colorize.imaging.formats import decode_small
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colorizer
+from colorize.predict.torch_network import torch_colorizer
 from colorize.settings import load_settings
 from colorize.train.display import Display
 from colorize.train.epoch_plan import plan_epoch
@@ -106,7 +107,7 @@ def train_variant(variant: str, settings: TrainSettings, feed: Feed, folder: Pat
 def paint_of(weights: Path, saturation: float = 1.0) -> Paint:
     """Colors with these weights, as in use."""
     model = load_checkpoint(weights.read_bytes()).model
-    return partial(Colorizer(model, saturation=saturation).color, confidence=False)
+    return partial(torch_colorizer(model, saturation=saturation).color, confidence=False)
 
 
 def figures_of(paint: Paint, pictures: list[HeldOut]) -> Figures:
@@ -164,7 +165,7 @@ def folder_of(output: Path, variant: str) -> Path:
 def sheet(weights: dict[str, Path], scans: Path, height: int = 144) -> Image.Image:
     """A row for each scan of a folder: grey, then by each variant."""
     files = sorted(path for path in scans.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    colorizers = [Colorizer(load_checkpoint(path.read_bytes()).model) for path in weights.values()]
+    colorizers = [torch_colorizer(load_checkpoint(path.read_bytes()).model) for path in weights.values()]
     rows = [_row(path, colorizers, height) for path in files]
     page = Image.new("RGB", (max(row.width for row in rows), height * len(rows) + 20), "white")
     for number, row in enumerate(rows):

@@ -34,9 +34,8 @@ from colorize.imaging.color import grey_to_lightness, rgb_to_lab
 from colorize.imaging.colorimetry import LUMA_WEIGHTS
 from colorize.imaging.compose import chroma_offsets
 from colorize.metrics import Interval, bootstrap, colorfulness, psnr
-from colorize.models.checkpoint import load_checkpoint
-from colorize.predict.colorizer import Colorizer
 from colorize.predict.model_files import ModelFile, find_model
+from colorize.predict.opening import open_colorizer
 from colorize.predict.settings import ColorizerSettings
 from colorize.train.losses import count_bins, rebalancing
 from colorize.train.settings import LossSettings
@@ -137,7 +136,7 @@ def table(curves: Mapping[str, Curve], kinds: Mapping[str, Kind]) -> Iterator[st
 
 def as_shipped(model: ModelFile, pictures: Sequence[Picture], settings: ColorizerSettings) -> Iterator[str]:
     """All figures of the model as it is used, kind by kind, as Markdown."""
-    color = Colorizer.configured(load_checkpoint(model.data).model, settings).color
+    color = open_colorizer(model.data, settings).color
     yield f"| kind | pictures | {' | '.join(FIGURES)} | true colorfulness |"
     yield "|" + " --- |" * (len(FIGURES) + 3)
     for kind in LEVELS:

@@ -10,19 +10,20 @@ its place. One thread; the second column is CPU time, which other work on the ma
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 import typer
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from colorize.bulk.predictor import Predictor
 from colorize.bulk.rows import LOADED_SCHEMA
-from colorize.imaging.canvas import Canvases, Fitted, stacked
+from colorize.imaging.canvas import Canvases
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.lone_predictor import LonePredictor, NetworkSource
+from colorize.predict.network import Float, Prediction
 from colorize.predict.settings import ColorizerSettings
 
 SHAPES = ((600, 800), (800, 600), (600, 900), (900, 600))  # of the small grey copies
@@ -31,22 +32,27 @@ STRIDE, SIZE = 32, 256
 MOST_CHROMA = 20.0  # Lab units: as in most pictures, nothing is tamed
 
 
-class Instant(Colorizer):
-    """A colorizer whose device answers at once."""
+class Instant:
+    """A network whose device answers at once."""
+
+    stride, takes_hints, device = STRIDE, False, "cpu"
+    canvas: int | None = None
 
     def __init__(self) -> None:
-        network = nn.Identity()
-        network.stride = STRIDE  # type: ignore[assignment]
-        super().__init__(network, size=SIZE, batch_size=BATCH, precision="float32")
-        self.ready: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        self.ready: dict[tuple[int, ...], Prediction] = {}
 
-    def _start(self, pictures: list[Fitted], confidence: bool) -> tuple[Tensor, Tensor | None]:
-        batch = torch.from_numpy(stacked(pictures))
-        count, _, height, width = batch.shape
-        if batch.shape not in self.ready:
-            ab = torch.empty(count, 2, height // 4, width // 4).uniform_(-MOST_CHROMA, MOST_CHROMA)
-            self.ready[batch.shape] = ab, torch.rand(count, height // 4, width // 4)
-        return self.ready[batch.shape]
+    def start(
+        self, grey_B1HW: NDArray[np.uint8], hints_BCHW: tuple[Float, ...], confidence: bool
+    ) -> Callable[[], Prediction]:
+        count, _, height, width = grey_B1HW.shape
+        if grey_B1HW.shape not in self.ready:
+            random, low = np.random.default_rng(0), (height // 4, width // 4)
+            ab = random.uniform(-MOST_CHROMA, MOST_CHROMA, (count, 2, *low)).astype(np.float32)
+            self.ready[grey_B1HW.shape] = Prediction(ab, random.random((count, *low), np.float32))
+        return lambda: self.ready[grey_B1HW.shape]
+
+    def move(self, device: str) -> None:
+        """It stays."""
 
 
 def predictor() -> Predictor:
@@ -54,7 +60,7 @@ def predictor() -> Predictor:
     made = Predictor.__new__(Predictor)
     made.shortfall, made.suspects = "", 0
     made.network = NetworkSource(bytes, ColorizerSettings(), "cpu", 1, BATCH, True)
-    made.network.__dict__["colorizer"] = Instant()
+    made.network.__dict__["colorizer"] = Colorizer(Instant(), size=SIZE, batch_size=BATCH)
     made.lone = LonePredictor(made.network)
     return made
 
@@ -83,7 +89,6 @@ def loaded(count: int) -> pa.Table:
 
 def main(rounds: Annotated[int, typer.Option(min=1)] = 15) -> None:
     """Measures and prints; the fastest round counts."""
-    torch.set_num_threads(1)
     stage, batch = predictor(), loaded(ROWS)
     stage(batch)
     wall, cpu = [], []

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from PIL import Image
 from skimage import data
@@ -27,9 +26,10 @@ from colorize.imaging.compose import compose
 from colorize.imaging.formats import decode, decode_small, encode, read_info, sha256
 from colorize.imaging.sandbox import Guarded
 from colorize.imaging.settings import LimitSettings
-from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colorizer
+from colorize.predict.opening import open_colorizer
 from colorize.predict.render import Provenance, render
+from colorize.predict.settings import ColorizerSettings
 from colorize.weights import shipped_weights
 
 PICTURES = {
@@ -103,8 +103,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 9,
 ) -> None:
     """Measures and prints a Markdown table."""
-    torch.set_num_threads(1)
-    colorizer = Colorizer(load_checkpoint(shipped_weights()["default"]).model)
+    colorizer = open_colorizer(shipped_weights()["default"].read_bytes(), ColorizerSettings(), threads=1)
     chosen = {picture.name: picture.read_bytes()} if picture else {n: make(*kind) for n, kind in PICTURES.items()}
     table = {}
     for name, encoded in chosen.items():

@@ -16,9 +16,9 @@ from PIL import Image
 from skimage import data
 
 from colorize.imaging.compose import exact_rgb
-from colorize.models.checkpoint import load_checkpoint
-from colorize.predict.colorizer import Colorizer
 from colorize.predict.model_files import find_model
+from colorize.predict.opening import open_colorizer
+from colorize.predict.settings import ColorizerSettings
 
 SIDE = 160
 FOLDER = Path(__file__).parents[1] / "docs" / "approaches"
@@ -34,7 +34,7 @@ def main() -> None:
 
 def strip(run: str) -> Image.Image:
     """Grey, colored and true of each photograph, side by side."""
-    colorizer = Colorizer(load_checkpoint(find_model(run).data).model)
+    colorizer = open_colorizer(find_model(run).data, ColorizerSettings())
     panels = []
     for photograph in (data.astronaut(), data.coffee(), data.chelsea()):
         true = square(photograph)

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 from colorize.bulk.telemetry import worked
@@ -25,6 +24,7 @@ from colorize.predict.colorizer import Colored
 from colorize.predict.columns import more_colors, pages_from
 from colorize.predict.lone_predictor import LonePredictor, NetworkSource
 from colorize.predict.oom_fallback import color_with_fallback
+from colorize.predict.opening import has_gpu
 from colorize.predict.settings import ColorizerSettings
 
 log = logging.getLogger("colorize")
@@ -56,7 +56,7 @@ class Predictor:
         """
         threads = max(1, math.floor(cpus))
         self.shortfall = ""
-        if device == "cuda" and not torch.cuda.is_available():
+        if device == "cuda" and not has_gpu():
             device, self.shortfall = "cpu", "on the CPU: the node offers a GPU, but no CUDA"
             log.warning("%s", self.shortfall)
         self.network = NetworkSource(
@@ -102,7 +102,7 @@ def _has_lost_the_gpu(error: RuntimeError) -> bool:
     Out of memory is not among them: `color_with_fallback` has dealt with that.
     """
     is_cuda = any(sign in str(error) for sign in ("CUDA error", "cuDNN error", "CUBLAS_STATUS"))
-    return is_cuda and not isinstance(error, torch.OutOfMemoryError)
+    return is_cuda and "out of memory" not in str(error)
 
 
 def _of_row(colors: list[Colored | Fault]) -> Colors | Fault:

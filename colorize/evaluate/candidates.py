@@ -13,9 +13,9 @@ from colorize.imaging.canvas import Grey
 from colorize.imaging.compose import compose
 from colorize.imaging.formats import decode, decode_small
 from colorize.imaging.formats.upright import RGB
-from colorize.models.checkpoint import load_checkpoint
-from colorize.predict.colorizer import Colored, Colorizer
+from colorize.predict.colorizer import Colored
 from colorize.predict.model_files import ModelFile, find_model, require_settings
+from colorize.predict.opening import open_colorizer
 from colorize.predict.settings import ColorizerSettings
 
 GREY = "grey"  # the baseline: images left as they are
@@ -76,8 +76,7 @@ def painter(file: ModelFile, settings: ColorizerSettings, device: str, batch_siz
     """The function that colors with this model, or that leaves images grey."""
     if file.name == GREY:
         return leave_grey
-    model = load_checkpoint(file.data).model
-    return Colorizer.configured(model, settings, batch_size=batch_size, device=device).color
+    return open_colorizer(file.data, settings, batch_size=batch_size, device=device).color
 
 
 def leave_grey(greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]:

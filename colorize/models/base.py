@@ -106,5 +106,5 @@ class RgbModel(ColorModel):
 def entropy(logits_BQhw: Tensor) -> Tensor:
     """Shannon's entropy of each distribution over the bins, over that of all bins being equally likely: `(B, h, w)`."""
     with torch.autocast(logits_BQhw.device.type, enabled=False):
-        log_p = logits_BQhw.float().log_softmax(dim=1)
-        return -(log_p.exp() * log_p).sum(dim=1) / math.log(log_p.shape[1])
+        log_p_BhwQ = logits_BQhw.float().permute(0, 2, 3, 1).log_softmax(dim=-1)  # the last axis is the quickest
+        return -(log_p_BhwQ.exp() * log_p_BhwQ).sum(dim=-1) / math.log(log_p_BhwQ.shape[-1])

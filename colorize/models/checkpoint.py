@@ -22,6 +22,7 @@ from colorize.errors import UsageError
 from colorize.models import ColorModel, PublishedModel, create_model, published_models
 from colorize.models.published import fold_spectral_norm, stored_shapes
 from colorize.settings import nearest
+from colorize.weights import checkpoint_metadata
 from colorize.weights.mistaken import mistaken_for_weights
 from colorize.weights.plain import NotPlainError, load_plain
 
@@ -96,7 +97,7 @@ def load_checkpoint(source: bytes | str | Path) -> LoadedCheckpoint:
     data, where = (source, "the checkpoint") if isinstance(source, bytes) else (_read(Path(source)), str(source))
     try:
         state = load(data)
-        metadata = _metadata(data)
+        metadata = checkpoint_metadata(data)
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{where} is not a safetensors file: {error}") from None
     name, args = _identity(metadata, where)
@@ -167,13 +168,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
-
-
-def _metadata(data: bytes) -> dict[str, str]:
-    length = int.from_bytes(data[:_HEADER_BYTES], "little")
-    header = json.loads(data[_HEADER_BYTES : _HEADER_BYTES + length])
-    metadata: dict[str, str] = header.get("__metadata__", {})
-    return metadata
 
 
 def _identity(metadata: Mapping[str, str], where: str) -> tuple[str, dict[str, Any]]:

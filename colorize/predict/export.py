@@ -118,7 +118,6 @@ def _free_axes(model: ColorModel) -> dict[int, str]:
 def _require_packages() -> None:
     try:
         import onnx
-        import onnxruntime
     except ModuleNotFoundError as error:
         raise UsageError(f"ONNX files need the package {error.name}: pip install 'colorize[export]'") from None
-    del onnx, onnxruntime
+    del onnx

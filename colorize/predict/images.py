@@ -57,10 +57,10 @@ class Colorizer:
     def __init__(self, model: ModelFile, settings: PhotoSettings) -> None:
         """Builds the network on its device."""
         self.name, self.sha256 = model.name, model.sha256
-        self._network = colorizer_of(model.data, settings)
+        self._colorizer = colorizer_of(model.data, settings)
 
     def __repr__(self) -> str:
-        return f"<Colorizer {self.name!r} on {self._network.device}>"
+        return f"<Colorizer {self.name!r} on {self._colorizer.network.device}>"
 
     def __call__(self, image: ImageLike) -> ImageLike:
         """The image in color, of the same size; its luma is the input's in every pixel.
@@ -81,8 +81,8 @@ class Colorizer:
     def batch(self, images: Sequence[ImageLike]) -> list[ImageLike]:
         """Each image in color, in order; images of one shape share forward passes where that is faster."""
         layers = [_layers(image) for image in images]
-        area = self._network.canvas_size**2
-        colors = self._network([_small(luma, area) for luma, _ in layers])
+        area = self._colorizer.canvas_size**2
+        colors = self._colorizer([_small(luma, area) for luma, _ in layers])
         return [
             _like(image, exact_rgb(luma, np.asarray(ab, np.float32)), alpha)
             for image, (luma, alpha), ab in zip(images, layers, colors, strict=True)

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
-
 from colorize.imaging.canvas import Fitted
 from colorize.imaging.hinting import Seen
 from colorize.imaging.sandbox import START_SECONDS, Fault, Guarded
 from colorize.imaging.settings import LimitSettings
-from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colored, Colorizer
+from colorize.predict.opening import open_colorizer
 from colorize.predict.settings import ColorizerSettings
 
 
@@ -36,9 +34,9 @@ class NetworkSource:
         Ray sizes OMP's pool when it starts a worker process and reuses the process later with other shares of the
         CPUs, so the threads are set here.
         """
-        torch.set_num_threads(self.threads)
-        model = load_checkpoint(self.checkpoint()).model
-        return Colorizer.configured(model, self.settings, batch_size=self.batch_size, device=self.device)
+        return open_colorizer(
+            self.checkpoint(), self.settings, device=self.device, batch_size=self.batch_size, threads=self.threads
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "colorizer"}

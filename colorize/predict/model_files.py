@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +11,11 @@ from colorize.predict.published_weights import PUBLISHED, cached_weights
 from colorize.predict.settings import ColorizerSettings
 from colorize.settings import nearest
 from colorize.storage.root import Storage, read_file
-from colorize.weights import shipped_weights
+from colorize.weights import checkpoint_metadata, shipped_stride, shipped_weights
 
-_SHIPPED_STRIDES = {"unet": 32}  # of the architectures of shipped weights, whose classes torch is needed for
 _MOST_BYTES = 16 << 30  # of a file with weights; the largest of the published ones has 0.9 GB
 _MOST_CANVAS = 1024  # as of `ColorizerSettings.size`; what is larger takes gigabytes for each picture
 _MESSAGE = 1000  # characters of what is wrong with a checkpoint, which may hold names of any length
-_HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON header
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +68,15 @@ def _require_canvas(name: str, canvas: object) -> None:
 
 def _shipped(name: str, data: bytes) -> ModelFile:
     """A model of the package, by its header alone: it was checked before it was shipped, and torch takes seconds."""
-    end = _HEADER_BYTES + int.from_bytes(data[:_HEADER_BYTES], "little")
-    architecture = json.loads(data[_HEADER_BYTES:end])["__metadata__"]["model"]
-    return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data, _SHIPPED_STRIDES[architecture])
+    architecture = checkpoint_metadata(data)["model"]
+    return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data, shipped_stride(architecture))
 
 
 def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
     """Raises UsageError, before any work starts, for settings that this model does not have."""
     if settings.temperature is not None:
         from colorize.models.checkpoint import load_checkpoint
-        from colorize.predict.colorizer import set_temperature
+        from colorize.predict.torch_network import set_temperature
 
         set_temperature(load_checkpoint(file.data).model, settings.temperature)
 

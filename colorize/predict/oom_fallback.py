@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-import torch
-
 from colorize.imaging.canvas import Fitted
 from colorize.imaging.hinting import Seen
 from colorize.predict.colorizer import Colored, Colorizer
 
 log = logging.getLogger("colorize")
 
+_NO_MEMORY = (
+    "out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC",
+    "bad allocation", "bad_alloc", "Failed to allocate memory",
+)  # fmt: skip
 SMALLEST_SIZE = 64  # pixels of the canvas' side: below it a network sees nothing
 
 
@@ -27,7 +29,7 @@ def color_with_fallback(
     Raises:
         RuntimeError: the memory does not suffice on the CPU either.
     """
-    size, device = colorizer.canvas_size, colorizer.device
+    size, device = colorizer.canvas_size, colorizer.network.device
     spent: list[str] = []
     try:
         for step in _steps(colorizer):
@@ -38,39 +40,30 @@ def color_with_fallback(
                 if not _lacks_memory(error):
                     raise
                 log.warning("memory ran out coloring %d pictures (%s)", len(greys), step or "as planned")
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+            colorizer.network.move(colorizer.network.device)
         raise RuntimeError(f"no memory to color {len(greys)} pictures, one by one, at half the size, on the CPU")
     finally:
         colorizer.canvas_size = size
-        if colorizer.device != device:
-            _move(colorizer, device)
+        if colorizer.network.device != device:
+            colorizer.network.move(device)
 
 
 def _lacks_memory(error: BaseException) -> bool:
-    """Whether torch, its CPU allocator or Python found no memory; the CPU's is a plain RuntimeError."""
-    text = str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC")
-    )
+    """Whether torch, ONNX Runtime or Python found no memory; the runtimes say it in words."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY)
 
 
 def _steps(colorizer: Colorizer) -> Iterator[str]:
     """Makes the colorizer ask for less and less; yields what was done."""
+    network = colorizer.network
     yield ""
     while colorizer.batch_size > 1:
         colorizer.batch_size //= 2
         yield f"batch of {colorizer.batch_size}"
-    half = colorizer.canvas_size // 2 // colorizer.stride * colorizer.stride
-    if getattr(colorizer.model, "canvas", None) is None and half >= SMALLEST_SIZE:
+    half = colorizer.canvas_size // 2 // network.stride * network.stride
+    if network.canvas is None and half >= SMALLEST_SIZE:
         colorizer.canvas_size = half
         yield f"size {half}"
-    if colorizer.device.type != "cpu":
-        _move(colorizer, torch.device("cpu"))
+    if network.device != "cpu":
+        network.move("cpu")
         yield "on the CPU"
-
-
-def _move(colorizer: Colorizer, device: torch.device) -> None:
-    colorizer.device = device
-    colorizer.model = colorizer.model.to(device)
-    colorizer.lightness = colorizer.lightness.to(device)

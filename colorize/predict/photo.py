@@ -8,21 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-import torch
-
 from colorize.datasets.hints import NO_HINTS, Hints, read_hints
 from colorize.errors import UsageError
 from colorize.imaging.formats import has_pages, output_name
 from colorize.imaging.hinting import Hinted, Spots
 from colorize.imaging.sandbox import Sandbox, fault_of
 from colorize.imaging.triage import NAMES
-from colorize.models import require_takes_hints
-from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.destinations import COMPARED, Destinations
 from colorize.predict.fetch import fetch
 from colorize.predict.inputs import Input, base_name, find_inputs
 from colorize.predict.model_files import ModelFile, find_model
+from colorize.predict.opening import has_gpu, open_colorizer
 from colorize.predict.outcome import Outcome
 from colorize.predict.render import Ab, Provenance
 from colorize.predict.settings import PhotoSettings
@@ -70,8 +67,8 @@ def color_photos(
 
 def colorizer_of(checkpoint: bytes, settings: PhotoSettings) -> Colorizer:
     """A checkpoint's network, ready to color on this machine's best device."""
-    device = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
-    return Colorizer.configured(load_checkpoint(checkpoint).model, settings.colorizer, device=device)
+    device = "cuda" if settings.device != "cpu" and has_gpu() else "cpu"
+    return open_colorizer(checkpoint, settings.colorizer, device=device)
 
 
 def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iterator[Outcome]:
@@ -153,6 +150,8 @@ class Studio:
 def _hints(uri: str | None, model: ModelFile, sources: Sequence[str]) -> Hints:
     if uri is None:
         return NO_HINTS
+    from colorize.models import require_takes_hints
+
     require_takes_hints(model.architecture)
     hints = read_hints(uri)
     hints.require_known(sources)

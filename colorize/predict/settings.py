@@ -10,7 +10,7 @@ from colorize.imaging.settings import LimitSettings
 from colorize.settings import Device, Settings
 
 DEFAULT_MODEL = "default"
-RENDERING = 3  # raised where equal settings and models give other bytes: luma coded again has the standard tables
+RENDERING = 3  # raised where equal settings and models give other bytes: ONNX Runtime; luma coded again by other tables
 
 
 class ColorizerSettings(Settings):
@@ -23,7 +23,9 @@ class ColorizerSettings(Settings):
         description="the network sees about size x size pixels, aspect kept; one made for another size sees that",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="arithmetic of the network; auto is bfloat16 on hardware that has it, else float32"
+        "auto",
+        description="arithmetic of the network; auto is float32 in ONNX Runtime on a CPU for the shipped architecture, "
+        "else bfloat16 on hardware that has it",
     )
     temperature: float | None = Field(
         None,

@@ -15,7 +15,7 @@ from colorize.errors import UsageError
 from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.models import ColorModel, RgbModel
 from colorize.models.palette_cnn import PaletteCnn
-from colorize.predict.colorizer import has_bfloat16
+from colorize.predict.torch_network import has_bfloat16
 from colorize.train.adversarial import (
     AdversarialObjective,
     Adversary,

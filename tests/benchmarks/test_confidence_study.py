@@ -14,8 +14,8 @@ from benchmarks.distributions import Distributions, View
 from benchmarks.kinds import greys
 from colorize.models import BinModel
 from colorize.models.checkpoint import load_checkpoint
-from colorize.predict.colorizer import Colorizer
 from colorize.predict.model_files import find_model
+from colorize.predict.torch_network import torch_colorizer
 from tests.benchmarks.test_operating_point import picture, weights
 
 __all__ = ["weights"]  # a fixture
@@ -53,5 +53,5 @@ def test_every_way_has_a_row_and_what_ships_is_what_a_run_reports(weights: str, 
         errors, grey = np.array([each.errors() for each in seen]).T
     assert (errors > 0).all()
     assert len(list(table(doubts, errors, grey, groups(pictures)))) == len(WAYS) + 2
-    colored = Colorizer(network, precision="float32").color(greys(pictures), confidence=True)
+    colored = torch_colorizer(network, precision="float32").color(greys(pictures), confidence=True)
     assert [each.confidence for each in colored] == pytest.approx(list(1 - doubts["as shipped"]), abs=0.01)

@@ -8,7 +8,7 @@ from torch import nn
 
 from colorize.models import create_model
 from colorize.models.fusion import fused
-from colorize.predict.colorizer import Colorizer
+from colorize.predict.torch_network import TorchNetwork
 
 
 def lively(model: nn.Module) -> nn.Module:
@@ -53,5 +53,5 @@ def test_a_normalization_before_its_convolution_stays() -> None:
 
 @pytest.mark.parametrize(("precision", "folded"), [("float32", True), ("bfloat16", False)])
 def test_images_are_colored_by_the_folded_network_where_that_rounds_nothing(precision: str, folded: bool) -> None:
-    model = Colorizer(create_model("unet"), precision=precision).model
+    model = TorchNetwork(create_model("unet"), precision=precision).model
     assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules()) != folded

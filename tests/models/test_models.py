@@ -13,7 +13,7 @@ import torch
 from colorize.errors import UsageError
 from colorize.models import BinModel, ColorModel, create_model, list_models
 from colorize.models.checkpoint import load_checkpoint, save_checkpoint
-from colorize.predict.colorizer import Colorizer
+from colorize.predict.torch_network import torch_colorizer
 from tests.small_models import SMALL_ARGS
 
 SIDES = 2  # in strides
@@ -89,7 +89,7 @@ def test_checkpoint_rebuilds_it(name: str, model: ColorModel, tmp_path: Path) ->
 def test_images_of_any_size_are_colored_through_the_colorizer(model: ColorModel, shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     with seen_by(model) as areas:
-        (ab,) = Colorizer(model, size=96, precision="float32")([image])
+        (ab,) = torch_colorizer(model, size=96, precision="float32")([image])
     assert ab.ndim == 3
     assert np.isfinite(ab).all()
     assert areas == [pytest.approx((model.canvas or 96) ** 2, rel=0.4)]

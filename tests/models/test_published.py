@@ -25,7 +25,7 @@ from colorize.models.color_queries import sine_positions
 from colorize.models.eccv16 import Eccv16
 from colorize.models.published import fold_spectral_norm
 from colorize.models.siggraph17 import Siggraph17
-from colorize.predict.colorizer import Colorizer
+from colorize.predict.torch_network import torch_colorizer
 from colorize.predict.model_files import find_model
 from tests.small_models import SMALL_ARGS
 
@@ -168,7 +168,7 @@ class TestEveryPublishedNetwork:
                 load({**state, key: torch.zeros(3, 1)})
 
     def test_it_colors_images_and_knows_how_sure_it_is(self, name: str) -> None:
-        colorizer = Colorizer(small(name), size=64, precision="float32")
+        colorizer = torch_colorizer(small(name), size=64, precision="float32")
         (colored,) = colorizer.color([np.full((50, 70), 128, np.uint8)], confidence=True)
         assert np.isfinite(colored.ab).all()
         assert 0 < colored.confidence <= 1

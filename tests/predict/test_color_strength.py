@@ -19,6 +19,7 @@ from colorize.models.checkpoint import save_checkpoint
 from colorize.models.unet import gamut_bins
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.settings import ColorizerSettings
+from colorize.predict.torch_network import torch_colorizer
 from colorize.settings import load_settings
 
 TINY = {"widths": [16, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0}
@@ -27,7 +28,7 @@ TINY = {"widths": [16, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0
 def colorizer(**settings: float) -> Colorizer:
     torch.manual_seed(0)
     chosen = ColorizerSettings.model_validate({"size": 64, "precision": "float32", **settings})
-    return Colorizer.configured(create_model("unet", **TINY), chosen)
+    return torch_colorizer(create_model("unet", **TINY), **chosen.model_dump())
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ class TestSettings:
         def aside(temperature: float) -> float:
             torch.manual_seed(0)
             plain = create_model("unet", **TINY, spread=0, shadows=0)  # the annealed mean alone
-            (ab,) = Colorizer(plain, size=64, precision="float32", temperature=temperature)([picture])
+            (ab,) = torch_colorizer(plain, size=64, precision="float32", temperature=temperature)([picture])
             return float(torch.cdist(torch.from_numpy(ab.astype(np.float32)).flatten(1).T, bins).amin(dim=1).mean())
 
         assert aside(0.05) < aside(1.0)
@@ -107,7 +108,7 @@ class TestWithoutBins:
         )
 
     def test_saturation_works_all_the_same(self, picture: np.ndarray) -> None:
-        assert Colorizer.configured(create_model("lab_cnn"), ColorizerSettings(size=64, saturation=1.5))([picture])
+        assert torch_colorizer(create_model("lab_cnn"), size=64, saturation=1.5)([picture])
 
 
 class TestBlotches:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from colorize.imaging.canvas import CELL, Canvases, canvas_for, canvases, fit
 from colorize.imaging.color import grey_to_lightness
-from colorize.predict.colorizer import Colorizer
+from colorize.predict.torch_network import torch_colorizer
 
 
 class Echo(nn.Module):
@@ -64,7 +64,7 @@ def test_fitting_keeps_the_aspect_within_a_cell(shape: tuple[int, int]) -> None:
 def test_pictures_of_one_shape_share_a_pass_of_the_batch_size() -> None:
     network = Echo()
     shapes = [(300, 400), (400, 300), (300, 400), (300, 400), (400, 300), (300, 400), (300, 400)]
-    Colorizer(network, size=128, batch_size=4, precision="float32")([grey(*shape) for shape in shapes])
+    torch_colorizer(network, size=128, batch_size=4, precision="float32")([grey(*shape) for shape in shapes])
 
     assert sorted(shape[0] for shape in network.batches) == [1, 2, 4]
 
@@ -72,7 +72,7 @@ def test_pictures_of_one_shape_share_a_pass_of_the_batch_size() -> None:
 def test_colors_come_back_in_the_order_of_the_pictures() -> None:
     values = [10, 200, 90, 40, 250, 120, 60]
     pictures = [grey(60 + 90 * (i % 3), 100, value) for i, value in enumerate(values)]
-    colors = Colorizer(Echo(), size=64, batch_size=2, precision="float32")(pictures)
+    colors = torch_colorizer(Echo(), size=64, batch_size=2, precision="float32")(pictures)
 
     expected = grey_to_lightness(torch.tensor(values) / 255)
     assert [float(ab[0].mean()) for ab in colors] == pytest.approx(expected.tolist(), abs=0.05)
@@ -83,7 +83,7 @@ def test_colors_cover_the_picture_and_nothing_of_the_padding(shape: tuple[int, i
     """A picture that is bright on its right and lower half gives colors that are, too, right up to the edge."""
     picture = grey(*shape, 0)
     picture[:, shape[1] // 2 :] = 255
-    (ab,) = Colorizer(Echo(), size=128, precision="float32")([picture])
+    (ab,) = torch_colorizer(Echo(), size=128, precision="float32")([picture])
     height, width = ab.shape[1:]
 
     assert ab.dtype == np.float16
@@ -93,19 +93,19 @@ def test_colors_cover_the_picture_and_nothing_of_the_padding(shape: tuple[int, i
 
 
 def test_no_pictures_no_colors() -> None:
-    assert Colorizer(Echo(), precision="float32")([]) == []
+    assert torch_colorizer(Echo(), precision="float32")([]) == []
 
 
 @pytest.mark.parametrize(("pictures", "sizes"), [(64, [64]), (150, [64, 64, 16, 4, 2]), (22, [16, 4, 2]), (1, [1])])
 def test_a_devices_batches_are_of_few_sizes(pictures: int, sizes: list[int]) -> None:
     network = Echo()
-    Colorizer(network, size=64, batch_size=64, precision="float32")([grey(64, 64)] * pictures)
+    torch_colorizer(network, size=64, batch_size=64, precision="float32")([grey(64, 64)] * pictures)
     assert [shape[0] for shape in network.batches] == sizes
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (333, 777), (90, 1000), (64, 64)])
 def test_a_picture_fitted_beforehand_gets_the_same_colors(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    colorizer = Colorizer(Echo(), size=128, precision="float32")
+    colorizer = torch_colorizer(Echo(), size=128, precision="float32")
     (own,), (fitted,) = colorizer([picture]), colorizer([Canvases(128, 32).fitted(picture)])
     assert np.array_equal(own, fitted)

@@ -22,8 +22,8 @@ from colorize.models import create_model
 from colorize.models.base import entropy
 from colorize.models.checkpoint import load_checkpoint
 from colorize.models.unet import FAR, Unet, fading
-from colorize.predict.colorizer import Colorizer
 from colorize.predict.confidence import color_and_doubt, disagreement
+from colorize.predict.torch_network import torch_colorizer
 from colorize.weights import shipped_weights
 
 PHOTOS = Path(__file__).parents[3] / "shared/data/photos"
@@ -114,7 +114,7 @@ def test_a_network_without_bins_doubts_what_changes_with_the_mirror() -> None:
 @pytest.mark.parametrize("name", ["unet", "lab_cnn"])
 def test_asking_for_confidence_changes_no_color(name: str) -> None:
     torch.manual_seed(0)
-    colorizer = Colorizer(create_model(name), size=64, precision="float32")
+    colorizer = torch_colorizer(create_model(name), size=64, precision="float32")
     greys = [np.random.default_rng(i).integers(0, 256, (40 + 20 * i, 64), np.uint8) for i in range(3)]
     asked = colorizer.color(greys, confidence=True)
     for plain, colored in zip(colorizer(greys), asked, strict=True):
@@ -131,7 +131,7 @@ def test_the_least_confident_tenth_has_clearly_larger_color_error() -> None:
     crops = [
         center_crop(Image.open(io.BytesIO(i)).convert("RGB"), 256) for i in islice(table["image"].to_pylist(), 150)
     ]
-    colorizer = Colorizer(load_checkpoint(shipped_weights()["default"]).model)
+    colorizer = torch_colorizer(load_checkpoint(shipped_weights()["default"]).model)
     found = color_scans([grey_png(c) for c in crops], lambda g: colorizer.color(g, confidence=True), 256**2)
     errors = [_difference(picture, crop) for (picture, _), crop in zip(found, crops, strict=True)]
     order = np.argsort([confidence for _, confidence in found])

@@ -20,7 +20,7 @@ from colorize.imaging.formats.formats import ImageInfo
 from colorize.imaging.hinting import Hinted, held_to, hint_planes
 from colorize.models import create_model
 from colorize.models.checkpoint import save_checkpoint
-from colorize.predict.colorizer import Colorizer
+from colorize.predict.torch_network import torch_colorizer
 from colorize.storage.root import Storage
 from tests.small_models import SMALL_ARGS
 
@@ -132,7 +132,7 @@ class TestPlanes:
         assert held_to(np.zeros((2, 48, 64), np.float32), spots)[:, 47, 63].tolist() == pytest.approx([50, 40], abs=0.5)
 
     def test_a_network_that_takes_none_is_not_given_any(self) -> None:
-        colorizer = Colorizer(create_model("lab_cnn", widths=[8, 8, 8]), size=32, precision="float32")
+        colorizer = torch_colorizer(create_model("lab_cnn", widths=[8, 8, 8]), size=32, precision="float32")
         with pytest.raises(ValueError, match="LabCnn takes no color hints"):
             colorizer([Hinted(np.zeros((32, 32), np.uint8), np.zeros((1, 4), np.float32))])
 

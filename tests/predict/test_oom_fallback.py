@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.oom_fallback import color_with_fallback
+from colorize.predict.torch_network import torch_colorizer
 
 
 class Hungry(nn.Module):
@@ -33,7 +34,7 @@ GREYS = [np.full((128, 128), value, np.uint8) for value in range(0, 80, 10)]
 
 
 def colorizer(room: int, **options: str) -> Colorizer:
-    return Colorizer(Hungry(room, **options), size=128, batch_size=8, precision="float32")
+    return torch_colorizer(Hungry(room, **options), size=128, batch_size=8, precision="float32")
 
 
 def test_with_room_enough_nothing_is_given_up() -> None:
@@ -80,8 +81,8 @@ def test_a_gpu_that_is_full_gives_way_to_the_cpu() -> None:
             self.room = 10**9 if L_B1HW.device.type == "cpu" else 0
             return super().forward(L_B1HW)
 
-    tight = Colorizer(OnlyCpu(0), size=128, batch_size=2, device="cuda", precision="float32")
+    tight = torch_colorizer(OnlyCpu(0), size=128, batch_size=2, device="cuda", precision="float32")
     colors, degraded = color_with_fallback(tight, GREYS)
 
     assert (len(colors), degraded) == (8, "on the CPU")
-    assert tight.device.type == "cuda"
+    assert tight.network.device == "cuda"

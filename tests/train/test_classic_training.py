@@ -17,7 +17,7 @@ from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.models import create_model, list_models, published_models
 from colorize.models.checkpoint import load_checkpoint
 from colorize.models.palette_cnn import PaletteCnn
-from colorize.predict.colorizer import Colorizer
+from colorize.predict.torch_network import torch_colorizer
 from colorize.settings import load_settings
 from colorize.train import accuracy
 from colorize.train.adversarial import noise_in_epoch, train_discriminator
@@ -311,7 +311,7 @@ def test_a_run_trains_resumes_and_colors(name: str, tmp_path: Path) -> None:
     figures = train_alone(longer, str(archive), str(tmp_path / "run"), resume=True)
 
     best = load_checkpoint(tmp_path / "run" / "best.safetensors")
-    (ab,) = Colorizer(best.model, precision="float32")([np.full((50, 70), 128, np.uint8)])
+    (ab,) = torch_colorizer(best.model, precision="float32")([np.full((50, 70), 128, np.uint8)])
     assert (best.name, figures["epoch"]) == (name, 2)
     assert np.isfinite(ab).all()
 

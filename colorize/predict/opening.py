@@ -1,0 +1,64 @@
+"""Which runtime colors: PyTorch on a GPU, ONNX Runtime on a CPU where the package has the network's graph."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from colorize.predict.colorizer import Colorizer
+from colorize.predict.settings import ColorizerSettings
+from colorize.weights import fitting_graph
+
+# What the drivers of NVIDIA, AMD and WSL make. Where none is there torch is not asked: importing it takes two seconds.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+
+
+def open_colorizer(
+    checkpoint: bytes,
+    settings: ColorizerSettings,
+    *,
+    device: str = "cpu",
+    batch_size: int = 8,
+    threads: int | None = None,
+) -> Colorizer:
+    """A colorizer for a checkpoint of ours.
+
+    Args:
+        checkpoint: content of a `.safetensors` file.
+        settings: how it runs.
+        device: "cpu" or "cuda".
+        batch_size: images in a forward pass at most.
+        threads: of a CPU; None: one for each CPU that this process may use.
+
+    Raises:
+        UsageError: settings that the network does not have.
+    """
+    graph = fitting_graph(checkpoint)
+    if graph and device == "cpu" and settings.precision != "bfloat16" and settings.temperature is None:
+        from colorize.predict.onnx_network import OnnxNetwork
+
+        network = OnnxNetwork(graph.path, checkpoint, stride=graph.stride, threads=threads or available_cpus())
+        return Colorizer(network, size=settings.size, batch_size=batch_size, saturation=settings.saturation)
+    import torch
+
+    from colorize.models.checkpoint import load_checkpoint
+    from colorize.predict.torch_network import torch_colorizer
+
+    if threads:
+        torch.set_num_threads(threads)
+    model = load_checkpoint(checkpoint).model
+    return torch_colorizer(model, batch_size=batch_size, device=device, **settings.model_dump())
+
+
+def has_gpu() -> bool:
+    """Whether torch can use a GPU here."""
+    if not any(Path(file).exists() for file in _GPU_FILES):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def available_cpus() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
