@@ -25,8 +25,8 @@ from colorize.models.color_queries import sine_positions
 from colorize.models.eccv16 import Eccv16
 from colorize.models.published import fold_spectral_norm
 from colorize.models.siggraph17 import Siggraph17
-from colorize.predict.torch_network import torch_colorizer
 from colorize.predict.model_files import find_model
+from colorize.predict.torch_network import torch_colorizer
 from tests.small_models import SMALL_ARGS
 
 PARITY = Path(__file__).parents[3] / "shared/parity"
