@@ -59,7 +59,7 @@ def triage(grey: Image.Image, color: Image.Image | None, toned: Toning) -> Kind:
     `toned` is the `toning_of` of `color`.
     """
     reduced = _reduced(grey)
-    if float(np.subtract(*np.percentile(np.asarray(reduced), (99.5, 0.5)))) < BLANK:
+    if _percentile(np.asarray(reduced), 99.5) - _percentile(np.asarray(reduced), 0.5) < BLANK:
         return "blank"
     if color is not None and toned.beyond > COLOR:
         return "negative" if _has_orange_mask(color) else "color"
@@ -80,10 +80,20 @@ def toning_of(color: Image.Image) -> Toning:
 def _is_text(grey: Image.Image) -> bool:
     """Even, light paper once strokes are filled in by a closing, and enough of them."""
     closed = Image.fromarray(filled_in(np.asarray(grey)))
+    if _percentile(np.asarray(closed), 50) <= PAPER:
+        return False
     light = closed.resize((8, 8), Image.Resampling.BOX).resize(grey.size, Image.Resampling.BICUBIC)
     page, paper = np.asarray(closed, np.float32), np.asarray(light, np.float32)
     strokes = float((page - np.asarray(grey, np.float32)).mean())
-    return float(np.median(page)) > PAPER and strokes > STROKES and float((page - paper).std()) < UNEVEN
+    return strokes > STROKES and float((page - paper).std()) < UNEVEN
+
+
+def _percentile(levels: Grey, percent: float) -> float:
+    """`np.percentile`, by counting: several times as fast."""
+    counts = np.cumsum(np.bincount(levels.ravel(), minlength=256))
+    place = percent / 100 * (levels.size - 1)
+    lower, upper = np.searchsorted(counts, (math.floor(place), math.ceil(place)), side="right")
+    return float(lower + (upper - lower) * (place - math.floor(place)))
 
 
 def filled_in(grey: Grey) -> Grey:
