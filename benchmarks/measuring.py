@@ -16,8 +16,8 @@ from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
 from colorize.datasets.splits import split_of, split_row
 from colorize.evaluate.candidates import Paint
+from colorize.evaluate.evaluator import Evaluator
 from colorize.evaluate.features import Lite0
-from colorize.evaluate.judge import Judge
 from colorize.evaluate.scores import Scores, collect, summarize
 from colorize.evaluate.settings import MeasureSettings
 from colorize.evaluate.supplied import Supplied
@@ -60,19 +60,19 @@ def held_out(data: Path, half: Half, count: int, side: int) -> list[HeldOut]:
 
 def measure(paints: Mapping[str, Paint], pictures: Sequence[HeldOut]) -> dict[str, dict[str, Interval]]:
     """Each way's figures by name, with 95 % intervals, and `true_colorfulness` beside them."""
-    judge = Judge("cpu", SEEN**2, Lite0(), Supplied())
+    evaluator = Evaluator("cpu", SEEN**2, Lite0(), Supplied())
     rows: list[dict[str, Any]] = []
     for start in range(0, len(pictures), BATCH):
-        rows += _rows(judge, paints, pictures[start : start + BATCH])
+        rows += _rows(evaluator, paints, pictures[start : start + BATCH])
     scores = collect(rows, list(paints))
     found = summarize(scores, MeasureSettings(resamples=_RESAMPLES))
     return {label: figures | {"true_colorfulness": _true(scores)} for label, figures in found.items()}
 
 
-def _rows(judge: Judge, paints: Mapping[str, Paint], pictures: Sequence[HeldOut]) -> list[dict[str, Any]]:
-    truth = judge.truth([picture.rgb for picture in pictures])
+def _rows(evaluator: Evaluator, paints: Mapping[str, Paint], pictures: Sequence[HeldOut]) -> list[dict[str, Any]]:
+    truth = evaluator.truth([picture.rgb for picture in pictures])
     described = truth.described()
-    compared = [judge.compare(truth, paint) for paint in paints.values()]
+    compared = [evaluator.compare(truth, paint) for paint in paints.values()]
     return [
         {"path": picture.path, "title": picture.path, "source": "", "width": 0, "height": 0, "error": ""}
         | {name: values[index] for name, values in described.items()}

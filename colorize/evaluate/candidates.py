@@ -1,4 +1,4 @@
-"""The models under test: what a person named, a short label for each, and the functions that color."""
+"""The models to evaluate: their files, short labels, and functions that color."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from colorize.predict.model_files import ModelFile, find_model, require_settings
 from colorize.predict.opening import open_colorizer
 from colorize.predict.settings import ColorizerSettings
 
-GREY = "grey"  # the baseline: images left as they are
-_LIMIT = 1 << 30  # pixels: the images are crops that were made here
+GREY = "grey"  # the baseline that adds no color
+_LIMIT = 1 << 30  # pixels: no limit, these are our own crops
 
-Paint = Callable[[Sequence[Grey]], list[Colored]]  # upright grey images -> their color, as `Colorizer.color` does
+Paint = Callable[[Sequence[Grey]], list[Colored]]  # as `Colorizer.color`: upright grey images -> their color
 
 
 class Painter(Protocol):
-    """A `Paint` that says on demand how sure it is."""
+    """A `Paint` that can return its confidence."""
 
     def __call__(self, greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model under test."""
+    """A model to evaluate."""
 
-    label: str  # short, and unlike any other's
+    label: str  # short and unique
     file: ModelFile
 
 
 def find_candidates(names: Sequence[str]) -> list[Candidate]:
-    """The named models, read and found whole.
+    """Finds the named models.
 
     Raises:
-        UsageError: no such model, or the same one twice.
+        UsageError: unknown or repeated model.
     """
     if not names:
         raise UsageError("name a model with --model")
@@ -54,7 +54,7 @@ def find_candidates(names: Sequence[str]) -> list[Candidate]:
 
 
 def short_labels(names: Sequence[str]) -> list[str]:
-    """The shortest ends of the names that tell them apart.
+    """The shortest unique ends of the names.
 
     >>> short_labels(["default", "s3://b/runs/lab_cnn", "runs/a/best.safetensors", "runs/b/best.safetensors"])
     ['default', 'lab_cnn', 'a', 'b']
@@ -66,30 +66,30 @@ def short_labels(names: Sequence[str]) -> list[str]:
 
 
 def require_all(candidates: Sequence[Candidate], settings: ColorizerSettings) -> None:
-    """Raises UsageError for settings that one of the models does not have."""
+    """Raises UsageError for settings that one of the models does not support."""
     for candidate in candidates:
         if candidate.file.name != GREY:
             require_settings(candidate.file, settings)
 
 
 def painter(file: ModelFile, settings: ColorizerSettings, device: str, batch_size: int) -> Painter:
-    """The function that colors with this model, or that leaves images grey."""
+    """The function that colors with this model."""
     if file.name == GREY:
         return leave_grey
     return open_colorizer(file.data, settings, batch_size=batch_size, device=device).color
 
 
 def leave_grey(greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]:
-    """No color at all, as ab of one cell."""
+    """Zero ab, of one pixel."""
     return [Colored(np.zeros((2, 1, 1), np.float16), 0.0) for _ in greys]
 
 
 class FinitePainter:
-    """Another's colors of one batch of images; where they are no numbers grey, and the image is remembered."""
+    """Wraps a painter for one batch: replaces colors that are not finite by grey, and records where."""
 
     def __init__(self, paint: Painter) -> None:
         self.paint = paint
-        self.not_finite: set[int] = set()  # places in the batch
+        self.not_finite: set[int] = set()  # indices in the batch
 
     def __call__(self, greys: Sequence[Grey], *, confidence: bool = False) -> list[Colored]:
         colors = self.paint(greys, confidence=confidence)
@@ -101,7 +101,7 @@ class FinitePainter:
 
 
 def color_scans(scans: Sequence[bytes], paint: Paint, area: int) -> list[tuple[RGB, float]]:
-    """Losslessly encoded grey images, colored the way that the bulk job colors them, and how sure the model is."""
+    """Colors losslessly encoded grey images as the bulk job does; returns RGB and confidence."""
     small = [decode_small(scan, area, max_pixels=_LIMIT).luma for scan in scans]
     return [
         (np.asarray(compose(decode(scan, max_pixels=_LIMIT), colored.ab)), colored.confidence)

@@ -1,7 +1,6 @@
-"""EfficientNet-Lite0 as a judge: features to compare images by, and the class that it sees in them.
+"""EfficientNet-Lite0 as a feature extractor and classifier for metrics.
 
-Figures that come from it carry its name. They are neither FID (Inception's features) nor LPIPS (AlexNet's or VGG's
-features with learned weights), and compare with neither.
+The metrics carry its name. They are not comparable with FID (Inception) or LPIPS (AlexNet or VGG).
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from colorize.models.efficientnet_lite import (
     published_state,
 )
 
-POOLED = feature_channels()[-1]  # length of the vector that stands for an image
+POOLED = feature_channels()[-1]  # length of an image's feature vector
 _CLASSES, _HEAD = 1000, 1280
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the network finds in a batch: tensors at five scales, their last one's means `(B, 320)`, classes `(B,)`."""
+    """Of a batch: feature maps at five scales, the mean of the last one `(B, 320)`, and classes `(B,)`."""
 
     levels: list[Tensor]
     pooled: Tensor
@@ -33,7 +32,7 @@ class Features:
 
 
 class Lite0(nn.Module):
-    """The published network with its ImageNet weights, in eval mode."""
+    """The published network with ImageNet weights, in eval mode."""
 
     def __init__(self) -> None:
         """Raises ModuleNotFoundError without the optional package that holds the weights."""

@@ -1,4 +1,4 @@
-"""What is measured: a name, a title, which way is better, for every figure of an image and of a set."""
+"""The metrics: names, titles, units and which direction is better."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Better = Literal["higher", "lower"]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measure: `name` in files, `title` and `explanation` for a person."""
+    """One metric: `name` in files, `title` and `explanation` for display."""
 
     name: str
     title: str

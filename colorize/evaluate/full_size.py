@@ -1,4 +1,4 @@
-"""The last stage: whole images, written as the bulk job writes them, against the truth. No torch."""
+"""The last stage: PSNR of whole images, written as the bulk job writes them. No torch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _STRIP_ROWS = 256
 
 
 def whole_psnr(data: bytes, ab_2hw: npt.NDArray[np.floating], max_pixels: int) -> float:
-    """PSNR in dB of RGB between a color image and its colored copy, both decoded from their files.
+    """RGB PSNR in dB between a color image and its colored copy, both decoded from their files.
 
-    The copy keeps the image's luma and format: a JPEG's chroma has half the resolution, and it is compressed.
+    Includes the losses of the format, such as chroma subsampling and compression in JPEG.
 
     Raises:
         ImageDecodeError: `data` cannot be colored.
@@ -28,7 +28,7 @@ def whole_psnr(data: bytes, ab_2hw: npt.NDArray[np.floating], max_pixels: int) -
 
 
 def _psnr8(ours: RGB, true: RGB) -> float:
-    """`metrics.psnr` of 8-bit images, in strips, since whole scans as floats would fill the memory."""
+    """`metrics.psnr` of 8-bit images, in strips to save memory."""
     total = 0.0
     for top in range(0, len(true), _STRIP_ROWS):
         rows = slice(top, top + _STRIP_ROWS)

@@ -1,4 +1,4 @@
-"""The images to show: the best, the middle and the worst by a figure, colored once more on the driver."""
+"""The images on the page: best, median and worst by a metric, colored again on the driver."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ KINDS = ("best", "median", "worst")
 
 @dataclass(frozen=True)
 class Shown:
-    """One image: the truth, and what each model made of its luma."""
+    """One image: the ground truth and each model's result."""
 
     truth: RGB
     colored: dict[str, RGB]  # by label
 
 
 def ranked(scores: Scores, label: str, figure: Figure, count: int) -> dict[str, list[int]]:
-    """Numbers of the images to show by a figure of one model: `count` of each kind, none twice."""
+    """Indices of the images to show, by a metric of one model: up to `count` of each kind, none twice."""
     values = scores.models[label].columns[figure.name]
     order = [int(i) for i in np.argsort(-values if figure.better == "higher" else values, kind="stable")]
     count = min(count, -(-len(order) // len(KINDS)))
@@ -39,14 +39,14 @@ def ranked(scores: Scores, label: str, figure: Figure, count: int) -> dict[str, 
     return {"best": best, "median": middle[start : start + count], "worst": worst[::-1]}
 
 
-def paint_again(
+def recolor(
     paths: Iterable[str],
     source: Source,
     loader: GroundTruthLoader,
     candidates: Sequence[Candidate],
     settings: EvaluateSettings,
 ) -> dict[str, Shown]:
-    """The crops of these images with every model's colors, by path; one that cannot be read any more is left out."""
+    """Crops of these images, colored by every model, by path. Images that can no longer be read are left out."""
     loader = replace(loader, only=frozenset(paths))
     tables = load_truth(covering(source.units, loader.only or ()), loader, isolated=True)
     rows = [row for table in tables for row in table.to_pylist()]
@@ -65,7 +65,7 @@ def paint_again(
 
 
 def covering(units: pa.Table, paths: Iterable[str]) -> pa.Table:
-    """The units that hold these paths: files by name, rows of archives (`name#row`) by their run."""
+    """The units that contain these paths: files by name, archive rows as `name#row`."""
     names = set(paths)
     rows: dict[str, list[int]] = {}
     for path in names:

@@ -1,4 +1,4 @@
-"""The load stage: color images of a split, as a square to measure and as a small grey copy of the whole. No torch."""
+"""The load stage: from color images of a split to center crops and small grey copies. No torch."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ALL = "all"
 TRUTH_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
-        ("title", pa.string()),  # what the data calls it: the column `path` of an archive, else the path
+        ("title", pa.string()),  # an archive's column `path`, else the path
         ("source", pa.string()),
         ("width", pa.int64()),
         ("height", pa.int64()),
         ("error", pa.string()),
         ("message", pa.string()),
         ("crop", pa.binary()),  # uint8 (size, size, 3)
-        ("data", pa.large_binary()),  # the encoded image, if whole images are measured as well
+        ("data", pa.large_binary()),  # the encoded image, if whole images are measured
         ("grey", pa.binary()),  # uint8 (grey_height, grey_width) of the whole image, for the network
         ("grey_height", pa.int64()),
         ("grey_width", pa.int64()),
@@ -41,23 +41,23 @@ TRUTH_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class GroundTruthLoader:
-    """The load stage's parameters, in one picklable piece."""
+    """Picklable parameters of the load stage."""
 
     reader: Reader
     split: str  # or ALL
-    of_several: bool  # archives, whose names may say a split
+    of_several: bool  # several archives, whose names may say the split
     size: int  # side of the crop
-    area: int  # pixels that the network sees of a whole image
+    area: int  # pixels of the network's input
     limits: LimitSettings
-    whole: bool  # whole images are measured too
-    only: frozenset[str] | None = None  # these paths; None: all of the split
-    cut: SplitSettings | None = None  # into splits; None: as the data says it
+    whole: bool  # measure whole images, too
+    only: frozenset[str] | None = None  # paths; None: all of the split
+    cut: SplitSettings | None = None  # None: splits as the data says
 
 
 def load_truth(units: pa.Table, loader: GroundTruthLoader, *, isolated: bool | None = None) -> Iterator[pa.Table]:
-    """Tables of `TRUTH_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`; a broken image has an `error`.
+    """Turns a table of `UNIT_SCHEMA` into tables of `TRUTH_SCHEMA`. Broken images have an `error`.
 
-    `isolated` has every image decoded in a child process; by default that is so from a task's second attempt on.
+    With `isolated` every image is decoded in a child process; by default from a task's second attempt on.
     """
     if isolated is None:
         isolated = task_attempt() > 0
@@ -101,7 +101,7 @@ def _empty_row(raw: Raw) -> dict[str, Any]:
 
 
 def grey_png(rgb: RGB) -> bytes:
-    """The luma of an image as a PNG: the scan that the models are given."""
+    """The luma of an image as PNG: the models' input."""
     out = io.BytesIO()
     Image.fromarray(rgb).convert("L").save(out, "PNG", compress_level=1)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""The evaluation from its first check to its last file: what `colorize evaluate` and `jobs/evaluate.py` call."""
+"""The evaluation job, behind `colorize evaluate` and `jobs/evaluate.py`."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from colorize.cluster.session import plan_for_cluster, ray_session
 from colorize.datasets.sources import Source, open_source
 from colorize.errors import UsageError, say
 from colorize.evaluate.candidates import find_candidates, require_all
-from colorize.evaluate.gallery import paint_again
+from colorize.evaluate.gallery import recolor
 from colorize.evaluate.ground_truth import ALL, GroundTruthLoader
 from colorize.evaluate.outcome import EvaluateJob, Evaluation
 from colorize.evaluate.page import chosen_images, evaluation_page
 from colorize.evaluate.pipeline import score
-from colorize.evaluate.scores import Scores, collect, compare, summarize, sureness
+from colorize.evaluate.scores import Scores, collect, compare, confidence_quality, summarize
 from colorize.evaluate.settings import EvaluateSettings
 from colorize.evaluate.supplied import read_supplied
 from colorize.models.efficientnet_lite import published_state
 from colorize.storage.root import Storage, overlap
 
 SPLITS = ("train", "val", "test", ALL)
+LOG_SECONDS = 5.0
 METRICS_FILE, TABLE_FILE, PAGE_FILE = "metrics.json", "per_image.parquet", "evaluation.html"
 
 
 def run_evaluation(job: EvaluateJob) -> Evaluation:
-    """Measures the models, writes `metrics.json`, `per_image.parquet` and `evaluation.html`, returns the figures.
+    """Evaluates the models and writes `metrics.json`, `per_image.parquet` and `evaluation.html`.
 
     Raises:
         UsageError: models, data, output or cluster cannot be used, or the split holds no image.
@@ -50,8 +51,7 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
         plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
         files = [candidate.file for candidate in candidates]
         rows = score(source, loader, files, plan, job.settings, limit=job.limit, lite0=not left_out, supplied=supplied)
-        told = rows if job.quiet else _told(rows, job.settings.run.log_seconds)
-        scores = collect(told, [candidate.label for candidate in candidates])
+        scores = collect(rows if job.quiet else _with_progress(rows), [candidate.label for candidate in candidates])
     if not scores.count:
         raise UsageError(_nothing(job, source, scores))
     measure = job.settings.measure
@@ -61,7 +61,7 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
         scores=scores,
         summary=summarize(scores, measure),
         comparisons=compare(scores, measure),
-        sureness=sureness(scores, measure),
+        confidence=confidence_quality(scores, measure),
         left_out=left_out,
         supplied=supplied.identities(),
         seconds=time.monotonic() - started,
@@ -71,7 +71,7 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
 
 
 def truth_loader(source: Source, job: EvaluateJob, only: Iterable[str] | None = None) -> GroundTruthLoader:
-    """The load stage of this job, for the images `only`, or all of its split."""
+    """The parameters of the load stage, for the paths `only` or for the job's split."""
     settings = job.settings
     return GroundTruthLoader(
         reader=source.reader,
@@ -95,7 +95,7 @@ def _open(job: EvaluateJob) -> Source:
 
 
 def _why_no_features(settings: EvaluateSettings) -> str:
-    """Why there can be no figures of the feature network; empty if there can."""
+    """Why Lite0 metrics are left out; empty if they are not."""
     if not settings.measure.features:
         return "figures of EfficientNet-Lite0: measure.features is false"
     try:
@@ -105,11 +105,11 @@ def _why_no_features(settings: EvaluateSettings) -> str:
     return ""
 
 
-def _told(rows: Iterator[dict[str, Any]], seconds: float) -> Iterator[dict[str, Any]]:
-    """The same rows; how many there were is said on stderr every few seconds."""
+def _with_progress(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The same rows, counted on stderr."""
     last = time.monotonic()
     for count, row in enumerate(rows, 1):
-        if time.monotonic() - last >= seconds:
+        if time.monotonic() - last >= LOG_SECONDS:
             last = time.monotonic()
             say(f"measured {count} images", sys.stderr)
         yield row
@@ -129,5 +129,5 @@ def _write(done: Evaluation, source: Source, target: Storage) -> None:
     target.write(METRICS_FILE, json.dumps(done.as_dict(), indent=1, allow_nan=False).encode())
     numbers = {i for kinds in chosen_images(done).values() for found in kinds.values() for i in found}
     paths = [done.scores.images[i]["path"] for i in sorted(numbers)]
-    shown = paint_again(paths, source, truth_loader(source, done.job, paths), done.candidates, done.job.settings)
+    shown = recolor(paths, source, truth_loader(source, done.job, paths), done.candidates, done.job.settings)
     target.write(PAGE_FILE, evaluation_page(done, shown))

@@ -1,4 +1,4 @@
-"""What an evaluation is asked to do, and what it found."""
+"""The parameters and results of an evaluation."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from colorize.evaluate.candidates import Candidate
 from colorize.evaluate.figures import FIGURES
-from colorize.evaluate.scores import Comparison, Scores, Sureness
+from colorize.evaluate.scores import Comparison, ConfidenceQuality, Scores
 from colorize.evaluate.settings import EvaluateSettings
 from colorize.metrics import Interval
 
 
 @dataclass(frozen=True)
 class EvaluateJob:
-    """What one evaluation is asked to do."""
+    """The parameters of an evaluation."""
 
     models: tuple[str, ...]
     data: str
@@ -38,18 +38,18 @@ class Evaluation:
     scores: Scores
     summary: dict[str, dict[str, Interval]]
     comparisons: list[Comparison]
-    sureness: dict[str, Sureness]
-    left_out: str  # why figures are missing
-    supplied: dict[str, dict[str, str]]  # by figure: path and sha256 of the weights that it was measured with
+    confidence: dict[str, ConfidenceQuality]
+    left_out: str  # why metrics are missing
+    supplied: dict[str, dict[str, str]]  # path and sha256 of supplied weights, by metric
     seconds: float
 
     @property
     def broken_fraction(self) -> float:
-        """Broken images among all of the split."""
+        """Fraction of the split's images that are broken."""
         return len(self.scores.broken) / max(1, self.scores.count + len(self.scores.broken))
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready: what `metrics.json` holds."""
+        """The content of `metrics.json`."""
         job, scores = self.job, self.scores
         return {
             "command": list(job.command),
@@ -65,7 +65,7 @@ class Evaluation:
                 for c in self.candidates
             },
             "true": {name: float(values.mean()) for name, values in scores.true_columns.items()},
-            "confidence": {label: asdict(item) for label, item in self.sureness.items()},
+            "confidence": {label: asdict(item) for label, item in self.confidence.items()},
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "figures": {name: asdict(figure) for name, figure in FIGURES.items()},
             "left_out": self.left_out,

@@ -1,4 +1,4 @@
-"""`evaluation.html`: the models side by side, in figures, distributions and images."""
+"""`evaluation.html`: the models side by side, with metrics, distributions and images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPREAD = ("psnr", "psnr_ab", "ssim", "ciede2000", "auc", "perceptual_lite0", "co
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of one model, as text."""
+    """A metric of one model, as text."""
 
     value: str
     interval: str
@@ -35,20 +35,20 @@ class Cell:
 
 
 def chosen_images(done: Evaluation) -> dict[str, dict[str, list[int]]]:
-    """Numbers of the images to show: `{figure: {kind: [...]}}`, by the first model that colors."""
+    """Indices of the images to show: `{metric: {kind: [...]}}`."""
     columns = done.scores.models[leader(done)].columns
     count = done.job.settings.measure.gallery
     return {name: ranked(done.scores, leader(done), FIGURES[name], count) for name in RANKED_BY if name in columns}
 
 
 def leader(done: Evaluation) -> str:
-    """The label of the model by which images are ranked: the first that is not the grey baseline."""
+    """The label of the model that ranks the images: the first one but `grey`."""
     coloring = [c.label for c in done.candidates if c.file.name != GREY]
     return (coloring or list(done.scores.labels))[0]
 
 
 def evaluation_page(done: Evaluation, shown: Mapping[str, Shown]) -> bytes:
-    """The page; `shown` holds the chosen images by path."""
+    """Renders the page; `shown` holds the chosen images by path."""
     return render_page(
         "evaluation.html",
         title=f"Evaluation: {', '.join(done.scores.labels)}",
@@ -64,7 +64,7 @@ def evaluation_page(done: Evaluation, shown: Mapping[str, Shown]) -> bytes:
 
 
 def cells(figure: Figure, summary: Mapping[str, Mapping[str, Interval]]) -> list[Cell]:
-    """One figure of every model, in their order; the best is marked where it is one."""
+    """One metric of every model, in order, with the best one marked."""
     found = [figures.get(figure.name) for figures in summary.values()]
     values = [interval.value for interval in found if interval is not None]
     best = (max if figure.better == "higher" else min)(values) if values else None
@@ -86,7 +86,7 @@ def _measured(figure: Figure, done: Evaluation) -> bool:
 
 
 def _comparisons(done: Evaluation) -> list[dict[str, Any]]:
-    """Each comparison as a sentence's parts."""
+    """Comparisons as text."""
     rows = []
     for comparison in done.comparisons:
         figure, difference = FIGURES[comparison.figure], comparison.difference
@@ -104,7 +104,7 @@ def _charts(done: Evaluation) -> list[tuple[Figure, Markup]]:
         series = [
             Series(label, f"series-{number % STYLES}", model.columns[name])
             for number, (label, model) in enumerate(done.scores.models.items())
-            if name in model.columns and model.columns[name].any()  # the colorfulness of grey is a wall at 0
+            if name in model.columns and model.columns[name].any()  # grey has no colorfulness to plot
         ]
         if name == "colorfulness":
             series.append(Series("truth", "series-truth", done.scores.true_columns[name]))
@@ -129,8 +129,8 @@ def _entry(
     done: Evaluation, number: int, figure: Figure, shown: Mapping[str, Shown], memo: dict[str, list[tuple[str, str]]]
 ) -> dict[str, Any] | None:
     """One image of the gallery: its name, and a panel for grey, each model and the truth."""
-    image = done.scores.images[number]
-    path = image["path"]
+    row = done.scores.images[number]
+    path = row["path"]
     if path not in shown:
         return None
     if path not in memo:
@@ -141,7 +141,7 @@ def _entry(
         if figure.name in model.columns
     }
     panels = [{"label": label, "image": image, "value": values.get(label, "")} for label, image in memo[path]]
-    return {"title": image["title"], "path": path, "panels": panels}
+    return {"title": row["title"], "path": path, "panels": panels}
 
 
 def _panels(shown: Shown) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The evaluation's pipeline on one screen: units -> load -> score (actors) -> whole images -> one row an image."""
+"""The evaluation pipeline: units -> load -> score (actors) -> whole images -> one row per image."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from colorize.cluster.data_context import configure
 from colorize.cluster.plan import StagePlan
 from colorize.datasets.sources import Source
 from colorize.evaluate.candidates import FinitePainter, Paint, painter
+from colorize.evaluate.evaluator import Evaluator
 from colorize.evaluate.features import Lite0
 from colorize.evaluate.full_size import whole_psnr
 from colorize.evaluate.ground_truth import GroundTruthLoader, load_truth
-from colorize.evaluate.judge import Judge
 from colorize.evaluate.scores import MEASURED
 from colorize.evaluate.settings import EvaluateSettings
 from colorize.evaluate.supplied import Supplied
@@ -31,29 +31,29 @@ from colorize.imaging.settings import LimitSettings
 from colorize.predict.columns import GREY_COLUMNS, ab_from, grey_from
 from colorize.predict.model_files import ModelFile
 
-CPU_BATCH, GPU_BATCH = 8, 64  # images that are compared at once; at 256 x 256 about 100 MB each while they are
+CPU_BATCH, GPU_BATCH = 8, 64  # about 100 MB per image of 256 x 256
 DROPPED = ("crop", "data", *GREY_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """What the score stage needs, in one picklable piece."""
+    """Picklable parameters of the score stage."""
 
-    models: Any  # an object reference to the list of `ModelFile`, which is fetched once a process
+    models: Any  # object reference to a list of `ModelFile`
     settings: EvaluateSettings
     device: str
     threads: int
     batch_size: int
     lite0: bool
-    supplied: Any  # an object reference to `Supplied`
+    supplied: Any  # object reference to `Supplied`
 
 
 def score(
     source: Source, loader: GroundTruthLoader, files: Sequence[ModelFile], plan: StagePlan, settings: EvaluateSettings,
     *, limit: int | None, lite0: bool, supplied: Supplied,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """Yields a row for each image: what `truth_row` says, and `models`, a list of figures in the order of `files`."""
-    # In order, where a limit shall pick the same images every time.
+    """Yields a row per image: its `truth_row`, and `models`, a list of metrics in the order of `files`."""
+    # With a limit, order makes the choice of images reproducible.
     configure(settings.run.stall_seconds).execution_options.preserve_order = limit is not None
     blocks = source.blocks()
     np.random.default_rng(settings.measure.seed).shuffle(blocks)
@@ -63,7 +63,7 @@ def score(
     scoring = Scoring(models, settings, plan.device, threads, batch_size, lite0, weights)
     loaded = ray.data.from_arrow(blocks).map_batches(
         partial(load_truth, loader=loader),
-        batch_size=None,  # a block is a task's work
+        batch_size=None,
         batch_format="pyarrow",
         num_cpus=plan.task_cpus,
         ray_remote_args_fn=task_retries,
@@ -89,14 +89,14 @@ def score(
             ray_remote_args_fn=task_retries,
         )
     )
-    dataset.set_name("colorize-evaluate")  # what Ray's dashboard calls it
+    dataset.set_name("colorize-evaluate")  # in Ray's dashboard
     batches: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     for batch in batches:
         yield from batch.to_pylist()
 
 
 class Scorer:
-    """One copy of every model and of the judge, on one device."""
+    """Holds every model and the evaluator on one device."""
 
     def __init__(self, scoring: Scoring) -> None:
         torch.set_num_threads(scoring.threads)
@@ -105,11 +105,11 @@ class Scorer:
         files: list[ModelFile] = ray.get(scoring.models)
         self.painters = {file.name: painter(file, settings.colorizer, device, batch_size) for file in files}
         lite0 = Lite0() if scoring.lite0 else None
-        self.judge = Judge(device, settings.colorizer.size**2, lite0, ray.get(scoring.supplied))
+        self.evaluator = Evaluator(device, settings.colorizer.size**2, lite0, ray.get(scoring.supplied))
         self.size = settings.measure.size
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """`batch` (TRUTH_SCHEMA) with descriptions of the true images and a list `models`; broken rows pass."""
+        """Adds the columns of `scored_schema` to a batch of `TRUTH_SCHEMA`. Broken rows pass through."""
         rows: list[dict[str, Any]] = batch.to_pylist()
         good = [row for row in rows if not row["error"]]
         for row in rows:
@@ -121,12 +121,12 @@ class Scorer:
 
     def _score(self, rows: list[dict[str, Any]]) -> None:
         shape = (self.size, self.size, 3)
-        truth = self.judge.truth([np.frombuffer(row["crop"], np.uint8).reshape(shape) for row in rows])
+        truth = self.evaluator.truth([np.frombuffer(row["crop"], np.uint8).reshape(shape) for row in rows])
         _spread(rows, truth.described())
         for name, model in self.painters.items():
             paint = FinitePainter(model)
             figures: list[dict[str, Any]] = [{"psnr_full": float("nan")} for _ in rows]
-            _spread(figures, self.judge.compare(truth, partial(paint, confidence=True)))
+            _spread(figures, self.evaluator.compare(truth, partial(paint, confidence=True)))
             _spread(figures, _whole_ab(rows, paint))
             for row, figure in zip(rows, figures, strict=True):
                 row["models"].append(figure)
@@ -135,11 +135,11 @@ class Scorer:
         for row in rows:
             row["crop"] = b""
             if row["error"]:
-                row["models"] = []  # of a pair of models both or none
+                row["models"] = []  # either all models have metrics or none
 
 
 def measure_whole(batch: pa.Table, *, limits: LimitSettings) -> pa.Table:
-    """Fills in `psnr_full` where whole images came along, and drops what is not needed any more."""
+    """Computes `psnr_full` if whole images are there, and drops the pixels."""
     rows: list[dict[str, Any]] = batch.to_pylist()
     function, is_heavy = partial(_whole_figures, max_pixels=limits.max_pixels), partial(_is_heavy, limits=limits)
     with Guarded(function, limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as figures_of:
@@ -160,7 +160,7 @@ def _is_heavy(row: dict[str, Any], limits: LimitSettings) -> bool:
 
 
 def scored_schema(truth: pa.Schema) -> pa.Schema:
-    """The rows' schema after the score stage."""
+    """The schema after the score stage."""
     fields = [*((name, pa.float64()) for name in MEASURED), ("scores", pa.binary()), ("features", pa.binary()),
               ("fid_features", pa.binary()), ("ab", pa.binary()),
               ("ab_height", pa.int64()), ("ab_width", pa.int64())]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every image's figures as columns, and what follows from them: means, intervals, comparisons."""
+"""Metrics per image as columns, and their means, intervals and comparisons."""
 
 from __future__ import annotations
 
@@ -34,10 +34,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """One model's figures: `columns` by name `(N,)`, sums of scores by true color `(N, Q)`, features `(N, D)`.
-
-    `fid_features` are Inception's, where its weights were supplied.
-    """
+    """One model's metrics: `columns` by name `(N,)`, AuC scores by true color `(N, Q)`, and features `(N, D)`."""
 
     columns: dict[str, Floats]
     color_scores: npt.NDArray[np.float32] = field(repr=False)
@@ -47,7 +44,7 @@ class ModelScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """An evaluation's figures: N images, some models in the order given."""
+    """The metrics of N images for all models, in the order given."""
 
     labels: tuple[str, ...]
     images: list[dict[str, Any]]  # path, title, source, width, height
@@ -60,15 +57,15 @@ class Scores:
 
     @property
     def count(self) -> int:
-        """Images measured."""
+        """Number of images measured."""
         return len(self.images)
 
     def errors(self) -> Counter[str]:
-        """Broken images by reason."""
+        """Number of broken images by error code."""
         return Counter(item.error for item in self.broken)
 
     def table(self) -> pa.Table:
-        """One row for each image and model, with every figure of an image."""
+        """One row per image and model."""
         rows = []
         for label, model in self.models.items():
             for index, image in enumerate(self.images):
@@ -78,7 +75,7 @@ class Scores:
 
 
 def collect(rows: Iterable[Mapping[str, Any]], labels: Sequence[str]) -> Scores:
-    """The figures of finished rows, in the order of their paths."""
+    """Collects finished rows, sorted by path."""
     good, broken = [], []
     for row in rows:
         if row["error"]:
@@ -100,7 +97,7 @@ def collect(rows: Iterable[Mapping[str, Any]], labels: Sequence[str]) -> Scores:
 
 
 def summarize(scores: Scores, settings: MeasureSettings) -> dict[str, dict[str, Interval]]:
-    """Each model's figures with their intervals: `{label: {figure: interval}}`; those that were not measured lack."""
+    """Each model's metrics with intervals: `{label: {metric: interval}}`."""
     weights = rarity_weights(scores.true_pixels.sum(axis=0))
     statistics = {
         (label, name): statistic
@@ -115,7 +112,7 @@ def summarize(scores: Scores, settings: MeasureSettings) -> dict[str, dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two models on the same images, by one figure: how far the first is above the second."""
+    """Two models on the same images, by one metric."""
 
     figure: str
     first: str
@@ -126,7 +123,7 @@ class Comparison:
 
 
 def compare(scores: Scores, settings: MeasureSettings) -> list[Comparison]:
-    """Every pair of models, by every figure of an image that both have."""
+    """Compares every pair of models by every per-image metric."""
     differences = {
         (figure, first, second): scores.models[first].columns[figure.name] - scores.models[second].columns[figure.name]
         for first, second in combinations(scores.models, 2)
@@ -138,10 +135,10 @@ def compare(scores: Scores, settings: MeasureSettings) -> list[Comparison]:
 
 
 @dataclass(frozen=True, slots=True)
-class Sureness:
-    """What a model's confidence is worth: the mean CIEDE2000 of its least and most confident tenths, and of the rest.
+class ConfidenceQuality:
+    """How well confidence predicts error: mean CIEDE2000 of the least and most confident tenths, and of the rest.
 
-    `rank` is Spearman's correlation of confidence and CIEDE2000: -1 if one orders the other, 0 if all are equal.
+    `rank` is Spearman's correlation of confidence and CIEDE2000: -1 is best; 0 if all values are equal.
     """
 
     least: Interval
@@ -150,8 +147,8 @@ class Sureness:
     rank: float
 
 
-def sureness(scores: Scores, settings: MeasureSettings) -> dict[str, Sureness]:
-    """By label, for the models that say how sure they are, if there are images enough for tenths."""
+def confidence_quality(scores: Scores, settings: MeasureSettings) -> dict[str, ConfidenceQuality]:
+    """By label, for models with confidence, given at least 20 images."""
     found = {}
     for label, model in scores.models.items():
         sure, error = model.columns["confidence"], model.columns["ciede2000"]
@@ -162,7 +159,7 @@ def sureness(scores: Scores, settings: MeasureSettings) -> dict[str, Sureness]:
         ends = {"least": _mean(error[order[:tenth]]), "most": _mean(error[order[-tenth:]])}
         tenths = _intervals(ends, tenth, settings)
         rest = _intervals({"rest": _mean(error[order[tenth:]])}, scores.count - tenth, settings)["rest"]
-        found[label] = Sureness(tenths["least"], rest, tenths["most"], _rank_correlation(sure, error))
+        found[label] = ConfidenceQuality(tenths["least"], rest, tenths["most"], _rank_correlation(sure, error))
     return found
 
 
@@ -172,7 +169,7 @@ def _rank_correlation(x: Floats, y: Floats) -> float:
 
 
 def _ranks(values: Floats) -> Floats:
-    """Ranks from 0; equal values share the mean of theirs."""
+    """Ranks from 0; ties share their mean rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     ranks: Floats = (ends - (counts + 1) / 2)[place]
@@ -185,7 +182,7 @@ def _comparison(figure: Figure, first: str, second: str, difference: Floats, int
 
 
 def _statistics(scores: Scores, model: ModelScores, weights: Floats) -> dict[str, Statistic]:
-    """What resampled images give for each figure of a model."""
+    """Each metric of a model as a function of resample counts."""
     found = {name: _mean(values) for name, values in model.columns.items()}
     for name, true in scores.true_columns.items():
         found[f"{name}_gap"] = _gap(model.columns[name], true)
@@ -194,7 +191,7 @@ def _statistics(scores: Scores, model: ModelScores, weights: Floats) -> dict[str
 
 
 def _distances(scores: Scores, model: ModelScores) -> dict[str, Interval]:
-    """Frechet distances. Resampling would bias them: they have no interval."""
+    """Frechet distances, without intervals: resampling would bias them."""
     pairs = {
         "frechet_lite0": (model.features, scores.true_features),
         "fid": (model.fid_features, scores.true_fid_features),

@@ -1,4 +1,4 @@
-"""What `colorize evaluate` can be told beside its models, data and output."""
+"""Settings of `colorize evaluate`."""
 
 from __future__ import annotations
 
@@ -18,46 +18,43 @@ class ImageSourceSettings(Settings):
     image_column: str = Field("image", description="Parquet column with encoded bytes or a {bytes, path} struct")
     include: tuple[str, ...] = Field((), description="glob patterns; files that match none are left out")
     follow_links: bool = Field(False, description="read links that lead out of the input, too; else they fail")
-    rows_per_task: int = Field(16, ge=1, le=4096, description="images that one load task fetches and decodes")
-    fetch_threads: int = Field(16, ge=1, le=256, description="concurrent reads within one load task")
 
     def as_source(self) -> SourceSettings:
-        """The same for `open_source`."""
-        return SourceSettings(**self.model_dump())
+        """For `open_source`."""
+        return SourceSettings(rows_per_task=16, **self.model_dump())
 
 
 class MeasureSettings(Settings):
-    """What is measured, and how certain the figures shall be."""
+    """What is measured."""
 
     size: int = Field(256, ge=32, le=1024, description="side of the square center crop that is measured")
-    full_size: bool = Field(True, description="measure the PSNR of whole images too, written as the bulk job does")
-    features: bool = Field(True, description="figures that need the package of extra `pretrained`, if it is there")
-    fid_weights: str | None = Field(None, description="Inception's weights as published for FID: measures FID")
-    lpips_weights: str | None = Field(None, description="torchvision's AlexNet weights: measures LPIPS")
-    resamples: int = Field(2000, ge=100, le=100_000, description="bootstrap draws behind each interval")
+    full_size: bool = Field(True, description="also measure the PSNR of whole images, as written by the bulk job")
+    features: bool = Field(True, description="metrics of EfficientNet-Lite0, if the extra `pretrained` is installed")
+    fid_weights: str | None = Field(None, description="file of Inception weights as published for FID: enables FID")
+    lpips_weights: str | None = Field(None, description="file of torchvision's AlexNet weights: enables LPIPS")
+    resamples: int = Field(2000, ge=100, le=100_000, description="bootstrap resamples")
     confidence: float = Field(0.95, gt=0, lt=1, description="of the intervals")
-    seed: int = Field(0, ge=0, description="of the bootstrap, and of which images --limit picks")
+    seed: int = Field(0, ge=0, description="of the bootstrap and of the choice of images by --limit")
     gallery: int = Field(3, ge=1, le=12, description="images shown of each kind: best, median, worst")
 
 
 class EvaluationRunSettings(Settings):
-    """How the job itself behaves."""
+    """How the job runs."""
 
     tolerate_failures: float = Field(0.0, ge=0, le=1, description="fraction of images that may be broken with exit 0")
     start_seconds: float = Field(
-        20.0, gt=0, allow_inf_nan=False, description="how long to wait for the CPUs and GPUs that the plan needs"
+        20.0, gt=0, allow_inf_nan=False, description="how long to wait for the required CPUs and GPUs"
     )
-    stall_seconds: float = Field(300.0, gt=0, description="give up after so long without one finished task")
-    log_seconds: float = Field(5.0, gt=0, description="interval of the progress lines in the log")
+    stall_seconds: float = Field(300.0, gt=0, description="abort after this time without a finished task")
 
 
 class EvaluateSettings(Settings):
-    """Everything that can be set."""
+    """All settings of an evaluation."""
 
     source: ImageSourceSettings = ImageSourceSettings()
     limits: LimitSettings = LimitSettings()
     split: SplitSettings | None = Field(
-        None, description="a training's data.split, to measure on what that held out; None goes by what the data says"
+        None, description="a training run's data.split, to evaluate on what it held out; None: as the data says"
     )
     colorizer: ColorizerSettings = ColorizerSettings()
     pool: PoolSettings = PoolSettings()

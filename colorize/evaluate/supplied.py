@@ -1,8 +1,7 @@
-"""FID and LPIPS as published, where a person supplies their networks' weights by path.
+"""FID and LPIPS as published, for users who supply the networks' weights.
 
-Inception comes from torch-fidelity, which ports FID's TensorFlow graph with its own way of resizing; LPIPS and its
-learned linear weights come from the authors' package. Neither brings its trunk's weights; without them the figures are
-left out.
+Inception comes from torch-fidelity, a port of FID's TensorFlow graph; LPIPS and its linear weights come from the
+authors' package. Neither contains the weights of its trunk.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from colorize.evaluate.settings import MeasureSettings
 from colorize.weights.plain import load_plain
 
 EXTRA = "install colorize[judges]"
-POOLED = "2048"  # the features that FID compares: the means of Inception's last layer before its classifier
+POOLED = "2048"  # Inception's pooled features, which FID compares
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A supplied file: the tensors that are used, as safetensors, and what identifies it."""
+    """A supplied weights file: the tensors used, as safetensors, and its identity."""
 
     path: str
     sha256: str
@@ -39,22 +38,22 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Supplied:
-    """The weights that were supplied; None for those that were not."""
+    """The supplied weights, if any."""
 
     inception: Weights | None = None
     alexnet: Weights | None = None
 
     def identities(self) -> dict[str, dict[str, str]]:
-        """By figure, which file it was measured with."""
+        """Path and hash of each file, by metric."""
         named = {"fid": self.inception, "lpips": self.alexnet}
         return {figure: {"path": w.path, "sha256": w.sha256} for figure, w in named.items() if w}
 
 
 def read_supplied(settings: MeasureSettings) -> Supplied:
-    """The weights that the settings name, tried out.
+    """Reads the weights that the settings name, and builds their networks once as a check.
 
     Raises:
-        UsageError: a file that cannot be read or does not fit, or a package that is missing.
+        UsageError: unreadable or wrong file, or missing package.
     """
     supplied = Supplied(
         _read("fid_weights", settings.fid_weights, ""), _read("lpips_weights", settings.lpips_weights, "features.")
@@ -72,7 +71,7 @@ class Inception(nn.Module):
         super().__init__()
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        # It unpickles whatever it is given; so it gets a pickle of ours, of nothing but tensors.
+        # It unpickles its input, so it gets a fresh pickle of tensors only.
         tensors = io.BytesIO()
         torch.save(load(weights.tensors), tensors)
         tensors.seek(0)
@@ -93,7 +92,7 @@ class Lpips(nn.Module):
         import lpips
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # it asks torchvision for a random trunk in an old way
+            warnings.simplefilter("ignore", UserWarning)  # deprecated arguments of torchvision
             self.network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
         tensors = load(weights.tensors)
         trunk = self.network.net
@@ -101,7 +100,7 @@ class Lpips(nn.Module):
 
     @torch.inference_mode()
     def forward(self, ours_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
-        """Distances `(B,)` of two batches, sRGB in [0, 1]."""
+        """Distances `(B,)` between two batches, sRGB in [0, 1]."""
         distances: Tensor = self.network(ours_B3HW, true_B3HW, normalize=True)
         return distances.flatten()
 
@@ -117,7 +116,7 @@ def _read(setting: str, path: str | None, prefix: str) -> Weights | None:
     except OSError as error:
         raise UsageError(f"measure.{setting}={path} cannot be read: {error.strerror or error}") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, AttributeError, TypeError):
-        raise UsageError(f"measure.{setting}={path} is no file of weights that torch.save wrote") from None
+        raise UsageError(f"measure.{setting}={path} is not a weights file written by torch.save") from None
     tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     return Weights(path, hashlib.sha256(data).hexdigest(), save(tensors))
 
@@ -128,7 +127,7 @@ def _tensors(state: Any) -> dict[str, Tensor]:
 
 
 def _require_own(tensors: Mapping[str, Tensor], size: int) -> None:
-    """Raises ValueError for tensors that come to more than the file: some are the same few bytes, again and again."""
+    """Raises ValueError for tensors larger than the file, which therefore share their bytes."""
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > size:
         raise ValueError("tensors that share their bytes")
 

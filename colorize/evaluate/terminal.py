@@ -1,4 +1,4 @@
-"""An evaluation's figures as a table for a terminal."""
+"""The metrics as a table on the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from colorize.evaluate.page import Cell, cells
 
 
 def figures_table(done: Evaluation) -> Table:
-    """One row a figure, one column a model; the best is bold, the interval stands behind."""
+    """One row per metric, one column per model, the best one bold."""
     confidence = f"{100 * done.job.settings.measure.confidence:g} % intervals"
     table = Table(box=None, pad_edge=False, caption=confidence, caption_justify="left")
     table.add_column("")

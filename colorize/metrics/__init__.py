@@ -1,8 +1,4 @@
-"""How far colors are from the truth: the one place for the project's measures, each with its formula's source.
-
-`fidelity`: PSNR, SSIM, CIEDE2000; `vividness`: colorfulness; `area`: the area under the curve of ab errors;
-`perceptual` and `frechet`: distances of features, of two images and of two sets; `resampling`: confidence intervals.
-"""
+"""Metrics of colorization quality, each with the source of its formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How colorful an image is, whether or not the colors are right."""
+"""How colorful an image is, regardless of the truth."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from torch import Tensor
 
 
 def colorfulness(rgb_B3HW: Tensor, epsilon: float = 0.0) -> Tensor:
-    """Colorfulness of sRGB images in [0, 1], `(B,)`: 0 for grey, 33 "moderately", 59 "quite" colorful.
+    """Colorfulness of sRGB images in [0, 1], `(B,)`: 0 is grey, 33 "moderately", 59 "quite" colorful.
 
-    Hasler and Suesstrunk, "Measuring colourfulness in natural images" (2003), the measure M3: deviation plus 0.3
-    times the magnitude of the mean of the opponents R - G and (R + G) / 2 - B, of values in 0..255. A small `epsilon`
-    under the roots keeps their gradients finite where it is minimized.
+    Hasler and Suesstrunk, "Measuring colourfulness in natural images" (2003), M3. A small
+    `epsilon` keeps the gradients of its square roots finite in a loss.
     """
     return _opponent_strength(_opponents(rgb_B3HW), epsilon)
 
 
 def absolute_colorfulness(rgb_B3HW: Tensor) -> Tensor:
-    """Colorfulness as the code of colorization papers computes it, `(B,)`.
+    """Colorfulness as the code of colorization papers computes it, `(B,)`. Not comparable with `colorfulness`.
 
-    The same formula of the opponents' absolute values, which came into use with a widely copied program
-    (pyimagesearch.com, "Computing image colorfulness with OpenCV and Python", 2017). For images with colors on both
-    sides of grey it is another figure than `colorfulness`: the two do not compare.
+    The same formula on absolute opponent values, after a widely copied program (pyimagesearch.com, "Computing image
+    colorfulness with OpenCV and Python", 2017).
     """
     return _opponent_strength(_opponents(rgb_B3HW).abs(), 0.0)
 

@@ -1,4 +1,4 @@
-"""How near an image is to another, pixel by pixel. Every function is pure and takes batches on any device."""
+"""Pixel-wise image metrics: PSNR, SSIM, CIEDE2000. Pure functions of batches on any device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 AB_PEAK = 220.0  # ab is in about [-110, 110]
-_SILENCE = 1e-10  # mean square below which two images count as equal: 100 dB for a peak of 1
+_SILENCE = 1e-10  # mean square error of equal images: 100 dB for a peak of 1
 
 _WINDOW, _SIGMA = 11, 1.5  # Wang et al., section III-C
 _K1, _K2 = 0.01, 0.03
@@ -18,7 +18,7 @@ _POW25_7 = 25.0**7
 
 
 def psnr(ours: Tensor, true: Tensor, peak: float = 1.0) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB, `10 log10(peak^2 / MSE)`; equal images get 100 (peak 1).
+    """Peak signal-to-noise ratio of each image in dB, at most 100.
 
     Args:
         ours: `(B, ...)`, such as sRGB in [0, 1] with `peak=1`, or ab in Lab units with `peak=AB_PEAK`.
@@ -26,14 +26,14 @@ def psnr(ours: Tensor, true: Tensor, peak: float = 1.0) -> Tensor:
         peak: the range of the values.
 
     Returns:
-        `(B,)`. A set's PSNR is the mean of these, not the PSNR of the mean error.
+        `(B,)`. The PSNR of a set is the mean of these, not the PSNR of the mean error.
     """
     mean_square = (ours - true).square().flatten(1).mean(dim=1) / peak**2
     return -10 * torch.log10(mean_square.clamp(min=_SILENCE))
 
 
 def ssim(ours_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
-    """Structural similarity of each image, `(B,)`, at most 1: mean over channels and all whole windows.
+    """Structural similarity of each image, `(B,)`, at most 1: mean over channels and complete windows.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural similarity"
     (2004), equation 13: Gaussian windows of 11 x 11 with deviation 1.5, K1 = 0.01, K2 = 0.03, for values in [0, 1].
@@ -55,7 +55,7 @@ def ssim(ours_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
 
 
 def ciede2000(ours_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
-    """The CIEDE2000 difference of each pixel of Lab images: `(B, H, W)`; about 1 is just noticeable.
+    """CIEDE2000 difference of each pixel of Lab images, `(B, H, W)`; about 1 is just noticeable.
 
     Sharma, Wu and Dalal, "The CIEDE2000 Color-Difference Formula: Implementation Notes, Supplementary Test Data,
     and Mathematical Observations" (2005), equations 2 to 22, with all weights 1.
@@ -77,7 +77,7 @@ def ciede2000(ours_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
 
 
 def _blurred(x_BCHW: Tensor) -> Tensor:
-    """The mean under SSIM's window at every place where it lies inside the image."""
+    """Gaussian blur with SSIM's window, without padding."""
     offsets = torch.arange(_WINDOW, device=x_BCHW.device, dtype=x_BCHW.dtype) - _WINDOW // 2
     kernel = (-0.5 * (offsets / _SIGMA) ** 2).exp()
     kernel = (kernel / kernel.sum()).expand(x_BCHW.shape[1], 1, 1, -1)
@@ -86,7 +86,7 @@ def _blurred(x_BCHW: Tensor) -> Tensor:
 
 
 def _chroma_and_hue(a1: Tensor, b1: Tensor, a2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """C' and h' (radians, 0 to 2 pi; 0 for greys) of both colors, after the stretch of the a axis."""
+    """C' and h' (radians, 0 to 2 pi; 0 for greys) of both colors."""
     mean_C7 = ((torch.hypot(a1, b1) + torch.hypot(a2, b2)) / 2) ** 7
     stretch = 1.5 - 0.5 * torch.sqrt(mean_C7 / (mean_C7 + _POW25_7))
     a1, a2 = a1 * stretch, a2 * stretch
@@ -95,7 +95,7 @@ def _chroma_and_hue(a1: Tensor, b1: Tensor, a2: Tensor, b2: Tensor) -> tuple[Ten
 
 
 def _hues(C1: Tensor, h1: Tensor, C2: Tensor, h2: Tensor) -> tuple[Tensor, Tensor]:
-    """The step from the first hue to the second, the short way round, and the mean hue; radians."""
+    """Hue difference and mean hue, in radians."""
     step, total = h2 - h1, h1 + h2
     around = step.abs() > math.pi
     mean = torch.where(around, torch.where(total < 2 * math.pi, total + 2 * math.pi, total - 2 * math.pi), total) / 2
@@ -105,7 +105,7 @@ def _hues(C1: Tensor, h1: Tensor, C2: Tensor, h2: Tensor) -> tuple[Tensor, Tenso
 
 
 def _hue_weight(hue: Tensor) -> Tensor:
-    """T of equation 15: how much a step of hue counts."""
+    """T of equation 15."""
     degree = math.pi / 180
     return (
         1

@@ -9,15 +9,14 @@ Vectors = npt.NDArray[np.floating]
 
 
 def frechet_distance(ours_ND: Vectors, true_MD: Vectors) -> float:
-    """The squared Frechet distance of the Gaussians fitted to two sets of vectors, at least 0.
+    """Squared Frechet distance between Gaussians fitted to two sets of vectors, at least 0.
 
     `|m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2))`: Dowson and Landau, "The Frechet distance between multivariate normal
     distributions" (1982), used for images by Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (2017).
-    That paper's FID is this distance of Inception's features; of other features it is another figure. Small samples
-    are biased upward, so compare figures of equal sample size only.
+    FID is this distance between Inception features. It is biased upward for small samples: compare equal sizes only.
 
-    The trace of the root is taken as the sum of the singular values of `X1 X2^T` (rows centered, over the roots of
-    N - 1 and M - 1), which is exact for covariances without full rank as well, where a matrix root is not stable.
+    The trace of the square root is computed as the sum of the singular values of `X1 X2^T` (centered and scaled),
+    which is stable for rank-deficient covariances, too.
 
     Raises:
         ValueError: fewer than two vectors in a set.
@@ -36,6 +35,6 @@ def _centered(x_ND: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], n
 
 
 def _singular_sum(x1_ND: npt.NDArray[np.float64], x2_MD: npt.NDArray[np.float64]) -> float:
-    """Sum of the singular values of `x1 x2^T`, through triangular factors where there are more rows than columns."""
+    """Sum of the singular values of `x1 x2^T`, via QR if there are more rows than columns."""
     small = [np.asarray(np.linalg.qr(x, mode="r")) if len(x) > x.shape[1] else x for x in (x1_ND, x2_MD)]
     return float(np.linalg.svd(small[0] @ small[1].T, compute_uv=False).sum())

@@ -1,4 +1,4 @@
-"""The distance of two images as a network's features see them."""
+"""Perceptual distance between two images, in a network's feature space."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 
 def perceptual_distance(ours: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
-    """How far apart two batches' features are, `(B,)`; 0 for equal images.
+    """Distance between the features of two batches, `(B,)`; 0 for equal images.
 
     Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"
-    (2018), equation 1 with all channel weights 1: features scaled to unit length at each place, squared differences
-    summed over channels, averaged over places, summed over the scales.
+    (2018), equation 1 with all channel weights 1.
     """
     total = ours[0].new_zeros(len(ours[0]))
     for one, other in zip(ours, true, strict=True):

@@ -1,4 +1,4 @@
-"""How certain figures are that were measured on a sample of images."""
+"""Bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.float64]  # (R, N): how often each of N images is in each of R resamples
+Counts = npt.NDArray[np.float64]  # (R, N): multiplicity of each of N images in each of R resamples
 Statistic = Callable[[Counts], Floats]  # (R, N) -> (R,)
 K = TypeVar("K", bound=Hashable)
 
-_CHUNK = 1 << 22  # numbers in a step's table of counts: 32 MB
+_CHUNK = 1 << 22  # counts held at once: 32 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and the interval that holds it with the confidence asked for."""
+    """A value with its confidence interval."""
 
     value: float
     low: float
@@ -27,7 +27,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether zero lies outside: of a difference, whether it is more than chance."""
+        """Whether a difference is significant."""
         return self.low > 0 or self.high < 0
 
 
@@ -39,19 +39,17 @@ def bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[K, Interval]:
-    """Figures of `images` images with their percentile bootstrap intervals.
+    """Statistics of `images` images with percentile bootstrap intervals; all see the same resamples.
 
-    Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13: the images are drawn again with
-    replacement, the figures are computed of each draw, and the intervals lie between two quantiles of the results. All
-    figures see the same draws. Two models' difference is compared pairwise by a statistic that knows both.
+    Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
 
     Args:
-        statistics: each from counts `(R, N)` (each row sums to N) to a figure of each row, `(R,)`. Weighted means do:
+        statistics: each maps counts `(R, N)`, whose rows sum to N, to values `(R,)`, for example
             `lambda counts: counts @ values / images`.
         images: N.
-        resamples: draws; 2000 place the ends of an interval to within a few percent of its width.
+        resamples: R; 2000 determine the ends of an interval to within a few percent of its width.
         confidence: of the intervals.
-        seed: of the draws.
+        seed: of the resampling.
     """
     values = {name: float(statistic(np.ones((1, images)))[0]) for name, statistic in statistics.items()}
     if images < 2:

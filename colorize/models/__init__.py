@@ -1,4 +1,4 @@
-"""The networks, behind one explicit registry."""
+"""The networks and their registry."""
 
 from __future__ import annotations
 
@@ -47,24 +47,24 @@ _REGISTRY: dict[str, Callable[..., ColorModel]] = {
 
 
 def list_models() -> list[str]:
-    """Names that `create_model` knows, sorted."""
+    """The registered names, sorted."""
     return sorted(_REGISTRY)
 
 
 def published_models() -> list[str]:
-    """Those of them that the weights which their authors published fit, sorted."""
+    """The names of networks that load their authors' published weights, sorted."""
     return sorted(name for name, made in _classes().items() if issubclass(made, PublishedModel))
 
 
 def require_takes_hints(name: str) -> None:
-    """Raises UsageError if the network `name` cannot be told colors."""
+    """Raises UsageError if the network `name` takes no color hints."""
     able = sorted(known for known, made in _classes().items() if made.takes_hints)
     if name not in able:
-        raise UsageError(f"--hints: a {name} takes no color hints; what does is {', '.join(able)}")
+        raise UsageError(f"--hints: a {name} takes no color hints; choose {', '.join(able)}")
 
 
 def _classes() -> dict[str, type[ColorModel]]:
-    """The networks whose class does not depend on their arguments."""
+    """The networks whose class does not depend on their arguments: all but `unet`."""
     return {name: made for name, made in _REGISTRY.items() if isinstance(made, type)}
 
 
@@ -73,10 +73,10 @@ def create_model(name: str, **args: Any) -> ColorModel:
 
     Args:
         name: one of `list_models()`.
-        args: arguments of its class, as a checkpoint's metadata or a training configuration holds them.
+        args: its constructor's arguments, from a checkpoint's metadata or a training configuration.
 
     Raises:
-        UsageError: an unknown name, or an argument or a value that the network does not take.
+        UsageError: unknown name, or invalid arguments.
     """
     if name not in _REGISTRY:
         raise UsageError(f"unknown model {name!r}{nearest(name, list_models())}")
@@ -84,6 +84,6 @@ def create_model(name: str, **args: Any) -> ColorModel:
         return _REGISTRY[name](**args)
     except UsageError:
         raise
-    except (TypeError, ValueError) as error:  # such as two widths where there are three layers
+    except (TypeError, ValueError) as error:  # for example two widths for three layers
         given = ", ".join(f"{key}={value!r}" for key, value in args.items())
         raise UsageError(f"model {name!r} with {given}: {error}") from error

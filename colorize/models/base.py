@@ -1,4 +1,4 @@
-"""What every colorization network is."""
+"""Base classes of the colorization networks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from colorize.errors import UsageError
 from colorize.imaging.color import rgb_to_lab
 
-AB_SCALE = 128.0  # Lab units: what networks that end in a tanh, and distances of ab, count as 1
+AB_SCALE = 128.0  # Lab units: networks that end in a tanh, and losses of ab, are scaled by it
 
 
 class ColorModel(nn.Module):
-    """A network that turns lightness into color, and knows nothing of files, formats or image sizes.
+    """A network that predicts color from lightness. It takes model-ready tensors only.
 
     Attributes:
         stride: the sides of an input must be multiples of it.
-        canvas: it was made for inputs of about canvas x canvas pixels, and is shown no others; where `stride` is
-            the same, for exactly those. None: any area will do.
-        takes_hints: it is called as `model(L, ab, mask)` where a user has named colors.
+        canvas: inputs are scaled to about canvas x canvas pixels, or exactly that if `stride` is the same.
+            None: any size.
+        takes_hints: `model(L, ab, mask)` accepts colors that a user chose.
     """
 
     stride: int = 1
@@ -30,35 +30,34 @@ class ColorModel(nn.Module):
     def forward(self, L_B1HW: Tensor) -> Tensor:
         """L* in [0, 100] `(B, 1, H, W)` float32 -> ab `(B, 2, h, w)` float32, Lab units (about [-110, 110]).
 
-        `h, w` cover the input and need not be `H, W`: the eye needs less resolution in color than in lightness.
+        `h, w` cover the whole input, often at a lower resolution.
         """
         raise NotImplementedError
 
     def color(self, L_B1HW: Tensor) -> Tensor:
-        """What `forward` gives, at the resolution at which the network decides: nothing is enlarged yet."""
+        """`forward` at the resolution of the prediction, before any upsampling."""
         ab: Tensor = self(L_B1HW)
         return ab
 
     def load_pretrained(self) -> None:
-        """Start from published weights what can start from them; training only.
+        """Load pretrained encoder weights, to start a training.
 
         Raises:
-            UsageError: this network has no such part, or the package that holds the weights is not installed.
+            UsageError: no pretrained part, or the package with the weights is not installed.
         """
         raise UsageError(f"{type(self).__name__} has no pretrained part: set model.pretrained=false")
 
     def encoder_stages(self) -> list[nn.Module]:
-        """The parts that `load_pretrained` fills, finest first: they learn slower, or not at all."""
+        """The modules that `load_pretrained` fills, finest first. They train at a lower rate or stay frozen."""
         return []
 
 
 class BinModel(ColorModel):
-    """A network that predicts a distribution over bins of the ab plane at each pixel.
+    """A network that predicts a distribution over ab bins at each pixel.
 
     Attributes:
         bins_Q2: centers of the bins, Lab units.
-        temperature: of an annealed mean: 1 is the mean of the distribution, towards 0 its mode. None: this network
-            decodes in another way.
+        temperature: of the annealed mean: 1 is the mean of the distribution, near 0 the mode. None: not used.
     """
 
     bins_Q2: Tensor  # noqa: N815 (the name carries the shape)
@@ -73,11 +72,11 @@ class BinModel(ColorModel):
         raise NotImplementedError
 
     def painted(self, logits_BQhw: Tensor, L_B1HW: Tensor) -> Tensor:
-        """`decode`, corrected where a network knows itself to be wrong: what is used, while training sees `decode`."""
+        """`decode` with corrections for inference; training uses `decode`."""
         return self.decode(logits_BQhw)
 
     def doubt(self, logits_BQhw: Tensor, ab_B2hw: Tensor, L_B1HW: Tensor) -> Tensor:
-        """How unsure the network is of the color `ab` that was painted at each place: `(B, h, w)` in [0, 1]."""
+        """Uncertainty of the predicted `ab` at each pixel: `(B, h, w)` in [0, 1]."""
         return entropy(logits_BQhw)
 
     def forward(self, L_B1HW: Tensor) -> Tensor:
@@ -85,10 +84,10 @@ class BinModel(ColorModel):
 
 
 class RgbModel(ColorModel):
-    """A network that paints whole images; of these only the color is kept, the scan has the better lightness.
+    """A network that predicts RGB. Only its ab is kept; the lightness comes from the scan.
 
     Attributes:
-        enlarges: `rgb` is so many times higher and wider than its input.
+        enlarges: scale factor from the input to `rgb`.
     """
 
     enlarges: int = 1
@@ -104,7 +103,7 @@ class RgbModel(ColorModel):
 
 
 def entropy(logits_BQhw: Tensor) -> Tensor:
-    """Shannon's entropy of each distribution over the bins, over that of all bins being equally likely: `(B, h, w)`."""
+    """Shannon entropy of each distribution, divided by that of the uniform one: `(B, h, w)` in [0, 1]."""
     with torch.autocast(logits_BQhw.device.type, enabled=False):
         log_p_BhwQ = logits_BQhw.float().permute(0, 2, 3, 1).log_softmax(dim=-1)  # the last axis is the quickest
         return -(log_p_BhwQ.exp() * log_p_BhwQ).sum(dim=-1) / math.log(log_p_BhwQ.shape[-1])

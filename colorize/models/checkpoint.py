@@ -1,4 +1,4 @@
-"""One file, one network: weights, registry name and arguments in a `.safetensors` file that rebuilds its model."""
+"""Checkpoints: a `.safetensors` file with weights, registry name and arguments, which rebuilds its own network."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _HEADER_BYTES = 8  # a safetensors file starts with the length of its JSON heade
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded: the message says in one line what is wrong with it."""
+    """A checkpoint cannot be loaded. The message is one line."""
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A network rebuilt from its file.
+    """A network rebuilt from its checkpoint.
 
     Attributes:
         model: in eval mode, float32, on the CPU.
         name: its registry name.
         args: its constructor's arguments.
-        sha256: hash of the file's content, which identifies the model in manifests.
+        sha256: of the file; identifies the model in manifests.
     """
 
     model: ColorModel
@@ -59,18 +59,18 @@ def save_checkpoint(
     args: Mapping[str, Any],
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a network's state with what rebuilds it; the file appears whole or not at all.
+    """Write a checkpoint atomically.
 
     Args:
         target: the `.safetensors` file to write.
         model: its parameters and buffers are saved.
         name: its registry name.
         args: its constructor's arguments; must be JSON.
-        dtype: of the floating-point tensors in the file, such as `torch.float16` to halve it; None keeps theirs.
+        dtype: of the floating-point tensors in the file, such as `torch.float16`; None keeps theirs.
     """
     target = Path(target)
     data = dump_checkpoint(model, name=name, args=args, dtype=dtype)
-    draft = target.with_name(f".colorize-{secrets.token_hex(8)}")  # a name that nobody has planted a link under
+    draft = target.with_name(f".colorize-{secrets.token_hex(8)}")  # unguessable: nobody can plant a link there
     try:
         with draft.open("xb") as file:
             file.write(data)
@@ -80,19 +80,19 @@ def save_checkpoint(
 
 
 def dump_checkpoint(model: nn.Module, *, name: str, args: Mapping[str, Any], dtype: torch.dtype | None = None) -> bytes:
-    """What `save_checkpoint` writes, for those who store it elsewhere."""
+    """The bytes of a checkpoint. Arguments as for `save_checkpoint`."""
     state = {key: _stored(value, dtype) for key, value in model.state_dict().items()}
     return _ordered(save(state, metadata={"model": name, "args": json.dumps(dict(args), sort_keys=True)}))
 
 
 def load_checkpoint(source: bytes | str | Path) -> LoadedCheckpoint:
-    """Rebuild a network from a checkpoint, strictly: every tensor in its place and of its shape.
+    """Rebuild a network from a checkpoint, strictly: every tensor must be there and have its shape.
 
     Args:
-        source: a file, or its content.
+        source: path or bytes.
 
     Raises:
-        CheckpointError: a missing file, no safetensors file, an unknown model, or weights that do not fit it.
+        CheckpointError: missing file, not a safetensors file, unknown model, or weights that do not fit it.
     """
     data, where = (source, "the checkpoint") if isinstance(source, bytes) else (_read(Path(source)), str(source))
     try:
@@ -109,20 +109,20 @@ def load_checkpoint(source: bytes | str | Path) -> LoadedCheckpoint:
 
 
 def load_published(name: str, weights: str | Path | bytes | Mapping[str, Tensor]) -> PublishedModel:
-    """A published network with its authors' weights, strictly: every tensor of the file in its place.
+    """Build a published network and load its authors' weights, strictly.
 
     Args:
         name: one of `colorize.models.published_models()`.
-        weights: the authors' file, its content, or a state dict. A `.pth` file is read without running any code that
-            it may hold (`weights_only`), a `.safetensors` file is taken as well. The weights may stand under a key
-            `params`; old spectral normalizations (`weight_orig`, `weight_u`, `weight_v`) are folded.
+        weights: path, bytes or state dict. `.pth` files are loaded with `weights_only`; `.safetensors` works too.
+            The state dict may be nested under `params`. Old spectral norms (`weight_orig`, `weight_u`, `weight_v`)
+            are folded.
 
     Returns:
         The network in eval mode, float32, on the CPU.
 
     Raises:
-        UsageError: no published network is called `name`.
-        CheckpointError: a missing or damaged file, or weights that do not fit: the message names them.
+        UsageError: `name` is not a published network.
+        CheckpointError: missing or damaged file, or weights that do not fit.
     """
     if name not in published_models():
         raise UsageError(f"no published weights fit a model {name!r}{nearest(name, published_models())}")
@@ -137,7 +137,7 @@ def load_published(name: str, weights: str | Path | bytes | Mapping[str, Tensor]
 
 
 class _Unfilled(TorchFunctionMode):
-    """Within it new layers keep what their memory held: random numbers for 228 million weights take seconds."""
+    """Skips weight initialization: drawing 228 million random numbers takes seconds."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -149,7 +149,7 @@ class _Unfilled(TorchFunctionMode):
 
 
 def _ordered(data: bytes) -> bytes:
-    """The same safetensors file with its metadata in order: the library's own is another one each time."""
+    """The same safetensors file with sorted metadata, since the library writes it in random order."""
     end = _HEADER_BYTES + int.from_bytes(data[:_HEADER_BYTES], "little")
     header = json.loads(data[_HEADER_BYTES:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -231,12 +231,12 @@ def _published_state(weights: str | Path | bytes | Mapping[str, Tensor], where: 
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise CheckpointError(f"{where} is no state dict: it must hold tensors by name, as they are or under 'params'")
+        raise CheckpointError(f"{where} is not a state dict: it must map names to tensors, directly or under 'params'")
     return state
 
 
 def _unpacked(data: bytes, where: str) -> Any:
-    """A safetensors file starts with the length of a JSON object; what does not is left to torch."""
+    """Tells safetensors from torch files by their first bytes."""
     if wrong := mistaken_for_weights(data):
         raise CheckpointError(f"{where} is {wrong}: fetch the weights again")
     try:

@@ -1,6 +1,6 @@
-"""Learned color queries that attend to an image's features at three scales, and paint a map each.
+"""Learned color queries that attend to image features at three scales and predict one map each.
 
-The decoder of DDColor, after Mask2Former's (Cheng et al. 2022, https://arxiv.org/abs/2112.01527).
+The color decoder of DDColor, after Mask2Former (Cheng et al. 2022, https://arxiv.org/abs/2112.01527).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class ColorQueries(nn.Module):
     Args:
         inputs: channels of the features, coarsest first.
         channels: of queries and pixel embeddings.
-        queries: how many.
-        layers: of attention; they look at the scales in turn.
-        heads: of each attention.
-        hidden: channels within the feed-forward layers.
+        queries: number of queries.
+        layers: attention layers; they cycle through the scales.
+        heads: attention heads.
+        hidden: channels in the feed-forward layers.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ColorQueries(nn.Module):
         self.color_embed = Mlp(channels, 3)
 
     def forward(self, features: Sequence[Tensor], pixels_BCHW: Tensor) -> Tensor:
-        """(B, queries, H, W)"""
+        """Returns `(B, queries, H, W)`."""
         memories = [self._memory(level, feature) for level, feature in enumerate(features)]
         positions = [sine_positions(feature.shape[2:], pixels_BCHW.shape[1], feature) for feature in features]
         x = self.query_feat.weight.expand(pixels_BCHW.shape[0], -1, -1)
@@ -66,7 +66,7 @@ class ColorQueries(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Queries look at the image; post-norm."""
+    """Queries attend to the image; post-norm."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class CrossAttention(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Queries look at each other; post-norm."""
+    """Queries attend to each other; post-norm."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two dense layers; post-norm."""
+    """Two linear layers; post-norm."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class FeedForward(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Dense layers of one width with ReLU between them."""
+    """Linear layers of one width with ReLU between them."""
 
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()
@@ -123,11 +123,9 @@ class Mlp(nn.Module):
 
 
 def sine_positions(sides: Sequence[int], channels: int, like: Tensor) -> Tensor:
-    """Sines and cosines of each place's coordinates: (h * w, channels), the first half for y, the second for x.
+    """Sinusoidal 2-D position encoding, `(h * w, channels)`: the first half for y, the second for x.
 
-    "Attention Is All You Need" in two dimensions, as in DETR (Carion et al. 2020, https://arxiv.org/abs/2005.12872):
-    coordinates run from one cell's share to 2 pi, whatever the size; wavelengths grow geometrically; sine and cosine
-    take turns.
+    As in DETR (Carion et al. 2020, https://arxiv.org/abs/2005.12872), with coordinates normalized to 2 pi.
     """
     step = torch.arange(channels // 2, device=like.device) // 2 * 2
     wavelength = _TEMPERATURE ** (step / (channels // 2))

@@ -16,9 +16,9 @@ _EPS = 1e-6
 
 
 class ConvNext(nn.Module):
-    """RGB `(B, 3, H, W)`, normalized -> features at 1/4, 1/8, 1/16 and 1/32 of the size, which 32 divides.
+    """Normalized RGB `(B, 3, H, W)`, sides multiples of 32 -> features at 1/4, 1/8, 1/16 and 1/32 of the size.
 
-    The features are normalized copies: the next stage continues from what was not normalized.
+    The returned features are layer-normalized; each stage continues from the unnormalized ones.
 
     Args:
         depths: blocks of each stage.
@@ -48,7 +48,7 @@ class ConvNext(nn.Module):
 
 
 class Block(nn.Module):
-    """Depthwise 7 x 7, normalization, an inverted bottleneck of two dense layers, scaled, plus the input."""
+    """Depthwise 7 x 7 convolution, layer norm and inverted bottleneck, with layer scale and a residual."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Block(nn.Module):
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Normalizes the channels of each pixel of `(B, C, h, w)`."""
+    """Layer norm over the channels of `(B, C, h, w)`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=_EPS)

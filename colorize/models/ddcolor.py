@@ -1,7 +1,7 @@
-"""The published networks that paint with learned color queries, in two sizes.
+"""DDColor: the published networks with learned color queries, in two sizes.
 
 Kang, Yang, Ouyang, Ren, Li and Xie, "DDColor: Towards Photo-Realistic Image Colorization via Dual Decoders" (2023),
-https://arxiv.org/abs/2212.11613. Their spectral normalizations are folded into the weights: see `published`.
+https://arxiv.org/abs/2212.11613. Spectral norms are folded into the weights: see `published`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from colorize.models.color_queries import ColorQueries
 from colorize.models.convnext import ConvNext
 from colorize.models.published import PublishedModel, padded_to_stride
 
-# Of ImageNet, sRGB in [0, 1]: how the networks scale their input. Their files repeat these.
+# ImageNet statistics, sRGB in [0, 1]. The published files contain them, too.
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
 
 
 class Ddcolor(PublishedModel):
-    """L or grey RGB -> ab of the same size. Inputs of any size; 32 is what it computes in.
+    """L or grey RGB of any size -> ab of the same size.
 
     Args:
         depths: blocks of each stage of the encoder.
         widths: channels of each stage of the encoder.
         features: channels of the pixel decoder at 1/16 and 1/8; half as many at 1/4 and at full size.
-        queries: learned colors.
-        layers: of attention.
-        hidden: channels within the attention's feed-forward layers.
+        queries: number of learned colors.
+        layers: attention layers.
+        hidden: channels in the feed-forward layers.
     """
 
     stride = 32
@@ -50,7 +50,7 @@ class Ddcolor(PublishedModel):
         """ab `(B, 2, H, W)`, Lab units.
 
         Args:
-            x: L* in [0, 100] `(B, 1, H, W)`, or what it looks like: grey sRGB in [0, 1] `(B, 3, H, W)`.
+            x: L* in [0, 100] `(B, 1, H, W)`, or the same as grey sRGB in [0, 1] `(B, 3, H, W)`.
         """
         rgb = x if x.shape[1] == len(_MEAN) else lightness_to_grey(x).expand(-1, len(_MEAN), -1, -1)
         mean, std = (rgb.new_tensor(values).reshape(1, -1, 1, 1) for values in (_MEAN, _STD))
@@ -62,7 +62,7 @@ class Ddcolor(PublishedModel):
         return ab.float()
 
     def published_shapes(self) -> dict[str, torch.Size]:
-        """Beside what is used there are the input's scale and the norm of the encoder's classifier."""
+        """The files also contain the input scale and the norm of the encoder's classifier, both unused here."""
         norm = (self.last_width,)
         unused = {"mean": (1, 3, 1, 1), "std": (1, 3, 1, 1), "encoder.arch.norm.weight": norm,
                   "encoder.arch.norm.bias": norm}  # fmt: skip
@@ -70,7 +70,7 @@ class Ddcolor(PublishedModel):
 
 
 class DdcolorTiny(Ddcolor):
-    """With ConvNeXt-T, 55 million parameters. Args: see `Ddcolor`."""
+    """ConvNeXt-T encoder, 55 million parameters. Arguments as in `Ddcolor`."""
 
     def __init__(
         self, depths: Sequence[int] = (3, 3, 9, 3), widths: Sequence[int] = (96, 192, 384, 768), features: int = 512,
@@ -80,7 +80,7 @@ class DdcolorTiny(Ddcolor):
 
 
 class DdcolorLarge(Ddcolor):
-    """With ConvNeXt-L, 228 million parameters. Args: see `Ddcolor`."""
+    """ConvNeXt-L encoder, 228 million parameters. Arguments as in `Ddcolor`."""
 
     def __init__(
         self, depths: Sequence[int] = (3, 3, 27, 3), widths: Sequence[int] = (192, 384, 768, 1536),
@@ -90,7 +90,7 @@ class DdcolorLarge(Ddcolor):
 
 
 class DualDecoder(nn.Module):
-    """One decoder brings the encoder's features back to full size, the other finds an image's colors in them."""
+    """A pixel decoder that upsamples the encoder's features, and a color decoder that attends to them."""
 
     def __init__(self, widths: Sequence[int], features: int, queries: int, layers: int, hidden: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class DualDecoder(nn.Module):
 
 
 class Up(nn.Module):
-    """Double the size, join the encoder's features of that size, mix both."""
+    """Upsample by 2, concatenate the skip connection, convolve."""
 
     def __init__(self, inputs: int, skip: int, outputs: int) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Up(nn.Module):
 
 
 class Shuffle(nn.Module):
-    """A convolution makes `times` x `times` pixels of each; a 2 x 2 mean takes their checkerboard away."""
+    """Pixel shuffle by `times`, then a 2 x 2 mean against checkerboard artifacts."""
 
     def __init__(self, inputs: int, outputs: int, times: int, normalized: bool = True) -> None:
         super().__init__()

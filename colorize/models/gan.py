@@ -1,7 +1,7 @@
-"""An encoder-decoder that colors, and the network that it has to deceive while it is trained.
+"""An encoder-decoder generator, and the discriminator for its adversarial training.
 
 After Nazeri, Ng and Ebrahimi, "Image Colorization using Generative Adversarial Networks" (2018),
-https://arxiv.org/abs/1803.05400, with skips that add, as residual networks do, where theirs concatenate.
+https://arxiv.org/abs/1803.05400, with additive instead of concatenated skip connections.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ _DEPTH = 4
 
 
 class Gan(ColorModel):
-    """The generator: L -> ab of the same size. 8 divides both sides of an input.
+    """The generator: L, sides multiples of 8 -> ab of the same size.
 
-    The first layer keeps the size, each later one halves it, doubles the channels and is batch-normalized: with a
-    width of 64 that makes 16 x 16 x 512 of 128 x 128 pixels. On the way up the layer of that size is added.
+    Each encoder layer but the first halves the size and doubles the channels: 128 x 128 pixels become 16 x 16 x 512.
 
     Args:
         width: channels of the first layer.
-        canvas: side of the images that it is trained on, and shown; None for any.
+        canvas: size of its inputs in training and use; None for any.
     """
 
     stride = 2 ** (_DEPTH - 1)
@@ -51,7 +50,7 @@ class Gan(ColorModel):
 
 
 class Discriminator(nn.Module):
-    """Tells colored images from photographs; above 0 is a photograph.
+    """Classifies images as photographs (logit above 0) or colorized.
 
     Args:
         width: channels of the first layer.
@@ -66,7 +65,7 @@ class Discriminator(nn.Module):
         self.verdict = nn.Linear(widths[-1], 1)
 
     def forward(self, lab_B3HW: Tensor) -> Tensor:
-        """Lab scaled to about [-1, 1], `(B, 3, H, W)`, sides of at least 16 -> a logit each, `(B,)`."""
+        """Lab scaled to about [-1, 1], `(B, 3, H, W)`, sides of at least 16 -> logits `(B,)`."""
         out: Tensor = self.verdict(self.layers(lab_B3HW))
         return out.squeeze(1)
 

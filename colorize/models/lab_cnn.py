@@ -1,6 +1,6 @@
-"""L in, ab out: an hourglass of 3 x 3 convolutions, strided on the way down, up-sampled on the way up, no pooling.
+"""L to ab by an hourglass of 3 x 3 convolutions: strided down, upsampled, no pooling.
 
-With the widths as they are it has 1.53 million parameters; the authors' networks had 0.96 to 1.55 million.
+1.53 million parameters by default; the authors' networks had 0.96 to 1.55 million.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from colorize.models.base import AB_SCALE, ColorModel
 
 
 class LabCnn(ColorModel):
-    """L -> ab of the same size, `(B, 2, H, W)`. 8 divides both sides of an input.
+    """L, sides multiples of 8 -> ab of the same size.
 
     Args:
-        widths: channels at the full size (and at a half), at a half (a quarter), at a quarter (an eighth).
-        dropout: fraction of the deepest values that training leaves out at random.
-        canvas: side of the images that it is trained on, if it is to see no others: 32 for CIFAR-10.
+        widths: channels of the three levels, finest first.
+        dropout: of the deepest features.
+        canvas: size of its inputs in training and use, such as 32 for CIFAR-10; None for any.
     """
 
     stride = 8

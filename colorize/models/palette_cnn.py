@@ -1,4 +1,4 @@
-"""Each pixel classified into a palette of a few colors, which k-means found in the training images."""
+"""Classifies each pixel into a small palette, found by k-means over the training images."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from torch import Tensor, nn
 from colorize.models.base import RgbModel
 
 _SIDE = 32
-_FEATURES = 256 * 3 * 3  # what three unpadded 3 x 3 convolutions of stride 2 leave of 32 x 32 pixels
+_FEATURES = 256 * 3 * 3  # output of three unpadded 3 x 3 convolutions of stride 2 for 32 x 32 pixels
 
 
 class PaletteCnn(RgbModel):
-    """L `(B, 1, 32, 32)` -> dense 4,096 -> one of 4 colors for each of 1,024 pixels.
+    """L `(B, 1, 32, 32)` -> linear layer of 4,096 -> one of 4 colors for each of 1,024 pixels.
 
     Args:
         colors: size of the palette.
-        temperature: towards 0 a pixel gets its most likely color, as with the authors; at 1 the mean of all.
+        temperature: near 0 a pixel gets its most likely color, as in the original; at 1 the mean of all.
 
     Attributes:
-        palette_K3: sRGB in [0, 1]; greys until `training.palette` has fitted it. Part of the checkpoint.
+        palette_K3: sRGB in [0, 1]; greys until training fits it. Saved in the checkpoint.
     """
 
     stride = _SIDE
@@ -42,7 +42,7 @@ class PaletteCnn(RgbModel):
         )
 
     def logits(self, L_B1HW: Tensor) -> Tensor:
-        """L* in [0, 100] `(B, 1, 32, 32)` -> unnormalized log-probabilities of the colors `(B, K, 32, 32)`."""
+        """L* in [0, 100] `(B, 1, 32, 32)` -> logits of the palette's colors `(B, K, 32, 32)`."""
         logits_BNK: Tensor = self.layers(L_B1HW / 100).reshape(L_B1HW.shape[0], _SIDE**2, -1)
         return logits_BNK.transpose(1, 2).reshape(L_B1HW.shape[0], -1, _SIDE, _SIDE)
 
@@ -53,6 +53,6 @@ class PaletteCnn(RgbModel):
             return torch.einsum("bkhw,kc->bchw", shares, self.palette_K3)
 
     def classify(self, rgb_B3HW: Tensor) -> Tensor:
-        """Index of the palette's color that is nearest to each pixel: sRGB `(B, 3, H, W)` -> `(B, H, W)`, int64."""
+        """Index of the nearest palette color: sRGB `(B, 3, H, W)` -> `(B, H, W)`, int64."""
         distance = torch.cdist(rgb_B3HW.permute(0, 2, 3, 1).flatten(0, 2), self.palette_K3)
         return distance.argmin(dim=1).reshape(len(rgb_B3HW), *rgb_B3HW.shape[2:])

@@ -1,4 +1,4 @@
-"""What networks have in common whose authors published weights: their files' layout, and what old files need."""
+"""Networks with published weights: the layout of their files, and old spectral norms."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _TRIPLE = "_orig", "_u", "_v"
 
 
 class PublishedModel(ColorModel):
-    """A network that the authors' weights fit. Its layers are named as in their files, but for what is said here."""
+    """A network that loads its authors' weights. Its layers have the authors' names; subclasses list exceptions."""
 
     def published_shapes(self) -> dict[str, torch.Size]:
-        """Keys and shapes of the authors' file, spectral normalizations folded."""
+        """Keys and shapes of the authors' file, with spectral norms folded."""
         return {key: value.shape for key, value in self.state_dict().items()}
 
     def from_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Their weights under our keys; `state` has the keys and shapes of `published_shapes`."""
+        """The weights under our keys; `state` has the keys and shapes of `published_shapes`."""
         return {key: state[key] for key in self.state_dict()}
 
 
 def stored_shapes(shapes: Mapping[str, torch.Size], keys: Container[str]) -> dict[str, torch.Size]:
-    """What a file with these `keys` has to hold, where it may hold weights with their spectral normalization."""
+    """The expected shapes of a file with these `keys`, which may contain unfolded spectral norms."""
     stored: dict[str, torch.Size] = {}
     for key, shape in shapes.items():
         if any(key + suffix in keys for suffix in _TRIPLE):
@@ -38,10 +38,9 @@ def stored_shapes(shapes: Mapping[str, torch.Size], keys: Container[str]) -> dic
 
 
 def fold_spectral_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights without their spectral normalization, which at inference is a division by a constant.
+    """Replaces each (`weight_orig`, `weight_u`, `weight_v`) of torch's old spectral norm by one `weight`.
 
-    Torch's older implementation keeps `weight_orig`, W as a matrix of (outputs, rest), and estimates u and v of its
-    first singular vectors; what the layer uses is W / (u . W v). Each such triple becomes one `weight`.
+    The layer uses W / (u . W v), where W is `weight_orig` as a matrix (outputs, rest).
     """
     folded = dict(state)
     for key in [key.removesuffix("_orig") for key in state if key.endswith("weight_orig")]:
@@ -51,7 +50,7 @@ def fold_spectral_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def padded_to_stride(network: Callable[[Tensor], Tensor], stride: int, x_BCHW: Tensor) -> Tensor:
-    """`network`, which keeps the size, of an input of any size: its edge is repeated up to multiples of `stride`."""
+    """Applies a size-preserving `network` to any size, by replicating the edge up to multiples of `stride`."""
     height, width = x_BCHW.shape[2:]
     missing = (0, -width % stride, 0, -height % stride)
     if not any(missing):

@@ -1,4 +1,4 @@
-"""The published network that takes color hints.
+"""The published network with color hints.
 
 Zhang, Zhu, Isola, Geng, Lin, Yu and Efros, "Real-Time User-Guided Image Colorization with Learned Deep Priors"
 (2017), https://arxiv.org/abs/1705.02999.
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from colorize.models.eccv16 import AB_SCALE, group
 from colorize.models.published import PublishedModel, padded_to_stride
 
-_CLASSES = 529  # of the head that only the authors' training uses
+_CLASSES = 529  # of the classification head, used in the authors' training only
 
 
 class Siggraph17(PublishedModel):
-    """L, and hints if there are any, -> ab of the same size. Inputs of any size; 8 is what it computes in.
+    """L of any size, and optional hints -> ab of the same size.
 
     Args:
         width: channels of the first group; the widest ones have 8 times as many.
@@ -49,8 +49,8 @@ class Siggraph17(PublishedModel):
 
         Args:
             L_B1HW: L* in [0, 100].
-            ab_B2HW: colors that the user wants, Lab units, where `mask_B1HW` is 1; elsewhere they do not count.
-            mask_B1HW: 1 where there is a hint, else 0. Without it there are no hints.
+            ab_B2HW: hints, Lab units; ignored where `mask_B1HW` is 0.
+            mask_B1HW: 1 at hints, else 0.
         """
         if mask_B1HW is None or ab_B2HW is None:
             ab_B2HW, mask_B1HW = L_B1HW.new_zeros(1).expand(len(L_B1HW), 2, *L_B1HW.shape[2:]), L_B1HW * 0
@@ -69,7 +69,7 @@ class Siggraph17(PublishedModel):
         return ab.float().tanh() * AB_SCALE
 
     def published_shapes(self) -> dict[str, torch.Size]:
-        """Beside what is used there is a classifier of colors, which the authors' training needs."""
+        """The file also contains a classification head, unused here."""
         weight, bias = (_CLASSES, 4 * self.width, 1, 1), (_CLASSES,)
         return super().published_shapes() | {
             "model_class.0.weight": torch.Size(weight),

@@ -1,7 +1,6 @@
-"""Grey in, an RGB image three times as high and wide out: color and detail learned at once, from flowers.
+"""Grey to RGB of three times the size: colorization and super-resolution at once.
 
-The layers are those of the largest of the authors' three networks: 64, 64 s2, 128, up 4, 128 s2, 256, 256 s2, 512,
-256, 128, up 3, 64 (4x4), up 2, 32, 3; 3.95 million parameters.
+The largest of the authors' three networks, 3.95 million parameters.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from colorize.models.base import RgbModel
 
 
 class SuperresCnn(RgbModel):
-    """L `(B, 1, 32, 32)` -> RGB `(B, 3, 96, 96)`; being convolutional it takes other even sides, too."""
+    """L `(B, 1, 32, 32)` -> RGB `(B, 3, 96, 96)`. Fully convolutional: accepts other even sides."""
 
     stride = 2
     canvas = 32
@@ -33,7 +32,7 @@ class SuperresCnn(RgbModel):
             *_conv(512, 256),
             *_conv(256, 128),
             nn.Upsample(scale_factor=3),
-            nn.ZeroPad2d((1, 2, 1, 2)),  # keeps the size, as "same" padding does
+            nn.ZeroPad2d((1, 2, 1, 2)),  # "same" padding of an even kernel
             nn.Conv2d(128, 64, 4),
             nn.ReLU(),
             nn.Upsample(scale_factor=2),
@@ -47,7 +46,7 @@ class SuperresCnn(RgbModel):
         return out
 
     def enlarge(self, L_B1HW: Tensor) -> Tensor:
-        """What the network was made for: L* of any size -> sRGB in [0, 1] `(B, 3, 3 * H, 3 * W)`, all its own."""
+        """L* of any size -> sRGB in [0, 1] `(B, 3, 3 * H, 3 * W)`, with the network's own lightness."""
         height, width = L_B1HW.shape[2:]
         even = F.pad(L_B1HW, (0, width % 2, 0, height % 2), mode="replicate")
         return self.rgb(even)[:, :, : 3 * height, : 3 * width]

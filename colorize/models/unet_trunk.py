@@ -1,4 +1,4 @@
-"""What every head of `unet` stands on: pretrained encoder, global context, U-Net decoder."""
+"""The shared trunk of all `unet` heads: pretrained encoder, global context, U-Net decoder."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from colorize.models.efficientnet_lite import ConvNorm, EfficientNetLite, pretra
 
 
 class UnetTrunk(ColorModel):
-    """L -> features at a quarter or half of the size. 32 divides both sides of an input; any such size is accepted.
+    """L, sides multiples of 32 -> features at a quarter or half of the size.
 
     Args:
-        widths: channels of the decoder at 1/16, 1/8 and 1/4 of the input's size; at 1/2 it has half of the last.
+        widths: decoder channels at 1/16, 1/8 and 1/4 of the input's size; at 1/2 half of the last.
         context: channels of the transformer blocks at 1/32, which make colors agree across an image.
-        context_blocks: how many of them.
-        output_stride: 4 or 2, pixels of the input a side that one color covers.
+        context_blocks: number of transformer blocks.
+        output_stride: 4 or 2.
         encoder: the EfficientNet, "lite0", "lite1" or "lite2".
-        drop: how often training leaves the encoder's last block out; see `EfficientNetLite`.
+        drop: stochastic depth of the encoder; see `EfficientNetLite`.
 
     Attributes:
         scales: channels of `features`, coarsest first.
@@ -64,7 +64,7 @@ class UnetTrunk(ColorModel):
         return features
 
     def load_pretrained(self) -> None:
-        """Start the encoder from ImageNet weights. Raises MissingWeightsError without their package."""
+        """Load ImageNet weights into the encoder. Raises MissingWeightsError without their package."""
         self.encoder.load_state_dict(pretrained_state(self.encoder_name), strict=True)
 
     def encoder_stages(self) -> list[nn.Module]:
@@ -72,7 +72,7 @@ class UnetTrunk(ColorModel):
 
 
 class UpBlock(nn.Module):
-    """Double the size, join the encoder's features of that size, mix both."""
+    """Upsample by 2, concatenate the skip connection, convolve."""
 
     def __init__(self, inputs: int, skip: int, outputs: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class UpBlock(nn.Module):
 
 
 class ContextBlock(nn.Module):
-    """A pre-norm transformer block over all positions of `(B, C, h, w)`; a convolution tells them apart."""
+    """A pre-norm transformer block over all positions of `(B, C, h, w)`, with convolutional position encoding."""
 
     def __init__(self, channels: int, head_channels: int = 32) -> None:
         super().__init__()

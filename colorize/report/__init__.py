@@ -1,1 +1,1 @@
-"""Pages for people: one self-contained HTML file each, which opens offline."""
+"""Self-contained HTML pages and their charts."""

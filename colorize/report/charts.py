@@ -1,4 +1,4 @@
-"""Small charts as inline SVG. Colors come from the page's style (`.series-0`, ...), so both themes can read them."""
+"""Charts as inline SVG. Colors come from the page's stylesheet (`.series-0`, ...), for light and dark themes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_BINS = 32
 
 @dataclass(frozen=True)
 class Series:
-    """Values under a name, drawn in a style of the page."""
+    """Named values, drawn with a CSS class of the page."""
 
     name: str
     style: str  # `series-0` to `series-5`, `series-truth`
@@ -28,7 +28,7 @@ class Series:
 
 
 def distribution_chart(series: Sequence[Series], label: str) -> Markup:
-    """How the values of each series are spread: one outline each, all over one axis."""
+    """Histogram outlines of all series on one axis."""
     values = np.concatenate([one.values for one in series])
     low, high = (float(v) for v in np.quantile(values, [0.005, 0.995]))
     if low == high:
@@ -45,7 +45,7 @@ def distribution_chart(series: Sequence[Series], label: str) -> Markup:
 
 
 def time_chart(seconds: Sequence[float], rates: Sequence[float], label: str, width: int) -> Markup:
-    """A rate over time, drawn `NARROW` or `WIDE`; each rate holds from its point in time to the next."""
+    """A rate over time, as steps, `NARROW` or `WIDE`; `seconds` are the edges of the intervals."""
     end = max(float(seconds[-1]), 1e-3)
     top = max([*rates, 1e-9]) * 1.05
     times = np.repeat(np.asarray(seconds, np.float64), 2)[1:-1]
@@ -54,7 +54,7 @@ def time_chart(seconds: Sequence[float], rates: Sequence[float], label: str, wid
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """About `count` round numbers within [low, high].
+    """About `count` round numbers in [low, high].
 
     >>> ticks(0, 10, 5), ticks(17.3, 41.0, 4)
     ([0, 2, 4, 6, 8, 10], [20, 25, 30, 35, 40])

@@ -1,4 +1,4 @@
-"""Lengths of time as people write them."""
+"""Durations for display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a template to a self-contained page: styles and scripts inside, nothing ever fetched, every name escaped."""
+"""Renders templates to self-contained pages: styles and scripts inline, nothing fetched, all values escaped."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from PIL import Image
 
 from colorize.report.durations import duration
 
-THUMBNAIL_QUALITIES = (80, 60, 40, 20, 8)  # the first that keeps a thumbnail small
+THUMBNAIL_QUALITIES = (80, 60, 40, 20, 8)  # the first within `THUMBNAIL_BYTES` is used
 THUMBNAIL_BYTES = 32_000
 
 
 def render_page(template: str, **context: Any) -> bytes:
-    """The page made of `templates/<template>`; a name that the context lacks is an error."""
+    """Renders `templates/<template>`; undefined names are errors."""
     return _environment().get_template(template).render(**context).encode()
 
 
 def thumbnail(image: Image.Image | npt.NDArray[np.uint8], side: int) -> str:
     """A small JPEG copy, its longer side at most `side` pixels, as a data URI of 43 kB at most."""
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    image = image.convert("RGB")
+    image = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGB")
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     for quality in THUMBNAIL_QUALITIES:
         out = io.BytesIO()
@@ -38,7 +37,7 @@ def thumbnail(image: Image.Image | npt.NDArray[np.uint8], side: int) -> str:
 
 
 def amount(size: float) -> str:
-    """Bytes for a person.
+    """A size in bytes, for display.
 
     >>> amount(532), amount(48_230_000)
     ('532 B', '48.2 MB')
@@ -51,7 +50,7 @@ def amount(size: float) -> str:
 
 
 def digest(source: str) -> str:
-    """A style or script as the page's Content-Security-Policy names the one that may be applied (CSP 3, 2.3.1)."""
+    """The hash that allows an inline style or script in a Content-Security-Policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
 
 

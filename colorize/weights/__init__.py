@@ -1,4 +1,4 @@
-"""The models that come with the package."""
+"""The models shipped with the package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Graph(NamedTuple):
 
 
 def shipped_weights() -> dict[str, Path]:
-    """Names of the models that come with the package, and their files."""
+    """Paths of the shipped models by name."""
     return {file.stem: file for file in sorted(Path(__file__).parent.glob("*.safetensors"))}
 
 

@@ -1,8 +1,8 @@
-"""What often lies where weights should: the page that a server sent in their place, or a pointer to them."""
+"""Recognizes files saved in place of weights: a server's error page, or a git-lfs pointer."""
 
 from __future__ import annotations
 
-GLANCE_BYTES = 512  # of a file's start tell what it is
+GLANCE_BYTES = 512  # enough of a file's start
 _STARTS = (
     (b"version https://git-lfs.github.com/spec/", "a git-lfs pointer, and not the file that it stands for"),
     (b"<!doctype html", "a web page (HTML), and not the file that it offers"),
@@ -14,7 +14,7 @@ _STARTS = (
 
 
 def mistaken_for_weights(start: bytes) -> str | None:
-    """Names what a file is that was saved as weights by mistake, from its first bytes; None if it is no such file.
+    """What a file is instead of weights, from its first bytes; None if nothing is wrong.
 
     >>> mistaken_for_weights(b"version https://git-lfs.github.com/spec/v1")
     'a git-lfs pointer, and not the file that it stands for'

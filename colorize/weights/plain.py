@@ -1,9 +1,7 @@
-"""Before `torch.load` sees a file: it holds tensors and plain containers, and unpacks to no more than its own bytes.
+"""Checks weights files before `torch.load`: only tensors and plain containers, no larger in memory than on disk.
 
-`weights_only` keeps code out, and no bombs: among the types that it allows is `bytearray`, which a pickle of a hundred
-bytes makes any size of; `_codecs.encode`, which doubles what it is given; and tensors without any bytes behind them. A
-file may be a compressed zip archive, too, which `torch.save` never writes, and which unpacks to a thousand times its
-size.
+`weights_only` blocks code, but not decompression bombs: it allows `bytearray` of any size, `_codecs.encode`, which
+doubles its input, tensors without storage, and compressed zip archives, which `torch.save` never writes.
 """
 
 from __future__ import annotations
@@ -16,10 +14,10 @@ from typing import Any
 
 ZIP = b"PK"
 PICKLE = b"\x80"  # as torch wrote until 2020
-PICKLE_BYTES = 8 << 20  # of the pickles in a file; those of a thousand tensors have 0.2 MB
-LEGACY_PICKLES = 5  # ahead of the tensors' bytes
+PICKLE_BYTES = 8 << 20  # limit for the pickles in a file; a thousand tensors need 0.2 MB
+LEGACY_PICKLES = 5  # before the tensor data
 
-# What state dicts are made of; names as a pickle has them.
+# The globals that state dicts need, as in a pickle.
 _PLAIN = re.compile(
     r"collections (OrderedDict|Counter)|builtins (set|complex)|__builtin__ (set|complex)"
     r"|torch._utils _rebuild_(tensor|tensor_v2|parameter)|torch.nn.parameter Parameter|torch.serialization _get_layout"
@@ -28,14 +26,14 @@ _PLAIN = re.compile(
 
 
 class NotPlainError(ValueError):
-    """A file of weights that holds something else, or becomes larger than it is."""
+    """A weights file holds something else, or would expand in memory."""
 
 
 def require_plain(data: bytes) -> None:
-    """Looks at what `torch.save` wrote, without building anything of it; any other kind of file passes.
+    """Checks a file written by `torch.save` without unpickling it. Other kinds of files pass.
 
     Raises:
-        NotPlainError: it holds more than weights, is compressed, or is damaged.
+        NotPlainError: more than weights, compressed, or damaged.
     """
     try:
         if data.startswith(ZIP):
@@ -51,13 +49,13 @@ def require_plain(data: bytes) -> None:
 
 
 def load_plain(data: bytes) -> Any:
-    """What `torch.save` wrote, on the CPU: the one door for files of weights that are pickles.
+    """Loads a file written by `torch.save` onto the CPU. The only call of `torch.load` for files from outside.
 
     Raises:
-        NotPlainError: as `require_plain`; nothing was loaded then.
+        NotPlainError: as `require_plain`, before anything is loaded.
         RuntimeError, EOFError, LookupError, AttributeError, TypeError, pickle.UnpicklingError: torch's own.
     """
-    import torch  # takes seconds, and looking at a file needs none of it
+    import torch  # slow, and not needed for `require_plain`
 
     require_plain(data)
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

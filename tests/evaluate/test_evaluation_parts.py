@@ -32,7 +32,7 @@ from colorize.evaluate.ground_truth import ALL, TRUTH_SCHEMA, GroundTruthLoader,
 from colorize.evaluate.job import truth_loader
 from colorize.evaluate.outcome import EvaluateJob
 from colorize.evaluate.pipeline import Scorer, Scoring, measure_whole
-from colorize.evaluate.scores import ModelScores, Scores, collect, sureness
+from colorize.evaluate.scores import ModelScores, Scores, collect, confidence_quality
 from colorize.evaluate.settings import EvaluateSettings, MeasureSettings
 from colorize.evaluate.supplied import Supplied
 from colorize.imaging.canvas import Grey
@@ -109,11 +109,11 @@ def test_confidence_is_worth_what_its_tenths_differ_by() -> None:
     random = np.random.default_rng(0)
     sure = random.random(200).round(2)
     error = 10 - 5 * sure + random.random(200)
-    found = sureness(scores_of(confidence=list(sure), ciede2000=list(error)), MeasureSettings())["m"]
+    found = confidence_quality(scores_of(confidence=list(sure), ciede2000=list(error)), MeasureSettings())["m"]
     assert found.least.value > found.rest.value > found.most.value
     assert found.rank == pytest.approx(spearmanr(sure, error)[0])
-    assert sureness(scores_of(confidence=list(sure), ciede2000=[1.0] * 200), MeasureSettings())["m"].rank == 0
-    assert sureness(scores_of(confidence=[0.0] * 50, ciede2000=[1.0] * 50), MeasureSettings()) == {}
+    assert confidence_quality(scores_of(confidence=list(sure), ciede2000=[1.0] * 200), MeasureSettings())["m"].rank == 0
+    assert confidence_quality(scores_of(confidence=[0.0] * 50, ciede2000=[1.0] * 50), MeasureSettings()) == {}
 
 
 def test_the_units_of_some_paths_are_found_again() -> None:

@@ -259,7 +259,7 @@ class TestFiles:
     @pytest.mark.parametrize("state", [{"epoch": 3}, [1, 2], {"params": {"a": "text"}}])
     def test_what_is_no_state_dict_is_refused(self, state: object, tmp_path: Path) -> None:
         torch.save(state, tmp_path / "x.pth")
-        with pytest.raises(CheckpointError, match="is no state dict"):
+        with pytest.raises(CheckpointError, match="is not a state dict"):
             load_published("siggraph17", tmp_path / "x.pth")
 
     def test_a_missing_file_is_named(self) -> None:

@@ -172,7 +172,7 @@ class TestPhoto:
     @pytest.mark.parametrize(
         ("model", "row", "message"),
         [
-            ("default", "{scan},1,1,red", "a unet takes no color hints; what does is siggraph17"),
+            ("default", "{scan},1,1,red", "a unet takes no color hints; choose siggraph17"),
             ("{checkpoint}", "other.png,1,1,red", "'other.png', which is none of the inputs"),
         ],
     )

@@ -79,7 +79,7 @@ def test_what_becomes_more_than_its_bytes_is_never_built(bomb: str, tmp_path: Pa
 
 
 def test_weights_whose_names_are_no_text_are_refused() -> None:
-    with pytest.raises(CheckpointError, match="is no state dict"):
+    with pytest.raises(CheckpointError, match="is not a state dict"):
         load_published("siggraph17", {1: torch.zeros(1), "a": torch.zeros(1)})  # type: ignore[dict-item]
 
 

@@ -31,7 +31,7 @@ from colorize.evaluate.candidates import Candidate
 from colorize.evaluate.gallery import Shown
 from colorize.evaluate.outcome import EvaluateJob, Evaluation
 from colorize.evaluate.page import evaluation_page
-from colorize.evaluate.scores import MEASURED, collect, compare, summarize, sureness
+from colorize.evaluate.scores import MEASURED, collect, compare, confidence_quality, summarize
 from colorize.evaluate.settings import EvaluateSettings, MeasureSettings
 from colorize.metrics.area import BINS
 from colorize.predict.model_files import ModelFile
@@ -407,7 +407,7 @@ def invented_evaluation() -> bytes:
         scores=scores,
         summary=summarize(scores, measure),
         comparisons=compare(scores, measure),
-        sureness=sureness(scores, measure),
+        confidence=confidence_quality(scores, measure),
         left_out="",
         supplied={"fid": {"path": f"{HOSTILE}.pth", "sha256": "d" * 64}},
         seconds=5.0,

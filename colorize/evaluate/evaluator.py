@@ -1,4 +1,4 @@
-"""The score stage: a batch of true images, colored by every model and compared with the truth."""
+"""The score stage: metrics of a batch of ground-truth images, colored by one model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from colorize.metrics import (
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """A batch of true images, prepared once for all models."""
+    """A batch of ground-truth images, prepared once for all models."""
 
     rgb: Tensor  # (B, 3, S, S), sRGB in [0, 1]
     lab: Tensor
@@ -39,7 +39,7 @@ class GroundTruth:
     scans: list[bytes]  # their luma as PNG
 
     def described(self) -> dict[str, list[Any]]:
-        """Columns that describe the true images."""
+        """Columns that describe the ground truth."""
         pixels, _ = auc_by_bin(self.lab[:, 1:], self.lab[:, 1:])
         return {
             "true_colorfulness": colorfulness(self.rgb).tolist(),
@@ -50,26 +50,26 @@ class GroundTruth:
         }
 
 
-class Judge:
-    """Compares on one device; holds the feature networks, those that are wanted and there."""
+class Evaluator:
+    """Computes metrics on one device; holds the feature networks that are available."""
 
     def __init__(self, device: str, area: int, lite0: Lite0 | None, supplied: Supplied) -> None:
         self.device = torch.device(device)
-        self.area = area  # pixels that the models see
+        self.area = area  # pixels of the models' input
         self.lite0 = lite0.to(self.device, memory_format=torch.channels_last) if lite0 else None  # type: ignore[call-overload]
         self.inception = Inception(supplied.inception).to(self.device) if supplied.inception else None
         self.lpips = Lpips(supplied.alexnet).to(self.device) if supplied.alexnet else None
 
     @torch.inference_mode()
     def truth(self, crops: Sequence[RGB]) -> GroundTruth:
-        """Prepares true images of one size."""
+        """Prepares ground-truth images of one size."""
         rgb = self._tensor(crops)
         inception = self.inception(rgb) if self.inception else None
         return GroundTruth(rgb, rgb_to_lab(rgb), self._features(rgb), inception, [grey_png(crop) for crop in crops])
 
     @torch.inference_mode()
     def compare(self, truth: GroundTruth, paint: Paint) -> dict[str, list[Any]]:
-        """Columns with what one model is worth on each of the images."""
+        """Metrics of one model on each image, as columns."""
         colored, confidence = zip(*color_scans(truth.scans, paint, self.area), strict=True)
         ours = self._tensor(colored)
         lab = rgb_to_lab(ours)
