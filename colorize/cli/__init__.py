@@ -1,6 +1,6 @@
-"""The `colorize` command. Parses, calls one function, turns its outcome into an exit status.
+"""The `colorize` command.
 
-0 done; 1 an unexpected fault; 2 wrong usage or configuration; 3 finished, but more inputs failed than
+Exit status: 0 done; 1 unexpected fault; 2 wrong usage or configuration; 3 finished, but more inputs failed than
 `--tolerate-failures` allows; 130 stopped by Ctrl-C or SIGTERM.
 """
 
@@ -21,7 +21,7 @@ from colorize.storage.faults import storage_exhausted
 __all__ = ["EXIT_FAILURES", "EXIT_FAULT", "EXIT_USAGE", "app", "main", "run"]
 
 STOPPED = "stopped"
-GOES_ON = "; run the same command again to go on"  # what keeps an account of what is done
+GOES_ON = "; run the same command again to go on"  # for commands that resume
 
 app = typer.Typer(
     name="colorize",
@@ -39,7 +39,7 @@ for name, command, example in (
     ("evaluate", training.evaluate, "--model default --model grey --data photos/ --split val --output evaluation/"),
     ("export", training.export, "default -o default.onnx"),
 ):
-    whole = (command.__doc__ or "").partition("\n")[0]  # which the list of commands would cut at 45 characters
+    whole = (command.__doc__ or "").partition("\n")[0]  # uncut in the list of commands
     app.command(name, short_help=whole, epilog=f"Example: colorize {name} {example}")(command)
 app.add_typer(models.app, name="models", short_help=models.models.__doc__)
 
@@ -61,15 +61,15 @@ def _options(
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command line (`sys.argv` by default) and exits with its status."""
+    """Runs a command line, by default `sys.argv`, and exits with its status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]  # may stand anywhere
+    words = [word for word in words if word != "--debug"]  # allowed anywhere
     sys.exit(run(words, debug=debug))
 
 
 def run(words: Sequence[str], *, debug: bool = False) -> int:
-    """Runs one command line and returns its exit status; errors are one line on stderr."""
+    """Runs a command line and returns its exit status. Errors are one line on stderr."""
     stopped = STOPPED + (GOES_ON if words[:1] == ["bulk"] else "")
     if not words:
         run(["--help"])
@@ -89,7 +89,7 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
             return _fail(reason, EXIT_FAULT, debug)
         hint = "" if debug else " (--debug shows where)"
         return _fail(f"unexpected fault: {type(error).__name__}: {_first_line(error)}{hint}", EXIT_FAULT, debug)
-    if status == EXIT_STOPPED:  # typer has caught the interrupt and says nothing
+    if status == EXIT_STOPPED:  # typer handled the interrupt silently
         return _fail(stopped, EXIT_STOPPED, debug)
     return status if isinstance(status, int) else 0
 
@@ -107,6 +107,6 @@ def _where_to_read(error: typer.exceptions.TyperException) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """The end of an error's text: remote errors put their cause last, under a traceback."""
+    """The last line: remote errors have their cause below a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else "no further message"

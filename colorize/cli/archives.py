@@ -1,4 +1,4 @@
-"""`colorize bulk` and `colorize report`: whole archives, on Ray, and the page of a run."""
+"""`colorize bulk` and `colorize report`."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def bulk(
     hints: HintsFile = None,
     limit: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--limit", metavar="N", min=1, help="do so many of what is missing, chosen by chance, and stop"),
+        typer.Option("--limit", metavar="N", min=1, help="process at most N missing inputs, chosen at random"),
     ] = None,
     tolerate_failures: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed in earlier runs")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="start anew, also what earlier runs have done")] = False,
-    verify: Annotated[Verify, typer.Option(help="what tells a changed input: time and size, or content")] = Verify.stat,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="retry what failed in earlier runs")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="redo everything, even what earlier runs have done")] = False,
+    verify: Annotated[Verify, typer.Option(help="detect changed inputs by time and size, or by content")] = Verify.stat,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="write nothing: count what is left, measure a sample, estimate time and cost"),
@@ -104,7 +104,7 @@ def report(
 
 
 def _require_there(uri: str) -> None:
-    """Raises UsageError for a local path that does not exist: before the imports that take seconds."""
+    """Raises UsageError for a missing local path, before the slow imports."""
     from colorize.storage.root import Storage
 
     storage = Storage(uri)
@@ -121,16 +121,13 @@ def _estimate(job: BulkJob, price_per_hour: float | None, terminal: Terminal) ->
 
 
 def _write_page(job: BulkJob) -> str:
-    """Where the page of a run lies that has ended, or else its records.
-
-    Where no page can be made that is said, and the run's exit status stays.
-    """
+    """Writes the report and returns its path. A fault is a warning: it does not change the exit status."""
     from colorize.bulk.page import write_report
     from colorize.storage.root import LEDGER
 
     try:
         return write_report(job.output, job.input, job.settings.limits)
-    except Exception as error:  # whatever it was, every input is done and in the manifest
+    except Exception as error:  # the run itself is complete
         say(f"warning: no report.html ({one_line(error)}): make it with `colorize report {job.output}`", sys.stderr)
         return f"{job.output}/{LEDGER}"
 
@@ -147,7 +144,7 @@ def _lines(report: RunReport, page: str) -> Iterator[str]:
 
 
 def way_out(code: str) -> str:
-    """What to do where images were left alone on purpose."""
+    """How to color images that were skipped on purpose."""
     kind = "color" if code == "already_color" else code.removeprefix("triage_")
     return f" (to color them, too: --set triage.{kind}=color)" if kind != code else ""
 

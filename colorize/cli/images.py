@@ -1,4 +1,4 @@
-"""`colorize photo` and `colorize restore-grey`: single images, without Ray."""
+"""`colorize photo` and `colorize restore-grey`, without Ray."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def photo(
 ) -> None:
     """Colors single images, or all in a folder, without Ray.
 
-    An archive is for `colorize bulk`, which keeps account of it and can go on where it was stopped.
+    For large archives use `colorize bulk`, which resumes where it was stopped.
     """
     settings = load_settings(PhotoSettings, config, overrides or ())
     if history and enlarge:

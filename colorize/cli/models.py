@@ -1,4 +1,4 @@
-"""`colorize models`: what there is, and `colorize models download NAME...` for what its authors publish."""
+"""`colorize models` and `colorize models download`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Config = Annotated[Optional[Path], typer.Option("--config", help="YAML file with
 Overrides = Annotated[
     Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="one setting; may be repeated")  # noqa: UP045
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace files that are there already")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace existing files")]
 RayAddress = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

@@ -1,4 +1,4 @@
-"""What the commands print when they are done: lines for a person, or one JSON object for a program."""
+"""Summaries on the terminal: text, or one JSON object."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from colorize.settings import Verbosity
 
 @dataclass(frozen=True)
 class Terminal:
-    """How much a command prints. A summary goes to stdout; progress, warnings and errors go to stderr."""
+    """Prints summaries to stdout; progress, warnings and errors go to stderr."""
 
     quiet: bool = False
     as_json: bool = False
 
     def summary(self, facts: Mapping[str, Any], lines: Iterable[str]) -> None:
-        """Prints the facts as JSON, or the lines that say the same."""
+        """Prints the facts as JSON, or the lines."""
         if self.as_json:
-            say(json.dumps(facts).replace("\x7f", "\\u007f"))  # all else that acts on a terminal JSON has escaped
+            say(json.dumps(facts).replace("\x7f", "\\u007f"))  # the one control character that JSON leaves
         elif not self.quiet:
             for line in lines:
                 say(line)
 
     def outcomes(self, found: Iterable[Outcome], done: str) -> None:
-        """Prints each image's outcome as it is known, then how many were `done`, as the word says it.
+        """Prints each outcome as it arrives, then a count with the verb `done`.
 
         Raises:
             typer.Exit: an image failed.
         """
-        shown: list[dict[str, Any]] = []  # for --json alone: a bucket has any number
+        shown: list[dict[str, Any]] = []  # for --json only, to bound memory otherwise
         copied = failed = inputs = 0
         for outcome in found:
             inputs += 1
@@ -55,7 +55,7 @@ class Terminal:
 
 
 def verbosity(quiet: bool, verbose: bool) -> Verbosity:
-    """What --quiet and --verbose ask for. Raises UsageError for both."""
+    """The verbosity of these options. Raises UsageError for both."""
     if quiet and verbose:
         raise UsageError("--quiet and --verbose ask for opposite things: give one of them")
     return "quiet" if quiet else "verbose" if verbose else "normal"

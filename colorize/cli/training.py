@@ -1,4 +1,4 @@
-"""`colorize train`, `colorize evaluate` and `colorize export`: making models, measuring them, passing them on."""
+"""`colorize train`, `colorize evaluate` and `colorize export`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def train(
     output: Annotated[str, typer.Option("--output", metavar="URI", help="run folder to create; s3:// too")],
     config: Config = None,
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --output")] = False,
-    no_ray: Annotated[bool, typer.Option("--no-ray", help="train in this process alone, on its GPU or CPUs")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="resume the run in --output")] = False,
+    no_ray: Annotated[bool, typer.Option("--no-ray", help="train in this process, on its GPU or CPUs")] = False,
     ray_address: RayAddress = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -37,7 +37,7 @@ def train(
     from colorize.train.settings import TrainSettings
 
     if config is None:
-        raise UsageError("which network is to be trained, and how? Name a recipe: --config configs/train/unet.yaml")
+        raise UsageError("no recipe: name one, for example --config configs/train/unet.yaml")
     settings = load_settings(TrainSettings, config, overrides or ())
     if no_ray:
         from colorize.train.single import train_alone
@@ -59,7 +59,7 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", metavar="URI", help="color images: folder or Parquet; s3:// too")],
     output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; s3:// too")],
     split: Annotated[str, typer.Option("--split", help="train, val, test, or all")] = "val",
-    limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="measure so many images at most")] = None,  # noqa: UP045
+    limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="measure at most N images")] = None,  # noqa: UP045
     config: Config = None,
     overrides: Overrides = None,
     ray_address: RayAddress = None,

@@ -1,1 +1,1 @@
-"""The Ray session, its resources and pools: the only package that touches private parts of Ray."""
+"""The Ray session, resources and pools. The only package that uses private parts of Ray."""

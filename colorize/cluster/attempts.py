@@ -1,28 +1,28 @@
-"""Whether Ray has started the present work before: then something about it may have ended its process.
+"""Whether the current task or actor has been restarted, perhaps because an image crashed its process.
 
-Ray is imported where it is asked, since the child process of a stage, which imports the stage, needs none.
+Ray is imported lazily: the child processes of a stage import this module, but do not need Ray.
 """
 
 from __future__ import annotations
 
-RETRIES = 10  # of a task whose worker died; an image that kills it is blamed in the first
+RETRIES = 10  # of a task whose worker died; an image that kills it is found in the first
 
 
 def task_retries() -> dict[str, int]:
-    """How often Ray may start a task of images again: an argument `ray_remote_args_fn` of Ray Data's stages."""
+    """For `ray_remote_args_fn`: how often Ray may retry a task."""
     return {"max_retries": RETRIES}
 
 
 def task_attempt() -> int:
-    """How often Ray has started the present task before; 0 outside of tasks."""
-    from ray._private.worker import global_worker  # not public: Ray tells tasks of their attempts nowhere else
+    """Number of earlier attempts at the current task; 0 outside of tasks."""
+    from ray._private.worker import global_worker  # Ray has no public API for this
 
     core = getattr(global_worker, "core_worker", None)
     return int(core.get_current_task_attempt_number()) if core is not None else 0
 
 
 def actor_was_restarted() -> bool:
-    """Whether the actor that this runs in died before; False outside of actors."""
+    """Whether the current actor was restarted; False outside of actors."""
     import ray
 
     context = ray.get_runtime_context() if ray.is_initialized() else None

@@ -1,7 +1,7 @@
-"""How a cluster's CPUs and GPUs are shared between the stages: pure arithmetic, decided before anything starts.
+"""Divides a cluster's CPUs and GPUs between the stages, before anything starts.
 
-Actors start first and keep their CPUs, so a pool that takes all of them leaves none for the tasks before and
-after it and the job would wait for ever. A plan that cannot run is refused here.
+Actors start first and keep their CPUs. A pool that took all of them would starve the tasks before and after it, and
+the job would hang: such a plan is refused.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from colorize.errors import UsageError
 
 CPU_BATCH, GPU_BATCH = 8, 64
 PREDICT_SHARE = 0.5  # of the CPUs, for predictors without a GPU: measured, see docs/performance.md
-TASK_CPUS = 0.5  # loading waits for the storage half of the time, and writing for the disk
+TASK_CPUS = 0.5  # loading and writing wait for I/O half of the time
 
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """What each stage may use. `min_actors` are up from the start; Ray Data adds more when they lag.
+    """The resources of each stage. Ray Data grows the pool from `min_actors` on demand.
 
-    `max_actors` is what fits into the cluster as it is. With `follows_cluster` Ray Data may go beyond that when nodes
-    join: its budget for each stage keeps CPUs for loading and writing.
+    `max_actors` fits the cluster as it is. With `follows_cluster` the pool may exceed it when nodes join; Ray Data's
+    budget for each stage then keeps CPUs for loading and writing.
     """
 
     device: str  # "cpu" or "cuda"
@@ -36,15 +36,15 @@ class StagePlan:
 
     @property
     def pool_limit(self) -> int | None:
-        """The largest pool that Ray Data may make; None leaves that to its budget of the cluster's resources."""
+        """The maximum pool size for Ray Data; None leaves it to Ray Data's resource budget."""
         return None if self.follows_cluster else self.max_actors
 
     def limit_for(self, batches: int) -> int:
-        """`pool_limit` for so many batches: a predictor that none is left for would only cost its start."""
+        """`pool_limit`, but no more actors than batches."""
         return max(self.min_actors, min(batches, self.pool_limit or batches))
 
     def bundles(self) -> list[dict[str, float]]:
-        """The least that must be free at once: the minimal pool, one load task, one write task."""
+        """The resources required to start: the minimal pool, one load task, one write task."""
         actor = {"CPU": self.cpus_per_actor} | ({"GPU": self.gpus_per_actor} if self.gpus_per_actor else {})
         return [actor] * self.min_actors + [{"CPU": self.task_cpus}] * 2
 
@@ -53,7 +53,7 @@ class StagePlan:
 
 
 def plan_stages(pool: PoolSettings, cpus: float, gpus: float, *, may_grow: bool = False) -> StagePlan:
-    """Shares `cpus` and `gpus` (of the whole cluster, which `may_grow`) between the stages; given settings win.
+    """Divides the cluster's CPUs and GPUs between the stages. Explicit settings win.
 
     Raises:
         UsageError: no such device, or the minimal pool leaves no CPUs for loading and writing.
@@ -95,7 +95,7 @@ def _cpu_actors(cpus: float, cpus_per_actor: float) -> int:
 
 
 def _room(cpus: float, cpus_per_actor: float, gpus: float, gpus_per_actor: float) -> int:
-    """Actors that fit into these CPUs and GPUs."""
+    """Number of actors that fit."""
     by_cpu = math.floor(cpus / cpus_per_actor + 1e-6)
     return min(by_cpu, math.floor(gpus / gpus_per_actor + 1e-6)) if gpus_per_actor else by_cpu
 

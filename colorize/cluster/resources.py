@@ -1,4 +1,4 @@
-"""What a cluster has, and what it can grow to."""
+"""The resources of an autoscaling cluster."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from ray._private.state import state
 
 
 def most_resources() -> Mapping[str, float]:
-    """What the connected cluster can grow to, by its configuration; empty where it does not grow."""
+    """The maximum that the connected cluster is configured to grow to; empty if it does not grow."""
     return state.get_max_resources_from_cluster_config() or {}

@@ -1,4 +1,4 @@
-"""Getting hold of a Ray cluster, and being sure that a plan can run on it before anything depends on it."""
+"""Connects to or starts a Ray cluster, and checks that a plan can run on it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from colorize.cluster.plan import StagePlan, plan_stages
 from colorize.cluster.settings import PoolSettings
 from colorize.errors import UsageError, one_line
 
-STORE_BYTES = 2 << 30  # a streaming job keeps few blocks: a larger store only takes memory from the images
+STORE_BYTES = 2 << 30  # streaming jobs hold few blocks
 CONNECT_SECONDS = 5.0
-_OF_TOKENS = "unauthenticated", "authentication token", "invalidauthtoken"  # Ray's faults are of several classes
+_OF_TOKENS = "unauthenticated", "authentication token", "invalidauthtoken"  # in errors of several classes
 
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[bool]:
-    """Connects to the cluster at `address` (or `RAY_ADDRESS`; "auto" finds one on this machine), else starts one.
+    """Connects to the cluster at `address` or `RAY_ADDRESS` ("auto": on this machine), or starts a local one.
 
-    A cluster that was started here is stopped at the end; a connection that already existed is left alone.
-    Yields whether the cluster may grow: any may but the one that this process started for itself.
+    Yields whether the cluster may grow; a local one does not. Stops a local cluster at the end, and reuses an existing
+    connection.
     """
     if ray.is_initialized():
         yield True
@@ -46,14 +46,14 @@ def ray_session(address: str | None) -> Iterator[bool]:
 
 
 def _connect(address: str | None) -> bool:
-    logging.getLogger("ray").setLevel(logging.ERROR)  # its notices are about settings that this program made
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too, and then said in one line
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or Ray Data's own actors are warned of on stderr
+    logging.getLogger("ray").setLevel(logging.ERROR)  # notices about our own settings
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised anyway
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # warnings about Ray Data's own actors
     address = address or os.environ.get("RAY_ADDRESS") or None
     if address not in (None, "local"):
         _connect_to(address)
         return True
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local run tells nobody anything
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _keep_token_here()
     store = min(STORE_BYTES, int(psutil.virtual_memory().available * 0.2))
     with Path(os.devnull).open("wb") as nowhere, _stderr_into(nowhere):
@@ -68,7 +68,7 @@ def _connect(address: str | None) -> bool:
 
 
 def _connect_to(address: str) -> None:
-    """Connects to a running cluster. Raises UsageError where there is none, or where it refuses this process."""
+    """Connects to a running cluster. Raises UsageError if there is none or it refuses."""
     with tempfile.TemporaryFile() as said:
         try:
             _require_listener(address)
@@ -78,7 +78,7 @@ def _connect_to(address: str) -> None:
             raise _token_refused(address) from None
         except (OSError, ValueError, RuntimeError) as error:
             said.seek(0)
-            words = f"{error} {said.read().decode(errors='replace')}".lower()  # only Ray's log may name the reason
+            words = f"{error} {said.read().decode(errors='replace')}".lower()  # the reason may only be in Ray's log
             if any(word in words for word in _OF_TOKENS):
                 raise _token_refused(address) from None
             reason = (getattr(error, "strerror", None) or one_line(error)).lower()
@@ -89,7 +89,7 @@ def _connect_to(address: str) -> None:
 
 @contextmanager
 def _stderr_into(file: IO[bytes]) -> Iterator[None]:
-    """Keeps what Ray's code in C++ says of a start off the terminal; what goes wrong is raised all the same."""
+    """Redirects stderr of Ray's C++ code during start-up. Errors are raised anyway."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -101,10 +101,9 @@ def _stderr_into(file: IO[bytes]) -> Iterator[None]:
 
 
 def _keep_token_here() -> None:
-    """Has a cluster that is started here ask for a token that only this process and its children know.
+    """Makes a local cluster use a token that only this process and its children know.
 
-    Ray would write one into the home folder, and each `ray start --head` after that would ask for it, which
-    `ray job submit` sends only where RAY_AUTH_MODE says so.
+    Otherwise Ray writes one into the home folder, and every later `ray start --head` there requires it.
     """
     if not (os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home().joinpath(".ray/auth_token").exists()):
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -118,20 +117,20 @@ def _token_refused(address: str) -> UsageError:
 
 
 def _require_listener(address: str) -> None:
-    """Raises OSError within seconds where nobody listens; Ray itself would try for minutes."""
+    """Raises OSError within seconds if nobody listens; Ray would try for minutes."""
     if address != "auto":
         host, _, port = address.removeprefix("ray://").rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def plan_for_cluster(pool: PoolSettings, wait_seconds: float, may_grow: bool) -> StagePlan:
-    """A plan that fits the connected cluster and is free to start now.
+    """A plan that fits the connected cluster and can start now.
 
-    On a cluster that may grow, a plan that does not fit yet is tried again until `wait_seconds` are over. Then the
-    least that the plan needs is reserved for a moment: what cannot be reserved would hang.
+    Waits up to `wait_seconds` for a growing cluster to be large enough, then briefly reserves the plan's minimum:
+    without these resources the job would hang.
 
     Raises:
-        UsageError: the cluster is too small, or something else occupies it.
+        UsageError: the cluster is too small or busy.
     """
     deadline = time.monotonic() + wait_seconds
     while True:

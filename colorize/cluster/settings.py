@@ -1,4 +1,4 @@
-"""The actors that hold the network."""
+"""Settings of the actor pool."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from colorize.settings import Device, Settings
 
 
 class PoolSettings(Settings):
-    """The actors that hold the network. `None` means: sized from the cluster."""
+    """The actors that run the network. None: sized from the cluster."""
 
     device: Device = "auto"
-    min: int | None = Field(None, ge=1, description="predictors that are always up")
-    max: int | None = Field(None, ge=1, description="predictors at most")
-    batch_size: int | None = Field(None, ge=1, le=4096, description="images of one shape in a forward pass of a GPU")
+    min: int | None = Field(None, ge=1, description="minimum number of predictors")
+    max: int | None = Field(None, ge=1, description="maximum number of predictors")
+    batch_size: int | None = Field(None, ge=1, le=4096, description="images of one shape in a forward pass on a GPU")
     cpus_per_actor: float | None = Field(
-        None, ge=0.01, allow_inf_nan=False, description="CPUs (and threads) of a predictor"
+        None, ge=0.01, allow_inf_nan=False, description="CPUs and threads per predictor"
     )
-    gpus_per_actor: float | None = Field(None, ge=0, description="GPUs of a predictor; 0.5 puts two on one GPU")
+    gpus_per_actor: float | None = Field(None, ge=0, description="GPUs per predictor; 0.5 puts two on one GPU")
 
     @model_validator(mode="after")
     def _minimum_within_maximum(self) -> PoolSettings:

@@ -1,4 +1,4 @@
-"""Planning Parquet archives: footers alone are read, and an archive that is at fault is a row of its own."""
+"""Plans Parquet archives from their footers. A bad archive becomes one failed unit."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from colorize.storage.parquet_cells import ImageColumn
 from colorize.storage.parquet_error import ParquetError, code_of, is_damage
 from colorize.storage.root import Storage
 
-OUTPUT_COLUMNS = ("colorized", "status", "error")  # what an archive's colored copy has beside the input's columns
+OUTPUT_COLUMNS = ("colorized", "status", "error")  # columns that the output adds
 MIN_SLICE_ROWS = 512
-MAX_SLICES = 4  # of one row group: each slice reads the group from its start, so few
-UNFIT = ("no_image_column", "column_taken")  # codes of archives that another setting or name would make fit
+MAX_SLICES = 4  # per row group; each slice reads the group from its start
+UNFIT = ("no_image_column", "column_taken")  # codes that a setting or another name could fix
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Plan:
     """Planned archives.
 
     Attributes:
-        units: runs of rows, or one failed unit of an archive that cannot be colored.
-        parts: how many rows of each archive a copy is to have; archives without rows, too.
-        versions: the identity of each archive.
+        units: runs of rows; one failed unit for a bad archive.
+        parts: number of rows of each good archive, which may be 0.
+        versions: identity of each archive.
     """
 
     units: list[Unit]
@@ -50,7 +50,7 @@ def plan_archives(storage: Storage, archives: Sequence[Entry], settings: SourceS
     """
     with ThreadPoolExecutor(settings.fetch_threads) as pool:
         plans = list(pool.map(lambda entry: _plan(storage, entry, settings), archives))
-    parts = {entry.name: 0 for entry, plan in zip(archives, plans, strict=True) if not plan}  # no rows: still out
+    parts = {entry.name: 0 for entry, plan in zip(archives, plans, strict=True) if not plan}  # no rows: still copied
     units = [unit for plan in plans for unit in plan]
     for unit in units:
         if not unit["error"]:
@@ -59,14 +59,14 @@ def plan_archives(storage: Storage, archives: Sequence[Entry], settings: SourceS
 
 
 def require_fit(plan: Plan) -> None:
-    """Raises UsageError if no archive is fit, and a setting could be why: one that is wrong for all is a mistake."""
+    """Raises UsageError if no archive is usable and a setting could be the reason."""
     unfit = [unit for unit in plan.units if unit["error"] in UNFIT]
     if unfit and not plan.parts:
         raise UsageError(unfit[0]["message"])
 
 
 def _plan(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit]:
-    """The units of one archive; a single failed one if its name, its columns or its footer are unfit."""
+    """The units of one archive, or a single failed one."""
     if (unit := unit_of(entry))["error"]:
         return [unit]
     try:
@@ -74,8 +74,8 @@ def _plan(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit
             archive = Archive(file)
     except (LeadsOutError, LinkedFolderError) as error:
         return [unit | fault_of(error)]
-    except Exception as error:  # every storage library has fault classes of its own
-        if not is_damage(error) and not isinstance(error, FileNotFoundError):  # whose earlier rows still hold
+    except Exception as error:  # storage libraries raise many classes
+        if not is_damage(error) and not isinstance(error, FileNotFoundError):  # whose earlier rows still count
             raise UsageError(
                 f"cannot read {storage.url(entry.name)}: {one_line(error)}; run again once it can be"
             ) from None
@@ -86,7 +86,7 @@ def _plan(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit
 
 
 def _slices(row_counts: Sequence[int]) -> Iterator[dict[str, int]]:
-    """Runs of rows, small enough for a task and large enough to be worth opening the file for."""
+    """Splits row groups into runs of rows for the tasks."""
     first = 0
     for group, rows in enumerate(row_counts):
         step = max(MIN_SLICE_ROWS, math.ceil(rows / MAX_SLICES))
@@ -96,9 +96,9 @@ def _slices(row_counts: Sequence[int]) -> Iterator[dict[str, int]]:
 
 
 def _fault(schema: pa.Schema, column: str, url: str) -> tuple[str, str] | None:
-    """Code and message of what keeps an archive from being colored."""
+    """Error code and message if the archive's columns do not fit."""
     clash = [name for name in OUTPUT_COLUMNS if name in schema.names]
-    if clash and len(clash) < len(OUTPUT_COLUMNS):  # all of them: an output of ours itself
+    if clash and len(clash) < len(OUTPUT_COLUMNS):  # all of them: our own output
         return "column_taken", f"{url} has a column {clash[0]!r}, which the output adds: rename it in the archive"
     if column not in schema.names:
         hint = nearest(column, schema.names)

@@ -1,6 +1,6 @@
-"""Which files of a source are left out, and why: what systems and programs leave among images, and what a user says.
+"""Which files of a source are excluded, and why: system files, sidecar files, and the user's patterns.
 
-Left out is not lost: each such file has its manifest row, `skipped` as `excluded`, with the reason.
+Each excluded file has its manifest row, `skipped` as `excluded`, with the reason.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import pyarrow.compute as pc
 from colorize.imaging.formats import PICTURE_SUFFIXES
 from colorize.storage.local_root import TEMPORARY_PREFIX
 
-# Folders of network storage and desktops that hold thumbnails, deleted files, snapshots and indexes. Other ones that
-# begin with a dot are hidden as it is.
+# Thumbnails, trash, snapshots and indexes of network storage and desktops. Names with a leading dot are hidden anyway.
 FOLDERS = frozenset(
     ("@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharesnap", "#recycle", "#snapshot", "$recycle.bin",
      "recycler", "__macosx", "lost+found", "system volume information", "network trash folder", "temporary items")
@@ -29,12 +28,12 @@ FILES = frozenset(
      "icon\r", "synoindex_media_info")
 )  # fmt: skip
 ENDINGS = ("@synoeastream", "@synoresource", ":zone.identifier")
-# What programs keep beside an image, in a file called like it: metadata, edits, checksums, camera thumbnails.
+# Sidecar files: metadata, edits, checksums, camera thumbnails.
 COMPANIONS = (".xmp", ".aae", ".pp3", ".dop", ".cos", ".vrd", ".nksc", ".thm", ".md5", ".sha1", ".sha256", ".sha512")
 ARCHIVE_SUFFIX = ".parquet"
 
 
-# In small letters: what nearly all names are, and nothing above could be. A glance, where names come by the million.
+# Fast path for millions of names: lower-case names that match none of the above.
 _PART = r"[0-9a-z][0-9a-z_ +,=()&'~-]*(?:\.[0-9a-z_ +,=()&'~-]+)*"
 _ORDINARY = rf"^(?:{_PART}/)*{_PART}(?:{'|'.join(map(re.escape, sorted(PICTURE_SUFFIXES)))})$"
 _OF_SYSTEMS = rf"(?:^|/)(?:{'|'.join(map(re.escape, sorted(FOLDERS)))})/"
@@ -42,13 +41,13 @@ _OF_SYSTEMS = rf"(?:^|/)(?:{'|'.join(map(re.escape, sorted(FOLDERS)))})/"
 
 @dataclass(frozen=True)
 class Exclusion:
-    """The rules of one source: glob patterns of names, relative to its root; `*` matches any characters, `/` too."""
+    """The rules of one source. Globs match names relative to its root; `*` matches `/`, too."""
 
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
 
     def reason(self, name: str) -> str:
-        """Why a file is none of our business, or ""."""
+        """Why a file is excluded, or ""."""
         if litter := litter_reason(name):
             return litter
         if self._excluded and self._excluded.match(name):
@@ -58,7 +57,7 @@ class Exclusion:
         return ""
 
     def lets_pass(self, names: pa.Array) -> bool:
-        """Whether all of these are, at a glance, ordinary names of images; if not, each has to be looked at."""
+        """Whether all names are ordinary image names; otherwise check each with `reason`."""
         if self.include or self.exclude:
             return False
         small = pc.ascii_lower(names)
@@ -76,7 +75,7 @@ class Exclusion:
 
 
 def litter_reason(name: str) -> str:
-    """Why a file is none that anybody meant as an image or archive, by its name alone; or ""."""
+    """Why a name is that of a system, hidden or sidecar file, or ""."""
     above, _, base = name.lower().rpartition("/")
     if above and (reason := _folder_reason(above)):
         return reason

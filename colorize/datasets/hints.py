@@ -1,4 +1,4 @@
-"""`--hints FILE`: which images are to have which colors where, from a CSV or JSON file."""
+"""`--hints FILE`: color hints from a CSV or JSON file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from colorize.imaging.hinting import Spots
 from colorize.storage.root import read_file
 
 COLUMNS = ("path", "x", "y", "color")
-_SHOWN = 80  # characters of what is wrong with an entry
-MOST_BYTES = 16 << 20  # some hundred thousand hints, which take twenty times as much in memory
+_SHOWN = 80  # characters of a bad value in an error
+MOST_BYTES = 16 << 20  # a few hundred thousand hints, twenty times as large in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,15 @@ class Hint:
 
 @dataclass(frozen=True)
 class Hints:
-    """The hints of each image that has any, by its path."""
+    """Hints by image path."""
 
     of: Mapping[str, tuple[Hint, ...]]
 
     def spots(self, path: str, info: ImageInfo) -> Spots:
-        """The hints of the image at `path`, as fractions of its sides.
+        """The hints of an image, with coordinates as fractions of its sides.
 
         Raises:
-            ImageDecodeError: one lies outside of the image (`bad_hint`).
+            ImageDecodeError: a hint is outside of the image (`bad_hint`).
         """
         width, height = (info.height, info.width) if info.orientation >= 5 else (info.width, info.height)
         own = self.of.get(path, ())
@@ -60,14 +60,14 @@ class Hints:
         return np.array(spots, np.float32).reshape(-1, 4)
 
     def digest(self, path: str, settings_sha256: str) -> str:
-        """What the manifest holds as the settings of this image: they are its own where it has hints."""
+        """The image's `settings_sha256`: of the settings and its hints."""
         if path not in self.of:
             return settings_sha256
         own = [(hint.x, hint.y, hint.a, hint.b) for hint in self.of[path]]
         return hashlib.sha256(f"{settings_sha256}{json.dumps(own)}".encode()).hexdigest()
 
     def require_known(self, paths: Iterable[str]) -> None:
-        """Raises UsageError if there are hints for an image that is none of `paths`."""
+        """Raises UsageError for hints whose image is not in `paths`."""
         unknown = sorted(self.of.keys() - set(paths))
         if unknown:
             raise UsageError(f"--hints names {unknown[0]!r}, which is none of the inputs: write paths as these are")
@@ -80,7 +80,7 @@ def read_hints(uri: str) -> Hints:
     """The hints in a CSV file with the columns path, x, y and color, or in a JSON list of such objects.
 
     Raises:
-        UsageError: no such file, or one that is not of this form: the message names the entry.
+        UsageError: unreadable or invalid file; the message names the entry.
     """
     try:
         text = read_file(uri, MOST_BYTES).decode("utf-8-sig")
@@ -93,12 +93,12 @@ def read_hints(uri: str) -> Hints:
 
 
 def _middle(position: float, side: int) -> float:
-    """The middle of the pixel at a position, as a fraction of the side: below 1, also within the last pixel."""
+    """The center of the pixel at a position, as a fraction of the side."""
     return (int(position) + 0.5) / side
 
 
 def _entries(text: str, uri: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """Each entry, and what to call it in an error."""
+    """Each entry with its name for errors."""
     if text.lstrip().startswith(("[", "{")):
         try:
             listed = json.loads(text)
@@ -136,7 +136,7 @@ def _hint(entry: Mapping[str, Any], where: str) -> Hint:
 
 
 def _ab(rgb: tuple[int, int, int]) -> tuple[float, float]:
-    """a* and b* of 8-bit sRGB: `color.rgb_to_lab` without torch."""
+    """a* and b* of 8-bit sRGB. Like `color.rgb_to_lab`, without torch."""
     unit = np.array(rgb) / 255
     linear = np.where(unit > 0.04045, ((unit + 0.055) / 1.055) ** 2.4, unit / 12.92)
     t = np.array(RGB_TO_XYZ) @ linear / np.array(D65_WHITE)

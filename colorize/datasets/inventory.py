@@ -1,4 +1,4 @@
-"""The `manifest.json` of an S3 inventory: which files hold its names."""
+"""The `manifest.json` of an S3 inventory, which lists the inventory's files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from colorize.errors import UsageError
 from colorize.storage.root import Storage, read_file
 
 MANIFEST = "manifest.json"
-_MOST_BYTES = 64 << 20  # of a hundred thousand files
+_MOST_BYTES = 64 << 20  # about a hundred thousand files
 _READ = ("csv", "parquet")
 
 
@@ -20,7 +20,7 @@ class _File(BaseModel):
 
 
 class _Inventory(BaseModel):
-    """What is asked of it: https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html"""
+    """The fields used: https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html"""
 
     source_bucket: str = Field(alias="sourceBucket")
     destination_bucket: str = Field(alias="destinationBucket")
@@ -30,10 +30,10 @@ class _Inventory(BaseModel):
 
 
 def inventory_files(uri: str, root: Storage) -> list[str]:
-    """The files of the inventory whose `manifest.json` is at `uri`: below its bucket, or beside a copy on disk.
+    """The files of the inventory whose `manifest.json` is at `uri`, in its bucket or next to a local copy.
 
     Raises:
-        UsageError: it is no inventory, one of another bucket than the input's, or one that cannot be read.
+        UsageError: not an inventory, an inventory of another bucket, or an unsupported format.
         OSError: the manifest cannot be read.
     """
     try:
@@ -55,7 +55,7 @@ def inventory_files(uri: str, root: Storage) -> list[str]:
 
 
 def _place(uri: str, destination: str, key: str) -> str:
-    """Where a file lies: of a copy on disk in `data` beside the manifest's folder, as S3 has it, or in that folder."""
+    """The location of a file. A local copy is in `data` next to the manifest's folder, as in S3, or in that folder."""
     if not Storage(uri).is_local:
         return f"s3://{destination.rpartition(':')[2]}/{key}"
     folder, name = Path(Storage(uri).root).parent, posixpath.basename(key)

@@ -1,6 +1,6 @@
-"""How a worker gets the encoded images of its units: files with concurrent reads, archives row by row.
+"""Read encoded images: files concurrently, archives row by row.
 
-A fault of one image or one archive becomes a `Raw` with an error code; nothing here raises for bad data.
+Bad data never raises: it becomes a `Raw` with an error code.
 """
 
 from __future__ import annotations
@@ -33,61 +33,61 @@ UNIT_SCHEMA = pa.schema(
         ("skip", pa.int64()),  # rows of the group before this unit's
         ("first", pa.int64()),  # number of this unit's first row in the whole archive
         ("count", pa.int64()),
-        ("name_taken", pa.bool_()),  # another input is called like this one with `.png` added
-        ("error", pa.string()),  # why it could not even be planned
+        ("name_taken", pa.bool_()),  # another input has this name plus `.png`
+        ("error", pa.string()),  # found while planning
         ("message", pa.string()),
     ]
 )
-STEP_ROWS = 64  # the most that one step of a task holds at once, where the settings do not say
-FETCH_BYTES = 64 << 20  # about what one step of a task holds at once, or one image
+STEP_ROWS = 64  # rows that a task holds at once, unless set
+FETCH_BYTES = 64 << 20  # bytes that a task holds at once, if more than one image
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One input as fetched: encoded bytes (a file above `inline_bytes`), or the reason why there are none."""
+    """One fetched input: encoded bytes (a file above `inline_bytes`), or an error."""
 
-    path: str  # what the manifest calls it
+    path: str  # as in the manifest
     data: Encoded = b""
     identity: str = ""
     size: int = -1
-    part: str = ""  # Parquet only: the archive, and the row's number in it
+    part: str = ""  # Parquet only: the archive, and the row in it
     row: int = -1
     name_taken: bool = False  # see UNIT_SCHEMA
-    columns: Mapping[str, Any] = field(default_factory=dict)  # others that the reader was asked for
-    skipped: bool = False  # with an error: not a failure, just none of our business
+    columns: Mapping[str, Any] = field(default_factory=dict)  # extra columns, see `with_columns`
+    skipped: bool = False  # with an error: excluded, not failed
     error: str = ""
     message: str = ""
 
 
 class Reader(Protocol):
-    """What the load stage asks of a reader."""
+    """Interface of the readers."""
 
     @property
     def storage(self) -> Storage:
-        """The root that names are relative to."""
+        """The root of all names."""
         ...
 
     @property
     def settings(self) -> SourceSettings:
-        """How it reads."""
+        """Its settings."""
         ...
 
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
-        """The inputs of some units (a table of `UNIT_SCHEMA`), in lists of at most `rows_per_task`."""
+        """The inputs of a table of `UNIT_SCHEMA`, in lists of at most `rows_per_task`."""
         ...
 
     def with_columns(self, names: tuple[str, ...]) -> Reader:
-        """The same, and an archive's rows come with these of its columns, too."""
+        """The same reader, which also reads these columns of archives."""
         ...
 
 
 @dataclass(frozen=True)
 class FileReader:
-    """Reads image files; a unit is a name."""
+    """Reads image files; a unit is one file."""
 
     storage: Storage
     settings: SourceSettings
-    max_bytes: int = SizeLimits().max_bytes  # of a file: of a larger one nothing is read
+    max_bytes: int = SizeLimits().max_bytes  # larger files are not read
 
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         with ThreadPoolExecutor(self.settings.fetch_threads) as pool:
@@ -98,10 +98,10 @@ class FileReader:
         return self
 
     def _steps(self, units: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-        """Cuts where a step has rows enough, or bytes enough."""
+        """Groups units by number and bytes."""
         step: list[dict[str, Any]] = []
         held = 0
-        share = FETCH_BYTES // self.settings.fetch_threads  # of a file of unknown size
+        share = FETCH_BYTES // self.settings.fetch_threads  # assumed for a file of unknown size
         for unit in units:
             size = unit["size"] if unit["size"] >= 0 else share
             if step and (len(step) >= (self.settings.rows_per_task or STEP_ROWS) or held + size > FETCH_BYTES):
@@ -120,7 +120,7 @@ class FileReader:
             data = self.storage.load(name, unit["size"], self.settings.inline_bytes, self.max_bytes)
         except ImageDecodeError as error:
             return _unplanned(unit | {"error": error.code, "message": str(error)})
-        except Exception as error:  # one file's fault, of whatever class the storage library raises
+        except Exception as error:  # storage libraries raise many classes
             return _unplanned(unit | fault_of(error))
         return Raw(name, data, identity, len(data), name_taken=unit["name_taken"])
 
@@ -129,18 +129,18 @@ class FileReader:
 class ArchiveReader:
     """Reads the image column of Parquet archives; a unit is a run of rows of one row group.
 
-    `extra` columns come along in `Raw.columns`, from those archives that have them as text, numbers or dates.
+    `extra` columns of text, numbers or dates go to `Raw.columns`, if the archive has them.
     """
 
     storage: Storage
     settings: SourceSettings
     extra: tuple[str, ...] = ()
-    max_bytes: int = IMAGE_BYTES  # of an image: of a larger one nothing is read
+    max_bytes: int = IMAGE_BYTES  # larger images are not read
 
     def fetch(self, units: pa.Table) -> Iterator[list[Raw]]:
         for unit in units.to_pylist():
             if unit["error"]:
-                again = {} if unit["error"] == "excluded" else {"identity": ""}  # an archive is tried in each run
+                again = {} if unit["error"] == "excluded" else {"identity": ""}  # bad archives are tried in each run
                 yield [_unplanned(unit | again)]
             else:
                 yield from self._fetch_rows(unit)
@@ -149,13 +149,13 @@ class ArchiveReader:
         return replace(self, extra=names)
 
     def _fetch_rows(self, unit: dict[str, Any]) -> Iterator[list[Raw]]:
-        """The unit's rows; those that cannot be read as failures."""
+        """The unit's rows; unreadable ones as failures."""
         done = 0
         try:
             for raws in self._read_rows(unit):
                 yield raws
                 done += len(raws)
-        except Exception as error:  # columns that are gone, or the storage's own classes
+        except Exception as error:  # missing columns, or storage errors of any class
             code, message = code_of(error), one_line(error)
             yield [Raw(**_place(unit, offset), error=code, message=message) for offset in range(done, unit["count"])]
 
@@ -188,7 +188,7 @@ class ArchiveReader:
         extra: Sequence[str],
         losses: Losses,
     ) -> Raw:
-        if lost := losses.message(row, [image.leaves[0], *extra]):  # the path within an image is for messages alone
+        if lost := losses.message(row, [image.leaves[0], *extra]):  # an image's `path` is not needed
             return Raw(**place, error=CORRUPT, message=lost)
         try:
             columns = {name: plain_value(batch, name, row) for name in extra}
@@ -200,7 +200,7 @@ class ArchiveReader:
 
 @dataclass(frozen=True)
 class MixedReader:
-    """Reads archives and image files that lie in one source; of archives a unit has a row group."""
+    """Reads a source with both archives and image files."""
 
     files: FileReader
     archives: ArchiveReader
@@ -223,14 +223,14 @@ class MixedReader:
 
 
 def fault_of(error: Exception) -> dict[str, str]:
-    """Code and message of a file that cannot be read; `excluded` for what is no file of this input at all."""
+    """Code and message for a file that cannot be read."""
     if isinstance(error, LeadsOutError):
         return {"error": "leads_out", "message": f"{one_line(error)}, or allow it with `follow_links`"}
     return {"error": "excluded" if isinstance(error, LinkedFolderError) else "unreadable", "message": one_line(error)}
 
 
 def _unplanned(unit: dict[str, Any]) -> Raw:
-    """A unit that there is no image of, and the reason."""
+    """The failed or excluded input of a unit."""
     return Raw(
         unit["name"],
         identity=unit["identity"],

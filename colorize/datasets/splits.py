@@ -1,4 +1,4 @@
-"""Which images train, which are held out: as an archive says it, or by chance, the same ones each time."""
+"""Assigns images to splits: as the data says, or at random but reproducibly."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _NAMES: dict[str, Split] = {"train": "train", "val": "val", "valid": "val", "val
 
 
 class SplitSettings(Settings):
-    """Images held out by chance: the same ones each time, for the same seed and paths."""
+    """A random split, reproducible for the same seed and paths."""
 
     val: float = Field(0.1, gt=0, lt=1, description="fraction for validation")
     test: float = Field(0.0, ge=0, lt=1, description="fraction that training never reads")
-    of: Split | None = Field(None, description="cut only what is called so already; None cuts all images anew")
+    of: Split | None = Field(None, description="split only images that the data assigns to this; None: all images")
     seed: int = 0
 
     @model_validator(mode="after")
@@ -34,11 +34,10 @@ class SplitSettings(Settings):
 
 
 def split_of(row: Mapping[str, Any], settings: SplitSettings | None = None) -> Split:
-    """Which split a row with a `path`, and perhaps a `split` and the `archive` it lies in, belongs to.
+    """The split of a row with a `path` and optionally a `split` and an `archive`.
 
-    Without settings it is what the column `split`, a folder (`train/`, `val/`, `test/`) or the archive's name
-    (`test.parquet`, `train-00000-of-00004.parquet`) says, and where nothing says it a tenth is held out. A fraction
-    goes by a hash of the path, which makes the same cut in every run, whatever the order of files.
+    Without settings, the column `split`, a folder (`train/`, `val/`, `test/`) or the archive's name (`test.parquet`,
+    `train-00000-of-00004.parquet`) decides; without those, a tenth is held out by a hash of the path.
     """
     called = called_split(row)
     if settings is None and called is not None:
@@ -54,18 +53,18 @@ def split_of(row: Mapping[str, Any], settings: SplitSettings | None = None) -> S
 
 
 def split_row(raw: Raw, of_several: bool) -> dict[str, Any]:
-    """What `split_of` goes by, of an input as fetched; an archive's null says nothing.
+    """The row of an input for `split_of`, without nulls.
 
     Args:
-        raw: with those of the columns `path`, `split`, `source` and `label` that it has.
-        of_several: there are other archives beside its own, so that the name of each may say a split.
+        raw: with the columns `path`, `split`, `source` and `label`, if it has them.
+        of_several: the source has several archives, whose names may say the split.
     """
     columns = {name: value for name, value in raw.columns.items() if value is not None}
     return {"path": raw.path, "archive": raw.part if of_several else "", **columns}
 
 
 def called_split(row: Mapping[str, Any]) -> Split | None:
-    """The split that a row's column, folder or archive names; a column that holds another word is none to train on."""
+    """The split that a row's column, folder or archive names. Unknown values of the column count as `test`."""
     if row.get("split"):
         return _NAMES.get(str(row["split"]), "test")
     for folder in PurePosixPath(str(row["path"])).parts[:-1]:

@@ -1,7 +1,7 @@
-"""How many images a task handles: few enough that a lost one costs a minute, many enough that tasks cost nothing.
+"""Chooses the number of images per task.
 
-Ray's driver needs about 9 ms of CPU for a task, and three tasks handle each image: by 16 at once a cluster cannot do
-more than 600 images per second. A task of much more than a minute would be repeated from its start when a node is lost.
+Ray's driver needs about 9 ms of CPU per task, and each image passes three tasks: with 16 images per task, a cluster
+cannot exceed 600 images per second. But a lost task starts over, so it should not take much longer than a minute.
 """
 
 from __future__ import annotations
@@ -13,24 +13,21 @@ LEAST, MOST = 16, 512
 TASK_SECONDS = 60.0
 PICTURE_SECONDS = 0.1  # of a CPU, for any image: mostly the network's
 BYTE_SECONDS = 3e-7  # decoding, composing and encoding: about 1.2 s for a JPEG of 12 megapixels and 4 MB
-TASKS = 256  # that there should be at least, for all nodes to have some to the end
+TASKS = 256  # minimum, to keep all nodes busy until the end
 UNKNOWN_BYTES = 1 << 20
 
 
 def rows_per_task(units: pa.Table) -> int:
-    """For the units (UNIT_SCHEMA) of a source, files before archives: from how many images they hold, and how large.
-
-    Between `LEAST` and `MOST`; of tiny images most, if there are enough of them.
-    """
+    """For a table of `UNIT_SCHEMA`, files before archives: `LEAST` to `MOST`, by number and size of the images."""
     images = pc.sum(units["count"]).as_py() or 0
     seconds = PICTURE_SECONDS + BYTE_SECONDS * _bytes_each(units, images)
     return max(LEAST, min(MOST, int(TASK_SECONDS / seconds), images // TASKS))
 
 
 def _bytes_each(units: pa.Table, images: int) -> float:
-    """Mean size of an image, as far as the listing tells it."""
+    """Mean size of an image, from the listing."""
     total = files = unknown = 0
-    for batch in units.select(["size", "row_group"]).to_batches():  # a column of millions of sizes is no small thing
+    for batch in units.select(["size", "row_group"]).to_batches():  # millions of rows: one batch at a time
         sizes = batch["size"].filter(pc.less(batch["row_group"], 0)).to_numpy()
         known = sizes[sizes >= 0]
         total, files, unknown = total + int(known.sum()), files + len(sizes), unknown + len(sizes) - len(known)

@@ -1,7 +1,6 @@
-"""The table of units, built from a listing page by page: what a run plans, in as little memory as it can be had.
+"""The table of units, built from a listing page by page.
 
-Up to `IN_MEMORY` rows it is in memory; a longer one goes to a temporary file as it grows and is mapped from there, so
-that its pages are the system's to keep or to drop.
+Tables above `IN_MEMORY` rows are written to a temporary file and memory-mapped.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ _ALONE: Unit = {"row_group": -1, "skip": 0, "first": 0, "count": 1, "name_taken"
 
 @dataclass
 class Listed:
-    """What lies in a source: its files as units, with those apart that are archives.
+    """The files of a source.
 
     Attributes:
-        units: files other than archives, and archives that are left out.
-        archives: Parquet files that are not left out.
-        images: files that are called like images.
+        units: all files but `archives`.
+        archives: Parquet files that are not excluded.
+        images: number of files with an image's suffix.
     """
 
     units: pa.Table
@@ -45,7 +44,7 @@ class Listed:
 
 
 def list_units(pages: Iterable[Sequence[Entry]], exclusion: Exclusion, in_bucket: bool = False) -> Listed:
-    """Takes in a listing; never more than some thousand entries of it are Python objects."""
+    """Builds units from the pages of a listing, one page at a time."""
     listed = Listed(UNIT_SCHEMA.empty_table())
     with UnitTable() as table:
         for page in pages:
@@ -55,7 +54,7 @@ def list_units(pages: Iterable[Sequence[Entry]], exclusion: Exclusion, in_bucket
 
 
 def _page_units(page: Sequence[Entry], exclusion: Exclusion, listed: Listed, in_bucket: bool) -> pa.Table:
-    """The units of a page; archives go to `listed`."""
+    """The units of a page; archives are appended to `listed`."""
     with suppress(UnicodeEncodeError):
         names, sizes, identities = (list(column) for column in zip(*page, strict=True)) if page else ([], [], [])
         if exclusion.lets_pass(named := pa.array(names, pa.string())):
@@ -80,7 +79,7 @@ def _page_units(page: Sequence[Entry], exclusion: Exclusion, listed: Listed, in_
 
 
 def _file_units(columns: Mapping[str, Any]) -> pa.Table:
-    """A table of `UNIT_SCHEMA` for files, of some of its columns."""
+    """A table of `UNIT_SCHEMA` for files, from some of its columns."""
     count = len(columns.get("name", ()))
     arrays = [
         pa.array(columns[field.name], field.type)
@@ -92,12 +91,12 @@ def _file_units(columns: Mapping[str, Any]) -> pa.Table:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether nothing can be wrong with a name; `unit_of` looks at the others more closely."""
+    """Whether a name is certainly valid; `unit_of` checks the others."""
     return name.isascii() and ".." not in name and "\0" not in name and name[:1] != "/" and name[-1:] not in ("", "/")
 
 
 def unit_of(entry: Entry, excluded: str = "", in_bucket: bool = False, **rows: Any) -> Unit:
-    """The unit of a file, or with `rows` that of a run of an archive's; one that cannot be read says so."""
+    """The unit of a file, or of a run of an archive's rows. Bad names get an error."""
     unit = {"name": entry.name, "size": entry.size, "identity": entry.identity, **_ALONE, **rows}
     if excluded:
         unit |= {"error": "excluded", "message": excluded}
@@ -107,7 +106,7 @@ def unit_of(entry: Entry, excluded: str = "", in_bucket: bool = False, **rows: A
         unit |= {"error": "bad_name", "message": f"{entry.name!r} is the name of a folder: rename it"}
     try:
         entry.name.encode()
-    except UnicodeEncodeError:  # bytes on disk that are not UTF-8 can stand in no manifest
+    except UnicodeEncodeError:  # names that are not UTF-8 cannot be in a manifest
         unit["name"] = entry.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         unit |= {"error": "bad_name", "message": "the file's name is not valid UTF-8: rename it"}
     return unit
@@ -119,7 +118,7 @@ def units_table(units: Sequence[Unit]) -> pa.Table:
 
 
 def select_units(units: pa.Table, wanted: Callable[[int, int], NDArray[np.bool_]]) -> pa.Table:
-    """Some rows of a table of units: for a start and a stop `wanted` says which of those between."""
+    """Filters a table of units; `wanted(start, stop)` is the mask of a range of rows."""
     start = 0
     with UnitTable() as table:
         for batch in units.to_batches():
@@ -130,11 +129,11 @@ def select_units(units: pa.Table, wanted: Callable[[int, int], NDArray[np.bool_]
 
 
 class UnitTable:
-    """A table of `UNIT_SCHEMA` that grows: in memory, then in a file. To be used in a `with` block."""
+    """A growing table of `UNIT_SCHEMA`, in memory, then in a file. A context manager."""
 
     def __init__(self) -> None:
         self._pending: list[pa.Table] = []
-        self._held = 0  # rows that are pending
+        self._held = 0  # pending rows
         self._chunks: list[pa.Table] = []
         self._rows = 0
         self._spooled: SpooledTables | None = None
@@ -147,14 +146,14 @@ class UnitTable:
             self._spooled.close()
 
     def append(self, units: pa.Table) -> None:
-        """Appends some."""
+        """Appends units."""
         self._pending.append(units)
         self._held += units.num_rows
         if self._held >= CHUNK_ROWS:
             self._flush()
 
     def finish(self) -> pa.Table:
-        """The table; it outlives the block."""
+        """The table, which stays valid after the `with` block."""
         self._flush()
         if self._spooled is None:
             return pa.concat_tables([UNIT_SCHEMA.empty_table(), *self._chunks])
