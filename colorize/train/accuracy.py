@@ -1,4 +1,4 @@
-"""The figures that the authors of the classic approaches report, under names that say what is counted."""
+"""The metrics that the authors of the classic approaches report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from colorize.train.losses import shrink
 
 
 def recorded_names(model: ColorModel) -> tuple[str, ...]:
-    """What `recorded_metrics` finds for a network of this kind."""
+    """The names that `recorded_metrics` returns for this network."""
     if isinstance(model, BinModel):
         return ()
     names = ("mse", "channel_accuracy")
@@ -28,12 +28,12 @@ def recorded_names(model: ColorModel) -> tuple[str, ...]:
 
 @torch.inference_mode()
 def recorded_metrics(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[str, float]:
-    """Means over images at the size that the network sees; none for networks that predict bins.
+    """Means over images at the network's input size; none for networks that predict bins.
 
     Args:
         model: in eval mode.
         batches: sRGB in [0, 1] `(B, 3, H, W)` on the model's device.
-        size: the network sees about size x size pixels.
+        size: input of about size x size pixels.
 
     Returns:
         `mse` of sRGB in [0, 1], or of ab / 128; and one or more of `channel_accuracy`, `value_accuracy` and
@@ -51,23 +51,20 @@ def recorded_metrics(model: ColorModel, batches: Iterable[Tensor], size: int) ->
 
 
 def channel_accuracy(predicted_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
-    """Fraction of pixels whose largest channel is predicted: what Keras calls accuracy of images.
+    """Fraction of pixels whose largest channel is predicted: Keras' accuracy for images.
 
-    Chance is 1/3 for RGB and 1/2 for ab: a figure of a few percent cannot have been this one.
+    Chance is 1/3 for RGB and 1/2 for ab, so reported values of a few percent are not this metric.
     """
     return (predicted_BCHW.argmax(dim=1) == true_BCHW.argmax(dim=1)).float().mean()
 
 
 def value_accuracy(predicted_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
-    """Fraction of images whose largest value, of all pixels and channels, is predicted.
-
-    It is what Keras calls accuracy where a network's output is one flat vector.
-    """
+    """Fraction of images whose position of the largest value is predicted: Keras' accuracy for flat outputs."""
     return (predicted_BCHW.flatten(1).argmax(dim=1) == true_BCHW.flatten(1).argmax(dim=1)).float().mean()
 
 
 def pixel_accuracy(model: PaletteCnn, L_B1HW: Tensor, rgb_B3HW: Tensor) -> Tensor:
-    """Fraction of pixels for which the nearest of the palette's colors is the most likely one."""
+    """Fraction of pixels whose nearest palette color is predicted."""
     return (model.logits(L_B1HW).argmax(dim=1) == model.classify(rgb_B3HW)).float().mean()
 
 

@@ -1,7 +1,6 @@
-"""Training against a discriminator: the generator's objective, and the discriminator's own step.
+"""Adversarial training: the generator's objective, and the discriminator's step.
 
-The discriminator is held back: while it tells more images apart than `max_accuracy` says it learns nothing, so
-that the generator can catch up; and in every fifth epoch noise on what it sees keeps it from becoming too sure.
+The discriminator is not trained while its accuracy exceeds `max_accuracy`, and gets noisy input in some epochs.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from colorize.train.workers import mean_over_workers
 
 
 class AdversarialObjective(ColorObjective):
-    """The generator's loss: BCE with the labels flipped, so that deceiving pays, plus its weighted loss of its own.
+    """The generator's loss: BCE on flipped labels, plus a weighted regression loss.
 
-    Until the adversary joins, that loss has the same weight, so that nothing jumps but the new term.
+    The weight also applies before the adversary joins, so that only the new term changes then.
     """
 
     def __init__(self, objective: ColorObjective, adversary: Adversary) -> None:
@@ -31,8 +30,8 @@ class AdversarialObjective(ColorObjective):
         self.objective, self.adversary = objective, adversary
         self.discriminator = adversary.discriminator.requires_grad_(False)
 
-    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
-        losses, predicted = self.objective.judged(L_B1HW, ab_B2HW)
+    def losses_and_ab(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
+        losses, predicted = self.objective.losses_and_ab(L_B1HW, ab_B2HW)
         distance = losses["loss"]
         losses |= {"loss": self.adversary.settings.loss_weight * distance, "distance": distance.detach()}
         if self.adversary.joined:
@@ -44,10 +43,10 @@ class AdversarialObjective(ColorObjective):
 
 @dataclass
 class Adversary:
-    """The discriminator and what trains it. Its parameters want gradients during `train_discriminator` only.
+    """The discriminator and its optimizer. Its parameters require gradients in `train_discriminator` only.
 
     Attributes:
-        joined: it takes part: see `AdversarialSettings.after`.
+        joined: whether it is in use yet; see `AdversarialSettings.after`.
     """
 
     discriminator: nn.Module
@@ -56,11 +55,11 @@ class Adversary:
     joined: bool = True
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming needs."""
+        """The state to resume from."""
         return {"discriminator": self.discriminator.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
+        """Resume from `state_dict`."""
         self.discriminator.load_state_dict(saved["discriminator"])
         self.optimizer.load_state_dict(saved["optimizer"])
 
@@ -76,21 +75,21 @@ def create_adversary(settings: AdversarialSettings, device: str | torch.device) 
 def train_discriminator(
     adversary: Adversary, L_B1HW: Tensor, fake_B2HW: Tensor, true_B2HW: Tensor, noise: float
 ) -> Losses:
-    """One step on colored images and photographs, unless it is too good at them already.
+    """One step on colorized images and photographs, unless its accuracy is too high.
 
     Args:
         adversary: changed in place.
         L_B1HW: L* of the images.
-        fake_B2HW: the generator's ab, without gradient; at its size all is compared.
+        fake_B2HW: the generator's ab, without gradient; its size is used for all.
         true_B2HW: the photographs' ab.
-        noise: deviation of the noise on its input: see `noise_in_epoch`.
+        noise: standard deviation of the input noise; see `noise_in_epoch`.
 
     Returns:
         `discriminator_loss`, `discriminator_accuracy` before the step, `discriminator_trained` (0 or 1).
     """
     adversary.discriminator.requires_grad_(True)
     L_B1HW, true_B2HW = (shrink(x, fake_B2HW.shape[2:]) for x in (L_B1HW, true_B2HW))
-    # Apart, so that each kind is normalized by its own statistics, as in the generator's step.
+    # Separate batches for batch normalization, as in the generator's step.
     fake, true = (_judge(adversary, scaled_lab(L_B1HW, ab), noise) for ab in (fake_B2HW, true_B2HW))
     verdict, label = torch.cat((fake, true)), torch.cat((torch.zeros_like(fake), torch.ones_like(true)))
     loss = F.binary_cross_entropy_with_logits(verdict, label)
@@ -106,12 +105,12 @@ def train_discriminator(
 
 
 def noise_in_epoch(epoch: int, settings: AdversarialSettings) -> float:
-    """Deviation of the noise on the discriminator's input in an epoch, counted from 1."""
+    """Standard deviation of the discriminator's input noise in an epoch, counted from 1."""
     return settings.noise if epoch % settings.noise_every == 0 else 0.0
 
 
 def scaled_lab(L_B1HW: Tensor, ab_B2HW: Tensor) -> Tensor:
-    """What the discriminator sees: `(B, 3, H, W)`, about [-1, 1]."""
+    """The discriminator's input: `(B, 3, H, W)`, about [-1, 1]."""
     return torch.cat((L_B1HW / 50 - 1, ab_B2HW / AB_SCALE), dim=1)
 
 
@@ -121,11 +120,11 @@ def _judge(adversary: Adversary, lab_B3HW: Tensor, noise: float) -> Tensor:
 
 
 def _descend(adversary: Adversary, loss: Tensor, skip: Tensor) -> None:
-    """One step, or none if `skip` is 1: the device decides, as for a gradient scaler, and nobody waits for it."""
+    """One step, or none if `skip` is 1. The device decides, without synchronization, as with a gradient scaler."""
     adversary.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     for parameter in adversary.discriminator.parameters():
         if parameter.grad is not None:
             parameter.grad = mean_over_workers(parameter.grad)
-    adversary.optimizer.found_inf = skip  # type: ignore[attr-defined]  # what a fused optimizer goes by
+    adversary.optimizer.found_inf = skip  # type: ignore[attr-defined]  # read by fused optimizers
     adversary.optimizer.step()

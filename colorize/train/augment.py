@@ -1,7 +1,4 @@
-"""Random crops, and the damage that old scans show, on whole batches on whichever device holds them.
-
-Colors are cropped and mirrored only: the damage is done to the grey image.
-"""
+"""Augmentation of whole batches on their device: random crops, and simulated damage of old scans to the grey image."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from colorize.train.settings import AugmentSettings
 
 
 def canvas_shape(sides: Sequence[int], size: int, stride: int) -> tuple[int, int]:
-    """Height and width near an area of size x size that keep the ratio of `sides`, as multiples of `stride`.
+    """Height and width with an area of about size x size and the aspect ratio of `sides`, as multiples of `stride`.
 
     >>> canvas_shape((128, 192), 256, 32)
     (224, 320)
@@ -28,10 +25,9 @@ def canvas_shape(sides: Sequence[int], size: int, stride: int) -> tuple[int, int
 
 
 def random_crops(rgb_B3HW: Tensor, shape: tuple[int, int], settings: AugmentSettings) -> Tensor:
-    """A random part of each image, some mirrored, resampled to `shape`: `(B, 3, *shape)`.
+    """Random crops with random flips, resampled to `shape`: `(B, 3, *shape)`.
 
-    A crop keeps its image's aspect ratio to within a tenth, and lies inside it. With `min_area` 1 it is the
-    image as it is.
+    Crops keep the image's aspect ratio to within 10 %. With `min_area` 1 they are the whole image.
     """
     batch, device = len(rgb_B3HW), rgb_B3HW.device
     reach = 0.05 if settings.min_area < 1 else 0.0
@@ -46,12 +42,12 @@ def random_crops(rgb_B3HW: Tensor, shape: tuple[int, int], settings: AugmentSett
 
 
 def scanned_grey(rgb_B3HW: Tensor, settings: AugmentSettings) -> tuple[Tensor, Tensor]:
-    """What a scan of an old print of the scene could look like: sRGB in [0, 1] -> grey `(B, 1, H, W)` in [0, 1].
+    """Simulates a scan of an old print: sRGB in [0, 1] -> grey `(B, 1, H, W)` in [0, 1].
 
-    The order is that of the light: the emulsion's spectrum, the lens, the exposure, grain, then age.
+    Follows the light: spectrum of the emulsion, lens, exposure, grain, then age.
 
     Returns:
-        The scan, and the same print without grain, dust and scratches: the tones that its parts have.
+        The scan, and the same without grain, dust and scratches.
     """
     grey = _spectrum(rgb_B3HW, settings.p_spectrum)
     grey = _blur(grey, settings.p_blur)
@@ -63,7 +59,7 @@ def scanned_grey(rgb_B3HW: Tensor, settings: AugmentSettings) -> tuple[Tensor, T
 
 
 def _spectrum(rgb: Tensor, p: float) -> Tensor:
-    """Luma, or another mixture: early emulsions were blind to red, which turned lips dark and skies white."""
+    """Luma, or other channel weights: early emulsions were blind to red, which made lips dark and skies white."""
     batch, device = len(rgb), rgb.device
     red, blue = _uniform(batch, 0.0, 0.35, device), _uniform(batch, 0.1, 0.6, device)
     chosen = _chosen(batch, p, device)
@@ -73,14 +69,14 @@ def _spectrum(rgb: Tensor, p: float) -> Tensor:
 
 
 def _blur(grey: Tensor, p: float, radius: int = 4) -> Tensor:
-    """Gaussian blur with a deviation of its own for each image, about 0.3 to 2 pixels."""
+    """Gaussian blur with a random deviation for each image, about 0.3 to 2 pixels."""
     batch = len(grey)
     sigma = _uniform(batch, math.log(0.4), math.log(2.0), grey.device).exp()
     sigma = torch.where(_chosen(batch, p, grey.device).bool(), sigma, 1e-2)
     offsets = torch.arange(-radius, radius + 1, device=grey.device)
     kernel = (-0.5 * (offsets / sigma[:, None]) ** 2).exp()
     kernel = (kernel / kernel.sum(dim=1, keepdim=True)).reshape(batch, 1, 1, -1)
-    # One image a group: a convolution then has one kernel for each image.
+    # One group per image, so that each image has its own kernel.
     rows = F.pad(grey, (radius,) * 4, mode="replicate").transpose(0, 1)
     rows = F.conv2d(rows, kernel, groups=batch)
     return F.conv2d(rows, kernel.transpose(2, 3), groups=batch).transpose(0, 1)
@@ -92,7 +88,7 @@ def _gamma(grey: Tensor, p: float) -> Tensor:
 
 
 def _shade(grey: Tensor, p: float) -> Tensor:
-    """A linear change of brightness across the image, up to 30 % at its edges."""
+    """A linear brightness gradient, up to 30 % at the edges."""
     height, width = grey.shape[2:]
     across = torch.linspace(-1, 1, width, device=grey.device)
     down = torch.linspace(-1, 1, height, device=grey.device)[:, None]
@@ -101,7 +97,7 @@ def _shade(grey: Tensor, p: float) -> Tensor:
 
 
 def _grain(grey: Tensor, p: float) -> Tensor:
-    """Noise, half of it in clumps of about two pixels, as silver grains are."""
+    """Noise, half of it in clumps of about two pixels, like silver grains."""
     fine = torch.randn_like(grey)
     clumps = F.avg_pool2d(torch.randn_like(grey), 3, stride=1, padding=1) * 3
     return grey + _per_image(grey, 0.0, 0.06, p) * (fine + clumps) / math.sqrt(2)
@@ -118,7 +114,7 @@ def _scratches(grey: Tensor, p: float) -> Tensor:
 
 
 def _per_image(like_B1HW: Tensor, low: float, high: float, p: float) -> Tensor:
-    """A uniform number for each image, 0 for those not chosen: `(B, 1, 1, 1)`."""
+    """A uniform random number for each image, 0 with probability 1 - p: `(B, 1, 1, 1)`."""
     batch, device = len(like_B1HW), like_B1HW.device
     return (_uniform(batch, low, high, device) * _chosen(batch, p, device)).reshape(-1, 1, 1, 1)
 

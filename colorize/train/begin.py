@@ -1,4 +1,4 @@
-"""How a run begins, or goes on: the network with what it must know of the images, in the state that was saved."""
+"""Starts or resumes a run: the network, its state, and statistics of the training images."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from colorize.train.palette import fit_palette, sample_pixels, spread_colors
 from colorize.train.run import Record, Run
 from colorize.train.settings import TrainSettings
 from colorize.train.step import TrainState, compiled, create_state
+from colorize.train.validation import require_colorful
 from colorize.train.workers import sum_over_workers, worker_count
 
-PRIOR_PICTURES = 2048  # about so many are enough to know how often each color occurs
-PALETTE_BATCHES = 500  # of each worker: the colors settle long before, and their pixels stay in memory
-PALETTE_ITERATIONS = 100  # of Lloyd's algorithm at most; it ends when no color moves
-COLORLESS = 0.1  # colorfulness below which images are grey
+PRIOR_IMAGES = 2048  # enough to estimate color frequencies
+PALETTE_BATCHES = 500  # per worker; more than enough, and their pixels stay in memory
+PALETTE_SAMPLE = 0.4  # fraction of pixels, as the authors recorded
+PALETTE_ITERATIONS = 100  # at most, of Lloyd's algorithm
 
 
 def begin(run: Run) -> tuple[TrainState, Record]:
-    """The network on this worker's device, as saved or as settings and images have it start.
+    """The saved state, or a new one.
 
     Raises:
         UsageError: all images are grey, or an earlier version saved the state.
@@ -47,9 +48,9 @@ def begin(run: Run) -> tuple[TrainState, Record]:
 
 
 def _look_at_images(run: Run, record: Record) -> Tensor | None:
-    """What must be known of them before the first step: that they have colors, which ones, or a palette of them."""
+    """Checks that the images have color, and collects color frequencies or the palette, if the network needs them."""
     model = create_model(run.settings.model.name, **run.settings.model.args)
-    record.prior = count_colors(first_batches(run.feed, run.settings, PRIOR_PICTURES), model)
+    record.prior = count_colors(first_batches(run.feed, run.settings, PRIOR_IMAGES), model)
     if run.rank == 0:
         batches = run.held_out.in_order(run.settings.trainer.batch_size)
         require_color([colorfulness(rgb).mean() for rgb in batches], "held-out")
@@ -57,16 +58,16 @@ def _look_at_images(run: Run, record: Record) -> Tensor | None:
 
 
 def first_batches(feed: Feed, settings: TrainSettings, images: int) -> Iterator[Tensor]:
-    """A sample of the training images of all workers, drawn as in training; the same ones in every run."""
-    share = min(images, feed.images) / (worker_count() * settings.trainer.batch_size)
+    """The first training batches of this worker; about `images` images over all workers."""
+    share = min(images, feed.epoch_images) / (worker_count() * settings.trainer.batch_size)
     return itertools.islice(feed.batches(), max(1, math.floor(share)))
 
 
 def count_colors(batches: Iterable[Tensor], model: ColorModel) -> Tensor | None:
-    """How often each of the network's color bins occurs, `(Q,)`; None for a network without bins.
+    """Frequencies of the network's color bins, `(Q,)`; None for a network without bins.
 
     Raises:
-        UsageError: there are no colors.
+        UsageError: the images are grey.
     """
     strengths, counts = list[Tensor](), torch.zeros(len(model.bins_Q2)) if isinstance(model, BinModel) else None
     for rgb in batches:
@@ -80,20 +81,19 @@ def count_colors(batches: Iterable[Tensor], model: ColorModel) -> Tensor | None:
 
 
 def require_color(strengths: Sequence[Tensor], which: str) -> None:
-    """Raises UsageError for images whose colorfulness says that all are grey; none are no fault."""
-    if strengths and float(torch.stack(list(strengths)).mean()) < COLORLESS:
-        raise UsageError(f"the {which} images are all grey: --data must hold color images")
+    """Raises UsageError if the images are grey on average. No images are fine."""
+    if strengths:
+        require_colorful(float(torch.stack(list(strengths)).mean()), which)
 
 
 def palette_of(feed: Feed, settings: TrainSettings, model: ColorModel) -> Tensor | None:
-    """The training images' palette, for the network that has one: every worker counts its own images."""
+    """The palette of the training images of all workers, for the network that has one."""
     if not isinstance(model, PaletteCnn):
         return None
     generator = torch.Generator().manual_seed(settings.seed)
-    batches = itertools.islice(first_batches(feed, settings, feed.images), PALETTE_BATCHES)
-    chunks = [sample_pixels(rgb.cpu(), settings.palette.sample, generator) for rgb in batches]
+    batches = itertools.islice(first_batches(feed, settings, feed.epoch_images), PALETTE_BATCHES)
+    chunks = [sample_pixels(rgb.cpu(), PALETTE_SAMPLE, generator) for rgb in batches]
     start = spread_colors(torch.cat(chunks), len(model.palette_K3), generator)
     if worker_count() > 1:
         distributed.broadcast(start, src=0)
-    palette, _ = fit_palette(chunks, start, PALETTE_ITERATIONS)
-    return palette
+    return fit_palette(chunks, start, PALETTE_ITERATIONS)

@@ -1,4 +1,4 @@
-"""`curves.png`: the loss and the validation figures over the epochs."""
+"""`curves.png`: loss and validation metrics by epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIZE = (8.4, 5.2)  # inches, at 100 dots each
 
 
 def draw_curves(history: Sequence[Mapping[str, float]]) -> bytes:
-    """A PNG with a chart of the loss and one for each validation figure that every epoch has."""
+    """A PNG with charts of the loss and of each validation metric that all epochs have."""
     names = ["loss", *(name for name in history[-1] if name.startswith("val_"))]
     names = [name for name in names if all(name in row for row in history)]
     figure = Figure(figsize=SIZE, layout="constrained")

@@ -1,4 +1,4 @@
-"""From an encoded photograph to pixels of one of a few shapes, so that many of them make a batch."""
+"""Decodes images to one of a few shapes, so that they can be batched."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from colorize.imaging.formats.upright import RGB, upright_rgb
 from colorize.imaging.settings import SizeLimits
 from colorize.train.settings import DataSettings
 
-MULTIPLE = 16  # of pixels: what the sides of a shape are
+MULTIPLE = 16  # of the sides of a shape, in pixels
 
 Shape = tuple[int, int]  # height, width
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image on its way into a batch.
+    """A decoded training image.
 
     Attributes:
-        rgb: `(H, W, 3)`, of one of the training's shapes; None for what is no image.
-        rate: how often it is drawn in an epoch, on average.
+        rgb: `(H, W, 3)`, of one of the training's shapes; None if broken.
+        rate: expected number of draws per epoch.
     """
 
     rgb: RGB | None
@@ -32,7 +32,7 @@ class Row:
 
 
 def shapes(settings: DataSettings) -> list[Shape]:
-    """The shapes of `data.aspects`: the shorter side is `data.short_side`, both are multiples of 16.
+    """The shapes for `data.aspects`, with shorter side `data.short_side`, as multiples of 16.
 
     >>> shapes(DataSettings(short_side=128, aspects=[0.75, 1.0, 1.375]))
     [(160, 128), (128, 128), (128, 176)]
@@ -43,10 +43,7 @@ def shapes(settings: DataSettings) -> list[Shape]:
 
 
 def decode_image(encoded: bytes, allowed: list[Shape]) -> RGB | None:
-    """An image, upright, in the shape whose aspect ratio is nearest; None for what is no image.
-
-    The aspect is kept: what is over is cut off evenly on both sides.
-    """
+    """Decodes an image upright, cropped and resized to the nearest allowed shape. None if broken."""
     try:
         image = upright_rgb(encoded, SizeLimits().max_pixels, 2 * min(min(shape) for shape in allowed))
     except ImageDecodeError:
@@ -57,10 +54,10 @@ def decode_image(encoded: bytes, allowed: list[Shape]) -> RGB | None:
 
 
 def cut(image: Image.Image, shape: Shape) -> RGB:
-    """The largest part from the image's middle that has the shape's aspect ratio, resampled to it."""
+    """The largest center crop with the shape's aspect ratio, resampled to it."""
     height, width = shape
     scale = min(image.width / width, image.height / height)
-    # Rounding can bring a margin just below 0, which Pillow refuses.
+    # Rounding errors can make margins negative, which Pillow refuses.
     left, top = max(0.0, (image.width - width * scale) / 2), max(0.0, (image.height - height * scale) / 2)
     box = (left, top, image.width - left, image.height - top)
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
@@ -71,5 +68,5 @@ def _rounded(side: float) -> int:
 
 
 def image_bytes(settings: DataSettings) -> int:
-    """The most memory that a decoded image takes."""
+    """Maximum memory of a decoded image."""
     return max(3 * height * width for height, width in shapes(settings))

@@ -1,4 +1,4 @@
-"""Where a training computes, and what makes it fast there."""
+"""Chooses and configures the device to train on."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def choose_device(wanted: Device) -> torch.device:
-    """The GPU, if there is one and it is wanted, else the CPUs, made ready.
+    """The GPU if available and wanted, else the CPU; configured.
 
     Raises:
-        UsageError: a GPU is asked for, and there is none.
+        UsageError: a GPU is required, and there is none.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UsageError("trainer.device=cuda: torch finds no GPU here; set trainer.device=auto")
@@ -28,24 +28,24 @@ def choose_device(wanted: Device) -> torch.device:
 
 
 def make_ready(device: torch.device) -> None:
-    """Settings of this process that cost nothing in quality."""
+    """Configures this process for speed, without loss of quality."""
     if device.type == "cuda":
-        # Not cudnn.benchmark: it tries its kernels for 20 s for each shape of image, and found none that is faster
-        # (H200, torch 2.11, channels last, bfloat16).
+        # Not cudnn.benchmark: it takes 20 s per image shape and found no faster kernels (H200, torch 2.11, channels
+        # last, bfloat16).
         torch.set_float32_matmul_precision("high")
     elif sys.platform == "linux":
         _keep_freed_memory()
 
 
 def keeps_on_gpu(size: float, device: torch.device) -> bool:
-    """Whether images of so many bytes can stay on the device, beside the network."""
+    """Whether `size` bytes of images fit on the GPU next to the network."""
     return device.type == "cuda" and size < GPU_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def _keep_freed_memory() -> None:
-    """Large tensors come from the heap, which never shrinks: fetched anew at every step, their pages are zeroed anew.
+    """Makes glibc keep freed memory: otherwise large tensors are mapped and zeroed again in every step.
 
-    Where the C library has no `mallopt`, as musl's, nothing changes.
+    No effect if the C library has no `mallopt`, such as musl.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

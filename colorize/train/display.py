@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar on a terminal, else a line every few seconds."""
+"""Shows progress: a bar on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ LINE_SECONDS = 10.0
 
 
 class Display:
-    """Shows on stderr how a training goes: `with Display() as display: ...`
+    """Shows the progress of training on stderr. A context manager.
 
     Args:
-        quiet: show warnings alone.
-        clock: what tells seconds.
+        quiet: show warnings only.
+        clock: returns seconds.
 
     Attributes:
-        asked: somebody wants the training to stop.
-        begun: the first step was taken.
+        asked: the user asked to stop.
+        begun: the first step is done.
     """
 
     def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,7 +51,7 @@ class Display:
             self.bar.stop()
 
     def progress(self, progress: Progress) -> None:
-        """Moves the bar, or prints a line if the last one is some seconds old."""
+        """Updates the bar, or prints a line every `LINE_SECONDS`."""
         self.begun = True
         if self.shows_bar:
             self.bar.update(self.task, completed=progress.done, description=progress.line())
@@ -60,28 +60,28 @@ class Display:
             self.tell(progress.line())
 
     def epoch(self, figures: Mapping[str, float]) -> None:
-        """An epoch's figures, as a line that stays."""
+        """Prints an epoch's metrics."""
         shown = {name: value for name, value in figures.items() if name.startswith(("loss", "val_"))}
         self.tell(f"epoch {figures['epoch']:.0f} done: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
 
     def stopped(self) -> bool:
-        """Whether somebody wants the training to stop."""
+        """Whether the user asked to stop."""
         return self.asked
 
     def tell(self, line: str) -> None:
-        """A line with the time before it, for who is not `quiet`."""
+        """Prints a line with the time, unless `quiet`."""
         if not self.quiet:
             self.warn(line)
 
     def warn(self, line: str) -> None:
-        """The same for everybody."""
+        """Prints a line with the time."""
         text = f"{time.strftime('%H:%M:%S')} {printable(line)}"
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
 def interruptible(display: Display) -> Iterator[None]:
-    """Ctrl-C or SIGTERM ends the training after the step under way, with its state saved; a second one at once."""
+    """Ctrl-C or SIGTERM stops after the current step and saves the state; a second one stops at once."""
 
     def ask(number: int, frame: object) -> None:
         if display.asked or not display.begun:

@@ -1,4 +1,4 @@
-"""How many images an epoch will hold, and how often each source's are drawn: by names and small columns alone."""
+"""Estimates the number of images per epoch and the sampling rates of sources, from names and small columns."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ from colorize.train.decode import image_bytes
 from colorize.train.selection import draw_rates, is_wanted, label_of
 from colorize.train.settings import DataSettings, ModelSettings
 
-COLUMNS = ("path", "split", "source", "label")  # what an archive may say of an image
-MAX_PARTS = 256  # are read, evenly drawn of all
-MAX_ROWS = 500_000  # are looked at, evenly drawn: by then the fractions are known well enough
+COLUMNS = ("path", "split", "source", "label")  # optional columns of archives
+MAX_PARTS = 256  # archives that are read, evenly sampled
+MAX_ROWS = 500_000  # rows that are read, evenly sampled
 READ_THREADS = 16
-FEW = 1000  # images, below which a network that starts without weights colors nothing else well
-MEMORY_SHARE = 1 / 3  # that decoded images take at most, where nothing else is said
+FEW = 1000  # images; with fewer, a network trained from scratch does not generalize
+MEMORY_SHARE = 1 / 3  # default limit for decoded images
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What an epoch of a source comes to.
+    """An estimate of an epoch.
 
     Attributes:
-        images: about so many.
-        rates: how often an image of each source is drawn; see `draw_rates`. Empty: each once.
+        images: approximate number of images.
+        rates: draws per image and epoch, by source; see `draw_rates`. Empty: each once.
     """
 
     images: int
     rates: dict[str, float] = field(default_factory=dict)
 
     def warning(self, model: ModelSettings) -> str:
-        """What to expect where a network is to learn everything from a few images; empty where it is not."""
+        """A warning against training from scratch on few images, or ""."""
         if self.images >= FEW or model.weights is not None:
             return ""
         return (
-            f"warning: {self.images} images to train on are few: a network learns them by heart; "
-            "give it thousands, or start from trained weights (model.weights)"
+            f"warning: {self.images} images to train on are few: the network will overfit; "
+            "use thousands, or start from trained weights (model.weights)"
         )
 
 
 def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
-    """The split `train` of a source, with the settings' filters, balance and limit.
+    """Plans an epoch of the split `train`, with the settings' filters, balance and limit.
 
     Raises:
-        UsageError: nothing is left to train on.
+        UsageError: no images are left, or a filter matches nothing.
     """
     seen, counts, known = 0, Counter[str](), Known()
     for row in _rows(source):
@@ -67,7 +67,7 @@ def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
         known.add(row)
         if is_wanted(row, settings) and split_of(row, settings.split) == "train":
             counts[str(row.get("source", ""))] += 1
-    if seen == source.total:  # all of them were looked at
+    if seen == source.total:  # no sampling
         known.check(settings)
         if not counts:
             raise UsageError("no image is left to train on: see data.labels, data.sources and data.split")
@@ -77,20 +77,20 @@ def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
 
 
 class Known:
-    """What a source's images are called, so that a filter that fits none can be told what there is."""
+    """The labels, sources and paths of a dataset, to check filters against."""
 
     def __init__(self) -> None:
         self._labels, self._sources = set[str](), set[str]()
         self._paths: list[str] = []
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """One image."""
+        """Adds an image."""
         self._labels.add(label_of(row))
         self._sources.add(str(row.get("source")))
         self._paths.append(str(row["path"]))
 
     def check(self, settings: DataSettings) -> None:
-        """Raises UsageError for a label or source that no image has, or globs that fit no path."""
+        """Raises UsageError for a label or source that no image has, or globs that match no path."""
         for name, wanted, known in (
             ("label", settings.labels, self._labels),
             ("source", settings.sources, self._sources),
@@ -103,13 +103,13 @@ class Known:
 
 
 def fits(plan: EpochPlan, settings: DataSettings, memory: float) -> bool:
-    """Whether all images, once decoded, can be kept where there are so many bytes of memory."""
+    """Whether all decoded images fit into `memory` bytes, or into `data.memory_gb` if set."""
     budget = MEMORY_SHARE * memory if settings.memory_gb is None else settings.memory_gb * 2**30
     return plan.images * image_bytes(settings) <= budget
 
 
 def _rows(source: Source) -> Iterator[dict[str, Any]]:
-    """What is known of the source's images, or of a large source's evenly drawn ones, without reading them."""
+    """Metadata of the source's images; of a large source an even sample."""
     if source.parts is None:
         names = islice(source.names(), 0, None, _step(source.units.num_rows, MAX_ROWS))
         yield from (split_row(Raw(name), False) for name in names)
@@ -123,12 +123,12 @@ def _rows(source: Source) -> Iterator[dict[str, Any]]:
 
 
 def _read(source: Source, step: int, part: str) -> list[Raw]:
-    """Every `step`-th row of an archive, without its image; none of one whose pages are damaged."""
+    """Every `step`-th row of an archive, without its image; none if the archive is damaged."""
     try:
         with source.storage.open(part) as file:
             rows = list(islice(plain_rows(Archive(file), COLUMNS), 0, None, step))
     except (OSError, pa.ArrowException):
-        return []  # training will find them broken
+        return []  # training reports them as broken
     return [Raw(f"{part}#{index * step}", part=part, columns=row) for index, row in enumerate(rows)]
 
 

@@ -1,4 +1,4 @@
-"""What a training loop is fed: batches without end, from images in memory or decoded anew in each epoch. No Ray."""
+"""Endless training batches, from images in memory or decoded again in each epoch. No Ray."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from colorize.train.selection import too_many_broken
 from colorize.train.settings import DataSettings
 from colorize.train.workers import sum_over_workers
 
-SHUFFLE_ROWS = 2048  # of a stream: its images come in an order as random as so many allow
-FEW_ROWS = 256  # before so many are gathered, a stream gives nothing
+SHUFFLE_ROWS = 2048  # size of the shuffle buffer of a stream
+FEW_ROWS = 256  # rows in the buffer before it yields any
 NO_PICTURES = "no image to train on for some worker: see data.labels, sources, include, split and trainer.workers"
 
 
 class Feed(Protocol):
-    """Batches are sRGB in [0, 1] `(B, 3, H, W)`, float32, on the training's device; each is of one shape."""
+    """Batches are sRGB in [0, 1] `(B, 3, H, W)`, float32, on the training device; each has one shape."""
 
     @property
-    def images(self) -> int:
-        """How many an epoch has, of all workers."""
+    def epoch_images(self) -> int:
+        """Images per epoch, of all workers."""
         ...
 
     def batches(self, start: int = 0) -> Iterator[Tensor]:
-        """This worker's batches without end, from number `start` on."""
+        """This worker's batches, endless, from number `start` on."""
         ...
 
     def held_out(self, split: Split) -> DecodedImages:
@@ -47,7 +47,7 @@ HeldOut = Callable[[Split], DecodedImages]
 
 @dataclass(frozen=True)
 class MemoryFeed:
-    """Draws from images in memory; batch n is the same one in every run."""
+    """Draws from images in memory; batch n is the same in every run."""
 
     kept: DecodedImages
     held_out: HeldOut
@@ -57,7 +57,7 @@ class MemoryFeed:
     rank: int = 0
 
     @property
-    def images(self) -> int:
+    def epoch_images(self) -> int:
         return round(float(sum_over_workers(torch.tensor(float(len(self.kept))))))
 
     def batches(self, start: int = 0) -> Iterator[Tensor]:
@@ -68,25 +68,21 @@ class MemoryFeed:
 
 @dataclass(frozen=True)
 class StreamFeed:
-    """Passes over decoded rows that memory does not hold. A resumed run starts a pass anew, in another order.
+    """Decodes images again in each epoch. A resumed run starts a new pass, in another order.
 
     Attributes:
-        rows: begins a pass: this worker's share of the training images.
-        planned: images of an epoch, of all workers.
+        rows: starts a pass over this worker's share of the training images.
+        epoch_images: images per epoch, of all workers.
     """
 
     rows: Callable[[], Iterator[Row]]
     held_out: HeldOut
-    planned: int
+    epoch_images: int
     data: DataSettings
     batch_size: int
     device: torch.device
     seed: int
     rank: int = 0
-
-    @property
-    def images(self) -> int:
-        return self.planned
 
     def batches(self, start: int = 0) -> Iterator[Tensor]:
         random = np.random.default_rng([self.seed, self.rank, start])
@@ -99,13 +95,13 @@ class StreamFeed:
 def pass_batches(
     rows: Iterator[Row], batch_size: int, data: DataSettings, random: np.random.Generator
 ) -> Iterator[Tensor]:
-    """Full batches of one shape each, uint8 `(B, H, W, 3)`: one for every `batch_size` rows, whatever their shapes.
+    """Full batches of one shape each, uint8 `(B, H, W, 3)`: exactly one for every `batch_size` rows.
 
-    Workers that have as many rows thus take as many steps, and none waits for another for ever. What is missing from
-    the last batches, because shapes and broken images are not spread evenly, is filled with images seen before.
+    Workers with equal numbers of rows thus take equal numbers of steps, and none waits for another forever. The last
+    batches are filled with images seen before.
 
     Raises:
-        UsageError: more images are broken than `data.tolerate_broken` allows, or there are none.
+        UsageError: too many broken images, or no images.
     """
     waiting: dict[tuple[int, ...], list[RGB]] = {}
     seen = broken = done = 0
@@ -134,7 +130,7 @@ def _filled(group: list[RGB], batch_size: int) -> Tensor:
 
 
 def shuffled(rows: Iterator[Row], random: np.random.Generator, most: int = SHUFFLE_ROWS) -> Iterator[Row]:
-    """The rows in a random order, as far as a buffer of `most` rows allows; it fills while rows pass through."""
+    """Shuffles rows with a buffer of up to `most` rows, which fills while rows pass through."""
     buffer: list[Row] = []
     for number, row in enumerate(rows):
         if len(buffer) < FEW_ROWS or (len(buffer) < most and number % 2):

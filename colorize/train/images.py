@@ -1,4 +1,4 @@
-"""Decoded images in memory, on a CPU or a GPU, and batches drawn from them."""
+"""Decoded images in memory, on CPU or GPU, and batches drawn from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from colorize.train.decode import Row
 from colorize.train.selection import too_many_broken
 from colorize.train.settings import DataSettings
 
-CHUNK = 1024  # images that are copied at once to where they stay
+CHUNK = 1024  # images copied to the device at once
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class DecodedImages:
     """Images by shape.
 
     Attributes:
-        buckets: one uint8 tensor `(N, H, W, 3)` for each shape.
-        rates: how often each image of each bucket is drawn in a round, on average: `(N,)`, on the CPU.
+        buckets: one uint8 tensor `(N, H, W, 3)` per shape.
+        rates: expected draws per round of each image, `(N,)` per bucket, on the CPU.
     """
 
     buckets: list[Tensor]
@@ -38,19 +38,18 @@ class DecodedImages:
     def random_batches(
         self, batch_size: int, seed: str, start: int = 0, device: torch.device | None = None
     ) -> Iterator[Tensor]:
-        """Full batches of one shape each, without end, from number `start` on.
+        """Endless full batches of one shape each, from number `start` on; the same for the same seed.
 
-        In each round an image comes as often as its rate says: always once where that is 1. What a round leaves
-        over of a shape begins the next one. The same seed draws the same batches.
+        In each round an image is drawn as often as its rate says. The remainder of a shape starts the next round.
 
         Yields:
-            sRGB in [0, 1] `(B, 3, H, W)`, float32, on the device, by default the images' own.
+            sRGB in [0, 1] `(B, 3, H, W)`, float32, on the device, by default that of the images.
         """
         for which, index in itertools.islice(self._order(batch_size, seed), start, None):
             yield as_float(self.buckets[which][index].to(device or index.device, non_blocking=True))
 
     def _order(self, batch_size: int, seed: str) -> Iterator[tuple[int, Tensor]]:
-        """Which images of which bucket make each batch."""
+        """Bucket and indices of each batch."""
         left = [torch.zeros(0, dtype=torch.long)] * len(self.buckets)
         for number in itertools.count():
             generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {number}".encode()))
@@ -64,12 +63,12 @@ class DecodedImages:
             yield from (queue[place] for place in torch.randperm(len(queue), generator=generator).tolist())
 
     def in_order(self, batch_size: int) -> Iterator[Tensor]:
-        """Each image once, as `random_batches`; the last batch of a shape may be smaller."""
+        """Each image once, in batches as in `random_batches`; the last batch of a shape may be smaller."""
         for bucket in self.buckets:
             yield from (as_float(batch) for batch in torch.split(bucket, batch_size))
 
     def singles(self) -> Iterator[Tensor]:
-        """Each image once, as a batch of its own, the shapes by turns."""
+        """Each image once, in batches of one, alternating between shapes."""
         longest = max((len(bucket) for bucket in self.buckets), default=0)
         for number in range(longest):
             yield from (as_float(bucket[number, None]) for bucket in self.buckets if number < len(bucket))
@@ -81,10 +80,10 @@ def as_float(rgb_BHW3: Tensor) -> Tensor:
 
 
 def keep(rows: Iterable[Row], data: DataSettings, device: str | torch.device = "cpu") -> DecodedImages:
-    """Reads the rows to their end and keeps their images on the device; broken ones are left out.
+    """Keeps all images on the device, without broken ones.
 
     Raises:
-        UsageError: more are broken than `data.tolerate_broken` allows.
+        UsageError: more images are broken than `data.tolerate_broken` allows.
     """
     chunks: dict[tuple[int, ...], _Bucket] = {}
     seen = broken = 0
@@ -103,7 +102,7 @@ def keep(rows: Iterable[Row], data: DataSettings, device: str | torch.device = "
 
 
 class _Bucket:
-    """Images of one shape, gathered in chunks on their device."""
+    """Collects images of one shape on their device."""
 
     def __init__(self, device: str | torch.device) -> None:
         self.device = device
@@ -129,7 +128,7 @@ class _Bucket:
 
 
 def _draw(rates: Tensor, generator: torch.Generator) -> Tensor:
-    """Positions in random order, each as often as its rate says; of 2.5 that is two or three times."""
+    """Indices in random order, each as often as its rate: for 2.5 two or three times."""
     times = (rates + torch.rand(len(rates), generator=generator)).floor().long()
     drawn = torch.repeat_interleave(times)
     return drawn[torch.randperm(len(drawn), generator=generator)]

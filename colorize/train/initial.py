@@ -1,4 +1,4 @@
-"""The network that a training starts from: random, with a pretrained encoder, or with a checkpoint's weights."""
+"""The initial network: random, with a pretrained encoder, or from a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from colorize.train.settings import ModelSettings
 
 
 def initial_network(settings: ModelSettings) -> ColorModel:
-    """A network on the CPU, as training begins with it.
+    """The initial network, on the CPU.
 
     Raises:
-        UsageError: an unknown model or argument; `weights` that cannot be read or belong to another network;
-            `pretrained` beside `weights`, for a network that has nothing pretrained, or without the package that
-            holds the weights.
+        UsageError: unknown model or argument, unusable `weights`, or `pretrained` is not available.
     """
     model = create_model(settings.name, **settings.args)
     if settings.weights is not None:

@@ -1,4 +1,4 @@
-"""Training on Ray: Ray Data decodes and splits, Ray Train runs the loop on every worker, this process shows it."""
+"""Training on Ray: Ray Data decodes, Ray Train runs the loop on every worker, this process shows progress."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What one training run is asked to do."""
+    """The parameters of a training run."""
 
     settings: TrainSettings
     data: str
@@ -49,14 +49,14 @@ class TrainJob:
 
 
 def run_training(job: TrainJob) -> dict[str, float]:
-    """Trains to the end and returns the last epoch's figures.
+    """Trains to the end and returns the last epoch's metrics.
 
     Raises:
-        UsageError: data, output, settings or cluster cannot be used.
-        StoppedError: training cannot go on as it is (loss no number, too many broken images), or was interrupted.
-        RuntimeError: training broke down (workers that keep dying).
+        UsageError: unusable data, output, settings or cluster.
+        StoppedError: training diverged or was interrupted.
+        RuntimeError: training failed, for example because workers kept dying.
     """
-    create_state(job.settings)  # what no worker could train is said before a cluster starts
+    create_state(job.settings)  # fail before a cluster starts
     source = open_training_source(job.data, job.settings.data)
     plan = plan_epoch(source, job.settings.data)
     folder = RunFolder(job.output, job.settings)
@@ -69,27 +69,27 @@ def run_training(job: TrainJob) -> dict[str, float]:
         if warning := plan.warning(job.settings.model):
             display.warn(warning)
         display.tell(f"reading {plan.images} images, {where}, for {scaling.num_workers} workers")
-        board = ray.remote(num_cpus=0)(ProgressActor).remote()
-        config = WorkerConfig(job.settings, folder.storage, plan.images, streams, board)
+        actor = ray.remote(num_cpus=0)(ProgressActor).remote()
+        config = WorkerConfig(job.settings, folder.storage, plan.images, streams, actor)
         trainer = _trainer(scaling, config, datasets_of(source, job.settings, plan, streams))
-        _fit(trainer, board, display)
+        _fit(trainer, actor, display)
     return folder.last_figures()
 
 
-def _fit(trainer: TorchTrainer, board: Any, display: Display) -> None:
-    """Runs the training in a thread of its own, since Ray would take over Ctrl-C in this one; shows how it goes."""
+def _fit(trainer: TorchTrainer, actor: Any, display: Display) -> None:
+    """Runs the training in another thread, since Ray takes over Ctrl-C in its own, and shows progress."""
     pool = ThreadPoolExecutor(1)
     fitting = pool.submit(trainer.fit)
     while not fitting.done():
         wait_for([fitting], LOOK_SECONDS)
-        latest, epochs = ray.get(board.news.remote(display.asked))
+        latest, epochs = ray.get(actor.news.remote(display.asked))
         for figures in epochs:
             display.epoch(figures)
         if latest:
             display.progress(latest)
     pool.shutdown()
-    fault, reason = fitting.exception(), ray.get(board.failure.remote())
-    if reason:  # Ray's own error only says that a worker failed
+    fault, reason = fitting.exception(), ray.get(actor.failure.remote())
+    if reason:  # Ray's error only says that a worker failed
         raise reason from fault
     if fault:
         raise RuntimeError(f"training stopped: {str(fault).strip().splitlines()[-1]}") from fault
@@ -114,12 +114,12 @@ def _trainer(scaling: ScalingConfig, config: WorkerConfig, datasets: Mapping[str
 
 
 def _torch_config(scaling: ScalingConfig) -> TorchConfig:
-    """Workers on GPUs sum what lies in a CPU's memory, too, as a palette's pixels do: NCCL alone cannot."""
+    """GPU workers also reduce CPU tensors, such as a palette's pixels, which NCCL cannot."""
     return TorchConfig(backend="cpu:gloo,cuda:nccl" if scaling.use_gpu else "gloo")
 
 
 def _data_config(splits: Iterable[str], settings: TrainSettings) -> DataConfig:
-    """The first so many images of a split are the same ones in every epoch: those that have a limit keep an order."""
+    """Splits with a limit keep their order, so that the limit selects the same images in every epoch."""
     ordered = ExecutionOptions(preserve_order=True)
     limits = {"train": settings.data.limit, "val": settings.validation.limit}
     limited = [split for split in splits if limits.get(split) is not None]
@@ -127,15 +127,15 @@ def _data_config(splits: Iterable[str], settings: TrainSettings) -> DataConfig:
 
 
 def scaling_for(trainer: TrainerSettings, now: Mapping[str, float], most: Mapping[str, float]) -> ScalingConfig:
-    """Workers that fit the cluster, with CPUs left for loading: a plan that cannot run is refused.
+    """Resources of the workers, with CPUs left for loading.
 
     Args:
-        trainer: what is asked for.
+        trainer: the settings.
         now: the cluster's resources.
         most: what it can grow to; Ray Train waits for that.
 
     Raises:
-        UsageError: it asks for more than there can be.
+        UsageError: the cluster cannot provide them.
     """
     cpus, gpus = (max(now.get(kind, 0.0), most.get(kind, 0.0)) for kind in ("CPU", "GPU"))
     workers = trainer.workers
@@ -154,7 +154,7 @@ def scaling_for(trainer: TrainerSettings, now: Mapping[str, float], most: Mappin
 
 
 def datasets_of(source: Source, settings: TrainSettings, plan: EpochPlan, streams: bool) -> dict[str, Dataset]:
-    """The splits that a training reads, as rows of `DECODED`."""
+    """The splits to read, as datasets of `DECODED` rows."""
     splits: list[Split] = ["train", "val", "test"] if settings.validation.test else ["train", "val"]
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -165,7 +165,7 @@ def datasets_of(source: Source, settings: TrainSettings, plan: EpochPlan, stream
 
 
 def _dataset(blocks: list[pa.Table], reader: SplitReader) -> Dataset:
-    """A split's images, decoded."""
+    """The decoded images of a split."""
     encoded = ray.data.from_arrow(blocks).map_batches(
         partial(fetch, reader=reader), batch_size=None, batch_format="pyarrow", num_cpus=LOAD_CPUS
     )

@@ -1,4 +1,4 @@
-"""The training loop: pure torch. It knows of Ray, files and terminals only what `Run` brings."""
+"""The training loop, in pure torch. `Run` provides Ray, files and the terminal."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from colorize.train.step import TrainState, current_size, settle_average, step
 from colorize.train.validation import quality_of, sample_sheet, validate
 from colorize.train.workers import sum_over_workers, worker_count
 
-CHECK_STEPS = 20  # looking at a loss waits for the device
+CHECK_STEPS = 20  # reading a loss synchronizes with the device
 VALIDATION_BATCH = 16
-EXPLOSION = 100.0  # times the epoch's mean loss
+EXPLOSION = 100.0  # times the mean loss of the epoch
 
 
 class TrainingFailedError(StoppedError):
-    """Training cannot go on, and trying again would not help."""
+    """Training cannot continue, and a retry would not help."""
 
 
 def train(run: Run) -> dict[str, float]:
-    """Trains from the saved state, if there is one, to the end; returns the last epoch's figures.
+    """Trains from the saved state, if any, to the end; returns the last epoch's metrics.
 
     Raises:
-        UsageError: the images or settings do not fit.
-        TrainingFailedError: the loss is no number, or explodes.
-        StoppedError: it was asked to stop; the state is saved.
+        UsageError: unusable images or settings.
+        TrainingFailedError: the loss is not finite or explodes.
+        StoppedError: stopped on request; the state is saved.
     """
     state, record = begin(run)
     loop = Loop(run, state, record)
@@ -51,7 +51,7 @@ def train(run: Run) -> dict[str, float]:
 
 
 class Loop:
-    """A training on its way: steps, a check every few of them, an end to every epoch."""
+    """Runs steps, checks every few of them, and ends epochs."""
 
     def __init__(self, run: Run, state: TrainState, record: Record) -> None:
         self.run, self.state, self.record = run, state, record
@@ -60,10 +60,10 @@ class Loop:
         self._set_progress()
         self.saved = self.checked = self.first = time.monotonic()
         self.begun = (self.saved, state.progress)
-        self.images = 0  # of this epoch, by this process and those beside it
+        self.images = 0  # seen in this epoch, by all workers
 
     def run_epoch(self) -> None:
-        """Takes the epoch's steps, or those that an interrupted run has left of it; measures and saves."""
+        """Runs the remaining steps of an epoch, validates and saves."""
         self.state.epoch = self.record.epoch + 1
         self.checked = self.first = started = time.monotonic()
         self.images = 0
@@ -79,15 +79,15 @@ class Loop:
 
     def _step(self, rgb: Tensor) -> None:
         run, record = self.run, self.record
-        # By step, so that a resumed run draws what it would have drawn; by worker, so that each draws its own.
+        # By step, to make resuming reproducible; by rank, so that workers differ.
         torch.manual_seed(zlib.crc32(f"{run.settings.seed} {run.rank} {self.state.steps}".encode()))
         metrics = step(self.state, rgb)
         self.means.add(metrics)
         self.images += len(rgb) * worker_count()
         record.taken += 1
         self._set_progress()
-        begins = self.images == len(rgb) * worker_count()  # an epoch, or what an interrupted run has left of it
-        due = begins or record.taken % CHECK_STEPS == 0 or record.taken == run.epoch_steps
+        first = self.images == len(rgb) * worker_count()
+        due = first or record.taken % CHECK_STEPS == 0 or record.taken == run.epoch_steps
         stop = (due or worker_count() == 1) and run.reporter.stopped()
         if due or stop:
             self._check(metrics, stop)
@@ -101,7 +101,7 @@ class Loop:
         self.state.progress = min(steps / (trainer.epochs * self.run.epoch_steps), 1.0)
 
     def _check(self, metrics: dict[str, Tensor], stop: bool) -> None:
-        """Looks at the loss, which waits for the device; saves and stops where that is due. All workers agree."""
+        """Checks the loss, and saves or stops if any worker has a reason to. Synchronizes with device and workers."""
         fault = fault_of(self.means["loss"], float(metrics["loss"]), float(metrics["gradient_norm"]))
         now, first = time.monotonic(), self.run.rank == 0
         due = first and now - self.saved > 60 * self.run.settings.trainer.save_minutes
@@ -110,7 +110,7 @@ class Loop:
         self.record.seconds, self.checked = self.record.seconds + seconds, now
         self._set_progress()
         if failed:
-            raise TrainingFailedError(fault or "the loss of another worker is no number, or has exploded")
+            raise TrainingFailedError(fault or "the loss of another worker is not finite or exploded")
         if first:
             self.run.reporter.progress(self._progress(now))
         if save or stopped:
@@ -126,10 +126,9 @@ class Loop:
         return Progress(self.state.epoch, done, self.means["loss"], rate, left)
 
     def _end_epoch(self, training: dict[str, float]) -> None:
-        """Measures and saves on the first worker; the report is where all workers wait for each other.
+        """Validates and saves on the first worker; all workers wait for each other in the report.
 
-        The state is saved last: if the run dies in between, the epoch's end is done again, and what it has written
-        is replaced.
+        The state is saved last: if the run dies before, the end of the epoch is repeated and overwrites its files.
         """
         run, state, record = self.run, self.state, self.record
         if run.rank == 0:
@@ -162,17 +161,17 @@ class Loop:
 
 
 def measure(model: ColorModel, images: DecodedImages, run: Run) -> dict[str, float]:
-    """A network's figures on held-out images; none where nothing is held out."""
+    """A network's metrics on held-out images; empty without images."""
     size = run.settings.validation.size
     colored = validate(model, images.in_order(VALIDATION_BATCH), size)
     return colored | recorded_metrics(model, images.in_order(VALIDATION_BATCH), size)
 
 
 def test(run: Run) -> None:
-    """The best weights' figures on the images that nothing was chosen by: `test.json`.
+    """Writes the best weights' metrics on the split `test` to `test.json`.
 
     Raises:
-        UsageError: there is no such image.
+        UsageError: the split has no images.
     """
     best = load_checkpoint(run.folder.storage.read(BEST)).model.to(run.device)
     measured = measure(best, run.feed.held_out("test"), run)
@@ -182,7 +181,7 @@ def test(run: Run) -> None:
 
 
 def fault_of(mean: float, latest: float, gradient: float) -> str:
-    """Why training cannot go on with such a loss, "" where it can."""
+    """Why training cannot continue with this loss, or ""."""
     if not math.isfinite(latest) or not math.isfinite(gradient):
         what = f"the loss is {latest}" if not math.isfinite(latest) else f"the length of the gradient is {gradient}"
         return f"{what}: lower optimizer.learning_rate; the state before it is kept, go on from it with --resume"

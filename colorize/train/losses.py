@@ -1,4 +1,4 @@
-"""What training minimizes. An objective holds its network, so that wrapping it (for data parallelism) wraps both."""
+"""Objectives for ab. An objective contains its network, so that data-parallel wrappers wrap both."""
 
 from __future__ import annotations
 
@@ -13,40 +13,38 @@ from colorize.train.settings import LossSettings
 
 Losses = dict[str, Tensor]  # scalars by name; "loss" is the one to minimize
 
-_CELL = 2.0  # Lab units: colors are rounded to such cells before their soft target is looked up
-_REACH = 128.0  # the cells cover [-128, 128] in a* and b*
-_AB_UNIT = 10.0  # Lab units: the distance from which the Huber term grows linearly only
+_CELL = 2.0  # Lab units: resolution of the table of soft targets
+_REACH = 128.0  # the table covers [-128, 128] in a* and b*
+_AB_UNIT = 10.0  # Lab units: the delta of the Huber term
 
 
 class ColorObjective(nn.Module):
-    """An objective of a network that predicts ab, which further terms may judge: see `terms`."""
+    """An objective of a network that predicts ab, which can be combined with other terms."""
 
-    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
-        """The losses, and the predicted ab `(B, 2, h, w)` float32 with its gradient."""
+    def losses_and_ab(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
+        """The losses, and the predicted ab `(B, 2, h, w)`, float32, differentiable."""
         raise NotImplementedError
 
     def forward(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> Losses:
-        return self.judged(L_B1HW, ab_B2HW)[0]
+        return self.losses_and_ab(L_B1HW, ab_B2HW)[0]
 
 
 class RegressionObjective(ColorObjective):
-    """Huber distance between predicted and true ab, in units of 10."""
+    """Huber loss of ab, in units of 10."""
 
     def __init__(self, model: ColorModel) -> None:
         super().__init__()
         self.model = model
 
-    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
+    def losses_and_ab(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
         predicted = self.model(L_B1HW)
         return {"loss": _huber(predicted, shrink(ab_B2HW, predicted.shape[2:]))}, predicted
 
 
 class BinObjective(ColorObjective):
-    """Cross-entropy with soft targets, rare colors weighted up, plus the Huber distance of the decoded ab.
+    """Rebalanced cross-entropy with soft targets, plus the Huber loss of the decoded ab.
 
-    Zhang, Isola and Efros, "Colorful Image Colorization" (2016), sections 2.1 and 2.2: a target color is spread
-    over its nearest bins by a Gaussian, and a pixel weighs the more the rarer its nearest bin is: see
-    `rebalancing`.
+    Zhang, Isola and Efros, "Colorful Image Colorization" (2016), sections 2.1 and 2.2.
     """
 
     def __init__(self, model: BinModel, settings: LossSettings, prior_Q: Tensor | None = None) -> None:
@@ -60,7 +58,7 @@ class BinObjective(ColorObjective):
         self.targets_NQ: Tensor
         self.weights_Q: Tensor
 
-    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
+    def losses_and_ab(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
         logits = self.model.logits(L_B1HW)
         with torch.autocast(logits.device.type, enabled=False):
             ab = shrink(ab_B2HW, logits.shape[2:])
@@ -76,26 +74,24 @@ class BinObjective(ColorObjective):
 
 
 def shrink(ab_B2HW: Tensor, sides: Sequence[int]) -> Tensor:
-    """Mean color of each cell of a coarser grid of `sides` (height, width)."""
+    """Average pooling to `sides` (height, width)."""
     return F.adaptive_avg_pool2d(ab_B2HW, (sides[0], sides[1]))
 
 
 def count_bins(ab_B2HW: Tensor, bins_Q2: Tensor) -> Tensor:
-    """How many pixels lie nearest to each bin: `(Q,)`, float."""
+    """Number of pixels nearest to each bin: `(Q,)`, float."""
     ab_N2 = ab_B2HW.permute(0, 2, 3, 1).reshape(-1, 2)
     nearest = torch.cdist(ab_N2, bins_Q2).argmin(dim=1)
     return torch.bincount(nearest, minlength=len(bins_Q2)).float()
 
 
 def rebalancing(prior_Q: Tensor, uniform: float, power: float) -> Tensor:
-    """Weight of a pixel whose nearest bin is q: `((1 - uniform) * prior + uniform / Q) ** -power`, mean 1.
-
-    The paper's power is 1, which makes small networks gaudy; 0 is no rebalancing.
+    """Weight of a pixel by its nearest bin: `((1 - uniform) * prior + uniform / Q) ** -power`, mean 1.
 
     Args:
         prior_Q: counts or frequencies of the bins in the training images.
-        uniform: how far the prior is evened out first, so that the rarest bins do not rule.
-        power: in [0, 1].
+        uniform: share of the uniform distribution in the prior, which limits the weights of the rarest bins.
+        power: 0 is no rebalancing, 1 as in the paper, which makes small networks oversaturate.
     """
     prior = prior_Q / prior_Q.sum()
     weights = ((1 - uniform) * prior + uniform / len(prior)) ** -power
@@ -103,7 +99,7 @@ def rebalancing(prior_Q: Tensor, uniform: float, power: float) -> Tensor:
 
 
 def soft_targets(bins_Q2: Tensor, neighbors: int, sigma: float) -> Tensor:
-    """The distribution over bins of each cell's color: `(cells, Q)`; rows sum to 1. See `cell_index`."""
+    """Distribution over the nearest bins for each color of the table: `(cells, Q)`. See `cell_index`."""
     steps = torch.arange(-_REACH, _REACH + _CELL, _CELL)
     distance = torch.cdist(torch.cartesian_prod(steps, steps), bins_Q2)
     nearest, index = distance.topk(neighbors, dim=1, largest=False)

@@ -1,10 +1,11 @@
-"""Which objective a network is trained on, and those of the classic approaches, whose losses have names.
+"""Chooses the objective of a network, and the objectives of the classic approaches.
 
-An objective holds its network, so that wrapping it (for data parallelism) wraps both. It maps L and a target, sRGB
-for an `RgbModel` and ab for every other network, to losses.
+An objective maps L and a target, sRGB for an `RgbModel` and ab for every other network, to losses.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,20 @@ from colorize.errors import UsageError
 from colorize.models import BinModel, ColorModel, RgbModel
 from colorize.models.base import AB_SCALE
 from colorize.models.palette_cnn import PaletteCnn
-from colorize.train.distances import DISTANCES, UNIT_ONLY, Distance
 from colorize.train.losses import BinObjective, ColorObjective, Losses, RegressionObjective, shrink
 from colorize.train.settings import LossSettings
 from colorize.train.terms import with_terms
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+DISTANCES: dict[str, Distance] = {
+    "mse": F.mse_loss,
+    "msle": lambda predicted, true: F.mse_loss(predicted.log1p(), true.log1p()),
+    "l1": F.l1_loss,
+    "bce": F.binary_cross_entropy,
+    "huber": F.huber_loss,
+}
+UNIT_ONLY = ("msle", "bce")  # defined in [0, 1] only, such as RGB
 
 
 def create_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor | None = None) -> nn.Module:
@@ -25,12 +36,11 @@ def create_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor 
 
     Args:
         model: any registered network.
-        settings: `name` chooses the loss; the others weigh the terms of bins.
-        prior_Q: how often each of the network's bins occurs in the training images (`count_bins`).
+        settings: the loss and its weights.
+        prior_Q: frequencies of the network's bins in the training images (`count_bins`).
 
     Raises:
-        UsageError: a loss that this network cannot be trained on; a perceptual term without the package that holds
-            its network's weights.
+        UsageError: the loss does not fit the network, or the package with the perceptual weights is missing.
     """
     return with_terms(_main_objective(model, settings, prior_Q), settings)
 
@@ -50,24 +60,24 @@ def _main_objective(model: ColorModel, settings: LossSettings, prior_Q: Tensor |
 
 
 def named_distance(name: str) -> Distance:
-    """The distance called so; "auto" is "huber"."""
+    """The distance by its name; "auto" is "huber"."""
     return DISTANCES["huber" if name == "auto" else name]
 
 
 class AbObjective(ColorObjective):
-    """A distance between predicted and true ab, both divided by 128."""
+    """A distance between predicted and true ab, divided by 128."""
 
     def __init__(self, model: ColorModel, distance: Distance) -> None:
         super().__init__()
         self.model, self.distance = model, distance
 
-    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
+    def losses_and_ab(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
         predicted = self.model(L_B1HW)
         return {"loss": ab_distance(self.distance, predicted, ab_B2HW)}, predicted
 
 
 class RgbObjective(nn.Module):
-    """A distance between painted and true sRGB in [0, 1]."""
+    """A distance between predicted and true sRGB in [0, 1]."""
 
     def __init__(self, model: RgbModel, distance: Distance) -> None:
         super().__init__()
@@ -80,7 +90,7 @@ class RgbObjective(nn.Module):
 
 
 class PaletteObjective(nn.Module):
-    """Cross-entropy of the palette's color that is nearest to each pixel; `accuracy` is how many are right."""
+    """Cross-entropy of each pixel's nearest palette color."""
 
     def __init__(self, model: PaletteCnn) -> None:
         super().__init__()
@@ -94,7 +104,7 @@ class PaletteObjective(nn.Module):
 
 
 def ab_distance(distance: Distance, predicted_B2hw: Tensor, true_B2HW: Tensor) -> Tensor:
-    """A distance of ab / 128, at the resolution of the prediction."""
+    """A distance of ab / 128, at the prediction's resolution."""
     with torch.autocast(predicted_B2hw.device.type, enabled=False):
         true = shrink(true_B2HW, predicted_B2hw.shape[2:])
         return distance(predicted_B2hw.float() / AB_SCALE, true / AB_SCALE)

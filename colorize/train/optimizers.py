@@ -1,4 +1,4 @@
-"""The optimizers that a configuration can name."""
+"""The optimizers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from colorize.models import ColorModel
 from colorize.train.settings import OptimizerSettings
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    # Fused: one pass over weights and moments; a large dense layer learns in half the time.
+    # Fused: halves the time of large linear layers.
     "adamw": partial(torch.optim.AdamW, fused=True),
     "adam": partial(torch.optim.Adam, fused=True),
-    # The decay rates of Hinton's lecture and of Zeiler's paper (2012), which are Keras' defaults; torch has others.
+    # Decay rates as in Hinton's lecture, Zeiler's paper (2012) and Keras; torch has other defaults.
     "rmsprop": partial(torch.optim.RMSprop, alpha=0.9),
     "adadelta": partial(torch.optim.Adadelta, rho=0.95),
 }
@@ -26,15 +26,15 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def create_optimizer(
     model: ColorModel, settings: OptimizerSettings, trained_before: bool = False
 ) -> torch.optim.Optimizer:
-    """The optimizer named; biases and normalizations are not decayed.
+    """Creates the optimizer, without weight decay for biases and normalizations.
 
     Args:
-        model: to be trained.
-        settings: rates, which every parameter group carries as `factor` and `weight_decay`.
-        trained_before: its encoder has learned already, and so learns slower.
+        model: the network to train.
+        settings: of the optimizer.
+        trained_before: apply `encoder_factor`, since the encoder is pretrained.
     """
     encoder = {parameter for stage in model.encoder_stages() for parameter in stage.parameters()}
-    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}  # the same whatever the rates: see `load_optimizer`
+    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {}  # independent of the rates: see `load_optimizer`
     for parameter in model.parameters():
         if parameter.requires_grad:
             kinds.setdefault((parameter in encoder, parameter.ndim > 1), []).append(parameter)
@@ -50,10 +50,10 @@ def create_optimizer(
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Go on with the saved moments, but at the optimizer's own rates: torch takes the saved ones over.
+    """Loads the saved moments, but keeps the optimizer's own rates.
 
     Raises:
-        UsageError: the saved optimizer groups the parameters otherwise, as earlier versions did.
+        UsageError: an earlier version saved other parameter groups.
     """
     rates = [{name: group[name] for name in ("factor", "weight_decay")} for group in optimizer.param_groups]
     sizes = [[len(group["params"]) for group in groups] for groups in (optimizer.param_groups, saved["param_groups"])]

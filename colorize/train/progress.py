@@ -1,4 +1,4 @@
-"""What a training tells of itself while it runs, and to whom."""
+"""Progress of a training run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ GO_ON = "give the same command with --resume to go on"
 
 @dataclass(frozen=True)
 class Progress:
-    """What a person sees of a training.
+    """The progress to show.
 
     Attributes:
-        epoch: which one it is, from 1 on.
-        done: how much of the whole training is, in [0, 1].
+        epoch: from 1 on.
+        done: fraction of the whole training, in [0, 1].
         loss: mean of the epoch so far.
         rate: images per second, of all workers.
         left: seconds to the end.
@@ -38,16 +38,16 @@ class Progress:
 
 
 class Reporter(Protocol):
-    """Whom the loop tells how it goes."""
+    """Receives progress from the loop."""
 
     def progress(self, progress: Progress) -> None:
-        """On the first worker, every few steps."""
+        """Called on the first worker, every few steps."""
         ...
 
     def epoch(self, figures: Mapping[str, float]) -> None:
-        """After each epoch, on every worker; the figures are the first one's, others bring none."""
+        """Called on every worker after each epoch. Only the first worker has metrics."""
         ...
 
     def stopped(self) -> bool:
-        """Whether the loop is asked to save its state and end."""
+        """Whether to save the state and stop."""
         ...

@@ -1,4 +1,4 @@
-"""An actor between the workers of a training and the process that started it."""
+"""The actor between the training workers and the driver."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from colorize.train.progress import Progress
 
 
 class ProgressActor:
-    """The first worker says here how it goes; the driver shows that, and may want the training to stop."""
+    """Carries progress from the first worker to the driver, and the request to stop back."""
 
     def __init__(self) -> None:
         self._latest: Progress | None = None
@@ -15,27 +15,27 @@ class ProgressActor:
         self._failure: Exception | None = None
 
     def progress(self, progress: Progress) -> None:
-        """From the worker: the latest."""
+        """For the first worker: sets the latest progress."""
         self._latest = progress
 
     def epoch(self, figures: dict[str, float]) -> None:
-        """From the worker: an epoch is done."""
+        """For the first worker: adds an epoch's metrics."""
         self._epochs.append(figures)
 
     def fail(self, error: Exception) -> None:
-        """From a worker: training cannot go on, and trying again would not help."""
+        """For workers: records an error after which a retry would not help."""
         self._failure = self._failure or error
 
     def failure(self) -> Exception | None:
-        """For workers that are started anew, and for the driver: what `fail` was told."""
+        """The first error that was recorded by `fail`."""
         return self._failure
 
     def stopped(self) -> bool:
-        """For the worker: whether it is to stop."""
+        """Whether the driver asks to stop."""
         return self._stop
 
     def news(self, stop: bool) -> tuple[Progress | None, list[dict[str, float]]]:
-        """For the driver, which says whether the training is to stop: what has not been shown yet."""
+        """For the driver: sets whether to stop, and returns new progress and metrics."""
         self._stop = stop
         news = self._latest, self._epochs
         self._latest, self._epochs = None, []

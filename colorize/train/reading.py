@@ -1,4 +1,4 @@
-"""The images of one split, from the units of a source to decoded rows: what Ray's tasks and one process share."""
+"""Reads the images of a split, in Ray's tasks and in a single process."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from colorize.train.epoch_plan import COLUMNS, EpochPlan
 from colorize.train.selection import is_wanted
 from colorize.train.settings import DataSettings, TrainSettings
 
-AHEAD = 256  # images that are decoded before they are asked for
+AHEAD = 256  # images decoded in advance
 
-Encoded = tuple[bytes, float]  # an image as its file has it, and how often an epoch draws it
+Encoded = tuple[bytes, float]  # encoded image, and its rate
 
 
 @dataclass(frozen=True)
 class SplitReader:
-    """Finds a split's images among a source's, in one picklable piece.
+    """Selects and fetches the images of a split. Picklable.
 
     Attributes:
-        of_several: there are several archives; else one's name says nothing about its split.
-        rates: how often an image of each source is drawn; see `EpochPlan`.
-        repeats: an image comes as often as its rate says, drawn anew each time; else once, with its rate.
-        limit: the most images that are read.
+        of_several: the source has several archives, whose names may say the split.
+        rates: draws per image, by source; see `EpochPlan`.
+        repeats: repeat images by their rate, at random; otherwise each comes once, with its rate.
+        limit: maximum number of images.
     """
 
     reader: Reader
@@ -55,11 +55,11 @@ class SplitReader:
 
     @property
     def shapes(self) -> list[Shape]:
-        """What its images are cut to."""
+        """The shapes of decoded images."""
         return shapes(self.data)
 
     def fetch(self, units: pa.Table) -> Iterator[list[Encoded]]:
-        """The split's images among those of some units (a table of `UNIT_SCHEMA`)."""
+        """The split's images in a table of `UNIT_SCHEMA`."""
         random = np.random.default_rng(self._seed(units) if self.limit else None)
         for raws in self.reader.fetch(units):
             chosen: list[Encoded] = []
@@ -73,12 +73,12 @@ class SplitReader:
             yield chosen
 
     def _seed(self, units: pa.Table) -> list[int]:
-        """The first so many images shall be the same ones in every run."""
+        """A limit selects the same images in every run."""
         return [self.seed, zlib.crc32(units["name"][0].as_py().encode()), units["first"][0].as_py()]
 
 
 def open_training_source(uri: str, settings: DataSettings) -> Source:
-    """The source at `uri`, with the columns that say which images a training uses. Raises as `open_source`."""
+    """The source at `uri`, with the columns that select images. Raises as `open_source`."""
     source = SourceSettings(image_column=settings.image_column, follow_links=settings.follow_links)
     return open_source(uri, source).with_columns(*COLUMNS)
 
@@ -86,23 +86,23 @@ def open_training_source(uri: str, settings: DataSettings) -> Source:
 def split_reader(
     source: Source, split: Split, settings: TrainSettings, plan: EpochPlan, repeats: bool = False
 ) -> SplitReader:
-    """The reader of a split; only what is trained on is balanced."""
+    """The reader of a split; only `train` is balanced."""
     several, rates = len(source.parts or ()) > 1, plan.rates if split == "train" else {}
     limit = {"train": settings.data.limit, "val": settings.validation.limit}.get(split)
     return SplitReader(source.reader, several, split, settings.data, settings.seed, rates, repeats, limit)
 
 
 def shuffled_blocks(source: Source, settings: TrainSettings) -> list[pa.Table]:
-    """The source's blocks, so that the first of them are like the others; in the same order in every run."""
+    """The source's blocks, shuffled reproducibly."""
     blocks = source.blocks()
     np.random.default_rng(settings.seed).shuffle(blocks)
     return blocks
 
 
 def read_rows(blocks: Iterable[pa.Table], reader: SplitReader, threads: int) -> Iterator[Row]:
-    """Decoded rows of the split's images, in their order, by so many threads of this process.
+    """Decodes the split's images in order, in threads of this process.
 
-    Any but a plain JPEG or PNG is decoded in a child process of its thread, within limits, or is broken.
+    All but plain JPEG and PNG files are decoded in child processes, with limits.
     """
     encoded = (one for block in blocks for chosen in reader.fetch(block) for one in chosen)
     limits, pending = LimitSettings(), deque[Future[Row]]()
@@ -110,7 +110,7 @@ def read_rows(blocks: Iterable[pa.Table], reader: SplitReader, threads: int) -> 
     idle = SimpleQueue[Guarded[bytes, RGB | None]]()
     with ExitStack() as children, ThreadPoolExecutor(threads) as pool:
         for _ in range(threads):
-            idle.put(children.enter_context(Guarded(decode, limits, isolated=True)))  # started when it is needed
+            idle.put(children.enter_context(Guarded(decode, limits, isolated=True)))  # starts on first use
 
         def row_of(one: Encoded) -> Row:
             data, rate = one

@@ -1,4 +1,4 @@
-"""What Ray Data's tasks make of a source: tables of encoded, then of decoded images. Without torch."""
+"""The stages in Ray Data's tasks: fetch encoded images, decode them. No torch."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from colorize.train.settings import DataSettings
 
 ENCODED = pa.schema([("data", pa.large_binary()), ("rate", pa.float32())])
 DECODED = pa.schema([("rgb", pa.large_binary()), ("shape", pa.int8()), ("rate", pa.float32())])
-BROKEN = -1  # the shape of what is no image
+BROKEN = -1  # as the shape of a broken image
 
 
 def fetch(units: pa.Table, *, reader: SplitReader) -> Iterator[pa.Table]:
-    """A split's images among some units, as rows of `ENCODED`."""
+    """The split's images in some units, as rows of `ENCODED`."""
     for chosen in reader.fetch(units):
         rows = [{"data": data, "rate": rate} for data, rate in chosen]
         yield pa.Table.from_pylist(rows, schema=ENCODED)
 
 
 def decode(encoded: pa.Table, *, reader: SplitReader) -> pa.Table:
-    """Rows of `ENCODED`, decoded. One that takes too long or too much memory, or crashes a decoder, is broken.
+    """Decodes rows of `ENCODED`. An image that takes too long or too much memory, or crashes a decoder, is broken.
 
-    Such a one may end this process; when Ray then repeats the task, each image has a child process to end.
+    It may kill this process; Ray then retries the task, which decodes each image in a child process.
     """
     limits = LimitSettings()
     function, is_heavy = partial(decode_image, allowed=reader.shapes), partial(decoding_may_exceed, limits=limits)
@@ -41,7 +41,7 @@ def decode(encoded: pa.Table, *, reader: SplitReader) -> pa.Table:
 
 
 def table_of(rows: list[Row], data: DataSettings) -> pa.Table:
-    """Decoded rows on their way through the object store."""
+    """Decoded rows as a table of `DECODED`, for the object store."""
     known = [(height, width, 3) for height, width in shapes(data)]
     columns = {
         "rgb": [b"" if row.rgb is None else row.rgb.tobytes() for row in rows],
@@ -52,7 +52,7 @@ def table_of(rows: list[Row], data: DataSettings) -> pa.Table:
 
 
 def rows_of(table: pa.Table, data: DataSettings) -> Iterator[Row]:
-    """What `table_of` was given."""
+    """The inverse of `table_of`."""
     known = [(height, width, 3) for height, width in shapes(data)]
     for rgb, shape, rate in zip(table["rgb"], table["shape"].to_pylist(), table["rate"].to_pylist(), strict=True):
         pixels = None if shape == BROKEN else np.frombuffer(rgb.as_buffer(), np.uint8).reshape(known[shape]).copy()

@@ -1,4 +1,4 @@
-"""What a training loop is given, by Ray's workers or by a single process."""
+"""The inputs of the training loop, from a Ray worker or a single process."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from colorize.train.workers import worker_count
 
 @dataclass(frozen=True)
 class Run:
-    """One worker's part of a training.
+    """One worker's part of a training run.
 
     Attributes:
-        folder: where the results go, and where the state to resume from lies.
+        folder: for results and the state to resume from.
         feed: this worker's images.
         device: of the network and of the feed's batches.
-        rank: this worker's number.
+        rank: of this worker.
         wrap: makes the objective data-parallel.
     """
 
@@ -41,27 +41,27 @@ class Run:
 
     @cached_property
     def held_out(self) -> DecodedImages:
-        """The images of `val`."""
+        """The images of the split `val`."""
         return self.feed.held_out("val")
 
     @cached_property
     def epoch_steps(self) -> int:
-        """Steps of an epoch; all workers take as many."""
+        """Steps per epoch, equal on all workers."""
         trainer = self.settings.trainer
-        return trainer.epoch_steps or math.ceil(self.feed.images / (trainer.batch_size * worker_count()))
+        return trainer.epoch_steps or math.ceil(self.feed.epoch_images / (trainer.batch_size * worker_count()))
 
 
 @dataclass
 class Record:
-    """Where a run is, and what it began with: saved beside the network's state.
+    """The progress of a run, saved with the network's state.
 
     Attributes:
-        epoch: how many are done.
-        taken: steps of the epoch that is under way.
+        epoch: number of completed epochs.
+        taken: steps in the current epoch.
         means: of those steps; see `MetricAverager.state_dict`.
-        seconds: spent in steps, by all attempts together.
+        seconds: spent in steps, over all attempts.
         best: the best quality of an epoch; see `quality_of`.
-        prior: how often each color bin occurred when the run began, for networks that have bins: `(Q,)`.
+        prior: frequencies of color bins at the start, `(Q,)`, for networks with bins.
         history: the rows of `metrics.csv`.
     """
 

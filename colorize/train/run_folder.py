@@ -1,4 +1,4 @@
-"""What a training run leaves behind, on a disk or in a bucket: settings, metrics, curves, samples, checkpoints."""
+"""The folder of a training run, local or in a bucket: settings, metrics, curves, samples, checkpoints."""
 
 from __future__ import annotations
 
@@ -26,34 +26,31 @@ from colorize.weights.plain import NotPlainError, load_plain
 CONFIG, METRICS, CURVES, STATE, BEST = "config.yaml", "metrics.csv", "curves.png", "state.pt", "best.safetensors"
 TEST = "test.json"
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
-RAY_STATE = "_ray"  # Ray Train's own notes
+RAY_STATE = "_ray"  # Ray Train's own files
 RESULTS = (CONFIG, METRICS, CURVES, STATE, BEST, TEST, CHECKPOINTS, SAMPLES, RAY_STATE)
 
 Row = Mapping[str, float]
 
 
 class RunFolder:
-    """`config.yaml`, `metrics.csv`, `curves.png`, `samples/`, `checkpoints/`, `best.safetensors`, `state.pt`.
-
-    Whoever starts a run claims the folder, once nothing else can be refused; its workers only write into it.
-    """
+    """Reads and writes a run folder. The driver claims it once all other checks passed; workers only write."""
 
     def __init__(self, path: str | Path | Storage, settings: TrainSettings) -> None:
         self.storage = path if isinstance(path, Storage) else Storage(path)
         self.settings = settings
 
     def claim(self, resume: bool = False) -> RunFolder:
-        """Begin a run here, or go on with the one that is there. Raises as `check` does."""
+        """Starts or resumes a run here. Raises as `check`."""
         self.check(resume)
         self.storage.write(CONFIG, save_settings(self.settings).encode())
         return self
 
     def check(self, resume: bool = False) -> None:
-        """Change nothing.
+        """Checks whether a run can start or resume here, without changes.
 
         Raises:
-            UsageError: it cannot be written, links stand where results go, there is a run already and `resume` is
-                off, there is none to resume, or that run trains another model, or in a way that cannot be gone on with.
+            UsageError: not writable, links in place of results, an existing run without `resume`, no run to resume,
+                or a run with incompatible settings.
         """
         self.storage.require_unlinked(*RESULTS)
         self.storage.check_writable()
@@ -68,16 +65,18 @@ class RunFolder:
             raise UsageError(f"{self.storage.url()} {reason}")
 
     def load_state(self) -> dict[str, Any] | None:
-        """The saved state, or None before the first epoch has ended."""
+        """The saved state, or None if there is none yet."""
         data = self._read(STATE)
         return None if data is None else load_state_bytes(data)
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Replace the saved state; a kill in between leaves the old one."""
-        self.storage.write(STATE, dump_state_bytes(state))
+        """Replaces the saved state atomically."""
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        self.storage.write(STATE, buffer.getvalue())
 
     def write_metrics(self, history: Sequence[Row]) -> None:
-        """Write `metrics.csv`, one row an epoch, and its curves; whole each time, so that no row comes twice."""
+        """Rewrites `metrics.csv`, one row per epoch, and `curves.png`."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, fieldnames=list(history[-1]), restval="", extrasaction="ignore")
         writer.writeheader()
@@ -91,11 +90,11 @@ class RunFolder:
         return {name: float(value) for name, value in rows[-1].items() if value}
 
     def write_test(self, measured: Row) -> None:
-        """Write `test.json`: the best weights' figures on the images kept for it."""
+        """Writes `test.json`: the best weights' metrics on the split `test`."""
         self.storage.write(TEST, (json.dumps(dict(measured), indent=2) + "\n").encode())
 
     def add_checkpoint(self, model: ColorModel, epoch: int, best: bool) -> None:
-        """Save an epoch's weights, in half precision, and keep them as the best if they are."""
+        """Saves an epoch's weights in half precision, also as the best if they are."""
         which = self.settings.model
         data = dump_checkpoint(model, name=which.name, args=which.args, dtype=torch.float16)
         self.storage.write(f"{CHECKPOINTS}/epoch-{epoch:03d}.safetensors", data)
@@ -103,7 +102,7 @@ class RunFolder:
             self.storage.write(BEST, data)
 
     def add_samples(self, sheet: Image.Image, epoch: int) -> None:
-        """Save an epoch's sample sheet."""
+        """Saves an epoch's sample sheet."""
         encoded = io.BytesIO()
         sheet.save(encoded, "PNG")
         self.storage.write(f"{SAMPLES}/epoch-{epoch:03d}.png", encoded.getvalue())
@@ -116,7 +115,7 @@ class RunFolder:
 
 
 def _cannot_go_on(config: bytes, settings: TrainSettings) -> str:
-    """Why a run with that config cannot be resumed with these settings; "" where it can."""
+    """Why a run with that config cannot be resumed with these settings, or ""."""
     before = _begun_with(config)
     if before is None or before.model != settings.model:
         return "trains another model: --resume can change how it trains, not model.*"
@@ -129,7 +128,7 @@ def _cannot_go_on(config: bytes, settings: TrainSettings) -> str:
 
 
 def _begun_with(config: bytes) -> TrainSettings | None:
-    """What of a run cannot change, by its config: what is younger than the run has its default. None for no config."""
+    """The settings of a run that cannot change, from its config; None if the config is invalid."""
     try:
         tree = parse_yaml(config)
         fixed = {name: tree[name] for name in ("optimizer", "adversarial") if name in tree}
@@ -138,18 +137,11 @@ def _begun_with(config: bytes) -> TrainSettings | None:
         return None
 
 
-def dump_state_bytes(state: Mapping[str, Any]) -> bytes:
-    """Tensors, numbers, strings, lists and dictionaries as bytes."""
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    return buffer.getvalue()
-
-
 def load_state_bytes(data: bytes) -> dict[str, Any]:
-    """What `dump_state_bytes` wrote; nothing else is ever unpickled.
+    """Loads `state.pt`, without running code.
 
     Raises:
-        UsageError: it is something else, or damaged.
+        UsageError: another kind of file, or damaged.
     """
     try:
         state: dict[str, Any] = load_plain(data)

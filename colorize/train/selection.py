@@ -1,4 +1,4 @@
-"""Which images a training uses, how often each is drawn, and how many broken ones it puts up with."""
+"""Selects the training images, their sampling rates, and the tolerated number of broken ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from colorize.train.settings import DataSettings
 
-FEW_PICTURES = 300  # of which a fraction says nothing yet: as many broken ones are tolerated as of this number
+FEW_PICTURES = 300  # of fewer images, as many may be broken as of this number
 
 
 def is_wanted(row: Mapping[str, Any], settings: DataSettings) -> bool:
@@ -23,13 +23,13 @@ def is_wanted(row: Mapping[str, Any], settings: DataSettings) -> bool:
 
 
 def label_of(row: Mapping[str, Any]) -> str:
-    """The label of an image; of one that has none it is the name of its folder."""
+    """The label of an image, by default the name of its folder."""
     label = row.get("label")
-    return PurePosixPath(str(row["path"])).parent.name if label is None else str(label)  # 0 is a label, too
+    return PurePosixPath(str(row["path"])).parent.name if label is None else str(label)  # 0 is a label
 
 
 def draw_rates(counts: Mapping[str, int], balance: float) -> dict[str, float]:
-    """How often an image of each source is drawn in an epoch, so that n images weigh n**balance; 1 on average.
+    """Draws per image and epoch by source, so that n images count as n**balance; 1 on average.
 
     >>> {name: round(rate, 2) for name, rate in draw_rates({"many": 1600, "few": 100}, 0.5).items()}
     {'many': 0.85, 'few': 3.4}
@@ -40,7 +40,7 @@ def draw_rates(counts: Mapping[str, int], balance: float) -> dict[str, float]:
 
 
 def too_many_broken(broken: int, seen: int, settings: DataSettings) -> str:
-    """Why a training cannot go on if so many of the images seen were broken; "" where that is tolerated."""
+    """Why training cannot continue with so many broken images, or ""."""
     if broken <= settings.tolerate_broken * max(seen, FEW_PICTURES):
         return ""
     allowed = f"more than data.tolerate_broken allows ({settings.tolerate_broken})"

@@ -28,16 +28,16 @@ from colorize.train.step import create_state
 def train_alone(
     settings: TrainSettings, data: str, output: str, resume: bool = False, quiet: bool = False
 ) -> dict[str, float]:
-    """Trains to the end on the GPU that there is, else on the CPUs; returns the last epoch's figures.
+    """Trains to the end on a GPU if available, else on CPUs; returns the last epoch's metrics.
 
     Raises:
-        UsageError: data, output or settings cannot be used.
-        StoppedError: training cannot go on as it is, or was interrupted.
+        UsageError: unusable data, output or settings.
+        StoppedError: training diverged or was interrupted.
     """
     if settings.trainer.workers > 1:
         raise UsageError(f"trainer.workers={settings.trainer.workers}: without Ray there is one; drop --no-ray")
     device = choose_device(settings.trainer.device)
-    create_state(settings)  # what could not be trained is said before images are read
+    create_state(settings)  # fail before images are read
     source = open_training_source(data, settings.data)
     plan = plan_epoch(source, settings.data)
     folder = RunFolder(output, settings).claim(resume)
@@ -47,12 +47,12 @@ def train_alone(
         display.tell(f"reading {plan.images} images")
         feed = open_feed(source, settings, plan, device)
         run = Run(settings, folder, feed, device, display)
-        display.tell(f"{feed.images} images, {len(run.held_out)} held out, on {device.type}")
+        display.tell(f"{feed.epoch_images} images, {len(run.held_out)} held out, on {device.type}")
         return train(run)
 
 
 def open_feed(source: Source, settings: TrainSettings, plan: EpochPlan, device: torch.device) -> Feed:
-    """All images in memory, a GPU's where they fit there, or a stream of them."""
+    """Keeps all images in memory, on the GPU if they fit, or streams them."""
     threads = len(os.sched_getaffinity(0))
     blocks, batch, seed = shuffled_blocks(source, settings), settings.trainer.batch_size, settings.seed
 

@@ -1,4 +1,4 @@
-"""One training step: pure torch, on any device, whoever brings the images."""
+"""One training step, in pure torch."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ TensorPairs = tuple[list[Tensor], list[Tensor]]
 
 @dataclass
 class TrainState:
-    """What a step reads and changes.
+    """The state that a step changes.
 
     Attributes:
         model: the network being trained.
-        average: exponential moving average of its weights: what is validated and saved.
-        objective: maps (L, ab), or (L, sRGB) for an `RgbModel`, to losses; holds `model`. Wrap it for data
+        average: exponential moving average of its weights, for validation and checkpoints.
+        objective: maps (L, ab), or (L, sRGB) for an `RgbModel`, to losses; contains `model`. Wrap it for data
             parallelism.
         optimizer: its learning rate follows `progress`.
-        adversary: the discriminator of an adversarial training.
-        progress: how much of the training is done, in [0, 1]; set by the loop, by steps or by time.
-        steps: how many steps were taken.
-        epoch: which one it is, from 1 on; set by the loop.
+        adversary: the discriminator of adversarial training.
+        progress: fraction of the training that is done, in [0, 1]; set by the loop.
+        steps: number of steps taken.
+        epoch: from 1 on; set by the loop.
     """
 
     settings: TrainSettings
@@ -62,14 +62,14 @@ class TrainState:
 
     @cached_property
     def averaged(self) -> tuple[TensorPairs, TensorPairs]:
-        """The average's tensors and those of the network that they follow; then those that can only be copied."""
+        """Pairs of tensors of `average` and `model`: those to average, and those to copy."""
         pairs = list(zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True))
         kinds = ([pair for pair in pairs if pair[0].is_floating_point() == floating] for floating in (True, False))
         averaged, copied = (([ours for ours, _ in kind], [theirs for _, theirs in kind]) for kind in kinds)
         return averaged, copied
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that resuming needs, as tensors, numbers and dictionaries only."""
+        """The state to resume from, as tensors, numbers and dictionaries only."""
         saved = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -80,11 +80,11 @@ class TrainState:
         return saved | ({"adversary": self.adversary.state_dict()} if self.adversary else {})
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken, with the settings of now.
+        """Resumes from `state_dict`, with the current settings.
 
         Raises:
-            UsageError: the state's optimizer groups the parameters otherwise, as earlier versions did.
-            RuntimeError: it is another network's.
+            UsageError: an earlier version saved the state.
+            RuntimeError: it is the state of another network.
         """
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
@@ -100,17 +100,16 @@ def create_state(
     prior_Q: Tensor | None = None,
     palette_K3: Tensor | None = None,
 ) -> TrainState:
-    """A network, its optimizer and its objective, at the beginning.
+    """A new network with its optimizer and objective.
 
     Args:
         settings: of the run.
-        device: where it trains.
-        prior_Q: how often each bin occurs in the training images, for networks that have bins.
-        palette_K3: sRGB in [0, 1] of the training images' palette, for a `palette_cnn` that starts anew.
+        device: to train on.
+        prior_Q: frequencies of color bins in the training images, for networks with bins.
+        palette_K3: sRGB palette of the training images, in [0, 1], for a new `palette_cnn`.
 
     Raises:
-        UsageError: a network or weights that cannot be had, or a loss, sizes or `validation.best` that do not fit
-            the model.
+        UsageError: unavailable network or weights, or a loss, sizes or `validation.best` that do not fit the model.
     """
     torch.manual_seed(settings.seed)
     model = initial_network(settings.model)
@@ -156,14 +155,14 @@ def _check_best(model: ColorModel, settings: TrainSettings) -> None:
 
 
 def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
-    """Augment a batch, descend once, update the average.
+    """Augments a batch, takes an optimizer step, updates the average.
 
     Args:
         state: changed in place.
-        rgb_B3HW: sRGB in [0, 1] on the network's device; any size, one for the whole batch.
+        rgb_B3HW: sRGB in [0, 1] of any size, on the network's device.
 
     Returns:
-        Scalars on that device, among them `loss` and `gradient_norm`; reading one waits for the device.
+        Scalars on that device, including `loss` and `gradient_norm`.
     """
     settings = state.settings
     _set_training_mode(state)
@@ -186,17 +185,16 @@ def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
 
 
 def autocast(device: torch.device, settings: TrainSettings) -> torch.autocast:
-    """The arithmetic of `precision`."""
+    """Autocast for `precision`."""
     bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and has_bfloat16(device))
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
 
 
 @torch.no_grad()
 def training_pair(rgb_B3HW: Tensor, size: int, stride: int, settings: TrainSettings) -> tuple[Tensor, Tensor]:
-    """A network's input and target: L of a damaged grey crop `(B, 1, h, w)` and the crop's ab `(B, 2, h, w)`.
+    """Input and target: L of an augmented grey crop `(B, 1, h, w)`, and the crop's ab `(B, 2, h, w)`.
 
-    Where the print is darker than the scene, its colors are weaker: colored images keep the print's lightness, and
-    under less light a* and b* shrink as L* + 16 does, the cube root of luminance (CIE 1976).
+    Where augmentation darkens the image, the target's chroma is reduced with L* + 16, as under less light (CIE 1976).
     """
     rgb = random_crops(rgb_B3HW, canvas_shape(rgb_B3HW.shape[2:], size, stride), settings.augment)
     scan, tones = scanned_grey(rgb, settings.augment)
@@ -209,7 +207,7 @@ def training_pair(rgb_B3HW: Tensor, size: int, stride: int, settings: TrainSetti
 def rgb_pair(
     rgb_B3HW: Tensor, size: int, stride: int, settings: TrainSettings, enlarges: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """L of a damaged grey crop `(B, 1, h, w)`, and the crop's sRGB, `enlarges` times as high and wide."""
+    """L of an augmented grey crop `(B, 1, h, w)`, and the crop's sRGB, `enlarges` times as large."""
     shape = canvas_shape(rgb_B3HW.shape[2:], size, stride)
     rgb = random_crops(rgb_B3HW, (shape[0] * enlarges, shape[1] * enlarges), settings.augment)
     grey, _ = scanned_grey(rgb, settings.augment)
@@ -231,13 +229,13 @@ def _train_adversary(state: TrainState, adversary: Adversary, L: Tensor, ab: Ten
 
 
 def current_size(state: TrainState) -> int:
-    """Images grow as training goes on: the schedule's sizes take equal shares of it."""
+    """Progressive resizing: each of `trainer.sizes` takes an equal share of the training."""
     sizes = state.settings.trainer.sizes
     return sizes[min(int(state.progress * len(sizes)), len(sizes) - 1)]
 
 
 def set_learning_rate(state: TrainState) -> float:
-    """Linear warm-up, then half a cosine to a hundredth, or none. Returns the rate of what is not pretrained."""
+    """Linear warm-up, then cosine annealing to 1 %, or none. Returns the base rate."""
     settings = state.settings.optimizer
     relative = 1.0
     if state.progress < settings.warmup:
@@ -252,26 +250,26 @@ def set_learning_rate(state: TrainState) -> float:
 
 @torch.no_grad()
 def update_average(state: TrainState) -> None:
-    """Move the average towards the weights; early on, when they change fast, in longer strides."""
+    """Updates the moving average, with a lower decay in the first steps."""
     if not state.settings.optimizer.ema_decay:
-        return  # see `settle_average`: copying large networks in every step takes a tenth of the time
+        return  # see `settle_average`: copying in every step costs large networks a tenth of the time
     decay = min(state.settings.optimizer.ema_decay, (1 + state.steps) / (10 + state.steps))
     (averages, weights), (counters, counted) = state.averaged
     torch._foreach_lerp_(averages, weights, 1 - decay)
-    if counters:  # of batch normalizations
+    if counters:  # of batch norm
         torch._foreach_copy_(counters, counted)
 
 
 def settle_average(state: TrainState) -> None:
-    """Where no average is kept, `average` becomes the weights as they are: call it before it is used."""
+    """Without averaging, copies the weights to `average`. Call it before using `average`."""
     if not state.settings.optimizer.ema_decay:
         state.average.load_state_dict(state.model.state_dict())
 
 
 def compiled(objective: nn.Module, settings: TrainSettings) -> nn.Module:
-    """The objective, compiled if the settings want it. Each shape of image is compiled for itself, at its first step.
+    """The objective, compiled for each image shape if the settings ask for it.
 
-    Code for any shape would be slower, and beyond a limit torch would go on without compiling, and not say so.
+    Dynamic shapes would be slower, and beyond `recompile_limit` torch silently stops compiling.
     """
     if not settings.trainer.compile:
         return objective
@@ -283,4 +281,4 @@ def compiled(objective: nn.Module, settings: TrainSettings) -> nn.Module:
 def _set_training_mode(state: TrainState) -> None:
     state.objective.train()
     for stage in state.model.encoder_stages()[: state.settings.model.frozen_stages]:
-        stage.eval()  # frozen means its batch statistics too
+        stage.eval()  # freezes batch statistics, too

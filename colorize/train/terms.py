@@ -1,4 +1,4 @@
-"""Further terms of a loss, that judge how a prediction looks rather than how far off it is. Off unless weighted."""
+"""Optional loss terms: perceptual distance and colorfulness."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from colorize.models.efficientnet_lite import EfficientNetLite, encoder_state, p
 from colorize.train.losses import ColorObjective, Losses
 from colorize.train.settings import LossSettings
 
-_VIVID = 100.0  # a colorfulness that counts as all that can be had
-_TINY = 1e-6  # keeps the root's gradient finite for grey images
+_VIVID = 100.0  # colorfulness at which the term is 0
+_TINY = 1e-6  # keeps the gradient finite for grey images
 
 
 class Term(nn.Module):
-    """Judges predicted images: `(predicted, true)` sRGB in [0, 1] `(B, 3, H, W)` -> a scalar to minimize."""
+    """Maps `(predicted, true)`, sRGB in [0, 1] `(B, 3, H, W)`, to a scalar to minimize."""
 
     name: str
 
 
 class Perceptual(Term):
-    """Distance of the ImageNet network's features: see `perceptual_distance`. The network is not trained."""
+    """`perceptual_distance` of EfficientNet-Lite0's features."""
 
     name = "perceptual"
 
     def __init__(self) -> None:
-        """Raises MissingWeightsError without the optional package that holds the weights."""
+        """Raises MissingWeightsError without the optional package."""
         super().__init__()
         self.encoder = EfficientNetLite(channels=3)
         self.encoder.load_state_dict(encoder_state(published_state()), strict=True)
@@ -50,10 +50,7 @@ class Perceptual(Term):
 
 
 class Colorfulness(Term):
-    """1 less a hundredth of the prediction's colorfulness after Hasler and Suesstrunk (see `metrics.vividness`).
-
-    Kang et al., "DDColor" (2023), equation 7. It rewards any vivid color, right or wrong.
-    """
+    """Rewards colorful predictions: 1 - colorfulness / 100. Kang et al., "DDColor" (2023), equation 7."""
 
     name = "colorfulness"
 
@@ -61,15 +58,15 @@ class Colorfulness(Term):
         return 1 - colorfulness(predicted_B3HW, epsilon=_TINY).mean() / _VIVID
 
 
-class JudgedObjective(ColorObjective):
-    """An objective plus weighted terms, which see both colors with the lightness that the network was given."""
+class ObjectiveWithTerms(ColorObjective):
+    """An objective plus weighted terms on RGB made of the input's lightness and the predicted or true ab."""
 
     def __init__(self, objective: ColorObjective, terms: Sequence[Term], weights: Sequence[float]) -> None:
         super().__init__()
         self.objective, self.terms, self.weights = objective, nn.ModuleList(terms), list(weights)
 
-    def judged(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
-        losses, predicted = self.objective.judged(L_B1HW, ab_B2HW)
+    def losses_and_ab(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
+        losses, predicted = self.objective.losses_and_ab(L_B1HW, ab_B2HW)
         with torch.autocast(L_B1HW.device.type, enabled=False):
             ours = F.interpolate(predicted.float(), L_B1HW.shape[2:], mode="bilinear", align_corners=False)
             images = [lab_to_rgb(torch.cat((L_B1HW, ab), dim=1)) for ab in (ours, ab_B2HW)]
@@ -81,10 +78,10 @@ class JudgedObjective(ColorObjective):
 
 
 def with_terms(objective: nn.Module, settings: LossSettings) -> nn.Module:
-    """The objective with the terms that have a weight; itself if none has.
+    """The objective, with the terms whose weight is not 0.
 
     Raises:
-        UsageError: the network does not predict ab; or see `Perceptual`.
+        UsageError: the network does not predict ab, or as in `Perceptual`.
     """
     weights = {kind: getattr(settings, kind.name) for kind in (Perceptual, Colorfulness)}
     weights = {kind: weight for kind, weight in weights.items() if weight}
@@ -93,4 +90,4 @@ def with_terms(objective: nn.Module, settings: LossSettings) -> nn.Module:
     if not isinstance(objective, ColorObjective):
         name = next(iter(weights)).name
         raise UsageError(f"loss.{name}: this network does not predict ab itself; set loss.{name}=0")
-    return JudgedObjective(objective, [kind() for kind in weights], list(weights.values()))
+    return ObjectiveWithTerms(objective, [kind() for kind in weights], list(weights.values()))

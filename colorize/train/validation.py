@@ -1,4 +1,4 @@
-"""How well a network colors images that it never saw, and a sheet to look at."""
+"""Validation metrics, and sample sheets."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from colorize.train.accuracy import recorded_names
 from colorize.train.augment import canvas_shape
 
 COLOR_FIGURES = ("psnr", "psnr_grey", "psnr_ab", "colorfulness")
-_COLORLESS = 0.1  # colorfulness below which images are grey
+COLORLESS = 0.1  # colorfulness below which images are grey
 
 
 def figure_names(model: ColorModel) -> tuple[str, ...]:
-    """What an epoch's measurement calls its figures, for a network of this kind."""
+    """The names of all validation metrics of this network."""
     return (*COLOR_FIGURES, *recorded_names(model))
 
 
 @torch.inference_mode()
 def validate(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[str, float]:
-    """Means over images, colored at about size x size as in use and measured at their own size.
+    """Means over images, colored at about size x size and measured at their own size.
 
     Args:
         model: in eval mode.
         batches: sRGB in [0, 1] `(B, 3, H, W)` on the model's device.
-        size: the network sees about size x size pixels.
+        size: input of about size x size pixels.
 
     Returns:
-        `psnr` (dB, of RGB), `psnr_grey` (what the uncolored image gets), `psnr_ab` (dB, peak 220),
-        `colorfulness` (predicted over true, 1 is right); nothing where there are no images.
+        `psnr` (dB, of RGB), `psnr_grey` (of the grey image), `psnr_ab` (dB, peak 220), `colorfulness` (predicted
+        over true); empty without images.
 
     Raises:
         UsageError: every image is grey.
@@ -46,13 +46,18 @@ def validate(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[st
     if not columns:
         return {}
     *decibels, ours, true = torch.cat(columns).mean(dim=0).tolist()
-    if true < _COLORLESS:
-        raise UsageError("the held-out images are all grey: --data must hold color images")
+    require_colorful(true, "held-out")
     return dict(zip(COLOR_FIGURES, (*decibels, ours / true), strict=True))
 
 
+def require_colorful(strength: float, which: str) -> None:
+    """Raises UsageError for images of this mean colorfulness if they are grey."""
+    if strength < COLORLESS:
+        raise UsageError(f"the {which} images are all grey: --data must hold color images")
+
+
 def colorize(model: ColorModel, rgb_B3HW: Tensor, size: int) -> Tensor:
-    """Color the luma of color images: sRGB in [0, 1] -> sRGB of the same shape, luma as it was."""
+    """Colors the luma of color images: sRGB in [0, 1] -> sRGB of the same shape and luma."""
     grey = luma(rgb_B3HW)
     canvas = canvas_shape(grey.shape[2:], size, model.stride)
     resized = F.interpolate(grey, canvas, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
@@ -62,19 +67,19 @@ def colorize(model: ColorModel, rgb_B3HW: Tensor, size: int) -> Tensor:
 
 
 def painted(grey_B1HW: Tensor, ab_B2HW: Tensor) -> Tensor:
-    """Luma in [0, 1] and a color for each of its pixels -> sRGB `(B, 3, H, W)`, luma as it was."""
+    """Luma in [0, 1] and ab -> sRGB `(B, 3, H, W)` with the same luma."""
     chroma = rgb_to_ycbcr(lab_to_rgb(torch.cat((grey_to_lightness(grey_B1HW), ab_B2HW), dim=1)))[:, 1:]
     return ycbcr_to_rgb(torch.cat((grey_B1HW, chroma), dim=1)).clamp(0, 1)
 
 
 def quality_of(measured: Mapping[str, float], name: str) -> float:
-    """The figure by which epochs are compared, larger being better."""
+    """The metric by which epochs are compared; larger is better."""
     return -measured[name] if name == "mse" else measured[name]
 
 
 @torch.inference_mode()
 def sample_sheet(model: ColorModel, batches: Iterable[Tensor], size: int) -> Image.Image:
-    """One row an image: grey, predicted, true."""
+    """One row per image: grey, predicted, true."""
     rows = []
     for rgb in batches:
         shown = torch.cat((luma(rgb).expand_as(rgb), colorize(model, rgb, size), rgb), dim=3)

@@ -1,4 +1,4 @@
-"""What Ray Train runs on each worker: the loop, fed by the worker's shard, telling the driver how it goes."""
+"""The Ray Train worker: runs the loop on the worker's shard and reports to the driver."""
 
 from __future__ import annotations
 
@@ -28,87 +28,87 @@ from colorize.train.run import Run
 from colorize.train.run_folder import RunFolder
 from colorize.train.settings import DataSettings, TrainSettings
 
-ROWS = 128  # that are taken from the object store at once
+ROWS = 128  # taken from the object store at once
 ASK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What the driver tells every worker.
+    """The parameters of the workers.
 
     Attributes:
         storage: of the run folder.
-        images: that an epoch has, about.
-        streams: they are decoded anew in each epoch; else kept in memory.
-        board: an actor of `ProgressActor`.
+        epoch_images: approximate number of images per epoch.
+        streams: decode images again in each epoch instead of keeping them in memory.
+        progress: handle of a `ProgressActor`.
     """
 
     settings: TrainSettings
     storage: Storage
-    images: int
+    epoch_images: int
     streams: bool
-    board: Any
+    progress: Any
 
 
 class ActorReporter:
-    """Tells the board, and Ray Train; all workers wait for each other at the end of an epoch."""
+    """Reports to the `ProgressActor` and to Ray Train. Workers wait for each other at the end of an epoch."""
 
-    def __init__(self, board: Any) -> None:
-        self.board = board
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
         self._stop, self._asked = False, time.monotonic()
 
     def progress(self, progress: Progress) -> None:
-        self.board.progress.remote(progress)
+        self.actor.progress.remote(progress)
 
     def epoch(self, figures: Mapping[str, float]) -> None:
         if figures:
-            self.board.epoch.remote(dict(figures))
+            self.actor.epoch.remote(dict(figures))
         ray.train.report(dict(figures))
 
     def stopped(self) -> bool:
-        """As the driver said a second ago: an answer takes as long as a step of a small network."""
+        """Asks the driver at most once a second: an answer takes as long as a step of a small network."""
         if ray.train.get_context().get_world_rank() == 0 and time.monotonic() - self._asked > ASK_SECONDS:
-            self._stop, self._asked = bool(ray.get(self.board.stopped.remote())), time.monotonic()
+            self._stop, self._asked = bool(ray.get(self.actor.stopped.remote())), time.monotonic()
         return self._stop
 
 
 def train_worker(arguments: dict[str, Any]) -> None:
-    """Trains from the last saved state, if there is one, to the end.
+    """Trains from the last saved state, if any, to the end.
 
-    Ray starts it anew after any error. Where that would not help, the board is told, and the next attempt ends at once.
+    Ray retries after any error. If a retry would not help, the error is recorded, and the next attempt ends at once.
     """
     config: WorkerConfig = arguments["config"]
-    if ray.get(config.board.failure.remote()):
+    if ray.get(config.progress.failure.remote()):
         return
     try:
         train(run_of(config))
-    except StoppedError as error:  # on all workers alike: each just ends
-        ray.get(config.board.fail.remote(error))
-    except UsageError as error:  # perhaps on this one only: the others must not wait for it
-        ray.get(config.board.fail.remote(error))
+    except StoppedError as error:  # on all workers
+        ray.get(config.progress.fail.remote(error))
+    except UsageError as error:  # perhaps only here: the others must not wait
+        ray.get(config.progress.fail.remote(error))
         raise
 
 
 def run_of(config: WorkerConfig) -> Run:
-    """This worker's part of the training."""
+    """This worker's part of the training run."""
     context, device = ray.train.get_context(), get_device()
     make_ready(device)
     if device.type == "cpu":
         torch.set_num_threads(_threads(config.streams))
     rank, folder = context.get_world_rank(), RunFolder(config.storage, config.settings)
-    feed, reporter = _feed(config, device, rank), ActorReporter(config.board)
+    feed, reporter = _feed(config, device, rank), ActorReporter(config.progress)
     return Run(config.settings, folder, feed, device, reporter, rank, data_parallel)
 
 
 def _threads(streams: bool) -> int:
-    """Of this worker's arithmetic: all CPUs of the machine, once there is nothing more to decode, else those it got."""
+    """CPU threads: all of the machine's if nothing is decoded during training, else the assigned ones."""
     machine = len(os.sched_getaffinity(0)) // ray.train.get_context().get_local_world_size()
     given = ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0)
     return max(1, int(given) if streams else machine)
 
 
 def data_parallel(objective: nn.Module) -> nn.Module:
-    """Averages gradients over the workers; buffers are the same on all, or only the first one's are saved."""
+    """Averages gradients over the workers. Buffers are not synchronized: only the first worker saves them."""
     wrapped: nn.Module = prepare_model(objective, parallel_strategy_kwargs={"broadcast_buffers": False})
     return wrapped
 
@@ -120,14 +120,16 @@ def _feed(config: WorkerConfig, device: torch.device, rank: int) -> Feed:
         return keep(shard_rows(split, data), data, device)
 
     if config.streams:
-        return StreamFeed(lambda: shard_rows("train", data), held_out, config.images, data, batch, device, seed, rank)
-    share = config.images * image_bytes(data) / ray.train.get_context().get_world_size()
+        return StreamFeed(
+            lambda: shard_rows("train", data), held_out, config.epoch_images, data, batch, device, seed, rank
+        )
+    share = config.epoch_images * image_bytes(data) / ray.train.get_context().get_world_size()
     kept = keep(shard_rows("train", data), data, device if keeps_on_gpu(share, device) else "cpu")
     return MemoryFeed(kept, held_out, batch, device, seed, rank)
 
 
 def shard_rows(split: Split, data: DataSettings) -> Iterator[Row]:
-    """One pass over this worker's share of a split."""
+    """One pass over this worker's shard of a split."""
     shard = ray.train.get_dataset_shard(split)
     for table in shard.iter_batches(batch_size=ROWS, batch_format="pyarrow", prefetch_batches=2):
         yield from rows_of(table, data)

@@ -1,4 +1,4 @@
-"""Sums over the processes of a data-parallel training; alone, a process is its own sum."""
+"""Reductions over data-parallel workers; no-ops in a single process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, distributed
 
 
 def sum_over_workers(value: Tensor) -> Tensor:
-    """The sum of every worker's `value`, the same on all of them; all have to call it."""
+    """All-reduces the sum of `value`; all workers must call it."""
     if not _is_one_of_several():
         return value
     total = value.clone()
@@ -15,12 +15,12 @@ def sum_over_workers(value: Tensor) -> Tensor:
 
 
 def mean_over_workers(value: Tensor) -> Tensor:
-    """The mean of every worker's `value`, the same on all of them; all have to call it."""
+    """All-reduces the mean of `value`; all workers must call it."""
     return sum_over_workers(value) / worker_count()
 
 
 def worker_count() -> int:
-    """How many processes train together."""
+    """Number of workers."""
     return distributed.get_world_size() if _is_one_of_several() else 1
 
 

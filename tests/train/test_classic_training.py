@@ -21,8 +21,7 @@ from colorize.predict.torch_network import torch_colorizer
 from colorize.settings import load_settings
 from colorize.train import accuracy
 from colorize.train.adversarial import noise_in_epoch, train_discriminator
-from colorize.train.distances import DISTANCES
-from colorize.train.objectives import create_objective
+from colorize.train.objectives import DISTANCES, create_objective
 from colorize.train.optimizers import create_optimizer
 from colorize.train.settings import (
     AdversarialSettings,

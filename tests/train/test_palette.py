@@ -16,9 +16,8 @@ def test_known_clusters_are_found_and_sorted_by_size() -> None:
     pixels += 0.02 * torch.randn(pixels.shape, generator=generator)
     pixels = pixels[torch.randperm(len(pixels), generator=generator)]
     start = palette.spread_colors(pixels, 4, generator)
-    found, sizes = palette.fit_palette(pixels.chunk(7), start, iterations=50)
+    found = palette.fit_palette(pixels.chunk(7), start, iterations=50)
     torch.testing.assert_close(found, centers, atol=0.01, rtol=0)
-    assert sizes.tolist() == counts
 
 
 def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
@@ -31,9 +30,8 @@ def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
 
 def test_a_color_without_pixels_stays() -> None:
     start = torch.tensor([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
-    found, sizes = palette.fit_palette([torch.full((5, 3), 0.2)], start, iterations=5)
+    found = palette.fit_palette([torch.full((5, 3), 0.2)], start, iterations=5)
     torch.testing.assert_close(found, torch.tensor([[0.2] * 3, [0.9] * 3]))
-    assert sizes.tolist() == [5, 0]
 
 
 def test_one_color_only_still_gives_a_palette() -> None:

@@ -263,7 +263,7 @@ def test_wrong_usage_is_said_in_one_line(
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
 def test_only_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray calls the loop again after any error; a hopeless one is remembered on the board."""
+    """Ray calls the loop again after any error; an error that a retry cannot fix is recorded."""
     for error, tried in ((TrainingFailedError("nan"), 1), (UsageError("all grey"), 1), (RuntimeError("it died"), 2)):
         attempts: list[WorkerConfig] = []
 
@@ -272,13 +272,13 @@ def test_only_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.M
             raise error
 
         monkeypatch.setattr(worker, "run_of", fail)
-        board: Any = ray.remote(num_cpus=0)(ProgressActor).remote()
-        config = WorkerConfig(TrainSettings(), Storage(tmp_path), 1, False, board)
+        actor: Any = ray.remote(num_cpus=0)(ProgressActor).remote()
+        config = WorkerConfig(TrainSettings(), Storage(tmp_path), 1, False, actor)
         with contextlib.suppress(type(error)):
             worker.train_worker({"config": config})
         if tried == 1:
             worker.train_worker({"config": config})  # ends at once
-            assert str(ray.get(board.failure.remote())) == str(error)
+            assert str(ray.get(actor.failure.remote())) == str(error)
         else:
             with pytest.raises(type(error)):
                 worker.train_worker({"config": config})

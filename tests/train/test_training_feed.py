@@ -150,7 +150,7 @@ class TestMemory:
     def test_splits_and_shapes_are_kept_apart(self, archive: Path) -> None:
         feed = feed_of(archive)
         assert isinstance(feed, MemoryFeed)
-        assert (feed.images, len(feed.held_out("val")), len(feed.held_out("test"))) == (8, 4, 0)
+        assert (feed.epoch_images, len(feed.held_out("val")), len(feed.held_out("test"))) == (8, 4, 0)
         assert [bucket.shape[1:] for bucket in feed.kept.buckets] == [(48, 48, 3), (48, 64, 3), (64, 48, 3)]
 
     def test_balance_draws_rare_sources_more_often(self, archive: Path) -> None:
@@ -182,7 +182,7 @@ class TestMemory:
         rows = pq.read_table(archive).to_pylist()
         structs = [row | {"image": {"bytes": row["image"], "path": "a.jpg"}} for row in rows]
         pq.write_table(pa.Table.from_pylist(structs), archive)
-        assert feed_of(archive).images == 8
+        assert feed_of(archive).epoch_images == 8
 
     def test_a_folder_of_files_is_read_as_well(self, archive: Path, tmp_path: Path) -> None:
         for number, row in enumerate(pq.read_table(archive).to_pylist()):
@@ -190,7 +190,7 @@ class TestMemory:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(row["image"])
         feed = feed_of(tmp_path / "photos")
-        assert (feed.images, len(feed.held_out("val"))) == (8, 4)
+        assert (feed.epoch_images, len(feed.held_out("val"))) == (8, 4)
 
     def test_a_limit_takes_the_same_images_each_time(self, archive: Path) -> None:
         kept = [feed_of(archive, limit=3) for _ in range(2)]
@@ -203,7 +203,7 @@ class TestStream:
     def test_what_does_not_fit_is_streamed(self, archive: Path) -> None:
         feed = feed_of(archive, memory_gb=1e-5)
         assert isinstance(feed, StreamFeed)
-        assert feed.images == 8
+        assert feed.epoch_images == 8
         kept = feed_of(archive)
         assert isinstance(kept, MemoryFeed)
         known = {round(float(rgb.mean()), 5) for rgb in kept.kept.singles()}
