@@ -86,9 +86,8 @@ def _from_bucket(weights: PublishedWeights, size: int | None) -> Path:
             http_get(weights.source, cast(BinaryIO, file), expected_size=size, displayed_filename=weights.file)
         require_right(weights, draft.path, weights.source)
         cache.move(draft.name, weights.file)
-    except BaseException:
+    finally:
         draft.discard()
-        raise
     return Path(cache.path, weights.file)
 
 

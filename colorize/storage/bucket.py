@@ -122,7 +122,7 @@ class _Parallel:
         self.waiting = list(self.ranges)
         self.changed = threading.Condition()
         self.stopped = threading.Event()
-        self.queue: Queue[list[Entry] | BaseException | None] = Queue(2 * threads)
+        self.queue: Queue[list[Entry] | Exception | None] = Queue(2 * threads)
 
     def __iter__(self) -> Iterator[list[Entry]]:
         workers = [threading.Thread(target=self._work, daemon=True, name="listing") for _ in range(self.threads)]
@@ -132,7 +132,7 @@ class _Parallel:
             left = len(workers)
             while left:
                 found = self.queue.get()
-                if isinstance(found, BaseException):
+                if isinstance(found, Exception):
                     raise found
                 if found is None:
                     left -= 1
@@ -149,10 +149,10 @@ class _Parallel:
             while (own := self._next()) is not None:
                 self._list(own)
             self._put(None)
-        except BaseException as error:  # whoever iterates raises it
+        except Exception as error:  # whoever iterates raises it
             self._put(error)
 
-    def _put(self, found: list[Entry] | BaseException | None) -> None:
+    def _put(self, found: list[Entry] | Exception | None) -> None:
         while not self.stopped.is_set():
             with suppress(Full):
                 self.queue.put(found, timeout=WAIT_SECONDS)

@@ -41,16 +41,15 @@ class LocalRoot:
             with self._named(name):  # and not what the block may raise
                 folder = opened.enter_context(self._folder(above, make=True))
                 file, draft = _new_file(folder)
-            try:
+            with ExitStack() as undo:
+                undo.callback(_remove, draft, folder)
                 with file, naming(f"{self.path}/{name}"):
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
                 with self._named(name):
                     os.replace(draft, base, src_dir_fd=folder, dst_dir_fd=folder)
-            except BaseException:
-                _remove(draft, folder)
-                raise
+                undo.pop_all()
 
     def draft(self, name: str) -> Draft:
         """A new empty file beside the place of `name`, for any process to write."""

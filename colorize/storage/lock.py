@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from colorize.errors import UsageError
 from colorize.storage.root import LEDGER, Storage
@@ -45,14 +45,12 @@ def _locked(target: Storage) -> int:
             lock = _opened(target)
         except FileNotFoundError:  # another run has just removed the empty folder
             continue
-        try:
+        with ExitStack() as undo:
+            undo.callback(os.close, lock)
             _hold(lock, target)
             if _stands(lock, target):
+                undo.pop_all()
                 return lock
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)
 
 
 def _opened(target: Storage) -> int:
