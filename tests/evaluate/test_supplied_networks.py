@@ -91,7 +91,7 @@ def test_a_pickle_that_runs_code_is_not_loaded(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "ran",)  # type: ignore[return-value]
 
     torch.save(Mine(), tmp_path / "evil.pth")
-    with pytest.raises(UsageError, match=r"evil\.pth is no file of weights"):
+    with pytest.raises(UsageError, match=r"evil\.pth is not a weights file"):
         read(fid_weights=tmp_path / "evil.pth")
     assert not (tmp_path / "ran").exists()
 

@@ -167,7 +167,7 @@ class TestPhoto:
         hints = write(scan.parent, f"{scan},400,10,red")
         words = ["photo", str(scan), "-o", str(scan.parent / "out"), "--model", str(checkpoint), "--hints", str(hints)]
         assert run(words) == EXIT_FAILURES
-        assert "x=400, y=10 lies outside of the picture, which is 400 x 300 pixels" in capsys.readouterr().err
+        assert "x=400, y=10 lies outside of the image, which is 400 x 300 pixels" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("model", "row", "message"),
