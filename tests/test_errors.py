@@ -67,7 +67,7 @@ def test_photo_shows_a_hostile_name_as_text(
     assert not acts(out + err)
     assert err.startswith(f"{SHOWN}: ")
     assert out.startswith(r"\x1b[31mgood\nname\udcfe.jpg -> out/\x1b[31mgood\nname\udcfe.jpg (")
-    assert out.splitlines()[1:] == ["2 pictures: 1 colored, 1 failed"]
+    assert out.splitlines()[1:] == ["2 images: 1 colored, 1 failed"]
     assert len(err.splitlines()) == 1
 
 

@@ -233,7 +233,7 @@ def test_the_pictures_in_a_folder_keep_its_tree(
 
     said = capsys.readouterr()
     assert said.out.splitlines()[0] == "scans/.DS_Store: left out: a hidden file"
-    assert said.out.splitlines()[-1] == "2 pictures: 2 colored, 0 failed"
+    assert said.out.splitlines()[-1] == "2 images: 2 colored, 0 failed"
     assert said.err == ""
     assert {path.relative_to(where).as_posix() for path in Path(where).rglob("*.*")} == {"a.jpg", "box 1/a.jpg"}
     assert set(scans.rglob("*")) == before
@@ -244,7 +244,7 @@ def test_one_file_of_a_folder_that_is_no_picture_is_a_failure(scans: Path, capsy
     assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
     said = capsys.readouterr()
     assert said.err == "scans/notes.txt: no known picture format (10 bytes)\n"
-    assert said.out.splitlines()[-1] == "3 pictures: 2 colored, 1 failed"
+    assert said.out.splitlines()[-1] == "3 images: 2 colored, 1 failed"
 
 
 def test_a_link_in_a_folder_leads_nowhere_else(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,7 +108,7 @@ def test_whole_trees_are_restored_under_their_names(tmp_path: Path, capsys: pyte
     *lines, summary = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert all("as scanned" in line for line in lines)
-    assert summary == "3 pictures: 3 restored, 0 failed"
+    assert summary == "3 images: 3 restored, 0 failed"
 
 
 def test_what_is_there_already_may_be_the_scan_itself_and_stays(
@@ -221,7 +221,7 @@ def test_an_archive_comes_back_as_one_with_every_other_column(
     assert back["error"].to_pylist()[:2] == ["", "no colored copy"]
     assert [line.partition(": ")[0].rpartition("#")[2] for line in shown.err.splitlines()] == ["2", "3"]
     assert shown.out.splitlines()[0].endswith("grey.parquet (1 of 4 rows, in column restored)")
-    assert shown.out.splitlines()[1:] == ["3 pictures: 1 restored, 2 failed"]
+    assert shown.out.splitlines()[1:] == ["3 images: 1 restored, 2 failed"]
 
     assert run([*words, "--overwrite", "--force"]) == EXIT_FAILURES  # what is no picture
     assert "2 of 4 rows" in capsys.readouterr().out
