@@ -9,7 +9,7 @@ PYTHON ?= python3
 help:
 	@echo "make demo    set up, color real photographs, say where to look (about 3 minutes, plus a 5 GB download)"
 	@echo "make test    set up, run all tests (about half an hour on two cores)"
-	@echo "make quick   the tests that start no Ray"
+	@echo "make quick   the tests that start no Ray and take no second each"
 	@echo "make check   set up, lint, types, import rules"
 
 install: $(INSTALLED)
@@ -30,11 +30,11 @@ demo: $(INSTALLED)
 	@echo "demo/colored/_colorize/report.html"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q --durations=10 -m 'not cluster'
-	$(BIN)/python -m pytest -q --durations=10 -m cluster
+	$(BIN)/python -m pytest -q --durations=10 -n 2 --dist worksteal -m 'not cluster'
+	$(BIN)/python -m pytest -q --durations=10 -n 2 --dist loadgroup -m cluster
 
 quick: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 2 -m 'not cluster'
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not cluster and not slow'
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

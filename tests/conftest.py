@@ -7,6 +7,7 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -28,11 +29,25 @@ if TYPE_CHECKING:
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # or Ray writes a token into the home folder
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # a run's end is noticed so soon; 2 seconds otherwise
+os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")  # 10 seconds otherwise
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell, and children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("untimed", deadline=None)  # how long an example takes is a matter of the machine
 settings.load_profile("untimed")
 
 LOGICAL_CPUS = 4  # more than the machine may have: what hangs with too few is tested on its own
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs the session's cluster starts Ray, and says so; a browser takes seconds as well."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        for fixture, marker in (("cluster", pytest.mark.cluster), ("browser", pytest.mark.slow)):
+            if fixture in fixtures:
+                item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +174,7 @@ def s3_server(folder: Path) -> Iterator[S3]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-bucket=scans", "-webdav=false",
-             "-admin.ui=false", *flags],
+             "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", *flags],
             env={**os.environ, **server.environment()}, stdout=log, stderr=log, cwd=folder,
         )  # fmt: skip
     try:
@@ -242,12 +257,13 @@ def _wait_for_s3(process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody uses now.
+    """Ports of the loopback interface that nobody uses now, and that no test beside this one chooses.
 
     Below the ephemeral range, since the S3 server also takes each port plus 10,000 for its own traffic.
     """
     ports: list[int] = []
-    for port in random.sample(range(20_000, 30_000), 200):
+    first = 20_000 + 1000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 10)
+    for port in random.sample(range(first, first + 1000), 200):
         try:
             for number in (port, port + 10_000):
                 socket.create_server(("127.0.0.1", number)).close()
@@ -256,4 +272,4 @@ def free_ports(count: int) -> list[int]:
         ports.append(port)
         if len(ports) == count:
             return ports
-    pytest.fail(f"no {count} free ports between 20000 and 30000")
+    pytest.fail(f"no {count} free ports between {first} and {first + 1000}")

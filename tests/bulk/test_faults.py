@@ -47,6 +47,7 @@ def work(item: str) -> str:
     return item.upper()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("item", "code", "word"),
     [
@@ -104,6 +105,7 @@ def test_a_heavy_item_goes_to_a_child_at_once() -> None:
         assert isinstance(guarded("hog"), Fault)
 
 
+@pytest.mark.slow
 def test_the_watchdog_ends_a_process_that_is_stuck() -> None:
     code = (
         "from tests.bulk.test_faults import work; from colorize.imaging.settings import LimitSettings; "

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
-from colorize.bulk.predictor import GPU_LOST
-
-PREDICT = """
-from types import SimpleNamespace
-from colorize.bulk.predictor import Predictor
-import colorize.bulk.predictor as stage
-
-def fail(*_):
-    raise RuntimeError({message!r})
-
-stage.color_with_fallback = fail
-predictor = Predictor.__new__(Predictor)
-predictor.suspects, predictor.network = 0, SimpleNamespace(colorizer=None, confidence=False)
-predictor._color([])
-"""
+from colorize.bulk import predictor
+from colorize.bulk.predictor import GPU_LOST, Predictor
 
 
-def ended(message: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", PREDICT.format(message=message)], capture_output=True, text=True)
+@pytest.fixture
+def predicting(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A predictor whose network raises what its batch says."""
+
+    def fail(_: object, messages: list[str], *__: object) -> NoReturn:
+        raise RuntimeError(messages[0])
+
+    monkeypatch.setattr(predictor, "color_with_fallback", fail)
+    stage: Any = Predictor.__new__(Predictor)
+    stage.suspects, stage.network = 0, SimpleNamespace(colorizer=None, confidence=False)
+    return stage
 
 
 @pytest.mark.parametrize(
@@ -36,11 +33,17 @@ def ended(message: str) -> subprocess.CompletedProcess[str]:
         "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
     ],
 )
-def test_a_fault_of_the_gpu_leaves_the_process(message: str) -> None:
-    assert ended(message).returncode == GPU_LOST
+def test_a_fault_of_the_gpu_leaves_the_process(predicting: Any, message: str) -> None:
+    process = os.fork()
+    if not process:
+        try:
+            predicting._color([message])
+        finally:
+            os._exit(1)  # it raised
+
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == GPU_LOST
 
 
-def test_any_other_fault_is_raised() -> None:
-    done = ended("shapes do not match")
-    assert done.returncode == 1
-    assert "RuntimeError: shapes do not match" in done.stderr
+def test_any_other_fault_is_raised(predicting: Any) -> None:
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        predicting._color(["shapes do not match"])

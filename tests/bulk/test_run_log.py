@@ -37,7 +37,7 @@ def test_a_quiet_run_shows_warnings_alone_and_logs_everything(
 
 
 def test_a_log_that_cannot_be_stored_does_not_hide_how_the_run_ended(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(storage: Storage, name: str, data: bytes) -> None:
         raise NoCredentialsError
@@ -46,4 +46,4 @@ def test_a_log_that_cannot_be_stored_does_not_hide_how_the_run_ended(
     with pytest.raises(ValueError, match="what stopped the run"), run_log(Storage("memory://out")):
         raise ValueError("what stopped the run")
 
-    assert "the log could not be stored as _colorize/run.log: Unable to locate credentials" in caplog.text
+    assert "the log could not be stored as _colorize/run.log: Unable to locate credentials" in capsys.readouterr().err

@@ -451,7 +451,7 @@ def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:
 def test_a_small_list_that_unfolds_to_hundreds_of_megabytes_is_refused(
     tmp_path: Path, name: str, piece: bytes, reason: str
 ) -> None:
-    with gzip.open(tmp_path / name, "wb") as file:
+    with gzip.open(tmp_path / name, "wb", compresslevel=1) as file:
         file.write(b"path\n")
         for _ in range(64):
             file.write(piece)

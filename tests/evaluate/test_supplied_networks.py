@@ -56,6 +56,7 @@ def test_nothing_supplied_is_nothing_measured() -> None:
     assert read().identities() == {}
 
 
+@pytest.mark.slow
 def test_lpips_sees_through_the_supplied_trunk(alexnet: Path, images: torch.Tensor) -> None:
     weights = read(lpips_weights=alexnet).alexnet
     assert weights is not None
@@ -69,6 +70,7 @@ def test_lpips_sees_through_the_supplied_trunk(alexnet: Path, images: torch.Tens
     assert (network(images, images.flip(0)) > 0).all()
 
 
+@pytest.mark.slow
 def test_inception_gives_the_vector_that_fid_compares(inception: Path, images: torch.Tensor) -> None:
     weights = read(fid_weights=inception).inception
     assert weights is not None

@@ -16,6 +16,8 @@ from scripts import metadata_pairs
 from tests.conftest import program
 from tests.pictures import LIMIT, colored, photograph, saved
 
+pytestmark = pytest.mark.slow
+
 SUFFIXES = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp", "JPEG2000": "jp2"}
 OUR_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
 SCANNERS_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/negativeFilm"

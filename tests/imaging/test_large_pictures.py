@@ -69,6 +69,7 @@ def test_what_is_read_by_rows_is_what_is_read_at_once(monkeypatch: pytest.Monkey
         assert (small_by_rows.info, small_by_rows.kind) == (small.info, small.kind), name
 
 
+@pytest.mark.slow
 def test_a_thumbnail_has_the_colors_upright_and_the_luma_of_the_networks_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = {**KINDS, **ORIENTED, **{name: data for name, data in pictures() if "orientation 6" in name}}
     for large in (1 << 24, 0):
@@ -183,6 +184,7 @@ def test_a_temporary_file_goes_with_the_last_who_reads_it(tmp_path: Path) -> Non
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_picture(tmp_path: Path) -> None:
     """17 megapixels of 16-bit RGB are 101 MB; a process that holds little more than its imports makes the copy."""
     path = tmp_path / "scan.tif"

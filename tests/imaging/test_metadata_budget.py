@@ -109,6 +109,7 @@ def test_tags_that_fill_their_file_are_all_carried_over() -> None:
     assert Image.open(io.BytesIO(copy)).tag_v2[55_000] == bytes(336_000)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_compressed_profile_that_unfolds_to_gigabytes_is_left_out() -> None:
     profile = bombs.png_chunk(b"iCCP", b"profile\0\0" + bombs.zeros(1 << 30))
     after_pixels = bombs.png(b"", bits=16)
@@ -145,6 +146,7 @@ def test_a_profile_whose_tags_overlap_has_no_equivalent() -> None:
         assert for_rgb(bombs.profile_of_overlapping_tags(1 << 20)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "packet",
     [

@@ -34,6 +34,7 @@ FORMATS = ("JPEG", "PNG", "TIFF")
 Array = NDArray[Any]
 
 
+@pytest.mark.slow
 def test_generated_pictures_of_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
     figures = swept(pictures())
     report(figures, "generated", capsys)

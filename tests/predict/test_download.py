@@ -89,6 +89,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(server: WeightsServer, c
     assert path.read_bytes() == server.files[f"{NAME}.pth"]
 
 
+@pytest.mark.slow
 def test_a_download_that_is_stopped_leaves_nothing_half_and_begins_anew(
     server: WeightsServer, tmp_path: Path, capfd: Terminal
 ) -> None:

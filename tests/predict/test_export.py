@@ -24,6 +24,7 @@ def checkpoint(name: str, folder: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddcolor_tiny", "eccv16", "lab_cnn", "palette_cnn", "siggraph17"])
 def test_the_runtime_computes_what_torch_does(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, target = checkpoint(name, tmp_path), tmp_path / "model.onnx"

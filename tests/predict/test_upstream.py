@@ -53,6 +53,7 @@ def as_their_programs_do(name: str, network: ColorModel, picture: Image.Image) -
     return expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIDES)
 def test_pictures_are_those_of_their_programs(name: str, astronaut: Image.Image, tmp_path: Path) -> None:
     model = checkpoint(name, tmp_path)

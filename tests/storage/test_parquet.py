@@ -377,6 +377,7 @@ def read_damaged(count: int) -> int:
     return told
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_a_fault_and_never_the_end_of_the_process() -> None:
     """Arrow ends the process where its own objects for the column chunks of the first of these are asked for."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

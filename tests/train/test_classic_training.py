@@ -95,6 +95,7 @@ class TestConfigurations:
         assert settings.model.name == name
         assert all(value.isfinite() for value in losses.values())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", [n for n in list_models() if n != "unet"])
     def test_a_few_steps_learn_a_batch(self, name: str, rgb: Tensor) -> None:
         state = create_state(recipe(name, "precision=float32"))
@@ -166,6 +167,7 @@ class TestOptimizers:
             rates.append(set_learning_rate(state))
         assert rates == [3e-4] * 3
 
+    @pytest.mark.slow
     def test_a_compiled_step_learns_the_same(self, rgb: Tensor) -> None:
         losses = []
         for compile_ in ("false", "true"):
@@ -299,6 +301,7 @@ class TestAccuracy:
         assert accuracy.recorded_metrics(model, [rgb], 32).keys() == found == set(accuracy.recorded_names(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in list_models() if n != "unet"])
 def test_a_run_trains_resumes_and_colors(name: str, tmp_path: Path) -> None:
     archive = labeled_archive(tmp_path)

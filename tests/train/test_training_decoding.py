@@ -45,6 +45,7 @@ def by_threads(reader: SplitReader, blocks: list[pa.Table]) -> list[Row]:
     return list(read_rows(blocks, reader, threads=2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", [by_ray_data, by_threads])
 @pytest.mark.parametrize("apart", [False, True], ids=["here", "in child processes"])
 def test_broken_images_are_rows_in_their_places(

@@ -164,6 +164,7 @@ class TestMemory:
         assert levels(images.in_order(2), 9) == [0, 2, 4, 6, 8, 1, 3, 5, 7]
         assert levels(images.singles(), 9) == list(range(9))  # the shapes by turns
 
+    @pytest.mark.slow
     def test_broken_images_are_left_out_as_far_as_that_is_tolerated(self, archive: Path) -> None:
         rows = pq.read_table(archive).to_pylist()
         rows[0]["image"], rows[1]["image"] = b"broken", None

@@ -323,6 +323,7 @@ class TestRun:
         assert load_checkpoint(run / "best.safetensors").args == settings.model.args
         assert load_checkpoint(run / "checkpoints" / "epoch-002.safetensors").name == "unet"
 
+    @pytest.mark.slow
     def test_a_run_is_resumed_not_repeated(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
         train_alone(settings, str(archive), str(tmp_path / "run"))
         longer = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"epochs": 3})})
@@ -332,6 +333,7 @@ class TestRun:
         assert state is not None
         assert state["state"]["steps"] == 6
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("stop", [1, 3, 5], ids=["within an epoch", "between epochs", "within the last"])
     def test_a_stopped_run_goes_on_as_if_never_stopped(
         self, settings: TrainSettings, archive: Path, tmp_path: Path, stop: int
@@ -348,6 +350,7 @@ class TestRun:
         for name in ("loss", "gradient_norm", "val_psnr", "val_psnr_ab"):
             assert resumed[name] == pytest.approx(whole[name], rel=1e-5), name
 
+    @pytest.mark.slow
     def test_a_run_can_be_cut_by_time(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
         trainer = settings.trainer.model_copy(update={"minutes": 0.01, "epoch_steps": 1, "epochs": 1})
         train_alone(settings.model_copy(update={"trainer": trainer}), str(archive), str(tmp_path / "run"))

@@ -15,6 +15,8 @@ from colorize.train.settings import AdversarialSettings, LossSettings, ModelSett
 from colorize.train.step import TrainState, create_state
 from colorize.train.workers import mean_over_workers, sum_over_workers
 
+pytestmark = pytest.mark.slow  # two processes import torch
+
 PIXELS = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0))
 START = PIXELS[:4]
 PICTURES = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
