@@ -46,12 +46,17 @@ def is_colored(data: bytes) -> bool:
     return bool(np.abs(ycbcr[..., 1:] - 128).max() > 8)
 
 
-def test_a_folder_becomes_the_same_tree_in_color(
-    photo_folder: Path, photo_files: dict[str, bytes], tmp_path: Path
-) -> None:
-    target = tmp_path / "out"
-    assert bulk(photo_folder, target) == 0
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, photo_files: dict[str, bytes]) -> Path:
+    """`photo_files` as the folder `scans`, and `out`: the output of a finished run over them."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_tree(folder / "scans", photo_files)
+    assert bulk(folder / "scans", folder / "out", "--set", "colorizer.size=128") == 0
+    return folder
 
+
+def test_a_folder_becomes_the_same_tree_in_color(finished: Path, photo_files: dict[str, bytes]) -> None:
+    target = finished / "out"
     manifest = rows(target)
     assert set(manifest) == set(photo_files)
     for name, data in photo_files.items():
@@ -87,30 +92,26 @@ def test_pictures_in_color_are_skipped_or_copied_as_told(photo_folder: Path, tmp
     assert rows(tmp_path / "skipped")["grey.jpg"]["status"] == "ok"
 
 
-def test_the_output_says_where_its_colors_come_from(photo_folder: Path, tmp_path: Path) -> None:
-    assert bulk(photo_folder, tmp_path / "out") == 0
-
+def test_the_output_says_where_its_colors_come_from(finished: Path) -> None:
     weights = hashlib.sha256(shipped_weights()["default"].read_bytes()).hexdigest()
-    for name, row in rows(tmp_path / "out").items():
-        text = (tmp_path / "out" / name).read_bytes()
+    for name, row in rows(finished / "out").items():
+        text = (finished / "out" / name).read_bytes()
         assert row["model"] == "default"
         assert row["model_sha256"] == weights
         assert weights.encode() in text
         assert row["sha256_in"].encode() in text
-    assert (tmp_path / "out/_colorize/model.safetensors").read_bytes() == shipped_weights()["default"].read_bytes()
+    assert (finished / "out/_colorize/model.safetensors").read_bytes() == shipped_weights()["default"].read_bytes()
 
 
-def test_a_run_records_itself(photo_folder: Path, tmp_path: Path) -> None:
-    assert bulk(photo_folder, tmp_path / "out", "--set", "colorizer.size=128") == 0
-
-    report = json.loads((tmp_path / "out/_colorize/run.json").read_text())
+def test_a_run_records_itself(finished: Path) -> None:
+    report = json.loads((finished / "out/_colorize/run.json").read_text())
     assert report["state"] == "finished"
     assert report["totals"] | {"inputs": 5, "ok": 5, "skipped": 0, "failed": 0} == report["totals"]
     assert report["settings"]["colorizer"]["size"] == 128
     assert report["pictures_per_second"] > 0
     assert {entry["role"] for entry in report["processes"]} == {"driver", "load", "predict", "write"}
     assert all(entry["peak_mb"] > 1 for entry in report["processes"])
-    log = (tmp_path / "out/_colorize/run.log").read_text()
+    log = (finished / "out/_colorize/run.log").read_text()
     assert "done 5/5, failed 0, skipped 0" in log
     assert "pictures/s" in log
 
@@ -136,6 +137,9 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def test_bad_files_become_rows_and_the_rest_is_done(mixed: Path, tmp_path: Path) -> None:
+    """The status of the run says so, unless as many may fail."""
+    assert bulk(mixed, tmp_path / "out", "--tolerate-failures", "0.7") == 0
+    assert bulk(mixed, tmp_path / "out", "--tolerate-failures", "0.1") == EXIT_FAILURES
     assert bulk(mixed, tmp_path / "out") == EXIT_FAILURES
 
     outcomes = {path: (row["status"], row["error"]) for path, row in rows(tmp_path / "out").items()}
@@ -153,11 +157,6 @@ def test_bad_files_become_rows_and_the_rest_is_done(mixed: Path, tmp_path: Path)
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*g")}
     assert written == {"a/good.jpg", "b/good.jpg", "_colorize/run.log"}
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(TEMPORARY_PREFIX)]
-
-
-def test_failures_can_be_tolerated(mixed: Path, tmp_path: Path) -> None:
-    assert bulk(mixed, tmp_path / "out", "--tolerate-failures", "0.7") == 0
-    assert bulk(mixed, tmp_path / "out", "--tolerate-failures", "0.1") == EXIT_FAILURES
 
 
 def test_two_inputs_never_share_an_output(tmp_path: Path) -> None:
@@ -273,12 +272,14 @@ def test_an_inventory_names_the_inputs(photo_folder: Path, tmp_path: Path) -> No
     }
 
 
-def test_large_pictures_are_read_again_instead_of_travelling(photo_folder: Path, tmp_path: Path) -> None:
-    assert bulk(photo_folder, tmp_path / "small") == 0
-    assert bulk(photo_folder, tmp_path / "large", "--set", "source.inline_bytes=100") == 0
+def test_large_pictures_are_read_again_instead_of_travelling(finished: Path, tmp_path: Path) -> None:
+    large = ("--set", "colorizer.size=128", "--set", "source.inline_bytes=100")
+    assert bulk(finished / "scans", tmp_path / "out", *large) == 0
 
-    hashes = [{path: row["sha256_out"] for path, row in rows(tmp_path / out).items()} for out in ("small", "large")]
-    assert hashes[0] == hashes[1]
+    before, after = (
+        {path: row["sha256_out"] for path, row in rows(out).items()} for out in (finished / "out", tmp_path / "out")
+    )
+    assert before == after
 
 
 def test_limits_refuse_a_picture_and_say_how_to_raise_them(photo_folder: Path, tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_two_runs_into_one_folder_are_refused(scans: Path, done: Path, capfd: py
 
 
 def test_what_is_new_changed_or_lost_is_done_and_nothing_else(scans: Path, done: Path) -> None:
+    (scans / "box/0.jpg").write_bytes(b"damaged since")
     (scans / "new.jpg").write_bytes(grey_jpeg(50))
     (scans / "box/1.jpg").write_bytes(grey_jpeg(51))
     (done / "box/2.jpg").unlink()
@@ -92,9 +93,10 @@ def test_what_is_new_changed_or_lost_is_done_and_nothing_else(scans: Path, done:
     assert bulk(scans, done) == EXIT_FAILURES
 
     assert {path for path, number in runs(done).items() if number == 2} == {
-        "new.jpg", "box/1.jpg", "box/2.jpg", "box/3.jpg",
+        "new.jpg", "box/0.jpg", "box/1.jpg", "box/2.jpg", "box/3.jpg",
     }  # fmt: skip
     assert len(runs(done)) == 7
+    assert not (done / "box/0.jpg").exists()  # its input fails now
 
 
 def test_failures_are_kept_unless_they_are_to_be_retried(scans: Path, done: Path) -> None:
@@ -107,29 +109,26 @@ def test_failures_are_kept_unless_they_are_to_be_retried(scans: Path, done: Path
     assert bulk(scans, done) == 0
 
 
-@pytest.mark.parametrize("change", [["--set", "colorizer.size=96"], ["--fresh"]])
-def test_other_settings_and_a_fresh_start_do_everything_again(scans: Path, done: Path, change: list[str]) -> None:
-    assert bulk(scans, done, *change) == EXIT_FAILURES
+def test_other_settings_do_everything_again(scans: Path, done: Path) -> None:
+    assert bulk(scans, done, "--set", "colorizer.size=96") == EXIT_FAILURES
 
     assert set(runs(done).values()) == {2}
 
 
-def test_rows_of_inputs_that_vanished_stay_and_a_fresh_start_forgets_them(scans: Path, done: Path) -> None:
-    (scans / "box/0.jpg").unlink()
+def test_a_fresh_start_does_everything_again_and_forgets_what_vanished(scans: Path, done: Path) -> None:
+    """Until then the rows of inputs that vanished stay. Their copies stay, too; stale ones do not."""
+    (scans / "box/1.jpg").unlink()
     (scans / "broken.jpg").unlink()
     assert bulk(scans, done) == 0
     assert len(runs(done)) == 6
     assert report(done)["totals"]["inputs"] == 4
 
-    assert bulk(scans, done, "--fresh") == 0
-    assert len(runs(done)) == 4
-
-
-def test_an_output_whose_input_fails_now_does_not_stay(scans: Path, done: Path) -> None:
     (scans / "box/0.jpg").write_bytes(b"damaged since")
-    assert bulk(scans, done) == EXIT_FAILURES
-
+    assert bulk(scans, done, "--fresh") == EXIT_FAILURES
+    assert runs(done) == dict.fromkeys((f"box/{i}.jpg" for i in (0, 2, 3, 4)), 2)
     assert not (done / "box/0.jpg").exists()
+    assert (done / "box/1.jpg").exists()
+    assert not (done / FORGOTTEN).exists()
 
 
 def test_a_fresh_start_that_cannot_begin_forgets_nothing(
@@ -138,16 +137,6 @@ def test_a_fresh_start_that_cannot_begin_forgets_nothing(
     assert bulk(scans, done, "--fresh", "--set", "pool.cpus_per_actor=999") == EXIT_USAGE
     assert "999" in capfd.readouterr().err
     assert len(runs(done)) == 6
-
-
-def test_a_fresh_start_leaves_no_stale_copy_but_those_of_inputs_that_vanished(scans: Path, done: Path) -> None:
-    (scans / "box/0.jpg").write_bytes(b"damaged since")
-    (scans / "box/1.jpg").unlink()
-    assert bulk(scans, done, "--fresh") == EXIT_FAILURES
-
-    assert not (done / "box/0.jpg").exists()
-    assert (done / "box/1.jpg").exists()
-    assert not (done / FORGOTTEN).exists()
 
 
 def test_a_copied_picture_that_vanished_is_copied_again(scans: Path, tmp_path: Path, astronaut: Image.Image) -> None:
@@ -185,38 +174,25 @@ def test_a_name_that_is_taken_now_moves_an_earlier_output(tmp_path: Path) -> Non
     assert outputs == {"a.gif": "a.gif.colorized.png", "a.gif.png": "a.gif.png"}
 
 
-def test_skipped_names_are_looked_at_again_when_the_patterns_change(scans: Path, tmp_path: Path) -> None:
-    assert bulk(scans, tmp_path / "out", "--set", "source.include=['box/[0-2]*']") == 0
-    assert bulk(scans, tmp_path / "out", "--set", "source.include=['box/*']") == 0
+def test_other_patterns_and_limits_concern_what_they_had_left_out(scans: Path, tmp_path: Path) -> None:
+    (scans / "box/2.jpg").write_bytes(grey_jpeg(4, width=640, height=480))
+    few = ("--set", "source.include=['box/[0-2]*']", "--set", "limits.max_pixels=10000")
+    more = ("--set", "source.include=['box/*']", "--set", "limits.max_pixels=1000000")
+    assert bulk(scans, tmp_path / "out", *few) == EXIT_FAILURES
+    assert bulk(scans, tmp_path / "out", *more) == 0
 
-    assert runs(tmp_path / "out") == {"box/0.jpg": 1, "box/1.jpg": 1, "box/2.jpg": 1, "box/3.jpg": 2, "box/4.jpg": 2,
+    assert runs(tmp_path / "out") == {"box/0.jpg": 1, "box/1.jpg": 1, "box/2.jpg": 2, "box/3.jpg": 2, "box/4.jpg": 2,
                                       "broken.jpg": 1}  # fmt: skip
 
 
-def test_a_raised_limit_concerns_what_it_had_refused(scans: Path, tmp_path: Path) -> None:
-    (scans / "box/4.jpg").write_bytes(grey_jpeg(4, width=640, height=480))
-    (scans / "broken.jpg").unlink()
-    assert bulk(scans, tmp_path / "out", "--set", "limits.max_pixels=10000") == EXIT_FAILURES
-    assert bulk(scans, tmp_path / "out", "--set", "limits.max_pixels=1000000") == 0
-
-    assert runs(tmp_path / "out") == {f"box/{i}.jpg": 1 for i in range(4)} | {"box/4.jpg": 2}
-
-
 def test_lists_of_different_days_fill_one_output(scans: Path, tmp_path: Path) -> None:
-    for day, names in enumerate((["box/0.jpg", "box/1.jpg"], ["box/1.jpg", "box/2.jpg"])):
+    """A file that changed in between is done again."""
+    for day, names in enumerate((["box/0.jpg", "box/1.jpg"], ["box/0.jpg", "box/1.jpg", "box/2.jpg"])):
         (tmp_path / f"{day}.txt").write_text("\n".join(names))
         assert bulk(scans, tmp_path / "out", "--input-list", str(tmp_path / f"{day}.txt")) == 0
+        (scans / "box/0.jpg").write_bytes(grey_jpeg(77))
 
-    assert runs(tmp_path / "out") == {"box/0.jpg": 1, "box/1.jpg": 1, "box/2.jpg": 2}
-
-
-def test_a_listed_file_that_changed_on_disk_is_done_again(scans: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("box/0.jpg\nbox/1.jpg\n")
-    assert bulk(scans, tmp_path / "out", "--input-list", str(tmp_path / "list.txt")) == 0
-    (scans / "box/1.jpg").write_bytes(grey_jpeg(77))
-    assert bulk(scans, tmp_path / "out", "--input-list", str(tmp_path / "list.txt")) == 0
-
-    assert runs(tmp_path / "out") == {"box/0.jpg": 1, "box/1.jpg": 2}
+    assert runs(tmp_path / "out") == {"box/0.jpg": 2, "box/1.jpg": 1, "box/2.jpg": 2}
 
 
 def test_leftovers_of_a_killed_process_are_swept(scans: Path, done: Path) -> None:
@@ -277,15 +253,22 @@ def archive(path: Path, seeds: range, **extra: Any) -> None:
 
 
 def test_finished_archives_are_left_alone_and_changed_ones_done_whole(tmp_path: Path) -> None:
+    """One that was broken and is repaired has no rows of its broken time."""
     archive(tmp_path / "in/a.parquet", range(12))
     archive(tmp_path / "in/b.parquet", range(8))
-    assert bulk(tmp_path / "in", tmp_path / "out") == 0
+    archive(tmp_path / "in/broken.parquet", range(3))
+    whole = (tmp_path / "in/broken.parquet").read_bytes()
+    (tmp_path / "in/broken.parquet").write_bytes(whole[:-30])
+    for _ in range(2):
+        assert bulk(tmp_path / "in", tmp_path / "out") == EXIT_FAILURES
     archive(tmp_path / "in/b.parquet", range(20, 25))
     archive(tmp_path / "in/c.parquet", range(3))
+    (tmp_path / "in/broken.parquet").write_bytes(whole)
     assert bulk(tmp_path / "in", tmp_path / "out") == 0
 
-    expected = {f"a.parquet#{i}": 1 for i in range(12)} | {f"b.parquet#{i}": 2 for i in range(5)}
-    assert runs(tmp_path / "out") == expected | {f"c.parquet#{i}": 2 for i in range(3)}
+    expected = {f"a.parquet#{i}": 1 for i in range(12)} | {f"b.parquet#{i}": 3 for i in range(5)}
+    expected |= {f"{name}.parquet#{i}": 3 for name in ("c", "broken") for i in range(3)}
+    assert runs(tmp_path / "out") == expected
     assert pq.read_table(tmp_path / "out/b.parquet")["seed"].to_pylist() == list(range(20, 25))
     assert report(tmp_path / "out")["totals"]["done_before"] == 12
 
@@ -321,19 +304,6 @@ def test_failed_rows_of_an_archive_are_retried_with_their_archive(tmp_path: Path
 
     assert set(runs(tmp_path / "out").values()) == {2}
     assert pq.read_table(tmp_path / "out/a.parquet")["status"].to_pylist() == ["ok", "failed"]
-
-
-def test_a_repaired_archive_has_no_rows_of_its_broken_time(tmp_path: Path) -> None:
-    archive(tmp_path / "in/a.parquet", range(3))
-    whole = (tmp_path / "in/a.parquet").read_bytes()
-    (tmp_path / "in/a.parquet").write_bytes(whole[:-30])
-    archive(tmp_path / "in/b.parquet", range(2))
-    assert bulk(tmp_path / "in", tmp_path / "out") == EXIT_FAILURES
-    assert bulk(tmp_path / "in", tmp_path / "out") == EXIT_FAILURES
-    (tmp_path / "in/a.parquet").write_bytes(whole)
-    assert bulk(tmp_path / "in", tmp_path / "out") == 0
-
-    assert runs(tmp_path / "out") == {"b.parquet#0": 1, "b.parquet#1": 1} | {f"a.parquet#{i}": 3 for i in range(3)}
 
 
 def _made(folder: Path) -> Path:
