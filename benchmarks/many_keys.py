@@ -5,7 +5,8 @@
 No pictures and no Ray: the bucket's lists are made up (`made_up_bucket`), and so are the rows of the manifest. Each in
 a process of its own there are: the compaction of the parts that a run of such a size leaves; planning from the listing;
 and a second start (`colorize bulk`) that lists input and output, compares both with the manifest, and finds nothing to
-do. Memory is what the process holds for itself (RssAnon) at its highest; mapped files are the system's to drop.
+do. Memory is what the process and those that it starts hold for themselves (RssAnon) at its highest; mapped files are
+the system's to drop. The CPU time of the server that makes lists up is not counted, and printed apart.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count as count_up
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import typer
+from psutil import Process
 
-from benchmarks.made_up_bucket import BUCKET, IN, OUT, name_of
+from benchmarks.made_up_bucket import BUCKET, IN, OUT, name_of, tag_of
 from colorize.bulk.ledger.compaction import compact
 from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, write_rows
 from colorize.bulk.settings import BulkJob, BulkSettings
@@ -39,6 +42,7 @@ from colorize.storage.root import Storage
 PART_ROWS = 262_144  # of a merged part: 512 tasks of 512 rows
 ROWS_PER_FILE = 500_000
 SAMPLE_SECONDS = 0.02
+SAMPLES_A_LOOK = 50  # for new processes
 
 app = typer.Typer()
 
@@ -51,9 +55,16 @@ def main(counts: list[int]) -> None:
             folder = Path(temporary)
             write_parts(folder / OUT, count)
             _print(count, "compact", _measured("compact", count, folder))
-            with made_up_bucket(count, folder):
+            with made_up_bucket(count, folder) as server:
                 for step in ("plan", "again"):
+                    before = _cpu_seconds(server)
                     _print(count, step, _measured(step, count, folder))
+                    print(f"{'':>12}{_cpu_seconds(server) - before:.1f} s CPU of the server", flush=True)
+
+
+def _cpu_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _print(count: int, step: str, found: dict[str, float]) -> None:
@@ -75,9 +86,9 @@ def _measured(step: str, count: int, folder: Path) -> dict[str, float]:
 def step(name: str, count: int, folder: Path) -> None:
     """One step, in this process."""
     model = find_model("default")
-    before, peak = anonymous_mb(), [0.0]
+    before, peak = anonymous_mb([os.getpid()]), [0.0]
     threading.Thread(target=_watch, args=(peak,), daemon=True).start()
-    started, cpu = time.perf_counter(), time.process_time()
+    started, cpu = time.perf_counter(), _own_cpu_seconds()
     if name == "plan":
         assert open_source(f"s3://{BUCKET}/{IN}", SourceSettings()).total == count
     elif name == "compact":
@@ -85,10 +96,16 @@ def step(name: str, count: int, folder: Path) -> None:
         assert found.states.total() == count
     else:
         start_again(count)
-    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+    wall, cpu = time.perf_counter() - started, _own_cpu_seconds() - cpu
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     del model
     print(json.dumps({"wall": wall, "cpu": cpu, "before": before, "peak": peak[0], "resident": highest}))
+
+
+def _own_cpu_seconds() -> float:
+    """Of this process and of those that it has started and that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def start_again(count: int) -> None:
@@ -114,7 +131,7 @@ def _rows(numbers: range, model_sha256: str, settings_sha256: str, chance: np.ra
     said: dict[str, Any] = {
         "path": names, "output": names, "bytes_in": sizes, "bytes_out": sizes,
         "sha256_in": _hashes(len(numbers), chance), "sha256_out": _hashes(len(numbers), chance),
-        "identity": [f"{number:032x}" for number in numbers],
+        "identity": [tag_of(number) for number in numbers],
         "seconds": chance.random(len(numbers)), "confidence": chance.random(len(numbers)),
         "finished": 1.7e9 + np.round(chance.random(len(numbers)), 3),
     }  # fmt: skip
@@ -138,28 +155,37 @@ def _hashes(count: int, chance: np.random.Generator) -> list[str]:
 
 
 @contextmanager
-def made_up_bucket(count: int, folder: Path) -> Iterator[None]:
-    """The server in a process of its own, and the environment that its clients read."""
+def made_up_bucket(count: int, folder: Path) -> Iterator[int]:
+    """The number of the process that serves; the environment is what its clients read."""
     words = [sys.executable, "-m", "benchmarks.made_up_bucket", str(count), str(folder)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
         os.environ |= {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
         try:
-            yield
+            yield server.pid
         finally:
             server.terminate()
 
 
-def anonymous_mb() -> float:
-    """Memory that this process holds for itself."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+def anonymous_mb(processes: Iterable[int]) -> float:
+    """Memory that some processes hold for themselves."""
+    return sum(map(_anonymous_kb, processes)) / 1024
+
+
+def _anonymous_kb(process: int) -> int:
+    with suppress(OSError):  # it has ended
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("RssAnon"):
+                return int(line.split()[1])
+    return 0
 
 
 def _watch(peak: list[float]) -> None:
-    while True:
-        peak[0] = max(peak[0], anonymous_mb())
+    for turn in count_up():
+        if turn % SAMPLES_A_LOOK == 0:
+            own = [process.pid for process in (Process(), *Process().children())]
+        peak[0] = max(peak[0], anonymous_mb(own))
         time.sleep(SAMPLE_SECONDS)
 
 

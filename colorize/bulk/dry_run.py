@@ -20,7 +20,7 @@ import ray
 from colorize.bulk.job import Prepared
 from colorize.bulk.pipeline import stream
 from colorize.bulk.progress import Totals
-from colorize.bulk.resume import Ledger, Work
+from colorize.bulk.resume import Work
 from colorize.bulk.sinks import DiscardSink
 from colorize.cluster.plan import StagePlan
 from colorize.cluster.session import plan_for_cluster, ray_session
@@ -121,7 +121,7 @@ def dry_run(prepared: Prepared, price_per_hour: float | None = None) -> Forecast
         UsageError: the cluster cannot be used.
     """
     settings = prepared.settings
-    ledger = Ledger.of(prepared.target, prepared.job.resume)
+    ledger = prepared.ledger()
     work = None if ledger.needs_cluster else prepared.work(ledger)
     if work is not None and not work.left.total:
         return Forecast(inputs=0, before=work.before.total())

@@ -19,6 +19,7 @@ from colorize.bulk.ledger.compaction import Compacted, compact
 from colorize.bulk.ledger.forgotten import forget, replaced, settle
 from colorize.bulk.ledger.lost import ARCHIVE_UNREADABLE, Lost
 from colorize.bulk.ledger.manifest import RUN_FILE
+from colorize.bulk.ledger.presence import Ahead
 from colorize.bulk.limit import limited
 from colorize.bulk.load import Loader, Stamp
 from colorize.bulk.merging import Merging
@@ -54,12 +55,17 @@ class Prepared:
     source: Source
     target: Storage
     model: ModelFile
+    ahead: Ahead
     hints: Hints = NO_HINTS
     upstream: Upstream | None = None
 
     @property
     def settings(self) -> BulkSettings:
         return self.job.settings
+
+    def ledger(self) -> Ledger:
+        """What earlier runs have left, as it is now."""
+        return Ledger.of(self.target, self.job.resume, self.ahead)
 
     def work(self, ledger: Ledger) -> Work:
         """What earlier runs left to do, or as much of it as is asked for."""
@@ -117,7 +123,7 @@ def run_bulk(job: BulkJob) -> RunReport:
 
 def _run_prepared(prepared: Prepared, started: float) -> RunReport:
     job = prepared.job
-    ledger = Ledger.of(prepared.target, job.resume)
+    ledger = prepared.ledger()
     work = None if ledger.needs_cluster else prepared.work(ledger)
     if work is not None and work.is_nothing:
         report = _report(prepared, work, started)
@@ -162,10 +168,11 @@ def prepare(job: BulkJob, writes: bool = True) -> Prepared:
     model = find_model(job.model)
     require_settings(model, job.settings.colorizer)
     upstream = upstream_of(job.settings.output.processing, model.architecture)
+    ahead = Ahead.start(target, wanted=not job.resume.fresh)
     found = open_source(job.input, job.settings.source, job.input_list, job.settings.limits)
     hints = _hints(job.hints, model, found) if job.hints else NO_HINTS
     fitted = replace(job, settings=sized(job.settings, upstream))
-    return Prepared(fitted, found, target, model, hints, upstream)
+    return Prepared(fitted, found, target, model, ahead, hints, upstream)
 
 
 def _hints(uri: str, model: ModelFile, source: Source) -> Hints:

@@ -11,6 +11,7 @@ import ray
 
 from colorize.bulk.ledger.comparison import compare_all
 from colorize.bulk.ledger.manifest import last_run, part_entries
+from colorize.bulk.ledger.presence import Ahead
 from colorize.bulk.ledger.remaining import remaining
 from colorize.bulk.ledger.settled import Contents, Inputs, Mask, Outcome, Terms
 from colorize.bulk.settings import BulkSettings, Resume
@@ -56,10 +57,11 @@ class Ledger:
     target: Storage
     files: list[Entry]
     resume: Resume
+    ahead: Ahead
 
     @classmethod
-    def of(cls, target: Storage, resume: Resume) -> Ledger:
-        return cls(target, part_entries(target), resume)
+    def of(cls, target: Storage, resume: Resume, ahead: Ahead) -> Ledger:
+        return cls(target, part_entries(target), resume, ahead)
 
     @property
     def needs_cluster(self) -> bool:
@@ -81,10 +83,10 @@ class Ledger:
             by_content=self.resume.verify == "hash",
         )
         inputs = Inputs(source)
-        found = compare_all(inputs, self.target, self.files, terms, _verify)
+        found = compare_all(inputs, self.target, self.files, terms, self.ahead.result(self.files), _verify)
         left, outdated = remaining(inputs, found, self.target, terms)
         before = Counter(dict(found.settled.counts()))
-        return Work(run, left, before, found.settled.stale, [*found.leftovers, *outdated])
+        return Work(run, left, before, found.settled.stale, [*found.outputs.leftovers, *outdated])
 
 
 def _verify(contents: Iterable[Contents]) -> Iterator[Mask]:

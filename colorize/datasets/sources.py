@@ -27,7 +27,7 @@ from colorize.errors import UsageError
 from colorize.imaging.formats import ADDED_SUFFIX, PICTURE_SUFFIXES
 from colorize.imaging.settings import SizeLimits
 from colorize.storage.grouped import Grouped, groups_of, mapped_array
-from colorize.storage.listing import Entry
+from colorize.storage.listing import Entry, Page, outside
 from colorize.storage.parquet_cells import IMAGE_BYTES
 from colorize.storage.root import LEDGER, Storage
 
@@ -123,7 +123,7 @@ def _plan(root: Storage, input_list: str | None, settings: SourceSettings, limit
     return _plan_archives(storage, listed, settings, limits)
 
 
-def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterable[Sequence[Entry]]]:
+def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterable[Page | Sequence[Entry]]]:
     """The root that names are relative to, and the files to color below it."""
     is_file = storage.is_file()
     if input_list is not None:
@@ -134,8 +134,7 @@ def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterabl
     if is_file:
         root = storage.parent()
         return root, [[root.entry(posixpath.basename(storage.root))]]
-    own = f"{LEDGER}/"
-    return storage, ([entry for entry in page if not entry.name.startswith(own)] for page in storage.pages())
+    return storage, (outside(page, LEDGER) for page in storage.pages())
 
 
 def _plan_archives(storage: Storage, listed: Listed, settings: SourceSettings, limits: SizeLimits) -> Source:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from colorize.datasets.exclusion import ARCHIVE_SUFFIX, Exclusion
 from colorize.datasets.readers import UNIT_SCHEMA
 from colorize.imaging.formats import PICTURE_SUFFIXES
-from colorize.storage.listing import Entry
+from colorize.storage.listing import Entry, Page
 from colorize.storage.root import escapes
 from colorize.storage.spooled import SpooledTables
 
@@ -43,7 +43,7 @@ class Listed:
     images: int = 0
 
 
-def list_units(pages: Iterable[Sequence[Entry]], exclusion: Exclusion, in_bucket: bool = False) -> Listed:
+def list_units(pages: Iterable[Page | Sequence[Entry]], exclusion: Exclusion, in_bucket: bool = False) -> Listed:
     """Builds units from the pages of a listing, one page at a time."""
     listed = Listed(UNIT_SCHEMA.empty_table())
     with UnitTable() as table:
@@ -53,13 +53,13 @@ def list_units(pages: Iterable[Sequence[Entry]], exclusion: Exclusion, in_bucket
     return listed
 
 
-def _page_units(page: Sequence[Entry], exclusion: Exclusion, listed: Listed, in_bucket: bool) -> pa.Table:
+def _page_units(page: Page | Sequence[Entry], exclusion: Exclusion, listed: Listed, in_bucket: bool) -> pa.Table:
     """The units of a page; archives are appended to `listed`."""
     with suppress(UnicodeEncodeError):
-        names, sizes, identities = (list(column) for column in zip(*page, strict=True)) if page else ([], [], [])
-        if exclusion.lets_pass(named := pa.array(names, pa.string())):
+        columns = page if isinstance(page, Page) else Page.of(page)
+        if exclusion.lets_pass(columns.names):
             listed.images += len(page)
-            return _file_units({"name": named, "size": sizes, "identity": identities})
+            return _file_units({"name": columns.names, "size": columns.sizes, "identity": columns.identities})
     found: list[Entry] = []
     faults: list[tuple[str, str]] = []
     for entry in page:
@@ -74,8 +74,8 @@ def _page_units(page: Sequence[Entry], exclusion: Exclusion, listed: Listed, in_
         listed.images += suffix in PICTURE_SUFFIXES and not error
         found.append(entry._replace(name=name))
         faults.append((error, message))
-    columns = zip(*(entry + fault for entry, fault in zip(found, faults, strict=True)), strict=True)
-    return _file_units(dict(zip(("name", "size", "identity", "error", "message"), columns, strict=False)))
+    values = zip(*(entry + fault for entry, fault in zip(found, faults, strict=True)), strict=True)
+    return _file_units(dict(zip(("name", "size", "identity", "error", "message"), values, strict=False)))
 
 
 def _file_units(columns: Mapping[str, Any]) -> pa.Table:

@@ -15,9 +15,13 @@ from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import Any
 
-from colorize.storage.list_pages import ENTRIES, read_quickly
-from colorize.storage.listing import Entry, identity_of
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from colorize.storage.list_pages import ENTRIES, read_quickly
+from colorize.storage.listing import Entry, Page, identity_of
+
+MOST_BYTES = 1 << 20  # of a key; S3 allows 1024
 PAGE_KEYS = 1000  # the most that S3 puts on a page
 SERIAL_PAGES = 8  # listed one after the other, in order, before it is worth looking for ranges
 THREADS = 16
@@ -62,50 +66,48 @@ class Bucket:
     serial_pages: int = SERIAL_PAGES
     threads: int = THREADS
 
-    def pages(self, cut: int) -> Iterator[list[Entry]]:
-        """Every object, in pages; those of the first pages in order. Names lack the first `cut` characters of a key.
+    def pages(self, cut: int) -> Iterator[Page]:
+        """Every object, in pages; those of the first pages in order. Names lack the first `cut` bytes of a key.
 
         Keys without bytes that end in "/" stand for folders and are left out.
 
         Raises:
             OSError: the listing breaks off.
         """
-        for objects in self._objects():
-            yield [
-                Entry(key[cut:], size, identity)
-                for key, size, identity in objects
-                if len(key) > cut and (size or not key.endswith("/"))
-            ]
+        for page in self._objects():
+            names = pc.binary_slice(page.names.cast(pa.binary()), cut, MOST_BYTES).cast(pa.string())
+            marker = pc.and_(pc.equal(page.sizes, 0), pc.ends_with(page.names, "/"))
+            yield Page(names, page.sizes, page.identities).filter(pc.and_not(pc.not_equal(names, ""), marker))
 
-    def _objects(self) -> Iterator[list[Entry]]:
-        objects, answer = self._ask()
+    def _objects(self) -> Iterator[Page]:
+        page, answer = self._ask()
         last, in_order, count = "", True, 0
         while True:
-            keys = [last, *(key for key, _, _ in objects)]
+            keys = [last, *page.names.to_pylist()]
             in_order, last, count = in_order and keys == sorted(keys), keys[-1], count + 1
-            yield objects
+            yield page
             if not answer.get("IsTruncated"):
                 return
             if in_order and last and count >= self.serial_pages and self.threads > 1:
                 yield from _Parallel(self._after, last, self.threads, self.page_keys)
                 return
-            objects, answer = self._ask(ContinuationToken=answer["NextContinuationToken"])
+            page, answer = self._ask(ContinuationToken=answer["NextContinuationToken"])
 
-    def _after(self, key: str, count: int) -> list[Entry]:
-        objects, answer = self._ask(StartAfter=key, MaxKeys=count)
-        while not objects and answer.get("IsTruncated"):
-            objects, answer = self._ask(ContinuationToken=answer["NextContinuationToken"], MaxKeys=count)
-        if objects and objects[0].name <= key:
-            raise OSError(f"s3://{self.name}: the server lists {objects[0].name!r} after {key!r}: no order to go by")
-        return objects
+    def _after(self, key: str, count: int) -> Page:
+        page, answer = self._ask(StartAfter=key, MaxKeys=count)
+        while not page and answer.get("IsTruncated"):
+            page, answer = self._ask(ContinuationToken=answer["NextContinuationToken"], MaxKeys=count)
+        if page and (first := page.names[0].as_py()) <= key:
+            raise OSError(f"s3://{self.name}: the server lists {first!r} after {key!r}: no order to go by")
+        return page
 
-    def _ask(self, **options: Any) -> tuple[list[Entry], dict[str, Any]]:
+    def _ask(self, **options: Any) -> tuple[Page, dict[str, Any]]:
         """A page's objects by their whole keys, and the rest of the answer."""
         where = {"Bucket": self.name, "Prefix": self.prefix, "MaxKeys": self.page_keys}
         with read_quickly(self.fs.s3):
             answer: dict[str, Any] = self.fs.call_s3("list_objects_v2", **where | options, **self.fs.req_kw)
         rest = (Entry(item["Key"], int(item["Size"] or 0), identity_of(item)) for item in answer.get("Contents", ()))
-        return [*answer.get(ENTRIES, ()), *rest], answer
+        return answer.get(ENTRIES) or Page.of(rest), answer
 
 
 class _Parallel:
@@ -114,7 +116,7 @@ class _Parallel:
     Pages wait in a queue of fixed length, so that memory does not depend on how many keys there are.
     """
 
-    def __init__(self, ask: Callable[[str, int], list[Entry]], after: str, threads: int, page: int) -> None:
+    def __init__(self, ask: Callable[[str, int], Page], after: str, threads: int, page: int) -> None:
         self.ask = ask
         self.page = page
         self.threads = threads
@@ -122,9 +124,9 @@ class _Parallel:
         self.waiting = list(self.ranges)
         self.changed = threading.Condition()
         self.stopped = threading.Event()
-        self.queue: Queue[list[Entry] | Exception | None] = Queue(2 * threads)
+        self.queue: Queue[Page | Exception | None] = Queue(2 * threads)
 
-    def __iter__(self) -> Iterator[list[Entry]]:
+    def __iter__(self) -> Iterator[Page]:
         workers = [threading.Thread(target=self._work, daemon=True, name="listing") for _ in range(self.threads)]
         for worker in workers:
             worker.start()
@@ -152,7 +154,7 @@ class _Parallel:
         except Exception as error:  # whoever iterates raises it
             self._put(error)
 
-    def _put(self, found: list[Entry] | Exception | None) -> None:
+    def _put(self, found: Page | Exception | None) -> None:
         while not self.stopped.is_set():
             with suppress(Full):
                 self.queue.put(found, timeout=WAIT_SECONDS)
@@ -161,11 +163,12 @@ class _Parallel:
     def _list(self, own: Range) -> None:
         more = True  # until a page is empty: a server may put fewer keys on one than it could
         while more and not self.stopped.is_set():
-            objects = self.ask(own.after, self.page)
+            page = self.ask(own.after, self.page)
             with self.changed:
-                mine = [item for item in objects if own.holds(item.name)]
-                more = bool(mine) and len(mine) == len(objects) and mine[-1].name != own.last
-                own.after = mine[-1].name if mine else own.after
+                mine = page if own.last is None else page.filter(pc.less_equal(page.names, own.last))
+                last = mine.names[-1].as_py() if mine else own.after
+                more = bool(mine) and len(mine) == len(page) and last != own.last
+                own.after = last
             if mine:
                 self._put(mine)
         with self.changed:
@@ -192,7 +195,7 @@ class _Parallel:
         return None
 
     def _split(self, whole: Range) -> Range | None:
-        key = middle(lambda after, count: [item.name for item in self.ask(after, count)], whole.after, whole.last)
+        key = middle(lambda after, count: self.ask(after, count).names.to_pylist(), whole.after, whole.last)
         with self.changed:
             whole.asked = False
             self.changed.notify_all()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import DTypeLike, NDArray
 
 from colorize.storage.spooled import SpooledTables
@@ -107,3 +108,16 @@ def mapped_array(length: int, dtype: DTypeLike, value: int) -> NDArray[Any]:
         array: NDArray[Any] = np.memmap(file, dtype, "w+", shape=(length,))
     array[:] = value
     return array
+
+
+def positions(values: pa.Array, known: pa.ChunkedArray) -> NDArray[np.int64]:
+    """The index of each value among the known ones, -1 where it is not there."""
+    found = pc.index_in(flat(values), value_set=flat(known), skip_nulls=True)
+    return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), np.int64)
+
+
+def flat(column: Any) -> pa.Array:
+    """The column in one piece."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -1,32 +1,36 @@
 """Pages of a bucket's list read quickly: botocore takes a tenth of a second for a thousand keys, dates above all.
 
-One regular expression reads a page that is as S3 and most servers send it: each object's key, date, ETag and size in
-this order. What is left of the page, and any other page, is botocore's to read.
+A page that is as S3 and most servers send it is read in columns: each object's key, ETag and size, which stand in this
+order. What is left of the page, and any other page, is botocore's to read.
 """
 
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import unquote_plus
 
-from colorize.storage.listing import Entry
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from colorize.storage.listing import Page
 
 ENTRIES = "Entries"  # of an answer: what was read here
 _EVENT = "before-parse.*.ListObjectsV2"  # with a star: handlers of `before-parse.s3.*`, one of which parses, come later
-_OBJECT = re.compile(
-    r"<Contents>\s*<Key>([^<]*)</Key>\s*<LastModified>[^<]*</LastModified>\s*"
-    r"<ETag>(?:&quot;|\")?([^<&\"]+)(?:&quot;|\")?</ETag>\s*"
-    r"(?:<Checksum(?:Algorithm|Type)>[^<]*</Checksum(?:Algorithm|Type)>\s*)*<Size>(\d+)</Size>"
-)
-_OPEN, _CLOSE = "<Contents>", "</Contents>"
-_ENCODED = "<EncodingType>url</EncodingType>"
-_NUMBERED = "&#"  # references to characters, which XML and HTML do not always read alike
+_OPEN, _CLOSE = b"<Contents>", b"</Contents>"
+_FIELDS = (b"Key>", b"ETag>", b"Size>")
+_QUOTES = (b"&quot;", b'"')
+_ENCODED = b"<EncodingType>url</EncodingType>"
+_NUMBERED = b"&#"  # references to characters, which XML and HTML do not always read alike
 _asked: ContextVar[bool] = ContextVar("asked", default=False)  # others may use the same client
+
+Text = NDArray[np.uint8]
+Positions = NDArray[np.int64]
 
 
 @contextmanager
@@ -48,20 +52,72 @@ def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any
         customized_response_dict[ENTRIES], response_dict["body"] = found
 
 
-def entries_in(body: bytes) -> tuple[list[Entry], bytes] | None:
+def entries_in(body: bytes) -> tuple[Page, bytes] | None:
     """The objects on a page by their whole keys, and the page without them; None for a page to be left to botocore."""
+    start, stop = body.find(_OPEN), body.rfind(_CLOSE) + len(_CLOSE)
+    if start < 0 or stop < start:
+        return None
+    rest = body[:start] + body[stop:]
     try:
-        text = body.decode()
-    except UnicodeDecodeError:
+        body.decode()
+        found = _page(np.frombuffer(body, np.uint8)[start:stop], body.count(_OPEN[:-1]), _ENCODED in rest)
+    except (UnicodeDecodeError, pa.ArrowInvalid):
         return None
-    found = _OBJECT.findall(text)
-    if not found or len(found) != text.count(_OPEN[:-1]) or _NUMBERED in text:
+    return (found, rest) if found else None
+
+
+def _page(text: Text, count: int, encoded: bool) -> Page | None:
+    tags = np.flatnonzero(text == ord("<")) + 1
+    letters = text[tags]
+    begin, *fields = (_find(text, tags, letters, name) for name in (_OPEN[1:], *_FIELDS))
+    if any(len(found) != count for found in (begin, *fields)):
         return None
-    keys, tags, sizes = zip(*found, strict=True)
-    joined = "".join(keys)
-    if "&" in joined:
-        keys = tuple(map(html.unescape, keys))
-    if _ENCODED in text and ("%" in joined or "+" in joined):
-        keys = tuple(map(unquote_plus, keys))
-    head, _, rest = body.partition(_OPEN.encode())
-    return list(map(Entry, keys, map(int, sizes), tags)), head + rest.rpartition(_CLOSE.encode())[2]
+    in_order = (np.diff(np.stack([begin, *fields], axis=1).ravel()) > 0).all()
+    if not in_order or any((letters[field + 1] != ord("/")).any() for field in fields):
+        return None
+    edges = [(tags[field] + len(name), tags[field + 1] - 1) for field, name in zip(fields, _FIELDS, strict=True)]
+    keys, etags, sizes = (_column(text, *some) for some in (edges[0], _unquoted(text, *edges[1]), edges[2]))
+    unusual = _NUMBERED in _bytes(keys) or any(mark in _bytes(etags) for mark in (b"&", b'"'))
+    if unusual or not _bytes(sizes).isdigit() or pc.any(pc.equal(etags, "")).as_py():
+        return None
+    return Page(_decoded(keys, encoded), sizes.cast(pa.int64()), etags)
+
+
+def _find(text: Text, tags: Positions, letters: Text, name: bytes) -> Positions:
+    """Which of the tags, whose first letters are given, begin with a name."""
+    found = np.flatnonzero(letters == name[0])
+    for offset, letter in enumerate(name[1:], 1):
+        found = found[text[tags[found] + offset] == letter]
+    return found
+
+
+def _unquoted(text: Text, start: Positions, stop: Positions) -> tuple[Positions, Positions]:
+    for quote in _QUOTES:
+        inner = start + len(quote), stop - len(quote)
+        if (inner[0] <= inner[1]).all() and _stands(text, start, quote) and _stands(text, inner[1], quote):
+            return inner
+    return start, stop
+
+
+def _stands(text: Text, at: Positions, word: bytes) -> bool:
+    return all((text[at + offset] == letter).all() for offset, letter in enumerate(word))
+
+
+def _column(text: Text, start: Positions, stop: Positions) -> pa.Array:
+    """The pieces of a text between edges."""
+    offsets = np.concatenate(([0], np.cumsum(stop - start))).astype(np.int32)
+    letters = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], stop - start)
+    return pa.StringArray.from_buffers(len(start), pa.py_buffer(offsets), pa.py_buffer(text[letters]))
+
+
+def _bytes(column: pa.Array) -> bytes:
+    return bytes(column.buffers()[2])
+
+
+def _decoded(keys: pa.Array, encoded: bool) -> pa.Array:
+    letters = _bytes(keys)
+    if b"&" in letters:
+        keys = pa.array(map(html.unescape, keys.to_pylist()), pa.string())
+    if encoded and (b"%" in letters or b"+" in letters):
+        keys = pa.array(map(unquote_plus, keys.to_pylist()), pa.string())
+    return keys

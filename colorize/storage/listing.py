@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from colorize.storage.local_files import known_status
 
@@ -21,6 +25,38 @@ class Entry(NamedTuple):
     name: str
     size: int
     identity: str  # modification time and size on disk, ETag on S3
+
+
+@dataclass(frozen=True)
+class Page:
+    """Entries in columns: what comes by the million is never a Python object each."""
+
+    names: pa.Array
+    sizes: pa.Array
+    identities: pa.Array
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Page:
+        """Raises UnicodeEncodeError for a name that is not UTF-8."""
+        names, sizes, identities = zip(*entries, strict=True) if (entries := list(entries)) else ((), (), ())
+        return cls(pa.array(names, pa.string()), pa.array(sizes, pa.int64()), pa.array(identities, pa.string()))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(Entry, *(column.to_pylist() for column in (self.names, self.sizes, self.identities)))
+
+    def filter(self, mask: pa.Array) -> Page:
+        """Some of them."""
+        return Page(*(column.filter(mask) for column in (self.names, self.sizes, self.identities)))
+
+
+def outside(page: Page | Sequence[Entry], folder: str) -> Page | Sequence[Entry]:
+    """What of a page does not lie below a folder."""
+    if isinstance(page, Page):
+        return page.filter(pc.invert(pc.starts_with(page.names, f"{folder}/")))
+    return [entry for entry in page if not entry.name.startswith(f"{folder}/")]
 
 
 def identity_of(info: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from colorize.errors import UsageError
 from colorize.imaging.formats import Encoded, FileBytes, check_bytes, whole
 from colorize.storage.bucket import Bucket, client_options
 from colorize.storage.faults import CHECK_ENDPOINT, ENDPOINT, naming, why_unusable
-from colorize.storage.listing import Entry, identity_of, local_entry, walk_local, walk_remote
+from colorize.storage.listing import Entry, Page, identity_of, local_entry, walk_local, walk_remote
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
 from colorize.storage.local_root import TEMPORARY_PREFIX, Draft, LocalRoot, temporary_draft
 from colorize.storage.timeout import within
@@ -257,8 +257,8 @@ class Storage:
         """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
         return chain.from_iterable(self.pages(below))
 
-    def pages(self, below: str = "") -> Iterator[list[Entry]]:
-        """The same in lists of some thousand: of a bucket each as it arrives, and never more than a few in memory.
+    def pages(self, below: str = "") -> Iterator[Page | list[Entry]]:
+        """The same some thousand at once: of a bucket each page as it arrives, and never more than a few in memory.
 
         On disk they are in order but for huge folders; those of a large bucket come in no order. Names may hold empty
         parts there (`a//b`).
@@ -273,12 +273,12 @@ class Storage:
         walk = on_disk or walk_remote(self.fs, folder, self.root)
         yield from iter(lambda: list(islice(walk, PAGE)), [])
 
-    def _objects(self, below: str) -> Iterator[list[Entry]]:
+    def _objects(self, below: str) -> Iterator[Page]:
         name, _, folder = self.root.partition("/")
         prefixes = [f"{folder}/" if folder else "", f"{below}/" if below else ""]
         try:
             self.fs.connect()
-            yield from Bucket(self.fs, name, "".join(prefixes)).pages(cut=len(prefixes[0]))
+            yield from Bucket(self.fs, name, "".join(prefixes)).pages(cut=len(prefixes[0].encode()))
         except FileNotFoundError:
             return  # no bucket, nothing in it
 

@@ -14,6 +14,7 @@ import pytest
 
 from colorize.bulk.ledger.comparison import compare_all
 from colorize.bulk.ledger.manifest import MANIFEST, Record, part_entries, records_table, write_part, write_rows
+from colorize.bulk.ledger.presence import find_presence
 from colorize.bulk.ledger.remaining import remaining
 from colorize.bulk.ledger.settled import Inputs, Terms
 from colorize.bulk.settings import Policy, TriageSettings
@@ -61,7 +62,7 @@ def settled(target: Storage, planned: pa.Table, there: Iterable[str], terms: Ter
     for name in there:
         target.write(name, b"12345")
     inputs = Inputs(Source(FileReader(target, SourceSettings()), planned))
-    found = compare_all(inputs, target, part_entries(target), terms)
+    found = compare_all(inputs, target, parts := part_entries(target), terms, find_presence(target, parts))
     left, _ = remaining(inputs, found, target, terms)
     states = [found.settled.kinds[code][0] if code >= 0 else "" for code in found.settled.outcomes]
     names = planned["name"].to_pylist()
@@ -129,7 +130,7 @@ def test_rows_of_archives_are_found_beside_files(tmp_path: Path, target: Storage
     target.write("scan.jpg", b"12345")
 
     inputs = Inputs(source)
-    found = compare_all(inputs, target, part_entries(target), TERMS)
+    found = compare_all(inputs, target, parts := part_entries(target), TERMS, find_presence(target, parts))
     numbers = {int(number) for number in np.flatnonzero(found.settled.done())}
     places = {"scan.jpg": 0} | {f"{unit['name']}#{unit['first'] + i}": int(inputs.starts[index - inputs.files]) + i
               for index, unit in enumerate(source.units.to_pylist()) if index >= inputs.files

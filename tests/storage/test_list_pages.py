@@ -43,7 +43,7 @@ def check(body: bytes) -> None:
     found = entries_in(body)
     assert found
     expected = by_botocore(body)
-    assert found[0] == [Entry(each["Key"], each["Size"], identity_of(each)) for each in expected["Contents"]]
+    assert list(found[0]) == [Entry(each["Key"], each["Size"], identity_of(each)) for each in expected["Contents"]]
     assert by_botocore(found[1]) | {"Contents": expected["Contents"]} == expected
 
 
@@ -54,19 +54,34 @@ def test_a_page_is_read_as_botocore_reads_it(keys: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "between", ["", "\n    ", "<ChecksumAlgorithm>CRC32</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType>"]
+    "between",
+    [
+        "",
+        "\n    ",
+        "<ChecksumAlgorithm>CRC32</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType>",
+        "<Generation>17</Generation>",
+        "<Owner><ID>a</ID><DisplayName>a</DisplayName></Owner>",
+    ],
 )
-def test_checksums_and_line_breaks_change_nothing(between: str) -> None:
-    objects = item("a", tag=f"{TAG}").replace("</ETag>", f"</ETag>{between}")
-    check(page(objects, objects, gap="\n" if between.isspace() else ""))
+def test_what_else_is_said_of_objects_changes_nothing(between: str) -> None:
+    check(page(item("a"), item("b", between=between), item("c"), gap="\n" if between.isspace() else ""))
+    check(page(item("a", before=between), item("b")))
+
+
+@pytest.mark.parametrize("tag", [TAG, TAG.replace("&quot;", '"'), TAG.replace("&quot;", ""), "&quot;a-2&quot;"])
+def test_tags_are_quoted_or_not(tag: str) -> None:
+    check(page(item("a", tag=tag), item("b", tag=tag)))
 
 
 @pytest.mark.parametrize(
     "unusual",
     [
-        item("a", between="<Generation>17</Generation>"),
-        item("a", before="<StorageClass>STANDARD</StorageClass>"),
+        item("a", before="<Owner><Key>another</Key></Owner>"),
+        item("a", before="<Size>5</Size>").replace("</ETag><Size>5</Size>", "</ETag>"),
+        item("a", size=-1),
+        item("a").replace("<Size>5</Size>", ""),
         item("a", tag=""),
+        item("a", tag="9b2cf"),
         item("a").replace("<Key>a", "<Key>a&#13;"),
         item("a").replace("<Key>a", "<Key><![CDATA[a]]>"),
         item("a").replace("<Contents>", "<Contents >"),

@@ -31,7 +31,7 @@ def remaining(inputs: Inputs, compared: Compared, target: Storage, terms: Terms)
 
     What cannot be kept of archives is marked as to do in what is settled. Nothing is written or deleted.
     """
-    source, settled, written = inputs.source, compared.settled, compared.written
+    source, settled, written = inputs.source, compared.settled, compared.outputs.archives
     alone = select_units(source.units.slice(0, inputs.files), lambda start, stop: ~settled.done(start, stop))
     if source.parts is None:
         return source.only(alone), []

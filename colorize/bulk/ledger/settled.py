@@ -1,7 +1,7 @@
 """Which planned inputs earlier runs have settled: the manifest compared with the source and the output.
 
-Pure comparison of tables: of manifest rows, of the planned inputs and of the files in the output, each of them a group
-of what there is in all. Nothing here knows Ray.
+Pure comparison of tables: of manifest rows and of planned inputs, each of them a group of what there is in all. Nothing
+here knows Ray.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from colorize.bulk.ledger.manifest import MANIFEST_SCHEMA
+from colorize.bulk.ledger.presence import Presence
 from colorize.bulk.settings import TriageSettings
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import UNIT_SCHEMA, Reader
 from colorize.datasets.sources import Source
 from colorize.imaging.formats import ADDED_SUFFIX, BYTE_LIMIT, sha256
 from colorize.imaging.settings import SizeLimits
-from colorize.storage.grouped import mapped_array
+from colorize.storage.grouped import flat, mapped_array, positions
 from colorize.storage.root import Storage
 
 COLUMNS = ("path", "output", "status", "error", "message", "width", "height", "bytes_in", "bytes_out", "sha256_in",
@@ -111,7 +112,7 @@ class Inputs:
         And which paths, or those of an `ARCHIVE` alone, speak of one as it was before.
         """
         split = pc.extract_regex(paths, r"^(?P<name>.*)#(?P<row>[0-9]{1,15})$")
-        archive = _positions(pc.struct_field(split, "name"), self.archives["name"])
+        archive = positions(pc.struct_field(split, "name"), self.archives["name"])
         row = pc.fill_null(pc.struct_field(split, "row").cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
         rows, first = (np.append(self.archives[name].to_numpy(), 0) for name in ("rows", "number"))  # the last for none
         inside = (archive >= 0) & (row >= 0) & (row < rows[archive])
@@ -220,7 +221,7 @@ def by_themselves(rows: pa.Table, first: int, terms: Terms) -> pa.Table:
 
 
 def compare(
-    rows: pa.Table, planned: pa.Table, there: Mask, inputs: Inputs, target: Storage, terms: Terms,
+    rows: pa.Table, planned: pa.Table, outputs: Presence, inputs: Inputs, target: Storage, terms: Terms,
     verify: Verify = verify_here,
 ) -> Matches:  # fmt: skip
     """Which inputs the rows of a group settle.
@@ -228,15 +229,15 @@ def compare(
     Args:
         rows: of ROW_SCHEMA; no two with one path.
         planned: the files of that group (PLANNED_SCHEMA).
-        there: for each row of the whole manifest whether its output is there.
+        outputs: of the whole manifest.
         inputs: all of them.
         target: the output.
         terms: under which rows hold.
         verify: what compares contents.
     """
     rows = rows.combine_chunks()
-    paths = _flat(rows["path"])
-    position, stale = _positions(paths, planned["name"]), []
+    paths = flat(rows["path"])
+    position, stale = positions(paths, planned["name"]), []
     number = np.append(planned["number"].to_numpy(), -1)[position]
     if inputs.source.parts is not None:
         archive, of_row, outdated = inputs.locate_rows(paths)
@@ -249,20 +250,14 @@ def compare(
     of_archive = pa.array(number[known] >= inputs.files)
     rows, units = rows.filter(pa.array(known)), planned.combine_chunks().take(pa.array(position[known]))
     number = number[known]
-    arrived = _mask(of_archive) | (there[rows["number"].to_numpy()] & ~_renamed(rows, units))  # an archive's come later
+    there = outputs.of(rows["number"].to_numpy())
+    arrived = _mask(of_archive) | (there & ~_renamed(rows, units))  # an archive's come later
     holds = rows["holds"].to_numpy() & _outcome_holds(rows, units, arrived, inputs.source.storage)
     if terms.by_content:
         holds[holds] = _same_content(rows.filter(pa.array(holds)), number[holds], inputs, target, verify)
     else:  # an input list may know nothing of its files, and then says nothing against them
         holds &= _mask(pc.or_(pc.equal(units["identity"], ""), pc.equal(units["identity"], rows["identity"])))
     return Matches(number, *_outcomes(rows, holds), stale)
-
-
-def outputs_there(claims: pa.Table, outputs: pa.Table) -> Mask:
-    """Of a group of claims (columns `output`, `bytes_out`) those whose file lies among the group's outputs."""
-    position = _positions(_flat(claims["output"]), outputs["name"])
-    found: Mask = np.append(outputs["size"].to_numpy(), -1)[position] == claims["bytes_out"].to_numpy()
-    return found
 
 
 def _outcomes(rows: pa.Table, holds: Mask) -> tuple[list[Outcome], NDArray[np.int64]]:
@@ -336,13 +331,6 @@ def _same_content(rows: pa.Table, numbers: NDArray[np.int64], inputs: Inputs, ta
     return np.concatenate([np.empty(0, bool), *verify(contents)])
 
 
-def _positions(values: pa.Array, known: pa.ChunkedArray) -> NDArray[np.int64]:
-    """The index of each value among the known ones, -1 where it is not there."""
-    found = pc.fill_null(pc.index_in(values, value_set=_flat(known)), -1)
-    positions: NDArray[np.int64] = np.where(_mask(pc.is_valid(values)), found.to_numpy(zero_copy_only=False), -1)
-    return positions
-
-
 def _take(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
     """Some rows of a table in this order, batch by batch: `Table.take` would first join all chunks of a column."""
     order = np.argsort(rows, kind="stable")
@@ -353,12 +341,6 @@ def _take(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
             taken.append(batch.take(pa.array(rows[order[done:stop]] - (start - batch.num_rows))))
             done = stop
     return pa.Table.from_batches(taken, table.schema).combine_chunks().take(pa.array(np.argsort(order)))
-
-
-def _flat(column: Any) -> pa.Array:
-    if not isinstance(column, pa.ChunkedArray):
-        return column
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def _mask(values: Any) -> NDArray[np.bool_]:

@@ -1,0 +1,64 @@
+"""A function's result from a process of its own, on another core; the process ends with this one.
+
+python -m colorize.storage.subprocess_call      is that process
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import IO, Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class SubprocessCall(Generic[T]):
+    """A call that has been started."""
+
+    def __init__(self, function: Callable[..., T], *args: Any) -> None:
+        """Starts the process. Function, arguments and result must be picklable.
+
+        Raises OSError where no process can be started.
+        """
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "colorize.storage.subprocess_call"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        pickle.dump((function, args), self._input)
+        self._input.flush()
+
+    @property
+    def _input(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin  # open as long as this process lives
+
+    def result(self) -> T:
+        """Waits for it, once. Raises EOFError where the call failed: made here, it says why."""
+        assert self._process.stdout is not None
+        with self._process:
+            found: T = pickle.load(self._process.stdout)
+        return found
+
+
+def main() -> None:
+    """Reads a call, makes it and writes its result."""
+    function, args = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    output, sys.stdout = sys.stdout.buffer, sys.stderr  # what is printed is no part of the result
+    pickle.dump(function(*args), output)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Which outputs that the manifest names are there, found in this process or in another."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from colorize.bulk.ledger import presence
+from colorize.bulk.ledger.manifest import Record, part_entries, write_part
+from colorize.bulk.ledger.presence import Ahead, find_presence
+from colorize.storage.root import Storage
+from colorize.storage.subprocess_call import SubprocessCall
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Storage:
+    """A manifest of four rows, of which the second and the last one's outputs are there."""
+    found = Storage(tmp_path)
+    names = ["gone.jpg", "there.jpg", "shorter.jpg", "", "there.png"]
+    write_part(found, [Record(f"{index}.jpg", output=name, bytes_out=5) for index, name in enumerate(names)])
+    for name, size in (("there.jpg", 5), ("shorter.jpg", 4), ("there.png", 5), ("foreign.jpg", 5)):
+        found.write(name, b"x" * size)
+    return found
+
+
+def there(found: presence.Presence) -> list[int]:
+    return np.flatnonzero(found.of(np.arange(5))).tolist()
+
+
+def test_an_output_is_there_with_the_size_that_its_row_names(target: Storage) -> None:
+    assert there(find_presence(target, part_entries(target))) == [1, 4]
+
+
+def test_archives_and_leftovers_are_known_by_name(target: Storage, tmp_path: Path) -> None:
+    target.write("sub/part.parquet", b"x")
+    (tmp_path / "sub/.colorize-tmp-1").write_bytes(b"half")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/f\xfcr.jpg")).write_bytes(b"a name that is not UTF-8")
+    found = find_presence(target, part_entries(target))
+
+    assert found.archives == {"sub/part.parquet"}
+    assert found.leftovers == ["sub/.colorize-tmp-1"]
+
+
+def test_another_process_finds_the_same(target: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "MANY", 0)
+    ahead = Ahead.start(target)
+    assert ahead.call is not None
+    monkeypatch.setattr(presence, "find_presence", None)
+    assert there(ahead.result(part_entries(target))) == [1, 4]
+
+
+def test_what_was_found_before_another_run_wrote_rows_is_not_used(
+    target: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "MANY", 0)
+    ahead = Ahead.start(target)
+    write_part(target, [Record("foreign.jpg", output="foreign.jpg", bytes_out=5)])
+    assert find_presence(target, parts := part_entries(target)).bits.tolist() == ahead.result(parts).bits.tolist()
+
+
+def test_what_failed_there_is_done_here(target: Storage) -> None:
+    parts = part_entries(target)
+    ahead = Ahead(target, parts, SubprocessCall(find_presence, target, None))
+    assert there(ahead.result(parts)) == [1, 4]
+
+
+def test_few_rows_are_not_worth_a_process(target: Storage) -> None:
+    assert Ahead.start(target).call is None

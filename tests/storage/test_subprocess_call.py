@@ -1,0 +1,40 @@
+"""Calls in a process of their own: the result, a failure, and the end of the process that asked."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from colorize.storage.subprocess_call import SubprocessCall
+
+
+def test_the_result_is_the_functions() -> None:
+    assert SubprocessCall(math.factorial, 5).result() == 120
+
+
+def test_what_is_printed_is_no_part_of_it() -> None:
+    assert SubprocessCall(print, "hello").result() is None
+
+
+@pytest.mark.parametrize("call", [(int, "five"), (sys.exit, 0)])
+def test_a_call_that_failed_has_none(call: tuple[type, object]) -> None:
+    with pytest.raises(EOFError):
+        SubprocessCall(*call).result()
+
+
+def test_it_ends_with_the_process_that_asked() -> None:
+    program = "import time; from colorize.storage.subprocess_call import SubprocessCall as C; c = C(time.sleep, 600);"
+    words = [sys.executable, "-c", f"{program} print(c._process.pid, flush=True); time.sleep(600)"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as asked:
+        assert asked.stdout is not None
+        child = psutil.Process(int(asked.stdout.readline()))
+        asked.kill()
+    started = time.monotonic()
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() - started < 30
+        time.sleep(0.1)
