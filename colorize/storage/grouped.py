@@ -54,11 +54,13 @@ class Grouped:
 
     def add(self, rows: pa.Table) -> None:
         """Appends some."""
-        self._pending.append(rows)
-        self._rows += rows.num_rows
-        self._bytes += rows.nbytes
-        if self._rows >= max(GROUP_ROWS, RUN_ROWS * self.groups) or self._bytes >= HELD_BYTES:
-            self._spill()
+        most = max(GROUP_ROWS, RUN_ROWS * self.groups)
+        for start in range(0, rows.num_rows, most):
+            self._pending.append(piece := rows.slice(start, most))
+            self._rows += piece.num_rows
+            self._bytes += piece.nbytes
+            if self._rows >= most or self._bytes >= HELD_BYTES:
+                self._spill()
 
     def __iter__(self) -> Iterator[pa.Table]:
         """The groups, in order; nothing can be added any more."""
@@ -79,6 +81,7 @@ class Grouped:
                 self._spooled.write(batch)
                 self._batches[number].append(self._count)
                 self._count += 1
+        pa.default_memory_pool().release_unused()  # what one step has had is of no use to the next
 
     def _parted(self) -> Iterator[pa.Table]:
         """What was added last, by group."""

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -149,25 +148,28 @@ def _write_files(storage: Storage, generation: int, tables: Iterable[pa.Table], 
     """The rows as merged files of about `rows_per_file` rows; one row group is in memory."""
     groups = math.ceil(rows_per_file / GROUP_ROWS)
     chunks = _chunks(tables, math.ceil(rows_per_file / groups))
-    for number, first in enumerate(chunks):
+    number, chunk = 0, next(chunks, None)
+    while chunk is not None:
         with (
             storage.create(f"{MANIFEST}/manifest-{generation:06d}-{number:05d}.parquet") as file,
             pq.ParquetWriter(file, MANIFEST_SCHEMA, **PARQUET) as writer,
         ):
-            for chunk in chain([first], islice(chunks, groups - 1)):
-                writer.write_table(chunk)
+            for _ in range(groups):
+                if chunk is not None:
+                    writer.write_table(chunk)
+                    del chunk  # before the next one is read
+                    chunk = next(chunks, None)
+        number += 1
 
 
 def _chunks(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     """The same rows, in tables of `rows` rows (the last one shorter)."""
-    held: list[pa.Table] = []
-    count = 0
+    held = MANIFEST_SCHEMA.empty_table()
     for table in tables:
-        held.append(table)
-        count += table.num_rows
-        while count >= rows:
-            whole = pa.concat_tables(held)
-            yield whole.slice(0, rows)
-            held, count = [whole.slice(rows)], count - rows
-    if count:
-        yield pa.concat_tables(held)
+        held = pa.concat_tables([held, table])
+        del table
+        while held.num_rows >= rows:
+            yield held.slice(0, rows)
+            held = held.slice(rows)
+    if held.num_rows:
+        yield held
