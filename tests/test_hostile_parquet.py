@@ -119,7 +119,7 @@ def list_inputs(folder: Path, bad: pa.Array) -> None:
         path = folder / f"{number}.parquet"
         pq.write_table(pa.table(columns), path)
         with suppress(*FAULTS):
-            assert read_input_list(str(path), Storage(folder)) == ["a.jpg", "b.jpg"]
+            assert list(read_input_list(str(path), Storage(folder))) == ["a.jpg", "b.jpg"]
 
 
 def manifests(folder: Path, bad: pa.Array) -> Iterator[Storage]:

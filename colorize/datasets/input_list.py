@@ -6,9 +6,12 @@ import csv
 import gzip
 import io
 import posixpath
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import PurePosixPath
+from typing import IO, cast
 from urllib.parse import unquote_plus
 
 from colorize.datasets.inventory import MANIFEST, inventory_files
@@ -16,29 +19,32 @@ from colorize.errors import UsageError, one_line
 from colorize.settings import nearest
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import read_texts
-from colorize.storage.root import LEDGER, Storage, read_file
+from colorize.storage.root import LEDGER, Storage
 
 LIST_BYTES = 16 << 30
 LINE_LENGTH = 1 << 16  # characters; of a name S3 allows 1024 bytes
 EMPTY_LINES, ROW_LINES = 250_000, 1000
 NAME_LENGTH, NAME_BYTES = 4096, 150  # characters of a name, at most; what the driver keeps of each beside them
-FREE_BYTES = 64 << 20  # that a list's names may take in memory, and as many times its size:
+FREE_BYTES = 64 << 20  # that a list's names may take on the driver's disk, and as many times its size:
 NAMES_RATIO, PARQUET_RATIO = 200, 50  # the latter of a Parquet file, which is packed already, that was gzipped
+PIECE = 1 << 20
 
 
-def read_input_list(uri: str, root: Storage) -> list[str]:
+def read_input_list(uri: str, root: Storage) -> Iterator[str]:
     """The names in a list: one path a line, or the column `path` of a CSV or Parquet file, gzipped or not.
 
-    Paths may be relative to `root` or full; they come back relative, in the order of the list, each once. Instead of
-    `path` the column may be `key`, as in S3's inventories, whose CSV has no header: keys count from the bucket on. An
-    inventory's `manifest.json` stands for all of its files.
+    Paths may be relative to `root` or full; they come back relative, in the order of the list, as often as they stand
+    there. Instead of `path` the column may be `key`, as in S3's inventories, whose CSV has no header: keys count from
+    the bucket on. An inventory's `manifest.json` stands for all of its files. Never more than a piece of a list is in
+    memory.
 
     Raises:
         UsageError: no such file, no such column, or a path outside the root.
     """
     try:
         files = inventory_files(uri, root) if posixpath.basename(uri) == MANIFEST else [uri]
-        return list(dict.fromkeys(chain.from_iterable(_read(file, root) for file in files)))
+        for file in files:
+            yield from _read(file, root)
     except UsageError:
         raise
     except Exception as error:  # storage libraries and parsers raise many classes, all of them the list's fault
@@ -46,18 +52,28 @@ def read_input_list(uri: str, root: Storage) -> list[str]:
 
 
 def _read(uri: str, root: Storage) -> Iterator[str]:
-    data = read_file(uri, LIST_BYTES)
-    listed = _listed(posixpath.basename(uri).lower(), data, uri, root)
-    names = _bounded(listed, FREE_BYTES + NAMES_RATIO * len(data))
-    return (_relative(name, root, uri) for name in names)
+    storage = Storage(uri)
+    folder, base = storage.parent(), posixpath.basename(storage.root)
+    try:
+        size = folder.entry(base).size
+    except FileNotFoundError:
+        raise UsageError(f"cannot read the input list {uri}: there is no such file") from None
+    if size > LIST_BYTES:
+        raise UsageError(f"{uri} has {size:,} bytes; at most {LIST_BYTES:,} are read")
+    with ExitStack() as stack:
+        file = stack.enter_context(folder.open(base))
+        if packed := base.lower().endswith(".gz"):
+            file = cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+            if base.lower().endswith(".parquet.gz"):  # read from its end
+                file = stack.enter_context(_unpacked(file, FREE_BYTES + PARQUET_RATIO * size))
+        listed = _listed(base.lower()[: -len(".gz") if packed else None], file, uri, root)
+        for name in _bounded(listed, FREE_BYTES + NAMES_RATIO * size):
+            yield _relative(name, root, uri)
 
 
-def _listed(base: str, data: bytes, uri: str, root: Storage) -> Iterable[str]:
-    file: io.BytesIO | gzip.GzipFile = io.BytesIO(data)
-    if base.endswith(".gz"):
-        base, file = base.removesuffix(".gz"), gzip.GzipFile(fileobj=file)
+def _listed(base: str, file: IO[bytes], uri: str, root: Storage) -> Iterable[str]:
     if base.endswith(".parquet"):
-        return _from_parquet(_whole(file, FREE_BYTES + PARQUET_RATIO * len(data)), uri, root)
+        return _from_parquet(file, uri, root)
     lines = _lines(io.TextIOWrapper(file, "utf-8-sig", newline="\n"))  # and not at every mark that Unicode calls one
     if base.endswith(".csv"):
         return _from_csv(lines, uri, root)
@@ -74,16 +90,19 @@ def _bounded(names: Iterable[str], most: int) -> Iterator[str]:
         if len(name) > NAME_LENGTH:
             raise ValueError(f"a name of {len(name):,} characters, {name[:20]!r}...; at most {NAME_LENGTH:,} are read")
         if (left := left - len(name) - NAME_BYTES) < 0:
-            raise ValueError(f"its names take more than {most:,} bytes of memory, far more than the file holds")
+            raise ValueError(f"its names take more than {most:,} bytes, far more than the file holds")
         if name:
             yield name
 
 
-def _whole(file: io.BytesIO | gzip.GzipFile, most: int) -> bytes:
-    data = file.read(most + 1)
-    if len(data) > most:
-        raise ValueError(f"it unpacks to more than {most:,} bytes, far more than it holds")
-    return data
+def _unpacked(packed: IO[bytes], most: int) -> IO[bytes]:
+    """A temporary file without a name."""
+    file, left = tempfile.TemporaryFile(prefix="colorize-list-"), most  # noqa: SIM115 (the caller closes it)
+    while piece := packed.read(PIECE):
+        if (left := left - len(piece)) < 0:
+            raise ValueError(f"it unpacks to more than {most:,} bytes, far more than it holds")
+        file.write(piece)
+    return file
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
@@ -99,8 +118,8 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
-def _from_parquet(data: bytes, uri: str, root: Storage) -> Iterable[str]:
-    archive = Archive(io.BytesIO(data))
+def _from_parquet(file: IO[bytes], uri: str, root: Storage) -> Iterable[str]:
+    archive = Archive(file)
     column = _column(archive.schema.names, uri)
     names = (name or "" for name in read_texts(archive, column))
     return names if column == "path" else _in_bucket(names, root)

@@ -22,7 +22,7 @@ from colorize.datasets.input_list import read_input_list
 from colorize.datasets.readers import UNIT_SCHEMA, ArchiveReader, FileReader, MixedReader, Reader
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.task_size import rows_per_task
-from colorize.datasets.units import Listed, list_units, units_table
+from colorize.datasets.units import Listed, list_units, select_units, units_table
 from colorize.errors import UsageError
 from colorize.imaging.formats import ADDED_SUFFIX, PICTURE_SUFFIXES
 from colorize.imaging.settings import SizeLimits
@@ -114,6 +114,8 @@ def open_source(
 def _plan(root: Storage, input_list: str | None, settings: SourceSettings, limits: SizeLimits) -> Source:
     storage, pages = _listing(root, input_list)
     listed = list_units(pages, Exclusion(settings.include, settings.exclude), storage.is_bucket)
+    if input_list is not None:  # which may name one twice
+        listed.units, listed.archives = _each_once(listed.units), list(dict.fromkeys(listed.archives))
     if not listed.units.num_rows and not listed.archives and input_list is not None:
         raise UsageError(f"--input-list {input_list} names no files: it is empty")
     if not listed.units.num_rows and not listed.archives:
@@ -129,7 +131,7 @@ def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterabl
     if input_list is not None:
         if is_file:
             raise UsageError(f"--input {storage.url()} is a file; with --input-list it must be the root folder")
-        names = iter(read_input_list(input_list, storage))
+        names = read_input_list(input_list, storage)
         return storage, iter(lambda: [storage.glance(name) for name in islice(names, PAGE)], [])
     if is_file:
         root = storage.parent()
@@ -169,20 +171,37 @@ def _beside_archives(files: pa.Table) -> pa.Table:
     return files
 
 
+def _each_once(units: pa.Table) -> pa.Table:
+    """The units without those whose name an earlier one has."""
+    again = mapped_array(units.num_rows, np.bool_, False)
+    with Grouped(_NUMBERED, "name", groups_of(units.num_rows)) as named:
+        for table in _numbered(units["name"]):
+            named.add(table)
+        for group in named:
+            first = np.unique(group["name"].combine_chunks().dictionary_encode().indices, return_index=True)[1]
+            again[np.delete(group["number"].to_numpy(), first)] = True
+    return select_units(units, lambda start, stop: ~again[start:stop]) if again.any() else units
+
+
+def _numbered(names: pa.ChunkedArray) -> Iterator[pa.Table]:
+    first = 0
+    for chunk in names.chunks:
+        yield pa.table([chunk, np.arange(first, first + len(chunk))], schema=_NUMBERED)
+        first += len(chunk)
+
+
 def _with_taken_names(units: pa.Table) -> pa.Table:
     """Marks the units whose name plus `.png` is another unit's name: see `output_name`."""
     names = units["name"]
     if not pc.any(pc.ends_with(names, ADDED_SUFFIX)).as_py():
         return units
-    taken, groups, first = mapped_array(len(names), np.bool_, False), groups_of(len(names)), 0
+    taken, groups = mapped_array(len(names), np.bool_, False), groups_of(len(names))
     with Grouped(_NUMBERED, "name", groups) as named, Grouped(_NUMBERED, "name", groups) as stems:
-        for chunk in names.chunks:
-            numbers = pa.array(np.arange(first, first + len(chunk)))
-            named.add(pa.table([chunk, numbers], schema=_NUMBERED))
-            suffixed = pc.ends_with(chunk, ADDED_SUFFIX)
-            stem = pc.utf8_slice_codeunits(chunk.filter(suffixed), 0, -len(ADDED_SUFFIX))
-            stems.add(pa.table([stem, numbers.filter(suffixed)], schema=_NUMBERED))
-            first += len(chunk)
+        for table in _numbered(names):
+            named.add(table)
+            suffixed = table.filter(pc.ends_with(table["name"], ADDED_SUFFIX))
+            stem = pc.utf8_slice_codeunits(suffixed["name"], 0, -len(ADDED_SUFFIX))
+            stems.add(suffixed.set_column(0, _NUMBERED.field("name"), stem))
         for group, others in zip(named, stems, strict=True):
             found = pc.is_in(group["name"], value_set=others["name"])
             taken[group["number"].filter(found).to_numpy()] = True

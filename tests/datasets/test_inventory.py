@@ -33,11 +33,11 @@ def delivered(storage: Storage, **changes: Any) -> str:
 
 def test_its_files_are_read_where_the_manifest_says_they_are(s3: S3) -> None:
     manifest = delivered(Storage("s3://colored"))
-    assert read_input_list(manifest, Storage("s3://scans")) == ["1931/a b.jpg", "1932/c.jpg"]
+    assert list(read_input_list(manifest, Storage("s3://scans"))) == ["1931/a b.jpg", "1932/c.jpg"]
 
 
 def test_a_copy_on_disk_has_its_files_beside_it(tmp_path: Path) -> None:
-    assert read_input_list(delivered(Storage(tmp_path)), Storage("s3://scans")) == ["1931/a b.jpg", "1932/c.jpg"]
+    assert list(read_input_list(delivered(Storage(tmp_path)), Storage("s3://scans"))) == ["1931/a b.jpg", "1932/c.jpg"]
     (tmp_path / "of/scans/daily/2026-01-31T01-00Z/manifest.json").rename(tmp_path / "of/scans/daily/data/manifest.json")
     flat = str(tmp_path / "of/scans/daily/data/manifest.json")
     assert [Path(file).name for file in inventory_files(flat, Storage("s3://scans"))] == ["a.csv.gz", "b.csv.gz"]
@@ -57,4 +57,4 @@ def test_a_copy_on_disk_has_its_files_beside_it(tmp_path: Path) -> None:
 )
 def test_an_inventory_that_is_of_no_use_says_why(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        read_input_list(delivered(Storage(tmp_path), **changes), Storage("s3://scans"))
+        list(read_input_list(delivered(Storage(tmp_path), **changes), Storage("s3://scans")))

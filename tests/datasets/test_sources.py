@@ -395,12 +395,12 @@ def test_a_bad_inventory_is_a_usage_error(tmp_path: Path, name: str, content: st
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(UsageError, match=message):
-        read_input_list(str(tmp_path / name), Storage(tmp_path))
+        list(read_input_list(str(tmp_path / name), Storage(tmp_path)))
 
 
 def listed(folder: Path, name: str, content: bytes, root: str) -> list[str]:
     (folder / name).write_bytes(content)
-    return read_input_list(str(folder / name), Storage(root))
+    return list(read_input_list(str(folder / name), Storage(root)))
 
 
 def test_only_a_full_name_loses_its_bucket(tmp_path: Path) -> None:
@@ -458,7 +458,7 @@ def test_a_small_list_that_unfolds_to_hundreds_of_megabytes_is_refused(
     tracemalloc.start()
     try:
         with pytest.raises(UsageError, match=reason):
-            read_input_list(str(tmp_path / name), Storage(tmp_path))
+            list(read_input_list(str(tmp_path / name), Storage(tmp_path)))
         assert tracemalloc.get_traced_memory()[1] < 32 << 20
     finally:
         tracemalloc.stop()
@@ -490,14 +490,14 @@ def test_a_small_list_of_names_that_fill_the_memory_is_refused(
     monkeypatch.setattr(input_list, "FREE_BYTES", 1 << 20)
     (tmp_path / name).write_bytes(data)
     with pytest.raises(UsageError, match=reason):
-        read_input_list(str(tmp_path / name), Storage(tmp_path))
+        list(read_input_list(str(tmp_path / name), Storage(tmp_path)))
 
 
 def test_a_list_without_end_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "list.txt").open("wb") as file:
         file.truncate(7 << 40)
     with pytest.raises(UsageError, match=r"list.txt has 7,696,581,394,432 bytes; at most"):
-        read_input_list(str(tmp_path / "list.txt"), Storage(tmp_path))
+        list(read_input_list(str(tmp_path / "list.txt"), Storage(tmp_path)))
 
 
 def test_a_long_list_of_numbered_names_is_no_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -505,8 +505,27 @@ def test_a_long_list_of_numbered_names_is_no_bomb(tmp_path: Path, monkeypatch: p
     names = [f"archive/box {i // 100}/scan {i:06}.jpg" for i in range(20_000)]
     (tmp_path / "l.txt.gz").write_bytes(gzip.compress("\n".join(names).encode()))
     (tmp_path / "l.parquet").write_bytes(list_as_parquet(names))
-    assert read_input_list(str(tmp_path / "l.txt.gz"), Storage(tmp_path)) == names
-    assert read_input_list(str(tmp_path / "l.parquet"), Storage(tmp_path)) == names
+    assert list(read_input_list(str(tmp_path / "l.txt.gz"), Storage(tmp_path))) == names
+    assert list(read_input_list(str(tmp_path / "l.parquet"), Storage(tmp_path))) == names
+
+
+def test_a_list_is_read_in_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("path\n" + "".join(f"box/scan {i:08}.jpg\n" for i in range(50_000)))
+    names = read_input_list(str(tmp_path / "l.csv"), Storage(tmp_path))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in names) == 50_000
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_a_list_names_twice_is_one_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouped, "GROUP_ROWS", 3)
+    (tmp_path / "l.txt").write_text("".join(f"{i * i % 17}.jpg\n" for i in range(20)) + "a.parquet\na.parquet\n")
+    names = list(open_source(str(tmp_path), SETTINGS, str(tmp_path / "l.txt")).names())
+
+    assert names == [*dict.fromkeys(f"{i * i % 17}.jpg" for i in range(20)), "a.parquet"]
 
 
 def test_a_bomb_in_an_archive_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
