@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,13 @@ def astronaut() -> Image.Image:
     return Image.fromarray(data.astronaut())
 
 
+@cache
+def _face() -> Image.Image:
+    return astronaut().crop((60, 0, 410, 350))
+
+
 def photograph(mode: str = "L", size: tuple[int, int] = (61, 47)) -> Image.Image:
-    return astronaut().crop((60, 0, 410, 350)).resize(size).convert(mode)
+    return _face().resize(size).convert(mode)
 
 
 def smooth_ab(seed: int = 3) -> NDArray[np.float32]:

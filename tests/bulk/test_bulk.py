@@ -312,7 +312,7 @@ def test_wrong_usage_is_said_in_one_line(
     options: list[str], message: str, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = time.monotonic()
-    assert bulk(photo_folder, tmp_path / "out", *options, "--set", "run.start_seconds=5") == EXIT_USAGE
+    assert bulk(photo_folder, tmp_path / "out", *options, "--set", "run.start_seconds=1") == EXIT_USAGE
 
     assert_one_line(capsys, message)
     assert time.monotonic() - started < 30

@@ -35,8 +35,9 @@ from tests.every_kind import pictures, samples
 from tests.imaging.test_reversible_properties import grey16
 from tests.pictures import LIMIT, PROVENANCE, colored, grey, opened, saved, smooth_ab
 
-KINDS = {name: data for name, data in pictures() if name.startswith("TIFF") and name.endswith(("17x33", "1x1"))}
-ORIENTED = {name: data for name, data in pictures() if name.startswith("TIFF") and "orientation" in name}
+TIFFS = {name: data for name, data in pictures() if name.startswith("TIFF")}
+KINDS = {name: data for name, data in TIFFS.items() if name.endswith(("17x33", "1x1"))}
+ORIENTED = {name: data for name, data in TIFFS.items() if "orientation" in name}
 PLAIN = {name: data for name, data in KINDS.items() if "bits" in name and "planes" not in name}
 
 
