@@ -9,13 +9,14 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import psutil
 import ray
+from ray._private.state import state
 from ray.exceptions import AuthenticationError
 from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -144,6 +145,11 @@ def plan_for_cluster(pool: PoolSettings, wait_seconds: float, may_grow: bool) ->
             time.sleep(1)
     _require_free(plan, max(5.0, deadline - time.monotonic()))
     return plan
+
+
+def most_resources() -> Mapping[str, float]:
+    """The maximum that the connected cluster is configured to grow to; empty if it does not grow."""
+    return state.get_max_resources_from_cluster_config() or {}
 
 
 def _require_free(plan: StagePlan, seconds: float) -> None:

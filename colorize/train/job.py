@@ -16,8 +16,7 @@ from ray.data import DataContext, Dataset, ExecutionOptions
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from colorize.cluster.resources import most_resources
-from colorize.cluster.session import ray_session
+from colorize.cluster.session import most_resources, ray_session
 from colorize.datasets.sources import Source
 from colorize.datasets.splits import Split
 from colorize.errors import UsageError

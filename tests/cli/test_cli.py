@@ -1,4 +1,4 @@
-"""The command itself: help with an example for each command, versions of an error, what the models are."""
+"""The command line itself: help, errors, the list of models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
         (["photo", "a.jpg", "--modell", "x"], "(Possible options: --model) (see `colorize photo --help`)"),
     ],
 )
-def test_a_slip_is_one_line_that_says_where_to_read(
+def test_a_usage_error_is_one_line_that_names_the_help(
     words: list[str], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(words) == EXIT_USAGE
@@ -67,7 +67,7 @@ def test_it_starts_as_a_module_and_as_a_job(how: list[str]) -> None:
 
 
 @pytest.mark.parametrize("words", [["-h"], ["bulk", "-h"], ["models", "download", "-h"]])
-def test_a_short_word_for_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_a_short_option(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(words) == 0
     assert "Usage: colorize" in capsys.readouterr().out
 
@@ -131,7 +131,7 @@ def test_images_are_summed_up_for_a_program(
 
 @pytest.fixture
 def no_client() -> Iterator[None]:
-    """No client of an S3 server is left from, or for, another test: each asks the server of its own environment."""
+    """Isolates S3 clients: each test uses the server of its own environment."""
     S3FileSystem.clear_instance_cache()
     yield
     S3FileSystem.clear_instance_cache()
@@ -172,7 +172,7 @@ def test_decoders_say_nothing_on_the_terminal(capfd: pytest.CaptureFixture[str])
     ("code", "says"),
     [("already_color", "triage.color=color"), ("triage_text", "triage.text=color"), ("truncated", "")],
 )
-def test_an_image_left_alone_on_purpose_is_said_with_the_way_to_color_it(code: str, says: str) -> None:
+def test_skipped_images_are_reported_with_the_way_to_color_them(code: str, says: str) -> None:
     assert (says in way_out(code)) and bool(way_out(code)) == bool(says)
     for kind in TriageSettings.model_fields:
         assert f"--set triage.{kind}=color" in way_out(f"triage_{kind}")

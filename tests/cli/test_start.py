@@ -1,4 +1,4 @@
-"""What a command does not import before it must: torch and Ray take seconds each."""
+"""Commands start without the slow imports of torch and Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cluster.yaml` and the on-premise file are what Ray's cluster launcher accepts, and fit the jobs' plans."""
+"""Ray's cluster launcher accepts `cluster.yaml` and the on-premise file, and they fit the jobs' plans."""
 
 from __future__ import annotations
 

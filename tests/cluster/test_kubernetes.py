@@ -51,7 +51,7 @@ class Strict(BaseModel):
 
 
 def require_valid_template(template: dict[str, Any]) -> dict[str, Any]:
-    """Raises kubernetes_validate.ValidationError for what is no template of a pod."""
+    """Raises kubernetes_validate.ValidationError for an invalid pod template."""
     pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "pod"}, "template": template}
     kubernetes_validate.validate(pod, KUBERNETES, strict=True)
     return template
@@ -61,7 +61,7 @@ PodTemplate = Annotated[dict[str, Any], AfterValidator(require_valid_template)]
 
 
 class Group(Strict):
-    """What the head group and a worker group share."""
+    """Common fields of head and worker groups."""
 
     ray_start_params: dict[str, str]
     template: PodTemplate
@@ -75,7 +75,7 @@ class Group(Strict):
 
 
 class WorkerGroup(Group):
-    """Pods that are all alike."""
+    """A group of equal pods."""
 
     group_name: str = Field(pattern=DNS_LABEL)
     replicas: int = Field(ge=0)
@@ -148,14 +148,14 @@ def containers(group: Group) -> list[dict[str, Any]]:
 
 
 def pods(job: RayJob) -> list[dict[str, Any]]:
-    """The specifications of all pods of a job: of the head, of each group of workers, of the one that submits it."""
+    """The pod specs of a job: head, worker groups, submitter."""
     cluster = job.spec.ray_cluster_spec
     templates = [group.template for group in (cluster.head_group_spec, *cluster.worker_group_specs)]
     return [template["spec"] for template in (*templates, job.spec.submitter_pod_template)]
 
 
 def resources(group: Group) -> tuple[float, float]:
-    """A pod's CPUs and GPUs, as KubeRay tells them to Ray."""
+    """A pod's CPUs and GPUs, as KubeRay passes them to Ray."""
     limits = containers(group)[0]["resources"]["limits"]
     return float(limits["cpu"]), float(limits.get("nvidia.com/gpu", 0))
 
@@ -229,7 +229,7 @@ def test_the_cluster_asks_for_a_token_of_its_own(job: RayJob) -> None:
 
 
 def test_every_pod_is_one_that_a_restricted_namespace_takes(job: RayJob) -> None:
-    """What Kubernetes' Pod Security Standard of this name demands of a pod and of its containers."""
+    """Checks the Pod Security Standard `restricted`."""
     for pod in pods(job):
         context = pod["securityContext"]
         assert context["runAsNonRoot"]

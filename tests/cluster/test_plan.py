@@ -1,4 +1,4 @@
-"""Sharing CPUs and GPUs between the stages: nothing that could hang is ever planned."""
+"""Plans of CPUs and GPUs for the stages: none can hang."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def needed_cpus(cpus: float, gpus: float, **pool: object) -> float:
 
 
 @pytest.mark.parametrize(("cpus", "gpus"), list(itertools.product([0.5, 1, 2, 3, 4, 16, 96], [0, 1, 8])))
-def test_defaults_always_leave_room_for_loading_and_writing(cpus: float, gpus: float) -> None:
+def test_defaults_leave_room_for_loading_and_writing(cpus: float, gpus: float) -> None:
     plan = plan_stages(PoolSettings(), cpus, gpus)
 
     assert needed_cpus(cpus, gpus) <= cpus
@@ -31,11 +31,11 @@ def test_the_pool_grows_to_the_maximum_or_to_what_fits(given: int | None, expect
     assert plan_stages(PoolSettings(max=given), 6, 0).max_actors == expected
 
 
-def test_gpus_decide_the_pool_where_there_are_any() -> None:
+def test_gpus_determine_the_pool() -> None:
     assert plan_stages(PoolSettings(), 96, 8).max_actors == 8
     assert plan_stages(PoolSettings(gpus_per_actor=0.5), 96, 8).max_actors == 16
     assert plan_stages(PoolSettings(gpus_per_actor=2), 96, 8).max_actors == 4
-    assert plan_stages(PoolSettings(), 4, 8).max_actors == 3  # a GPU that no CPU can feed is left idle
+    assert plan_stages(PoolSettings(), 4, 8).max_actors == 3  # GPUs without CPUs to feed them stay idle
 
 
 def test_cpus_can_be_chosen_though_there_are_gpus() -> None:
@@ -62,7 +62,7 @@ def test_what_cannot_run_is_refused(pool: dict[str, object], cpus: float, gpus: 
         plan_stages(PoolSettings.model_validate(pool), cpus, gpus)
 
 
-def test_the_least_that_a_plan_needs_is_what_it_reserves() -> None:
+def test_a_plan_reserves_its_minimum() -> None:
     plan = plan_stages(PoolSettings(min=2, gpus_per_actor=0.5), 8, 1)
 
     assert plan.bundles() == [{"CPU": 1, "GPU": 0.5}, {"CPU": 1, "GPU": 0.5}, {"CPU": 0.5}, {"CPU": 0.5}]

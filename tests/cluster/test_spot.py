@@ -1,4 +1,4 @@
-"""The spot provider against EC2's own request model: what is asked for, and what happens when EC2 refuses."""
+"""The spot provider with EC2's request model: its requests, and what happens when EC2 refuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from colorize.cluster.spot import SpotFirst
 
 SPOT = {"InstanceMarketOptions": {"MarketType": "spot"}}
 CONFIG = {"InstanceType": "g6.2xlarge", "ImageId": "ami-1", "SubnetIds": ["subnet-1", "subnet-2"]}
-ATTEMPTS = 5  # Ray tries the zones in turn, so many times
+ATTEMPTS = 5  # of Ray, over the zones
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> SpotFirst:
 
 @pytest.fixture
 def ec2(provider: SpotFirst) -> Iterator[Stubber]:
-    """EC2's client, which checks each request against the service's model and answers as told."""
+    """EC2's client, which validates requests against the service's model and returns canned responses."""
     with Stubber(provider.ec2_fail_fast.meta.client) as stubber:
         yield stubber
         stubber.assert_no_pending_responses()

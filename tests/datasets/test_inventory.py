@@ -1,4 +1,4 @@
-"""The manifest of an S3 inventory stands for all of its files."""
+"""S3 inventories: the manifest lists all files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = {"a": '"scans","1931/a%20b.jpg","1"\n"scans","1931/","0"\n', "b": '"scans
 
 
 def delivered(storage: Storage, **changes: Any) -> str:
-    """Writes an inventory as S3 lays it out; returns where its manifest is."""
+    """Writes an inventory in S3's layout and returns the path of its manifest."""
     for name, rows in ROWS.items():
         storage.write(f"of/scans/daily/data/{name}.csv.gz", gzip.compress(rows.encode()))
     storage.write("of/scans/daily/2026-01-31T01-00Z/manifest.json", json.dumps(SAID | changes).encode())
@@ -36,7 +36,7 @@ def test_its_files_are_read_where_the_manifest_says_they_are(s3: S3) -> None:
     assert list(read_input_list(manifest, Storage("s3://scans"))) == ["1931/a b.jpg", "1932/c.jpg"]
 
 
-def test_a_copy_on_disk_has_its_files_beside_it(tmp_path: Path) -> None:
+def test_a_local_copy_has_its_files_next_to_it(tmp_path: Path) -> None:
     assert list(read_input_list(delivered(Storage(tmp_path)), Storage("s3://scans"))) == ["1931/a b.jpg", "1932/c.jpg"]
     (tmp_path / "of/scans/daily/2026-01-31T01-00Z/manifest.json").rename(tmp_path / "of/scans/daily/data/manifest.json")
     flat = str(tmp_path / "of/scans/daily/data/manifest.json")
@@ -55,6 +55,6 @@ def test_a_copy_on_disk_has_its_files_beside_it(tmp_path: Path) -> None:
         ({"files": None}, "is no manifest of an S3 inventory: files"),
     ],
 )
-def test_an_inventory_that_is_of_no_use_says_why(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_an_unusable_inventory_says_why(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         list(read_input_list(delivered(Storage(tmp_path), **changes), Storage("s3://scans")))

@@ -1,4 +1,4 @@
-"""The table of units: the same in memory and in a file, and small there."""
+"""The table of units, in memory and in a file, and the size of tasks."""
 
 from __future__ import annotations
 

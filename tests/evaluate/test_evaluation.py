@@ -1,4 +1,4 @@
-"""`colorize evaluate` end to end on a real Ray cluster: figures that can be computed by hand come out as they must."""
+"""`colorize evaluate` end to end on a real Ray cluster, compared with metrics computed directly."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def png(image: NDArray[np.uint8]) -> bytes:
 
 
 def cropped(name: str) -> NDArray[np.uint8]:
-    """The center crop of a photograph, 256 x 256: what is measured."""
+    """The center crop of a photograph, 256 x 256, which is measured."""
     image = Image.fromarray(getattr(data, name)())
     edge = min(image.size)
     left, top = (image.width - edge) / 2, (image.height - edge) / 2
@@ -64,7 +64,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(photos: Path, tmp_path_factory: pytest.TempPathFactory, cluster: None) -> Path:
-    """One evaluation of the shipped model and of grey, for the tests that look at it."""
+    """One evaluation of the shipped model and of grey, shared by several tests."""
     target = tmp_path_factory.mktemp("measured")
     write_tree(photos, {"broken & <b>.jpg": b"no image"})
     assert evaluate(photos, target, "--model", "default", "--model", "grey") == EXIT_FAILURES

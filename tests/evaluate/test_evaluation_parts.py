@@ -1,4 +1,4 @@
-"""The parts of an evaluation, each by itself: labels, features, rankings, confidence, whole images."""
+"""The parts of an evaluation: labels, features, rankings, confidence, whole images."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def lite0() -> Lite0:
     return Lite0()
 
 
-def test_the_judge_knows_what_it_sees(lite0: Lite0) -> None:
-    """ImageNet's class 285 is the Egyptian cat, 281 to 285 are cats: the network was put together rightly."""
+def test_lite0_recognizes_what_it_sees(lite0: Lite0) -> None:
+    """ImageNet's class 285 is the Egyptian cat, 281 to 285 are cats: the network is assembled correctly."""
     from skimage import data
 
     cat = torch.from_numpy(center_crop(Image.fromarray(data.chelsea()), 256).copy()).permute(2, 0, 1)[None] / 255
@@ -105,7 +105,7 @@ def test_few_images_are_shown_once_each() -> None:
         assert sorted(shown) == list(range(count))
 
 
-def test_confidence_is_worth_what_its_tenths_differ_by() -> None:
+def test_confidence_quality_compares_tenths() -> None:
     random = np.random.default_rng(0)
     sure = random.random(200).round(2)
     error = 10 - 5 * sure + random.random(200)
@@ -116,7 +116,7 @@ def test_confidence_is_worth_what_its_tenths_differ_by() -> None:
     assert confidence_quality(scores_of(confidence=[0.0] * 50, ciede2000=[1.0] * 50), MeasureSettings()) == {}
 
 
-def test_the_units_of_some_paths_are_found_again() -> None:
+def test_units_are_found_by_path() -> None:
     def unit(name: str, first: int, count: int) -> dict[str, object]:
         empty = {"size": 0, "identity": "", "row_group": 0, "skip": 0, "name_taken": False, "error": "", "message": ""}
         return {"name": name, "first": first, "count": count, **empty}
@@ -133,7 +133,7 @@ def test_the_units_of_some_paths_are_found_again() -> None:
 
 
 def test_a_turned_jpeg_is_measured_upright(astronaut: Image.Image) -> None:
-    """Without color it must score what its decoded luma scores, in both orientations."""
+    """Grey must score the same as its decoded luma, in both orientations."""
     exif = Image.Exif()
     exif[0x0112] = 6
     for options in ({}, {"exif": exif}):
@@ -147,7 +147,7 @@ def test_a_turned_jpeg_is_measured_upright(astronaut: Image.Image) -> None:
 
 
 class Blinded:
-    """Leaves images grey, and gives black ones no numbers; notes whether it was asked how sure it is."""
+    """Leaves images grey, returns NaN for black ones, and records whether confidence was requested."""
 
     def __init__(self) -> None:
         self.asked: list[bool] = []
@@ -180,10 +180,10 @@ def test_an_image_without_finite_colors_is_a_broken_row_and_the_others_are_measu
     assert [(item.path, item.error) for item in scores.broken] == [("black.png", "not_finite")]
     assert "blinded" in scores.broken[0].message
     assert scores.models[GREY].columns["psnr_full"] == scores.models["blinded"].columns["psnr_full"]
-    assert blinded.asked == [True, False]  # of whole images nobody asks how sure it is
+    assert blinded.asked == [True, False]  # no confidence for whole images
 
 
-def test_an_image_that_harms_is_a_broken_row_and_the_others_are_read(
+def test_a_hostile_image_is_a_broken_row_and_the_others_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))

@@ -1,4 +1,4 @@
-"""FID and LPIPS: measured with the networks that a person supplies, and under those names with no others."""
+"""FID and LPIPS with supplied networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from colorize.evaluate.supplied import Inception, Lpips, Supplied, read_supplied
 
 @pytest.fixture(scope="module")
 def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights in the form that torchvision publishes, but random."""
+    """Random weights in torchvision's format."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("alexnet") / "alexnet.pth"
     torch.save(models.alexnet(weights=None).state_dict(), path)
@@ -25,7 +25,7 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights in the form that FID's Inception is published in, but random."""
+    """Random weights in the format of FID's Inception."""
     return random_inception(tmp_path_factory.mktemp("inception") / "inception.pth")
 
 
@@ -51,7 +51,7 @@ def images() -> torch.Tensor:
     return torch.rand((2, 3, 96, 96), generator=torch.Generator().manual_seed(1))
 
 
-def test_nothing_supplied_is_nothing_measured() -> None:
+def test_without_supplied_weights_nothing_is_measured() -> None:
     assert read() == Supplied()
     assert read().identities() == {}
 
@@ -99,7 +99,7 @@ def test_a_pickle_that_runs_code_is_not_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["fid_weights", "lpips_weights"])
-def test_a_few_bytes_that_stand_for_gigabytes_are_not_copied(setting: str, tmp_path: Path) -> None:
+def test_tensors_that_share_their_bytes_are_refused(setting: str, tmp_path: Path) -> None:
     shared = torch.zeros(1 << 20)
     states: list[object] = [
         {"features.w": torch.zeros(1).expand(1 << 40)},

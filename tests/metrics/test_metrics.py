@@ -1,4 +1,4 @@
-"""The measures against independent implementations and values from the papers."""
+"""Metrics against independent implementations and published values."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_auc_is_the_area_under_the_curve_of_errors() -> None:
 
 def test_rare_colors_weigh_more_in_the_rebalanced_area() -> None:
     pixels = np.zeros(BINS)
-    pixels[[100, 400]] = 900, 100  # too far apart for the smoothing to mix them
+    pixels[[100, 400]] = 900, 100  # too far apart for the smoothing
     weights = rarity_weights(pixels)
     assert weights[400] / weights[100] == pytest.approx(9)
     assert (weights * pixels).sum() / pixels.sum() == pytest.approx(1)
@@ -139,7 +139,7 @@ def test_frechet_distance_is_the_textbooks(images: int) -> None:
     random = np.random.default_rng(0)
     ours, true = random.normal(0, 1, (images, 12)), random.normal(0.5, 2, (images + 5, 12))
     one, other = (np.cov(x, rowvar=False) for x in (ours, true))
-    ridge = 1e-9 * np.eye(12)  # the reference needs it where the covariance has no full rank
+    ridge = 1e-9 * np.eye(12)  # for the reference, if the covariance is rank-deficient
     root = np.asarray(sqrtm((one + ridge) @ (other + ridge))).real
     reference = ((ours.mean(0) - true.mean(0)) ** 2).sum() + np.trace(one + other - 2 * root)
     assert frechet_distance(ours, true) == pytest.approx(reference, rel=1e-3)
@@ -174,7 +174,7 @@ def test_a_paired_difference_is_more_certain_than_its_parts() -> None:
     alone, paired = found["alone"], found["paired"]
     assert paired.high - paired.low < (alone.high - alone.low) / 10
     assert paired.excludes_zero
-    assert bootstrap({"paired": statistics["paired"]}, 300)["paired"] == paired  # whatever is measured beside it
+    assert bootstrap({"paired": statistics["paired"]}, 300)["paired"] == paired  # independent of other statistics
 
 
 def test_all_figures_of_an_evaluation_share_one_set_of_draws() -> None:

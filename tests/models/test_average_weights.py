@@ -1,4 +1,4 @@
-"""Averages of checkpoints: a network between two."""
+"""Averages of checkpoints."""
 
 from __future__ import annotations
 

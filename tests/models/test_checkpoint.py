@@ -1,4 +1,4 @@
-"""One file, one network: strict, self-describing, identified by its content."""
+"""Checkpoints: strict, self-describing, identified by their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is particular to each of the classic networks: the recorded layers, parameter counts and sizes."""
+"""The classic networks: recorded layers, parameter counts and sizes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class TestLabCnn:
         assert not torch.equal(model.train()(L), model(L))
         assert torch.equal(model.eval()(L), model(L))
 
-    def test_it_can_be_told_what_it_is_trained_on(self) -> None:
+    def test_its_canvas_is_an_argument(self) -> None:
         assert LabCnn().canvas is None
         assert LabCnn(canvas=32).canvas == 32
 
@@ -142,7 +142,7 @@ class TestGan:
         assert not any(isinstance(m, POOLING) for m in model.modules())
 
     def test_skips_add_what_the_encoder_saw(self) -> None:
-        """With the way up silenced, the output is the last layer's view of the first one's features."""
+        """With a zero decoder, the output depends on the first layer's features only."""
         model, L = Gan(width=8).eval(), noise(1, 1, 16, 16)
         for parameter in model.up.parameters():
             nn.init.zeros_(parameter)

@@ -1,4 +1,4 @@
-"""Batch normalization folded into convolutions: the same function, fewer layers, the original left alone."""
+"""Folding of batch normalization: the same function with fewer layers, without changing the original."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from colorize.predict.torch_network import TorchNetwork
 
 
 def lively(model: nn.Module) -> nn.Module:
-    """Statistics as after a training, not those of a new network, which change nothing."""
+    """Random batch statistics: those of a new network have no effect."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             for tensor, low, high in ((module.running_mean, -1, 1), (module.running_var, 0.5, 2)):

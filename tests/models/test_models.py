@@ -1,4 +1,4 @@
-"""Every registered network keeps the same promises."""
+"""Tests of every registered network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def small(name: str) -> ColorModel:
 def lightness(model: ColorModel, batch: int = 1, tall: int = SIDES, wide: int = SIDES) -> torch.Tensor:
     unit = max(model.stride, 16)
     if model.stride == model.canvas:
-        tall = wide = 1  # the only size that it takes
+        tall = wide = 1  # its only size
     generator = torch.Generator().manual_seed(0)
     return torch.rand(batch, 1, tall * unit, wide * unit, generator=generator) * 100
 
@@ -97,7 +97,7 @@ def test_images_of_any_size_are_colored_through_the_colorizer(model: ColorModel,
 
 @contextmanager
 def seen_by(model: ColorModel) -> Iterator[list[int]]:
-    """Collects the areas of the inputs that the network gets."""
+    """Records the areas of the network's inputs."""
     areas: list[int] = []
     hook = model.register_forward_pre_hook(lambda _, args: areas.append(args[0].shape[2] * args[0].shape[3]))
     yield areas

@@ -1,4 +1,4 @@
-"""The published networks: their authors' numbers, their authors' files, and nothing taken for what it is not."""
+"""The published networks: their authors' outputs and files, and the refusal of others."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def rand(seed: int, *shape: int) -> Tensor:
 class TestTheAuthorsNumbers:
     @pytest.fixture
     def _without_numbers(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        """Networks of any size in no time: their weights have shapes only."""
+        """Large networks on the meta device, which costs no time."""
         monkeypatch.setattr("colorize.models.eccv16._bins", lambda: torch.empty(313, 2))
         with torch.device("meta"):
             yield
@@ -70,13 +70,13 @@ class TestTheAuthorsNumbers:
     @needs_parity
     @pytest.mark.timeout(600)
     @pytest.mark.parametrize("name", ["eccv16", "siggraph17", "ddcolor_tiny", "ddcolor_large"])
-    def test_the_network_computes_what_theirs_does(self, name: str) -> None:
+    def test_outputs_match_the_authors_network(self, name: str) -> None:
         network, shown = load_published(name, reference_weights(name)), reference_input(name)
         with torch.inference_mode():
             assert relative_error(network(shown), name) < 1e-5
 
     @needs_parity
-    def test_it_does_in_a_batch_and_channels_last(self) -> None:
+    def test_batches_and_channels_last_do_not_change_it(self) -> None:
         network = load_published("siggraph17", reference_weights("siggraph17"))
         network = network.to(memory_format=torch.channels_last)
         shown = reference_input("siggraph17")
@@ -85,7 +85,7 @@ class TestTheAuthorsNumbers:
             assert relative_error(network(batch)[1:], "siggraph17") < 1e-5
 
     @needs_parity
-    def test_hints_do_what_theirs_do(self) -> None:
+    def test_hints_match_the_authors_network(self) -> None:
         network = load_published("siggraph17", reference_weights("siggraph17"))
         ab, mask = (rand(2, 1, 2, 256, 256) - 0.5) * 160, (rand(3, 1, 1, 256, 256) > 0.98).float()
         with torch.inference_mode():
@@ -94,7 +94,7 @@ class TestTheAuthorsNumbers:
     @pytest.mark.parametrize("name", published_models())
     @pytest.mark.usefixtures("_without_numbers")
     def test_it_has_their_number_of_parameters(self, name: str) -> None:
-        """Those of the published files, less what they hold beside the network."""
+        """The parameters of the published files, without unused ones."""
         network = create_model(name)
         assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
 
@@ -124,7 +124,7 @@ class TestEveryPublishedNetwork:
         return str(request.param)
 
     @pytest.mark.parametrize("shape", [(64, 96), (50, 41), (33, 7)])
-    def test_any_size_comes_out_at_its_own(self, name: str, shape: tuple[int, int]) -> None:
+    def test_any_size_is_kept(self, name: str, shape: tuple[int, int]) -> None:
         with torch.inference_mode():
             assert small(name)(rand(0, 2, 1, *shape) * 100).shape == (2, 2, *shape)
 
@@ -136,7 +136,7 @@ class TestEveryPublishedNetwork:
             ]
         torch.testing.assert_close(*centers, atol=0.05, rtol=0.05)
 
-    def test_it_comes_back_from_its_authors_layout(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_loads_from_its_authors_layout(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         state, network = published_state(small(name)), loaded_small(name, monkeypatch)(published_state(small(name)))
         assert not network.training
         for key, value in network.state_dict().items():
@@ -184,7 +184,7 @@ class TestSpectralNormalization:
     def test_folding_it_is_what_torch_computes(self) -> None:
         torch.manual_seed(0)
         layers = nn.Sequential(spectral_norm(nn.Conv2d(3, 8, 3)), nn.ReLU(), spectral_norm(nn.Linear(6, 4, bias=False)))
-        layers(torch.rand(2, 3, 3, 8))  # in training mode: u and v move
+        layers(torch.rand(2, 3, 3, 8))  # training mode updates u and v
         layers.eval()
         plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Linear(6, 4, bias=False)).eval()
         plain.load_state_dict(fold_spectral_norm(layers.state_dict()), strict=True)

@@ -1,4 +1,4 @@
-"""What our own network promises beyond the others: its cost, its bins, its pretrained encoder."""
+"""The default network: its cost, its bins, its pretrained encoder."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_a_low_temperature_is_more_vivid(model: Unet) -> None:
 
 
 class TestPainted:
-    """What use makes of a distribution, beyond the annealed mean that training sees."""
+    """Corrections at inference, in addition to the annealed mean."""
 
     GREY = torch.full((1, 1, 16, 16), 70.0)  # not in the shadows
 
     def logits(self, model: Unet, sharpness: float) -> Tensor:
-        """Around one vivid bin, at every place."""
+        """A distribution around one vivid bin."""
         distance = (model.bins_Q2 - torch.tensor([36.0, 36.0])).norm(dim=1) / 12
         logits: Tensor = -sharpness * distance
         return logits[None, :, None, None].expand(1, -1, 4, 4)
@@ -95,7 +95,7 @@ class TestPainted:
             torch.testing.assert_close(model(L), model.painted(model.logits(L), L))
 
 
-def test_fading_is_what_less_light_does_to_a_surface() -> None:
+def test_fading_matches_a_surface_under_less_light() -> None:
     """A surface at full light and at a quarter of it, converted to Lab: the same factor for a*, b* and L* + 16."""
     lit = torch.tensor([0.5, 0.3, 0.25]).reshape(3, 1, 1)  # linear light
     L, dim = rgb_to_lab(linear_to_rgb(lit)), rgb_to_lab(linear_to_rgb(lit / 4))

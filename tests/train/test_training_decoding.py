@@ -1,4 +1,4 @@
-"""Training's images: one that harms is broken like any other, and the rest of its batch is read."""
+"""Decoding for training: hostile images are broken, and the others are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = TrainSettings(data=DataSettings(short_side=32))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two whole images, and between them two that are none."""
+    """Two valid images, and two broken ones between them."""
     out = io.BytesIO()
     Image.new("RGB", (40, 30), (200, 30, 20)).save(out, "PNG")
     images = [out.getvalue(), b"no image", bombs.tiff_of_many_directories(24_000)[:64], out.getvalue()]
@@ -68,7 +68,7 @@ def test_broken_images_are_rows_in_their_places(
     [
         ("PNG", {}, True),
         ("JPEG", {}, True),
-        ("JPEG", {"progressive": True}, False),  # a decoder goes through as many scans as there are
+        ("JPEG", {"progressive": True}, False),  # progressive: any number of scans
         ("TIFF", {}, False),
         ("WEBP", {}, False),
         ("JPEG2000", {}, False),

@@ -1,4 +1,4 @@
-"""What a training is fed: images in a few shapes, kept in memory or streamed, drawn by source."""
+"""Feeds: images in a few shapes, in memory or streamed, sampled by source."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ CPU = torch.device("cpu")
 
 
 def level(number: int, shape: tuple[int, int] = (16, 16)) -> Row:
-    """An image of one grey level, which tells it from others."""
+    """An image of one grey level, which identifies it."""
     return Row(np.full((*shape, 3), number, np.uint8))
 
 
 def levels(batches: Iterator[torch.Tensor], count: int) -> list[int]:
-    """The images of so many batches, in their order."""
+    """The grey levels of the first batches."""
     return [round(float(rgb.mean()) * 255) for batch in itertools.islice(batches, count) for rgb in batch]
 
 
@@ -78,7 +78,7 @@ class TestDecoding:
         assert image.shape == (*shape, 3)
 
     def test_the_aspect_is_kept(self) -> None:
-        """A circle stays a circle; what is over on the sides is cut off evenly."""
+        """A circle stays a circle; the crop is centered."""
         ys, xs = np.mgrid[:96, :160]
         circle = ((ys - 48) ** 2 + (xs - 80) ** 2 < 40**2).astype(np.uint8) * 255
         image = decode_image(encoded(Image.fromarray(circle)), SHAPES)
@@ -88,7 +88,7 @@ class TestDecoding:
         assert abs(np.argwhere(inside).mean(axis=0) - [23.5, 31.5]).max() < 0.6
 
     def test_no_size_a_little_off_a_shape_breaks_it(self) -> None:
-        """Rounding took the part that is cut out beyond the edge for some of these: `box offset can't be negative`."""
+        """Regression: rounding made Pillow fail with `box offset can't be negative`."""
         for short_side, aspect in itertools.product((128, 144), (0.75, 1.0, 1.375)):
             (shape,) = shapes(DataSettings(short_side=short_side, aspects=[aspect]))
             for width, height in itertools.product(
@@ -121,8 +121,8 @@ class TestMemory:
         assert sorted(rounds[0]) == sorted(rounds[1]) == list(range(24))
         assert rounds[0] != rounds[1] != sorted(rounds[1])
 
-    def test_what_a_round_leaves_over_begins_the_next(self) -> None:
-        """Batches are always full, and in the long run nothing comes more often than the rest."""
+    def test_the_remainder_of_a_round_starts_the_next(self) -> None:
+        """Batches are always full, and all images come equally often in the long run."""
         images = keep((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(10)), DATA)
         batches = list(itertools.islice(images.random_batches(4, "seed"), 10))
         assert {len(batch) for batch in batches} == {4}
@@ -130,13 +130,13 @@ class TestMemory:
         assert set(counts) == set(range(10))
         assert max(counts.values()) - min(counts.values()) <= 1
 
-    def test_it_can_go_on_at_any_batch(self) -> None:
+    def test_it_can_start_at_any_batch(self) -> None:
         images = keep(map(level, range(10)), DATA)
         whole = levels(images.random_batches(3, "seed"), 20)
         assert levels(images.random_batches(3, "seed", start=13), 7) == whole[39:]
         assert levels(images.random_batches(3, "another"), 20) != whole
 
-    def test_rates_say_how_often_an_image_comes(self) -> None:
+    def test_rates_set_how_often_an_image_is_drawn(self) -> None:
         rows = [Row(level(number).rgb, rate) for number, rate in enumerate((0.5, 1.0, 2.5, 1.0))]
         batches = keep(rows, DATA).random_batches(5, "seed")
         counts = Counter(levels(batches, 200))
@@ -162,7 +162,7 @@ class TestMemory:
     def test_in_order_each_comes_once(self) -> None:
         images = keep((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(9)), DATA)
         assert levels(images.in_order(2), 9) == [0, 2, 4, 6, 8, 1, 3, 5, 7]
-        assert levels(images.singles(), 9) == list(range(9))  # the shapes by turns
+        assert levels(images.singles(), 9) == list(range(9))  # alternating shapes
 
     @pytest.mark.slow
     def test_broken_images_are_left_out_as_far_as_that_is_tolerated(self, archive: Path) -> None:
@@ -175,7 +175,7 @@ class TestMemory:
         with pytest.raises(UsageError, match=r"1 of 1 images are broken: more than data\.tolerate_broken allows"):
             feed_of(archive, tolerate_broken=0.001)
 
-    def test_where_all_are_broken_that_is_said(self) -> None:
+    def test_only_broken_images_are_an_error(self) -> None:
         with pytest.raises(UsageError, match="each of the 3 images is broken"):
             keep([Row(None)] * 3, DATA)
 
@@ -212,8 +212,8 @@ class TestStream:
 
     @pytest.mark.parametrize("broken", [0, 7])
     @pytest.mark.parametrize("rows", [40, 43, 47])
-    def test_as_many_rows_make_as_many_batches(self, rows: int, broken: int) -> None:
-        """Whatever their shapes: workers that take other numbers of steps would wait for each other for ever."""
+    def test_equally_many_rows_give_equally_many_batches(self, rows: int, broken: int) -> None:
+        """For any shapes: workers with different numbers of steps would wait forever."""
         data = DataSettings(tolerate_broken=0.5)
         for seed in range(5):
             random = np.random.default_rng(seed)
@@ -240,7 +240,7 @@ class TestStream:
         with pytest.raises(UsageError, match="no image to train on for some worker"):
             list(pass_batches(iter([]), 8, DATA, np.random.default_rng(0)))
 
-    def test_a_rate_says_how_often_an_image_comes(self, archive: Path) -> None:
+    def test_a_rate_sets_how_often_an_image_is_read(self, archive: Path) -> None:
         feed = feed_of(archive, memory_gb=0, balance=0.0)
         assert isinstance(feed, StreamFeed)
         passes = [list(feed.rows()) for _ in range(60)]

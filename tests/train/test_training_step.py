@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +46,6 @@ CLEAN = AugmentSettings(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small only make threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def settings() -> TrainSettings:
     return load_settings(TrainSettings, overrides=TINY)
@@ -87,7 +78,7 @@ def archive(tmp_path: Path) -> Path:
 class TestAugment:
     def test_switched_off_it_changes_nothing(self, rgb: torch.Tensor) -> None:
         crops = augment.random_crops(rgb, (64, 64), CLEAN)
-        assert (crops - rgb).abs().mean() < 0.02  # but for the slight stretch
+        assert (crops - rgb).abs().mean() < 0.02  # except for the slight stretch
         for grey in augment.scanned_grey(rgb, CLEAN):
             torch.testing.assert_close(grey, luma(rgb))
 
@@ -156,7 +147,7 @@ class TestStep:
         assert state.steps == 12
 
     @pytest.mark.parametrize("damage", ["p_grain", "p_scratches"])
-    def test_what_lies_on_the_print_never_touches_the_target(
+    def test_grain_and_scratches_do_not_change_the_target(
         self, settings: TrainSettings, rgb: torch.Tensor, damage: str
     ) -> None:
         damaged = settings.model_copy(update={"augment": CLEAN.model_copy(update={damage: 1.0})})
@@ -165,10 +156,10 @@ class TestStep:
         assert (ab - rgb_to_lab(rgb)[:, 1:]).abs().max() < 0.1
 
     @pytest.mark.parametrize("damage", ["p_gamma", "p_fade", "p_shade"])
-    def test_colors_are_as_weak_as_the_print_is_dark(
+    def test_target_chroma_shrinks_where_the_input_is_darker(
         self, settings: TrainSettings, rgb: torch.Tensor, damage: str
     ) -> None:
-        """A patch that half the light falls on keeps its hue; its chroma goes with the cube root of the light."""
+        """A patch under half the light keeps its hue; its chroma follows the cube root of the light."""
         torch.manual_seed(1)
         damaged = settings.model_copy(update={"augment": CLEAN.model_copy(update={damage: 1.0})})
         L, ab = training_pair(rgb, 64, 32, damaged)
@@ -185,7 +176,7 @@ class TestStep:
         assert any(moved)
         assert not any(p.requires_grad for p in state.average.parameters())
 
-    def test_frozen_stages_stay_as_they_are(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+    def test_frozen_stages_do_not_change(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
         model = settings.model.model_copy(update={"frozen_stages": 3})
         state = create_state(settings.model_copy(update={"model": model}))
         before = [{k: v.clone() for k, v in s.state_dict().items()} for s in state.model.encoder_stages()]
@@ -209,7 +200,7 @@ class TestStep:
             sizes.append(current_size(state))
         assert sizes == [32, 32, 64, 64]
 
-    def test_a_saved_state_goes_on_as_if_never_stopped(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+    def test_a_saved_state_resumes_exactly(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
         state = create_state(settings)
         step(state, rgb)
         buffer = io.BytesIO()
@@ -224,7 +215,7 @@ class TestStep:
         assert results[0] == results[1]
 
     @pytest.mark.parametrize("decay", [0.0, 0.5])
-    def test_resuming_goes_by_the_rates_of_now(self, settings: TrainSettings, rgb: torch.Tensor, decay: float) -> None:
+    def test_resuming_uses_the_current_rates(self, settings: TrainSettings, rgb: torch.Tensor, decay: float) -> None:
         state = create_state(settings)
         step(state, rgb)
         changed = {"weight_decay": decay, "encoder_factor": 0.1}
@@ -236,21 +227,21 @@ class TestStep:
         rates = {(group["factor"], group["weight_decay"]) for group in resumed.optimizer.param_groups}
         assert rates == {(0.1, decay), (0.1, 0.0), (1.0, decay), (1.0, 0.0)}
 
-    def test_a_state_whose_parameters_are_grouped_otherwise_is_refused(self, settings: TrainSettings) -> None:
+    def test_a_state_with_other_parameter_groups_is_refused(self, settings: TrainSettings) -> None:
         state = create_state(settings)
         merged = torch.optim.AdamW(state.model.parameters())
         with pytest.raises(UsageError, match="an earlier version began this run"):
             state.load_state_dict(state.state_dict() | {"optimizer": merged.state_dict()})
 
     @pytest.mark.parametrize(("pretrained", "factors"), [(False, {1.0}), (True, {0.3, 1.0})])
-    def test_only_an_encoder_that_has_learned_learns_slower(
+    def test_only_a_pretrained_encoder_gets_a_lower_rate(
         self, settings: TrainSettings, pretrained: bool, factors: set[float]
     ) -> None:
         model = settings.model.model_copy(update={"pretrained": pretrained})
         state = create_state(settings.model_copy(update={"model": model}))
         assert {group["factor"] for group in state.optimizer.param_groups} == factors
 
-    def test_a_figure_that_the_network_has_not_is_refused(self, settings: TrainSettings) -> None:
+    def test_a_metric_that_the_network_lacks_is_refused(self, settings: TrainSettings) -> None:
         by_mse = settings.validation.model_copy(update={"best": "mse"})
         with pytest.raises(UsageError, match=r"validation\.best=mse: this network's figures are psnr, "):
             create_state(settings.model_copy(update={"validation": by_mse}))
@@ -293,11 +284,11 @@ def test_grey_images_cannot_be_measured(rgb: torch.Tensor) -> None:
     model = create_model("lab_cnn").eval()
     with pytest.raises(UsageError, match="all grey"):
         validate(model, [grey], 64)
-    assert validate(model, [grey, rgb], 64)["colorfulness"] > 0  # some may be
+    assert validate(model, [grey, rgb], 64)["colorfulness"] > 0  # some may be grey
 
 
 def die_after_first(save: Callable[[Mapping[str, Any]], None]) -> Callable[[RunFolder, Mapping[str, Any]], None]:
-    """Saves once; the second time the process has no more memory, say."""
+    """Saves once, then fails."""
     calls: list[int] = []
 
     def saving(folder: RunFolder, state: Mapping[str, Any]) -> None:
@@ -310,7 +301,7 @@ def die_after_first(save: Callable[[Mapping[str, Any]], None]) -> Callable[[RunF
 
 
 class TestRun:
-    def test_a_run_leaves_all_it_promises(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
+    def test_a_run_writes_all_its_files(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         figures = train_alone(settings, str(archive), str(run))
         with (run / "metrics.csv").open() as stream:
@@ -335,23 +326,23 @@ class TestRun:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("stop", [1, 3, 5], ids=["within an epoch", "between epochs", "within the last"])
-    def test_a_stopped_run_goes_on_as_if_never_stopped(
+    def test_a_stopped_run_resumes_exactly(
         self, settings: TrainSettings, archive: Path, tmp_path: Path, stop: int
     ) -> None:
-        """The same batches, the same damage, the same figures, wherever it was interrupted."""
+        """The same batches, augmentation and metrics, wherever it was interrupted."""
         trainer = settings.trainer.model_copy(update={"epoch_steps": 3})
         settings = settings.model_copy(update={"trainer": trainer})
         whole = train(run_alone(settings, archive, tmp_path / "whole", Silent()))
         with pytest.raises(StoppedError, match=r"the state is saved: .* --resume") as stopped:
             train(run_alone(settings, archive, tmp_path / "paused", Silent(stop_after=stop)))
-        torch.rand(99)  # what else a process draws
+        torch.rand(99)  # other use of the random state
         resumed = train(run_alone(settings, archive, tmp_path / "paused", Silent()))
         assert stopped.value.status == 130
         for name in ("loss", "gradient_norm", "val_psnr", "val_psnr_ab"):
             assert resumed[name] == pytest.approx(whole[name], rel=1e-5), name
 
     @pytest.mark.slow
-    def test_a_run_can_be_cut_by_time(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
+    def test_a_run_can_have_a_time_limit(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
         trainer = settings.trainer.model_copy(update={"minutes": 0.01, "epoch_steps": 1, "epochs": 1})
         train_alone(settings.model_copy(update={"trainer": trainer}), str(archive), str(tmp_path / "run"))
         rows = list(csv.DictReader((tmp_path / "run/metrics.csv").open()))
@@ -361,7 +352,7 @@ class TestRun:
     def test_the_state_is_saved_within_epochs(
         self, settings: TrainSettings, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """So that a process that is killed loses minutes, not an epoch: here it dies after the second step."""
+        """A killed process loses minutes, not an epoch: here it dies after the second step."""
         often = settings.trainer.model_copy(update={"save_minutes": 1e-9, "epoch_steps": 4})
         settings = settings.model_copy(update={"trainer": often})
         run = run_alone(settings, archive, tmp_path / "run", Silent())
@@ -386,7 +377,7 @@ class TestRun:
         assert not (tmp_path / "run/state.pt").exists()
 
     @pytest.mark.parametrize("rate", [1e30])
-    def test_a_loss_that_is_no_number_ends_a_run(
+    def test_a_loss_that_is_not_finite_ends_a_run(
         self, settings: TrainSettings, archive: Path, tmp_path: Path, rate: float
     ) -> None:
         reckless = settings.optimizer.model_copy(update={"learning_rate": rate, "clip_norm": None, "warmup": 0.0})
@@ -399,9 +390,7 @@ class TestRun:
         with pytest.raises(UsageError, match=r"trainer\.workers=2: .* drop --no-ray"):
             train_alone(settings, str(archive), str(tmp_path / "run"))
 
-    def test_where_there_is_no_run_none_can_be_resumed(
-        self, settings: TrainSettings, archive: Path, tmp_path: Path
-    ) -> None:
+    def test_resume_needs_a_run(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"--resume: .*/run holds no training run; drop --resume"):
             train_alone(settings, str(archive), str(tmp_path / "run"), resume=True)
         assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
@@ -424,7 +413,9 @@ class TestRun:
             ("adversarial={}", "`adversarial` switched on or off"),
         ],
     )
-    def test_what_has_another_state_cannot_be_gone_on_with(self, change: str, message: str, tmp_path: Path) -> None:
+    def test_a_run_with_an_incompatible_state_cannot_be_resumed(
+        self, change: str, message: str, tmp_path: Path
+    ) -> None:
         RunFolder(tmp_path / "run", load_settings(TrainSettings)).claim()
         other = RunFolder(tmp_path / "run", load_settings(TrainSettings, overrides=[change]))
         with pytest.raises(UsageError, match=message):
@@ -446,9 +437,7 @@ class TestRun:
             assert run([*words, "--output", str(tmp_path / "run"), "--set", "loss.name=bce"]) == EXIT_USAGE
         assert not (tmp_path / "run/config.yaml").exists()
 
-    def test_a_run_that_is_older_than_a_setting_of_the_model_goes_on(
-        self, settings: TrainSettings, tmp_path: Path
-    ) -> None:
+    def test_a_run_from_before_a_setting_of_the_model_resumes(self, settings: TrainSettings, tmp_path: Path) -> None:
         RunFolder(tmp_path / "run", settings).claim()
         config = tmp_path / "run/config.yaml"
         written = yaml.safe_load(config.read_text())
@@ -457,9 +446,7 @@ class TestRun:
         RunFolder(tmp_path / "run", settings).claim(resume=True)
 
     @pytest.mark.parametrize("config", ["", "model: 3", "model: {name: [unet]}", "{"])
-    def test_a_config_that_does_not_say_what_it_trains_is_refused(
-        self, config: str, settings: TrainSettings, tmp_path: Path
-    ) -> None:
+    def test_a_config_without_a_model_is_refused(self, config: str, settings: TrainSettings, tmp_path: Path) -> None:
         RunFolder(tmp_path / "run", settings).claim()
         (tmp_path / "run/config.yaml").write_text(config)
         with pytest.raises(UsageError, match="another model"):
@@ -467,5 +454,5 @@ class TestRun:
 
     def test_the_shipped_recipe_is_complete(self) -> None:
         resolved = load_settings(TrainSettings, RECIPE).model_dump(mode="json")
-        for group, written in yaml.safe_load(RECIPE.read_text()).items():  # what concerns other models is left out
+        for group, written in yaml.safe_load(RECIPE.read_text()).items():  # without groups of other models
             assert written == resolved[group], group

@@ -1,4 +1,4 @@
-"""Two processes that train together: sums, gradients, the palette that they fit, the gate that holds for both."""
+"""Two data-parallel processes: reductions, gradients, palettes, the discriminator."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RECIPE = TrainSettings(
 
 
 def work_together(rank: int, folder: str) -> None:
-    """What each of two workers does with its half of the data."""
+    """One of two workers, with its half of the data."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     half = PIXELS.chunk(2)[rank]
@@ -48,14 +48,14 @@ def shared_gradient(rgb: torch.Tensor) -> torch.Tensor:
 
 
 def gradient(state: TrainState, rgb: torch.Tensor) -> torch.Tensor:
-    """Of all parameters, in one row."""
+    """All gradients as one vector."""
     lab = rgb_to_lab(rgb)
     state.objective(lab[:, :1], lab[:, 1:])["loss"].backward()
     return torch.cat([p.grad.flatten() for p in state.model.parameters() if p.grad is not None])
 
 
 def trained_discriminator(rank: int) -> torch.Tensor:
-    """Its parameters, in one row, after a step on images that differ between the workers."""
+    """Its parameters as one vector, after a step on different images per worker."""
     torch.manual_seed(0)
     adversary = create_adversary(AdversarialSettings(width=4, max_accuracy=1.0), "cpu")
     torch.manual_seed(rank)
@@ -85,7 +85,7 @@ def test_their_discriminators_stay_the_same(found: list[dict[str, torch.Tensor]]
     torch.testing.assert_close(found[0]["discriminator"], found[1]["discriminator"], atol=1e-6, rtol=0)
 
 
-def test_a_worker_alone_is_its_own_sum() -> None:
+def test_reductions_do_nothing_in_one_process() -> None:
     value = torch.tensor([1.0, 2.0])
     assert torch.equal(sum_over_workers(value), value)
     assert torch.equal(mean_over_workers(value), value)
