@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,16 +36,16 @@ def bulk(
     config: Config = None,
     overrides: Overrides = None,
     input_list: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(metavar="FILE", help="paths to color (text; CSV / Parquet with a column `path` or `key`; .gz)"),
     ] = None,
     hints: HintsFile = None,
     limit: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option("--limit", metavar="N", min=1, help="process at most N missing inputs, chosen at random"),
     ] = None,
     tolerate_failures: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="retry what failed in earlier runs")] = False,
@@ -56,7 +56,7 @@ def bulk(
         typer.Option("--dry-run", help="write nothing: count what is left, measure a sample, estimate time and cost"),
     ] = False,
     price_per_hour: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(metavar="PRICE", min=0, help="of the whole cluster, for --dry-run's estimate"),
     ] = None,
     ray_address: RayAddress = None,
@@ -92,7 +92,7 @@ def bulk(
 def report(
     uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")],
     input_: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--input", metavar="URI", help="the run's input, to show images as they were before"),
     ] = None,
     overrides: Overrides = None,

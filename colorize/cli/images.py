@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -21,7 +21,7 @@ def photo(
         list[str], typer.Argument(metavar="SRC...", help="image files, folders of them, or http(s) links")
     ],
     output: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             "--output",
             "-o",
@@ -34,7 +34,7 @@ def photo(
     compare: Annotated[bool, typer.Option(help="also write grey / colored / original side by side")] = False,
     overwrite: Overwrite = False,
     run_folder: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--run", metavar="RUN", help="a training run's folder, as the model"),
     ] = None,
     history: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,16 +16,14 @@ Model = Annotated[
     ),
 ]
 HintsFile = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--hints", metavar="FILE", help="colors to keep to: CSV or JSON with path, x, y and color"),
 ]
-Config = Annotated[Optional[Path], typer.Option("--config", help="YAML file with settings")]  # noqa: UP045
-Overrides = Annotated[
-    Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="one setting; may be repeated")  # noqa: UP045
-]
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file with settings")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one setting; may be repeated")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace existing files")]
 RayAddress = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         "--ray",
         metavar="ADDRESS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -59,7 +59,7 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", metavar="URI", help="color images: folder or Parquet; s3:// too")],
     output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; s3:// too")],
     split: Annotated[str, typer.Option("--split", help="train, val, test, or all")] = "val",
-    limit: Annotated[Optional[int], typer.Option("--limit", min=1, help="measure at most N images")] = None,  # noqa: UP045
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="measure at most N images")] = None,
     config: Config = None,
     overrides: Overrides = None,
     ray_address: RayAddress = None,
