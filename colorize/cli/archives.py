@@ -68,7 +68,8 @@ def bulk(
 
     Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
     """
-    settings = load_settings(BulkSettings, config, [*(overrides or ()), *_tolerance(tolerate_failures)])
+    tolerance = [] if tolerate_failures is None else [f"run.tolerate_failures={tolerate_failures}"]
+    settings = load_settings(BulkSettings, config, [*(overrides or ()), *tolerance])
     if price_per_hour is not None and not dry_run:
         raise UsageError("--price-per-hour is for an estimate: add --dry-run")
     told, terminal = verbosity(quiet, verbose), Terminal(quiet, as_json)
@@ -155,7 +156,3 @@ def _name_failures(output: str) -> None:
 
     for line in failures(Storage(output)):
         say(line, sys.stderr)
-
-
-def _tolerance(fraction: float | None) -> list[str]:
-    return [] if fraction is None else [f"run.tolerate_failures={fraction}"]

@@ -63,7 +63,8 @@ def plan_stages(pool: PoolSettings, cpus: float, gpus: float, *, may_grow: bool 
     cpus_per_actor = pool.cpus_per_actor or (1.0 if cpus >= 2 else cpus / 2)
     task_cpus = TASK_CPUS if cpus >= 2 else cpus / 4
     room = _room(cpus - 2 * task_cpus, cpus_per_actor, gpus, gpus_per_actor)
-    most = pool.max or max(1, pool.min or 0, room if device == "cuda" else min(room, _cpu_actors(cpus, cpus_per_actor)))
+    by_share = max(1, math.floor(cpus * PREDICT_SHARE / cpus_per_actor))
+    most = pool.max or max(1, pool.min or 0, room if device == "cuda" else min(room, by_share))
     plan = StagePlan(
         device=device,
         min_actors=pool.min or 1,
@@ -88,10 +89,6 @@ def _device(pool: PoolSettings, gpus: float) -> str:
     if pool.device == "auto":
         return "cuda" if gpus > 0 and pool.gpus_per_actor != 0 else "cpu"
     return pool.device
-
-
-def _cpu_actors(cpus: float, cpus_per_actor: float) -> int:
-    return max(1, math.floor(cpus * PREDICT_SHARE / cpus_per_actor))
 
 
 def _room(cpus: float, cpus_per_actor: float, gpus: float, gpus_per_actor: float) -> int:

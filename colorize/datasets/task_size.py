@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 LEAST, MOST = 16, 512
 TASK_SECONDS = 60.0
-PICTURE_SECONDS = 0.1  # of a CPU, for any image: mostly the network's
+IMAGE_SECONDS = 0.1  # of a CPU, for any image: mostly the network's
 BYTE_SECONDS = 3e-7  # decoding, composing and encoding: about 1.2 s for a JPEG of 12 megapixels and 4 MB
 TASKS = 256  # minimum, to keep all nodes busy until the end
 UNKNOWN_BYTES = 1 << 20
@@ -20,7 +20,7 @@ UNKNOWN_BYTES = 1 << 20
 def rows_per_task(units: pa.Table) -> int:
     """For a table of `UNIT_SCHEMA`, files before archives: `LEAST` to `MOST`, by number and size of the images."""
     images = pc.sum(units["count"]).as_py() or 0
-    seconds = PICTURE_SECONDS + BYTE_SECONDS * _bytes_each(units, images)
+    seconds = IMAGE_SECONDS + BYTE_SECONDS * _bytes_each(units, images)
     return max(LEAST, min(MOST, int(TASK_SECONDS / seconds), images // TASKS))
 
 

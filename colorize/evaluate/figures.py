@@ -20,7 +20,7 @@ class Figure:
     explanation: str
 
 
-PER_PICTURE = (
+PER_IMAGE = (
     Figure("psnr", "PSNR", "dB", "higher", 2, "of RGB, mean over images, on the center crop"),
     Figure("psnr_full", "PSNR, whole", "dB", "higher", 2, "of RGB, whole images, as the bulk job writes them"),
     Figure("psnr_ab", "PSNR of ab", "dB", "higher", 2, "of Lab's two color channels, peak 220"),
@@ -42,4 +42,4 @@ PER_SET = (
     Figure("colorfulness_absolute", "Colorfulness, abs.", "", "higher", 2, "of absolute opponents, as papers do"),
     Figure("colorfulness_absolute_gap", "Colorfulness gap, abs.", "", "lower", 2, "the same, as papers do"),
 )  # fmt: skip
-FIGURES = {figure.name: figure for figure in (*PER_PICTURE, *PER_SET)}
+FIGURES = {figure.name: figure for figure in (*PER_IMAGE, *PER_SET)}

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from colorize.cluster.session import plan_for_cluster, ray_session
+from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import Source, open_source
 from colorize.errors import UsageError, say
 from colorize.evaluate.candidates import find_candidates, require_all
@@ -90,7 +91,8 @@ def _open(job: EvaluateJob) -> Source:
     source, target = Storage(job.data), Storage(job.output)
     if not source.is_file() and overlap(source, target):
         raise UsageError(f"--output {target.url()} and --data {source.url()} overlap: choose an output folder outside")
-    opened = open_source(job.data, job.settings.source.as_source(), limits=job.settings.limits)
+    settings = SourceSettings(rows_per_task=16, **job.settings.source.model_dump())
+    opened = open_source(job.data, settings, limits=job.settings.limits)
     return opened.with_columns("path", "split", "source")
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from colorize.evaluate.candidates import GREY
-from colorize.evaluate.figures import FIGURES, PER_PICTURE, PER_SET, Figure
+from colorize.evaluate.figures import FIGURES, Figure
 from colorize.evaluate.gallery import Shown, ranked
 from colorize.evaluate.outcome import Evaluation
 from colorize.metrics import Interval
@@ -55,7 +55,7 @@ def evaluation_page(done: Evaluation, shown: Mapping[str, Shown]) -> bytes:
         done=done,
         data=Storage(done.job.data).url(),
         finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        rows=[(figure, cells(figure, done.summary)) for figure in (*PER_PICTURE, *PER_SET) if _measured(figure, done)],
+        rows=[(figure, cells(figure, done.summary)) for figure in FIGURES.values() if _measured(figure, done)],
         comparisons=_comparisons(done),
         charts=_charts(done),
         gallery=_gallery(done, shown),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from colorize.evaluate.figures import PER_PICTURE, Figure
+from colorize.evaluate.figures import PER_IMAGE, Figure
 from colorize.evaluate.settings import MeasureSettings
 from colorize.metrics import Interval, bootstrap, frechet_distance, rarity_weights
 from colorize.metrics.resampling import K, Statistic
@@ -127,7 +127,7 @@ def compare(scores: Scores, settings: MeasureSettings) -> list[Comparison]:
     differences = {
         (figure, first, second): scores.models[first].columns[figure.name] - scores.models[second].columns[figure.name]
         for first, second in combinations(scores.models, 2)
-        for figure in PER_PICTURE
+        for figure in PER_IMAGE
         if figure.name in scores.models[first].columns
     }
     intervals = _intervals({key: _mean(values) for key, values in differences.items()}, scores.count, settings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import Field
 
 from colorize.cluster.settings import PoolSettings
-from colorize.datasets.settings import SourceSettings
 from colorize.datasets.splits import SplitSettings
 from colorize.imaging.settings import LimitSettings
 from colorize.predict.settings import ColorizerSettings
@@ -18,10 +17,6 @@ class ImageSourceSettings(Settings):
     image_column: str = Field("image", description="Parquet column with encoded bytes or a {bytes, path} struct")
     include: tuple[str, ...] = Field((), description="glob patterns; files that match none are left out")
     follow_links: bool = Field(False, description="read links that lead out of the input, too; else they fail")
-
-    def as_source(self) -> SourceSettings:
-        """For `open_source`."""
-        return SourceSettings(rows_per_task=16, **self.model_dump())
 
 
 class MeasureSettings(Settings):

@@ -10,7 +10,6 @@ import hashlib
 import io
 import pickle
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +111,8 @@ def _read(setting: str, path: str | None, prefix: str) -> Weights | None:
         data = Path(path).read_bytes()
         state = load_plain(data)
         tensors = {key: value for key, value in _tensors(state).items() if key.startswith(prefix)}
-        _require_own(tensors, len(data))
+        if sum(tensor.nbytes for tensor in tensors.values()) > len(data):
+            raise ValueError("tensors that share their bytes")
     except OSError as error:
         raise UsageError(f"measure.{setting}={path} cannot be read: {error.strerror or error}") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, AttributeError, TypeError):
@@ -124,12 +124,6 @@ def _read(setting: str, path: str | None, prefix: str) -> Weights | None:
 def _tensors(state: Any) -> dict[str, Tensor]:
     found = state.items() if isinstance(state, dict) else ()
     return {key: value for key, value in found if isinstance(key, str) and isinstance(value, Tensor)}
-
-
-def _require_own(tensors: Mapping[str, Tensor], size: int) -> None:
-    """Raises ValueError for tensors larger than the file, which therefore share their bytes."""
-    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > size:
-        raise ValueError("tensors that share their bytes")
 
 
 def _try(name: str, weights: Weights, network: type[Inception] | type[Lpips]) -> None:

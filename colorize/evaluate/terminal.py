@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from colorize.errors import printable
-from colorize.evaluate.figures import PER_PICTURE, PER_SET
+from colorize.evaluate.figures import FIGURES
 from colorize.evaluate.outcome import Evaluation
 from colorize.evaluate.page import Cell, cells
 
@@ -18,7 +18,7 @@ def figures_table(done: Evaluation) -> Table:
     table.add_column("")
     for label in done.scores.labels:
         table.add_column(escape(printable(label)), justify="right")
-    for figure in (*PER_PICTURE, *PER_SET):
+    for figure in FIGURES.values():
         found = cells(figure, done.summary)
         if any(cell.value for cell in found):
             arrow = {"higher": "\u2191", "lower": "\u2193"}[figure.better]

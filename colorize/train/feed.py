@@ -22,7 +22,7 @@ from colorize.train.workers import sum_over_workers
 
 SHUFFLE_ROWS = 2048  # size of the shuffle buffer of a stream
 FEW_ROWS = 256  # rows in the buffer before it yields any
-NO_PICTURES = "no image to train on for some worker: see data.labels, sources, include, split and trainer.workers"
+NO_IMAGES = "no image to train on for some worker: see data.labels, sources, include, split and trainer.workers"
 
 
 class Feed(Protocol):
@@ -62,7 +62,7 @@ class MemoryFeed:
 
     def batches(self, start: int = 0) -> Iterator[Tensor]:
         if not len(self.kept):
-            raise UsageError(NO_PICTURES)
+            raise UsageError(NO_IMAGES)
         return self.kept.random_batches(self.batch_size, f"{self.seed} {self.rank}", start, self.device)
 
 
@@ -117,7 +117,7 @@ def pass_batches(
             group.clear()
             yield latest
             done += 1
-    if reason := too_many_broken(broken, seen, data) or ("" if broken < seen else NO_PICTURES):
+    if reason := too_many_broken(broken, seen, data) or ("" if broken < seen else NO_IMAGES):
         raise UsageError(reason)
     left = sorted(filter(None, waiting.values()), key=len)
     while done < max(seen // batch_size, 1):

@@ -73,7 +73,9 @@ class AbObjective(ColorObjective):
 
     def losses_and_ab(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
         predicted = self.model(L_B1HW)
-        return {"loss": ab_distance(self.distance, predicted, ab_B2HW)}, predicted
+        with torch.autocast(predicted.device.type, enabled=False):
+            true = shrink(ab_B2HW, predicted.shape[2:])
+            return {"loss": self.distance(predicted.float() / AB_SCALE, true / AB_SCALE)}, predicted
 
 
 class RgbObjective(nn.Module):
@@ -101,13 +103,6 @@ class PaletteObjective(nn.Module):
         target = self.model.classify(rgb_B3HW)
         accuracy = (logits.argmax(dim=1) == target).float().mean()
         return {"loss": F.cross_entropy(logits, target), "accuracy": accuracy}
-
-
-def ab_distance(distance: Distance, predicted_B2hw: Tensor, true_B2HW: Tensor) -> Tensor:
-    """A distance of ab / 128, at the prediction's resolution."""
-    with torch.autocast(predicted_B2hw.device.type, enabled=False):
-        true = shrink(true_B2HW, predicted_B2hw.shape[2:])
-        return distance(predicted_B2hw.float() / AB_SCALE, true / AB_SCALE)
 
 
 def _allow(model: ColorModel, name: str, allowed: list[str]) -> None:

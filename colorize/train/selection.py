@@ -9,7 +9,7 @@ from typing import Any
 
 from colorize.train.settings import DataSettings
 
-FEW_PICTURES = 300  # of fewer images, as many may be broken as of this number
+FEW_IMAGES = 300  # of fewer images, as many may be broken as of this number
 
 
 def is_wanted(row: Mapping[str, Any], settings: DataSettings) -> bool:
@@ -41,7 +41,7 @@ def draw_rates(counts: Mapping[str, int], balance: float) -> dict[str, float]:
 
 def too_many_broken(broken: int, seen: int, settings: DataSettings) -> str:
     """Why training cannot continue with so many broken images, or ""."""
-    if broken <= settings.tolerate_broken * max(seen, FEW_PICTURES):
+    if broken <= settings.tolerate_broken * max(seen, FEW_IMAGES):
         return ""
     allowed = f"more than data.tolerate_broken allows ({settings.tolerate_broken})"
     return f"{broken} of {seen} images are broken: {allowed}"

@@ -113,8 +113,7 @@ def create_state(
     """
     torch.manual_seed(settings.seed)
     model = initial_network(settings.model)
-    _check_sizes(model, settings)
-    _check_best(model, settings)
+    _check_settings(model, settings)
     if palette_K3 is not None and isinstance(model, PaletteCnn) and settings.model.weights is None:
         model.palette_K3.copy_(palette_K3)
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -139,16 +138,13 @@ def _create_objective(
     return AdversarialObjective(objective, adversary), adversary
 
 
-def _check_sizes(model: ColorModel, settings: TrainSettings) -> None:
+def _check_settings(model: ColorModel, settings: TrainSettings) -> None:
     canvas, sizes = model.canvas, settings.trainer.sizes
     if canvas and (set(sizes) | {settings.validation.size}) != {canvas}:
         raise UsageError(
             f"model {settings.model.name} sees {canvas} x {canvas} pixels, trainer.sizes={sizes} and "
             f"validation.size={settings.validation.size} do not: set them to [{canvas}] and {canvas}"
         )
-
-
-def _check_best(model: ColorModel, settings: TrainSettings) -> None:
     names, best = figure_names(model), settings.validation.best
     if best not in names:
         raise UsageError(f"validation.best={best}: this network's figures are {', '.join(names)}")
@@ -165,7 +161,9 @@ def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:
         Scalars on that device, including `loss` and `gradient_norm`.
     """
     settings = state.settings
-    _set_training_mode(state)
+    state.objective.train()
+    for stage in state.model.encoder_stages()[: settings.model.frozen_stages]:
+        stage.eval()  # freezes batch statistics, too
     rate = set_learning_rate(state)
     if state.adversary:
         state.adversary.joined = state.progress >= state.adversary.settings.after
@@ -276,9 +274,3 @@ def compiled(objective: nn.Module, settings: TrainSettings) -> nn.Module:
     shapes = len(settings.data.aspects) * len(set(settings.trainer.sizes))
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * shapes)
     return torch.compile(objective, dynamic=False)  # type: ignore[return-value]
-
-
-def _set_training_mode(state: TrainState) -> None:
-    state.objective.train()
-    for stage in state.model.encoder_stages()[: state.settings.model.frozen_stages]:
-        stage.eval()  # freezes batch statistics, too
