@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow  # two processes import torch
 
 PIXELS = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0))
 START = PIXELS[:4]
-PICTURES = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+IMAGES = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 RECIPE = TrainSettings(
     model=ModelSettings(name="lab_cnn", args={"widths": [8, 16, 16], "dropout": 0.0}), loss=LossSettings(name="mse")
 )
@@ -35,7 +35,7 @@ def work_together(rank: int, folder: str) -> None:
         "mean": mean_over_workers(torch.tensor([rank + 1.0])),
         "palette": fit_palette(half.chunk(3), START, iterations=20),
         "discriminator": trained_discriminator(rank),
-        "gradient": shared_gradient(PICTURES.chunk(2)[rank]),
+        "gradient": shared_gradient(IMAGES.chunk(2)[rank]),
     }
     torch.save(found, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
@@ -93,6 +93,6 @@ def test_reductions_do_nothing_in_one_process() -> None:
 
 def test_two_halves_of_a_batch_have_the_gradient_of_the_whole(found: list[dict[str, torch.Tensor]]) -> None:
     """1 x 64 and 2 x 32 images; the network has no statistics of its batch, which would differ."""
-    alone = gradient(create_state(RECIPE), PICTURES)
+    alone = gradient(create_state(RECIPE), IMAGES)
     for one in found:
         torch.testing.assert_close(one["gradient"], alone, atol=1e-6, rtol=1e-4)
