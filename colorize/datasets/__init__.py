@@ -1,1 +1,1 @@
-"""What is read: folder trees, Parquet archives, input lists, splits, hints."""
+"""Inputs: folder trees, Parquet archives, input lists, splits, hints."""

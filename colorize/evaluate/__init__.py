@@ -1,1 +1,1 @@
-"""Measuring models on color images: made grey, colored as in use, compared with the truth."""
+"""Evaluation of models on color images."""

@@ -1,1 +1,1 @@
-"""Training: a step in pure torch, and loops around it."""
+"""Training: a pure-torch loop, and its bindings to Ray and to a single process."""

@@ -72,7 +72,7 @@ def run_training(job: TrainJob) -> dict[str, float]:
         config = WorkerConfig(job.settings, folder.storage, plan.images, streams, actor)
         trainer = _trainer(scaling, config, datasets_of(source, job.settings, plan, streams))
         _fit(trainer, actor, display)
-    return folder.last_figures()
+    return folder.last_metrics()
 
 
 def _fit(trainer: TorchTrainer, actor: Any, display: Display) -> None:

@@ -84,7 +84,7 @@ class RunFolder:
         self.storage.write(METRICS, text.getvalue().encode())
         self.storage.write(CURVES, draw_curves(history))
 
-    def last_figures(self) -> dict[str, float]:
+    def last_metrics(self) -> dict[str, float]:
         """The last row of `metrics.csv`."""
         rows = list(csv.DictReader(io.StringIO(self.storage.read(METRICS).decode())))
         return {name: float(value) for name, value in rows[-1].items() if value}

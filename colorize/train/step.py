@@ -29,7 +29,7 @@ from colorize.train.losses import ColorObjective, Losses, shrink
 from colorize.train.objectives import create_objective
 from colorize.train.optimizers import create_optimizer, load_optimizer
 from colorize.train.settings import TrainSettings
-from colorize.train.validation import figure_names
+from colorize.train.validation import metric_names
 
 TensorPairs = tuple[list[Tensor], list[Tensor]]
 
@@ -145,9 +145,9 @@ def _check_settings(model: ColorModel, settings: TrainSettings) -> None:
             f"model {settings.model.name} sees {canvas} x {canvas} pixels, trainer.sizes={sizes} and "
             f"validation.size={settings.validation.size} do not: set them to [{canvas}] and {canvas}"
         )
-    names, best = figure_names(model), settings.validation.best
+    names, best = metric_names(model), settings.validation.best
     if best not in names:
-        raise UsageError(f"validation.best={best}: this network's figures are {', '.join(names)}")
+        raise UsageError(f"validation.best={best}: the metrics of this network are {', '.join(names)}")
 
 
 def step(state: TrainState, rgb_B3HW: Tensor) -> dict[str, Tensor]:

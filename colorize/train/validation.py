@@ -17,13 +17,13 @@ from colorize.models import ColorModel
 from colorize.train.accuracy import recorded_names
 from colorize.train.augment import canvas_shape
 
-COLOR_FIGURES = ("psnr", "psnr_grey", "psnr_ab", "colorfulness")
+COLOR_METRICS = ("psnr", "psnr_grey", "psnr_ab", "colorfulness")
 COLORLESS = 0.1  # colorfulness below which images are grey
 
 
-def figure_names(model: ColorModel) -> tuple[str, ...]:
+def metric_names(model: ColorModel) -> tuple[str, ...]:
     """The names of all validation metrics of this network."""
-    return (*COLOR_FIGURES, *recorded_names(model))
+    return (*COLOR_METRICS, *recorded_names(model))
 
 
 @torch.inference_mode()
@@ -47,7 +47,7 @@ def validate(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[st
         return {}
     *decibels, ours, true = torch.cat(columns).mean(dim=0).tolist()
     require_colorful(true, "held-out")
-    return dict(zip(COLOR_FIGURES, (*decibels, ours / true), strict=True))
+    return dict(zip(COLOR_METRICS, (*decibels, ours / true), strict=True))
 
 
 def require_colorful(strength: float, which: str) -> None:

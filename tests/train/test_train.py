@@ -244,7 +244,7 @@ def test_what_cannot_be_trained_stops_with_a_reason(
         ("model.name=unett", "did you mean 'unet'"),
         ("data.image_column=image", "no column 'image'"),
         ("trainer.epoch=3", "did you mean 'trainer.epochs'"),
-        ("validation.best=mse", "this network's figures are psnr, "),
+        ("validation.best=mse", "the metrics of this network are psnr, "),
         ("loss.name=bce", "Unet can be trained on auto only"),
     ],
 )

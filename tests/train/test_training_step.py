@@ -243,7 +243,7 @@ class TestStep:
 
     def test_a_metric_that_the_network_lacks_is_refused(self, settings: TrainSettings) -> None:
         by_mse = settings.validation.model_copy(update={"best": "mse"})
-        with pytest.raises(UsageError, match=r"validation\.best=mse: this network's figures are psnr, "):
+        with pytest.raises(UsageError, match=r"validation\.best=mse: the metrics of this network are psnr, "):
             create_state(settings.model_copy(update={"validation": by_mse}))
 
     def test_pretraining_what_has_no_encoder_is_refused(self) -> None:
