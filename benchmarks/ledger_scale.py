@@ -21,7 +21,7 @@ import torch
 import typer
 
 from colorize.models import create_model
-from colorize.models.checkpoint import save_checkpoint
+from colorize.models.checkpoint import dump_checkpoint
 from tests.conftest import grey_jpeg
 
 PER_FOLDER = 1000
@@ -39,7 +39,7 @@ def main(
             _write_pictures(folder / "scans", count)
             torch.manual_seed(0)
             model = create_model("lab_cnn", **COSTS_NOTHING)
-            save_checkpoint(folder / "model.safetensors", model, name="lab_cnn", args=COSTS_NOTHING)
+            (folder / "model.safetensors").write_bytes(dump_checkpoint(model, name="lab_cnn", args=COSTS_NOTHING))
             first, seconds = _run(folder)
             second, again = _run(folder)
         driver = next(entry for entry in first["processes"] if entry["role"] == "driver")

@@ -17,7 +17,7 @@ import torch
 import typer
 
 from colorize.errors import UsageError
-from colorize.models.checkpoint import LoadedCheckpoint, load_checkpoint, save_checkpoint
+from colorize.models.checkpoint import LoadedCheckpoint, dump_checkpoint, load_checkpoint
 from colorize.predict.model_files import find_model
 
 
@@ -48,7 +48,7 @@ def main(
     """Averages checkpoints."""
     parts, names = zip(*(word.split("=", 1) for word in weighted), strict=True)
     averaged = average([load_checkpoint(find_model(name).data) for name in names], [float(part) for part in parts])
-    save_checkpoint(output, averaged.model, name=averaged.name, args=averaged.args, dtype=torch.float16)
+    output.write_bytes(dump_checkpoint(averaged.model, name=averaged.name, args=averaged.args, dtype=torch.float16))
 
 
 if __name__ == "__main__":

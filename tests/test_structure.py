@@ -146,7 +146,6 @@ MAY_CHANGE_FILES = {
     "colorize.storage.local_root": "the one place: relative to the root's descriptor, following no link",
     "colorize.storage.root": "objects of a bucket, which knows no links",
     "colorize.cluster.session": "the null device, which takes what Ray says at its start",
-    "colorize.models.checkpoint": "a file that its caller names, made new beside it and renamed",
     "colorize.imaging.formats.jpeg_luma": "jpeglib reads files alone: one in a temporary folder of our own",
     "colorize.imaging.formats.encoded": "a temporary file of our own goes with the last who reads it",
 }

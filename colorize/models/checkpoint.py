@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,36 +50,15 @@ class LoadedCheckpoint:
     sha256: str
 
 
-def save_checkpoint(
-    target: str | Path,
-    model: nn.Module,
-    *,
-    name: str,
-    args: Mapping[str, Any],
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Write a checkpoint atomically.
+def dump_checkpoint(model: nn.Module, *, name: str, args: Mapping[str, Any], dtype: torch.dtype | None = None) -> bytes:
+    """The bytes of a network's checkpoint.
 
     Args:
-        target: the `.safetensors` file to write.
         model: its parameters and buffers are saved.
         name: its registry name.
         args: its constructor's arguments; must be JSON.
         dtype: of the floating-point tensors in the file, such as `torch.float16`; None keeps theirs.
     """
-    target = Path(target)
-    data = dump_checkpoint(model, name=name, args=args, dtype=dtype)
-    draft = target.with_name(f".colorize-{secrets.token_hex(8)}")  # unguessable: nobody can plant a link there
-    try:
-        with draft.open("xb") as file:
-            file.write(data)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def dump_checkpoint(model: nn.Module, *, name: str, args: Mapping[str, Any], dtype: torch.dtype | None = None) -> bytes:
-    """The bytes of a checkpoint. Arguments as for `save_checkpoint`."""
     state = {key: _stored(value, dtype) for key, value in model.state_dict().items()}
     return _ordered(save(state, metadata={"model": name, "args": json.dumps(dict(args), sort_keys=True)}))
 

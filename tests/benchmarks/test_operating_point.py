@@ -19,7 +19,7 @@ from benchmarks.operating_point import SATURATIONS, GroundTruth, Kind
 from colorize.errors import UsageError
 from colorize.imaging.color import grey_to_lightness, rgb_to_lab
 from colorize.models import create_model
-from colorize.models.checkpoint import save_checkpoint
+from colorize.models.checkpoint import dump_checkpoint
 from colorize.predict.model_files import find_model
 from tests.pictures import saved
 
@@ -37,7 +37,7 @@ def picture(seed: int = 0, kind: str = "kind") -> Picture:
 def weights(tmp_path: Path) -> str:
     torch.manual_seed(0)
     path = tmp_path / "tiny.safetensors"
-    save_checkpoint(path, create_model("unet", **TINY), name="unet", args=TINY)
+    path.write_bytes(dump_checkpoint(create_model("unet", **TINY), name="unet", args=TINY))
     return str(path)
 
 
@@ -90,7 +90,7 @@ class TestDistributions:
 
     def test_a_network_without_bins_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "plain.safetensors"
-        save_checkpoint(path, create_model("lab_cnn"), name="lab_cnn", args={})
+        path.write_bytes(dump_checkpoint(create_model("lab_cnn"), name="lab_cnn", args={}))
         with pytest.raises(UsageError, match="lab_cnn has no color bins"):
             Distributions(find_model(str(path)), [picture()], tmp_path)
 

@@ -21,7 +21,7 @@ from torchvision import models
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.evaluate.settings import EvaluateSettings
 from colorize.models import create_model
-from colorize.models.checkpoint import save_checkpoint
+from colorize.models.checkpoint import dump_checkpoint
 from colorize.settings import load_settings
 from colorize.storage.root import Storage
 from tests.conftest import S3, write_tree
@@ -150,7 +150,7 @@ def test_archives_and_checkpoints_from_bucket_to_bucket(s3: S3, cluster: None, t
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), buffer, row_group_size=4)
     Storage("s3://scans/evaluate").write("a.parquet", buffer.getvalue())
-    save_checkpoint(tmp_path / "tiny.safetensors", create_model("lab_cnn"), name="lab_cnn", args={})
+    (tmp_path / "tiny.safetensors").write_bytes(dump_checkpoint(create_model("lab_cnn"), name="lab_cnn", args={}))
     Storage("s3://scans/runs/tiny").write("best.safetensors", (tmp_path / "tiny.safetensors").read_bytes())
     seen = []
     for target in ("s3://colored/one", "s3://colored/two"):

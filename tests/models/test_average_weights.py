@@ -10,7 +10,7 @@ import torch
 
 from colorize.errors import UsageError
 from colorize.models import create_model
-from colorize.models.checkpoint import load_checkpoint, save_checkpoint
+from colorize.models.checkpoint import dump_checkpoint, load_checkpoint
 from scripts.average_weights import average, main
 
 
@@ -22,7 +22,7 @@ def test_each_weight_is_the_mean_of_both(tmp_path: Path) -> None:
         for weight in second.parameters():
             weight.add_(1)
     for name, model in (("a", first), ("b", second)):
-        save_checkpoint(tmp_path / f"{name}.safetensors", model, name="lab_cnn", args={})
+        (tmp_path / f"{name}.safetensors").write_bytes(dump_checkpoint(model, name="lab_cnn", args={}))
     main([f"1={tmp_path}/a.safetensors", f"3={tmp_path}/b.safetensors"], tmp_path / "mean.safetensors")
     mean = load_checkpoint(tmp_path / "mean.safetensors").model
     for ours, theirs in zip(mean.parameters(), first.parameters(), strict=True):
@@ -31,7 +31,8 @@ def test_each_weight_is_the_mean_of_both(tmp_path: Path) -> None:
 
 def test_different_networks_have_no_mean(tmp_path: Path) -> None:
     for name, args in (("a", {}), ("b", {"canvas": 64})):
-        save_checkpoint(tmp_path / f"{name}.safetensors", create_model("lab_cnn", **args), name="lab_cnn", args=args)
+        data = dump_checkpoint(create_model("lab_cnn", **args), name="lab_cnn", args=args)
+        (tmp_path / f"{name}.safetensors").write_bytes(data)
     checkpoints = [load_checkpoint(tmp_path / f"{name}.safetensors") for name in "ab"]
     with pytest.raises(UsageError, match="different networks"):
         average(checkpoints, [1, 1])

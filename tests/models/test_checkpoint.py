@@ -19,7 +19,6 @@ from colorize.models.checkpoint import (
     CheckpointError,
     dump_checkpoint,
     load_checkpoint,
-    save_checkpoint,
 )
 from colorize.weights import shipped_weights
 
@@ -35,7 +34,7 @@ def model() -> torch.nn.Module:
 @pytest.fixture
 def file(model: torch.nn.Module, tmp_path: Path) -> Path:
     target = tmp_path / "model.safetensors"
-    save_checkpoint(target, model, name="unet", args=ARGS)
+    target.write_bytes(dump_checkpoint(model, name="unet", args=ARGS))
     return target
 
 
@@ -67,13 +66,9 @@ def test_the_same_network_gives_the_same_bytes(model: torch.nn.Module) -> None:
 
 def test_half_precision_halves_the_file_and_loads_as_float32(model: torch.nn.Module, file: Path) -> None:
     half = file.with_name("half.safetensors")
-    save_checkpoint(half, model, name="unet", args=ARGS, dtype=torch.float16)
+    half.write_bytes(dump_checkpoint(model, name="unet", args=ARGS, dtype=torch.float16))
     assert half.stat().st_size < 0.55 * file.stat().st_size
     assert {p.dtype for p in load_checkpoint(half).model.parameters()} == {torch.float32}
-
-
-def test_saving_leaves_nothing_half_written(file: Path) -> None:
-    assert [p.name for p in file.parent.iterdir()] == [file.name]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from colorize.imaging.color import grey_to_lightness
-from colorize.models.checkpoint import load_checkpoint, save_checkpoint
+from colorize.models.checkpoint import dump_checkpoint, load_checkpoint
 from colorize.models.dense import BnConvDense, ConvDense, Dense
 from colorize.models.gan import Discriminator, Gan
 from colorize.models.lab_cnn import LabCnn
@@ -121,7 +121,7 @@ class TestPaletteCnn:
     def test_the_palette_travels_in_the_checkpoint(self, tmp_path: Path) -> None:
         model = PaletteCnn(colors=3)
         model.palette_K3.copy_(torch.rand(3, 3))
-        save_checkpoint(tmp_path / "p.safetensors", model, name="palette_cnn", args={"colors": 3})
+        (tmp_path / "p.safetensors").write_bytes(dump_checkpoint(model, name="palette_cnn", args={"colors": 3}))
         loaded = load_checkpoint(tmp_path / "p.safetensors").model
         assert isinstance(loaded, PaletteCnn)
         assert torch.equal(loaded.palette_K3, model.palette_K3)

@@ -20,7 +20,7 @@ from torch.nn.utils import spectral_norm
 
 from colorize.errors import UsageError
 from colorize.models import PublishedModel, create_model, published_models
-from colorize.models.checkpoint import CheckpointError, load_checkpoint, load_published, save_checkpoint
+from colorize.models.checkpoint import CheckpointError, dump_checkpoint, load_checkpoint, load_published
 from colorize.models.color_queries import sine_positions
 from colorize.models.eccv16 import Eccv16
 from colorize.models.published import fold_spectral_norm
@@ -302,7 +302,9 @@ class TestFiles:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         Path("lr=1").mkdir()
-        save_checkpoint("lr=1/best.safetensors", small("eccv16"), name="eccv16", args=SMALL_ARGS["eccv16"])
+        Path("lr=1/best.safetensors").write_bytes(
+            dump_checkpoint(small("eccv16"), name="eccv16", args=SMALL_ARGS["eccv16"])
+        )
         assert find_model("lr=1").architecture == "eccv16"
 
 

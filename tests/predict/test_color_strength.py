@@ -15,7 +15,7 @@ from colorize.errors import UsageError
 from colorize.evaluate.settings import EvaluateSettings
 from colorize.imaging.blotches import ORDINARY, ROOM, TIMES, tame
 from colorize.models import create_model
-from colorize.models.checkpoint import save_checkpoint
+from colorize.models.checkpoint import dump_checkpoint
 from colorize.models.unet import gamut_bins
 from colorize.predict.colorizer import Colorizer
 from colorize.predict.settings import ColorizerSettings
@@ -86,7 +86,7 @@ class TestWithoutBins:
     def weights(self, tmp_path: Path) -> str:
         args = {"head": "regression", **{key: value for key, value in TINY.items() if key != "grid"}}
         path = tmp_path / "plain.safetensors"
-        save_checkpoint(path, create_model("unet", **args), name="unet", args=args)
+        path.write_bytes(dump_checkpoint(create_model("unet", **args), name="unet", args=args))
         return str(path)
 
     @pytest.mark.parametrize("command", ["photo", "bulk", "evaluate"])

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from colorize.cli import EXIT_USAGE, run
 from colorize.models import create_model
-from colorize.models.checkpoint import load_checkpoint, save_checkpoint
+from colorize.models.checkpoint import dump_checkpoint, load_checkpoint
 from colorize.predict import export as exporting
 from tests.small_models import SMALL_ARGS
 
@@ -20,7 +20,7 @@ from tests.small_models import SMALL_ARGS
 def checkpoint(name: str, folder: Path) -> Path:
     torch.manual_seed(0)
     target, args = folder / f"{name}.safetensors", SMALL_ARGS.get(name, {})
-    save_checkpoint(target, create_model(name, **args), name=name, args=args)
+    target.write_bytes(dump_checkpoint(create_model(name, **args), name=name, args=args))
     return target
 
 

@@ -19,7 +19,7 @@ from colorize.imaging.color import rgb_to_lab
 from colorize.imaging.formats.formats import ImageInfo
 from colorize.imaging.hinting import Hinted, held_to, hint_planes
 from colorize.models import create_model
-from colorize.models.checkpoint import save_checkpoint
+from colorize.models.checkpoint import dump_checkpoint
 from colorize.predict.torch_network import torch_colorizer
 from colorize.storage.root import Storage
 from tests.small_models import SMALL_ARGS
@@ -34,7 +34,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     target = tmp_path_factory.mktemp("model") / "small.safetensors"
     args = SMALL_ARGS["siggraph17"]
-    save_checkpoint(target, create_model("siggraph17", **args), name="siggraph17", args=args)
+    target.write_bytes(dump_checkpoint(create_model("siggraph17", **args), name="siggraph17", args=args))
     return target
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from colorize.cli import EXIT_FAILURES, EXIT_FAULT, EXIT_USAGE, run
 from colorize.imaging.color import grey_to_lightness
 from colorize.models import create_model
-from colorize.models.checkpoint import save_checkpoint
+from colorize.models.checkpoint import dump_checkpoint
 from colorize.predict.enlarge import enlarge
 from colorize.weights import shipped_weights
 from tests import bombs, poison
@@ -364,7 +364,7 @@ def training_run(tmp_path: Path) -> Path:
         torch.manual_seed(epoch)
         model = create_model("superres_cnn")
         for name in (f"checkpoints/epoch-{epoch:03d}.safetensors", "best.safetensors"):
-            save_checkpoint(folder / name, model, name="superres_cnn", args={})
+            (folder / name).write_bytes(dump_checkpoint(model, name="superres_cnn", args={}))
     return folder
 
 

@@ -18,8 +18,6 @@ import pytest
 from colorize.bulk.run_log import LOG_NAME, run_log
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.errors import UsageError
-from colorize.models import create_model
-from colorize.models.checkpoint import save_checkpoint
 from colorize.storage.local_root import TEMPORARY_PREFIX, LocalRoot
 from colorize.storage.lock import LOCK, exclusive
 from colorize.storage.root import Storage
@@ -176,14 +174,6 @@ def test_what_the_block_of_a_file_raises_keeps_its_own_words(tmp_path: Path) -> 
 
     assert caught.value.filename is None
     assert not list(tmp_path.iterdir())
-
-
-def test_a_checkpoint_is_saved_beside_no_planted_name(tmp_path: Path, elsewhere: Path) -> None:
-    for name in ("m.safetensors", "m.safetensors.partial"):
-        (tmp_path / name).symlink_to(elsewhere / "notes.txt")
-    save_checkpoint(tmp_path / "m.safetensors", create_model("dense"), name="dense", args={})
-
-    assert (elsewhere / "notes.txt").read_bytes() == THEIRS
 
 
 # Commands

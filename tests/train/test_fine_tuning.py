@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from colorize.models import create_model, published_models
-from colorize.models.checkpoint import save_checkpoint
+from colorize.models.checkpoint import dump_checkpoint
 from colorize.settings import load_settings
 from colorize.train.settings import TrainSettings
 from colorize.train.step import create_state, step
@@ -23,7 +23,7 @@ def test_a_training_starts_from_its_weights_and_moves_on(name: str, tmp_path: Pa
     torch.manual_seed(7)
     started = create_model(name, **SMALL_ARGS[name])
     weights = tmp_path / "weights.safetensors"
-    save_checkpoint(weights, started, name=name, args=SMALL_ARGS[name])
+    weights.write_bytes(dump_checkpoint(started, name=name, args=SMALL_ARGS[name]))
     settings = load_settings(
         TrainSettings,
         CONFIGS / f"{name}.yaml",

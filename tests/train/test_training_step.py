@@ -20,7 +20,7 @@ from colorize.cli import EXIT_USAGE, run
 from colorize.errors import StoppedError, UsageError
 from colorize.imaging.color import grey_to_lightness, luma, rgb_to_lab
 from colorize.models import ColorModel, create_model
-from colorize.models.checkpoint import load_checkpoint, save_checkpoint
+from colorize.models.checkpoint import dump_checkpoint, load_checkpoint
 from colorize.models.unet import gamut_bins
 from colorize.settings import load_settings
 from colorize.train import augment, losses
@@ -252,7 +252,9 @@ class TestStep:
 
     def test_it_starts_from_the_weights_of_another_run(self, settings: TrainSettings, tmp_path: Path) -> None:
         other = create_state(settings.model_copy(update={"seed": 9})).model
-        save_checkpoint(tmp_path / "best.safetensors", other, name=settings.model.name, args=settings.model.args)
+        (tmp_path / "best.safetensors").write_bytes(
+            dump_checkpoint(other, name=settings.model.name, args=settings.model.args)
+        )
         start = settings.model.model_copy(update={"weights": str(tmp_path)})
         state = create_state(settings.model_copy(update={"model": start}))
         for ours, theirs in zip(state.model.parameters(), other.parameters(), strict=True):
