@@ -39,6 +39,7 @@ def test_tenths_and_areas_are_of_the_most_doubtful() -> None:
     assert np.isnan(area_under_roc(doubt, error > 9))
 
 
+@pytest.mark.slow
 def test_every_way_has_a_row_and_what_ships_is_what_a_run_reports(weights: str, tmp_path: Path) -> None:
     pictures = [picture(seed, kind) for kind in ("Kodachromes", "modern") for seed in range(3)]
     found = find_model(weights)

@@ -137,6 +137,7 @@ def no_client() -> Iterator[None]:
     S3FileSystem.clear_instance_cache()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_client")
 @pytest.mark.parametrize(
     ("endpoint", "line"),

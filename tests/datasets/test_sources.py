@@ -436,6 +436,7 @@ def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:
     assert [(raw.path, raw.error) for raw in fetch(source)] == [("a/../../b.jpg", "bad_name")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "piece", "reason"),
     [

@@ -34,6 +34,7 @@ def test_a_long_listing_is_kept_in_a_file_that_leaves_nothing_behind(
     assert not os.listdir(tmp_path)  # noqa: PTH208
 
 
+@pytest.mark.slow
 def test_tasks_are_sized_by_what_an_image_costs_and_how_many_there_are() -> None:
     def rows(count: int, size: int) -> int:
         return rows_per_task(list_units(pages(count, size), Exclusion()).units)

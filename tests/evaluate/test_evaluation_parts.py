@@ -183,6 +183,7 @@ def test_an_image_without_finite_colors_is_a_broken_row_and_the_others_are_measu
     assert blinded.asked == [True, False]  # no confidence for whole images
 
 
+@pytest.mark.slow
 def test_a_hostile_image_is_a_broken_row_and_the_others_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_chain_of_pages_that_leads_astray_ends_there(end: bytes) -> None:
     assert [read_info(data).frames for data in (first, astray, circle)] == [1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "code"),
     [
@@ -135,6 +136,7 @@ def test_a_picture_in_thousands_of_pieces_is_refused(data: bytes) -> None:
     assert caught.value.code == "oversized_metadata"
 
 
+@pytest.mark.slow
 def test_the_work_on_exif_does_not_multiply() -> None:
     block = bombs.exif_of_nested_directories(60_000)
     with within(5, 40):

@@ -60,6 +60,7 @@ def test_colors_are_finite_and_within_lab(model: ColorModel) -> None:
         assert ab.abs().max() <= 128
 
 
+@pytest.mark.slow
 def test_bfloat16_arithmetic_still_gives_float32_colors(model: ColorModel) -> None:
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         assert model(lightness(model)).dtype == torch.float32

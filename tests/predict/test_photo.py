@@ -144,6 +144,7 @@ def test_what_cannot_be_colored_is_said_and_the_rest_is_done(
     assert (tmp_path / "out" / "grey.jpg").exists()
 
 
+@pytest.mark.slow
 def test_no_picture_ends_the_command_whatever_it_does(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -379,6 +380,7 @@ def test_a_runs_history_shows_each_epoch_side_by_side(training_run: Path, photo_
     assert all((abs(luma - lumas[0]) <= 1).all() for luma in lumas)
 
 
+@pytest.mark.slow
 def test_an_enlarged_picture_has_three_times_the_sides(
     training_run: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -392,6 +394,7 @@ def test_an_enlarged_picture_has_three_times_the_sides(
     assert "is no superres_cnn" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_tiles_of_an_enlarged_picture_have_no_seams() -> None:
     torch.manual_seed(0)
     network = create_model("superres_cnn").eval()

@@ -318,6 +318,7 @@ def test_archives_in_buckets_have_a_report_too(s3: S3, cluster: None) -> None:
     assert "a.parquet#" in page
 
 
+@pytest.mark.slow
 def test_a_million_inputs_do_not_enlarge_the_page(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=1_000_000)
     started = time.process_time()
