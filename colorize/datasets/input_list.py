@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
-from pathlib import PurePosixPath
 from typing import IO, cast
 from urllib.parse import unquote_plus
 
@@ -178,7 +177,7 @@ def _relative(name: str, root: Storage, uri: str) -> str:
     prefixes = (f"file://{below}", below) if root.is_local else (f"{root.protocol}://{below}",)
     rest = next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
     clean = posixpath.normpath(rest) if root.is_local else rest  # in a bucket "a//b" is a name of its own
-    parts = PurePosixPath(clean).parts
-    if rest.startswith("/") or "://" in rest or ".." in parts or parts[:1] in ((), (LEDGER,)):
+    parts = [part for part in clean.split("/") if part not in ("", ".")]  # `PurePath` would intern each for good
+    if rest.startswith("/") or "://" in rest or ".." in parts or parts[:1] in ([], [LEDGER]):
         raise UsageError(f"the input list {uri} names {name!r}, which is no picture below {root.url()}")
     return clean
