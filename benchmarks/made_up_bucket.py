@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,11 @@ class MadeUp(Handler):
         self._answer(200, body.encode(), **{"Content-Type": "application/xml"})
 
 
+@lru_cache(maxsize=8)  # of the manifest, which is read range by range
+def _read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
 class OnDisk(dict[str, bytes]):
     """Objects that are read from a folder each time; new ones stay in memory."""
 
@@ -83,7 +88,7 @@ class OnDisk(dict[str, bytes]):
         self.folder = folder
 
     def __missing__(self, key: str) -> bytes:
-        return (self.folder / key).read_bytes()
+        return _read(self.folder / key)
 
     def get(self, key: str, default: Any = None) -> Any:
         found = key in self

@@ -10,6 +10,7 @@ import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -167,6 +168,7 @@ def flat_server() -> Iterator[FlatServer]:
         server.server_close()
 
 
+@lru_cache(maxsize=64)
 def etag(data: bytes) -> str:
     return f'"{hashlib.md5(data).hexdigest()}"'
 

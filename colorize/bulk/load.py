@@ -86,8 +86,9 @@ def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     with Guarded(examined, loader.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as row_of:
         for raws, waited in _timed(loader.reader.fetch(units)):
             rows = [_blamed(raw, row, loader) if isinstance(row := row_of(raw), Fault) else row for raw in raws]
+            shared = {"fetch_seconds": waited / max(len(rows), 1), "loaded_by": note("load")}
             for row in rows:
-                row["fetch_seconds"] = waited / len(rows)
+                row |= shared
             worked("load", sum(row["seconds"] for row in rows))
             yield pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
 
@@ -132,7 +133,7 @@ def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
 def _loaded(raw: Raw, record: Record, pages: dict[int, Fitted], loader: Loader) -> dict[str, Any]:
     first, seen = next(iter(pages.items()), (-1, None))
     is_paged = loader.all_pages and record.format == "TIFF" and record.frames > 1
-    return asdict(record) | {
+    return record.as_row() | {
         "page": first if is_paged else -1,
         "more": more_pages([(number, page) for number, page in pages.items() if number != first]),
         "part": raw.part,
@@ -147,7 +148,6 @@ def _loaded(raw: Raw, record: Record, pages: dict[int, Fitted], loader: Loader) 
         "canvas_height": seen.canvas[0] if seen is not None else 0,
         "canvas_width": seen.canvas[1] if seen is not None else 0,
         "hints": seen.spots.tobytes() if seen is not None else b"",
-        "loaded_by": note("load"),
     }
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import IO, Any, Literal
 
 import pyarrow as pa
@@ -104,6 +104,10 @@ class Record:
     seconds: float = 0.0  # of work on this picture, all stages together
     run: int = 0  # number of the run that wrote this row, counted from 1 for each output
 
+    def as_row(self) -> dict[str, Any]:
+        """Its columns; `asdict` takes twenty times as long."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
     def failed(self, error: str, message: str) -> Record:
         """This record as a failure, with no output."""
         return replace(
@@ -120,12 +124,12 @@ class Record:
 
 def records_table(records: Iterable[Record]) -> pa.Table:
     """The records as a table of `MANIFEST_SCHEMA`."""
-    return pa.Table.from_pylist([asdict(record) for record in records], schema=MANIFEST_SCHEMA)
+    return pa.Table.from_pylist([record.as_row() for record in records], schema=MANIFEST_SCHEMA)
 
 
 def record_from(row: Mapping[str, Any]) -> Record:
     """A record from a row that holds at least its columns."""
-    return Record(**{name: row[name] for name in MANIFEST_SCHEMA.names})
+    return Record(**{name: row[name] for name in Record.__slots__})
 
 
 def write_part(storage: Storage, records: Sequence[Record]) -> str:

@@ -26,6 +26,8 @@ def read_xmp(segments: Iterable[Segment]) -> bytes | None:
     """The packet of a JPEG, its extension included."""
     found = [s for s in segments if is_xmp(s)]
     main = next((s.payload[len(_MAIN) :] for s in found if s.payload.startswith(_MAIN)), None)
+    if main is None:
+        return None
     packet = Packet(main)
     digest = packet.get(_HAS_MORE)
     if digest is None:

@@ -124,10 +124,12 @@ class Restored:
 
     def xmp(self, existing: bytes | None) -> bytes | None:
         """The packet without what `Provenance` added; None if nothing is left."""
+        if not existing:
+            return None
         packet = Packet(existing)
         tool, before = packet.get(_own("CreatorTool")), packet.get(_own("OriginalDigitalSourceType"))
         if tool is None:
-            return existing or None
+            return existing
         if packet.get(_TOOL) == tool:
             packet.remove(_TOOL)
         packet.remove(_TYPE)

@@ -179,4 +179,6 @@ def _self_contained(description: minidom.Element) -> minidom.Element:
 
 def _printable(value: str) -> str:
     """XML 1.0 has no place for control characters and lone surrogates, which file names may have."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
+    return (
+        value if value.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
+    )
