@@ -70,13 +70,13 @@ def evaluate(
     from colorize.evaluate.job import run_evaluation
     from colorize.evaluate.outcome import EvaluateJob
     from colorize.evaluate.settings import EvaluateSettings
-    from colorize.evaluate.terminal import figures_table
+    from colorize.evaluate.terminal import metrics_table
 
     settings = load_settings(EvaluateSettings, config, overrides or ())
     job = EvaluateJob(tuple(models), data, output, split, limit, ray_address, settings, tuple(sys.argv), quiet)
     done = run_evaluation(job)
     if not (quiet or as_json):
-        Console().print(figures_table(done))
+        Console().print(metrics_table(done))
     Terminal(quiet, as_json).summary(done.as_dict(), _lines(done))
     if done.broken_fraction > settings.run.tolerate_failures:
         raise typer.Exit(EXIT_FAILURES)

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from colorize.datasets.sources import Source
 from colorize.evaluate.candidates import Candidate, color_scans, painter
-from colorize.evaluate.figures import Figure
 from colorize.evaluate.ground_truth import GroundTruthLoader, grey_png, load_truth
+from colorize.evaluate.metrics import Metric
 from colorize.evaluate.scores import Scores
 from colorize.evaluate.settings import EvaluateSettings
 from colorize.imaging.formats.upright import RGB
@@ -27,10 +27,10 @@ class Shown:
     colored: dict[str, RGB]  # by label
 
 
-def ranked(scores: Scores, label: str, figure: Figure, count: int) -> dict[str, list[int]]:
+def ranked(scores: Scores, label: str, metric: Metric, count: int) -> dict[str, list[int]]:
     """Indices of the images to show, by a metric of one model: up to `count` of each kind, none twice."""
-    values = scores.models[label].columns[figure.name]
-    order = [int(i) for i in np.argsort(-values if figure.better == "higher" else values, kind="stable")]
+    values = scores.models[label].columns[metric.name]
+    order = [int(i) for i in np.argsort(-values if metric.better == "higher" else values, kind="stable")]
     count = min(count, -(-len(order) // len(KINDS)))
     best, rest = order[:count], order[count:]
     cut = max(0, len(rest) - count)

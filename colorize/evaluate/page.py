@@ -11,8 +11,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from colorize.evaluate.candidates import GREY
-from colorize.evaluate.figures import FIGURES, Figure
 from colorize.evaluate.gallery import Shown, ranked
+from colorize.evaluate.metrics import METRICS, Metric
 from colorize.evaluate.outcome import Evaluation
 from colorize.metrics import Interval
 from colorize.report.charts import Series, distribution_chart
@@ -38,7 +38,7 @@ def chosen_images(done: Evaluation) -> dict[str, dict[str, list[int]]]:
     """Indices of the images to show: `{metric: {kind: [...]}}`."""
     columns = done.scores.models[leader(done)].columns
     count = done.job.settings.measure.gallery
-    return {name: ranked(done.scores, leader(done), FIGURES[name], count) for name in RANKED_BY if name in columns}
+    return {name: ranked(done.scores, leader(done), METRICS[name], count) for name in RANKED_BY if name in columns}
 
 
 def leader(done: Evaluation) -> str:
@@ -55,7 +55,7 @@ def evaluation_page(done: Evaluation, shown: Mapping[str, Shown]) -> bytes:
         done=done,
         data=Storage(done.job.data).url(),
         finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        rows=[(figure, cells(figure, done.summary)) for figure in FIGURES.values() if _measured(figure, done)],
+        rows=[(metric, cells(metric, done.summary)) for metric in METRICS.values() if _measured(metric, done)],
         comparisons=_comparisons(done),
         charts=_charts(done),
         gallery=_gallery(done, shown),
@@ -63,14 +63,14 @@ def evaluation_page(done: Evaluation, shown: Mapping[str, Shown]) -> bytes:
     )
 
 
-def cells(figure: Figure, summary: Mapping[str, Mapping[str, Interval]]) -> list[Cell]:
+def cells(metric: Metric, summary: Mapping[str, Mapping[str, Interval]]) -> list[Cell]:
     """One metric of every model, in order, with the best one marked."""
-    found = [figures.get(figure.name) for figures in summary.values()]
+    found = [metrics.get(metric.name) for metrics in summary.values()]
     values = [interval.value for interval in found if interval is not None]
-    best = (max if figure.better == "higher" else min)(values) if values else None
-    marked = len(set(values)) > 1 and figure.name not in ("colorfulness", "colorfulness_absolute")
+    best = (max if metric.better == "higher" else min)(values) if values else None
+    marked = len(set(values)) > 1 and metric.name not in ("colorfulness", "colorfulness_absolute")
     return [
-        _cell(interval, figure.digits, marked and interval is not None and interval.value == best) for interval in found
+        _cell(interval, metric.digits, marked and interval is not None and interval.value == best) for interval in found
     ]
 
 
@@ -81,24 +81,24 @@ def _cell(interval: Interval | None, digits: int, best: bool) -> Cell:
     return Cell(f"{interval.value:.{digits}f}", span, best)
 
 
-def _measured(figure: Figure, done: Evaluation) -> bool:
-    return any(figure.name in figures for figures in done.summary.values())
+def _measured(metric: Metric, done: Evaluation) -> bool:
+    return any(metric.name in metrics for metrics in done.summary.values())
 
 
 def _comparisons(done: Evaluation) -> list[dict[str, Any]]:
     """Comparisons as text."""
     rows = []
     for comparison in done.comparisons:
-        figure, difference = FIGURES[comparison.figure], comparison.difference
-        ahead = (difference.value > 0) == (figure.better == "higher")
+        metric, difference = METRICS[comparison.figure], comparison.difference
+        ahead = (difference.value > 0) == (metric.better == "higher")
         verdict = (comparison.first if ahead else comparison.second) if difference.excludes_zero else "no difference"
-        text = f"{difference.value:+.{figure.digits}f} {figure.unit}".strip()
-        span = f"{difference.low:+.{figure.digits}f} to {difference.high:+.{figure.digits}f}"
-        rows.append({"figure": figure, "item": comparison, "text": text, "span": span, "verdict": verdict})
+        text = f"{difference.value:+.{metric.digits}f} {metric.unit}".strip()
+        span = f"{difference.low:+.{metric.digits}f} to {difference.high:+.{metric.digits}f}"
+        rows.append({"metric": metric, "item": comparison, "text": text, "span": span, "verdict": verdict})
     return rows
 
 
-def _charts(done: Evaluation) -> list[tuple[Figure, Markup]]:
+def _charts(done: Evaluation) -> list[tuple[Metric, Markup]]:
     charts = []
     for name in SPREAD:
         series = [
@@ -109,8 +109,8 @@ def _charts(done: Evaluation) -> list[tuple[Figure, Markup]]:
         if name == "colorfulness":
             series.append(Series("truth", "series-truth", done.scores.true_columns[name]))
         if series:
-            label = f"Distribution of {FIGURES[name].title} over the images"
-            charts.append((FIGURES[name], distribution_chart(series, label)))
+            label = f"Distribution of {METRICS[name].title} over the images"
+            charts.append((METRICS[name], distribution_chart(series, label)))
     return charts
 
 
@@ -119,14 +119,14 @@ def _gallery(done: Evaluation, shown: Mapping[str, Shown]) -> list[dict[str, Any
     sections = []
     for name, kinds in chosen_images(done).items():
         groups = [
-            (kind, [_entry(done, i, FIGURES[name], shown, memo) for i in numbers]) for kind, numbers in kinds.items()
+            (kind, [_entry(done, i, METRICS[name], shown, memo) for i in numbers]) for kind, numbers in kinds.items()
         ]
-        sections.append({"figure": FIGURES[name], "groups": [(k, [e for e in entries if e]) for k, entries in groups]})
+        sections.append({"metric": METRICS[name], "groups": [(k, [e for e in entries if e]) for k, entries in groups]})
     return sections
 
 
 def _entry(
-    done: Evaluation, number: int, figure: Figure, shown: Mapping[str, Shown], memo: dict[str, list[tuple[str, str]]]
+    done: Evaluation, number: int, metric: Metric, shown: Mapping[str, Shown], memo: dict[str, list[tuple[str, str]]]
 ) -> dict[str, Any] | None:
     """One image of the gallery: its name, and a panel for grey, each model and the truth."""
     row = done.scores.images[number]
@@ -136,9 +136,9 @@ def _entry(
     if path not in memo:
         memo[path] = _panels(shown[path])
     values = {
-        label: f"{model.columns[figure.name][number]:.{figure.digits}f} {figure.unit}".strip()
+        label: f"{model.columns[metric.name][number]:.{metric.digits}f} {metric.unit}".strip()
         for label, model in done.scores.models.items()
-        if figure.name in model.columns
+        if metric.name in model.columns
     }
     panels = [{"label": label, "image": image, "value": values.get(label, "")} for label, image in memo[path]]
     return {"title": row["title"], "path": path, "panels": panels}

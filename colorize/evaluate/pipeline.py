@@ -125,11 +125,11 @@ class Scorer:
         _spread(rows, truth.described())
         for name, model in self.painters.items():
             paint = FinitePainter(model)
-            figures: list[dict[str, Any]] = [{"psnr_full": float("nan")} for _ in rows]
-            _spread(figures, self.evaluator.compare(truth, partial(paint, confidence=True)))
-            _spread(figures, _whole_ab(rows, paint))
-            for row, figure in zip(rows, figures, strict=True):
-                row["models"].append(figure)
+            metrics: list[dict[str, Any]] = [{"psnr_full": float("nan")} for _ in rows]
+            _spread(metrics, self.evaluator.compare(truth, partial(paint, confidence=True)))
+            _spread(metrics, _whole_ab(rows, paint))
+            for row, metric in zip(rows, metrics, strict=True):
+                row["models"].append(metric)
             for index in paint.not_finite:
                 rows[index] |= {"error": "not_finite", "message": f"the color that {name} gives it is not finite"}
         for row in rows:
@@ -141,18 +141,18 @@ class Scorer:
 def measure_whole(batch: pa.Table, *, limits: LimitSettings) -> pa.Table:
     """Computes `psnr_full` if whole images are there, and drops the pixels."""
     rows: list[dict[str, Any]] = batch.to_pylist()
-    function, is_heavy = partial(_whole_figures, max_pixels=limits.max_pixels), partial(_is_heavy, limits=limits)
-    with Guarded(function, limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as figures_of:
+    function, is_heavy = partial(_whole_metrics, max_pixels=limits.max_pixels), partial(_is_heavy, limits=limits)
+    with Guarded(function, limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as metrics_of:
         for row in rows:
-            measured = figures_of(row) if row["data"] else row["models"]
+            measured = metrics_of(row) if row["data"] else row["models"]
             if isinstance(measured, Fault):
                 row |= {"error": measured.code, "message": measured.message}
-            row["models"] = [] if isinstance(measured, Fault) else [figures | {"ab": b""} for figures in measured]
+            row["models"] = [] if isinstance(measured, Fault) else [metrics | {"ab": b""} for metrics in measured]
     return pa.Table.from_pylist(rows, schema=batch.schema).drop_columns(list(DROPPED))
 
 
-def _whole_figures(row: dict[str, Any], max_pixels: int) -> list[dict[str, Any]]:
-    return [figures | {"psnr_full": whole_psnr(row["data"], ab_from(figures), max_pixels)} for figures in row["models"]]
+def _whole_metrics(row: dict[str, Any], max_pixels: int) -> list[dict[str, Any]]:
+    return [metrics | {"psnr_full": whole_psnr(row["data"], ab_from(metrics), max_pixels)} for metrics in row["models"]]
 
 
 def _is_heavy(row: dict[str, Any], limits: LimitSettings) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from colorize.evaluate.figures import PER_IMAGE, Figure
+from colorize.evaluate.metrics import PER_IMAGE, Metric
 from colorize.evaluate.settings import MeasureSettings
 from colorize.metrics import Interval, bootstrap, frechet_distance, rarity_weights
 from colorize.metrics.resampling import K, Statistic
@@ -69,8 +69,8 @@ class Scores:
         rows = []
         for label, model in self.models.items():
             for index, image in enumerate(self.images):
-                figures = {name: float(values[index]) for name, values in model.columns.items()}
-                rows.append({**image, "model": label, **figures})
+                metrics = {name: float(values[index]) for name, values in model.columns.items()}
+                rows.append({**image, "model": label, **metrics})
         return pa.Table.from_pylist(rows)
 
 
@@ -107,7 +107,7 @@ def summarize(scores: Scores, settings: MeasureSettings) -> dict[str, dict[str, 
     found: dict[str, dict[str, Interval]] = {label: {} for label in scores.models}
     for (label, name), interval in _intervals(statistics, scores.count, settings).items():
         found[label][name] = interval
-    return {label: figures | _distances(scores, scores.models[label]) for label, figures in found.items()}
+    return {label: metrics | _distances(scores, scores.models[label]) for label, metrics in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +125,10 @@ class Comparison:
 def compare(scores: Scores, settings: MeasureSettings) -> list[Comparison]:
     """Compares every pair of models by every per-image metric."""
     differences = {
-        (figure, first, second): scores.models[first].columns[figure.name] - scores.models[second].columns[figure.name]
+        (metric, first, second): scores.models[first].columns[metric.name] - scores.models[second].columns[metric.name]
         for first, second in combinations(scores.models, 2)
-        for figure in PER_IMAGE
-        if figure.name in scores.models[first].columns
+        for metric in PER_IMAGE
+        if metric.name in scores.models[first].columns
     }
     intervals = _intervals({key: _mean(values) for key, values in differences.items()}, scores.count, settings)
     return [_comparison(*key, values, intervals[key]) for key, values in differences.items()]
@@ -176,9 +176,9 @@ def _ranks(values: Floats) -> Floats:
     return ranks
 
 
-def _comparison(figure: Figure, first: str, second: str, difference: Floats, interval: Interval) -> Comparison:
-    ahead = difference > 0 if figure.better == "higher" else difference < 0
-    return Comparison(figure.name, first, second, interval, float(ahead.mean()), float((difference == 0).mean()))
+def _comparison(metric: Metric, first: str, second: str, difference: Floats, interval: Interval) -> Comparison:
+    ahead = difference > 0 if metric.better == "higher" else difference < 0
+    return Comparison(metric.name, first, second, interval, float(ahead.mean()), float((difference == 0).mean()))
 
 
 def _statistics(scores: Scores, model: ModelScores, weights: Floats) -> dict[str, Statistic]:

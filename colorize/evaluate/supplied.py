@@ -45,7 +45,7 @@ class Supplied:
     def identities(self) -> dict[str, dict[str, str]]:
         """Path and hash of each file, by metric."""
         named = {"fid": self.inception, "lpips": self.alexnet}
-        return {figure: {"path": w.path, "sha256": w.sha256} for figure, w in named.items() if w}
+        return {metric: {"path": w.path, "sha256": w.sha256} for metric, w in named.items() if w}
 
 
 def read_supplied(settings: MeasureSettings) -> Supplied:

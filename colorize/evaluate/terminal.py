@@ -6,23 +6,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from colorize.errors import printable
-from colorize.evaluate.figures import FIGURES
+from colorize.evaluate.metrics import METRICS
 from colorize.evaluate.outcome import Evaluation
 from colorize.evaluate.page import Cell, cells
 
 
-def figures_table(done: Evaluation) -> Table:
+def metrics_table(done: Evaluation) -> Table:
     """One row per metric, one column per model, the best one bold."""
     confidence = f"{100 * done.job.settings.measure.confidence:g} % intervals"
     table = Table(box=None, pad_edge=False, caption=confidence, caption_justify="left")
     table.add_column("")
     for label in done.scores.labels:
         table.add_column(escape(printable(label)), justify="right")
-    for figure in FIGURES.values():
-        found = cells(figure, done.summary)
+    for metric in METRICS.values():
+        found = cells(metric, done.summary)
         if any(cell.value for cell in found):
-            arrow = {"higher": "\u2191", "lower": "\u2193"}[figure.better]
-            table.add_row(f"{figure.title} {figure.unit}".strip() + f" {arrow}", *(_text(cell) for cell in found))
+            arrow = {"higher": "\u2191", "lower": "\u2193"}[metric.better]
+            table.add_row(f"{metric.title} {metric.unit}".strip() + f" {arrow}", *(_text(cell) for cell in found))
     return table
 
 

@@ -25,11 +25,11 @@ from colorize.errors import UsageError
 from colorize.evaluate import pipeline as scoring
 from colorize.evaluate.candidates import GREY, find_candidates, leave_grey, painter, short_labels
 from colorize.evaluate.features import Lite0
-from colorize.evaluate.figures import FIGURES
 from colorize.evaluate.full_size import whole_psnr
 from colorize.evaluate.gallery import covering, ranked
 from colorize.evaluate.ground_truth import ALL, TRUTH_SCHEMA, GroundTruthLoader, load_truth, truth_row
 from colorize.evaluate.job import truth_loader
+from colorize.evaluate.metrics import METRICS
 from colorize.evaluate.outcome import EvaluateJob
 from colorize.evaluate.pipeline import Scorer, Scoring, measure_whole
 from colorize.evaluate.scores import ModelScores, Scores, collect, confidence_quality
@@ -93,15 +93,15 @@ def scores_of(**columns: list[float]) -> Scores:
 
 def test_the_gallery_shows_the_best_the_middle_and_the_worst() -> None:
     scores = scores_of(psnr=[10, 50, 30, 20, 40, 60, 0, 35, 25], ciede2000=[9.0] * 9)
-    assert ranked(scores, "m", FIGURES["psnr"], 2) == {"best": [5, 1], "median": [7, 2], "worst": [6, 0]}
-    flat = ranked(scores, "m", FIGURES["ciede2000"], 3)
+    assert ranked(scores, "m", METRICS["psnr"], 2) == {"best": [5, 1], "median": [7, 2], "worst": [6, 0]}
+    flat = ranked(scores, "m", METRICS["ciede2000"], 3)
     assert sorted(number for numbers in flat.values() for number in numbers) == list(range(9))
 
 
 def test_few_images_are_shown_once_each() -> None:
     for count in range(1, 5):
         scores = scores_of(psnr=list(range(count)))
-        shown = [i for numbers in ranked(scores, "m", FIGURES["psnr"], 3).values() for i in numbers]
+        shown = [i for numbers in ranked(scores, "m", METRICS["psnr"], 3).values() for i in numbers]
         assert sorted(shown) == list(range(count))
 
 
