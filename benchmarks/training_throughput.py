@@ -28,7 +28,7 @@ import typer
 from PIL import Image
 
 from colorize.settings import load_settings
-from colorize.train.device import make_ready
+from colorize.train.device import configure_device
 from colorize.train.images import as_float
 from colorize.train.settings import TrainSettings
 from colorize.train.step import create_state, step
@@ -93,7 +93,7 @@ def write_archive(squares: npt.NDArray[np.uint8], path: Path) -> None:
 
 def plain_rate(settings: TrainSettings, squares: npt.NDArray[np.uint8]) -> float:
     """Samples a second of the step alone, in this process."""
-    make_ready(torch.device("cpu"))
+    configure_device(torch.device("cpu"))
     state = create_state(settings)
     rgb, size = torch.from_numpy(squares), settings.trainer.batch_size
     order = torch.split(torch.randperm(len(rgb), generator=torch.Generator().manual_seed(0)), size)

@@ -130,7 +130,7 @@ def test_a_traceback_in_a_log_is_text_as_well(tmp_path: Path) -> None:
 
 
 def test_a_training_says_one_line_a_message(capsys: pytest.CaptureFixture[str]) -> None:
-    Display().tell(f"broken: {HOSTILE}")
+    Display().log(f"broken: {HOSTILE}")
     text = capsys.readouterr().err
 
     assert text.endswith(f" broken: {SHOWN}\n")

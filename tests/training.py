@@ -28,7 +28,7 @@ class Silent:
     def epoch(self, figures: Mapping[str, float]) -> None:
         """Is not shown."""
 
-    def stopped(self) -> bool:
+    def should_stop(self) -> bool:
         """Asked after every step."""
         if self.left is not None:
             self.left -= 1

@@ -26,14 +26,14 @@ class Display:
         clock: returns seconds.
 
     Attributes:
-        asked: the user asked to stop.
-        begun: the first step is done.
+        stop_requested: the user asked to stop.
+        started: the first step is done.
     """
 
     def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self.quiet, self.clock = quiet, clock
         self.shown = float("-inf")
-        self.asked = self.begun = False
+        self.stop_requested = self.started = False
         self.console = Console(stderr=True)
         self.shows_bar = self.console.is_terminal and not quiet
         self.bar = Bar(TextColumn("{task.description}"), BarColumn(), console=self.console)
@@ -52,23 +52,23 @@ class Display:
 
     def progress(self, progress: Progress) -> None:
         """Updates the bar, or prints a line every `LINE_SECONDS`."""
-        self.begun = True
+        self.started = True
         if self.shows_bar:
             self.bar.update(self.task, completed=progress.done, description=progress.line())
         elif self.clock() - self.shown >= LINE_SECONDS:
             self.shown = self.clock()
-            self.tell(progress.line())
+            self.log(progress.line())
 
     def epoch(self, figures: Mapping[str, float]) -> None:
         """Prints an epoch's metrics."""
         shown = {name: value for name, value in figures.items() if name.startswith(("loss", "val_"))}
-        self.tell(f"epoch {figures['epoch']:.0f} done: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
+        self.log(f"epoch {figures['epoch']:.0f} done: " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
 
-    def stopped(self) -> bool:
+    def should_stop(self) -> bool:
         """Whether the user asked to stop."""
-        return self.asked
+        return self.stop_requested
 
-    def tell(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Prints a line with the time, unless `quiet`."""
         if not self.quiet:
             self.warn(line)
@@ -84,9 +84,9 @@ def interruptible(display: Display) -> Iterator[None]:
     """Ctrl-C or SIGTERM stops after the current step and saves the state; a second one stops at once."""
 
     def ask(number: int, frame: object) -> None:
-        if display.asked or not display.begun:
+        if display.stop_requested or not display.started:
             raise KeyboardInterrupt
-        display.asked = True
+        display.stop_requested = True
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -61,7 +61,7 @@ def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
     Raises:
         UsageError: no images are left, or a filter matches nothing.
     """
-    seen, counts, known = 0, Counter[str](), Known()
+    seen, counts, known = 0, Counter[str](), KnownValues()
     for row in _rows(source):
         seen += 1
         known.add(row)
@@ -76,7 +76,7 @@ def plan_epoch(source: Source, settings: DataSettings) -> EpochPlan:
     return EpochPlan(min(images, settings.limit or images), rates)
 
 
-class Known:
+class KnownValues:
     """The labels, sources and paths of a dataset, to check filters against."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class Known:
             raise UsageError(f"data.include: no image matches {globs}; a path is for example {self._paths[0]!r}")
 
 
-def fits(plan: EpochPlan, settings: DataSettings, memory: float) -> bool:
+def fits_in_memory(plan: EpochPlan, settings: DataSettings, memory: float) -> bool:
     """Whether all decoded images fit into `memory` bytes, or into `data.memory_gb` if set."""
     budget = MEMORY_SHARE * memory if settings.memory_gb is None else settings.memory_gb * 2**30
     return plan.images * image_bytes(settings) <= budget

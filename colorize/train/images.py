@@ -79,7 +79,7 @@ def as_float(rgb_BHW3: Tensor) -> Tensor:
     return rgb_BHW3.permute(0, 3, 1, 2).float() / 255
 
 
-def keep(rows: Iterable[Row], data: DataSettings, device: str | torch.device = "cpu") -> DecodedImages:
+def collect_images(rows: Iterable[Row], data: DataSettings, device: str | torch.device = "cpu") -> DecodedImages:
     """Keeps all images on the device, without broken ones.
 
     Raises:

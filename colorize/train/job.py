@@ -21,7 +21,7 @@ from colorize.datasets.sources import Source
 from colorize.datasets.splits import Split
 from colorize.errors import UsageError
 from colorize.train.display import Display, interruptible
-from colorize.train.epoch_plan import EpochPlan, fits, plan_epoch
+from colorize.train.epoch_plan import EpochPlan, fits_in_memory, plan_epoch
 from colorize.train.progress_actor import ProgressActor
 from colorize.train.reading import SplitReader, open_training_source, shuffled_blocks, split_reader
 from colorize.train.rows import decode, fetch
@@ -63,11 +63,11 @@ def run_training(job: TrainJob) -> dict[str, float]:
     with ray_session(job.ray_address), Display(job.quiet) as display, interruptible(display):
         scaling = scaling_for(job.settings.trainer, ray.cluster_resources(), most_resources())
         folder.claim(job.resume)
-        streams = not fits(plan, job.settings.data, ray.cluster_resources().get("memory", 0.0))
+        streams = not fits_in_memory(plan, job.settings.data, ray.cluster_resources().get("memory", 0.0))
         where = "streamed" if streams else "in memory"
         if warning := plan.warning(job.settings.model):
             display.warn(warning)
-        display.tell(f"reading {plan.images} images, {where}, for {scaling.num_workers} workers")
+        display.log(f"reading {plan.images} images, {where}, for {scaling.num_workers} workers")
         actor = ray.remote(num_cpus=0)(ProgressActor).remote()
         config = WorkerConfig(job.settings, folder.storage, plan.images, streams, actor)
         trainer = _trainer(scaling, config, datasets_of(source, job.settings, plan, streams))
@@ -81,7 +81,7 @@ def _fit(trainer: TorchTrainer, actor: Any, display: Display) -> None:
     fitting = pool.submit(trainer.fit)
     while not fitting.done():
         wait_for([fitting], LOOK_SECONDS)
-        latest, epochs = ray.get(actor.news.remote(display.asked))
+        latest, epochs = ray.get(actor.exchange.remote(display.stop_requested))
         for figures in epochs:
             display.epoch(figures)
         if latest:

@@ -14,13 +14,13 @@ from colorize.errors import EXIT_STOPPED, StoppedError, UsageError
 from colorize.models import ColorModel
 from colorize.models.checkpoint import load_checkpoint
 from colorize.train.accuracy import recorded_metrics
-from colorize.train.begin import begin
 from colorize.train.images import DecodedImages
 from colorize.train.metric_averager import MetricAverager
 from colorize.train.progress import GO_ON, Progress
 from colorize.train.run import Record, Run
 from colorize.train.run_folder import BEST
-from colorize.train.step import TrainState, current_size, settle_average, step
+from colorize.train.start import start_or_resume
+from colorize.train.step import TrainState, current_size, finalize_average, step
 from colorize.train.validation import quality_of, sample_sheet, validate
 from colorize.train.workers import sum_over_workers, worker_count
 
@@ -41,7 +41,7 @@ def train(run: Run) -> dict[str, float]:
         TrainingFailedError: the loss is not finite or explodes.
         StoppedError: stopped on request; the state is saved.
     """
-    state, record = begin(run)
+    state, record = start_or_resume(run)
     loop = Loop(run, state, record)
     while state.progress < 1:
         loop.run_epoch()
@@ -88,7 +88,7 @@ class Loop:
         self._set_progress()
         first = self.images == len(rgb) * worker_count()
         due = first or record.taken % CHECK_STEPS == 0 or record.taken == run.epoch_steps
-        stop = (due or worker_count() == 1) and run.reporter.stopped()
+        stop = (due or worker_count() == 1) and run.reporter.should_stop()
         if due or stop:
             self._check(metrics, stop)
 
@@ -102,7 +102,7 @@ class Loop:
 
     def _check(self, metrics: dict[str, Tensor], stop: bool) -> None:
         """Checks the loss, and saves or stops if any worker has a reason to. Synchronizes with device and workers."""
-        fault = fault_of(self.means["loss"], float(metrics["loss"]), float(metrics["gradient_norm"]))
+        fault = divergence(self.means["loss"], float(metrics["loss"]), float(metrics["gradient_norm"]))
         now, first = time.monotonic(), self.run.rank == 0
         due = first and now - self.saved > 60 * self.run.settings.trainer.save_minutes
         ours = [bool(fault), due, stop, first * (now - self.checked)]
@@ -132,7 +132,7 @@ class Loop:
         """
         run, state, record = self.run, self.state, self.record
         if run.rank == 0:
-            settle_average(state)
+            finalize_average(state)
             measured = measure(state.average, run.held_out, run)
             quality = quality_of(measured, run.settings.validation.best) if measured else -training["loss"]
             better = quality > record.best
@@ -180,7 +180,7 @@ def test(run: Run) -> None:
     run.folder.write_test(measured)
 
 
-def fault_of(mean: float, latest: float, gradient: float) -> str:
+def divergence(mean: float, latest: float, gradient: float) -> str:
     """Why training cannot continue with this loss, or ""."""
     if not math.isfinite(latest) or not math.isfinite(gradient):
         what = f"the loss is {latest}" if not math.isfinite(latest) else f"the length of the gradient is {gradient}"

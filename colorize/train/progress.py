@@ -48,6 +48,6 @@ class Reporter(Protocol):
         """Called on every worker after each epoch. Only the first worker has metrics."""
         ...
 
-    def stopped(self) -> bool:
+    def should_stop(self) -> bool:
         """Whether to save the state and stop."""
         ...

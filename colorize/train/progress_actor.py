@@ -30,11 +30,11 @@ class ProgressActor:
         """The first error that was recorded by `fail`."""
         return self._failure
 
-    def stopped(self) -> bool:
+    def should_stop(self) -> bool:
         """Whether the driver asks to stop."""
         return self._stop
 
-    def news(self, stop: bool) -> tuple[Progress | None, list[dict[str, float]]]:
+    def exchange(self, stop: bool) -> tuple[Progress | None, list[dict[str, float]]]:
         """For the driver: sets whether to stop, and returns new progress and metrics."""
         self._stop = stop
         news = self._latest, self._epochs

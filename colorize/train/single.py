@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import partial
 
 import psutil
@@ -11,12 +12,12 @@ import torch
 from colorize.datasets.sources import Source
 from colorize.datasets.splits import Split
 from colorize.errors import UsageError
-from colorize.train.decode import image_bytes
+from colorize.train.decode import Row, image_bytes
 from colorize.train.device import choose_device, keeps_on_gpu
 from colorize.train.display import Display, interruptible
-from colorize.train.epoch_plan import EpochPlan, fits, plan_epoch
+from colorize.train.epoch_plan import EpochPlan, fits_in_memory, plan_epoch
 from colorize.train.feed import Feed, MemoryFeed, StreamFeed
-from colorize.train.images import DecodedImages, keep
+from colorize.train.images import DecodedImages, collect_images
 from colorize.train.loop import train
 from colorize.train.reading import open_training_source, read_rows, shuffled_blocks, split_reader
 from colorize.train.run import Run
@@ -44,10 +45,10 @@ def train_alone(
     with Display(quiet) as display, interruptible(display):
         if warning := plan.warning(settings.model):
             display.warn(warning)
-        display.tell(f"reading {plan.images} images")
+        display.log(f"reading {plan.images} images")
         feed = open_feed(source, settings, plan, device)
         run = Run(settings, folder, feed, device, display)
-        display.tell(f"{feed.epoch_images} images, {len(run.held_out)} held out, on {device.type}")
+        display.log(f"{feed.epoch_images} images, {len(run.held_out)} held out, on {device.type}")
         return train(run)
 
 
@@ -56,12 +57,14 @@ def open_feed(source: Source, settings: TrainSettings, plan: EpochPlan, device: 
     threads = len(os.sched_getaffinity(0))
     blocks, batch, seed = shuffled_blocks(source, settings), settings.trainer.batch_size, settings.seed
 
-    def held_out(split: Split) -> DecodedImages:
-        return keep(read_rows(blocks, split_reader(source, split, settings, plan), threads), settings.data, device)
+    def rows(split: Split, repeats: bool = False) -> Iterator[Row]:
+        return read_rows(blocks, split_reader(source, split, settings, plan, repeats), threads)
 
-    if fits(plan, settings.data, psutil.virtual_memory().available):
+    def held_out(split: Split) -> DecodedImages:
+        return collect_images(rows(split), settings.data, device)
+
+    if fits_in_memory(plan, settings.data, psutil.virtual_memory().available):
         home = device if keeps_on_gpu(plan.images * image_bytes(settings.data), device) else "cpu"
-        rows = read_rows(blocks, split_reader(source, "train", settings, plan), threads)
-        return MemoryFeed(keep(rows, settings.data, home), held_out, batch, device, seed)
-    again = partial(read_rows, blocks, split_reader(source, "train", settings, plan, repeats=True), threads)
+        return MemoryFeed(collect_images(rows("train"), settings.data, home), held_out, batch, device, seed)
+    again = partial(rows, "train", repeats=True)
     return StreamFeed(again, held_out, plan.images, settings.data, batch, device, seed)

@@ -250,7 +250,7 @@ def set_learning_rate(state: TrainState) -> float:
 def update_average(state: TrainState) -> None:
     """Updates the moving average, with a lower decay in the first steps."""
     if not state.settings.optimizer.ema_decay:
-        return  # see `settle_average`: copying in every step costs large networks a tenth of the time
+        return  # see `finalize_average`: copying in every step costs large networks a tenth of the time
     decay = min(state.settings.optimizer.ema_decay, (1 + state.steps) / (10 + state.steps))
     (averages, weights), (counters, counted) = state.averaged
     torch._foreach_lerp_(averages, weights, 1 - decay)
@@ -258,13 +258,13 @@ def update_average(state: TrainState) -> None:
         torch._foreach_copy_(counters, counted)
 
 
-def settle_average(state: TrainState) -> None:
+def finalize_average(state: TrainState) -> None:
     """Without averaging, copies the weights to `average`. Call it before using `average`."""
     if not state.settings.optimizer.ema_decay:
         state.average.load_state_dict(state.model.state_dict())
 
 
-def compiled(objective: nn.Module, settings: TrainSettings) -> nn.Module:
+def compile_objective(objective: nn.Module, settings: TrainSettings) -> nn.Module:
     """The objective, compiled for each image shape if the settings ask for it.
 
     Dynamic shapes would be slower, and beyond `recompile_limit` torch silently stops compiling.

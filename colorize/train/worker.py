@@ -18,9 +18,9 @@ from colorize.datasets.splits import Split
 from colorize.errors import StoppedError, UsageError
 from colorize.storage.root import Storage
 from colorize.train.decode import Row, image_bytes
-from colorize.train.device import keeps_on_gpu, make_ready
+from colorize.train.device import configure_device, keeps_on_gpu
 from colorize.train.feed import Feed, MemoryFeed, StreamFeed
-from colorize.train.images import DecodedImages, keep
+from colorize.train.images import DecodedImages, collect_images
 from colorize.train.loop import train
 from colorize.train.progress import Progress
 from colorize.train.rows import rows_of
@@ -65,10 +65,10 @@ class ActorReporter:
             self.actor.epoch.remote(dict(figures))
         ray.train.report(dict(figures))
 
-    def stopped(self) -> bool:
+    def should_stop(self) -> bool:
         """Asks the driver at most once a second: an answer takes as long as a step of a small network."""
         if ray.train.get_context().get_world_rank() == 0 and time.monotonic() - self._asked > ASK_SECONDS:
-            self._stop, self._asked = bool(ray.get(self.actor.stopped.remote())), time.monotonic()
+            self._stop, self._asked = bool(ray.get(self.actor.should_stop.remote())), time.monotonic()
         return self._stop
 
 
@@ -92,7 +92,7 @@ def train_worker(arguments: dict[str, Any]) -> None:
 def run_of(config: WorkerConfig) -> Run:
     """This worker's part of the training run."""
     context, device = ray.train.get_context(), get_device()
-    make_ready(device)
+    configure_device(device)
     if device.type == "cpu":
         torch.set_num_threads(_threads(config.streams))
     rank, folder = context.get_world_rank(), RunFolder(config.storage, config.settings)
@@ -117,14 +117,14 @@ def _feed(config: WorkerConfig, device: torch.device, rank: int) -> Feed:
     data, batch, seed = config.settings.data, config.settings.trainer.batch_size, config.settings.seed
 
     def held_out(split: Split) -> DecodedImages:
-        return keep(shard_rows(split, data), data, device)
+        return collect_images(shard_rows(split, data), data, device)
 
     if config.streams:
         return StreamFeed(
             lambda: shard_rows("train", data), held_out, config.epoch_images, data, batch, device, seed, rank
         )
     share = config.epoch_images * image_bytes(data) / ray.train.get_context().get_world_size()
-    kept = keep(shard_rows("train", data), data, device if keeps_on_gpu(share, device) else "cpu")
+    kept = collect_images(shard_rows("train", data), data, device if keeps_on_gpu(share, device) else "cpu")
     return MemoryFeed(kept, held_out, batch, device, seed, rank)
 
 

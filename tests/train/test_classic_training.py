@@ -29,7 +29,15 @@ from colorize.train.settings import (
     TrainSettings,
 )
 from colorize.train.single import train_alone
-from colorize.train.step import TrainState, compiled, create_state, rgb_pair, set_learning_rate, settle_average, step
+from colorize.train.step import (
+    TrainState,
+    compile_objective,
+    create_state,
+    finalize_average,
+    rgb_pair,
+    set_learning_rate,
+    step,
+)
 from tests.pictures import labeled_archive
 from tests.small_models import SMALL_ARGS
 
@@ -164,14 +172,14 @@ class TestOptimizers:
             small = ["model.args={widths: [8, 8, 8], dropout: 0.0, canvas: 32}", f"trainer.compile={compile_}"]
             settings = load_settings(TrainSettings, CONFIGS / "lab_cnn.yaml", small)
             state = create_state(settings)
-            state.objective = compiled(state.objective, settings)
+            state.objective = compile_objective(state.objective, settings)
             losses.append([float(step(state, rgb)["loss"]) for _ in range(3)])
         assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
     def test_without_averaging_the_last_weights_are_kept(self, rgb: Tensor) -> None:
         state = create_state(recipe("bn_conv_dense"))
         step(state, rgb)
-        settle_average(state)
+        finalize_average(state)
         ours, theirs = state.average.state_dict(), state.model.state_dict()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 

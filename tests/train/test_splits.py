@@ -15,7 +15,7 @@ from colorize.errors import UsageError
 from colorize.settings import load_settings
 from colorize.train import epoch_plan
 from colorize.train.epoch_plan import EpochPlan, plan_epoch
-from colorize.train.images import DecodedImages, keep
+from colorize.train.images import DecodedImages, collect_images
 from colorize.train.reading import open_training_source, read_rows, shuffled_blocks, split_reader
 from colorize.train.settings import DataSettings, ModelSettings, TrainSettings
 from tests.pictures import labeled_archive
@@ -98,7 +98,7 @@ def read(path: Path, split: Split, data: DataSettings) -> DecodedImages:
     """A split's images, as read by training."""
     source, settings = open_for_training(path), TrainSettings(data=data)
     reader = split_reader(source, split, settings, plan_epoch(source, data))
-    return keep(read_rows(shuffled_blocks(source, settings), reader, threads=1), data)
+    return collect_images(read_rows(shuffled_blocks(source, settings), reader, threads=1), data)
 
 
 def test_an_epoch_is_planned_by_what_it_will_hold(archive: Path) -> None:

@@ -28,10 +28,9 @@ from colorize.errors import EXIT_STOPPED, UsageError
 from colorize.models.unet import gamut_bins
 from colorize.storage.root import Storage
 from colorize.train import job, worker
-from colorize.train.begin import begin
 from colorize.train.decode import Row
 from colorize.train.display import LINE_SECONDS, Display
-from colorize.train.epoch_plan import EpochPlan, fits
+from colorize.train.epoch_plan import EpochPlan, fits_in_memory
 from colorize.train.loop import TrainingFailedError
 from colorize.train.progress import Progress
 from colorize.train.progress_actor import ProgressActor
@@ -40,6 +39,7 @@ from colorize.train.run import Record
 from colorize.train.run_folder import RunFolder
 from colorize.train.selection import is_wanted
 from colorize.train.settings import DataSettings, ModelSettings, TrainerSettings, TrainSettings
+from colorize.train.start import start_or_resume
 from colorize.train.step import create_state
 from colorize.train.worker import WorkerConfig
 from tests.conftest import S3
@@ -291,13 +291,13 @@ def test_a_resumed_run_keeps_its_color_weights(archive: Path, tmp_path: Path) ->
     settings = TrainSettings(model=model, data=DataSettings(short_side=32, tolerate_broken=0.1))
     begun = torch.rand(len(gamut_bins(20.0)))
     new = run_alone(settings, archive, tmp_path / "run", Silent())
-    state, record = begin(new)
+    state, record = start_or_resume(new)
     assert record.prior is not None
     assert record.prior.sum() > 1000
     record = Record(epoch=3, prior=begun)
     new.folder.save_state({"state": state.state_dict(), "record": vars(record)})
 
-    state, record = begin(run_alone(settings, archive, tmp_path / "run", Silent()))
+    state, record = start_or_resume(run_alone(settings, archive, tmp_path / "run", Silent()))
     expected = create_state(settings, prior_Q=begun).objective
     assert torch.equal(state.objective.get_buffer("weights_Q"), expected.get_buffer("weights_Q"))
     assert record.epoch == 3
@@ -305,7 +305,7 @@ def test_a_resumed_run_keeps_its_color_weights(archive: Path, tmp_path: Path) ->
 
 def test_colors_are_counted_on_the_same_images_in_every_run(archive: Path, tmp_path: Path) -> None:
     settings = TrainSettings(data=DataSettings(short_side=32, balance=0.5, tolerate_broken=0.1))
-    first, second = (begin(run_alone(settings, archive, tmp_path / name, Silent()))[1].prior for name in "ab")
+    first, second = (start_or_resume(run_alone(settings, archive, tmp_path / name, Silent()))[1].prior for name in "ab")
     assert first is not None
     assert second is not None
     assert first.sum() > 0
@@ -357,8 +357,8 @@ def test_decoded_rows_survive_the_object_store() -> None:
 @pytest.mark.parametrize(("gb", "expected"), [(None, True), (1.0, False), (3.0, True)])
 def test_images_are_kept_where_they_fit(gb: float | None, expected: bool) -> None:
     """40,000 images of 128 x 176 pixels are 2.7 GB; a third of the memory is for them."""
-    assert fits(EpochPlan(40_000), DataSettings(short_side=128, memory_gb=gb), memory=12e9) == expected
-    assert not fits(EpochPlan(40_000), DataSettings(short_side=128), memory=6e9)
+    assert fits_in_memory(EpochPlan(40_000), DataSettings(short_side=128, memory_gb=gb), memory=12e9) == expected
+    assert not fits_in_memory(EpochPlan(40_000), DataSettings(short_side=128), memory=6e9)
 
 
 def test_gpu_workers_can_reduce_cpu_tensors() -> None:

@@ -19,7 +19,7 @@ from colorize.errors import UsageError
 from colorize.train.decode import Row, cut, decode_image, shapes
 from colorize.train.epoch_plan import plan_epoch
 from colorize.train.feed import Feed, MemoryFeed, StreamFeed, pass_batches, shuffled
-from colorize.train.images import DecodedImages, keep
+from colorize.train.images import DecodedImages, collect_images
 from colorize.train.reading import open_training_source
 from colorize.train.settings import DataSettings, TrainSettings
 from colorize.train.single import open_feed
@@ -115,7 +115,7 @@ class TestDecoding:
 
 class TestMemory:
     def test_each_image_comes_once_in_a_round(self) -> None:
-        images = keep((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(24)), DATA)
+        images = collect_images((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(24)), DATA)
         batches = images.random_batches(4, "seed")
         rounds = [levels(batches, 6) for _ in range(2)]
         assert sorted(rounds[0]) == sorted(rounds[1]) == list(range(24))
@@ -123,7 +123,7 @@ class TestMemory:
 
     def test_the_remainder_of_a_round_starts_the_next(self) -> None:
         """Batches are always full, and all images come equally often in the long run."""
-        images = keep((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(10)), DATA)
+        images = collect_images((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(10)), DATA)
         batches = list(itertools.islice(images.random_batches(4, "seed"), 10))
         assert {len(batch) for batch in batches} == {4}
         counts = Counter(levels(iter(batches), 10))
@@ -131,14 +131,14 @@ class TestMemory:
         assert max(counts.values()) - min(counts.values()) <= 1
 
     def test_it_can_start_at_any_batch(self) -> None:
-        images = keep(map(level, range(10)), DATA)
+        images = collect_images(map(level, range(10)), DATA)
         whole = levels(images.random_batches(3, "seed"), 20)
         assert levels(images.random_batches(3, "seed", start=13), 7) == whole[39:]
         assert levels(images.random_batches(3, "another"), 20) != whole
 
     def test_rates_set_how_often_an_image_is_drawn(self) -> None:
         rows = [Row(level(number).rgb, rate) for number, rate in enumerate((0.5, 1.0, 2.5, 1.0))]
-        batches = keep(rows, DATA).random_batches(5, "seed")
+        batches = collect_images(rows, DATA).random_batches(5, "seed")
         counts = Counter(levels(batches, 200))
         assert [counts[number] / 200 for number in range(4)] == pytest.approx([0.5, 1.0, 2.5, 1.0], rel=0.15)
 
@@ -160,7 +160,7 @@ class TestMemory:
         assert rates.tolist() == pytest.approx([4 / 7] * 7 + [4.0])  # both sources come four times in a round of eight
 
     def test_in_order_each_comes_once(self) -> None:
-        images = keep((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(9)), DATA)
+        images = collect_images((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(9)), DATA)
         assert levels(images.in_order(2), 9) == [0, 2, 4, 6, 8, 1, 3, 5, 7]
         assert levels(images.singles(), 9) == list(range(9))  # alternating shapes
 
@@ -177,7 +177,7 @@ class TestMemory:
 
     def test_only_broken_images_are_an_error(self) -> None:
         with pytest.raises(UsageError, match="each of the 3 images is broken"):
-            keep([Row(None)] * 3, DATA)
+            collect_images([Row(None)] * 3, DATA)
 
     def test_images_may_be_structs_as_dataset_hubs_have_them(self, archive: Path) -> None:
         rows = pq.read_table(archive).to_pylist()

@@ -19,7 +19,7 @@ from colorize.train.losses import count_bins, shrink
 from colorize.train.palette import fit_palette, sample_pixels, spread_colors
 from colorize.train.run import Record, Run
 from colorize.train.settings import TrainSettings
-from colorize.train.step import TrainState, compiled, create_state
+from colorize.train.step import TrainState, compile_objective, create_state
 from colorize.train.validation import require_colorful
 from colorize.train.workers import sum_over_workers, worker_count
 
@@ -29,7 +29,7 @@ PALETTE_SAMPLE = 0.4  # fraction of pixels, as the authors recorded
 PALETTE_ITERATIONS = 100  # at most, of Lloyd's algorithm
 
 
-def begin(run: Run) -> tuple[TrainState, Record]:
+def start_or_resume(run: Run) -> tuple[TrainState, Record]:
     """The saved state, or a new one.
 
     Raises:
@@ -43,7 +43,7 @@ def begin(run: Run) -> tuple[TrainState, Record]:
     state = create_state(run.settings, run.device, record.prior, palette)
     if saved:
         state.load_state_dict(saved["state"])
-    state.objective = compiled(run.wrap(state.objective), run.settings)
+    state.objective = compile_objective(run.wrap(state.objective), run.settings)
     return state, record
 
 
