@@ -72,10 +72,10 @@ def bulk(
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *tolerance])
     if price_per_hour is not None and not dry_run:
         raise UsageError("--price-per-hour is for an estimate: add --dry-run")
-    told, terminal = verbosity(quiet, verbose), Terminal(quiet, as_json)
+    level, terminal = verbosity(quiet, verbose), Terminal(quiet, as_json)
     _require_there(input_)
     resume, command = Resume(fresh, retry_failed, verify.value), tuple(sys.argv)
-    job = BulkJob(input_, output, model, input_list, ray_address, settings, command, resume, hints, limit, told)
+    job = BulkJob(input_, output, model, input_list, ray_address, settings, command, resume, hints, limit, level)
     if dry_run:
         _estimate(job, price_per_hour, terminal)
         return

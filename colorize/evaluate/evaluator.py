@@ -71,38 +71,38 @@ class Evaluator:
     def compare(self, truth: GroundTruth, paint: Paint) -> dict[str, list[Any]]:
         """Metrics of one model on each image, as columns."""
         colored, confidence = zip(*color_scans(truth.scans, paint, self.area), strict=True)
-        ours = self._tensor(colored)
-        lab = rgb_to_lab(ours)
+        predicted = self._tensor(colored)
+        lab = rgb_to_lab(predicted)
         pixels, scores = auc_by_bin(lab[:, 1:], truth.lab[:, 1:])
         return {
-            "psnr": psnr(ours, truth.rgb).tolist(),
+            "psnr": psnr(predicted, truth.rgb).tolist(),
             "psnr_ab": psnr(lab[:, 1:], truth.lab[:, 1:], AB_PEAK).tolist(),
-            "ssim": ssim(ours, truth.rgb).tolist(),
+            "ssim": ssim(predicted, truth.rgb).tolist(),
             "ciede2000": ciede2000(lab, truth.lab).mean(dim=(1, 2)).tolist(),
             "auc": (100 * scores.sum(dim=1) / pixels.sum(dim=1)).tolist(),
-            "colorfulness": colorfulness(ours).tolist(),
-            "colorfulness_absolute": absolute_colorfulness(ours).tolist(),
+            "colorfulness": colorfulness(predicted).tolist(),
+            "colorfulness_absolute": absolute_colorfulness(predicted).tolist(),
             "confidence": list(confidence),
             "scores": _packed(scores),
-            **self._by_features(truth, ours),
-            **self._by_supplied(truth, ours),
+            **self._by_features(truth, predicted),
+            **self._by_supplied(truth, predicted),
         }
 
-    def _by_features(self, truth: GroundTruth, ours: Tensor) -> dict[str, list[Any]]:
-        found = self._features(ours)
+    def _by_features(self, truth: GroundTruth, predicted: Tensor) -> dict[str, list[Any]]:
+        found = self._features(predicted)
         if found is None or truth.features is None:
-            nothing = [float("nan")] * len(ours)
-            return {"perceptual_lite0": nothing, "top1_lite0": nothing, "features": [b""] * len(ours)}
+            nothing = [float("nan")] * len(predicted)
+            return {"perceptual_lite0": nothing, "top1_lite0": nothing, "features": [b""] * len(predicted)}
         return {
             "perceptual_lite0": perceptual_distance(found.levels, truth.features.levels).tolist(),
             "top1_lite0": (100.0 * (found.classes == truth.features.classes)).tolist(),
             "features": _packed(found.pooled),
         }
 
-    def _by_supplied(self, truth: GroundTruth, ours: Tensor) -> dict[str, list[Any]]:
+    def _by_supplied(self, truth: GroundTruth, predicted: Tensor) -> dict[str, list[Any]]:
         return {
-            "lpips": self.lpips(ours, truth.rgb).tolist() if self.lpips else [float("nan")] * len(ours),
-            "fid_features": _packed(self.inception(ours)) if self.inception else [b""] * len(ours),
+            "lpips": self.lpips(predicted, truth.rgb).tolist() if self.lpips else [float("nan")] * len(predicted),
+            "fid_features": _packed(self.inception(predicted)) if self.inception else [b""] * len(predicted),
         }
 
     def _features(self, rgb: Tensor) -> Features | None:

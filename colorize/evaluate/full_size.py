@@ -27,10 +27,10 @@ def whole_psnr(data: bytes, ab_2hw: npt.NDArray[np.floating], max_pixels: int) -
     return _psnr8(np.asarray(upright_rgb(copy, max_pixels)), true)
 
 
-def _psnr8(ours: RGB, true: RGB) -> float:
+def _psnr8(predicted: RGB, true: RGB) -> float:
     """`metrics.psnr` of 8-bit images, in strips to save memory."""
     total = 0.0
     for top in range(0, len(true), _STRIP_ROWS):
         rows = slice(top, top + _STRIP_ROWS)
-        total += float(np.square(ours[rows].astype(np.float32) - true[rows]).sum(dtype=np.float64))
+        total += float(np.square(predicted[rows].astype(np.float32) - true[rows]).sum(dtype=np.float64))
     return -10 * math.log10(max(total / true.size / 255**2, 1e-10))

@@ -197,7 +197,7 @@ def _distances(scores: Scores, model: ModelScores) -> dict[str, Interval]:
         "fid": (model.fid_features, scores.true_fid_features),
     }
     measured = {name: pair for name, pair in pairs.items() if pair[0].size and scores.count >= 2}
-    distances = {name: frechet_distance(ours, true) for name, (ours, true) in measured.items()}
+    distances = {name: frechet_distance(predicted, true) for name, (predicted, true) in measured.items()}
     return {name: Interval(distance, distance, distance) for name, distance in distances.items()}
 
 
@@ -205,8 +205,8 @@ def _mean(values: Floats) -> Statistic:
     return lambda counts: counts @ values / len(values)
 
 
-def _gap(ours: Floats, true: Floats) -> Statistic:
-    difference = ours - true
+def _gap(predicted: Floats, true: Floats) -> Statistic:
+    difference = predicted - true
     return lambda counts: np.abs(counts @ difference) / len(difference)
 
 

@@ -98,9 +98,9 @@ class Lpips(nn.Module):
         trunk.load_state_dict({key: tensors[f"features.{key.partition('.')[2]}"] for key in trunk.state_dict()})
 
     @torch.inference_mode()
-    def forward(self, ours_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
+    def forward(self, predicted_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
         """Distances `(B,)` between two batches, sRGB in [0, 1]."""
-        distances: Tensor = self.network(ours_B3HW, true_B3HW, normalize=True)
+        distances: Tensor = self.network(predicted_B3HW, true_B3HW, normalize=True)
         return distances.flatten()
 
 

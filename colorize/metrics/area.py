@@ -21,20 +21,20 @@ SMOOTHING = 5.0  # Lab units: deviation of the Gaussian that smooths the frequen
 Floats = npt.NDArray[np.float64]
 
 
-def pixel_scores(ours_B2HW: Tensor, true_B2HW: Tensor) -> Tensor:
+def pixel_scores(predicted_B2HW: Tensor, true_B2HW: Tensor) -> Tensor:
     """Fraction of thresholds that each pixel's ab error does not exceed: `(B, H, W)` in [0, 1]."""
-    error: Tensor = torch.linalg.vector_norm(ours_B2HW - true_B2HW, dim=1)
+    error: Tensor = torch.linalg.vector_norm(predicted_B2HW - true_B2HW, dim=1)
     return (THRESHOLDS - error.ceil()).clamp(min=0) / THRESHOLDS
 
 
-def auc_by_bin(ours_B2HW: Tensor, true_B2HW: Tensor) -> tuple[Tensor, Tensor]:
+def auc_by_bin(predicted_B2HW: Tensor, true_B2HW: Tensor) -> tuple[Tensor, Tensor]:
     """Pixel counts and sums of scores by bin of the true color: both `(B, BINS)`, float32.
 
     The raw AuC is the sum of scores divided by the sum of counts.
     """
     cell = (true_B2HW / BIN).round().clamp(-(BINS_PER_SIDE // 2), BINS_PER_SIDE // 2) + BINS_PER_SIDE // 2
     index = (cell[:, 0] * BINS_PER_SIDE + cell[:, 1]).long().flatten(1)
-    scores = pixel_scores(ours_B2HW, true_B2HW).flatten(1)
+    scores = pixel_scores(predicted_B2HW, true_B2HW).flatten(1)
     empty = scores.new_zeros(len(scores), BINS)
     return empty.scatter_add(1, index, torch.ones_like(scores)), empty.scatter_add(1, index, scores)
 

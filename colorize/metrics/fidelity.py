@@ -17,22 +17,22 @@ _K1, _K2 = 0.01, 0.03
 _POW25_7 = 25.0**7
 
 
-def psnr(ours: Tensor, true: Tensor, peak: float = 1.0) -> Tensor:
+def psnr(predicted: Tensor, true: Tensor, peak: float = 1.0) -> Tensor:
     """Peak signal-to-noise ratio of each image in dB, at most 100.
 
     Args:
-        ours: `(B, ...)`, such as sRGB in [0, 1] with `peak=1`, or ab in Lab units with `peak=AB_PEAK`.
+        predicted: `(B, ...)`, such as sRGB in [0, 1] with `peak=1`, or ab in Lab units with `peak=AB_PEAK`.
         true: of the same shape.
         peak: the range of the values.
 
     Returns:
         `(B,)`. The PSNR of a set is the mean of these, not the PSNR of the mean error.
     """
-    mean_square = (ours - true).square().flatten(1).mean(dim=1) / peak**2
+    mean_square = (predicted - true).square().flatten(1).mean(dim=1) / peak**2
     return -10 * torch.log10(mean_square.clamp(min=_SILENCE))
 
 
-def ssim(ours_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
+def ssim(predicted_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
     """Structural similarity of each image, `(B,)`, at most 1: mean over channels and complete windows.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural similarity"
@@ -41,10 +41,12 @@ def ssim(ours_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
     Raises:
         ValueError: a side is shorter than the window.
     """
-    if min(ours_BCHW.shape[2:]) < _WINDOW:
-        raise ValueError(f"images of {tuple(ours_BCHW.shape[2:])} pixels are smaller than SSIM's window, {_WINDOW}")
-    channels = ours_BCHW.shape[1]
-    stacked = torch.cat((ours_BCHW, true_BCHW, ours_BCHW**2, true_BCHW**2, ours_BCHW * true_BCHW), dim=1)
+    if min(predicted_BCHW.shape[2:]) < _WINDOW:
+        raise ValueError(
+            f"images of {tuple(predicted_BCHW.shape[2:])} pixels are smaller than SSIM's window, {_WINDOW}"
+        )
+    channels = predicted_BCHW.shape[1]
+    stacked = torch.cat((predicted_BCHW, true_BCHW, predicted_BCHW**2, true_BCHW**2, predicted_BCHW * true_BCHW), dim=1)
     mean_x, mean_y, xx, yy, xy = torch.split(_blurred(stacked), channels, dim=1)
     square_x, square_y, product = mean_x**2, mean_y**2, mean_x * mean_y
     variance = (xx - square_x) + (yy - square_y)
@@ -54,13 +56,13 @@ def ssim(ours_BCHW: Tensor, true_BCHW: Tensor) -> Tensor:
     return similarity.flatten(1).mean(dim=1)
 
 
-def ciede2000(ours_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
+def ciede2000(predicted_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
     """CIEDE2000 difference of each pixel of Lab images, `(B, H, W)`; about 1 is just noticeable.
 
     Sharma, Wu and Dalal, "The CIEDE2000 Color-Difference Formula: Implementation Notes, Supplementary Test Data,
     and Mathematical Observations" (2005), equations 2 to 22, with all weights 1.
     """
-    L1, a1, b1 = ours_B3HW.unbind(1)
+    L1, a1, b1 = predicted_B3HW.unbind(1)
     L2, a2, b2 = true_B3HW.unbind(1)
     C1, h1, C2, h2 = _chroma_and_hue(a1, b1, a2, b2)
     hue_step, mean_hue = _hues(C1, h1, C2, h2)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 Vectors = npt.NDArray[np.floating]
 
 
-def frechet_distance(ours_ND: Vectors, true_MD: Vectors) -> float:
+def frechet_distance(predicted_ND: Vectors, true_MD: Vectors) -> float:
     """Squared Frechet distance between Gaussians fitted to two sets of vectors, at least 0.
 
     `|m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2))`: Dowson and Landau, "The Frechet distance between multivariate normal
@@ -21,9 +21,9 @@ def frechet_distance(ours_ND: Vectors, true_MD: Vectors) -> float:
     Raises:
         ValueError: fewer than two vectors in a set.
     """
-    if min(len(ours_ND), len(true_MD)) < 2:
-        raise ValueError(f"a Frechet distance needs two images at least, not {min(len(ours_ND), len(true_MD))}")
-    (mean1, x1), (mean2, x2) = (_centered(np.asarray(x, np.float64)) for x in (ours_ND, true_MD))
+    if min(len(predicted_ND), len(true_MD)) < 2:
+        raise ValueError(f"a Frechet distance needs two images at least, not {min(len(predicted_ND), len(true_MD))}")
+    (mean1, x1), (mean2, x2) = (_centered(np.asarray(x, np.float64)) for x in (predicted_ND, true_MD))
     overlap = _singular_sum(x1, x2)
     distance = ((mean1 - mean2) ** 2).sum() + (x1**2).sum() + (x2**2).sum() - 2 * overlap
     return max(0.0, float(distance))

@@ -53,19 +53,19 @@ def list_models() -> list[str]:
 
 def published_models() -> list[str]:
     """The names of networks that load their authors' published weights, sorted."""
-    return sorted(name for name, made in _classes().items() if issubclass(made, PublishedModel))
+    return sorted(name for name, network in _classes().items() if issubclass(network, PublishedModel))
 
 
 def require_takes_hints(name: str) -> None:
     """Raises UsageError if the network `name` takes no color hints."""
-    able = sorted(known for known, made in _classes().items() if made.takes_hints)
+    able = sorted(known for known, network in _classes().items() if network.takes_hints)
     if name not in able:
         raise UsageError(f"--hints: a {name} takes no color hints; choose {', '.join(able)}")
 
 
 def _classes() -> dict[str, type[ColorModel]]:
     """The networks whose class does not depend on their arguments: all but `unet`."""
-    return {name: made for name, made in _REGISTRY.items() if isinstance(made, type)}
+    return {name: network for name, network in _REGISTRY.items() if isinstance(network, type)}
 
 
 def create_model(name: str, **args: Any) -> ColorModel:

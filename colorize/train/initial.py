@@ -27,8 +27,8 @@ def _take_weights(model: ColorModel, settings: ModelSettings, weights: str) -> N
     if settings.pretrained:
         raise UsageError(f"model.weights={weights} brings a trained encoder with it: set model.pretrained=false")
     checkpoint = load_checkpoint(find_model(weights).data)
-    ours, theirs = (settings.name, _shapes(model)), (checkpoint.name, _shapes(checkpoint.model))
-    if ours != theirs:
+    wanted, given = (settings.name, _shapes(model)), (checkpoint.name, _shapes(checkpoint.model))
+    if wanted != given:
         raise UsageError(
             f"model.weights={weights} holds a {checkpoint.name} with the arguments {checkpoint.args}, "
             f"model asks for a {settings.name} with {settings.args}: set model.name and model.args to the former"

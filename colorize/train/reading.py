@@ -64,10 +64,10 @@ class SplitReader:
         for raws in self.reader.fetch(units):
             chosen: list[Encoded] = []
             for raw in raws:
-                said = split_row(raw, self.of_several)
-                if raw.skipped or not is_wanted(said, self.data) or split_of(said, self.data.split) != self.split:
+                row = split_row(raw, self.of_several)
+                if raw.skipped or not is_wanted(row, self.data) or split_of(row, self.data.split) != self.split:
                     continue
-                rate = self.rates.get(str(said.get("source", "")), 1.0)
+                rate = self.rates.get(str(row.get("source", "")), 1.0)
                 times = int(rate + random.random()) if self.repeats else 1
                 chosen += [(whole(raw.data), rate)] * times
             yield chosen
@@ -116,11 +116,11 @@ def read_rows(blocks: Iterable[pa.Table], reader: SplitReader, threads: int) -> 
             data, rate = one
             if is_plain(data, limits):
                 return Row(decode(data), rate)
-            apart = idle.get()
+            decoder = idle.get()
             try:
-                found = apart(data)
+                found = decoder(data)
             finally:
-                idle.put(apart)
+                idle.put(decoder)
             return Row(None if isinstance(found, Fault) else found, rate)
 
         for one in islice(encoded, reader.limit):

@@ -44,9 +44,9 @@ class Perceptual(Term):
     def forward(self, predicted_B3HW: Tensor, true_B3HW: Tensor) -> Tensor:
         with torch.no_grad():
             true = self.encoder(true_B3HW)
-        ours = self.encoder(predicted_B3HW)
+        predicted = self.encoder(predicted_B3HW)
         with torch.autocast(predicted_B3HW.device.type, enabled=False):
-            return perceptual_distance([x.float() for x in ours], [x.float() for x in true]).mean()
+            return perceptual_distance([x.float() for x in predicted], [x.float() for x in true]).mean()
 
 
 class Colorfulness(Term):
@@ -68,8 +68,8 @@ class ObjectiveWithTerms(ColorObjective):
     def losses_and_ab(self, L_B1HW: Tensor, ab_B2HW: Tensor) -> tuple[Losses, Tensor]:
         losses, predicted = self.objective.losses_and_ab(L_B1HW, ab_B2HW)
         with torch.autocast(L_B1HW.device.type, enabled=False):
-            ours = F.interpolate(predicted.float(), L_B1HW.shape[2:], mode="bilinear", align_corners=False)
-            images = [lab_to_rgb(torch.cat((L_B1HW, ab), dim=1)) for ab in (ours, ab_B2HW)]
+            upsampled = F.interpolate(predicted.float(), L_B1HW.shape[2:], mode="bilinear", align_corners=False)
+            images = [lab_to_rgb(torch.cat((L_B1HW, ab), dim=1)) for ab in (upsampled, ab_B2HW)]
         for term, weight in zip(self.terms, self.weights, strict=True):
             value = term(*images)
             losses["loss"] = losses["loss"] + weight * value

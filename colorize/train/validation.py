@@ -45,9 +45,9 @@ def validate(model: ColorModel, batches: Iterable[Tensor], size: int) -> dict[st
     columns = [torch.stack(_measure(rgb, colorize(model, rgb, size)), dim=1) for rgb in batches]
     if not columns:
         return {}
-    *decibels, ours, true = torch.cat(columns).mean(dim=0).tolist()
+    *decibels, predicted, true = torch.cat(columns).mean(dim=0).tolist()
     require_colorful(true, "held-out")
-    return dict(zip(COLOR_METRICS, (*decibels, ours / true), strict=True))
+    return dict(zip(COLOR_METRICS, (*decibels, predicted / true), strict=True))
 
 
 def require_colorful(strength: float, which: str) -> None:
@@ -88,12 +88,12 @@ def sample_sheet(model: ColorModel, batches: Iterable[Tensor], size: int) -> Ima
     return Image.fromarray(np.ascontiguousarray(sheet.permute(1, 2, 0).cpu().numpy()))
 
 
-def _measure(true: Tensor, ours: Tensor) -> tuple[Tensor, ...]:
+def _measure(true: Tensor, predicted: Tensor) -> tuple[Tensor, ...]:
     grey = luma(true).expand_as(true)
     return (
-        psnr(ours, true),
+        psnr(predicted, true),
         psnr(grey, true),
-        psnr(rgb_to_lab(ours)[:, 1:], rgb_to_lab(true)[:, 1:], AB_PEAK),
-        colorfulness(ours),
+        psnr(rgb_to_lab(predicted)[:, 1:], rgb_to_lab(true)[:, 1:], AB_PEAK),
+        colorfulness(predicted),
         colorfulness(true),
     )
