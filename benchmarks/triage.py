@@ -5,10 +5,10 @@
     python -m benchmarks.triage --data sorted/        # folders called color, grey, toned, text, ... or anything
 
 Photographs in color are taken from an archive with a column `image`, or a folder; without either they are crops of
-scikit-image's. Made of each by program: its grey copy, that stored as RGB, an unevenly faded sepia copy with noise,
-its color negative behind an orange mask, its black-and-white negative, and grey and sepia prints with something in
-color in the frame (see `frames`); every one a JPEG of quality 40 to 95. As many pages of text and blank sheets are
-drawn. With `--data` the pictures are yours, in folders named by what they are.
+scikit-image's. Made of each by program: a copy of a third of its saturation with a cast, its grey copy, that stored as
+RGB, an unevenly faded sepia copy with noise, its color negative behind an orange mask, its black-and-white negative,
+and grey and sepia prints with something in color in the frame (see `frames`); every one a JPEG of quality 40 to 95. As
+many pages of text and blank sheets are drawn. With `--data` the pictures are yours, in folders named by what they are.
 """
 
 from __future__ import annotations
@@ -51,6 +51,13 @@ def toned(photograph: Image.Image, random: Random) -> Image.Image:
     return _picture(dark + (light - dark) * grey + across + noise)
 
 
+def muted(photograph: Image.Image, random: Random) -> Image.Image:
+    """Faded to a third of its saturation, with a cast of up to 25 levels and 10 %."""
+    levels = _levels(photograph)
+    grey = _levels(photograph.convert("L"))[..., None]
+    return _picture((grey + (levels - grey) / 3) * random.uniform(0.9, 1, 3) + random.uniform(0, 25, 3))
+
+
 def color_negative(photograph: Image.Image, random: Random) -> Image.Image:
     """Inverted, seen through the orange mask of color film."""
     mask = np.array([235, 150, 95]) * random.uniform(0.9, 1.08, 3)
@@ -85,6 +92,7 @@ def blank(photograph: Image.Image, random: Random) -> Image.Image:
 
 MADE: Mapping[str, Make] = {
     "color": lambda photograph, random: photograph,
+    "color, muted": muted,
     "grey": lambda photograph, random: photograph.convert("L"),
     "grey_as_rgb": lambda photograph, random: photograph.convert("L").convert("RGB"),
     "toned": toned,

@@ -7,6 +7,10 @@ are; what a few cells hold (a stamp, a note, spots) neither bends the fit, which
 counts, since the measure is a quantile over the cells: a quarter of them may be of any color. Stains are of one color
 wherever they lie (foxing is brown), and color photographs are not: what differs from the tone the way that most of what
 stands out does may be found in more of the cells.
+
+What is left of a print is JPEG's rounding, grain, marks and spots, and differs from cell to cell; what is left of a
+photograph in color belongs to things, so neighbors share it. It must be most of what is left that a median over 3 x 3
+cells leaves, the more so the coarser the file's chroma is rounded.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from colorize.imaging.colorimetry import LUMA_WEIGHTS
@@ -31,16 +36,28 @@ FLOOR = 1.0  # levels within which a cell is as good as explained
 RIDGE = 1e-3  # for tones that do not occur
 PIXEL_NOISE = 94.0  # levels squared: of one pixel's colors, as a JPEG of middling quality has it
 OWN_NOISE = 2.0  # times what cells vary within themselves
+# Of `_shared`. Chosen on a third of the pictures that docs/performance.md (Triage) tells of.
+QUANTILE_LEFT, QUANTILE_SHARED = 0.6, 0.7
+LEAST = 0.3  # levels that are as good as none
+COARSENESS = 0.3  # power of the rounding, in levels, by which shared colors are divided
+SHARED = 2.3  # times what is shared: as much as `beyond` has to be
 
 
 class Toning(NamedTuple):
     """What the colors of a photograph are like, in levels of 255."""
 
-    beyond: float  # what the tone does not explain
+    beyond: float  # what the tone does not explain and neighbors share
     saturation: float  # of most of the picture: max(R, G, B) - min(R, G, B)
 
 
-def toning(rgb: Float, pixels_each: int) -> Toning:
+class ChromaRounding(NamedTuple):
+    """How a file rounds its chroma: means of blocks, of so many pixels each way, to multiples of a step in levels."""
+
+    step: float
+    block: float
+
+
+def toning(rgb: Float, pixels_each: int, rounding: ChromaRounding) -> Toning:
     """Measures a picture (H, W, 3), each of whose pixels is the mean of so many of the file's."""
     cells = _Cells.of(rgb)
     luma = cells.pixels @ np.array(LUMA_WEIGHTS, np.float32)
@@ -66,8 +83,10 @@ def toning(rgb: Float, pixels_each: int) -> Toning:
     way = unexplained[rest >= all_of_it].mean(axis=0, dtype=np.float32)
     aside = float(np.quantile(_aside(unexplained, way), QUANTILE_ASIDE))
     beyond = math.sqrt(max(0.0, min(all_of_it, aside) ** 2 - noise))
+    coarse = rounding.step * max(1.0, rounding.block / cells.side)
+    shared = _shared(unexplained.T.reshape(2, *cells.shape)) / max(1.0, coarse) ** COARSENESS
     means = cells.mean(cells.pixels)
-    return Toning(beyond, float(np.median(means.max(axis=1) - means.min(axis=1))))
+    return Toning(min(beyond, SHARED * shared), float(np.median(means.max(axis=1) - means.min(axis=1))))
 
 
 class _Cells(NamedTuple):
@@ -85,10 +104,16 @@ class _Cells(NamedTuple):
         rows, columns = inner_height // side, inner_width // side
         return cls(rgb[top : top + rows * side, left : left + columns * side], side)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of cells."""
+        height, width = self.pixels.shape[:2]
+        return height // self.side, width // self.side
+
     def mean(self, planes: Float) -> Float:
         """The mean of planes (h, w, n) in each cell: (cells, n)."""
         height, width, count = planes.shape
-        rows, columns = height // self.side, width // self.side
+        rows, columns = self.shape
         tall = self._averaging(rows) @ planes.reshape(height, width * count)  # several times as fast as sums
         means = self._averaging(columns) @ tall.reshape(rows, width, count)
         return np.asarray(means.reshape(rows * columns, count), np.float32)
@@ -99,7 +124,7 @@ class _Cells(NamedTuple):
 
     def places(self) -> Float:
         """Where each cell lies: (cells, 2), each from -0.5 to 0.5."""
-        rows, columns = (length // self.side for length in self.pixels.shape[:2])
+        rows, columns = self.shape
         down, across = np.mgrid[0:rows, 0:columns].reshape(2, -1)
         return np.stack([down / rows - 0.5, across / columns - 0.5], axis=1).astype(np.float32)
 
@@ -110,6 +135,15 @@ def _aside(colors: Float, way: Float) -> Float:
     return np.asarray(
         np.sqrt(np.maximum(np.square(colors).sum(axis=1) - np.square(np.maximum(along, 0)), 0)), np.float32
     )
+
+
+def _shared(left: Float) -> float:
+    """How much of the colors (2, rows, columns) neighbors share, the less the more of them is left by themselves."""
+    padded = np.pad(left, ((0, 0), (1, 1), (1, 1)), mode="symmetric")
+    nine = sliding_window_view(padded, (3, 3), axis=(1, 2)).reshape(*left.shape, 9)
+    medians = np.partition(nine, 4, axis=-1)[..., 4]
+    shared, all_of_it = np.quantile(np.hypot(*medians), QUANTILE_SHARED), np.quantile(np.hypot(*left), QUANTILE_LEFT)
+    return float(shared**2 / (all_of_it + LEAST))
 
 
 def _opponents(rgb: Float) -> Float:

@@ -6,11 +6,11 @@ and 173 of the years 1905 to 1977, about 320 pixels wide, many of them muted or 
 black and white also copies as grey, as bad sepia (an uneven cast of up to 12 levels, noise) and with something in color
 in the frame (`benchmarks.frames`), as JPEG of quality 40 to 95; and on 41 scans of archives:
 
-- color: 99.2 % of the small photographs (a few are in sepia themselves) and 98.8 % of the old ones; no grey copy, 4 %
-  of the bad sepia ones; of prints with a stamp or a color target in the frame 0.4 %, on a mount none, with crop marks
-  or a watermark 5 %, foxed 2 % (in sepia 10 %); of the archives' scans just the eight that are color photographs.
-  Copies of 128 pixels and low quality are told badly: of foxed grey prints 18 % are taken for color, of bad sepia a
-  quarter, of sepia with foxing or inks half.
+- color: 99.0 % of the small photographs (a few are in sepia themselves) and 99.4 % of the old ones; no grey copy, no
+  sepia, 4 % of the bad one, and 0 to 4 % of prints with something in color in the frame; of the archives' scans just
+  the eight that are color photographs. Of photographs muted to a third of their saturation about four in five: the
+  others have little color that is not their tone. Sepia of 128 pixels and low quality with crop marks, foxing or inks
+  over it is taken for color one time in five. docs/performance.md has both sides, and other thresholds.
 - text, blank: all of the generated ones; no photograph in color or grey, and no scan.
 - negative: the orange mask of color film is seen on 94 % of those imitated with one mask and contrast, on 59 % of those
   with any (docs/performance.md), and on one of 335 photographs. A black-and-white negative is not told from its
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from colorize.imaging.colorimetry import LUMA_WEIGHTS
-from colorize.imaging.tone import Toning, toning
+from colorize.imaging.tone import ChromaRounding, Toning, toning
 
 Kind = Literal["color", "grey", "grey_as_rgb", "toned", "blank", "text", "negative"]
 NAMES: dict[Kind, str] = {
@@ -43,7 +43,7 @@ NAMES: dict[Kind, str] = {
 Float = NDArray[np.float32]
 Grey = NDArray[np.uint8]
 
-COLOR = 2.1  # levels of 255 beyond what the tone explains, in most of the picture
+COLOR = 1.85  # levels of 255 beyond what the tone explains, in most of the picture
 TONED = 3.0  # levels of 255 of saturation
 BLANK = 24.0  # levels between the 0.5th and the 99.5th percentile
 PAPER, STROKES, UNEVEN = 100.0, 7.0, 4.0  # of a page: its light, how much darker strokes make it, its own variation
@@ -70,11 +70,13 @@ def triage(grey: Image.Image, color: Image.Image | None, toned: Toning) -> Kind:
     return "toned" if toned.saturation > TONED else "grey_as_rgb"
 
 
-def toning_of(color: Image.Image) -> Toning:
-    """What the colors of a small copy are like; see `tone`."""
+def toning_of(color: Image.Image, pixels: int, rounding: ChromaRounding) -> Toning:
+    """What the colors of a small copy of a picture of so many pixels are like; see `tone`."""
     reduced = _reduced(color)
-    pixels_each = max(1, round(color.width * color.height / (reduced.width * reduced.height)))
-    return toning(np.asarray(reduced.convert("RGB"), np.float32), pixels_each)
+    area = reduced.width * reduced.height
+    pixels_each = max(1, round(color.width * color.height / area))
+    scaled = rounding._replace(block=rounding.block / math.sqrt(pixels / area))
+    return toning(np.asarray(reduced.convert("RGB"), np.float32), pixels_each, scaled)
 
 
 def _is_text(grey: Image.Image) -> bool:

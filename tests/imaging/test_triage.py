@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 from skimage import data
 
 from benchmarks.frames import THINGS, TONES
 from colorize.imaging.formats import decode_small
-from colorize.imaging.tone import toning
+from colorize.imaging.formats.pillow_reader import chroma_rounding
+from colorize.imaging.tone import ChromaRounding, toning
 from colorize.imaging.triage import COLOR as COLORED
 from colorize.imaging.triage import filled_in
 from tests.pictures import LIMIT, saved
@@ -67,14 +70,45 @@ def test_something_in_color_in_the_frame_makes_no_color_photograph(tone: str, th
         assert kind(frame, int(random.integers(60, 96))) in ("grey_as_rgb", "toned"), name
 
 
-def test_faint_spots_of_one_color_are_stains_and_those_of_two_are_a_picture() -> None:
+BROWN, BLUE = (np.array(tint, np.float32) for tint in ((8, 0, -12), (-8, 0, 12)))
+FINE = ChromaRounding(0.25, 1)
+
+
+def spotted(size: int, share: float, tints: tuple[np.ndarray, ...]) -> float:
+    """How much color beyond its tone a grey picture of 128 pixels has, squares of which are tinted."""
     random = np.random.default_rng(0)
     grey = np.asarray(Image.fromarray(data.camera()).resize((128, 128)), np.float32)[..., None]
-    spots = np.kron(random.random((16, 16)) < 0.26, np.ones((8, 8)))[..., None]
-    which = np.kron(random.random((16, 16)) < 0.5, np.ones((8, 8)))[..., None]
-    brown, blue = (spots * np.array(tint, np.float32) for tint in ((8, 0, -12), (-8, 0, 12)))
-    assert toning(np.asarray(grey + brown, np.float32), 16).beyond < COLORED
-    assert toning(np.asarray(grey + np.where(which, brown, blue), np.float32), 16).beyond > COLORED
+    cells = 128 // size
+    tint = np.stack(tints)[random.integers(len(tints), size=(cells, cells))]
+    chosen = np.where((random.random((cells, cells)) < share)[..., None], tint, 0)
+    return toning(np.asarray(grey + np.kron(chosen, np.ones((size, size, 1))), np.float32), 16, FINE).beyond
+
+
+def test_faint_spots_of_one_color_are_stains_and_those_of_two_are_a_picture() -> None:
+    assert spotted(8, 0.26, (BROWN,)) < COLORED
+    assert spotted(32, 0.7, (BROWN, BLUE)) > COLORED
+
+
+def test_colors_that_no_neighbor_shares_are_noise() -> None:
+    tints = BROWN / 3, BLUE / 3
+    assert spotted(4, 0.7, tints) < COLORED < spotted(32, 0.7, tints)
+
+
+@pytest.mark.parametrize("quality", [40, 55, 70])
+def test_the_rounding_of_a_small_coarse_jpeg_is_no_color(quality: int) -> None:
+    crops = [
+        toned(name).crop((left, 40, left + 200, 240)).resize((128, 128)) for name in COLOR for left in (0, 100, 200)
+    ]
+    assert [kind(crop, quality) for crop in crops].count("color") <= 1
+
+
+def test_how_coarse_the_chroma_of_a_jpeg_is_is_read_from_its_table() -> None:
+    def rounding(**options: object) -> tuple[float, float]:
+        return chroma_rounding(JpegImageFile(io.BytesIO(saved(Image.fromarray(data.coffee()), "JPEG", **options))))
+
+    assert rounding(quality=50, subsampling=2) == (17 / 8, 16)
+    assert rounding(quality=50, subsampling=0) == (17 / 8, 8)
+    assert rounding(quality=100, subsampling=1) == (1 / 8, 16)
 
 
 @pytest.mark.parametrize("name", COLOR)

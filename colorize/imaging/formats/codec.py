@@ -21,14 +21,14 @@ from colorize.imaging.formats.jpeg_end import completed
 from colorize.imaging.formats.metadata import Metadata, Provenance, Restored, Words, read_metadata, read_origin
 from colorize.imaging.formats.orientation import orient
 from colorize.imaging.formats.picture import Chroma, Color, Header, Picture, Pixels, SmallGrey, half_shape
-from colorize.imaging.formats.pillow_reader import halved_luma, planes, small_copies
+from colorize.imaging.formats.pillow_reader import UNKNOWN_ROUNDING, chroma_rounding, halved_luma, planes, small_copies
 from colorize.imaging.formats.png import write_png
 from colorize.imaging.formats.samples import joined, upright
 from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import is_tiff
 from colorize.imaging.formats.tiff_reader import TiffPage, require_page, tiff_page, tiff_pages
 from colorize.imaging.formats.webp import write_webp
-from colorize.imaging.tone import Toning
+from colorize.imaging.tone import ChromaRounding, Toning
 from colorize.imaging.triage import toning_of, triage
 
 R = TypeVar("R", SmallGrey, Picture)
@@ -122,7 +122,7 @@ def _decode_small(data: Encoded, area: int, max_pixels: int) -> SmallGrey:
         check_pixels(info, max_pixels)
         with decode_errors(data, info.format):
             grey, color = small_copies(image, area)
-    small = _triaged(info, grey, color)
+            small = _triaged(info, grey, color, chroma_rounding(image))
     return replace(small, luma=np.ascontiguousarray(orient(small.luma, info.orientation)))
 
 
@@ -249,9 +249,9 @@ def _header(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Heade
 def small_grey(page: TiffPage, area: int) -> SmallGrey:
     """`decode_small` of an opened page."""
     small = page.small(area)
-    return _triaged(page.info, small.convert("L"), small if small.mode == "RGB" else None)
+    return _triaged(page.info, small.convert("L"), small if small.mode == "RGB" else None, UNKNOWN_ROUNDING)
 
 
-def _triaged(info: ImageInfo, grey: Image.Image, color: Image.Image | None) -> SmallGrey:
-    toned = toning_of(color) if color else Toning(0.0, 0.0)
+def _triaged(info: ImageInfo, grey: Image.Image, color: Image.Image | None, rounding: ChromaRounding) -> SmallGrey:
+    toned = toning_of(color, info.width * info.height, rounding) if color else Toning(0.0, 0.0)
     return SmallGrey(info, np.asarray(grey), toned.beyond, triage(grey, color, toned))

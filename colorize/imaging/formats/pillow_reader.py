@@ -16,6 +16,10 @@ from colorize.imaging.formats.jpeg import has_luma_plane
 from colorize.imaging.formats.picture import Plane, half_shape
 from colorize.imaging.formats.ppm import read_ppm16
 from colorize.imaging.formats.samples import BAND_PIXELS, has_alpha, luma_of
+from colorize.imaging.tone import ChromaRounding
+
+_BLOCK = 8  # samples of a JPEG's block, each way
+UNKNOWN_ROUNDING = ChromaRounding(1.0, 2.0 * _BLOCK)  # of a picture that may have been a JPEG of middling quality
 
 
 def small_copies(image: ImageFile.ImageFile, area: int) -> tuple[Image.Image, Image.Image | None]:
@@ -30,6 +34,14 @@ def small_copies(image: ImageFile.ImageFile, area: int) -> tuple[Image.Image, Im
     if small.mode == "L":
         return small, None
     return (small.getchannel(0) if small.mode == "YCbCr" else small.convert("L")), small
+
+
+def chroma_rounding(image: ImageFile.ImageFile) -> ChromaRounding:
+    """How a JPEG rounds its chroma, by its table; of other formats what is likely."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or len(image.layer) < 2:
+        return UNKNOWN_ROUNDING
+    (_, across, *_), (_, across_chroma, _, table) = image.layer[:2]
+    return ChromaRounding(image.quantization[table][0] / _BLOCK, _BLOCK * across / across_chroma)
 
 
 def planes(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> tuple[Plane, Plane | None]:
