@@ -33,7 +33,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q --durations=10 -n 2 --dist worksteal -m 'not cluster'
-	$(BIN)/python -m pytest -q --durations=10 -n 2 --dist loadgroup -m cluster
+	$(BIN)/python -m pytest -q --durations=10 -n 2 --dist loadfile -m cluster
 
 quick: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not cluster and not slow'

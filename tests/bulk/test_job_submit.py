@@ -7,11 +7,13 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,9 +75,19 @@ class Head:
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[Head]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home where `colorize bulk` has run on its own, and nothing else."""
+    folder = tmp_path_factory.mktemp("home")
+    write_tree(folder / "scans", {"a.jpg": grey_jpeg(0)})
+    local = colorize_bulk(folder / "scans", folder / "local", folder)
+    assert local.returncode == 0, local.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def head(home: Path, s3: S3) -> Iterator[Head]:
     """A head for most tests, which asks for no token; it reads the S3 server's keys from its environment."""
-    with started_head(tmp_path_factory.mktemp("head"), {"RAY_AUTH_MODE": "disabled"}) as running:
+    with started_head(home, {"HOME": str(home)}) as running:
         yield running
 
 
@@ -83,7 +95,8 @@ def head(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[Head]:
 def started_head(folder: Path, settings: dict[str, str]) -> Iterator[Head]:
     """`ray start --head` on loopback ports of its own, in the foreground, ended by its process id.
 
-    Nothing is said of authentication but by `settings`, environment variables.
+    Nothing is said of authentication but by `settings`, environment variables. Jobs are sent to the cluster that Ray's
+    temporary folder names as the latest, so the head has a folder of its own.
     """
     gcs, dashboard, client, agent, agent_grpc = free_ports(5)  # the session's own cluster holds the default ones
     environment = {key: value for key, value in os.environ.items() if not key.startswith(UNSAID)}
@@ -93,24 +106,35 @@ def started_head(folder: Path, settings: dict[str, str]) -> Iterator[Head]:
         **settings,
     }
     log = folder / "log"
+    temporary = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)  # sockets need a short path
     with log.open("wb") as file:
         process = subprocess.Popen(
             [str(BIN / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}",
              "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
              f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
-             "--num-cpus=4", f"--object-store-memory={1 << 30}", "--disable-usage-stats"],
+             f"--temp-dir={temporary.name}", "--num-cpus=4", f"--object-store-memory={1 << 30}",
+             "--disable-usage-stats"],
             env=environment, stdout=file, stderr=file,
         )  # fmt: skip
     try:
-        running = Head(environment["RAY_API_SERVER_ADDRESS"], environment, gcs)
         deadline = time.monotonic() + 120
-        while running.ray("job", "submit", "--", "python", "-c", "pass").returncode:  # the agent comes last
+        while not (listens(dashboard) and listens(agent)):  # which takes the jobs
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the head did not start: {log.read_text(errors='replace')[-2000:]}")
-        yield running
+            time.sleep(0.2)
+        yield Head(environment["RAY_API_SERVER_ADDRESS"], environment, gcs)
     finally:
         process.terminate()  # the command stops the processes that it started
         process.wait(60)
+        temporary.cleanup()
+
+
+def listens(port: int) -> bool:
+    """Whether somebody answers at a port of the loopback interface."""
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False
 
 
 @pytest.fixture
@@ -119,24 +143,27 @@ def scans(tmp_path: Path) -> Path:
     return tmp_path / "scans"
 
 
-def test_a_submitted_job_colors_a_folder(head: Head, scans: Path, tmp_path: Path) -> None:
-    name, result = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
-
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert (head.job(name).status, head.job(name).driver_exit_code) == (JobStatus.SUCCEEDED, 0)
-    assert "20 inputs: 20 colored, 0 skipped, 0 failed" in result.stdout
-    assert read_manifest(Storage(tmp_path / "out")).num_rows == 20
-    assert len(list((tmp_path / "out").glob("box */*.jpg"))) == 20
-
-
-def test_a_job_whose_inputs_fail_ends_with_the_status_of_its_command(head: Head, scans: Path, tmp_path: Path) -> None:
+def test_a_job_that_colors_a_folder_ends_with_the_status_of_its_command(
+    head: Head, scans: Path, tmp_path: Path
+) -> None:
     (scans / "broken.jpg").write_bytes(b"no picture")
     name, result = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
 
     assert result.returncode != 0
     assert (head.job(name).status, head.job(name).driver_exit_code) == (JobStatus.FAILED, EXIT_FAILURES)
+    assert "21 inputs: 20 colored, 0 skipped, 1 failed" in result.stdout
     assert "1 not_an_image" in result.stdout
     assert read_manifest(Storage(tmp_path / "out")).num_rows == 21
+    assert len(list((tmp_path / "out").glob("box */*.jpg"))) == 20
+
+
+def test_a_local_run_leaves_no_token_that_a_head_would_ask_for(head: Head, home: Path) -> None:
+    _, done = head.run("python", "-c", "import ray; ray.init(); print('connected')")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "connected" in done.stdout
+    assert (home / "local/a.jpg").is_file()
+    assert not (home / ".ray/auth_token").exists()
 
 
 def test_only_what_a_job_needs_is_sent_along(head: Head) -> None:
@@ -163,7 +190,11 @@ def archive(s3: S3, scans: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("archive")
 def test_the_documented_jobs_run_as_written(head: Head) -> None:
-    jobs = [*block("docs/cluster.md", "ray job submit").commands, block("docs/evaluation.md", "colorize").commands[1]]
+    jobs = [
+        *block("docs/cluster.md", "ray job submit").commands,
+        *block("README.md", "ray job submit").commands,
+        block("docs/evaluation.md", "colorize").commands[1],
+    ]
     said = {}
     for command in dict.fromkeys(map(here, jobs)):
         name, done = head.type(command)
@@ -213,15 +244,10 @@ def test_a_stopped_job_keeps_and_accounts_for_what_is_done(head: Head, tmp_path:
 class TestAuthenticationLeftOn:
     """The sequence of docs/cluster.md in a home of its own, with nothing said of authentication but by the document."""
 
-    @pytest.fixture
-    def home(self, tmp_path: Path) -> Path:
-        (tmp_path / "home").mkdir()
-        return tmp_path / "home"
-
     @pytest.mark.usefixtures("archive")
-    def test_it_works_in_a_fresh_home_and_what_sends_no_token_is_told_so(
-        self, home: Path, scans: Path, tmp_path: Path
-    ) -> None:
+    def test_it_works_in_a_fresh_home_and_what_sends_no_token_is_told_so(self, scans: Path, tmp_path: Path) -> None:
+        home = tmp_path / "home"
+        home.mkdir()
         setup, exports = documented_setup()
         environment = {"HOME": str(home), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
         subprocess.run(["bash", "-ec", setup], env=environment, check=True, timeout=120)
@@ -242,19 +268,6 @@ class TestAuthenticationLeftOn:
                 "RAY_AUTH_MODE=token, and the token as RAY_AUTH_TOKEN or in ~/.ray/auth_token (`ray get-auth-token` "
                 "shows it on the head)"
             ]
-
-    @pytest.mark.usefixtures("archive")
-    def test_a_local_run_leaves_no_token_that_a_head_would_ask_for(
-        self, home: Path, scans: Path, tmp_path: Path
-    ) -> None:
-        local = colorize_bulk(scans, tmp_path / "local", home)
-        assert local.returncode == 0, local.stderr
-        assert not (home / ".ray/auth_token").exists()
-
-        with started_head(tmp_path, {"HOME": str(home)}) as head:
-            _, done = head.type(block("README.md", "ray job submit").commands[0])
-            assert done.returncode == 0, done.stdout + done.stderr
-            assert "20 inputs: 20 colored" in done.stdout
 
 
 def documented_setup() -> tuple[str, dict[str, str]]:
