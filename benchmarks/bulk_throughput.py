@@ -1,10 +1,12 @@
-"""Pictures a second of the whole bulk job against the same stages in one plain process, and the start-up time.
+"""Pictures a second of the whole bulk job, of the same stages in one process, and of a usual script; the start-up time.
 
     python -m benchmarks.bulk_throughput --pictures 2000
+    python -m benchmarks.bulk_throughput --pictures 100 --plain 0 --usual 30 --width 4000
 
-Makes grey JPEGs of about one megapixel from scikit-image's photographs (no two alike), runs `colorize bulk` over
-them as a user would, then the same stages one after the other in one process, and prints a table. It also prints
-each process's peak memory within each quarter of the job, which must not grow.
+Makes grey JPEGs from scikit-image's photographs (no two alike), runs `colorize bulk` over them as a user would, then
+the same stages one after the other in one process, and then what colorization scripts do: Lab at full size in float
+(OpenCV), the same network in PyTorch picture by picture, a new JPEG. Prints a table, and each process's peak memory
+within each quarter of the job, which must not grow.
 """
 
 from __future__ import annotations
@@ -17,18 +19,21 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import cv2
 import numpy as np
+import torch
 import typer
 from PIL import Image
 
+from colorize.imaging.canvas import canvas_for
 from colorize.imaging.formats import decode_small
+from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.model_files import find_model
 from colorize.predict.opening import available_cpus, open_colorizer
 from colorize.predict.render import Provenance, render
 from colorize.predict.settings import ColorizerSettings
 from colorize.storage.root import Storage
 
-WIDTH, HEIGHT = 1152, 864  # about 1 megapixel
 MAX_PIXELS = 400_000_000
 BATCH = 16
 
@@ -36,26 +41,32 @@ BATCH = 16
 def main(
     pictures: Annotated[int, typer.Option(help="how many")] = 2000,
     plain: Annotated[int, typer.Option(help="how many of them in the plain process")] = 300,
+    usual: Annotated[int, typer.Option(help="how many of them by the usual script")] = 100,
+    width: Annotated[int, typer.Option(help="of a picture; 1152 are 1 megapixel, 4000 are 12")] = 1152,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="settings of the job")] = None,
 ) -> None:
     """Measures and prints."""
     with tempfile.TemporaryDirectory() as folder:
         scans, colored = Path(folder, "scans"), Path(folder, "colored")
-        make_scans(scans, pictures)
+        make_scans(scans, pictures, width)
         report, seconds = run_job(scans, colored, overrides or [])
-        alone = run_plain(sorted(scans.iterdir())[:plain], Path(folder, "plain"))
+        files = sorted(scans.iterdir())
+        rates = {"one plain process": run_plain(files[:plain], Path(folder, "plain")) if plain else None}
+        rates["usual script"] = run_usual(files[:usual], Path(folder, "usual")) if usual else None
     start = report["seconds_to_first_output"]
     steady = (pictures - BATCH) / (report["seconds"] - start)
-    print(f"{pictures} grey JPEGs of {WIDTH} x {HEIGHT}, {available_cpus()} CPU threads in one process")
+    print(f"{pictures} grey JPEGs of {width} x {width * 3 // 4}, {available_cpus()} CPU threads in one process")
     print(f"whole job             {pictures / seconds:7.2f} pictures/s  ({seconds:.1f} s, command to prompt)")
     print(f"  after the start     {steady:7.2f} pictures/s  (first output after {start:.1f} s)")
-    print(f"one plain process     {alone:7.2f} pictures/s  (start-up not counted)")
+    for name, rate in rates.items():
+        if rate:
+            print(f"{name:21} {rate:7.2f} pictures/s  (start-up left out); the job is {steady / rate:.2f} times that")
     for entry in report["processes"]:
         print(f"memory of {entry['role']:8} {entry['pid']:>8}: {entry['peak_mb_by_quarter']} MB by quarter of the run")
 
 
-def make_scans(folder: Path, count: int) -> None:
-    """Grey JPEGs cut from photographs at random places and scales."""
+def make_scans(folder: Path, count: int, pixels: int = 1152) -> None:
+    """Grey JPEGs, so many pixels wide, cut from photographs at random places and scales."""
     from skimage import data
 
     folder.mkdir()
@@ -65,10 +76,11 @@ def make_scans(folder: Path, count: int) -> None:
     for number in range(count):
         source = sources[number % len(sources)]
         width = int(random.integers(source.width // 2, source.width + 1))
-        height = min(source.height, width * HEIGHT // WIDTH)
+        height = min(source.height, width * 3 // 4)
         left = int(random.integers(0, source.width - width + 1))
         top = int(random.integers(0, source.height - height + 1))
-        scan = source.crop((left, top, left + width, top + height)).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+        scan = source.crop((left, top, left + width, top + height))
+        scan = scan.resize((pixels, pixels * 3 // 4), Image.Resampling.BICUBIC)
         scan.save(folder / f"{number:05d}.jpg", quality=90)
 
 
@@ -96,6 +108,28 @@ def run_plain(files: list[Path], target: Path) -> float:
             rendered = render(data, ab, Provenance(model.name, model.sha256, name, ""), max_pixels=MAX_PIXELS)
             storage.write(name, rendered.data)
     return len(files) / (time.perf_counter() - started)
+
+
+def run_usual(files: list[Path], target: Path) -> float:
+    """What scripts do: each picture in Lab at full size in float, and through the network; pictures a second."""
+    torch.set_num_threads(available_cpus())
+    checkpoint = find_model("default")
+    network = load_checkpoint(checkpoint.data).model.eval()
+    canvas = canvas_for(3, 4, ColorizerSettings().size, checkpoint.stride)
+    target.mkdir()
+    started = 0.0
+    for number, file in enumerate(files):
+        if number == 1:  # the first pass allocates
+            started = time.perf_counter()
+        grey = np.asarray(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+        lab = cv2.cvtColor(cv2.merge([grey] * 3).astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
+        small = cv2.resize(lab[..., 0], canvas[::-1], interpolation=cv2.INTER_AREA)
+        with torch.inference_mode():
+            ab = network.color(torch.from_numpy(small)[None, None])[0].numpy()
+        lab[..., 1:] = cv2.resize(np.ascontiguousarray(ab.transpose(1, 2, 0)), grey.shape[::-1])
+        colored = cv2.cvtColor(lab, cv2.COLOR_LAB2BGR)
+        cv2.imwrite(str(target / file.name), np.rint(255 * colored).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return (len(files) - 1) / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

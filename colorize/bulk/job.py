@@ -23,7 +23,6 @@ from colorize.bulk.ledger.presence import Ahead
 from colorize.bulk.limit import limited
 from colorize.bulk.load import Loader, Stamp
 from colorize.bulk.merging import Merging
-from colorize.bulk.pipeline import MODEL_FILE, stream
 from colorize.bulk.progress import Display
 from colorize.bulk.resume import Ledger, Work
 from colorize.bulk.run_log import JsonLines, run_log
@@ -245,6 +244,8 @@ def _settle(report: RunReport, found: Compacted) -> None:
 
 
 def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assembly, stop: threading.Event) -> None:
+    from colorize.bulk.pipeline import MODEL_FILE, stream  # Ray Data takes a second, and many a run has nothing to do
+
     merging = Merging(prepared.target, work.run)
     prepared.target.write(MODEL_FILE, prepared.model.data)
     plan, settings = report.plan, prepared.settings

@@ -6,7 +6,6 @@ import warnings
 
 from ray.data import DataContext
 
-MODEL_START_SECONDS = 240  # to import torch and load the network; resources are checked before
 BLOCK_BYTES = 32 << 20  # small, so that memory stays flat
 
 
@@ -18,6 +17,6 @@ def configure(stall_seconds: float) -> DataContext:
     context.target_max_block_size = BLOCK_BYTES
     context.enable_progress_bars = False  # the job shows its own, in images
     context.print_on_execution_start = False
-    context.wait_for_min_actors_s = MODEL_START_SECONDS
+    context.wait_for_min_actors_s = -1  # images load meanwhile; resources are checked before
     context.execution_no_progress_timeout_s = stall_seconds
     return context

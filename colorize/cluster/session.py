@@ -16,6 +16,7 @@ from typing import IO
 
 import psutil
 import ray
+from ray._private.node import Node
 from ray._private.state import state
 from ray.exceptions import AuthenticationError
 from ray.util.placement_group import placement_group, remove_placement_group
@@ -27,6 +28,7 @@ from colorize.errors import UsageError, one_line
 STORE_BYTES = 2 << 30  # streaming jobs hold few blocks
 CONNECT_SECONDS = 5.0
 _OF_TOKENS = "unauthenticated", "authentication token", "invalidauthtoken"  # in errors of several classes
+_WATCHERS = "start_api_server", "start_monitor", "start_log_monitor"  # methods of Ray's `Node`, as of 2.60
 
 
 @contextmanager
@@ -57,7 +59,7 @@ def _connect(address: str | None) -> bool:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _keep_token_here()
     store = min(STORE_BYTES, int(psutil.virtual_memory().available * 0.2))
-    with Path(os.devnull).open("wb") as nowhere, _stderr_into(nowhere):
+    with Path(os.devnull).open("wb") as nowhere, _stderr_into(nowhere), _without_watchers():
         ray.init(
             "local",
             object_store_memory=store,
@@ -66,6 +68,28 @@ def _connect(address: str | None) -> bool:
             log_to_driver=False,
         )
     return False
+
+
+@contextmanager
+def _without_watchers() -> Iterator[None]:
+    """Starts a local cluster without its watchers, which take 2 seconds of CPU and are of no use to it.
+
+    They are the dashboard's server (which Ray starts even without a dashboard, and waits for), the autoscaler's
+    monitor and the log monitor.
+    """
+    names = [name for name in _WATCHERS if hasattr(Node, name)]
+    kept = {name: getattr(Node, name) for name in names}
+    for name in names:
+        setattr(Node, name, _nothing)
+    try:
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(Node, name, method)
+
+
+def _nothing(node: Node, **options: object) -> None:
+    """In place of a method of `Node`."""
 
 
 def _connect_to(address: str) -> None:
