@@ -49,6 +49,8 @@ def ray_session(address: str | None) -> Iterator[bool]:
 
 
 def _connect(address: str | None) -> bool:
+    import ray.data  # sets its logger's level; not at the top, as it takes a second that some runs do not need
+
     logging.getLogger("ray").setLevel(logging.ERROR)  # notices about our own settings
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised anyway
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # warnings about Ray Data's own actors
