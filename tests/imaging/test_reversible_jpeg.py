@@ -15,7 +15,16 @@ import pytest
 from PIL import Image, ImageOps
 
 from colorize.imaging.compose import compose
-from colorize.imaging.formats import ImageDecodeError, Picture, decode, decode_small, encode, encode_grey, read_info
+from colorize.imaging.formats import (
+    ImageDecodeError,
+    Picture,
+    decode,
+    decode_small,
+    encode,
+    encode_grey,
+    jpeg_luma,
+    read_info,
+)
 from colorize.imaging.formats.jpeg_luma import luma_coefficients
 from colorize.imaging.formats.jpeg_stream import first_plane, segments
 from tests.conftest import filtered, jpegtran
@@ -158,6 +167,27 @@ def test_damage_in_the_scan_never_yields_another_scan(options: dict[str, Any]) -
         luma_only = Image.open(io.BytesIO(out))
         luma_only.draft("L", None)
         assert np.array_equal(np.asarray(luma_only), picture.luma)
+
+
+@pytest.mark.parametrize(("place", "value", "fits"), [
+    ((0, 0), -1024, True), ((0, 0), 1023, True), ((3, 5), -1023, True),
+    ((0, 0), 1024, False), ((3, 5), 1024, False), ((3, 5), -1024, False), ((7, 7), 8651, False),
+])  # fmt: skip
+def test_coefficients_beyond_what_a_jpeg_can_hold_are_refused_and_not_garbled(
+    place: tuple[int, int], value: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged scan may decode to any coefficients; coded with the standard's tables they would come out as others."""
+    y = np.zeros((2, 3, 8, 8), np.int16)
+    y[(1, 1, *place)] = value
+    monkeypatch.setattr(jpeg_luma, "_transformed", lambda source: None)
+    monkeypatch.setattr(jpeg_luma, "_read_luma", lambda source, scratch: (y, np.ones((8, 8), np.uint16)))
+    try:
+        made = jpeg_luma.grey_jpeg(b"", (24, 16))
+    except ImageDecodeError as error:
+        assert (error.code, fits) == ("unreadable", False)
+    else:
+        monkeypatch.undo()
+        assert fits and np.array_equal(luma_coefficients(made), y)
 
 
 def test_damaged_files_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from colorize.imaging.formats.jpeg_stream import bare
 Coefficients = NDArray[np.int16]  # (blocks down, blocks across, 8, 8)
 
 _LIBRARIES = ("libturbojpeg.so.0", "libturbojpeg.0.dylib", "libturbojpeg.dylib")
+_LARGEST = 1023  # coefficient of 8-bit samples that the standard's Huffman tables have a code for
 _GREY_WITHOUT_MARKERS = 8 | 64  # TJXOPT_GRAY, TJXOPT_COPYNONE
 
 
@@ -88,6 +89,10 @@ def _turbojpeg() -> ctypes.CDLL | None:
 def _by_jpeglib(source: bytes, size: tuple[int, int]) -> bytes:
     with _scratch() as scratch:
         y, table = _read_luma(source, scratch)
+        blocks = y.reshape(-1, 64)
+        if blocks.max() > _LARGEST or blocks[:, 0].min() < -_LARGEST - 1 or blocks[:, 1:].min() < -_LARGEST:
+            # Of a damaged file. The encoder would not refuse it, and write nonsense.
+            raise ImageDecodeError("unreadable", "JPEG with coefficients that no JPEG can hold: damaged data")
         copy = jpeglib.from_dct(Y=y, qt=table[np.newaxis])
         copy.width, copy.height = size
         path = scratch / "grey.jpg"
