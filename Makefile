@@ -28,7 +28,7 @@ demo: $(INSTALLED)
 	$(BIN)/colorize bulk --input demo/scans --output demo/colored
 	$(BIN)/python scripts/demo.py sheet demo/scans demo/colored demo/before-and-after.jpg
 	@echo
-	@echo "Look at demo/before-and-after.jpg, at the pictures in demo/colored/ and at the report of the run:"
+	@echo "Look at demo/before-and-after.jpg, at the images in demo/colored/ and at the report of the run:"
 	@echo "demo/colored/_colorize/report.html"
 
 test: $(INSTALLED)

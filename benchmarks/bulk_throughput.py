@@ -1,11 +1,11 @@
-"""Pictures a second of the whole bulk job, of the same stages in one process, and of a usual script; the start-up time.
+"""Images a second of the whole bulk job, of the same stages in one process, and of a usual script; the start-up time.
 
-    python -m benchmarks.bulk_throughput --pictures 2000
-    python -m benchmarks.bulk_throughput --pictures 100 --plain 0 --usual 30 --width 4000
+    python -m benchmarks.bulk_throughput --images 2000
+    python -m benchmarks.bulk_throughput --images 100 --plain 0 --usual 30 --width 4000
 
 Makes grey JPEGs from scikit-image's photographs (no two alike), runs `colorize bulk` over them as a user would, then
 the same stages one after the other in one process, and then what colorization scripts do: Lab at full size in float
-(OpenCV), the same network in PyTorch picture by picture, a new JPEG. Prints a table, and each process's peak memory
+(OpenCV), the same network in PyTorch image by image, a new JPEG. Prints a table, and each process's peak memory
 within each quarter of the job, which must not grow.
 """
 
@@ -39,28 +39,28 @@ BATCH = 16
 
 
 def main(
-    pictures: Annotated[int, typer.Option(help="how many")] = 2000,
+    images: Annotated[int, typer.Option(help="how many")] = 2000,
     plain: Annotated[int, typer.Option(help="how many of them in the plain process")] = 300,
     usual: Annotated[int, typer.Option(help="how many of them by the usual script")] = 100,
-    width: Annotated[int, typer.Option(help="of a picture; 1152 are 1 megapixel, 4000 are 12")] = 1152,
+    width: Annotated[int, typer.Option(help="of an image; 1152 are 1 megapixel, 4000 are 12")] = 1152,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="settings of the job")] = None,
 ) -> None:
     """Measures and prints."""
     with tempfile.TemporaryDirectory() as folder:
         scans, colored = Path(folder, "scans"), Path(folder, "colored")
-        make_scans(scans, pictures, width)
+        make_scans(scans, images, width)
         report, seconds = run_job(scans, colored, overrides or [])
         files = sorted(scans.iterdir())
         rates = {"one plain process": run_plain(files[:plain], Path(folder, "plain")) if plain else None}
         rates["usual script"] = run_usual(files[:usual], Path(folder, "usual")) if usual else None
     start = report["seconds_to_first_output"]
-    steady = (pictures - BATCH) / (report["seconds"] - start)
-    print(f"{pictures} grey JPEGs of {width} x {width * 3 // 4}, {available_cpus()} CPU threads in one process")
-    print(f"whole job             {pictures / seconds:7.2f} pictures/s  ({seconds:.1f} s, command to prompt)")
-    print(f"  after the start     {steady:7.2f} pictures/s  (first output after {start:.1f} s)")
+    steady = (images - BATCH) / (report["seconds"] - start)
+    print(f"{images} grey JPEGs of {width} x {width * 3 // 4}, {available_cpus()} CPU threads in one process")
+    print(f"whole job             {images / seconds:7.2f} images/s  ({seconds:.1f} s, command to prompt)")
+    print(f"  after the start     {steady:7.2f} images/s  (first output after {start:.1f} s)")
     for name, rate in rates.items():
         if rate:
-            print(f"{name:21} {rate:7.2f} pictures/s  (start-up left out); the job is {steady / rate:.2f} times that")
+            print(f"{name:21} {rate:7.2f} images/s  (start-up left out); the job is {steady / rate:.2f} times that")
     for entry in report["processes"]:
         print(f"memory of {entry['role']:8} {entry['pid']:>8}: {entry['peak_mb_by_quarter']} MB by quarter of the run")
 
@@ -95,7 +95,7 @@ def run_job(scans: Path, colored: Path, overrides: list[str]) -> tuple[dict[str,
 
 
 def run_plain(files: list[Path], target: Path) -> float:
-    """The same stages over `files`, one after the other; pictures a second."""
+    """The same stages over `files`, one after the other; images a second."""
     model = find_model("default")
     colorizer = open_colorizer(model.data, ColorizerSettings())
     storage = Storage(target)
@@ -111,7 +111,7 @@ def run_plain(files: list[Path], target: Path) -> float:
 
 
 def run_usual(files: list[Path], target: Path) -> float:
-    """What scripts do: each picture in Lab at full size in float, and through the network; pictures a second."""
+    """What scripts do: each image in Lab at full size in float, and through the network; images a second."""
     torch.set_num_threads(available_cpus())
     checkpoint = find_model("default")
     network = load_checkpoint(checkpoint.data).model.eval()

@@ -1,7 +1,7 @@
 """Kills what a bulk job consists of at random moments, runs it again, and compares with a run that nobody disturbed.
 
-    python -m benchmarks.chaos --pictures 2000 --restarts 5
-    python -m benchmarks.chaos --pictures 2000 --restarts 5 --faulty
+    python -m benchmarks.chaos --images 2000 --restarts 5
+    python -m benchmarks.chaos --images 2000 --restarts 5 --faulty
 
 Colors photographs on a local cluster of three nodes. While it does, workers, actors and a whole node are killed, and
 the driver is, too, until the restarts are used up; then the job is run until it ends. `--faulty` puts source and
@@ -147,7 +147,7 @@ def faulty_bucket(folder: Path) -> Iterator[str]:
 
 
 def main(
-    pictures: Annotated[int, typer.Option(help="how many")] = 2000,
+    images: Annotated[int, typer.Option(help="how many")] = 2000,
     restarts: Annotated[int, typer.Option(help="how often the driver is killed")] = 5,
     nodes: Annotated[int, typer.Option(help="of the cluster")] = 3,
     seed: Annotated[int, typer.Option(help="of the random moments")] = 0,
@@ -156,7 +156,7 @@ def main(
     """Runs, compares, prints, and fails if anything differs."""
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
-        names = write_photographs(folder / "scans", pictures)
+        names = write_photographs(folder / "scans", images)
         subprocess.run(bulk(str(folder / "scans"), str(folder / "calm")), check=True)
         source, target = str(folder / "scans"), str(folder / "disturbed")
         if faulty:
@@ -168,9 +168,7 @@ def main(
         stack.callback(chaos.shutdown)
         started = time.monotonic()
         ends = disturbed_run(bulk(source, target), chaos, restarts, folder / "log", (2.0, 6.0))
-        print(
-            f"{pictures} pictures, {nodes} nodes, {time.monotonic() - started:.0f} s; starts ended: {', '.join(ends)}"
-        )
+        print(f"{images} images, {nodes} nodes, {time.monotonic() - started:.0f} s; starts ended: {', '.join(ends)}")
         print(f"killed: {dict(chaos.killed)}")
         problems = differences(Storage(folder / "calm"), Storage(target), set(names))
         print("\n".join(problems[:20]) or "each input has one row, each output is that of the undisturbed run")

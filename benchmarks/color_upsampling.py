@@ -2,13 +2,13 @@
 
     python -m benchmarks.color_upsampling
     python -m benchmarks.color_upsampling --sweep
-    python -m benchmarks.color_upsampling --pictures photographs/ --cells 64 --cells 128 --cells 256 --cells 512
+    python -m benchmarks.color_upsampling --images photographs/ --cells 64 --cells 128 --cells 256 --cells 512
     python -m benchmarks.color_upsampling --figure docs/upsampling.jpg
 
 The true color of photographs is averaged to grids of about N x N cells ("what a perfect network would give") and
 brought back; in another column stands the shipped model's own prediction. Two figures each: PSNR of ab (peak 220),
 over all pixels, and near edges, that is within 4 pixels of the 5 % of pixels where Lab changes most (Gaussian
-gradient, sigma 1). The photographs are scikit-image's and scikit-learn's; `--pictures` names a folder of others.
+gradient, sigma 1). The photographs are scikit-image's and scikit-learn's; `--images` names a folder of others.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Scene:
     edges: NDArray[np.bool_]
 
     def grid(self, cells: int) -> tuple[int, int]:
-        """Sides of a grid of about cells x cells with the picture's aspect."""
+        """Sides of a grid of about cells x cells with the image's aspect."""
         height, width = self.luma.shape
         scale = cells / (height * width) ** 0.5
         return max(1, round(height * scale)), max(1, round(width * scale))
@@ -158,13 +158,13 @@ def predictions(scenes: Mapping[str, Scene]) -> dict[str, Float]:
 def measured(method: Method, scenes: Mapping[str, Scene], lows: Mapping[str, Float]) -> tuple[float, float, float]:
     """Mean PSNR overall and near edges, in dB, and CPU milliseconds a megapixel."""
     whole, near, seconds, pixels = [], [], 0.0, 0
-    for name, picture in scenes.items():
+    for name, image in scenes.items():
         started = time.process_time()
-        error = method(lows[name], picture.luma) - picture.ab
+        error = method(lows[name], image.luma) - image.ab
         seconds += time.process_time() - started
-        pixels += picture.luma.size
+        pixels += image.luma.size
         whole.append(psnr(error))
-        near.append(psnr(error[:, picture.edges]))
+        near.append(psnr(error[:, image.edges]))
     return float(np.mean(whole)), float(np.mean(near)), seconds / pixels * 1e9
 
 
@@ -207,20 +207,20 @@ def figure(path: Path) -> None:
     """Crops of scikit-image's photographs: true color; its 32 x 32 averages bilinearly, joint bilateral, and ours."""
     rows = []
     for name, (left, top) in {"astronaut": (130, 190), "coffee": (330, 180), "chelsea": (150, 60)}.items():
-        picture = scene(getattr(data, name)())
-        low = reduced(picture.ab, picture.grid(32))
-        colors = (picture.ab, bilinear(low, picture.luma), joint_bilateral(low, picture.luma), ours(low, picture.luma))
+        image = scene(getattr(data, name)())
+        low = reduced(image.ab, image.grid(32))
+        colors = (image.ab, bilinear(low, image.luma), joint_bilateral(low, image.luma), ours(low, image.luma))
         rows.append(
             np.hstack(
-                [_shown(picture, ab)[top : top + 120, left : left + 120].repeat(2, 0).repeat(2, 1) for ab in colors]
+                [_shown(image, ab)[top : top + 120, left : left + 120].repeat(2, 0).repeat(2, 1) for ab in colors]
             )
         )
     Image.fromarray(np.vstack(rows)).save(path, quality=88)
 
 
-def _shown(picture: Scene, ab: Float) -> Grey:
-    """With the L* of the true picture's luma."""
-    lightness = rgb2lab(np.repeat(picture.luma[..., None], 3, axis=2))[..., 0]
+def _shown(image: Scene, ab: Float) -> Grey:
+    """With the L* of the true image's luma."""
+    lightness = rgb2lab(np.repeat(image.luma[..., None], 3, axis=2))[..., 0]
     rgb: Grey = np.rint(lab2rgb(np.dstack((lightness, *ab))) * 255).astype(np.uint8)
     return rgb
 
@@ -245,7 +245,7 @@ def _cells(pixels: int, cells: int) -> tuple[Float, NDArray[np.intp]]:
 
 def main(
     sweep: Annotated[bool, typer.Option(help="every method with several parameters")] = False,
-    pictures: Annotated[Path | None, typer.Option(help="a folder of color photographs")] = None,
+    images: Annotated[Path | None, typer.Option(help="a folder of color photographs")] = None,
     cells: Annotated[list[int], typer.Option(help="the square root of a grid's number of cells")] = list(CELLS),  # noqa: B006
     figure_path: Annotated[Path | None, typer.Option("--figure", help="write the figure there instead")] = None,
 ) -> None:
@@ -253,7 +253,7 @@ def main(
     if figure_path is not None:
         figure(figure_path)
         return
-    scenes = {name: scene(rgb) for name, rgb in photographs(pictures).items()}
+    scenes = {name: scene(rgb) for name, rgb in photographs(images).items()}
     for line in table(swept() if sweep else METHODS, scenes, cells):
         print(line, flush=True)
 

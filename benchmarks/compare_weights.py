@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.kinds import LEVELS as ALL_LEVELS
-from benchmarks.kinds import Picture, historical, modern
+from benchmarks.kinds import DecodedImage, historical, modern
 from colorize.imaging.color import grey_to_lightness, luma
 from colorize.metrics import colorfulness, psnr
 from colorize.models import ColorModel
@@ -67,27 +67,27 @@ def gain_at(found: Trade, level: float) -> float:
     return float(np.interp(level, vivid, found[:, 0].mean(axis=1), np.nan, np.nan))
 
 
-def row(name: str, found: Trade, pictures: Sequence[Picture]) -> str:
+def row(name: str, found: Trade, images: Sequence[DecodedImage]) -> str:
     """A line of the table."""
-    kinds = np.array([picture.kind for picture in pictures])
+    kinds = np.array([image.kind for image in images])
     gains = [gain_at(found[:, :, kinds == kind], level) for kind, level in LEVELS.items()]
     return f"| {name} | {' | '.join(f'{gain:+.2f}' for gain in [*gains, float(np.mean(gains))])} |"
 
 
 def main(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="as for `colorize evaluate`")],
-    historical_folder: Annotated[Path, typer.Option("--historical", help="true pictures and `provenance.csv`")],
+    historical_folder: Annotated[Path, typer.Option("--historical", help="true images and `provenance.csv`")],
     photos: Annotated[Path, typer.Option(help="Parquet photographs with the split `val`")],
 ) -> None:
     """Prints a Markdown table, a row a model."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pictures = [*historical(historical_folder), *modern(photos)]
-    rgb = torch.stack([torch.from_numpy(picture.rgb.copy()) for picture in pictures]).permute(0, 3, 1, 2).to(device)
+    images = [*historical(historical_folder), *modern(photos)]
+    rgb = torch.stack([torch.from_numpy(image.rgb.copy()) for image in images]).permute(0, 3, 1, 2).to(device)
     print(f"| weights | {' | '.join(f'{kind} at {level:.0%}' for kind, level in LEVELS.items())} | mean |")
     print("|" + " --- |" * (len(LEVELS) + 2))
     for name in models:
         model = load_checkpoint(find_model(name).data).model.to(device)
-        print(row(Path(name).stem, trade(model, rgb), pictures), flush=True)
+        print(row(Path(name).stem, trade(model, rgb), images), flush=True)
 
 
 if __name__ == "__main__":

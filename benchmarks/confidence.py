@@ -1,10 +1,10 @@
-"""Does a network's confidence find the pictures whose colors are wrong? Ways to say how sure it is, kind by kind.
+"""Does a network's confidence find the images whose colors are wrong? Ways to say how sure it is, kind by kind.
 
     python -m benchmarks.confidence --model default --historical historical/ --photos photos/ --cache cache/
 
-The network runs once a view (see `distributions`). Each way makes one number of a picture, the larger the more
-doubtful, and is held against the picture's mean CIEDE2000: Spearman's rank correlation with its 95 % interval, the
-error of the most doubtful tenth against that of the others, and whether it tells the pictures that had better stayed
+The network runs once a view (see `distributions`). Each way makes one number of an image, the larger the more
+doubtful, and is held against the image's mean CIEDE2000: Spearman's rank correlation with its 95 % interval, the
+error of the most doubtful tenth against that of the others, and whether it tells the images that had better stayed
 grey (area under the ROC curve, 0.5 being chance). Ways of one view cost little; "mirrored" runs the network twice.
 """
 
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmarks.decodes import CANVAS, resized
 from benchmarks.distributions import Distributions, View
-from benchmarks.kinds import Picture, historical, modern
+from benchmarks.kinds import DecodedImage, historical, modern
 from colorize.imaging.color import grey_to_lightness, rgb_to_lab
 from colorize.imaging.colorimetry import LUMA_WEIGHTS
 from colorize.imaging.compose import chroma_offsets
@@ -44,13 +44,13 @@ Floats = npt.NDArray[np.float64]
 
 
 class Doubted:
-    """A picture, and what a network says of it on the standard canvas."""
+    """An image, and what a network says of it on the standard canvas."""
 
-    def __init__(self, known: Distributions, network: BinModel, picture: Picture, index: int) -> None:
+    def __init__(self, known: Distributions, network: BinModel, image: DecodedImage, index: int) -> None:
         self.known, self.network, self.index = known, network, index
-        scaled = Image.fromarray(picture.rgb).convert("L").resize((CANVAS.size, CANVAS.size), Image.Resampling.BICUBIC)
+        scaled = Image.fromarray(image.rgb).convert("L").resize((CANVAS.size, CANVAS.size), Image.Resampling.BICUBIC)
         self.L = grey_to_lightness(torch.from_numpy(np.asarray(scaled, np.float32) / 255))[None, None]
-        self.rgb = np.asarray(Image.fromarray(picture.rgb).resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255
+        self.rgb = np.asarray(Image.fromarray(image.rgb).resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255
 
     def logits(self, view: View = CANVAS) -> Tensor:
         """`(1, Q, h, w)`"""
@@ -105,7 +105,7 @@ class Doubted:
         return (self.p * between[self.distance.argmin(dim=0)].permute(2, 0, 1)).sum(dim=0)
 
     def errors(self) -> tuple[float, float]:
-        """The mean CIEDE2000 of the picture as colored, and of the picture left grey."""
+        """The mean CIEDE2000 of the image as colored, and of the image left grey."""
         luma = np.asarray(np.tensordot(self.rgb, np.array(LUMA_WEIGHTS, np.float32), 1), np.float32)
         red, blue = chroma_offsets(luma, resized(self.ab.numpy(), SIDE))
         green = -(LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[2] * blue) / LUMA_WEIGHTS[1]
@@ -141,7 +141,7 @@ def root_mean_square(seen: Doubted) -> Tensor:
 
 
 def mirrored(seen: Doubted) -> Tensor:
-    """How far the mirrored picture's colors are, Lab units."""
+    """How far the mirrored image's colors are, Lab units."""
     distance: Tensor = torch.linalg.vector_norm(seen.ab - seen.painted(MIRRORED), dim=0)
     return distance.mean()
 
@@ -181,14 +181,14 @@ def ranks(values: Floats) -> Floats:
 
 
 def rank_correlation(doubt: Floats, error: Floats) -> Interval:
-    """Spearman's, with its bootstrap interval: pictures are drawn again, their ranks stay."""
+    """Spearman's, with its bootstrap interval: images are drawn again, their ranks stay."""
     x, y = ranks(doubt), ranks(error)
 
     def correlation(counts: Floats) -> Floats:
         n = counts.sum(axis=1)
         mean = {name: counts @ values / n for name, values in (("x", x), ("y", y), ("xy", x * y))}
         spreads = [counts @ (values**2) / n - (counts @ values / n) ** 2 for values in (x, y)]
-        product = np.maximum(spreads[0] * spreads[1], 1e-12)  # 0 where one picture alone was drawn
+        product = np.maximum(spreads[0] * spreads[1], 1e-12)  # 0 where one image alone was drawn
         return np.asarray((mean["xy"] - mean["x"] * mean["y"]) / np.sqrt(product))
 
     return bootstrap({"rho": correlation}, len(x))["rho"]
@@ -201,15 +201,15 @@ def tenths(doubt: Floats, error: Floats) -> tuple[float, float]:
 
 
 def area_under_roc(doubt: Floats, wrong: npt.NDArray[np.bool_]) -> float:
-    """How likely a wrong picture is the more doubtful one of two, the other being right: Mann and Whitney's U."""
+    """How likely a wrong image is the more doubtful one of two, the other being right: Mann and Whitney's U."""
     count = int(wrong.sum())
     pairs = count * (len(doubt) - count)
     return float((ranks(doubt)[wrong].sum() - count * (count - 1) / 2) / pairs) if pairs else float("nan")
 
 
-def groups(pictures: Sequence[Picture]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Which pictures are of each kind, of the historical ones, and of the modern ones."""
-    kinds = np.array([picture.kind for picture in pictures])
+def groups(images: Sequence[DecodedImage]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which images are of each kind, of the historical ones, and of the modern ones."""
+    kinds = np.array([image.kind for image in images])
     old = np.isin(kinds, OLD)
     members = {kind: kinds == kind for kind in dict.fromkeys(kinds.tolist())} | {"historical": old, "modern": ~old}
     return {name: chosen for name, chosen in members.items() if chosen.any()}
@@ -236,25 +236,25 @@ def table(
 
 @torch.inference_mode()
 def main(
-    historical_folder: Annotated[Path, typer.Option("--historical", help="true pictures and `provenance.csv`")],
+    historical_folder: Annotated[Path, typer.Option("--historical", help="true images and `provenance.csv`")],
     photos: Annotated[Path, typer.Option(help="Parquet photographs with the split `val`")],
     kept: Annotated[Path, typer.Option("--cache", help="a folder for the network's distributions: 1 GB")],
     model: Annotated[str, typer.Option(help="as for `colorize evaluate`")] = "default",
 ) -> None:
     """Prints a Markdown table."""
-    pictures = [*historical(historical_folder), *modern(photos)]
+    images = [*historical(historical_folder), *modern(photos)]
     found = find_model(model)
-    known = Distributions(found, pictures, kept)
+    known = Distributions(found, images, kept)
     network = load_checkpoint(found.data).model.eval()
     assert isinstance(network, BinModel)  # or `Distributions` had refused it
     for view in (CANVAS, MIRRORED):
         known.prepare(view)
     rows = []
-    for index, picture in enumerate(pictures):
-        seen = Doubted(known, network, picture, index)
+    for index, image in enumerate(images):
+        seen = Doubted(known, network, image, index)
         rows.append([*seen.errors(), *(float(way(seen)) for way in WAYS.values())])
     errors, grey, *doubts = np.array(rows).T
-    for line in table(dict(zip(WAYS, doubts, strict=True)), errors, grey, groups(pictures)):
+    for line in table(dict(zip(WAYS, doubts, strict=True)), errors, grey, groups(images)):
         print(line, flush=True)
 
 

@@ -20,7 +20,7 @@ CANVAS = View(192)
 
 @dataclass(frozen=True)
 class Seen:
-    """One picture, and what a network said of it."""
+    """One image, and what a network said of it."""
 
     known: Distributions
     index: int
@@ -80,7 +80,7 @@ def by_entropy(seen: Seen, view: View, power: float, temperature: float = 0.85) 
 
 
 def by_concentration(seen: Seen, view: View, power: float) -> Float:
-    """A factor for the picture: how far its mean colors are from what its distributions hold, to a power."""
+    """A factor for the image: how far its mean colors are from what its distributions hold, to a power."""
     p = _softmax(seen.log_p(view))
     color, square = seen.mean(p), np.einsum("qhw,q->hw", p, (seen.known.bins_Q2**2).sum(axis=1))
     concentration = float((color**2).sum(axis=0).mean() / square.mean())
@@ -94,7 +94,7 @@ def by_chroma(seen: Seen, view: View, power: float) -> Float:
 
 
 def limited(seen: Seen, view: View, times: float = 1.5, ordinary: float = 20.0) -> Float:
-    """Chroma bent softly below a limit that the picture sets: a multiple of its median, and some."""
+    """Chroma bent softly below a limit that the image sets: a multiple of its median, and some."""
     color = annealed(seen, view)
     chroma = np.hypot(*color) + np.float32(1e-6)
     limit = np.float32(times * np.median(chroma) + ordinary)
@@ -116,7 +116,7 @@ def smoothed(seen: Seen, view: View, cells: int) -> Float:
 
 
 def centered(seen: Seen, view: View, part: float) -> Float:
-    """Without a part of the picture's mean color."""
+    """Without a part of the image's mean color."""
     color = annealed(seen, view)
     return np.asarray(color - part * color.mean(axis=(1, 2), keepdims=True), np.float32)
 

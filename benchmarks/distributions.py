@@ -1,4 +1,4 @@
-"""What a network with color bins says of pictures, kept in files, so that any number of decodes runs it once.
+"""What a network with color bins says of images, kept in files, so that any number of decodes runs it once.
 
 A view is a canvas of a size, as it is or mirrored (and its distributions mirrored back).
 """
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.kinds import Picture, greys
+from benchmarks.kinds import DecodedImage, greys
 from colorize.errors import UsageError
 from colorize.imaging.canvas import fit
 from colorize.imaging.color import grey_to_lightness
@@ -29,7 +29,7 @@ _BATCH = 8
 
 
 class View(NamedTuple):
-    """How a network is shown a square picture."""
+    """How a network is shown a square image."""
 
     size: int
     mirrored: bool = False
@@ -37,10 +37,10 @@ class View(NamedTuple):
 
 @dataclass
 class Distributions:
-    """The logarithms of a model's probabilities for pictures, by view: `(N, Q, size / 4, size / 4)`, float16."""
+    """The logarithms of a model's probabilities for images, by view: `(N, Q, size / 4, size / 4)`, float16."""
 
     model: ModelFile
-    pictures: Sequence[Picture]
+    images: Sequence[DecodedImage]
     cache: Path
     bins_Q2: Float = field(init=False)  # noqa: N815 (the name carries the shape)
     _open: dict[View, npt.NDArray[np.float16]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Distributions:
         self.bins_Q2 = network.bins_Q2.numpy().astype(np.float32)
 
     def of(self, index: int, view: View) -> Float:
-        """Those of one picture, `(Q, h, w)`."""
+        """Those of one image, `(Q, h, w)`."""
         if view not in self._open:
             self._open[view] = np.load(self._file(view), mmap_mode="r")
         return np.asarray(self._open[view][index], np.float32)
@@ -68,12 +68,12 @@ class Distributions:
             unfinished.rename(self._file(view))
 
     def _file(self, view: View) -> Path:
-        seen = hashlib.sha256("".join(p.path for p in self.pictures).encode()).hexdigest()[:8]
+        seen = hashlib.sha256("".join(p.path for p in self.images).encode()).hexdigest()[:8]
         return self.cache / f"{self.model.sha256[:8]}-{seen}-{view.size}{'-mirrored' * view.mirrored}.npy"
 
     def _predicted(self, view: View) -> list[npt.NDArray[np.float16]]:
         canvas = (view.size, view.size)
-        seen = [fit(grey, canvas) for grey in greys(self.pictures)]
+        seen = [fit(grey, canvas) for grey in greys(self.images)]
         return [self._batch(seen[start : start + _BATCH], view) for start in range(0, len(seen), _BATCH)]
 
     @torch.inference_mode()

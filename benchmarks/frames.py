@@ -42,37 +42,37 @@ def sepia(photograph: Image.Image, random: Random) -> Image.Image:
     return _image(dark + (light * random.uniform(0.85, 1, 3) - dark) * levels)
 
 
-def stamp(picture: Image.Image, random: Random) -> Image.Image:
+def stamp(image: Image.Image, random: Random) -> Image.Image:
     """A rubber stamp or a sticker of 0.2 to 2 % of the area, anywhere."""
-    width, height = picture.size
+    width, height = image.size
     size = math.sqrt(random.uniform(0.002, 0.02) * width * height)
-    box = _box_within(picture, random, size * random.uniform(0.7, 1.8), size)
-    draw = ImageDraw.Draw(picture)
+    box = _box_within(image, random, size * random.uniform(0.7, 1.8), size)
+    draw = ImageDraw.Draw(image)
     if random.random() < 0.5:
         draw.rectangle(box, fill=_ink(random))
     else:
         draw.ellipse(box, outline=_ink(random), width=max(2, round(size / 8)))
-    return picture
+    return image
 
 
-def crop_marks(picture: Image.Image, random: Random) -> Image.Image:
-    """An editor's lines in red or blue, across the picture and in its corners."""
-    draw, ink, (width, height) = ImageDraw.Draw(picture), _ink(random), picture.size
-    thick = max(1, round(min(picture.size) * random.uniform(0.004, 0.012)))
+def crop_marks(image: Image.Image, random: Random) -> Image.Image:
+    """An editor's lines in red or blue, across the image and in its corners."""
+    draw, ink, (width, height) = ImageDraw.Draw(image), _ink(random), image.size
+    thick = max(1, round(min(image.size) * random.uniform(0.004, 0.012)))
     left, right = sorted(random.uniform(0.02, 0.98, 2) * width)
     top, bottom = sorted(random.uniform(0.02, 0.98, 2) * height)
     draw.rectangle((left, top, right, bottom), outline=ink, width=thick)
     for x, y in ((0, 0), (width, 0), (0, height), (width, height)):
-        reach = 0.08 * min(picture.size)
+        reach = 0.08 * min(image.size)
         draw.line((x - reach, y, x + reach, y), ink, 2 * thick)
         draw.line((x, y - reach, x, y + reach), ink, 2 * thick)
-    return picture
+    return image
 
 
-def strip(picture: Image.Image, random: Random) -> Image.Image:
+def strip(image: Image.Image, random: Random) -> Image.Image:
     """A color target laid along one side, of 4 to 14 % of the scan."""
     turned = random.random() < 0.5
-    scan = picture.transpose(Image.Transpose.ROTATE_90) if turned else picture
+    scan = image.transpose(Image.Transpose.ROTATE_90) if turned else image
     width, band = scan.width, round(scan.height * random.uniform(0.05, 0.16))
     wide = Image.new("RGB", (width, scan.height + band), (40, 40, 40))
     wide.paste(scan, (0, 0))
@@ -83,35 +83,35 @@ def strip(picture: Image.Image, random: Random) -> Image.Image:
     return wide.transpose(Image.Transpose.ROTATE_270) if turned else wide
 
 
-def foxing(picture: Image.Image, random: Random) -> Image.Image:
+def foxing(image: Image.Image, random: Random) -> Image.Image:
     """Brown spots with soft edges, up to 8 % of the area."""
-    mask = Image.new("L", picture.size)
-    draw, short = ImageDraw.Draw(mask), min(picture.size)
+    mask = Image.new("L", image.size)
+    draw, short = ImageDraw.Draw(mask), min(image.size)
     for _ in range(int(random.integers(10, 60))):
         radius = short * random.uniform(0.004, 0.03)
-        x, y = random.uniform(0, 1, 2) * picture.size
+        x, y = random.uniform(0, 1, 2) * image.size
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=int(random.integers(60, 190)))
     mask = mask.filter(ImageFilter.GaussianBlur(short * 0.006))
-    return Image.composite(Image.new("RGB", picture.size, (150, 95, 45)), picture, mask)
+    return Image.composite(Image.new("RGB", image.size, (150, 95, 45)), image, mask)
 
 
-def watermark(picture: Image.Image, random: Random) -> Image.Image:
-    """A site's name across the picture, half seen through."""
-    mask, text = Image.new("L", picture.size), "archive.example"
-    size = picture.width / len(text) * random.uniform(0.8, 1.7)
-    place = random.uniform(0, 0.2) * picture.width, random.uniform(0.1, 0.8) * picture.height
+def watermark(image: Image.Image, random: Random) -> Image.Image:
+    """A site's name across the image, half seen through."""
+    mask, text = Image.new("L", image.size), "archive.example"
+    size = image.width / len(text) * random.uniform(0.8, 1.7)
+    place = random.uniform(0, 0.2) * image.width, random.uniform(0.1, 0.8) * image.height
     ImageDraw.Draw(mask).text(place, text, int(random.integers(60, 200)), ImageFont.load_default(max(size, 8)))
-    return Image.composite(Image.new("RGB", picture.size, _ink(random)), picture, mask)
+    return Image.composite(Image.new("RGB", image.size, _ink(random)), image, mask)
 
 
-def mount(picture: Image.Image, random: Random) -> Image.Image:
+def mount(image: Image.Image, random: Random) -> Image.Image:
     """On a card of another color, whose rim takes 15 to 45 % of the scan."""
     share = random.uniform(0.15, 0.45)
     factor = 1 / math.sqrt(1 - share)
-    width, height = (round(side * factor) for side in picture.size)
+    width, height = (round(side * factor) for side in image.size)
     card = Image.new("RGB", (width, height), MOUNTS[int(random.integers(len(MOUNTS)))])
-    spare = width - picture.width, height - picture.height
-    card.paste(picture, (spare[0] // 2, round(spare[1] * random.uniform(0.35, 0.5))))
+    spare = width - image.width, height - image.height
+    card.paste(image, (spare[0] // 2, round(spare[1] * random.uniform(0.35, 0.5))))
     return card
 
 
@@ -138,9 +138,9 @@ FRAMED: Mapping[str, Print] = {
 }
 
 
-def _box_within(picture: Image.Image, random: Random, width: float, height: float) -> tuple[float, float, float, float]:
-    left = random.uniform(0, max(1.0, picture.width - width))
-    top = random.uniform(0, max(1.0, picture.height - height))
+def _box_within(image: Image.Image, random: Random, width: float, height: float) -> tuple[float, float, float, float]:
+    left = random.uniform(0, max(1.0, image.width - width))
+    top = random.uniform(0, max(1.0, image.height - height))
     return left, top, left + width, top + height
 
 

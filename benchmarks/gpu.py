@@ -6,7 +6,7 @@
 
 Prints Markdown: the network alone by batch size and canvas, with its share of what the card reaches in a large matrix
 product; the colorizer around it, and what of that is Python; colors against the CPU's; memory that runs out for real,
-and what is done about it; the training step. The pictures are noise with structure: cost does not depend on them.
+and what is done about it; the training step. The images are noise with structure: cost does not depend on them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Effort:
 
     batches: tuple[int, ...]
     seconds: float  # of each figure
-    pictures: int  # of a call of the colorizer
+    images: int  # of a call of the colorizer
     train_batches: tuple[int, ...]
     train_side: int
 
@@ -118,7 +118,7 @@ def matrix_tflops(device: Device, effort: Effort) -> float:
 
 def network_table(model: ColorModel, device: Device, effort: Effort, peak: float) -> Iterator[str]:
     """The network's forward pass and the decoding of its output, on lightness that lies on the device."""
-    yield "| canvas | batch | pictures/s | TFLOP/s | of the matrix product | peak memory, MB |"
+    yield "| canvas | batch | images/s | TFLOP/s | of the matrix product | peak memory, MB |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for canvas in CANVASES:
         for batch in effort.batches:
@@ -135,10 +135,10 @@ def network_table(model: ColorModel, device: Device, effort: Effort, peak: float
 
 
 def colorizer_table(model: ColorModel, device: Device, effort: Effort) -> Iterator[str]:
-    """Fitted pictures of four shapes in, colors and confidence out; and how long the CPU worked for it."""
-    yield "| pictures a call | batch | pictures/s | ms of the CPU a picture | peak memory, MB |"
+    """Fitted images of four shapes in, colors and confidence out; and how long the CPU worked for it."""
+    yield "| images a call | batch | images/s | ms of the CPU an image | peak memory, MB |"
     yield "| ---: | ---: | ---: | ---: | ---: |"
-    seen = pictures(effort.pictures)
+    seen = images(effort.images)
     for batch in effort.batches[-4:]:
         colorizer = torch_colorizer(copy.deepcopy(model), size=SIZE, batch_size=batch, device=device.type)
         device.peak_mb()
@@ -154,7 +154,7 @@ def colorizer_table(model: ColorModel, device: Device, effort: Effort) -> Iterat
         yield f"| {len(seen)} | {batch} | {rate:,.0f} | {cpu:.3f} | {device.peak_mb():,.0f} |"
 
 
-def pictures(count: int) -> list[Fitted]:
+def images(count: int) -> list[Fitted]:
     """Smooth noise in four shapes, as the load stage fits it."""
     random, canvases = np.random.default_rng(0), Canvases(SIZE, 32)
     shapes = ((600, 800), (800, 600), (600, 900), (900, 600))
@@ -168,7 +168,7 @@ def _smooth(random: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.u
 
 def error_lines(model: ColorModel, device: Device) -> Iterator[str]:
     """Colors of the device, in its own precision and in float32, against the CPU's in float32."""
-    seen = pictures(16)
+    seen = images(16)
     exact = torch_colorizer(copy.deepcopy(model), size=SIZE, precision="float32")(seen)
     for precision in ("auto", "float32"):
         colorizer = torch_colorizer(copy.deepcopy(model), size=SIZE, device=device.type, precision=precision)
@@ -181,7 +181,7 @@ def shortage_lines(model: ColorModel, device: Device, effort: Effort) -> Iterato
     if not device.has_gpu:
         yield "Out of memory: not provoked, there is no GPU"
         return
-    seen, batch = pictures(effort.pictures), effort.batches[-1]
+    seen, batch = images(effort.images), effort.batches[-1]
     colorizer = torch_colorizer(copy.deepcopy(model), size=SIZE, batch_size=batch, device="cuda")
     device.peak_mb()
     full, _ = color_with_fallback(colorizer, seen)
@@ -200,11 +200,11 @@ def shortage_lines(model: ColorModel, device: Device, effort: Effort) -> Iterato
 
 
 def training_table(device: Device, effort: Effort) -> Iterator[str]:
-    """Steps of the recipe of `unet` on pictures that lie on the device."""
+    """Steps of the recipe of `unet` on images that lie on the device."""
     try:
         from colorize.train.settings import TrainSettings
         from colorize.train.step import create_state, step
-    except ImportError as error:  # of what reads pictures, which a machine with torch alone may lack
+    except ImportError as error:  # of what reads images, which a machine with torch alone may lack
         yield f"Training step: not measured ({error})"
         return
     yield "| training step, batch | samples/s | peak memory, MB |\n| ---: | ---: | ---: |"

@@ -4,8 +4,8 @@
 
 The corpus (`hostile_files`) holds, of every format and of Parquet, damaged copies (bytes changed, cut, repeated,
 lengths made huge) and bombs: files that claim, or would unfold to, far more than they hold. Beside them lie good
-pictures, in files and in archives. `lists` gives bombs to `bulk --input-list`, and `report` is given outputs whose
-pictures, manifests and `run.json` somebody else made. Each command must do all the good ones and account for each of
+images, in files and in archives. `lists` gives bombs to `bulk --input-list`, and `report` is given outputs whose
+images, manifests and `run.json` somebody else made. Each command must do all the good ones and account for each of
 the others in a line or row; keep every one of its processes below `limits.memory_mb` plus BASE_MB, and from working on
 one image for longer than `limits.seconds` plus SPARE_SECONDS; and run no code that a file holds. The exit status is 1
 where one does not.
@@ -150,7 +150,7 @@ def lists(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
 
 
 def evaluate(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
-    """The whole folder; of broken pictures the first hundred are named and all are counted."""
+    """The whole folder; of broken images the first hundred are named and all are counted."""
     out = trial.folder / "evaluation"
     anyway = ("--set", "run.tolerate_failures=1", "--set", "measure.features=false")
     done = trial.run(
@@ -162,7 +162,7 @@ def evaluate(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
         broken = json.loads((out / "metrics.json").read_text())["broken"]
         found += _missing("not done", trial.corpus.rows - measured)
         if (count := len(measured) + sum(broken.values())) < len(trial.corpus.names):
-            found.append(f"{count} pictures accounted for, of {len(trial.corpus.names)} files")
+            found.append(f"{count} images accounted for, of {len(trial.corpus.names)} files")
     yield done, found
 
 
@@ -178,7 +178,7 @@ def report(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
         found = [f"{name}: {fault}" for fault in trial.faults(done, *((DONE,) if has_page else (DONE, REFUSED)))]
         page = others / name / "_colorize/report.html"
         if has_page and b"data:image" not in (page.read_bytes() if page.exists() else b""):
-            found.append(f"{name}: the good picture is not shown")
+            found.append(f"{name}: the good image is not shown")
         yield done, found
 
 

@@ -177,9 +177,9 @@ def write_corpus(folder: Path, count: int, marker: Path) -> Corpus:
 def write_outputs(folder: Path, marker: Path) -> dict[str, bool]:
     """Outputs that somebody else made, each in a folder below; says of each whether a page can be made of it."""
     found = {}
-    pictures = list(image_bombs().items())
-    for number, start in enumerate(range(0, len(pictures), 6)):
-        shown = dict(pictures[start : start + 6]) | {"good.jpg": seeds()["jpeg"]}
+    images = list(image_bombs().items())
+    for number, start in enumerate(range(0, len(images), 6)):
+        shown = dict(images[start : start + 6]) | {"good.jpg": seeds()["jpeg"]}
         records = [Record(name, name, "ok", width=96, height=96, confidence=0.5, run=1) for name in shown]
         _write_output(folder / f"copies-{number}", shown, _table(records))
         found[f"copies-{number}"] = True

@@ -2,7 +2,7 @@
 
     python -m benchmarks.inference_ways [--rounds 15] [--threads 1]
 
-All ways take turns, picture by picture, so that other work on the machine slows them alike; CPU seconds of the process
+All ways take turns, image by image, so that other work on the machine slows them alike; CPU seconds of the process
 are counted, and each way's time is compared with the plain one's of the same turn. Errors are distances in Lab units
 from what plain float32 gives, on scikit-image's photographs. Ways whose package or compiler is missing say so.
 """
@@ -105,7 +105,7 @@ def onnx(model: nn.Module) -> Run:
     return lambda L: torch.from_numpy(session.run(None, {"L": L.contiguous().numpy()})[0])
 
 
-def pictures() -> list[Tensor]:
+def images() -> list[Tensor]:
     """L of a few photographs, `(1, 1, 256, 256)` each."""
     photographs = (data.astronaut(), data.coffee(), data.chelsea(), data.rocket())
     greys = [np.asarray(Image.fromarray(p).convert("L").resize((SIDE, SIDE))) for p in photographs]
@@ -115,7 +115,7 @@ def pictures() -> list[Tensor]:
 def table(found: dict[str, Way], rounds: int) -> Iterator[str]:
     """Markdown, a row a way."""
     able = {name: way.run for name, way in found.items() if way.run is not None}
-    inputs = pictures()
+    inputs = images()
     spent: dict[str, list[float]] = {name: [] for name in able}
     for turn in range(rounds + 1):
         for name, run in able.items():
@@ -124,7 +124,7 @@ def table(found: dict[str, Way], rounds: int) -> Iterator[str]:
             spent[name].append(time.process_time() - started)
     plain, *_ = able
     truth = [able[plain](L) for L in inputs]
-    yield "| way | CPU time a picture, least / median | of plain, median | mean / largest error, Lab units |"
+    yield "| way | CPU time an image, least / median | of plain, median | mean / largest error, Lab units |"
     yield "| --- | --- | --- | --- |"
     for name, way in found.items():
         if way.run is None:
@@ -140,7 +140,7 @@ def table(found: dict[str, Way], rounds: int) -> Iterator[str]:
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="times that each way colors a picture")] = 15,
+    rounds: Annotated[int, typer.Option(help="times that each way colors an image")] = 15,
     threads: Annotated[int, typer.Option(help="of torch and ONNX Runtime")] = 1,
     only: Annotated[list[str] | None, typer.Option(help="ways whose names contain this, beside the first")] = None,
 ) -> None:

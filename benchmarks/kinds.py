@@ -1,6 +1,6 @@
-"""Held-out color pictures by kind: what the default model is for, each kind measured apart.
+"""Held-out color images by kind: what the default model is for, each kind measured apart.
 
-Historical pictures lie in a folder beside a `provenance.csv` with the columns `file` and `collection`; modern ones in
+Historical images lie in a folder beside a `provenance.csv` with the columns `file` and `collection`; modern ones in
 Parquet files with the columns `image`, `path`, `source` and `split`, of which the split `val` is taken.
 """
 
@@ -25,7 +25,7 @@ from colorize.imaging.formats.upright import RGB, center_crop, upright_rgb
 SIDE = 256  # pixels of the centered square that is measured
 _LIMIT = 1 << 28
 COLLECTIONS = {"fsa-owi-color": "Kodachromes", "documerica": "Documerica", "prokudin-gorskii": "Prokudin-Gorskii"}
-# At most so many pictures of each source, so that none outweighs its kind.
+# At most so many images of each source, so that none outweighs its kind.
 SOURCES: Mapping[str, Mapping[str, int]] = {
     "like BSDS": {"voc": 50, "flickr8k": 50, "coco": 50, "osie": 10, "voc2007": 20, "vocanimals": 5, "landscape": 5},
     "like ImageNet": {"imagen": 50, "nips17": 50, "duts": 70},
@@ -42,38 +42,38 @@ LEVELS: Mapping[str, tuple[float, ...]] = {
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A true picture: its kind, what tells it from others, and its center."""
+class DecodedImage:
+    """A true image: its kind, what tells it from others, and its center."""
 
     kind: str
     path: str
     rgb: RGB  # (SIDE, SIDE, 3)
 
 
-def historical(folder: Path) -> list[Picture]:
-    """The pictures that `provenance.csv` in `folder` lists, in its order."""
+def historical(folder: Path) -> list[DecodedImage]:
+    """The images that `provenance.csv` in `folder` lists, in its order."""
     with (folder / "provenance.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     return [
-        Picture(COLLECTIONS.get(row["collection"], row["collection"]), row["file"], _center(folder / row["file"]))
+        DecodedImage(COLLECTIONS.get(row["collection"], row["collection"]), row["file"], _center(folder / row["file"]))
         for row in rows
     ]
 
 
-def modern(folder: Path, sources: Mapping[str, Mapping[str, int]] = SOURCES) -> list[Picture]:
-    """Pictures of the split `val` in a folder's Parquet files: of each source always the same ones."""
+def modern(folder: Path, sources: Mapping[str, Mapping[str, int]] = SOURCES) -> list[DecodedImage]:
+    """Images of the split `val` in a folder's Parquet files: of each source always the same ones."""
     found = _by_source(folder)
     return [
-        Picture(kind, path, center_crop(upright_rgb(data, _LIMIT), SIDE))
+        DecodedImage(kind, path, center_crop(upright_rgb(data, _LIMIT), SIDE))
         for kind, wanted in sources.items()
         for source, count in wanted.items()
         for path, data in found.get(source, [])[:count]
     ]
 
 
-def greys(pictures: Sequence[Picture]) -> list[npt.NDArray[np.uint8]]:
+def greys(images: Sequence[DecodedImage]) -> list[npt.NDArray[np.uint8]]:
     """What a scan of each would hold: its luma as Pillow's mode "L"."""
-    return [np.asarray(Image.fromarray(picture.rgb).convert("L")) for picture in pictures]
+    return [np.asarray(Image.fromarray(image.rgb).convert("L")) for image in images]
 
 
 def _center(file: Path) -> RGB:
@@ -97,7 +97,7 @@ def _held_out(folder: Path) -> Iterator[tuple[str, str, bytes]]:
 
 
 def train_colors(folder: Path, count: int) -> Iterator[Tensor]:
-    """The ab `(1, 2, 36, 36)` of about so many pictures of the split `train`, evenly from all files."""
+    """The ab `(1, 2, 36, 36)` of about so many images of the split `train`, evenly from all files."""
     files = sorted(folder.glob("*.parquet"))
     for file in files:
         table = pq.read_table(file, columns=["image"], filters=[("split", "==", "train")])

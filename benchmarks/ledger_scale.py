@@ -3,7 +3,7 @@
     python -m benchmarks.ledger_scale --inputs 10000 --inputs 100000
     python -m benchmarks.ledger_scale --inputs 20000 --side 100
 
-Tiny pictures and a network that costs next to nothing, so that what is left is the price of accounting: planning, one
+Tiny images and a network that costs next to nothing, so that what is left is the price of accounting: planning, one
 manifest row an input, compaction, and the comparison of manifest, source and output when the job is started again.
 """
 
@@ -31,13 +31,13 @@ COSTS_NOTHING = {"widths": [4, 4, 4]}  # arguments of lab_cnn
 
 def main(
     inputs: Annotated[list[int] | None, typer.Option(help="how many; may be repeated")] = None,
-    side: Annotated[int, typer.Option(help="of a picture, in pixels")] = 16,
+    side: Annotated[int, typer.Option(help="of an image, in pixels")] = 16,
 ) -> None:
     """Measures and prints."""
     for count in inputs or [10_000, 100_000]:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            _write_pictures(folder / "scans", count, side)
+            _write_images(folder / "scans", count, side)
             torch.manual_seed(0)
             model = create_model("lab_cnn", **COSTS_NOTHING)
             (folder / "model.safetensors").write_bytes(dump_checkpoint(model, name="lab_cnn", args=COSTS_NOTHING))
@@ -46,12 +46,12 @@ def main(
         driver = next(entry for entry in first["processes"] if entry["role"] == "driver")
         assert second["totals"]["done_before"] == count
         print(f"{count} inputs: {1000 * seconds / count:.2f} ms each ({seconds:.0f} s), second start {again:.1f} s")
-        print(f"  {first['pictures_per_second']:.0f} pictures/s by the run's own clock")
+        print(f"  {first['images_per_second']:.0f} images/s by the run's own clock")
         print(f"  driver's memory by quarter of the run: {driver['peak_mb_by_quarter']} MB")
 
 
-def _write_pictures(folder: Path, count: int, side: int) -> None:
-    """A hundred different pictures under many names."""
+def _write_images(folder: Path, count: int, side: int) -> None:
+    """A hundred different images under many names."""
     kinds = [grey_jpeg(seed, side, side) for seed in range(100)]
     for number in range(count):
         path = folder / f"{number // PER_FOLDER:04d}" / f"{number:07d}.jpg"

@@ -1,8 +1,8 @@
-"""What a job over very many inputs costs the driver before and after the pictures: time for each, and memory.
+"""What a job over very many inputs costs the driver before and after the images: time for each, and memory.
 
     python -m benchmarks.many_keys 10000 100000 1000000 10000000
 
-No pictures and no Ray: the bucket's lists are made up (`made_up_bucket`), and so are the rows of the manifest. Each in
+No images and no Ray: the bucket's lists are made up (`made_up_bucket`), and so are the rows of the manifest. Each in
 a process of its own there are: the compaction of the parts that a run of such a size leaves; planning from the listing;
 and a second start (`colorize bulk`) that lists input and output, compares both with the manifest, and finds nothing to
 do. Memory is what the process and those that it starts hold for themselves (RssAnon) at its highest; mapped files are
@@ -117,7 +117,7 @@ def start_again(count: int) -> None:
 
 
 def write_parts(folder: Path, count: int) -> None:
-    """The rows of a run that is done with all pictures but has not compacted its manifest."""
+    """The rows of a run that is done with all images but has not compacted its manifest."""
     model, settings = find_model("default"), BulkSettings().pixels_digest()
     chance = np.random.default_rng(0)
     for number, start in enumerate(range(0, count, PART_ROWS)):

@@ -1,7 +1,7 @@
 """Held-out photographs, and `colorize evaluate`'s figures of ways to color them, in one process.
 
-The held-out pictures are halved by a hash of their paths: what is chosen (a temperature, a variant) is chosen on one
-half, so that figures of the other, or of pictures from elsewhere, say what the choice is worth.
+The held-out images are halved by a hash of their paths: what is chosen (a temperature, a variant) is chosen on one
+half, so that figures of the other, or of images from elsewhere, say what the choice is worth.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ Half = Literal["choice", "report"]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A colored picture to measure on: its path in the archive, and its center, `(side, side, 3)`."""
+    """A colored image to measure on: its path in the archive, and its center, `(side, side, 3)`."""
 
     path: str
     rgb: RGB
 
 
 def half_of(path: str) -> Half:
-    """Which half of the held-out pictures one belongs to, by its path."""
+    """Which half of the held-out images one belongs to, by its path."""
     return "choice" if hashlib.sha256(path.encode()).digest()[0] % 2 == 0 else "report"
 
 
 def held_out(data: Path, half: Half, count: int, side: int) -> list[HeldOut]:
-    """Pictures of the split `val`, always the same ones, in an order that nothing else follows."""
+    """Images of the split `val`, always the same ones, in an order that nothing else follows."""
     source = open_source(str(data), SourceSettings()).with_columns("path", "split")
     several, encoded = len(source.parts or ()) > 1, dict[str, Encoded]()
     for block in source.blocks():
@@ -58,26 +58,26 @@ def held_out(data: Path, half: Half, count: int, side: int) -> list[HeldOut]:
     return [HeldOut(path, center_crop(upright_rgb(whole(encoded[path]), _LIMIT), side)) for path in wanted]
 
 
-def measure(paints: Mapping[str, Paint], pictures: Sequence[HeldOut]) -> dict[str, dict[str, Interval]]:
+def measure(paints: Mapping[str, Paint], images: Sequence[HeldOut]) -> dict[str, dict[str, Interval]]:
     """Each way's figures by name, with 95 % intervals, and `true_colorfulness` beside them."""
     evaluator = Evaluator("cpu", SEEN**2, Lite0(), Supplied())
     rows: list[dict[str, Any]] = []
-    for start in range(0, len(pictures), BATCH):
-        rows += _rows(evaluator, paints, pictures[start : start + BATCH])
+    for start in range(0, len(images), BATCH):
+        rows += _rows(evaluator, paints, images[start : start + BATCH])
     scores = collect(rows, list(paints))
     found = summarize(scores, MeasureSettings(resamples=_RESAMPLES))
     return {label: figures | {"true_colorfulness": _true(scores)} for label, figures in found.items()}
 
 
-def _rows(evaluator: Evaluator, paints: Mapping[str, Paint], pictures: Sequence[HeldOut]) -> list[dict[str, Any]]:
-    truth = evaluator.truth([picture.rgb for picture in pictures])
+def _rows(evaluator: Evaluator, paints: Mapping[str, Paint], images: Sequence[HeldOut]) -> list[dict[str, Any]]:
+    truth = evaluator.truth([image.rgb for image in images])
     described = truth.described()
     compared = [evaluator.compare(truth, paint) for paint in paints.values()]
     return [
-        {"path": picture.path, "title": picture.path, "source": "", "width": 0, "height": 0, "error": ""}
+        {"path": image.path, "title": image.path, "source": "", "width": 0, "height": 0, "error": ""}
         | {name: values[index] for name, values in described.items()}
         | {"models": [{"psnr_full": float("nan")} | {n: v[index] for n, v in found.items()} for found in compared]}
-        for index, picture in enumerate(pictures)
+        for index, image in enumerate(images)
     ]
 
 

@@ -1,9 +1,9 @@
-"""What the shipped model and each registered network cost: parameters, arithmetic, and pictures a second.
+"""What the shipped model and each registered network cost: parameters, arithmetic, and images a second.
 
     python -m benchmarks.model_cost [--seconds 5] [--threads 2] [--device cpu] [NAME ...]
 
 Prints a Markdown table. A network is as registered, with random weights: cost does not depend on them; a NAME may be
-that of weights, too. It sees one picture of 256 x 256 pixels, or of the size that it was made for. GFLOP counts a
+that of weights, too. It sees one image of 256 x 256 pixels, or of the size that it was made for. GFLOP counts a
 multiplication and an addition as two, as torch's counter does (convolutions, matrix products, attention). Speed is the
 network's alone, batch 1, float32, channels last: of CPU time, which other work on the machine disturbs less, and of
 wall time.
@@ -32,9 +32,9 @@ class Cost:
     """Of one network."""
 
     parameters: int
-    side: int  # of the picture that it sees
+    side: int  # of the image that it sees
     gflop: float
-    cpu_seconds: float  # of all threads, a picture
+    cpu_seconds: float  # of all threads, an image
     wall_seconds: float
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print("| model | parameters | sees | GFLOP | CPU s a picture | pictures/s |")
+    print("| model | parameters | sees | GFLOP | CPU s an image | images/s |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name in options.names:
         print(row(name, measure(_network(name), options.seconds, options.device)), flush=True)
@@ -80,7 +80,7 @@ def measure(model: ColorModel, seconds: float, device: str = "cpu") -> Cost:
 
 
 def _timed(model: ColorModel, L_B1HW: Tensor, seconds: float) -> tuple[float, float]:
-    """CPU and wall seconds a picture."""
+    """CPU and wall seconds an image."""
     started, cpu, count = time.perf_counter(), time.process_time(), 0
     while not count or time.perf_counter() - started < seconds:
         model(L_B1HW)

@@ -1,10 +1,10 @@
-"""The study behind `default`: variants of `unet` and of its loss, each trained on the same number of pictures.
+"""The study behind `default`: variants of `unet` and of its loss, each trained on the same number of images.
 
     python -m benchmarks.model_study --data photos/ --output study/ --scans archive/
 
 One variant after the other, each a run folder of `colorize train` under the output, from one seed and by one
 schedule. It can be killed at any time: finished variants are skipped, the one under way goes on from its last epoch.
-Measured on the "choice" half of the held-out pictures (see `measuring`), as they come and once more with the saturation
+Measured on the "choice" half of the held-out images (see `measuring`), as they come and once more with the saturation
 at which all are equally colorful, since a duller network is closer to the truth by being dull. `table.md` and
 `scans.jpg` in the output are made of what is finished.
 """
@@ -110,17 +110,17 @@ def paint_of(weights: Path, saturation: float = 1.0) -> Paint:
     return partial(torch_colorizer(model, saturation=saturation).color, confidence=False)
 
 
-def figures_of(paint: Paint, pictures: list[HeldOut]) -> Figures:
+def figures_of(paint: Paint, images: list[HeldOut]) -> Figures:
     """Value, low and high end of each figure."""
-    found = measure({"it": paint}, pictures)["it"]
+    found = measure({"it": paint}, images)["it"]
     return {name: [interval.value, interval.low, interval.high] for name, interval in found.items()}
 
 
-def figures_of_weights(weights: Path, pictures: list[HeldOut]) -> Figures:
+def figures_of_weights(weights: Path, images: list[HeldOut]) -> Figures:
     """The figures, and `even_*` where the saturation has made the colors as vivid as those of all variants."""
-    plain = figures_of(paint_of(weights), pictures)
+    plain = figures_of(paint_of(weights), images)
     saturation = min(EVEN * plain["true_colorfulness"][0] / plain["colorfulness"][0], MOST_SATURATION)
-    even = figures_of(paint_of(weights, saturation), pictures)
+    even = figures_of(paint_of(weights, saturation), images)
     return plain | {f"even_{name}": values for name, values in even.items()}
 
 
@@ -187,23 +187,21 @@ def _row(path: Path, colorizers: list[Colorizer], height: int) -> Image.Image:
 def main(
     data: Annotated[Path, typer.Option(help="Parquet photographs, as for training")],
     output: Annotated[Path, typer.Option(help="folder of the study, new or begun")],
-    scans: Annotated[Path | None, typer.Option(help="a folder of grey pictures to look at")] = None,
+    scans: Annotated[Path | None, typer.Option(help="a folder of grey images to look at")] = None,
     only: Annotated[list[str] | None, typer.Option(help="a variant's name, repeatable; default: all")] = None,
-    samples: Annotated[int, typer.Option(help="pictures that each variant is trained on, with repetition")] = 4096,
-    batch: Annotated[int, typer.Option(help="pictures of a step")] = 16,
+    samples: Annotated[int, typer.Option(help="images that each variant is trained on, with repetition")] = 4096,
+    batch: Annotated[int, typer.Option(help="images of a step")] = 16,
     limit: Annotated[int, typer.Option(help="photographs that are decoded and kept in memory")] = 4096,
-    pictures: Annotated[int, typer.Option(help="held-out pictures that are measured")] = 256,
+    images: Annotated[int, typer.Option(help="held-out images that are measured")] = 256,
     side: Annotated[int, typer.Option(help="of the square crops that are measured")] = 128,
 ) -> None:
     """Trains and measures what is missing, then writes table and sheet."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    require_same_budget(
-        output, {"samples": samples, "batch": batch, "limit": limit, "pictures": pictures, "side": side}
-    )
+    require_same_budget(output, {"samples": samples, "batch": batch, "limit": limit, "pictures": images, "side": side})
     settings = recipe("default", samples, batch, limit)
     source = open_training_source(str(data), settings.data)
     feed = open_feed(source, settings, plan_epoch(source, settings.data), torch.device("cpu"))
-    truths = held_out(data, "choice", pictures, side)
+    truths = held_out(data, "choice", images, side)
     finished: dict[str, Path] = {}
     _save(folder_of(output, "grey"), partial(figures_of, leave_grey, truths))
     for variant in only or list(VARIANTS):

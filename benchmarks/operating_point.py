@@ -1,13 +1,13 @@
-"""How the default model's output is decoded: accuracy against colorfulness, on each kind of picture that it is for.
+"""How the default model's output is decoded: accuracy against colorfulness, on each kind of image that it is for.
 
     python -m benchmarks.operating_point --model default --historical historical/ --photos photos/ --cache cache/
 
 The network runs once a view (see `distributions`); then every way of `decodes` is measured at several saturations:
-RGB PSNR over that of the grey picture, and colorfulness as a part of the truth's. Of each the table holds the gain at
+RGB PSNR over that of the grey image, and colorfulness as a part of the truth's. Of each the table holds the gain at
 even colorfulness, between two saturations, with its 95 % interval, and the gains at the one saturation at which
-pictures like BSDS have `EVEN` of their colorfulness, since a default is one setting for all. The model as shipped,
+images like BSDS have `EVEN` of their colorfulness, since a default is one setting for all. The model as shipped,
 with the settings' defaults, follows with all figures of `colorize evaluate`, after a table of how much of the
-predicted chroma is true in each tone. The pictures are there to choose on:
+predicted chroma is true in each tone. The images are there to choose on:
 figures of others say what a choice is worth.
 """
 
@@ -28,7 +28,7 @@ from PIL import Image
 
 from benchmarks.decodes import CANVAS, Float, Seen, Way, annealed, candidates, resized
 from benchmarks.distributions import Distributions
-from benchmarks.kinds import LEVELS, Picture, historical, modern, train_colors
+from benchmarks.kinds import LEVELS, DecodedImage, historical, modern, train_colors
 from benchmarks.measuring import HeldOut, measure
 from colorize.imaging.color import grey_to_lightness, rgb_to_lab
 from colorize.imaging.colorimetry import LUMA_WEIGHTS
@@ -45,17 +45,17 @@ SATURATIONS = (0.45, 0.6, 0.8, 1.0, 1.25, 1.6, 2.1)
 TONES = (0, 15, 30, 45, 60, 75, 90, 100)  # L*
 REFERENCE, EVEN = "like BSDS", 0.60
 FIGURES = ("psnr", "colorfulness", "ciede2000", "auc", "frechet_lite0")
-_PRIOR = 2000  # training pictures that the bins are counted in
+_PRIOR = 2000  # training images that the bins are counted in
 
-Curve = npt.NDArray[np.float32]  # (N, saturations, 2): PSNR and colorfulness of each picture
+Curve = npt.NDArray[np.float32]  # (N, saturations, 2): PSNR and colorfulness of each image
 Counts = npt.NDArray[np.float64]
 
 
 class GroundTruth:
-    """A true picture, small, and what leaving it grey is worth."""
+    """A true image, small, and what leaving it grey is worth."""
 
-    def __init__(self, picture: Picture) -> None:
-        small = Image.fromarray(picture.rgb).resize((SIDE, SIDE), Image.Resampling.BOX)
+    def __init__(self, image: DecodedImage) -> None:
+        small = Image.fromarray(image.rgb).resize((SIDE, SIDE), Image.Resampling.BOX)
         self.rgb: Float = np.asarray(np.asarray(small, np.float32).transpose(2, 0, 1) / 255, np.float32)
         self.ab = rgb_to_lab(torch.from_numpy(self.rgb))[1:].numpy()
         self.luma: Float = np.asarray(np.tensordot(np.array(LUMA_WEIGHTS), self.rgb, 1), np.float32)
@@ -81,15 +81,15 @@ class GroundTruth:
 
 
 def curve_of(way: Way, known: Distributions, truths: Sequence[GroundTruth]) -> Curve:
-    """A way's worth on every picture."""
+    """A way's worth on every image."""
     return np.stack([truth.curve(way(Seen(known, i, truth.lightness))) for i, truth in enumerate(truths)])
 
 
 class Kind:
-    """The pictures of one kind among all: from their curves to gains."""
+    """The images of one kind among all: from their curves to gains."""
 
-    def __init__(self, name: str, pictures: Sequence[Picture], truths: Sequence[GroundTruth]) -> None:
-        self.members = [i for i, picture in enumerate(pictures) if picture.kind == name]
+    def __init__(self, name: str, images: Sequence[DecodedImage], truths: Sequence[GroundTruth]) -> None:
+        self.members = [i for i, image in enumerate(images) if image.kind == name]
         self.grey = np.array([truths[i].grey for i in self.members])
         self.colorfulness = np.array([truths[i].colorfulness for i in self.members])
 
@@ -134,44 +134,44 @@ def table(curves: Mapping[str, Curve], kinds: Mapping[str, Kind]) -> Iterator[st
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def as_shipped(model: ModelFile, pictures: Sequence[Picture], settings: ColorizerSettings) -> Iterator[str]:
+def as_shipped(model: ModelFile, images: Sequence[DecodedImage], settings: ColorizerSettings) -> Iterator[str]:
     """All figures of the model as it is used, kind by kind, as Markdown."""
     color = open_colorizer(model.data, settings).color
-    yield f"| kind | pictures | {' | '.join(FIGURES)} | true colorfulness |"
+    yield f"| kind | images | {' | '.join(FIGURES)} | true colorfulness |"
     yield "|" + " --- |" * (len(FIGURES) + 3)
     for kind in LEVELS:
-        members = [HeldOut(picture.path, picture.rgb) for picture in pictures if picture.kind == kind]
+        members = [HeldOut(image.path, image.rgb) for image in images if image.kind == kind]
         found = measure({"it": partial(color, confidence=False)}, members)["it"]
         cells = [f"{found[f].value:.2f} ({found[f].low:.2f} to {found[f].high:.2f})" for f in FIGURES]
         yield f"| {kind} | {len(members)} | {' | '.join(cells)} | {found['true_colorfulness'].value:.2f} |"
 
 
-def by_lightness(known: Distributions, pictures: Sequence[Picture], truths: Sequence[GroundTruth]) -> Iterator[str]:
+def by_lightness(known: Distributions, images: Sequence[DecodedImage], truths: Sequence[GroundTruth]) -> Iterator[str]:
     """How much of the predicted chroma is true, by lightness: least squares of true on mean ab, through 0; Markdown."""
     yield f"| L* of the cell | {' | '.join(LEVELS)} |"
     yield "|" + " --- |" * (len(LEVELS) + 1)
     sums = {kind: np.zeros((2, len(TONES) - 1)) for kind in LEVELS}
-    for index, (picture, truth) in enumerate(zip(pictures, truths, strict=True)):
+    for index, (image, truth) in enumerate(zip(images, truths, strict=True)):
         seen = Seen(known, index, truth.lightness)
         ours = annealed(seen, CANVAS, temperature=1.0)
         true = resized(truth.ab, ours.shape[1])
         for row, values in enumerate((ours * true, ours * ours)):
             tones = np.histogram(seen.lightness_of(ours), TONES, weights=values.sum(axis=0))[0]
-            sums[picture.kind][row] += tones
+            sums[image.kind][row] += tones
     slopes = [true / square for true, square in sums.values()]
     for tone, (low, high) in enumerate(pairwise(TONES)):
         yield f"| {low} to {high} | {' | '.join(f'{slope[tone]:.2f}' for slope in slopes)} |"
 
 
 def log_weights(photos: Path, bins_Q2: Float) -> Float:
-    """The logarithms of the weights that the default training gives the bins, of a sample of its pictures."""
+    """The logarithms of the weights that the default training gives the bins, of a sample of its images."""
     bins, loss = torch.from_numpy(bins_Q2), LossSettings()
     counts = sum((count_bins(ab, bins) for ab in train_colors(photos, _PRIOR)), torch.zeros(len(bins)))
     return rebalancing(counts, loss.uniform, loss.rebalance).log().numpy()
 
 
 def main(
-    historical_folder: Annotated[Path, typer.Option("--historical", help="true pictures and `provenance.csv`")],
+    historical_folder: Annotated[Path, typer.Option("--historical", help="true images and `provenance.csv`")],
     photos: Annotated[Path, typer.Option(help="Parquet photographs with the splits `train` and `val`")],
     kept: Annotated[Path, typer.Option("--cache", help="a folder for the network's distributions: 1 to 2 GB")],
     model: Annotated[str, typer.Option(help="as for `colorize evaluate`")] = "default",
@@ -179,22 +179,22 @@ def main(
     threads: Annotated[int, typer.Option(help="that decode")] = 2,
 ) -> None:
     """Prints three Markdown tables."""
-    pictures = [*historical(historical_folder), *modern(photos)]
+    images = [*historical(historical_folder), *modern(photos)]
     found = find_model(model)
-    known = Distributions(found, pictures, kept)
+    known = Distributions(found, images, kept)
     ways = candidates(cache(partial(log_weights, photos, known.bins_Q2)))
     chosen = {name: ways[name] for name in only or ways}
     for view in {CANVAS, *(view for way in chosen.values() for view in way.views)}:
         known.prepare(view)
-    truths = [GroundTruth(picture) for picture in pictures]
+    truths = [GroundTruth(image) for image in images]
     with ThreadPoolExecutor(threads) as pool:  # NumPy and torch let go of the interpreter's lock
         measured = pool.map(partial(curve_of, known=known, truths=truths), chosen.values())
         curves = dict(zip(chosen, measured, strict=True))
-    for line in table(curves, {kind: Kind(kind, pictures, truths) for kind in LEVELS}):
+    for line in table(curves, {kind: Kind(kind, images, truths) for kind in LEVELS}):
         print(line, flush=True)
-    for line in by_lightness(known, pictures, truths):
+    for line in by_lightness(known, images, truths):
         print(line, flush=True)
-    for line in as_shipped(found, pictures, ColorizerSettings()):
+    for line in as_shipped(found, images, ColorizerSettings()):
         print(line, flush=True)
 
 

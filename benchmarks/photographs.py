@@ -1,4 +1,4 @@
-"""Grey pictures cut from real photographs, small and of several shapes and formats, no two alike."""
+"""Grey images cut from real photographs, small and of several shapes and formats, no two alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KINDS = (("jpg", (320, 240)), ("jpg", (240, 320)), ("png", (200, 200)), ("tif", 
 
 
 def write_photographs(folder: Path, count: int, seed: int = 0) -> list[str]:
-    """Writes `count` pictures below `folder`; returns their names."""
+    """Writes `count` images below `folder`; returns their names."""
     from skimage import data
 
     photographs = (data.astronaut(), data.coffee(), data.rocket(), data.chelsea())

@@ -1,8 +1,8 @@
-"""How many pictures a second pass through one predictor where network and GPU cost nothing: Python's own limit.
+"""How many images a second pass through one predictor where network and GPU cost nothing: Python's own limit.
 
     python -m benchmarks.predictor_rate
 
-The predict stage as it is, on Arrow tables of the load stage's schema, in batches of 512 pictures of the four most
+The predict stage as it is, on Arrow tables of the load stage's schema, in batches of 512 images of the four most
 common shapes; only what a GPU would do (the batch's lightness, the network) is left out: colors that lie ready take
 its place. One thread; the second column is CPU time, which other work on the machine disturbs less than wall time.
 """
@@ -29,7 +29,7 @@ from colorize.predict.settings import ColorizerSettings
 SHAPES = ((600, 800), (800, 600), (600, 900), (900, 600))  # of the small grey copies
 BATCH, ROWS = 64, 512
 STRIDE, SIZE = 32, 256
-MOST_CHROMA = 20.0  # Lab units: as in most pictures, nothing is tamed
+MOST_CHROMA = 20.0  # Lab units: as in most images, nothing is tamed
 
 
 class Instant:
@@ -97,7 +97,7 @@ def main(rounds: Annotated[int, typer.Option(min=1)] = 15) -> None:
         stage(batch)
         wall.append(time.perf_counter() - began)
         cpu.append(time.process_time() - began_cpu)
-    print("| pictures/s by wall time | by CPU time | ms of Python a picture |\n| ---: | ---: | ---: |")
+    print("| images/s by wall time | by CPU time | ms of Python an image |\n| ---: | ---: | ---: |")
     print(f"| {ROWS / min(wall):,.0f} | {ROWS / min(cpu):,.0f} | {1000 * min(cpu) / ROWS:.3f} |")
 
 

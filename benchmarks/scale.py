@@ -2,11 +2,11 @@
 
     python -m benchmarks.scale --nodes 1 --nodes 2 --nodes 4
     python -m benchmarks.scale --inputs 10000 --inputs 200000
-    python -m benchmarks.scale --pictures 100
+    python -m benchmarks.scale --images 100
 
 Simulated are the nodes (processes on this machine, each of which says that it has 4 CPUs and 2 GPUs) and the network,
 which sleeps so long that this machine's own CPUs do not matter. Real are planning, Ray's scheduling, loading,
-composing and writing, and all accounting. Weak scaling gives each node as many pictures whatever their number; counted
+composing and writing, and all accounting. Weak scaling gives each node as many images whatever their number; counted
 is the time from the end of the first wave of batches to the end of the last.
 
 For the driver's memory the inputs are empty files, each of which becomes a row in the manifest: accounting alone.
@@ -42,7 +42,7 @@ from colorize.storage.root import Storage
 from tests.conftest import grey_jpeg
 
 CPUS, GPUS = 4, 2  # of a simulated node
-PER_CALL = 16  # pictures that a predictor takes at once
+PER_CALL = 16  # images that a predictor takes at once
 PER_FOLDER = 1000
 MANY = {"source": {"rows_per_task": 256}, "run": {"tolerate_failures": 1.0}}
 
@@ -55,9 +55,9 @@ app = typer.Typer()
 def main(
     nodes: Annotated[list[int] | None, typer.Option(help="how many; may be repeated")] = None,
     inputs: Annotated[list[int] | None, typer.Option(help="how many, for the driver's memory; may be repeated")] = None,
-    pictures: Annotated[int, typer.Option(help="of one megapixel, for what a picture costs in each stage")] = 0,
-    calls: Annotated[int, typer.Option(help="batches of 16 pictures for each predictor")] = 6,
-    seconds: Annotated[float, typer.Option(help="that the stand-in takes for a picture")] = 1.0,
+    images: Annotated[int, typer.Option(help="of one megapixel, for what an image costs in each stage")] = 0,
+    calls: Annotated[int, typer.Option(help="batches of 16 images for each predictor")] = 6,
+    seconds: Annotated[float, typer.Option(help="that the stand-in takes for an image")] = 1.0,
 ) -> None:
     """Measures and prints."""
     alone: float | None = None
@@ -66,19 +66,19 @@ def main(
         alone = alone or rate / count
         ideal = count * GPUS / seconds
         print(
-            f"{count} nodes: {rate:.3f} pictures/s, {rate / (count * alone):.1%} of the first run's rate a node, "
+            f"{count} nodes: {rate:.3f} images/s, {rate / (count * alone):.1%} of the first run's rate a node, "
             f"{rate / ideal:.1%} of what the sleeping predictors allow",
             flush=True,
         )
     for count in inputs or []:
         peaks, cpu = driver_memory(count)
         print(f"{count} inputs: driver's memory by quarter {peaks} MB, its CPU time {cpu:.1f} s", flush=True)
-    if pictures:
-        stage_costs(pictures)
+    if images:
+        stage_costs(images)
 
 
 def weak_scaling(nodes: int, calls: int, seconds: float) -> float:
-    """Pictures a second, once every predictor has returned its first batch."""
+    """Images a second, once every predictor has returned its first batch."""
     wave = nodes * GPUS * PER_CALL
     with tempfile.TemporaryDirectory() as temporary, simulated_cluster(nodes, seconds) as address:
         folder = Path(temporary)
@@ -110,14 +110,14 @@ def driver_memory(inputs: int) -> tuple[list[float], float]:
     return driver["peak_mb_by_quarter"], cpu
 
 
-def stage_costs(pictures: int) -> None:
-    """Prints the CPU time and the bytes of a picture in the stages, run one after the other in this process."""
+def stage_costs(images: int) -> None:
+    """Prints the CPU time and the bytes of an image in the stages, run one after the other in this process."""
     from benchmarks.bulk_throughput import make_scans
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_scans(folder / "scans", pictures)
-        source = open_source(str(folder / "scans"), SourceSettings(rows_per_task=pictures))
+        make_scans(folder / "scans", images)
+        source = open_source(str(folder / "scans"), SourceSettings(rows_per_task=images))
         loader = Loader(
             source.reader, LimitSettings(), TriageSettings(), Canvases(256, 32), 256**2, 0, Stamp("stand-in", "", "", 1)
         )
@@ -131,12 +131,10 @@ def stage_costs(pictures: int) -> None:
         summary = write(SleepingPredictor()(loaded), writer).to_pylist()[0]
         spent = time.process_time() - between
         manifest = (folder / "out" / summary["manifest_part"]).stat().st_size
-        print(
-            f"load {1000 * (between - started) / pictures:.1f} ms, compose and write {1000 * spent / pictures:.1f} ms"
-        )
-        print(f"{summary['bytes_in'] / pictures:.0f} bytes in, {summary['bytes_out'] / pictures:.0f} bytes out")
-        print(f"{loaded.nbytes / pictures:.0f} bytes between the stages, {manifest / pictures:.0f} in the manifest,")
-        print(f"{source.units.nbytes / pictures:.0f} on the driver")
+        print(f"load {1000 * (between - started) / images:.1f} ms, compose and write {1000 * spent / images:.1f} ms")
+        print(f"{summary['bytes_in'] / images:.0f} bytes in, {summary['bytes_out'] / images:.0f} bytes out")
+        print(f"{loaded.nbytes / images:.0f} bytes between the stages, {manifest / images:.0f} in the manifest,")
+        print(f"{source.units.nbytes / images:.0f} on the driver")
 
 
 @contextmanager

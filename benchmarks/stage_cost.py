@@ -1,9 +1,9 @@
 """What each stage of the bulk job costs for a JPEG, in CPU time, beside a plain decode and encode of it.
 
     python -m benchmarks.stage_cost
-    python -m benchmarks.stage_cost --picture scan.jpg --rounds 9
+    python -m benchmarks.stage_cost --image scan.jpg --rounds 9
 
-The pictures are a photograph of scikit-image's with grain: 1 megapixel grey, the same stored as RGB (three components
+The images are a photograph of scikit-image's with grain: 1 megapixel grey, the same stored as RGB (three components
 that share their scans), and 12 megapixels grey. CPU time of one process and one thread, the least of several rounds:
 on a machine that others use, too, it says what wall time does not. The floor is libjpeg-turbo's decode and encode of
 the same pixels at the same quality, by Pillow.
@@ -32,7 +32,7 @@ from colorize.predict.render import Provenance, render
 from colorize.predict.settings import ColorizerSettings
 from colorize.weights import shipped_weights
 
-PICTURES = {
+IMAGES = {
     "1 MP grey": ("L", (1152, 864)),
     "1 MP grey stored as RGB": ("RGB", (1152, 864)),
     "12 MP grey": ("L", (4000, 3000)),
@@ -52,38 +52,38 @@ def make(mode: str, size: tuple[int, int]) -> bytes:
     return out.getvalue()
 
 
-def floor(picture: bytes) -> None:
+def floor(image: bytes) -> None:
     """A plain decode and encode."""
-    with Image.open(io.BytesIO(picture)) as image:
-        image.load()
-        image.save(io.BytesIO(), "JPEG", quality=QUALITY)
+    with Image.open(io.BytesIO(image)) as pil_image:
+        pil_image.load()
+        pil_image.save(io.BytesIO(), "JPEG", quality=QUALITY)
 
 
-def stages(picture: bytes, colorizer: Colorizer) -> dict[str, Callable[[], object]]:
+def stages(image: bytes, colorizer: Colorizer) -> dict[str, Callable[[], object]]:
     """By name, what can be timed on its own; "load", "network" and "write" make up the whole job."""
     area = colorizer.size**2
-    grey = decode_small(picture, area, max_pixels=MAX_PIXELS).luma
+    grey = decode_small(image, area, max_pixels=MAX_PIXELS).luma
     ab = colorizer.color([grey], confidence=True)[0].ab
-    decoded = decode(picture, max_pixels=MAX_PIXELS, halved=True)
+    decoded = decode(image, max_pixels=MAX_PIXELS, halved=True)
     color = compose(decoded, ab)
     limited: Guarded[bytes, int] = Guarded(len, LimitSettings(), isolated=False)
 
     def load() -> None:
-        sha256(picture)
-        decode_small(picture, area, max_pixels=MAX_PIXELS)
+        sha256(image)
+        decode_small(image, area, max_pixels=MAX_PIXELS)
 
     def write() -> None:
-        sha256(render(picture, ab, PROVENANCE, max_pixels=MAX_PIXELS).data)
+        sha256(render(image, ab, PROVENANCE, max_pixels=MAX_PIXELS).data)
 
     return {
-        "floor: decode and encode": lambda: floor(picture),
+        "floor: decode and encode": lambda: floor(image),
         "load": load,
         "network": lambda: colorizer.color([grey], confidence=True),
         "write": write,
-        "of it, decode": lambda: decode(picture, max_pixels=MAX_PIXELS, halved=True),
+        "of it, decode": lambda: decode(image, max_pixels=MAX_PIXELS, halved=True),
         "of it, compose": lambda: compose(decoded, ab),
         "of it, encode": lambda: encode(decoded, color, PROVENANCE),
-        "limits around a step": lambda: limited(picture),
+        "limits around a step": lambda: limited(image),
     }
 
 
@@ -99,12 +99,12 @@ def milliseconds(work: Callable[[], object], rounds: int) -> float:
 
 
 def main(
-    picture: Annotated[Path | None, typer.Option(help="a JPEG of yours, instead of those made here")] = None,
+    image: Annotated[Path | None, typer.Option(help="a JPEG of yours, instead of those made here")] = None,
     rounds: Annotated[int, typer.Option(min=1)] = 9,
 ) -> None:
     """Measures and prints a Markdown table."""
     colorizer = open_colorizer(shipped_weights()["default"].read_bytes(), ColorizerSettings(), threads=1)
-    chosen = {picture.name: picture.read_bytes()} if picture else {n: make(*kind) for n, kind in PICTURES.items()}
+    chosen = {image.name: image.read_bytes()} if image else {n: make(*kind) for n, kind in IMAGES.items()}
     table = {}
     for name, encoded in chosen.items():
         found = {stage: milliseconds(work, rounds) for stage, work in stages(encoded, colorizer).items()}
@@ -112,7 +112,7 @@ def main(
         table[name] = found
         info = read_info(encoded)
         print(f"{name}: {info.width} x {info.height}, {info.mode}, {len(encoded):,} bytes")
-    print(f"\n| CPU ms a picture | {' | '.join(table)} |\n| --- |{' ---: |' * len(table)}")
+    print(f"\n| CPU ms an image | {' | '.join(table)} |\n| --- |{' ---: |' * len(table)}")
     for stage in next(iter(table.values())):
         print(f"| {stage} | {' | '.join(f'{found[stage]:.1f}' for found in table.values())} |")
     ratios = (found["whole job"] / found["floor: decode and encode"] for found in table.values())

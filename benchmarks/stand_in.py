@@ -11,7 +11,7 @@ import pyarrow as pa
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 from colorize.bulk.worker_stats import note
 
-SECONDS = "COLORIZE_STAND_IN_SECONDS"  # environment variable: how long a picture takes
+SECONDS = "COLORIZE_STAND_IN_SECONDS"  # environment variable: how long an image takes
 SIDE = 8  # of the colors that it returns
 
 
@@ -22,7 +22,7 @@ class SleepingPredictor:
         self.seconds = float(os.environ[SECONDS])
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """`batch` with a faint red as each picture's color."""
+        """`batch` with a faint red as each image's color."""
         good = [status == "ok" for status in batch["status"].to_pylist()]
         time.sleep(self.seconds * sum(good))
         ab = np.full((2, SIDE, SIDE), 5, np.float16).tobytes()

@@ -1,9 +1,9 @@
 """Samples a second of `colorize train`, on Ray and without, against a plain PyTorch loop; the start-up time apart.
 
-    python -m benchmarks.training_throughput --recipe lab_cnn --side 64 --pictures 8192
+    python -m benchmarks.training_throughput --recipe lab_cnn --side 64 --images 8192
 
-The plain loop takes the same steps (same network, batch, precision, threads) on pictures that lie in memory. The
-command reads the same pictures as JPEG out of a Parquet file. Its rate is that of the last epoch, from its first batch
+The plain loop takes the same steps (same network, batch, precision, threads) on images that lie in memory. The
+command reads the same images as JPEG out of a Parquet file. Its rate is that of the last epoch, from its first batch
 on; what an epoch waits for that batch, and the time from the command to the first step, are printed beside it.
 """
 
@@ -38,9 +38,9 @@ WARM_STEPS = 5
 
 def main(
     recipe: Annotated[str, typer.Option(help="a file's name in configs/train")] = "lab_cnn",
-    side: Annotated[int, typer.Option(help="of the square pictures")] = 64,
-    pictures: Annotated[int, typer.Option(help="in an epoch")] = 8192,
-    batch: Annotated[int, typer.Option(help="pictures in a step")] = 64,
+    side: Annotated[int, typer.Option(help="of the square images")] = 64,
+    images: Annotated[int, typer.Option(help="in an epoch")] = 8192,
+    batch: Annotated[int, typer.Option(help="images in a step")] = 64,
     epochs: int = 2,
     rounds: Annotated[int, typer.Option(help="both are measured so often, in turns")] = 2,
 ) -> None:
@@ -52,8 +52,8 @@ def main(
     ]  # fmt: skip
     config = Path("configs/train") / f"{recipe}.yaml"
     with tempfile.TemporaryDirectory() as folder:
-        squares = crops(pictures, side)
-        write_archive(squares, Path(folder, "pictures.parquet"))
+        squares = crops(images, side)
+        write_archive(squares, Path(folder, "images.parquet"))
         for number in range(rounds):
             plain = plain_rate(load_settings(TrainSettings, config, settings), squares)
             print(f"{recipe}, {side} px, batch {batch}, {torch.get_num_threads()} threads: plain {plain:.1f} samples/s")
@@ -110,7 +110,7 @@ def command_rates(
 ) -> tuple[float, float, float]:
     """Seconds to the first step of all, to the last epoch's first batch; samples a second from there."""
     overrides = [word for setting in [*settings, "data.split=null"] for word in ("--set", setting)]
-    places = ["--config", str(config), "--data", str(folder / "pictures.parquet"), "--output", str(folder / name)]
+    places = ["--config", str(config), "--data", str(folder / "images.parquet"), "--output", str(folder / name)]
     command = [sys.executable, "-m", "colorize", "train", *places, *words, *overrides]
     started, first = time.perf_counter(), 0.0
     environment = {**os.environ, "RAY_ADDRESS": ""}

@@ -1,4 +1,4 @@
-"""What triage takes pictures for: a table of what they are against what they are taken for, and each kind's precision.
+"""What triage takes images for: a table of what they are against what they are taken for, and each kind's precision.
 
     python -m benchmarks.triage
     python -m benchmarks.triage --photographs photos.parquet --limit 800
@@ -8,7 +8,7 @@ Photographs in color are taken from an archive with a column `image`, or a folde
 scikit-image's. Made of each by program: a copy of a third of its saturation with a cast, its grey copy, that stored as
 RGB, an unevenly faded sepia copy with noise, its color negative behind an orange mask, its black-and-white negative,
 and grey and sepia prints with something in color in the frame (see `frames`); every one a JPEG of quality 40 to 95. As
-many pages of text and blank sheets are drawn. With `--data` the pictures are yours, in folders named by what they are.
+many pages of text and blank sheets are drawn. With `--data` the images are yours, in folders named by what they are.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ def toned(photograph: Image.Image, random: Random) -> Image.Image:
     light = np.array([255, 240, 205]) * random.uniform(0.85, 1, 3)
     across = np.linspace(-1, 1, grey.shape[1])[None, :, None] * random.uniform(-12, 12, 3)
     noise = random.normal(0, random.uniform(0, 5), (*grey.shape[:2], 3))
-    return _picture(dark + (light - dark) * grey + across + noise)
+    return _image(dark + (light - dark) * grey + across + noise)
 
 
 def muted(photograph: Image.Image, random: Random) -> Image.Image:
     """Faded to a third of its saturation, with a cast of up to 25 levels and 10 %."""
     levels = _levels(photograph)
     grey = _levels(photograph.convert("L"))[..., None]
-    return _picture((grey + (levels - grey) / 3) * random.uniform(0.9, 1, 3) + random.uniform(0, 25, 3))
+    return _image((grey + (levels - grey) / 3) * random.uniform(0.9, 1, 3) + random.uniform(0, 25, 3))
 
 
 def color_negative(photograph: Image.Image, random: Random) -> Image.Image:
     """Inverted, seen through the orange mask of color film."""
     mask = np.array([235, 150, 95]) * random.uniform(0.9, 1.08, 3)
-    return _picture((1 - _levels(photograph) / 255) ** random.uniform(0.6, 1.2) * mask)
+    return _image((1 - _levels(photograph) / 255) ** random.uniform(0.6, 1.2) * mask)
 
 
 def grey_negative(photograph: Image.Image, random: Random) -> Image.Image:
     """Inverted grey, with the flat curve of film."""
     inverted = 1 - _levels(photograph.convert("L")) / 255
-    return _picture(random.uniform(5, 40) + inverted ** random.uniform(0.7, 1.3) * random.uniform(170, 215))
+    return _image(random.uniform(5, 40) + inverted ** random.uniform(0.7, 1.3) * random.uniform(170, 215))
 
 
 def page(photograph: Image.Image, random: Random) -> Image.Image:
@@ -81,13 +81,13 @@ def page(photograph: Image.Image, random: Random) -> Image.Image:
         draw.text((70, top), " ".join(words)[: int((width - 140) / size * 1.9)], int(random.integers(0, 70)), font)
     ink = _levels(image.filter(ImageFilter.GaussianBlur(0.7))) / 255
     paper = random.uniform(190, 245) + np.linspace(-1, 1, width)[None] * random.uniform(0, 8)
-    return _picture(np.repeat((ink * paper + random.normal(0, 3, ink.shape))[..., None], 3, axis=2)).convert("L")
+    return _image(np.repeat((ink * paper + random.normal(0, 3, ink.shape))[..., None], 3, axis=2)).convert("L")
 
 
 def blank(photograph: Image.Image, random: Random) -> Image.Image:
     """Paper with grain and a shade across it, of any lightness."""
     shade = np.linspace(-1, 1, 500)[None] * random.uniform(0, 6)
-    return _picture(random.uniform(5, 250) + shade + random.normal(0, random.uniform(0.5, 4), (600, 500)))
+    return _image(random.uniform(5, 250) + shade + random.normal(0, random.uniform(0.5, 4), (600, 500)))
 
 
 MADE: Mapping[str, Make] = {
@@ -143,16 +143,16 @@ def made(source: Path | None, limit: int) -> Iterator[tuple[str, bytes]]:
             yield name, out.getvalue()
 
 
-def sorted_pictures(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Pictures by the name of the folder that they lie in."""
+def sorted_images(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Images by the name of the folder that they lie in."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         yield path.parent.name, path.read_bytes()
 
 
-def counted(pictures: Iterator[tuple[str, bytes]]) -> dict[str, Counter[str]]:
-    """For each name how often its pictures are taken for which kind."""
+def counted(images: Iterator[tuple[str, bytes]]) -> dict[str, Counter[str]]:
+    """For each name how often its images are taken for which kind."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for name, encoded in pictures:
+    for name, encoded in images:
         try:
             counts[name][decode_small(encoded, AREA, max_pixels=MAX_PIXELS).kind] += 1
         except ImageDecodeError as error:
@@ -163,7 +163,7 @@ def counted(pictures: Iterator[tuple[str, bytes]]) -> dict[str, Counter[str]]:
 def table(counts: Mapping[str, Counter[str]]) -> Iterator[str]:
     """Markdown: shares of each row, then the precision of each column were all rows equally frequent."""
     columns = [*KINDS, *sorted({kind for row in counts.values() for kind in row} - set(KINDS))]
-    yield "| is, taken for | " + " | ".join(columns) + " | pictures |"
+    yield "| is, taken for | " + " | ".join(columns) + " | images |"
     yield "| --- |" + " --- |" * (len(columns) + 1)
     shares = {name: {kind: row[kind] / row.total() for kind in columns} for name, row in counts.items()}
     for name, row in shares.items():
@@ -183,17 +183,17 @@ def _levels(image: Image.Image) -> Float:
     return np.asarray(image, np.float32)
 
 
-def _picture(levels: NDArray[np.floating]) -> Image.Image:
+def _image(levels: NDArray[np.floating]) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
 
 
 def main(
     photographs: Annotated[Path | None, typer.Option(help="color photographs: Parquet or a folder")] = None,
-    data: Annotated[Path | None, typer.Option(help="pictures in folders named by what they are")] = None,
+    data: Annotated[Path | None, typer.Option(help="images in folders named by what they are")] = None,
     limit: Annotated[int, typer.Option(min=1, help="photographs")] = 400,
 ) -> None:
     """Measures and prints a Markdown table."""
-    for line in table(counted(sorted_pictures(data) if data else made(photographs, limit))):
+    for line in table(counted(sorted_images(data) if data else made(photographs, limit))):
         print(line, flush=True)
 
 

@@ -2,7 +2,7 @@
 
     python -m scripts.average_weights 0.3=runs/first 0.7=runs/second -o averaged.safetensors
 
-Weights between those of a training and of one that went on from it can be better than both on pictures unlike the
+Weights between those of a training and of one that went on from it can be better than both on images unlike the
 training's: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022), https://arxiv.org/abs/2109.01903.
 The shipped weights are such a mean (docs/model.md).
 """

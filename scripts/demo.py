@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 app = typer.Typer(add_completion=False)
 
-TILE = 256  # pixels, height of a picture before its row is brought to the sheet's width
+TILE = 256  # pixels, height of an image before its row is brought to the sheet's width
 WIDTH = 1400
 PAIRS_PER_ROW = 2
 GAP = 6
@@ -46,7 +46,7 @@ def prepare(folder: Path) -> None:
 
 @app.command()
 def sheet(scans: Path, colored: Path, out: Path) -> None:
-    """Draws pairs of scan and colored copy, and saves them as one picture."""
+    """Draws pairs of scan and colored copy, and saves them as one image."""
     pairs = [_pair(path, colored / path.relative_to(scans)) for path in sorted(scans.rglob("*.*")) if path.is_file()]
     rows = [_beside(pairs[i : i + PAIRS_PER_ROW]) for i in range(0, len(pairs), PAIRS_PER_ROW)]
     rows = [row.resize((WIDTH, round(row.height * WIDTH / row.width)), Image.Resampling.LANCZOS) for row in rows]
@@ -63,17 +63,17 @@ def _pair(scan: Path, copy: Path) -> Image.Image:
 
 
 def _tile(path: Path) -> Image.Image:
-    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    return picture.resize((round(picture.width * TILE / picture.height), TILE), Image.Resampling.LANCZOS)
+    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    return image.resize((round(image.width * TILE / image.height), TILE), Image.Resampling.LANCZOS)
 
 
-def _beside(pictures: list[Image.Image], gap: int = GAP) -> Image.Image:
-    width = sum(picture.width + gap for picture in pictures) - gap
+def _beside(images: list[Image.Image], gap: int = GAP) -> Image.Image:
+    width = sum(image.width + gap for image in images) - gap
     row = Image.new("RGB", (width, TILE), "white")
     left = 0
-    for picture in pictures:
-        row.paste(picture, (left, 0))
-        left += picture.width + gap
+    for image in images:
+        row.paste(image, (left, 0))
+        left += image.width + gap
     return row
 
 

@@ -22,8 +22,8 @@ import typer
 from colorize.imaging.formats import ImageDecodeError, Provenance, decode, decode_small, has_pages
 from colorize.imaging.formats.jpeg_luma import luma_coefficients
 from colorize.predict.render import Rendered, render
-from tests.every_kind import pictures
-from tests.pictures import smooth_ab
+from tests.every_kind import images
+from tests.images import smooth_ab
 
 MAX_PIXELS = 4_000_000
 HANG_SECONDS = 60
@@ -40,7 +40,7 @@ def main(
     faulthandler.enable()
     keep.mkdir(parents=True, exist_ok=True)
     rng, seen = random.Random(seed), Counter[str]()
-    sources = [data for name, data in pictures() if name.endswith(("17x33", "64x48"))]
+    sources = [data for name, data in images() if name.endswith(("17x33", "64x48"))]
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         data = mutated(rng.choice(sources), rng)

@@ -1,8 +1,8 @@
-"""Pairs of a picture and its copy as exiftool reads them: nothing is lost, nothing is stale, no warning is new.
+"""Pairs of an image and its copy as exiftool reads them: nothing is lost, nothing is stale, no warning is new.
 
 python scripts/metadata_pairs.py [FOLDER...] [--generated 300] [--seed 1] [--keep pairs]
 
-Colors every picture of the folders, and generated ones whose metadata is random: EXIF, IPTC, XMP and color profiles,
+Colors every image of the folders, and generated ones whose metadata is random: EXIF, IPTC, XMP and color profiles,
 split over segments, too large for one, and with wrong pointers. Both files of a pair that differs stay in `--keep`, and
 the exit status is 1. Needs exiftool.
 """
@@ -24,7 +24,7 @@ import typer
 
 from colorize.imaging.formats import ImageDecodeError, Provenance, decode_header, has_pages
 from colorize.predict.render import render
-from scripts.random_metadata import pictures
+from scripts.random_metadata import images
 
 Said = dict[str, list[Any]]
 
@@ -61,7 +61,7 @@ def main(
     seed: Annotated[int, typer.Option()] = 1,
     keep: Annotated[Path, typer.Option()] = Path("pairs"),
 ) -> None:
-    """Compares each picture with its copy."""
+    """Compares each image with its copy."""
     for name in ("before", "after"):
         shutil.rmtree(keep / name, ignore_errors=True)
         (keep / name).mkdir(parents=True)
@@ -84,7 +84,7 @@ def _sources(folders: list[Path], generated: int, seed: int) -> Iterator[tuple[s
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             mark = hashlib.sha256(str(path).encode()).hexdigest()[:6]
             yield f"{path.stem}-{mark}{path.suffix}", path.read_bytes()
-    yield from pictures(generated, seed)
+    yield from images(generated, seed)
 
 
 def _colored(name: str, data: bytes, keep: Path) -> str:

@@ -1,4 +1,4 @@
-"""Pictures whose metadata is random: what `metadata_pairs` compares, and tests take a few of."""
+"""Images whose metadata is random: what `metadata_pairs` compares, and tests take a few of."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _GPS = (1, 3, 18, 29)
 _DATASETS = (5, 25, 55, 80, 85, 90, 101, 105, 110, 115, 116, 120, 122)
 
 
-def pictures(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+def images(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
     """Name and content of each, the formats in turn."""
     for number in range(count):
         rng = random.Random(f"{seed}-{number}")
         format = list(SUFFIXES)[number % len(SUFFIXES)]
-        yield f"random-{seed}-{number}.{SUFFIXES[format]}", picture(format, rng)
+        yield f"random-{seed}-{number}.{SUFFIXES[format]}", image(format, rng)
 
 
-def picture(format: str, rng: random.Random) -> bytes:
-    """A small picture of this format that says a lot."""
+def image(format: str, rng: random.Random) -> bytes:
+    """A small image of this format that says a lot."""
     mode = rng.choice(("L", "RGB"))
     pixels = np.random.default_rng(rng.randrange(2**32)).integers(0, 256, (24, 32, len(mode)), np.uint8)
     image = Image.fromarray(pixels[..., 0] if mode == "L" else pixels)
@@ -142,10 +142,10 @@ def exif(rng: random.Random) -> bytes:
     at_gps = at_inner + len(block_inner)
     block_gps = _directory(order, at_gps, gps)
     at_second = at_gps + len(block_gps)
-    at_picture = at_second + 2 + 24 + 4
+    at_image = at_second + 2 + 24 + 4
     start, length = rng.choice(
         (
-            (at_picture, len(thumbnail)),
+            (at_image, len(thumbnail)),
             (rng.randrange(2**32), 400),
             (rng.randrange(600), rng.randrange(2**32)),
             (12, 300),

@@ -1,7 +1,7 @@
 """What a bulk job takes and costs, calculated: the table of docs/scale.md, and yours with your own numbers.
 
 python scripts/scale.py
-python scripts/scale.py --pictures 5e6 --cpu-nodes 4 --gpu-nodes 1 --cpu-price 0.31
+python scripts/scale.py --images 5e6 --cpu-nodes 4 --gpu-nodes 1 --cpu-price 0.31
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import typer
 class Model:
     """Constants. Those in the first block are measured (docs/scale.md says how), the others are assumptions."""
 
-    load_ms: float = 43.0  # CPU time of a picture of one megapixel, fetching excluded
+    load_ms: float = 43.0  # CPU time of an image of one megapixel, fetching excluded
     write_ms: float = 70.0
     predict_ms: float = 33.0  # of one CPU core, where there is no GPU
     driver_ms: float = 0.2  # CPU time of an input on the driver, which is one process, with 256 inputs a task
@@ -28,7 +28,7 @@ class Model:
     bytes_row: float = 136.0  # of the manifest
     efficiency: float = 0.99  # what several nodes keep of what each does alone
 
-    gpu_rate: float = 1500.0  # pictures a second of one GPU
+    gpu_rate: float = 1500.0  # images a second of one GPU
     cpus: int = 16  # of a CPU node; a GPU node's are left to its predictor
     cpu_price: float = 0.33  # USD an hour: a spot machine of 16 CPUs
     gpu_price: float = 0.55  # a spot machine with one small GPU
@@ -48,7 +48,7 @@ class Bill:
 
     hours: float
     listing_hours: float  # part of it, before anything else starts
-    rate: float  # pictures a second
+    rate: float  # images a second
     limit: str
     machines: float  # USD
     requests: float
@@ -58,7 +58,7 @@ class Bill:
     manifest_gb: float
 
 
-def bill(model: Model, pictures: float, cpu_nodes: int, gpu_nodes: int) -> Bill:
+def bill(model: Model, images: float, cpu_nodes: int, gpu_nodes: int) -> Bill:
     """The job on so many nodes: listed by the driver, then as fast as the slowest of stages, GPUs and driver."""
     stages = model.load_ms + model.write_ms + (0.0 if gpu_nodes else model.predict_ms)
     limits = {
@@ -68,11 +68,11 @@ def bill(model: Model, pictures: float, cpu_nodes: int, gpu_nodes: int) -> Bill:
     }
     limit = min(limits, key=lambda name: limits[name])
     nodes = cpu_nodes + gpu_nodes
-    work = pictures / limits[limit]
+    work = images / limits[limit]
     lost = model.losses * nodes * work / 3600
     work += lost / nodes * (model.lost_seconds + 60 * model.node_minutes)
-    listing = pictures * model.list_ms / 1000
-    hours = (listing + model.start_seconds + work + pictures * model.compact_ms / 1000) / 3600
+    listing = images * model.list_ms / 1000
+    hours = (listing + model.start_seconds + work + images * model.compact_ms / 1000) / 3600
     prices = cpu_nodes * model.cpu_price + gpu_nodes * model.gpu_price + model.head_price
     return Bill(
         hours=hours,
@@ -80,27 +80,27 @@ def bill(model: Model, pictures: float, cpu_nodes: int, gpu_nodes: int) -> Bill:
         rate=limits[limit],
         limit=limit,
         machines=prices * (hours + model.node_minutes / 60),
-        requests=pictures * (model.put_price * (1 + 1 / 16) + model.get_price + model.list_price / 1000),
-        storage=pictures * model.bytes_out / 1e9 * model.store_price,
+        requests=images * (model.put_price * (1 + 1 / 16) + model.get_price + model.list_price / 1000),
+        storage=images * model.bytes_out / 1e9 * model.store_price,
         losses=lost,
-        disk_gb=pictures * model.bytes_disk / 1e9,
-        manifest_gb=pictures * model.bytes_row / 1e9,
+        disk_gb=images * model.bytes_disk / 1e9,
+        manifest_gb=images * model.bytes_row / 1e9,
     )
 
 
 CASES = ((1e3, 1, 0), (1e6, 4, 0), (1e6, 4, 1), (1e8, 64, 0), (1e8, 64, 4))
 HEAD = (
-    "| pictures | CPU nodes + GPU nodes | pictures/s | limited by | hours (listing) | machines | requests "
+    "| images | CPU nodes + GPU nodes | images/s | limited by | hours (listing) | machines | requests "
     "| storage a month | spot losses | driver's disk | manifest |\n" + "| --- " * 11 + "|"
 )
 
 
-def line(model: Model, pictures: float, cpu_nodes: int, gpu_nodes: int) -> str:
+def line(model: Model, images: float, cpu_nodes: int, gpu_nodes: int) -> str:
     """A row of the table."""
-    b = bill(model, pictures, cpu_nodes, gpu_nodes)
+    b = bill(model, images, cpu_nodes, gpu_nodes)
     hours = f"{b.hours:.2f} ({b.listing_hours:.2f})"
     money = " | ".join(f"${value:,.2f}" for value in (b.machines, b.requests, b.storage))
-    cells = f"{pictures:,.0f} | {cpu_nodes} + {gpu_nodes} | {b.rate:,.0f} | {b.limit} | {hours} | {money}"
+    cells = f"{images:,.0f} | {cpu_nodes} + {gpu_nodes} | {b.rate:,.0f} | {b.limit} | {hours} | {money}"
     return f"| {cells} | {b.losses:.1f} | {b.disk_gb:.1f} GB | {b.manifest_gb:.1f} GB |"
 
 
@@ -110,18 +110,18 @@ def table() -> str:
 
 
 def main(
-    pictures: Annotated[float | None, typer.Option(help="how many; left out: the table of docs/scale.md")] = None,
+    images: Annotated[float | None, typer.Option(help="how many; left out: the table of docs/scale.md")] = None,
     cpu_nodes: Annotated[int, typer.Option(help="that load, compose and write")] = 4,
     gpu_nodes: Annotated[int, typer.Option(help="that predict; 0: the CPU nodes do it, too")] = 0,
     cpus: Annotated[int, typer.Option(help="of a CPU node")] = Model.cpus,
-    megapixels: Annotated[float, typer.Option(help="of a picture")] = 1.0,
+    megapixels: Annotated[float, typer.Option(help="of an image")] = 1.0,
     cpu_price: Annotated[float, typer.Option(help="of a CPU node, an hour")] = Model.cpu_price,
     gpu_price: Annotated[float, typer.Option(help="of a GPU node, an hour")] = Model.gpu_price,
-    gpu_rate: Annotated[float, typer.Option(help="pictures a second of a GPU")] = Model.gpu_rate,
+    gpu_rate: Annotated[float, typer.Option(help="images a second of a GPU")] = Model.gpu_rate,
     losses: Annotated[float, typer.Option(help="spot machines lost in an hour, as a fraction")] = Model.losses,
 ) -> None:
     """Prints."""
-    if pictures is None:
+    if images is None:
         print(table())
         return
     model = Model(
@@ -134,7 +134,7 @@ def main(
         gpu_rate=gpu_rate,
         losses=losses,
     )
-    print(HEAD, line(model, pictures, cpu_nodes, gpu_nodes), sep="\n")
+    print(HEAD, line(model, images, cpu_nodes, gpu_nodes), sep="\n")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ GREY_TAGS = ((256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (26
 
 
 def tiff_of_many_directories(count: int) -> bytes:
-    """A chain of directories, each the same grey picture of 8 x 8 pixels."""
+    """A chain of directories, each the same grey image of 8 x 8 pixels."""
     tags = sorted((*GREY_TAGS, (273, 4, 1, 8)))
     size, start = 2 + 12 * len(tags) + 4, 8 + 64
     entries = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
@@ -23,7 +23,7 @@ def tiff_of_many_directories(count: int) -> bytes:
 
 
 def tiff_of_overlapping_tags(count: int, size: int) -> bytes:
-    """A grey picture with `count` private tags, the value of each the same `size` bytes."""
+    """A grey image with `count` private tags, the value of each the same `size` bytes."""
     value, start = 8 + 64, 8 + 64 + size
     tags = sorted((*GREY_TAGS, (273, 4, 1, 8), *((55_000 + number, 7, size, value) for number in range(count))))
     entries = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
@@ -31,7 +31,7 @@ def tiff_of_overlapping_tags(count: int, size: int) -> bytes:
 
 
 def tiff_of_nested_directories(count: int) -> bytes:
-    """A grey picture with `count` tags, each of which points to one directory of as many tags."""
+    """A grey image with `count` tags, each of which points to one directory of as many tags."""
     start = 8 + 64
     tags = (*GREY_TAGS, (273, 4, 1, 8), *[(34_665, 4, 1, start)] * count)
     entries = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)

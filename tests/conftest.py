@@ -75,7 +75,7 @@ def encode() -> Encode:
 
 @pytest.fixture(scope="session")
 def photo_files(astronaut: Image.Image, encode: Encode) -> dict[str, bytes]:
-    """Small photographs of several formats and shapes, by name; each a grey or color picture of its own."""
+    """Small photographs of several formats and shapes, by name; each a grey or color image of its own."""
     wide, tall = astronaut.crop((0, 100, 512, 300)), astronaut.crop((150, 0, 350, 400))
     return {
         "grey.jpg": encode(astronaut.convert("L"), "JPEG"),

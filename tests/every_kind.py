@@ -1,4 +1,4 @@
-"""Pictures of every kind that is read: formats x modes x bit depths x layouts x sizes x orientations, by name."""
+"""Images of every kind that is read: formats x modes x bit depths x layouts x sizes x orientations, by name."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from colorize.imaging.formats.png import Chunk
-from tests.pictures import photograph, saved
+from tests.images import photograph, saved
 
 Kind = tuple[str, bytes]
 Array = NDArray[Any]
 SIZES = [(1, 1), (7, 5), (17, 33), (64, 48), (130, 90)]
 
 
-def pictures() -> Iterator[Kind]:
+def images() -> Iterator[Kind]:
     """Name and content of each."""
     for size in SIZES:
         for name, data in itertools.chain(_jpegs(size), _pngs(size), _tiffs(size), _others(size)):

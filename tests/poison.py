@@ -1,8 +1,8 @@
-"""Makes chosen pictures deadly in every process of a run: the folder that `install` fills goes onto PYTHONPATH.
+"""Makes chosen images deadly in every process of a run: the folder that `install` fills goes onto PYTHONPATH.
 
-A picture whose file ends in `poison:load:segfault` crashes the process that decodes its small copy, and so on for
-`write` (the full decode), `thumbnail` and for `hang`; `poison:load:until:PATH` makes it wait until a file is there. A
-picture that is all black crashes the network.
+An image whose file ends in `poison:load:segfault` crashes the process that decodes its small copy, and so on for
+`write` (the full decode), `thumbnail` and for `hang`; `poison:load:until:PATH` makes it wait until a file is there. An
+image that is all black crashes the network.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ SITE = """
 import ctypes, importlib.abc, importlib.util, os, sys, time
 
 def strike(data, stage):
-    end = data[-400:]  # of a huge picture the rest stays a file
+    end = data[-400:]  # of a huge image the rest stays a file
     if end.endswith(f"poison:{stage}:segfault".encode()):
         ctypes.string_at(0)
     if end.endswith(f"poison:{stage}:hang".encode()):

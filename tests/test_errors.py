@@ -58,7 +58,7 @@ def test_photo_shows_a_hostile_name_as_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [HOSTILE, "\x1b[31mgood\nname\udcfe.jpg"]
-    Path(tmp_path, names[0]).write_bytes(b"no picture")
+    Path(tmp_path, names[0]).write_bytes(b"no image")
     Path(tmp_path, names[1]).write_bytes(grey_jpeg(1))
     monkeypatch.chdir(tmp_path)
     assert run(["photo", *names, "-o", "out", "--set", "colorizer.size=64"]) == EXIT_FAILURES

@@ -88,17 +88,17 @@ def color_jpegs(count: int) -> dict[str, bytes]:
     """Photographs in color, by split."""
     from skimage import data
 
-    picture, files = Image.fromarray(data.astronaut()), {}
+    image, files = Image.fromarray(data.astronaut()), {}
     for number in range(count):
         split = ("train", "train", "val", "test")[number % 4]
-        buffer = picture.crop((20 * number, 10 * number, 20 * number + 96, 10 * number + 80))
+        buffer = image.crop((20 * number, 10 * number, 20 * number + 96, 10 * number + 80))
         files[f"{split}/{number}.jpg"] = encoded(buffer)
     return files
 
 
-def encoded(picture: Image.Image, format: str = "JPEG") -> bytes:
+def encoded(image: Image.Image, format: str = "JPEG") -> bytes:
     file = io.BytesIO()
-    picture.save(file, format)
+    image.save(file, format)
     return file.getvalue()
 
 
@@ -271,7 +271,7 @@ def test_the_demo_makes_what_it_says_and_nothing_else_on_the_terminal(desk: Path
     assert done.stdout.splitlines() == [
         f"8 inputs: 8 colored, 0 skipped, 0 failed; see {desk}/{page}",
         "",
-        "Look at demo/before-and-after.jpg, at the pictures in demo/colored/ and at the report of the run:",
+        "Look at demo/before-and-after.jpg, at the images in demo/colored/ and at the report of the run:",
         page,
     ]
     assert [line for line in done.stderr.splitlines() if not re.match(r"[\d-]+ [\d:,]+ INFO ", line)] == []

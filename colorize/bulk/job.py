@@ -133,7 +133,7 @@ def _run_prepared(prepared: Prepared, started: float) -> RunReport:
     with (
         ray_session(job.ray_address) as may_grow,
         _terminable() as stop,
-    ):  # in this order: Ray sets a handler of its own
+    ):  # in this order: Ray installs its own handlers
         plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
         work = work or prepared.work(ledger)
         report = _report(prepared, work, started, plan)
@@ -179,7 +179,7 @@ def _hints(uri: str, model: ModelFile, source: Source) -> Hints:
 
     require_takes_hints(model.architecture)
     if source.parts is not None:
-        raise UsageError(f"--hints {uri} names files, but the input is Parquet: color these pictures from a folder")
+        raise UsageError(f"--hints {uri} names files, but the input is Parquet: color these images from a folder")
     hints = read_hints(uri)
     hints.require_known(source.names())
     return hints
@@ -226,7 +226,7 @@ def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, L
             prepared.target.delete(name)
     settle(prepared.target)
     if report.totals.degraded:
-        log.warning("%d pictures were colored with less than asked for: see `degraded`", report.totals.degraded)
+        log.warning("%d images were colored with less than asked for: see `degraded`", report.totals.degraded)
     prepared.target.sweep()
     complete = report.totals.done == report.totals.inputs
     report.end("finished" if complete else "failed")

@@ -1,4 +1,4 @@
-"""The load stage: fetch the encoded pictures, and make the small grey copy that the network sees."""
+"""The load stage: fetch the encoded images, and make the small grey copy that the network sees."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from colorize.imaging.settings import LimitSettings
 from colorize.predict.columns import more_pages
 from colorize.predict.upstream import Upstream
 
-BLAMED_SECONDS = 2.0  # for hashing a picture that was given up; without a hash its row holds while its identity does
-Pages: TypeAlias = dict[int, SmallGrey]  # by their number, counted from 0; of most pictures there is one
+BLAMED_SECONDS = 2.0  # for hashing an image that was given up; without a hash its row holds while its identity does
+Pages: TypeAlias = dict[int, SmallGrey]  # by their number, counted from 0; of most images there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,14 @@ class Loader:
     triage: TriageSettings
     canvases: Canvases  # that the network sees
     area: int  # pixels of the small grey copy, at least
-    inline_bytes: int  # larger pictures are not passed on; the writer reads them again
+    inline_bytes: int  # larger images are not passed on; the writer reads them again
     stamp: Stamp
     hints: Hints = NO_HINTS
     upstream: Upstream | None = None
     all_pages: bool = True  # of a TIFF
 
     def seen(self, raw: Raw, small: SmallGrey, page: int = 0) -> Fitted:
-        """What the network gets to see of a picture. Raises ImageDecodeError, also for a hint outside of it."""
+        """What the network gets to see of an image. Raises ImageDecodeError, also for a hint outside of it."""
         grey = self._grey(raw, small, page)
         spots = self.hints.spots(raw.path, small.info)
         return self.canvases.fitted(Hinted(grey, spots[:0] if page else spots))
@@ -199,14 +199,14 @@ def _record(raw: Raw, loader: Loader) -> Record:
 
 
 def _left_alone(record: Record, copied: bool) -> Record:
-    """A skipped picture; where its file shall be copied, `output` says so to the writer."""
+    """A skipped image; where its file shall be copied, `output` says so to the writer."""
     error = "already_color" if record.triage == "color" else f"triage_{record.triage}"
     words = f"taken for {record.triage}: {'copied as it is' if copied else 'left out'} by triage.{record.triage}"
     return replace(record, status="skipped", error=error, message=words, output=record.path if copied else "")
 
 
 def _sized(record: Record, raw: Raw) -> Record:
-    """With the picture's size, by which a later run tells whether its limits allow it."""
+    """With the image's size, by which a later run tells whether its limits allow it."""
     with suppress(ImageDecodeError):  # too large even for that
         info = read_info(raw.data)
         record = replace(record, width=info.width, height=info.height)

@@ -26,7 +26,7 @@ from colorize.storage.root import LEDGER, Storage, escapes
 
 PAGE = f"{LEDGER}/report.html"
 UNSURE_NOTE = (
-    "The network was least sure of these: look here first. They are worse than the others on average only: a picture "
+    "The network was least sure of these: look here first. They are worse than the others on average only: an image "
     "that it was sure of may be wrong, too."
 )
 
@@ -44,10 +44,10 @@ def write_report(output: str, source: str | None = None, limits: LimitSettings |
     """Writes the page of the run below `output` and returns where it is.
 
     Args:
-        output: of a run, whoever made it.
-        source: the run's input, where pictures shall be shown as they were before. What the run itself says of that is
+        output: of a run; it is not trusted.
+        source: the run's input, where images shall be shown as they were before. What the run itself says of that is
             not followed: it may name a folder of whoever asks for the page.
-        limits: for decoding a picture that is shown; one that exceeds them is left out.
+        limits: for decoding an image that is shown; one that exceeds them is left out.
 
     Raises:
         UsageError: there is no bulk run, or links stand where it has left files.
@@ -108,13 +108,13 @@ def _root(uri: str) -> Storage | None:
 
 
 def _throughput(found: Survey, seconds: float) -> list[tuple[str, Markup]]:
-    """Pictures a second over the run's time, for wide screens and for narrow ones; none where no times are known."""
+    """Images a second over the run's time, for wide screens and for narrow ones; none where no times are known."""
     if not found.done_by_time.any():
         return []
     bins = _merged(found.done_by_time, found.states.total())
     edges = np.linspace(0, seconds, len(bins) + 1)
     rates = bins / max(seconds / len(bins), 1e-9)
-    label = "Throughput over time, pictures a second"
+    label = "Throughput over time, images a second"
     widths = {"wide": WIDE, "narrow": NARROW}
     return [(name, time_chart(edges.tolist(), rates.tolist(), label, width)) for name, width in widths.items()]
 
@@ -130,7 +130,7 @@ def _galleries(found: Survey, places: Places) -> list[tuple[str, str, list[Sampl
     unsure, extreme, random = found.shown()
     kinds = (
         ("Least confident", UNSURE_NOTE, unsure),
-        ("Extreme shapes", "The longest pictures, of which the network sees least.", extreme),
+        ("Extreme shapes", "The longest images, of which the network sees least.", extreme),
         ("Random", "A sample of everything else that was colored.", random),
     )
     galleries = [(title, text, places.samples(rows)) for title, text, rows in kinds]
@@ -138,7 +138,7 @@ def _galleries(found: Survey, places: Places) -> list[tuple[str, str, list[Sampl
 
 
 def _listed(reasons: Mapping[str, Reason], source: Storage | None, target: Storage | None) -> list[dict[str, Any]]:
-    """Reasons by how frequent they are, each with links to its first few pictures."""
+    """Reasons by how frequent they are, each with links to its first few images."""
     ordered = sorted(reasons.items(), key=lambda item: -item[1].count)
     return [
         {

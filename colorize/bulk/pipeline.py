@@ -20,8 +20,8 @@ from colorize.datasets.sources import Source
 from colorize.storage.root import LEDGER
 
 MODEL_FILE = f"{LEDGER}/model.safetensors"  # beside the outputs: what made their colors can be had again
-RETRIES = 10  # of a task whose worker died; a picture that kills it is blamed in the first (see isolation)
-SHAPES = 8  # that pictures commonly have: a GPU's batches are full where so many of them come in one call
+RETRIES = 10  # of a task whose worker died; an image that kills it is blamed in the first (see isolation)
+SHAPES = 8  # that images commonly have: a GPU's batches are full where so many of them come in one call
 ACTOR_RESTARTS = 100  # nodes may go and come
 
 

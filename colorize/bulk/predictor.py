@@ -52,7 +52,7 @@ class Predictor:
     ) -> None:
         """Loads the network from what `checkpoint` returns.
 
-        A CPU colors picture by picture: it is as fast (measured), and no picture's last bits depend on the others.
+        A CPU colors image by image: it is as fast (measured), and no image's last bits depend on the others.
         """
         threads = max(1, math.floor(cpus))
         self.shortfall = ""
@@ -67,7 +67,7 @@ class Predictor:
         self.lone = LonePredictor(self.network)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """`batch` (LOADED_SCHEMA) less the grey pictures, plus `PREDICTED_FIELDS`."""
+        """`batch` (LOADED_SCHEMA) less the grey images, plus `PREDICTED_FIELDS`."""
         started = time.perf_counter()
         rows = batch.select([*SEEN_COLUMNS, "status"]).to_pylist()
         wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
@@ -112,7 +112,7 @@ def _of_row(colors: list[Colored | Fault]) -> Colors | Fault:
 
 
 def _blamed(batch: pa.Table, colors: Mapping[int, Colors | Fault]) -> pa.Table:
-    """The batch, with the rows of pictures that killed their process as failures."""
+    """The batch, with the rows of images that killed their process as failures."""
     faults = {index: fault for index, fault in colors.items() if isinstance(fault, Fault)}
     if not faults:
         return batch

@@ -86,7 +86,7 @@ class Display:
         self.started = clock()
         self.stop = threading.Event()
         self.ticker = threading.Thread(target=self._log_lines, daemon=True, name="progress")
-        self.first: tuple[float, int] | None = None  # when the first pictures came: start-up is not speed
+        self.first: tuple[float, int] | None = None  # when the first images came: start-up is not speed
         self.bar = _bar() if bar and sys.stderr.isatty() else None
         self.task: TaskID | None = None
 
@@ -121,7 +121,7 @@ class Display:
             log.info(self.line())
 
     def rate(self) -> float:
-        """Pictures a second since the first ones came out; before that, and for tiny runs, since the start."""
+        """Images a second since the first ones came out; before that, and for tiny runs, since the start."""
         now = self.clock()
         since, before = self.first or (self.started, 0)
         if self.totals.now - before < (self.totals.inputs - self.totals.before_total) / 10:
@@ -134,12 +134,12 @@ class Display:
         return (self.totals.inputs - self.totals.done) / rate if rate > 0 else float("inf")
 
     def line(self) -> str:
-        """`done 120/2000, failed 1, skipped 0, 18.2 pictures/s, 1m43s left`."""
+        """`done 120/2000, failed 1, skipped 0, 18.2 images/s, 1m43s left`."""
         t = self.totals
         earlier = f" ({t.before_total} by earlier runs)" if t.before_total else ""
         return (
             f"done {t.done}/{t.inputs}{earlier}, failed {t.all('failed')}, skipped {t.all('skipped')}, "
-            f"{self.rate():.1f} pictures/s, {duration(self.seconds_left())} left"
+            f"{self.rate():.1f} images/s, {duration(self.seconds_left())} left"
         )
 
 

@@ -58,7 +58,7 @@ class RecordedRun(_Recorded):
     finished: Word | None = None
     seconds: Number
     seconds_to_first_output: Number | None = None
-    pictures_per_second: Number
+    images_per_second: Number
 
     @property
     def started_at(self) -> datetime:
@@ -67,7 +67,7 @@ class RecordedRun(_Recorded):
 
     @property
     def image_column(self) -> str:
-        """Where archives hold their pictures."""
+        """Where archives hold their images."""
         source = self.settings.get("source")
         column = source.get("image_column") if isinstance(source, dict) else None
         return column if isinstance(column, str) else "image"
@@ -89,6 +89,6 @@ def read_run(target: Storage) -> RecordedRun:
         first = error.errors(include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise UsageError(f"{target.url(RUN_FILE)} is no record of a run: {place}: {first['msg']}") from None
-    except Exception as error:  # every storage library has fault classes of its own
+    except Exception as error:  # every storage library has its own exceptions
         raise UsageError(f"cannot read {target.url(RUN_FILE)}: {why_unusable(error)}") from None
     return run

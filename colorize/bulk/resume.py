@@ -21,7 +21,7 @@ from colorize.storage.listing import Entry
 from colorize.storage.lock import LOCK
 from colorize.storage.root import LEDGER, Storage
 
-AT_ONCE = 32  # tasks that read and hash pictures
+AT_ONCE = 32  # tasks that read and hash images
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Work:
         left: the inputs to color.
         before: how the others ended, in earlier runs.
         stale: manifest rows that speak of no input any more and must go.
-        leftovers: files that killed runs left half done, and fragments to be made anew: they must go, too.
+        leftovers: files that killed runs left half done, and fragments to be made again: they are deleted, too.
         later: inputs that are left as well, and for another run.
     """
 
@@ -65,7 +65,7 @@ class Ledger:
 
     @property
     def needs_cluster(self) -> bool:
-        """Whether comparing it is work for a cluster: pictures are read and hashed."""
+        """Whether comparing it is work for a cluster: images are read and hashed."""
         return self.resume.verify == "hash" and bool(self.files) and not self.resume.fresh
 
     def plan(self, source: Source, model_sha256: str, settings: BulkSettings, hints: Hints = NO_HINTS) -> Work:

@@ -1,7 +1,7 @@
 """The rows that travel between the stages of the bulk job.
 
-A row is its manifest record as far as it is known, the encoded picture, and what the next stage needs: the
-small grey picture for the network, then the low-resolution color for the composer. Arrays travel as bytes with
+A row is its manifest record as far as it is known, the encoded image, and what the next stage needs: the
+small grey image for the network, then the low-resolution color for the composer. Arrays travel as bytes with
 their sides beside them, since Arrow has no ragged tensors. The record's `status` decides who touches a row.
 """
 
@@ -18,13 +18,13 @@ LOADED_SCHEMA = pa.schema(
         ("part", pa.string()),
         ("row", pa.int64()),
         ("name_taken", pa.bool_()),
-        ("data", pa.large_binary()),  # the encoded picture; empty if the writer shall read it again
+        ("data", pa.large_binary()),  # the encoded image; empty if the writer shall read it again
         ("grey", pa.binary()),  # uint8 (grey_height, grey_width), upright
         ("grey_height", pa.int64()),
         ("grey_width", pa.int64()),
-        ("page", pa.int64()),  # of the grey picture, counted from 0, where all pages of a TIFF are written; else -1
+        ("page", pa.int64()),  # of the grey image, counted from 0, where all pages of a TIFF are written; else -1
         ("more", pa.list_(pa.struct(PAGE_FIELDS))),  # its further pages that are colored
-        ("canvas_height", pa.int64()),  # that the grey picture is fitted into
+        ("canvas_height", pa.int64()),  # that the grey image is fitted into
         ("canvas_width", pa.int64()),
         ("hints", pa.binary()),  # float32 (n, 4), as in `colorize.imaging.hinting`; empty where there are none
         ("loaded_by", pa.string()),

@@ -98,7 +98,7 @@ def _upload(path: Path, output: Storage) -> None:
     """Stores the log; where that fails it hides neither how the run ended nor why."""
     try:
         output.write(LOG_NAME, path.read_bytes())
-    except Exception as error:  # every storage library has fault classes of its own
+    except Exception as error:  # every storage library has its own exceptions
         logging.getLogger("colorize").warning("the log could not be stored as %s: %s", LOG_NAME, one_line(error))
 
 

@@ -1,4 +1,4 @@
-"""Small copies of a run's pictures before and after: read from where they lie, files or cells of archives."""
+"""Small copies of a run's images before and after: read from where they lie, files or cells of archives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CELLS = 16  # rows of an archive that are held at once
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture of the gallery."""
+    """One image of the gallery."""
 
     row: dict[str, Any]  # of the manifest
     before: str  # data URIs
@@ -39,14 +39,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run's pictures lie."""
+    """Where a run's images lie."""
 
     source: Storage | None
     target: Storage
     image_column: str
     limits: LimitSettings
     sandbox: Sandbox
-    decoding: threading.Lock = field(default_factory=threading.Lock)  # one picture at a time
+    decoding: threading.Lock = field(default_factory=threading.Lock)  # one image at a time
     archives: threading.Lock = field(default_factory=threading.Lock)  # a row group is in memory whole: one at a time
 
     def sample(self, row: dict[str, Any]) -> Sample | None:
@@ -64,7 +64,7 @@ class Places:
         return Sample(shown, thumbnail(before, SIDE), thumbnail(after, SIDE), width, height)
 
     def samples(self, rows: Sequence[dict[str, Any]]) -> list[Sample]:
-        """Those of the rows whose pictures can be read."""
+        """Those of the rows whose images can be read."""
         with ThreadPoolExecutor(_READ_THREADS) as pool:
             return [sample for sample in pool.map(self.sample, rows) if sample is not None]
 
@@ -83,7 +83,7 @@ class Places:
 
 
 def read_cell(storage: Storage, archive: str, column: str, row: int) -> bytes:
-    """The encoded picture in one row of an archive, without reading more than its row group up to there."""
+    """The encoded image in one row of an archive, without reading more than its row group up to there."""
     with storage.open(archive) as opened:
         file = Archive(opened)
         for group, count in enumerate(file.row_counts):
@@ -102,6 +102,6 @@ def _cell(file: Archive, group: int, column: str, row: int) -> bytes:
     raise IndexError(f"row group {group} is shorter than its header says")
 
 
-def _fitted(picture: Image.Image) -> tuple[int, int]:
-    scale = min(1.0, SIDE / max(picture.size))
-    return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+def _fitted(image: Image.Image) -> tuple[int, int]:
+    scale = min(1.0, SIDE / max(image.size))
+    return max(1, round(image.width * scale)), max(1, round(image.height * scale))

@@ -18,7 +18,7 @@ Policy = Literal["color", "skip", "copy"]
 
 
 class TriageSettings(Settings):
-    """What becomes of each kind of picture: color it, skip it, or copy its file unchanged to the output."""
+    """What becomes of each kind of image: color it, skip it, or copy its file unchanged to the output."""
 
     color: Policy = Field("skip", description="already in color")
     grey: Policy = Field("color", description="one channel")
@@ -30,7 +30,7 @@ class TriageSettings(Settings):
 
 
 class OutputSettings(CopySettings):
-    """How the colored pictures are made and written."""
+    """How the colored images are made and written."""
 
     write_threads: int = Field(8, ge=1, le=256, description="concurrent uploads within one write task")
     manifest_rows: int = Field(500_000, ge=1, description="rows of one file of the finished manifest")
@@ -46,7 +46,7 @@ class RunSettings(Settings):
     start_seconds: float = Field(
         20.0, gt=0, allow_inf_nan=False, description="how long to wait for the CPUs and GPUs that the plan needs"
     )
-    stall_seconds: float = Field(300.0, gt=0, description="give up after so long without one finished picture")
+    stall_seconds: float = Field(300.0, gt=0, description="give up after so long without one finished image")
     log_seconds: float = Field(5.0, gt=0, description="interval of the progress lines in the log")
     log_format: Literal["text", "json"] = Field(
         "text", description="json: an object a line, with the run's id, for machines that collect logs"
@@ -63,9 +63,9 @@ class BulkSettings(ColorSettings):
     run: RunSettings = RunSettings()
 
     def pixels_digest(self) -> str:
-        """SHA-256 of the settings that can change a colored picture: the manifest's `settings_sha256`.
+        """SHA-256 of the settings that can change a colored image: the manifest's `settings_sha256`.
 
-        Limits and triage say which pictures are colored at all: a later run asks them again, row by row.
+        Limits and triage say which images are colored at all: a later run asks them again, row by row.
         """
         included: dict[str, Any] = {
             "colorizer": True,
@@ -83,7 +83,7 @@ Verify = Literal["stat", "hash"]
 class Resume:
     """What a run makes of the ones before it."""
 
-    fresh: bool = False  # nothing: everything is done anew
+    fresh: bool = False  # nothing: everything is done again
     retry_failed: bool = False
     verify: Verify = "stat"
 

@@ -1,4 +1,4 @@
-"""Where colored pictures go: a mirrored tree of files, or Parquet archives that keep every input column.
+"""Where colored images go: a mirrored tree of files, or Parquet archives that keep every input column.
 
 Effects happen at least once, since Ray may run a task again: every name is a function of the input alone, so a
 second run replaces the first one's file with equal bytes.
@@ -32,13 +32,13 @@ FRAGMENT_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One input's outcome on its way into a sink: its record, and the encoded picture if it is `ok`.
+    """One input's outcome on its way into a sink: its record, and the encoded image if it is `ok`.
 
-    `fault` is what kept the storage from taking any picture at all: the sink raises it.
+    `fault` is what kept the storage from taking any image at all: the sink raises it.
     """
 
     record: Record
-    data: bytes | Draft | None = None  # a draft: the sink's draft for a huge picture
+    data: bytes | Draft | None = None  # a draft: the sink's draft for a huge image
     part: str = ""  # Parquet only: the archive and the row in it
     row: int = -1
     fault: OSError | None = None
@@ -48,11 +48,11 @@ class Sink(Protocol):
     """What the write stage asks of a sink."""
 
     def draft(self, name: str) -> Draft | None:
-        """A file to write a huge picture `name` through, or None where it is taken as bytes only."""
+        """A file to write a huge image `name` through, or None where it is taken as bytes only."""
         ...
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
-        """Stores the pictures as they come; one that could not be stored comes back as a failed record."""
+        """Stores the images as they come; one that could not be stored comes back as a failed record."""
         ...
 
     def record(self, records: Sequence[Record]) -> str:
@@ -62,7 +62,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class FolderSink:
-    """Writes each picture as a file named by its record's `output`."""
+    """Writes each image as a file named by its record's `output`."""
 
     storage: Storage
     threads: int
@@ -71,7 +71,7 @@ class FolderSink:
         return self.storage.draft(name)
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
-        """Writes in threads while the next picture is made, holding `HELD_BYTES` (or one picture) at most."""
+        """Writes in threads while the next image is made, holding `HELD_BYTES` (or one image) at most."""
         records: list[Record] = []
         pending: deque[tuple[int, Finished, Future[Record]]] = deque()
         held = 0
@@ -94,7 +94,7 @@ class FolderSink:
     def _written(self, item: Finished, future: Future[Record]) -> Record:
         try:
             return future.result()
-        except MemoryError:  # a picture that was made meanwhile took all that one may take; none is made now
+        except MemoryError:  # an image that was made meanwhile took all that one may take; none is made now
             return self._write_file(item)
 
     def _write_file(self, item: Finished) -> Record:
@@ -109,7 +109,7 @@ class FolderSink:
             raise
         except Exception as error:  # one file's fault, of whatever class the storage library raises
             if storage_exhausted(error):
-                raise  # no file's fault: rows that say so by the million would help nobody
+                raise  # no file is to blame: a million failed rows would not help
             return item.record.failed("write_failed", one_line(error))
         return item.record
 
@@ -124,7 +124,7 @@ class ParquetSink:
         return None
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
-        """Writes whenever `HELD_BYTES` (or one picture) have come together.
+        """Writes whenever `HELD_BYTES` (or one image) have come together.
 
         Raises where a fragment cannot be written: without it the whole archive cannot be either.
         """
@@ -160,7 +160,7 @@ class ParquetSink:
 
 @dataclass(frozen=True)
 class MixedSink:
-    """Rows of archives go into fragments, and other pictures into files."""
+    """Rows of archives go into fragments, and other images into files."""
 
     files: FolderSink
     archives: ParquetSink

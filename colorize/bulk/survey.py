@@ -1,6 +1,6 @@
 """What there is to say about a bulk run, gathered from its manifest in one pass and little memory.
 
-Counts are of all rows; pictures to show and paths to name are samples of fixed size, so that the page of ten million
+Counts are of all rows; images to show and paths to name are samples of fixed size, so that the page of ten million
 inputs is as small as that of a hundred.
 """
 
@@ -22,7 +22,7 @@ from colorize.storage.root import Storage
 
 COLUMNS = ("path", "output", "status", "error", "message", "format", "width", "height", "frames", "bytes_in",
            "bytes_out", "triage", "luma_exact", "confidence", "finished")  # fmt: skip
-RANDOM, UNSURE, EXTREME = 12, 12, 6  # pictures of each kind in the gallery
+RANDOM, UNSURE, EXTREME = 12, 12, 6  # images of each kind in the gallery
 NAMED = 12  # paths that are named for each reason
 REASONS, OTHER = 100, "other reasons"  # that are told apart
 LONGEST = 4096  # characters of a name or message that are shown

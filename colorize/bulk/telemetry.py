@@ -18,7 +18,7 @@ from colorize.bulk.ledger.manifest import Record
 def settled(records: Iterable[Record]) -> None:
     """Counts inputs whose rows are stored."""
     for (status, error), count in Counter((record.status, record.error) for record in records).items():
-        _pictures().inc(count, {"status": status, "error": error})
+        _images().inc(count, {"status": status, "error": error})
 
 
 def worked(stage: str, seconds: float) -> None:
@@ -28,7 +28,7 @@ def worked(stage: str, seconds: float) -> None:
 
 
 @lru_cache(maxsize=1)
-def _pictures() -> metrics.Counter:
+def _images() -> metrics.Counter:
     return metrics.Counter("colorize_pictures_total", "Settled inputs of bulk runs.", ("status", "error"))
 
 

@@ -39,7 +39,7 @@ from colorize.storage.faults import storage_exhausted
 from colorize.storage.local_root import Draft
 from colorize.storage.root import Storage, on_failure
 
-HUGE = 1 << 24  # pixels: the copy of a larger picture is no bytes in memory but a file, JPEG apart
+HUGE = 1 << 24  # pixels: the copy of a larger image is no bytes in memory but a file, JPEG apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Writer:
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
     """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
     started = time.perf_counter()
-    rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded pictures are large
+    rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded images are large
     finished, is_heavy = partial(_finish, writer=writer), partial(_is_heavy, limits=writer.limits)
     with Guarded(finished, writer.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as finish:
         stored = writer.sink.write(
@@ -86,7 +86,7 @@ def _blamed(row: dict[str, Any], fault: Fault) -> Finished:
 
 
 def _finish(row: dict[str, Any], writer: Writer) -> Finished:
-    """The row's outcome: a rendered picture, or the failure that it came with or met here."""
+    """The row's outcome: a rendered image, or the failure that it came with or met here."""
     record = record_from(row)
     place = {"part": row["part"], "row": row["row"]}
     if record.status == "skipped" and record.output:
@@ -94,12 +94,12 @@ def _finish(row: dict[str, Any], writer: Writer) -> Finished:
     if record.status != "ok":
         return Finished(record, **place)
     if not row["ab"]:
-        message = "the network's output for this picture is not finite; try --set colorizer.precision=float32"
+        message = "the network's output for this image is not finite; try --set colorizer.precision=float32"
         return Finished(record.failed("not_finite", message), **place)
     started = time.perf_counter()
     try:
         record, data = _render(row, record, writer)
-    except Exception as error:  # one picture's fault: it must not stop the run, and its row says so
+    except Exception as error:  # one image's fault: it must not stop the run, and its row says so
         return Finished(record.failed(*_reason(error)), **place, fault=_storage_fault(error))
     return Finished(replace(record, seconds=record.seconds + time.perf_counter() - started), data, **place)
 
@@ -110,7 +110,7 @@ def _reason(error: Exception) -> tuple[str, str]:
 
 
 def _storage_fault(error: Exception) -> OSError | None:
-    """What no other picture's copy would survive either: a full disk."""
+    """What no other image's copy would survive either: a full disk."""
     return error if isinstance(error, OSError) and storage_exhausted(error) else None
 
 
@@ -168,7 +168,7 @@ def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None], par
 
 
 def _read_again(record: Record, writer: Writer) -> Encoded:
-    """A picture too large to travel, if it is still the one that was loaded."""
+    """An image too large to travel, if it is still the one that was loaded."""
     data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes, writer.limits.max_bytes)
     if sha256(data) != record.sha256_in:
         raise ImageDecodeError("changed", "the file changed while the job ran; run again")

@@ -41,7 +41,7 @@ class Terminal:
         for outcome in found:
             inputs += 1
             failed += not outcome.ok
-            copied += outcome.pictures if outcome.ok and outcome.output else 0
+            copied += outcome.images if outcome.ok and outcome.output else 0
             if not outcome.ok:
                 say(outcome.line, sys.stderr)
             elif not (self.quiet or self.as_json):

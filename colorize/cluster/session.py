@@ -144,7 +144,7 @@ def _token_refused(address: str) -> UsageError:
 
 
 def _require_listener(address: str) -> None:
-    """Raises OSError within seconds if nobody listens; Ray would try for minutes."""
+    """Raises OSError within seconds if nothing listens; Ray would retry for minutes."""
     if address != "auto":
         host, _, port = address.removeprefix("ray://").rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from colorize.imaging.formats import PICTURE_SUFFIXES
+from colorize.imaging.formats import IMAGE_SUFFIXES
 from colorize.storage.local_root import TEMPORARY_PREFIX
 
 # Thumbnails, trash, snapshots and indexes of network storage and desktops. Names with a leading dot are hidden anyway.
@@ -35,7 +35,7 @@ ARCHIVE_SUFFIX = ".parquet"
 
 # Fast path for millions of names: lower-case names that match none of the above.
 _PART = r"[0-9a-z][0-9a-z_ +,=()&'~-]*(?:\.[0-9a-z_ +,=()&'~-]+)*"
-_ORDINARY = rf"^(?:{_PART}/)*{_PART}(?:{'|'.join(map(re.escape, sorted(PICTURE_SUFFIXES)))})$"
+_ORDINARY = rf"^(?:{_PART}/)*{_PART}(?:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})$"
 _OF_SYSTEMS = rf"(?:^|/)(?:{'|'.join(map(re.escape, sorted(FOLDERS)))})/"
 
 
@@ -79,14 +79,14 @@ def litter_reason(name: str) -> str:
     above, _, base = name.lower().rpartition("/")
     if above and (reason := _folder_reason(above)):
         return reason
-    if base[base.rfind(".") :] in PICTURE_SUFFIXES and not base.startswith("."):  # nearly all
+    if base[base.rfind(".") :] in IMAGE_SUFFIXES and not base.startswith("."):  # nearly all
         return ""
     if base.startswith(TEMPORARY_PREFIX):
         return "left by an interrupted run"
     if base in FILES or base.startswith("._") or base.endswith(ENDINGS):
         return "left by an operating system"
     stem, suffix = posixpath.splitext(base)
-    if base.startswith(".") and suffix not in (*PICTURE_SUFFIXES, ARCHIVE_SUFFIX):
+    if base.startswith(".") and suffix not in (*IMAGE_SUFFIXES, ARCHIVE_SUFFIX):
         return "a hidden file"
     if suffix in COMPANIONS and stem:
         return "beside an image: what a program notes of it"

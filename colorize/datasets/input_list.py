@@ -176,8 +176,8 @@ def _relative(name: str, root: Storage, uri: str) -> str:
     # without its protocol a bucket's path is no full name: the key "scans/a.jpg" of the bucket "scans" begins so, too
     prefixes = (f"file://{below}", below) if root.is_local else (f"{root.protocol}://{below}",)
     rest = next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
-    clean = posixpath.normpath(rest) if root.is_local else rest  # in a bucket "a//b" is a name of its own
+    clean = posixpath.normpath(rest) if root.is_local else rest  # in a bucket "a//b" and "a/b" differ
     parts = [part for part in clean.split("/") if part not in ("", ".")]  # `PurePath` would intern each for good
     if rest.startswith("/") or "://" in rest or ".." in parts or parts[:1] in ([], [LEDGER]):
-        raise UsageError(f"the input list {uri} names {name!r}, which is no picture below {root.url()}")
+        raise UsageError(f"the input list {uri} names {name!r}, which is no image below {root.url()}")
     return clean

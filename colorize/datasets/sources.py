@@ -1,6 +1,6 @@
-"""Where pictures come from: a tree of files, Parquet archives, or both, planned as units that a load task can fetch.
+"""Where images come from: a tree of files, Parquet archives, or both, planned as units that a load task can fetch.
 
-Planning happens on the driver and touches names, sizes and Parquet footers, never a picture. Only a source
+Planning happens on the driver and touches names, sizes and Parquet footers, never an image. Only a source
 that cannot be used at all raises; a broken file or archive is planned like any other and fails in its row.
 """
 
@@ -24,7 +24,7 @@ from colorize.datasets.settings import SourceSettings
 from colorize.datasets.task_size import rows_per_task
 from colorize.datasets.units import Listed, list_units, select_units, units_table
 from colorize.errors import UsageError
-from colorize.imaging.formats import ADDED_SUFFIX, PICTURE_SUFFIXES
+from colorize.imaging.formats import ADDED_SUFFIX, IMAGE_SUFFIXES
 from colorize.imaging.settings import SizeLimits
 from colorize.storage.grouped import Grouped, groups_of, mapped_array
 from colorize.storage.listing import Entry, Page, outside
@@ -40,7 +40,7 @@ _NUMBERED = pa.schema([UNIT_SCHEMA.field("name"), ("number", pa.int64())])
 
 @dataclass(frozen=True)
 class Source:
-    """A planned source: who reads it, the units of work, and how many pictures they hold.
+    """A planned source: who reads it, the units of work, and how many images they hold.
 
     Units of files come before those of archives, and an archive's stand side by side.
     """
@@ -56,12 +56,12 @@ class Source:
 
     @property
     def total(self) -> int:
-        """Pictures planned."""
+        """Images planned."""
         return pc.sum(self.units["count"]).as_py() or 0
 
     @property
     def rows_per_task(self) -> int:
-        """How many pictures a task is to handle: as the settings say, or by what there is to do."""
+        """How many images a task is to handle: as the settings say, or by what there is to do."""
         return self.reader.settings.rows_per_task or rows_per_task(self.units)
 
     def names(self) -> Iterator[str]:
@@ -100,10 +100,10 @@ class Source:
 def open_source(
     uri: str, settings: SourceSettings, input_list: str | None = None, limits: SizeLimits | None = None
 ) -> Source:
-    """The source at `uri`, planned: a tree of picture files, a single file, Parquet archives, or archives and pictures.
+    """The source at `uri`, planned: a tree of image files, a single file, Parquet archives, or archives and images.
 
-    In a folder without pictures every `*.parquet` file is an archive, and other files are none of our business. Beside
-    pictures those are archives that have the image column.
+    In a folder without images every `*.parquet` file is an archive, and other files are ignored. Beside
+    images those are archives that have the image column.
 
     Raises:
         UsageError: nothing is there, it is empty, or no archive has the image column.
@@ -119,7 +119,7 @@ def _plan(root: Storage, input_list: str | None, settings: SourceSettings, limit
     if not listed.units.num_rows and not listed.archives and input_list is not None:
         raise UsageError(f"--input-list {input_list} names no files: it is empty")
     if not listed.units.num_rows and not listed.archives:
-        raise UsageError(f"there are no files in {root.uri}: name a folder of pictures or Parquet archives")
+        raise UsageError(f"there are no files in {root.uri}: name a folder of images or Parquet archives")
     if not listed.archives:
         return Source(FileReader(storage, settings, limits.max_bytes), _with_taken_names(listed.units))
     return _plan_archives(storage, listed, settings, limits)
@@ -143,7 +143,7 @@ def _plan_archives(storage: Storage, listed: Listed, settings: SourceSettings, l
     plan = plan_archives(storage, listed.archives, settings)
     files = FileReader(storage, settings, limits.max_bytes)
     alone = units_table([unit for unit in plan.units if unit["row_group"] < 0])
-    if listed.images and not plan.parts:  # tables beside pictures, of whatever they may be
+    if listed.images and not plan.parts:  # tables beside images, of whatever they may be
         return Source(files, _with_taken_names(pa.concat_tables([listed.units, alone])))
     runs = units_table([unit for unit in plan.units if unit["row_group"] >= 0])
     archives = ArchiveReader(storage, settings, max_bytes=min(limits.max_bytes, IMAGE_BYTES))
@@ -151,8 +151,8 @@ def _plan_archives(storage: Storage, listed: Listed, settings: SourceSettings, l
         require_fit(plan)
         units = pa.concat_tables([_only_archives(listed.units), alone, runs])
         return Source(archives, units, plan.parts, plan.versions)
-    pictures = _with_taken_names(_beside_archives(listed.units))
-    return Source(MixedReader(files, archives), pa.concat_tables([pictures, alone, runs]), plan.parts, plan.versions)
+    images = _with_taken_names(_beside_archives(listed.units))
+    return Source(MixedReader(files, archives), pa.concat_tables([images, alone, runs]), plan.parts, plan.versions)
 
 
 def _only_archives(left_out: pa.Table) -> pa.Table:
@@ -161,11 +161,11 @@ def _only_archives(left_out: pa.Table) -> pa.Table:
 
 
 def _beside_archives(files: pa.Table) -> pa.Table:
-    """The same files; one whose suffix no picture has is left out: archives come with cards, scripts and licenses."""
+    """The same files; one whose suffix no image has is left out: archives come with cards, scripts and licenses."""
     suffix = [PurePosixPath(name).suffix.lower() for name in files["name"].to_pylist()]
-    foreign = pa.array([bool(own) and own not in PICTURE_SUFFIXES for own in suffix], pa.bool_())
+    foreign = pa.array([bool(own) and own not in IMAGE_SUFFIXES for own in suffix], pa.bool_())
     foreign = pc.and_(pc.equal(files["error"], ""), foreign)
-    message = "neither a picture nor an archive, beside archives"
+    message = "neither an image nor an archive, beside archives"
     for name, text in (("message", message), ("error", "excluded")):
         files = _with(files, name, pc.if_else(foreign, text, files[name]))
     return files

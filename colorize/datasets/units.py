@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from colorize.datasets.exclusion import ARCHIVE_SUFFIX, Exclusion
 from colorize.datasets.readers import UNIT_SCHEMA
-from colorize.imaging.formats import PICTURE_SUFFIXES
+from colorize.imaging.formats import IMAGE_SUFFIXES
 from colorize.storage.listing import Entry, Page
 from colorize.storage.root import escapes
 from colorize.storage.spooled import SpooledTables
@@ -71,7 +71,7 @@ def _page_units(page: Page | Sequence[Entry], exclusion: Exclusion, listed: List
         if suffix == ARCHIVE_SUFFIX and not error:
             listed.archives.append(entry)
             continue
-        listed.images += suffix in PICTURE_SUFFIXES and not error
+        listed.images += suffix in IMAGE_SUFFIXES and not error
         found.append(entry._replace(name=name))
         faults.append((error, message))
     values = zip(*(entry + fault for entry, fault in zip(found, faults, strict=True)), strict=True)

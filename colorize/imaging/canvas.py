@@ -1,6 +1,6 @@
-"""The shapes that a network sees: a few canvases of about one area, into which pictures are fitted, aspect kept.
+"""The shapes that a network sees: a few canvases of about one area, into which images are fitted, aspect kept.
 
-No torch: the bulk job fits pictures where they are loaded, and only the predictor holds a network.
+No torch: the bulk job fits images where they are loaded, and only the predictor holds a network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MIN_CELLS_PER_SIDE = 2  # in units of the model's stride, so that extreme strips
 
 
 class Fitted(NamedTuple):
-    """A small grey picture (h, w), fitted into a canvas, with its hints."""
+    """A small grey image (h, w), fitted into a canvas, with its hints."""
 
     grey: Grey
     spots: Spots
@@ -40,18 +40,18 @@ class Canvases(NamedTuple):
     size: int
     stride: int
 
-    def fitted(self, picture: Seen | Fitted) -> Fitted:
-        """The picture in the canvas that it fills best; one that was fitted into one of these stays as it is."""
-        if isinstance(picture, Fitted) and picture.canvas in canvases(*self):
-            return picture
-        grey = grey_of(picture)
+    def fitted(self, image: Seen | Fitted) -> Fitted:
+        """The image in the canvas that it fills best; one that was fitted into one of these stays as it is."""
+        if isinstance(image, Fitted) and image.canvas in canvases(*self):
+            return image
+        grey = grey_of(image)
         canvas = canvas_for(*grey.shape, *self)
-        return Fitted(fit(grey, canvas), spots_of(picture), canvas)
+        return Fitted(fit(grey, canvas), spots_of(image), canvas)
 
 
 @lru_cache(maxsize=4096)
 def canvas_for(height: int, width: int, size: int, stride: int) -> Shape:
-    """The canvas (H, W), sides multiples of `stride`, area about size^2, that a picture fills best."""
+    """The canvas (H, W), sides multiples of `stride`, area about size^2, that an image fills best."""
 
     def filled(canvas: Shape) -> float:
         scale = min(canvas[0] / height, canvas[1] / width)
@@ -73,7 +73,7 @@ def canvases(size: int, stride: int) -> tuple[Shape, ...]:
 def fit(grey: Grey, canvas: Shape) -> Grey:
     """`grey` scaled to touch the canvas in one direction and stay within it in the other, its aspect kept.
 
-    Sides are rounded to multiples of `CELL`, so that whole output cells cover the picture.
+    Sides are rounded to multiples of `CELL`, so that whole output cells cover the image.
     """
     height, width = grey.shape
     scale = min(canvas[0] / height, canvas[1] / width)
@@ -86,12 +86,12 @@ def fit(grey: Grey, canvas: Shape) -> Grey:
     return np.asarray(Image.fromarray(grey).resize((w, h), Image.Resampling.BICUBIC))
 
 
-def stacked(pictures: list[Fitted]) -> NDArray[np.uint8]:
-    """Pictures of one canvas as a batch (B, 1, H, W), what they leave of it filled by repeating their edges."""
-    batch = np.empty((len(pictures), 1, *pictures[0].canvas), np.uint8)
-    for (plane,), picture in zip(batch, pictures, strict=True):
-        h, w = picture.shape
-        plane[:h, :w] = picture.grey
-        plane[:h, w:] = picture.grey[:, -1:]
+def stacked(images: list[Fitted]) -> NDArray[np.uint8]:
+    """Images of one canvas as a batch (B, 1, H, W), what they leave of it filled by repeating their edges."""
+    batch = np.empty((len(images), 1, *images[0].canvas), np.uint8)
+    for (plane,), image in zip(batch, images, strict=True):
+        h, w = image.shape
+        plane[:h, :w] = image.grey
+        plane[:h, w:] = image.grey[:, -1:]
         plane[h:] = plane[h - 1]
     return batch

@@ -1,7 +1,7 @@
 """The numbers of color science, and where they come from: the only place with color constants.
 
 Plain tuples and floats apart from the functions in `color`, so that the numpy code in workers that only decode
-and write pictures need not import torch (seconds, and 300 MB a process).
+and write images need not import torch (seconds, and 300 MB a process).
 
 Sources: CIE 15:2004 (the 1976 L*a*b* space), IEC 61966-2-1 (the sRGB primaries, those of ITU-R BT.709), ITU-R
 BT.601 (luma), ITU-T T.871 (the full-range YCbCr of JPEG files).

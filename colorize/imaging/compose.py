@@ -28,8 +28,8 @@ from colorize.imaging.colorimetry import (
     LUMA_WEIGHTS,
     XYZ_TO_RGB,
 )
+from colorize.imaging.formats.decoded_image import Chroma, Color, DecodedImage, Pixels, Plane, Rows, Subsampling
 from colorize.imaging.formats.orientation import unorient
-from colorize.imaging.formats.picture import Chroma, Color, Picture, Pixels, Plane, Rows, Subsampling
 from colorize.imaging.rgb_space import STEPS, RgbSpace, look_up, rgb_space
 from colorize.imaging.upsample import guide
 
@@ -40,37 +40,37 @@ _STRIP_PIXELS = 1 << 16  # a strip's temporaries stay in the processor's cache
 _RED, _GREEN, _BLUE = (np.float32(w) for w in LUMA_WEIGHTS)
 
 
-def compose(picture: Picture, ab_2hw: NDArray[np.floating], subsampling: Subsampling = "4:2:0") -> Color:
-    """Color `picture` with a low-resolution prediction.
+def compose(image: DecodedImage, ab_2hw: NDArray[np.floating], subsampling: Subsampling = "4:2:0") -> Color:
+    """Color `image` with a low-resolution prediction.
 
-    `ab_2hw` is upright Lab color, float (2, h, w) in about [-110, 110], and covers the whole picture. Returns
-    chroma planes, subsampled as told, for pictures that are written as JPEG, else RGB (H, W, 3) of the luma's type,
-    whose luma is `picture.luma` in every pixel; it is made as its rows are read.
+    `ab_2hw` is upright Lab color, float (2, h, w) in about [-110, 110], and covers the whole image. Returns
+    chroma planes, subsampled as told, for images that are written as JPEG, else RGB (H, W, 3) of the luma's type,
+    whose luma is `image.luma` in every pixel; it is made as its rows are read.
 
     Raises:
         ValueError: the prediction is not finite.
     """
-    ab, offsets = as_stored(ab_2hw, picture), offsets_for(picture)
-    if picture.info.output_format == "JPEG":
-        luma, info = np.asarray(picture.luma), picture.info
+    ab, offsets = as_stored(ab_2hw, image), offsets_for(image)
+    if image.info.output_format == "JPEG":
+        luma, info = np.asarray(image.luma), image.info
         is_halved = luma.shape != (info.height, info.width)
         return chroma_planes(luma, ab, "4:4:4" if is_halved else subsampling, offsets)
-    return exact_rows(picture.luma, ab, offsets)
+    return exact_rows(image.luma, ab, offsets)
 
 
-def offsets_for(picture: Picture) -> Offsets | None:
-    """How color becomes offsets in the color space that the picture's copy will be shown in; None for sRGB."""
-    space = rgb_space(picture.metadata.icc) if picture.info.output_format != "BMP" else None  # which holds no profile
+def offsets_for(image: DecodedImage) -> Offsets | None:
+    """How color becomes offsets in the color space that the image's copy will be shown in; None for sRGB."""
+    space = rgb_space(image.metadata.icc) if image.info.output_format != "BMP" else None  # which holds no profile
     return None if space is None else partial(chroma_offsets, space=space)
 
 
-def as_stored(ab_2hw: NDArray[np.floating], picture: Picture) -> Float:
-    """Upright color in the layout of the picture's file.
+def as_stored(ab_2hw: NDArray[np.floating], image: DecodedImage) -> Float:
+    """Upright color in the layout of the image's file.
 
     Raises:
         ValueError: the color is not finite.
     """
-    ab = unorient(np.asarray(ab_2hw, np.float32), picture.info.orientation)
+    ab = unorient(np.asarray(ab_2hw, np.float32), image.info.orientation)
     if not np.isfinite(ab).all():
         raise ValueError("the predicted color holds values that are no numbers: the model or its input is at fault")
     return ab

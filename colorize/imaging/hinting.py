@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
-Spots = Float  # (n, 4): x and y as fractions of the upright picture's sides, then a and b in Lab units
+Spots = Float  # (n, 4): x and y as fractions of the upright image's sides, then a and b in Lab units
 
 _REACH = 1  # pixels around a hint that the network sees it at, too: its training had patches of up to 9 x 9
 _HELD = 2.0  # cells around a hint that get its color; further out its pull fades
@@ -17,7 +17,7 @@ _FADE = 2.0  # cells
 
 
 class Hinted(NamedTuple):
-    """A small grey picture `(h, w)` with hints."""
+    """A small grey image `(h, w)` with hints."""
 
     grey: NDArray[np.uint8]
     spots: Spots
@@ -31,7 +31,7 @@ Seen = NDArray[np.uint8] | Hinted  # what a colorizer takes
 
 
 class HasHints(Protocol):
-    """What holds a small grey picture and its hints."""
+    """What holds a small grey image and its hints."""
 
     @property
     def grey(self) -> NDArray[np.uint8]: ...
@@ -40,14 +40,14 @@ class HasHints(Protocol):
     def spots(self) -> Spots: ...
 
 
-def grey_of(picture: Seen | HasHints) -> NDArray[np.uint8]:
-    """The picture without its hints."""
-    return picture if isinstance(picture, np.ndarray) else picture.grey
+def grey_of(image: Seen | HasHints) -> NDArray[np.uint8]:
+    """The image without its hints."""
+    return image if isinstance(image, np.ndarray) else image.grey
 
 
-def spots_of(picture: Seen | HasHints) -> Spots:
+def spots_of(image: Seen | HasHints) -> Spots:
     """Its hints; there may be none."""
-    return np.empty((0, 4), np.float32) if isinstance(picture, np.ndarray) else picture.spots
+    return np.empty((0, 4), np.float32) if isinstance(image, np.ndarray) else image.spots
 
 
 def hint_planes(
@@ -56,8 +56,8 @@ def hint_planes(
     """Hints as a network takes them: ab `(B, 2, H, W)`, and a mask `(B, 1, H, W)` that is 1 where they hold.
 
     Args:
-        spots: of each picture.
-        shapes: height and width that each picture takes up of the canvas, from its top left corner.
+        spots: of each image.
+        shapes: height and width that each image takes up of the canvas, from its top left corner.
         canvas: height and width of the canvas.
     """
     ab, mask = np.zeros((len(spots), 2, *canvas), np.float32), np.zeros((len(spots), 1, *canvas), np.float32)
@@ -72,7 +72,7 @@ def hint_planes(
 
 
 def held_to(ab_2hw: Float, spots: Spots) -> Float:
-    """`ab_2hw` of a whole picture, corrected so that each hint's cell has its color.
+    """`ab_2hw` of a whole image, corrected so that each hint's cell has its color.
 
     A network takes a hint for advice: it spreads the color over what belongs to it and may tone it down. What is
     missing at the hint is added around it, all of it nearby, less and less further out.

@@ -57,7 +57,7 @@ class RgbSpace:
 
 @lru_cache(maxsize=16)
 def rgb_space(profile: bytes | None) -> RgbSpace | None:
-    """The space of the RGB copy of a picture with this profile; None for sRGB and where no matrix and curves say it.
+    """The space of the RGB copy of an image with this profile; None for sRGB and where no matrix and curves say it.
 
     A grey profile's copy has its curve (see `icc.for_rgb`), and profiles by tables alone are taken for sRGB.
     """

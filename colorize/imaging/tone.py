@@ -36,7 +36,7 @@ FLOOR = 1.0  # levels within which a cell is as good as explained
 RIDGE = 1e-3  # for tones that do not occur
 PIXEL_NOISE = 94.0  # levels squared: of one pixel's colors, as a JPEG of middling quality has it
 OWN_NOISE = 2.0  # times what cells vary within themselves
-# Of `_shared`. Chosen on a third of the pictures that docs/performance.md (Triage) tells of.
+# Of `_shared`. Chosen on a third of the images that docs/performance.md (Triage) tells of.
 QUANTILE_LEFT, QUANTILE_SHARED = 0.6, 0.7
 LEAST = 0.3  # levels that are as good as none
 COARSENESS = 0.3  # power of the rounding, in levels, by which shared colors are divided
@@ -47,7 +47,7 @@ class Toning(NamedTuple):
     """What the colors of a photograph are like, in levels of 255."""
 
     beyond: float  # what the tone does not explain and neighbors share
-    saturation: float  # of most of the picture: max(R, G, B) - min(R, G, B)
+    saturation: float  # of most of the image: max(R, G, B) - min(R, G, B)
 
 
 class ChromaRounding(NamedTuple):
@@ -58,7 +58,7 @@ class ChromaRounding(NamedTuple):
 
 
 def toning(rgb: Float, pixels_each: int, rounding: ChromaRounding) -> Toning:
-    """Measures a picture (H, W, 3), each of whose pixels is the mean of so many of the file's."""
+    """Measures an image (H, W, 3), each of whose pixels is the mean of so many of the file's."""
     cells = _Cells.of(rgb)
     luma = cells.pixels @ np.array(LUMA_WEIGHTS, np.float32)
     spacing = np.float32(255 / (KNOTS - 1))
@@ -90,7 +90,7 @@ def toning(rgb: Float, pixels_each: int, rounding: ChromaRounding) -> Toning:
 
 
 class _Cells(NamedTuple):
-    """The middle of a picture, cut into squares."""
+    """The middle of an image, cut into squares."""
 
     pixels: Float  # (rows * side, columns * side, 3)
     side: int

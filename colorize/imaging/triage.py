@@ -1,4 +1,4 @@
-"""What a picture is before anything is colored: in color already, grey, toned, blank, a page of text, a negative.
+"""What an image is before anything is colored: in color already, grey, toned, blank, a page of text, a negative.
 
 Looks at a small copy only, reduced to about 16,000 pixels, so that grain and JPEG noise average out. The question is
 whether the photograph is in color, not its frame (see `tone`). Measured on 2,008 color photographs of 128 to 144 pixels
@@ -43,7 +43,7 @@ NAMES: dict[Kind, str] = {
 Float = NDArray[np.float32]
 Grey = NDArray[np.uint8]
 
-COLOR = 1.85  # levels of 255 beyond what the tone explains, in most of the picture
+COLOR = 1.85  # levels of 255 beyond what the tone explains, in most of the image
 TONED = 3.0  # levels of 255 of saturation
 BLANK = 24.0  # levels between the 0.5th and the 99.5th percentile
 PAPER, STROKES, UNEVEN = 100.0, 7.0, 4.0  # of a page: its light, how much darker strokes make it, its own variation
@@ -54,7 +54,7 @@ _STROKE = 9  # pixels of the reduced copy: wider than strokes of a pen, narrower
 
 
 def triage(grey: Image.Image, color: Image.Image | None, toned: Toning) -> Kind:
-    """The kind of a picture, from small copies: `grey` of mode L, and `color` where the file has color channels.
+    """The kind of an image, from small copies: `grey` of mode L, and `color` where the file has color channels.
 
     `toned` is the `toning_of` of `color`.
     """
@@ -71,7 +71,7 @@ def triage(grey: Image.Image, color: Image.Image | None, toned: Toning) -> Kind:
 
 
 def toning_of(color: Image.Image, pixels: int, rounding: ChromaRounding) -> Toning:
-    """What the colors of a small copy of a picture of so many pixels are like; see `tone`."""
+    """What the colors of a small copy of an image of so many pixels are like; see `tone`."""
     reduced = _reduced(color)
     area = reduced.width * reduced.height
     pixels_each = max(1, round(color.width * color.height / area))
@@ -113,5 +113,5 @@ def _has_orange_mask(color: Image.Image) -> bool:
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    """About `_PIXELS` of the picture, in its own mode (L, RGB or YCbCr): conversions cost by pixel, and come after."""
+    """About `_PIXELS` of the image, in its own mode (L, RGB or YCbCr): conversions cost by pixel, and come after."""
     return image.reduce(max(1, math.isqrt(image.width * image.height // _PIXELS)))

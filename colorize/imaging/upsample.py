@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from colorize.imaging.formats.picture import Pixels, Plane
+from colorize.imaging.formats.decoded_image import Pixels, Plane
 
 Float = NDArray[np.float32]
 
@@ -43,7 +43,7 @@ _BILINEAR, _BICUBIC, _BOX = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC,
 class GuidedColor:
     """Color on the network's grid, ready to be read at full size, strip by strip."""
 
-    width: int  # of the full-size picture
+    width: int  # of the full-size image
     smooth: Enlarger  # (3, h, w), bicubic: a, b and the luma in [0, 1]
     steady: Enlarger  # (6, h, w), bilinear: slopes of a and b with luma, their least and their largest values around
 
@@ -53,7 +53,7 @@ class GuidedColor:
         return float(np.abs(self.steady.planes[2:]).max())
 
     def rows(self, rows: slice, luma: Float) -> Float:
-        """Color (2, rows, W) of a strip of the picture whose luma in [0, 1] is `luma` (rows, W)."""
+        """Color (2, rows, W) of a strip of the image whose luma in [0, 1] is `luma` (rows, W)."""
         smooth, steady = self.smooth.rows(rows, self.width), self.steady.rows(rows, self.width)
         color, slope, low, high = smooth[:2], steady[:2], steady[2:4], steady[4:]
         slope *= luma - smooth[2]
@@ -113,7 +113,7 @@ class _Weights(NamedTuple):
     stops: list[int]
 
 
-@lru_cache(maxsize=16)  # a picture needs eight, and those of one size the same ones
+@lru_cache(maxsize=16)  # an image needs eight, and those of one size the same ones
 def _weights(cells: int, pixels: int, how: Image.Resampling) -> _Weights:
     unit = Image.fromarray(np.eye(cells, dtype=np.float32))
     each = np.asarray(unit.resize((cells, pixels), how))
@@ -123,7 +123,7 @@ def _weights(cells: int, pixels: int, how: Image.Resampling) -> _Weights:
 
 
 def guide(ab: Float, luma: Pixels) -> GuidedColor:
-    """Prepares color (2, h, w) for a picture with `luma` (H, W), uint8 or uint16, of the same layout."""
+    """Prepares color (2, h, w) for an image with `luma` (H, W), uint8 or uint16, of the same layout."""
     height, width = luma.shape
     grid = min(ab.shape[1], height), min(ab.shape[2], width)
     ab = np.stack([_resized(plane, grid) for plane in ab])
@@ -172,11 +172,11 @@ def _largest(plane: Float) -> Float:
 
 def _reduced(luma: Pixels, shape: tuple[int, int]) -> Float:
     """Luma in [0, 1] averaged over the cells of a grid."""
-    cells = np.array(_picture(luma).resize(shape[::-1], _BOX), np.float32)
+    cells = np.array(_image(luma).resize(shape[::-1], _BOX), np.float32)
     return cells / np.float32(np.iinfo(luma.dtype).max)
 
 
-def _picture(luma: Pixels) -> Image.Image:
+def _image(luma: Pixels) -> Image.Image:
     """Of 16 bits, which Pillow averages slowly, and of what is decoded by rows a few million pixels are looked at."""
     if isinstance(luma, np.ndarray) and luma.dtype == np.uint8:
         return Image.fromarray(luma)

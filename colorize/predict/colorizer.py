@@ -1,7 +1,7 @@
-"""Pictures in, color out: owns what lies between a grey picture of any size and a network's tensors.
+"""Images in, color out: owns what lies between a grey image of any size and a network's tensors.
 
-Every picture is scaled, its aspect kept, into one of a few canvases of about `size` x `size` pixels, the rest of
-which is filled by repeating the edge. Pictures of one canvas share a forward pass. No Ray here, and no files.
+Every image is scaled, its aspect kept, into one of a few canvases of about `size` x `size` pixels, the rest of
+which is filled by repeating the edge. Images of one canvas share a forward pass. No Ray here, and no files.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from colorize.imaging.canvas import Canvases, Fitted, Shape, stacked
 from colorize.imaging.hinting import Seen, held_to, hint_planes
 from colorize.predict.network import Float, Network, Prediction
 
-LowAb = npt.NDArray[np.float16]  # (2, h, w), Lab units, covers the whole picture
+LowAb = npt.NDArray[np.float16]  # (2, h, w), Lab units, covers the whole image
 
 
 class Colored(NamedTuple):
-    """A picture's color, and how sure the network is of it: up to 1, larger is surer; 0 where it was not asked."""
+    """An image's color, and how sure the network is of it: up to 1, larger is surer; 0 where it was not asked."""
 
     ab: LowAb
     confidence: float
@@ -45,22 +45,22 @@ class Colorizer:
         self.batch_size = batch_size
 
     def __call__(self, greys: Sequence[Seen | Fitted]) -> list[LowAb]:
-        """The ab of each picture, at the network's resolution, in the order given.
+        """The ab of each image, at the network's resolution, in the order given.
 
-        A picture whose colors are not finite comes back as NaN, for the caller to report.
+        An image whose colors are not finite comes back as NaN, for the caller to report.
         """
         return [colored.ab for colored in self.color(greys)]
 
     def color(self, greys: Sequence[Seen | Fitted], *, confidence: bool = False) -> list[Colored]:
         """The same, and on demand with the network's confidence (see `colorize.predict.confidence`).
 
-        A network that does not predict distributions then runs twice, the second time on mirrored pictures.
+        A network that does not predict distributions then runs twice, the second time on mirrored images.
         Hints reach a network that takes them, and its colors are held to them (see `colorize.imaging.hinting`).
         """
         fitted = [Canvases(self.canvas_size, self.network.stride).fitted(grey) for grey in greys]
         groups: dict[Shape, list[int]] = defaultdict(list)
-        for index, picture in enumerate(fitted):
-            groups[picture.canvas].append(index)
+        for index, image in enumerate(fitted):
+            groups[image.canvas].append(index)
         chunks = [chunk for members in groups.values() for chunk in _chunks(members, self.batch_size)]
         # A GPU works on all of them while the first one's colors are waited for.
         started = [self._start([fitted[index] for index in chunk], confidence) for chunk in chunks]
@@ -69,30 +69,30 @@ class Colorizer:
             colors.update(zip(chunk, self._finish([fitted[index] for index in chunk], finish()), strict=True))
         return [colors[index] for index in range(len(greys))]
 
-    def _start(self, pictures: list[Fitted], confidence: bool) -> Callable[[], Prediction]:
-        """The forward pass of pictures of one canvas."""
-        return self.network.start(stacked(pictures), self._hints(pictures), confidence)
+    def _start(self, images: list[Fitted], confidence: bool) -> Callable[[], Prediction]:
+        """The forward pass of images of one canvas."""
+        return self.network.start(stacked(images), self._hints(images), confidence)
 
-    def _finish(self, pictures: list[Fitted], predicted: Prediction) -> Iterator[Colored]:
+    def _finish(self, images: list[Fitted], predicted: Prediction) -> Iterator[Colored]:
         colors = np.float32(self.saturation) * predicted.ab
-        doubts = [None] * len(pictures) if predicted.doubt is None else predicted.doubt
+        doubts = [None] * len(images) if predicted.doubt is None else predicted.doubt
         halves, vivid = colors.astype(np.float16), may_be_tamed(colors)
         low = colors.shape[2:]
-        for index, (picture, doubt_hw) in enumerate(zip(pictures, doubts, strict=True)):
-            h, w = (_covered(*sides) for sides in zip(picture.shape, picture.canvas, low, strict=True))
+        for index, (image, doubt_hw) in enumerate(zip(images, doubts, strict=True)):
+            h, w = (_covered(*sides) for sides in zip(image.shape, image.canvas, low, strict=True))
             ab_2hw = halves[index, :, :h, :w]
-            if vivid[index] or len(picture.spots):  # a hint's color is what was asked for
-                ab_2hw = held_to(tame(colors[index, :, :h, :w]), picture.spots).astype(np.float16)
+            if vivid[index] or len(image.spots):  # a hint's color is what was asked for
+                ab_2hw = held_to(tame(colors[index, :, :h, :w]), image.spots).astype(np.float16)
             yield Colored(ab_2hw, 0.0 if doubt_hw is None else float(1 - doubt_hw[:h, :w].mean()))
 
-    def _hints(self, pictures: list[Fitted]) -> tuple[Float, ...]:
+    def _hints(self, images: list[Fitted]) -> tuple[Float, ...]:
         """The planes that go to the network beside the grey: none where there are no hints."""
-        spots, shapes = [picture.spots for picture in pictures], [picture.shape for picture in pictures]
+        spots, shapes = [image.spots for image in images], [image.shape for image in images]
         if not any(map(len, spots)):
             return ()
         if not self.network.takes_hints:
             raise ValueError(f"{self.network} takes no color hints")
-        return hint_planes(spots, shapes, pictures[0].canvas)
+        return hint_planes(spots, shapes, images[0].canvas)
 
 
 def _covered(side: int, canvas: int, low: int) -> int:

@@ -26,7 +26,7 @@ COLOR_FIELDS = [("page", pa.int64()), ("ab", pa.binary()), ("ab_height", pa.int6
 
 
 def grey_from(row: dict[str, object]) -> npt.NDArray[np.uint8]:
-    """The small grey picture of a loaded row."""
+    """The small grey image of a loaded row."""
     flat = np.frombuffer(row["grey"], np.uint8)  # type: ignore[call-overload]
     grey: npt.NDArray[np.uint8] = flat.reshape(row["grey_height"], row["grey_width"])
     return grey
@@ -39,7 +39,7 @@ def fitted_from(row: dict[str, Any]) -> Fitted:
 
 
 def pages_from(row: dict[str, Any]) -> list[Fitted]:
-    """All small grey pictures of a loaded row: of several pages each."""
+    """All small grey images of a loaded row: of several pages each."""
     return [fitted_from(row), *(fitted_from({**page, "hints": b""}) for page in row["more"])]
 
 

@@ -1,7 +1,7 @@
 """How sure a network is of its colors, place by place.
 
 A network that predicts a distribution over color bins says itself how much it doubts (`BinModel.doubt`). Any other
-doubts where it gives the mirrored picture other colors: a guess that turns with the camera is not knowledge.
+doubts where it gives the mirrored image other colors: a guess that turns with the camera is not knowledge.
 docs/model.md says what that is worth; `benchmarks/confidence.py` measures it.
 """
 

@@ -1,4 +1,4 @@
-"""Where single pictures go: never over a source, and no two into one file."""
+"""Where single images go: never over a source, and no two into one file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp", "BM
 class Destinations:
     """The files that one command writes, for its inputs and its `--output`.
 
-    A file's last name is known only when its picture was read, since a suffix may be added: then it is claimed.
+    A file's last name is known only when its image was read, since a suffix may be added: then it is claimed.
     """
 
     def __init__(self, inputs: Sequence[Input], output: str | None, overwrite: bool = False) -> None:
@@ -70,7 +70,7 @@ class Destinations:
         return list(taken)
 
     def sheet(self, given: Input, suffix: str) -> Path:
-        """Where another picture made of `given` goes, claimed: the output's file, or its name with `suffix` in there.
+        """Where another image made of `given` goes, claimed: the output's file, or its name with `suffix` in there.
 
         Raises:
             FileExistsError: see `claim`.
@@ -129,4 +129,4 @@ class Destinations:
 
 
 def _number(inputs: Sequence[Input]) -> str:
-    return f"{len(inputs)} pictures" if len(inputs) > 1 else "what is in a folder"
+    return f"{len(inputs)} images" if len(inputs) > 1 else "what is in a folder"

@@ -1,4 +1,4 @@
-"""`colorize photo --enlarge`: what `superres_cnn` was made for, a picture three times as high and wide.
+"""`colorize photo --enlarge`: what `superres_cnn` was made for, an image three times as high and wide.
 
 Here the network paints everything, the lightness too, so that nothing of the scan is kept as it was.
 """
@@ -36,21 +36,21 @@ def write_enlarged(
     """Writes a PNG, upright, three times the size of the input; returns where, and a word about it.
 
     Args:
-        given: a picture file or link.
+        given: an image file or link.
         model: a trained `superres_cnn`: checkpoint or run.
         destinations: an output file, or a folder for `NAME.enlarged.png`.
         settings: `limits.max_pixels` holds for what is written.
         allow_private: follow links to private addresses, too.
-        sandbox: where the picture is decoded.
+        sandbox: where the image is decoded.
 
     Raises:
         UsageError: the model is another network.
-        ImageDecodeError, OSError: the picture cannot be read, or would become too large.
+        ImageDecodeError, OSError: the image cannot be read, or would become too large.
     """
     found = find_model(model)
     network = load_checkpoint(found.data).model.eval()
     if not isinstance(network, SuperresCnn):
-        raise UsageError(f"--enlarge: {found.name} is no superres_cnn, which alone paints larger pictures")
+        raise UsageError(f"--enlarge: {found.name} is no superres_cnn, which alone paints larger images")
     data = fetch(given, allow_private, settings.limits.max_bytes)
     limit = settings.limits.max_pixels // network.enlarges**2
     seen = sandbox(look, data, limit, limit)

@@ -77,7 +77,7 @@ def to_onnx(model: ColorModel) -> bytes:
 
 
 def difference(model: ColorModel, onnx_file: bytes) -> float:
-    """The largest difference between torch and ONNX Runtime for a picture of another size, Lab units.
+    """The largest difference between torch and ONNX Runtime for an image of another size, Lab units.
 
     Raises:
         ExportError: it is more than rounding.

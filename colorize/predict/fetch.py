@@ -34,7 +34,7 @@ def fetch(given: Input, allow_private: bool, max_bytes: int) -> Encoded:
         raise OSError(str(error)) from None
     except ImageDecodeError:
         raise
-    except Exception as error:  # every storage library has fault classes of its own
+    except Exception as error:  # every storage library has its own exceptions
         raise OSError(_reason(error, storage.is_local)) from error
 
 

@@ -1,4 +1,4 @@
-"""`colorize photo --history`: one picture colored with the weights of each kept epoch of a training run."""
+"""`colorize photo --history`: one image colored with the weights of each kept epoch of a training run."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ CHECKPOINT = re.compile(r"checkpoints/epoch-(\d+)\.safetensors")
 def write_history(
     given: Input, run: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool, sandbox: Sandbox
 ) -> tuple[Path, str]:
-    """Writes a sheet: the grey picture, then its copy by each epoch of `run`; returns where, and a word about it.
+    """Writes a sheet: the grey image, then its copy by each epoch of `run`; returns where, and a word about it.
 
     Args:
-        given: a picture file or link.
+        given: an image file or link.
         run: a training run's folder, local or S3.
         destinations: an output file, or a folder for `NAME.history.png`.
         settings: of the colorizer.
         allow_private: follow links to private addresses, too.
-        sandbox: where the picture is decoded.
+        sandbox: where the image is decoded.
 
     Raises:
         UsageError: `run` keeps no epochs' weights.
-        ImageDecodeError, OSError: the picture cannot be read.
+        ImageDecodeError, OSError: the image cannot be read.
     """
     storage = Storage(run)
     epochs = kept_epochs(storage)
@@ -52,7 +52,7 @@ def write_history(
     grey = sandbox(decode_small, data, PANEL_AREA, max_pixels=settings.limits.max_pixels).luma
     target = destinations.sheet(given, ".history.png")
     panels = [("grey", np.stack([grey] * 3, axis=2))]
-    panels += [(f"epoch {epoch}", picture) for epoch, picture in _colored(grey, storage, epochs, settings)]
+    panels += [(f"epoch {epoch}", image) for epoch, image in _colored(grey, storage, epochs, settings)]
     encoded = io.BytesIO()
     contact_sheet(panels).save(encoded, "PNG")
     folder, name = destinations.place(given, target)
@@ -81,14 +81,14 @@ def _colored(
 
 
 def contact_sheet(panels: list[tuple[str, npt.NDArray[np.uint8]]]) -> Image.Image:
-    """Pictures of one size `(H, W, 3)` in rows, each with its name below it."""
+    """Images of one size `(H, W, 3)` in rows, each with its name below it."""
     height, width = panels[0][1].shape[:2]
     columns = min(len(panels), COLUMNS)
     rows = math.ceil(len(panels) / columns)
     sheet = Image.new("RGB", (columns * width, rows * (height + CAPTION)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
-    for number, (name, picture) in enumerate(panels):
+    for number, (name, image) in enumerate(panels):
         left, top = number % columns * width, number // columns * (height + CAPTION)
-        sheet.paste(Image.fromarray(picture), (left, top))
+        sheet.paste(Image.fromarray(image), (left, top))
         draw.text((left + width / 2, top + height + CAPTION / 2), name, "black", font, anchor="mm")
     return sheet

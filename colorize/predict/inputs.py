@@ -14,12 +14,12 @@ from colorize.errors import UsageError
 from colorize.predict.outcome import Outcome
 from colorize.storage.root import LEDGER, Storage
 
-RECORDS = f"{LEDGER}/"  # what a bulk run leaves beside its pictures
+RECORDS = f"{LEDGER}/"  # what a bulk run leaves beside its images
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One picture to color.
+    """One image to color.
 
     Attributes:
         source: its path or link, as a person would type it.
@@ -33,7 +33,7 @@ class Input:
 
 
 def find_inputs(sources: Sequence[str]) -> tuple[list[Input], list[Outcome]]:
-    """The pictures that are meant, in order, and what is left out of folders for what it is called.
+    """The images that are meant, in order, and what is left out of folders for what it is called.
 
     Raises:
         UsageError: a folder without files.
@@ -51,7 +51,7 @@ def find_inputs(sources: Sequence[str]) -> tuple[list[Input], list[Outcome]]:
             else:
                 found.append(each)
         if len(found) + len(left_out) == before:
-            raise UsageError(f"there are no files in {source}: name pictures, or a folder of them")
+            raise UsageError(f"there are no files in {source}: name images, or a folder of them")
     return found, left_out
 
 
@@ -67,10 +67,10 @@ def _in_folder(folder: str) -> Iterator[tuple[Input, str]]:
 def base_name(source: str) -> str:
     """The file's name at the end of a path or link, whose author may have written anything there."""
     if is_link(source):
-        with suppress(ValueError):  # whoever follows it says that it is none
+        with suppress(ValueError):  # fetching it reports the fault
             source = unquote(urlparse(source).path).replace("\0", "")
     name = PurePosixPath(source).name
-    return "picture" if name in ("", "..") else name
+    return "image" if name in ("", "..") else name
 
 
 def is_link(source: str) -> bool:

@@ -1,4 +1,4 @@
-"""Coloring pictures one by one in a process of its own, after a batch has killed its predictor."""
+"""Colors images one by one in a child process, after a batch has killed its predictor."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ class NetworkSource:
         return {name: value for name, value in self.__dict__.items() if name != "colorizer"}
 
     def __call__(self, grey: Seen | Fitted) -> Colored:
-        """The color of one picture."""
+        """The color of one image."""
         return self.colorizer.color([grey], confidence=self.confidence)[0]
 
 
 class LonePredictor:
-    """Colors pictures one by one in a child process, which holds a network of its own and is replaced when it dies."""
+    """Colors images one by one in a child process, which holds its own network and is replaced when it dies."""
 
     def __init__(self, network: NetworkSource) -> None:
         limits = LimitSettings(seconds=START_SECONDS, memory_mb=0)  # the first call loads the network
         self.color = Guarded(network, limits, isolated=True)
 
     def __call__(self, greys: Sequence[Seen | Fitted]) -> list[Colored | Fault]:
-        """The colors of the pictures; where one kills the process that colors it, its fault."""
+        """The colors of the images; where one kills the process that colors it, its fault."""
         return [self.color(grey) for grey in greys]
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from colorize.storage.root import Storage, read_file
 from colorize.weights import checkpoint_metadata, shipped_stride, shipped_weights
 
 _MOST_BYTES = 16 << 30  # of a file with weights; the largest of the published ones has 0.9 GB
-_MOST_CANVAS = 1024  # as of `ColorizerSettings.size`; what is larger takes gigabytes for each picture
+_MOST_CANVAS = 1024  # as of `ColorizerSettings.size`; what is larger takes gigabytes for each image
 _MESSAGE = 1000  # characters of what is wrong with a checkpoint, which may hold names of any length
 
 
@@ -62,7 +62,7 @@ def _require_canvas(name: str, canvas: object) -> None:
     """Raises UsageError for one that a checkpoint's arguments say, and no network was made for."""
     if canvas is not None and (type(canvas) is not int or not 1 <= canvas <= _MOST_CANVAS):
         raise UsageError(
-            f"model {name!r}: it asks for pictures of canvas={str(canvas)[:40]} pixels; 1 to {_MOST_CANVAS} are made"
+            f"model {name!r}: it asks for images of canvas={str(canvas)[:40]} pixels; 1 to {_MOST_CANVAS} are made"
         )
 
 

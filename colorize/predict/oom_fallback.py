@@ -1,4 +1,4 @@
-"""Coloring with less when memory runs out: half the batch, down to one picture; half the size; then the CPU."""
+"""Coloring with less when memory runs out: half the batch, down to one image; half the size; then the CPU."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SMALLEST_SIZE = 64  # pixels of the canvas' side: below it a network sees nothin
 def color_with_fallback(
     colorizer: Colorizer, greys: Sequence[Seen | Fitted], confidence: bool = False
 ) -> tuple[list[Colored], str]:
-    """The pictures' colors, and with how much less than asked for they were made ("" as a rule).
+    """The images' colors, and with how much less than asked for they were made ("": nothing was given up).
 
-    A smaller batch stays for the rest of the run, since the next pictures would meet the same shortage. Size and
-    device are as before for the next call: they change what comes out, and few pictures should suffer that.
+    A smaller batch stays for the rest of the run, since the next images would meet the same shortage. Size and
+    device are as before for the next call: they change what comes out, and few images should suffer that.
 
     Raises:
         RuntimeError: the memory does not suffice on the CPU either.
@@ -39,9 +39,9 @@ def color_with_fallback(
             except (RuntimeError, MemoryError) as error:
                 if not _lacks_memory(error):
                     raise
-                log.warning("memory ran out coloring %d pictures (%s)", len(greys), step or "as planned")
+                log.warning("memory ran out coloring %d images (%s)", len(greys), step or "as planned")
             colorizer.network.move(colorizer.network.device)
-        raise RuntimeError(f"no memory to color {len(greys)} pictures, one by one, at half the size, on the CPU")
+        raise RuntimeError(f"no memory to color {len(greys)} images, one by one, at half the size, on the CPU")
     finally:
         colorizer.canvas_size = size
         if colorizer.network.device != device:

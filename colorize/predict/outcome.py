@@ -1,4 +1,4 @@
-"""What became of one picture, for a person at a terminal or a program."""
+"""What became of one image, for a person at a terminal or a program."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A picture that was done, or was not.
+    """An image that was done, or was not.
 
     Attributes:
         ok: nothing is wrong with it.
         source: its path or link.
         message: what it was, or why it failed.
         output: where its copy went; empty where there is none.
-        pictures: how many it speaks of: an archive's outcome is that of its rows.
+        images: how many it speaks of: an archive's outcome is that of its rows.
     """
 
     ok: bool
     source: str
     message: str
     output: str = ""
-    pictures: int = 1
+    images: int = 1
 
     @property
     def line(self) -> str:

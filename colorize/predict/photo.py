@@ -1,4 +1,4 @@
-"""`colorize photo`: single pictures, from files or links, without Ray."""
+"""`colorize photo`: single images, from files or links, without Ray."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def color_photos(
 
     A source is a file, a link, or a folder: every file below it. `output` is a file if there is one source, no folder,
     and it has the suffix of one, else a folder, where names and trees are kept; a file that is there already is
-    replaced only if it may be (`overwrite`). Without an `output` pictures go here, as `NAME.colorized.SUFFIX`, and
+    replaced only if it may be (`overwrite`). Without an `output` images go here, as `NAME.colorized.SUFFIX`, and
     those of a folder into `FOLDER.colorized`. Links to private addresses are refused unless `allow_private`. `hints` is
-    a file with colors that a picture shall have (`colorize.datasets.hints`), which names pictures as `sources` do.
+    a file with colors that an image shall have (`colorize.datasets.hints`), which names images as `sources` do.
 
     Raises:
         UsageError: an unknown model, hints or settings that do not fit it, two sources that would get one name, an
@@ -72,9 +72,9 @@ def colorizer_of(checkpoint: bytes, settings: PhotoSettings) -> Colorizer:
 
 
 def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iterator[Outcome]:
-    """Does what is to be done for each source, one after the other; no picture's fault stops any of the others.
+    """Does what is to be done for each source, one after the other; no image's fault stops any of the others.
 
-    A job returns where its picture went, and a word about it.
+    A job returns where its image went, and a word about it.
 
     Raises:
         UsageError: where a job does.
@@ -86,7 +86,7 @@ def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iter
             written, word = write()
         except UsageError:
             raise
-        except Exception as error:  # of one picture, whatever it is
+        except Exception as error:  # of one image, whatever it is
             require_room(error)
             yield Outcome(False, source, fault_of(error).message)
         else:
@@ -95,7 +95,7 @@ def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iter
 
 @dataclass(frozen=True)
 class Studio:
-    """All that coloring a picture needs beside the picture."""
+    """All that coloring an image needs beside the image."""
 
     model: ModelFile
     settings: PhotoSettings
@@ -111,7 +111,7 @@ class Studio:
         return colorizer_of(self.model.data, sized(self.settings, self.upstream))
 
     def color(self, given: Input, target: Path) -> tuple[Path, str]:
-        """Writes the colored copy of an input; returns where, and what the picture was."""
+        """Writes the colored copy of an input; returns where, and what the image was."""
         limits, output, area = self.settings.limits, self.settings.output, self.colorizer.size**2
         data = fetch(given, self.allow_private, limits.max_bytes)
         seen = self.sandbox(look, data, area, limits.max_pixels, self.upstream, all_pages=output.pages == "all")

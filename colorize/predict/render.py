@@ -1,4 +1,4 @@
-"""One picture from its encoded bytes and its low-resolution color to the encoded colored copy."""
+"""One image from its encoded bytes and its low-resolution color to the encoded colored copy."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from colorize.imaging.compose import compose
 from colorize.imaging.formats import (
     Color,
+    DecodedImage,
     Encoded,
-    Picture,
     Provenance,
     Subsampling,
     decode,
@@ -30,7 +30,7 @@ Ab: TypeAlias = npt.NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """An encoded colored picture."""
+    """An encoded colored image."""
 
     data: bytes = field(repr=False)
     luma_exact: bool  # its luminance is the source's, bit for bit
@@ -45,19 +45,19 @@ def render(
     subsampling: Subsampling = "4:2:0",
     upstream: Upstream | None = None,
 ) -> Rendered:
-    """The colored copy of the picture in `data`: same size, same layout, same luminance.
+    """The colored copy of the image in `data`: same size, same layout, same luminance.
 
     Args:
         data: the encoded source.
-        ab_2hw: upright Lab color of the whole picture, at any lower resolution. A mapping holds that of each page of
+        ab_2hw: upright Lab color of the whole image, at any lower resolution. A mapping holds that of each page of
             a TIFF that is colored, counted from 0; its other pages are copied as they are.
         provenance: what the copy says about itself in its metadata.
-        max_pixels: pictures with more are refused.
+        max_pixels: images with more are refused.
         subsampling: of the chroma, where the copy is a JPEG.
         upstream: put together as the network's authors do; then the luminance is not kept.
 
     Raises:
-        ImageDecodeError: `data` is not a picture that can be colored.
+        ImageDecodeError: `data` is not an image that can be colored.
     """
     out = io.BytesIO()
     exact = render_into(
@@ -81,8 +81,8 @@ def render_into(
     Of huge TIFF and PNG the copy is made a few rows at a time, and a TIFF that is no `bytes` is read so, too.
     """
 
-    def painted(picture: Picture, ab: Ab) -> tuple[Picture, Color]:
-        return upstream.paint(picture, ab) if upstream else (picture, compose(picture, ab, subsampling))
+    def painted(image: DecodedImage, ab: Ab) -> tuple[DecodedImage, Color]:
+        return upstream.paint(image, ab) if upstream else (image, compose(image, ab, subsampling))
 
     if isinstance(ab_2hw, Mapping):
         colors = ab_2hw
@@ -90,11 +90,11 @@ def render_into(
             out,
             data,
             set(colors),
-            lambda page, picture: painted(picture, colors[page]),
+            lambda page, image: painted(image, colors[page]),
             provenance,
             max_pixels=max_pixels,
         )
     halved = upstream is None and subsampling == "4:2:0"
-    picture, color = painted(decode(data, max_pixels=max_pixels, halved=halved), ab_2hw)
-    encode_into(out, picture, color, provenance)
-    return picture.luma_exact
+    image, color = painted(decode(data, max_pixels=max_pixels, halved=halved), ab_2hw)
+    encode_into(out, image, color, provenance)
+    return image.luma_exact

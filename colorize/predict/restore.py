@@ -16,11 +16,11 @@ from typing import IO, NamedTuple
 from colorize.datasets.exclusion import ARCHIVE_SUFFIX
 from colorize.errors import UsageError
 from colorize.imaging.formats import (
+    DecodedImage,
     Encoded,
     Header,
     ImageDecodeError,
     Origin,
-    Picture,
     decode,
     decode_header,
     disk_name,
@@ -44,7 +44,7 @@ _GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;1
 
 
 class _Work(NamedTuple):
-    """One picture to restore: where it lies, and where its scan goes."""
+    """One image to restore: where it lies, and where its scan goes."""
 
     source: Storage
     name: str
@@ -63,7 +63,7 @@ def restore_grey(
     """Restores each of `sources` (files and folders, in buckets too) and yields an outcome as each is done.
 
     `output` is a file if there is one source, a file too, and it has the suffix of one; else a folder, in which names
-    and trees below the sources are kept. With `force` the luminance of any picture is taken, whoever made it. What is
+    and trees below the sources are kept. With `force` the luminance of any image is taken, whatever made it. What is
     there already, which may be the scan itself, is replaced with `overwrite` only.
 
     Raises:
@@ -91,7 +91,7 @@ def _outcomes(works: Sequence[_Work], limits: LimitSettings, force: bool, overwr
                     yield from _restored_rows(work, limits, force, overwrite, sandbox)
                 else:
                     yield Outcome(True, source, _restored(work, limits, force, overwrite, sandbox), target)
-            except Exception as error:  # of one picture, whatever it is
+            except Exception as error:  # of one image, whatever it is
                 require_room(error)
                 yield Outcome(False, source, fault_of(error).message)
 
@@ -157,9 +157,9 @@ def require_copy(data: Encoded, max_pixels: int) -> None:
     header = decode_header(data)
     if not _refusal(header):
         return
-    picture = decode(data, max_pixels=max_pixels)  # what is said of it may stand behind the pixels
-    if refusal := _refusal(Header(picture.info, picture.luma_exact, picture.metadata)):
-        raise ImageDecodeError("no_copy", f"{refusal}; --force takes its luminance all the same")
+    image = decode(data, max_pixels=max_pixels)  # what is said of it may stand behind the pixels
+    if refusal := _refusal(Header(image.info, image.luma_exact, image.metadata)):
+        raise ImageDecodeError("no_copy", f"{refusal}; --force takes its luminance anyway")
 
 
 def restore_into(draft: Draft, data: Encoded, max_pixels: int) -> str:
@@ -180,13 +180,13 @@ def restored_bytes(data: Encoded, max_pixels: int) -> bytes:
 
 
 def _write_grey(out: IO[bytes], data: Encoded, max_pixels: int) -> str:
-    picture = decode(data, max_pixels=max_pixels)
-    if has_pages(picture.info):
+    image = decode(data, max_pixels=max_pixels)
+    if has_pages(image.info):
         encode_grey_pages_into(out, data)
     else:
-        encode_grey_into(out, picture)
-    said = decode_header(data) if has_pages(picture.info) else picture
-    return _what(picture, read_origin(said.metadata.xmp))
+        encode_grey_into(out, image)
+    said = decode_header(data) if has_pages(image.info) else image
+    return _what(image, read_origin(said.metadata.xmp))
 
 
 def _is_there(storage: Storage, name: str) -> bool:
@@ -207,12 +207,12 @@ def _refusal(header: Header) -> str | None:
     return None
 
 
-def _what(picture: Picture, origin: Origin | None) -> str:
+def _what(image: DecodedImage, origin: Origin | None) -> str:
     """What came back, in a few words."""
-    kind = "luma coefficients" if picture.info.output_format == "JPEG" and picture.luma_exact else "luminance"
+    kind = "luma coefficients" if image.info.output_format == "JPEG" and image.luma_exact else "luminance"
     if origin is None:
-        return f"{kind} of a picture that is not known to be a colored copy"
-    if not (origin.luma_exact and picture.luma_exact):
+        return f"{kind} of an image that is not known to be a colored copy"
+    if not (origin.luma_exact and image.luma_exact):
         return f"luminance, nearly that of {origin.source}"
     scan = "as scanned" if origin.mode in _GREY_MODES else f"of a source that was {origin.mode}"
     return f"{kind} {scan}; source {origin.source}, sha256 {origin.source_sha256[:12]}"

@@ -69,5 +69,5 @@ def _restored(
         return None, NO_COPY
     try:
         return restore(copies.image(batch, row, max_bytes)), ""
-    except Exception as fault:  # of one picture, whatever it is
+    except Exception as fault:  # of one image, whatever it is
         return None, fault_of(fault).message

@@ -42,13 +42,13 @@ class CopySettings(Settings):
     """How a colored copy is made."""
 
     subsampling: Literal["4:2:0", "4:4:4"] = Field(
-        "4:2:0", description="resolution of a JPEG's color: half of the picture's each way, or all of it"
+        "4:2:0", description="resolution of a JPEG's color: half of the image's each way, or all of it"
     )
     pages: Literal["all", "first"] = Field(
         "all", description="of a TIFF: color each page, or copy it by its own triage; or write the first page alone"
     )
     processing: Literal["ours", "upstream"] = Field(
-        "ours", description="upstream: a published network sees and gives pictures as its authors' programs have it"
+        "ours", description="upstream: a published network sees and gives images as its authors' programs have it"
     )
     digital_source_type: Literal[
         "algorithmicallyEnhanced", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia",

@@ -26,7 +26,7 @@ from colorize.predict.render import Ab, Provenance, render_into
 from colorize.predict.upstream import Upstream
 from colorize.storage.local_root import Draft
 
-COMPARE_HEIGHT = 512  # pixels, of the side-by-side picture
+COMPARE_HEIGHT = 512  # pixels, of the side-by-side image
 
 
 @dataclass(frozen=True, slots=True)

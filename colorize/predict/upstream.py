@@ -1,7 +1,7 @@
-"""The published networks' own pre- and post-processing, to reproduce their authors' pictures.
+"""The published networks' own pre- and post-processing, to reproduce their authors' images.
 
-They see the picture squashed into a square, and their color is enlarged without regard to edges and put together
-with the picture's L*; colors outside of sRGB are clipped. Neither aspect nor luminance is kept.
+They see the image squashed into a square, and their color is enlarged without regard to edges and put together
+with the image's L*; colors outside of sRGB are clipped. Neither aspect nor luminance is kept.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from PIL import Image
 from colorize.errors import UsageError
 from colorize.imaging.colorimetry import CB_SCALE, CR_SCALE, LUMA_WEIGHTS
 from colorize.imaging.compose import as_stored, lab_strip, strips
-from colorize.imaging.formats import Encoded, Picture, decode
+from colorize.imaging.formats import DecodedImage, Encoded, decode
+from colorize.imaging.formats.decoded_image import Chroma, Color
 from colorize.imaging.formats.orientation import orient
-from colorize.imaging.formats.picture import Chroma, Color
 from colorize.predict.settings import ColorSettings
 
 Float = NDArray[np.float32]
@@ -44,34 +44,34 @@ class Upstream:
     smooth: bool
 
     def square(self, data: Encoded, *, max_pixels: int, page: int = 0) -> Grey:
-        """The picture (of a TIFF one page) as the network sees it, upright, (side, side). Raises ImageDecodeError."""
-        picture = decode(data, max_pixels=max_pixels, page=page)
-        luma = np.asarray(picture.luma)
+        """The image (of a TIFF one page) as the network sees it, upright, (side, side). Raises ImageDecodeError."""
+        image = decode(data, max_pixels=max_pixels, page=page)
+        luma = np.asarray(image.luma)
         luma = luma if luma.dtype == np.uint8 else (luma >> 8).astype(np.uint8)
-        upright = Image.fromarray(np.ascontiguousarray(orient(luma, picture.info.orientation)))
+        upright = Image.fromarray(np.ascontiguousarray(orient(luma, image.info.orientation)))
         shape = self.side, self.side
         if self.averaged:
             return np.asarray(upright.resize(shape, Image.Resampling.BICUBIC))
         scale = upright.width / self.side, 0, 0, 0, upright.height / self.side, 0
         return np.asarray(upright.transform(shape, Image.Transform.AFFINE, scale, Image.Resampling.BILINEAR))
 
-    def paint(self, picture: Picture, ab_2hw: NDArray[np.floating]) -> tuple[Picture, Color]:
-        """`picture` and its color as the authors put them together; the picture's luma is now that of the color.
+    def paint(self, image: DecodedImage, ab_2hw: NDArray[np.floating]) -> tuple[DecodedImage, Color]:
+        """`image` and its color as the authors put them together; the image's luma is now that of the color.
 
         Raises:
             ValueError: the color is not finite.
         """
-        ab = as_stored(ab_2hw, picture)
+        ab = as_stored(ab_2hw, image)
         ab = _bilinear(ab, (ab.shape[1] * self.times, ab.shape[2] * self.times), slice(None))
         enlarge = _bilinear if self.smooth else _nearest
-        white = np.iinfo(picture.luma.dtype).max
-        rgb = np.empty((*picture.luma.shape, 3), picture.luma.dtype)
-        for rows in strips(picture.luma):
-            strip = lab_strip(picture.luma[rows], enlarge(ab, picture.luma.shape, rows))
+        white = np.iinfo(image.luma.dtype).max
+        rgb = np.empty((*image.luma.shape, 3), image.luma.dtype)
+        for rows in strips(image.luma):
+            strip = lab_strip(image.luma[rows], enlarge(ab, image.luma.shape, rows))
             rgb[rows] = np.rint(np.stack(strip, axis=-1) * np.float32(white))
-        if picture.info.output_format != "JPEG":
-            return replace(picture, luma_exact=False), rgb
-        return _as_jpeg(picture, rgb)
+        if image.info.output_format != "JPEG":
+            return replace(image, luma_exact=False), rgb
+        return _as_jpeg(image, rgb)
 
 
 def sized(settings: P, upstream: Upstream | None) -> P:
@@ -104,13 +104,13 @@ def upstream_of(processing: str, architecture: str) -> Upstream | None:
     return _KNOWN[architecture]
 
 
-def _as_jpeg(picture: Picture, rgb: NDArray[np.unsignedinteger]) -> tuple[Picture, Chroma]:
+def _as_jpeg(image: DecodedImage, rgb: NDArray[np.unsignedinteger]) -> tuple[DecodedImage, Chroma]:
     """Full-range YCbCr (ITU-T T.871), the chroma at half the size."""
     red, green, blue = (channel.astype(np.float32) for channel in np.moveaxis(rgb, -1, 0))
     luma = LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[1] * green + LUMA_WEIGHTS[2] * blue
     planes = (128 + (blue - luma) * CB_SCALE, 128 + (red - luma) * CR_SCALE)
     cb, cr = (np.asarray(Image.fromarray(np.rint(p).clip(0, 255).astype(np.uint8)).reduce(2)) for p in planes)
-    return replace(picture, luma=np.rint(luma).astype(np.uint8), luma_exact=False), Chroma(cb, cr)
+    return replace(image, luma=np.rint(luma).astype(np.uint8), luma_exact=False), Chroma(cb, cr)
 
 
 def _nearest(ab: Float, shape: tuple[int, ...], rows: slice) -> Float:

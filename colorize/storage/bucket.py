@@ -151,7 +151,7 @@ class _Parallel:
             while (own := self._next()) is not None:
                 self._list(own)
             self._put(None)
-        except Exception as error:  # whoever iterates raises it
+        except Exception as error:  # raised by the consumer
             self._put(error)
 
     def _put(self, found: Page | Exception | None) -> None:
@@ -176,7 +176,7 @@ class _Parallel:
             self.changed.notify_all()
 
     def _next(self) -> Range | None:
-        """A range that nobody lists yet: a part of another one, where none waits; None when all are done."""
+        """The next range to list: half of another one where none is waiting; None when all are done."""
         while not self.stopped.is_set():
             with self.changed:
                 if self.waiting:

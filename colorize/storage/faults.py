@@ -53,7 +53,7 @@ def _why_unreachable(error: Exception) -> str:
 
 
 def require_room(error: Exception) -> None:
-    """Raises StoppedError where `error` is no fault of one picture: the storage can take no other either."""
+    """Raises StoppedError where `error` is no fault of one image: the storage can take no other either."""
     if reason := storage_exhausted(error):
         raise StoppedError(f"{reason}; what was written before is whole") from error
 

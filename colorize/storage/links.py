@@ -1,4 +1,4 @@
-"""Fetching a picture by an http(s) link: bounded in bytes, seconds and redirects, and never from a private address.
+"""Fetching an image by an http(s) link: bounded in bytes, seconds and redirects, and never from a private address.
 
 A link may come from anywhere, and the machine that follows it may reach what its author cannot: services on the
 loopback interface, a cloud's metadata server, a router's page. So each host name is resolved here, every address

@@ -67,7 +67,7 @@ def identity_of(info: Mapping[str, Any]) -> str:
 
 
 def walk_local(folder: Path, root: Path, follow_links: bool) -> Iterator[Entry]:
-    """Every file below a folder on disk, recursively; a folder that cannot be listed is an entry of its own.
+    """Every file below a folder on disk, recursively; a folder that cannot be listed is an entry, too.
 
     Links are entries, and never walked into. Of one that leads out of `root` nothing is told but its name, unless
     links are followed there.
@@ -82,7 +82,7 @@ def walk_local(folder: Path, root: Path, follow_links: bool) -> Iterator[Entry]:
 
 
 def walk_remote(fs: Any, folder: str, root: str) -> Iterator[Entry]:
-    """Every file below a folder of an fsspec file system, recursively; an object store has a listing of its own."""
+    """Every file below a folder of an fsspec file system, recursively; an object store lists flat."""
     for parent, _, files in fs.walk(folder, detail=True, on_error="raise"):
         for base in sorted(filter(None, files)):
             name = posixpath.join(parent, base)[len(root) :].lstrip("/")
@@ -121,7 +121,7 @@ def _local_entry(item: os.DirEntry[str], root: Path, follow_links: bool) -> Entr
 
 
 def local_entry(name: str, status: os.stat_result | None) -> Entry:
-    """A file on disk. One of which nothing is known is listed all the same: its row can say that it is unreadable."""
+    """A file on disk. One whose status cannot be read is listed, too: its row says that it is unreadable."""
     if status is None:
         return Entry(name, 0, "")
     return Entry(name, status.st_size, identity_of({"mtime": status.st_mtime, "size": status.st_size}))

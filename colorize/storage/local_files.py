@@ -1,6 +1,6 @@
 """Files on disk below a root, as those see them who read: a link among them leads nowhere out of the root.
 
-A folder of strangers' pictures may hold a link to a secret, of which a copy, a hash or a length would be published with
+A folder of strangers' images may hold a link to a secret, of which a copy, a hash or a length would be published with
 the results. What lies outside is looked at only where the person who runs the job says so. A link within the root is
 followed: what it leads to is an input anyway.
 """
@@ -36,7 +36,7 @@ def real_file(root: str, name: str, follow_links: bool) -> Path:
         if not follow_links and _lies_outside(path, root):
             raise LeadsOutError(f"it leads out of {root}: put the file itself there")
         path = os.path.realpath(path)
-        status = os.stat(path)  # noqa: PTH116 (for each picture: `pathlib` takes several times as long)
+        status = os.stat(path)  # noqa: PTH116 (for each image: `pathlib` takes several times as long)
     if not stat.S_ISREG(status.st_mode):
         raise OSError("a folder or device, not a regular file")
     return Path(path)
@@ -61,7 +61,7 @@ def is_linked_folder(path: str) -> bool:
 def _without_links(root: str, name: str) -> os.stat_result | None:
     """The status of a file that is reached from the root through folders alone; None if there is a link on the way.
 
-    Asked for each picture, and a tenth of the time that it takes to resolve all links of the whole path.
+    Asked for each image, and a tenth of the time that it takes to resolve all links of the whole path.
     """
     path, status = root, None
     for part in name.split("/"):

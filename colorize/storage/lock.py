@@ -17,7 +17,7 @@ LOCK = f"{LEDGER}/lock"
 def exclusive(target: Storage) -> Iterator[None]:
     """Within the block no other process of this machine, nor of those that share the disk, gets `target`.
 
-    What is locked is a file that nobody but its owner can open: whoever may read a file may lock it, and keep others
+    The lock is on a file that only its owner can open: anyone who may read a file may lock it, and keep others
     out. The system lets go of a process that was killed; the file that such a one leaves behind locks nothing. A
     bucket has no such lock, and neither has every network file system: there nothing is held, nor refused.
 

@@ -187,7 +187,7 @@ class Archive:
         return column_chunks(self._footer)
 
     def _padding(self, columns: Sequence[str]) -> int:
-        """Bytes that a row without a list takes all the same, where lists have a fixed size."""
+        """Bytes that a row without a list takes, where lists have a fixed size."""
         found = max((padding(field.type) for field in self.schema if _is_of(field.name, columns)), default=0)
         if found > BOMB_BYTES:
             raise ParquetError(f"lists of a fixed size take {found} bytes a row, at most {BOMB_BYTES}", "too_large")

@@ -112,7 +112,7 @@ def read_texts(archive: Archive, column: str) -> Iterator[str | None]:
 def _missing(path: Any) -> str:
     where = plain_text(path)
     if not where:
-        return "the row holds no picture"
+        return "the row holds no image"
     return f"the row holds a path ({where!r}) and no bytes: color the files that the paths name, with --input-list"
 
 

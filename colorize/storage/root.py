@@ -1,6 +1,6 @@
 """One storage root, local or remote, whose files are named by relative paths with `/`.
 
-A thin layer over fsspec with the three things that a batch job needs beside it: writes that nobody sees half
+A thin layer over fsspec with the three things that a batch job needs beside it: writes that are never seen half
 done, faults translated into one clear line, and a check that answers within seconds when a bucket is
 unreachable or forbidden. A `Storage` pickles as its URI: no credential ever travels, every process reads
 `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL` and `AWS_REGION` from its own environment.
@@ -254,7 +254,7 @@ class Storage:
             self.local.sweep()
 
     def entries(self, below: str = "") -> Iterator[Entry]:
-        """Every file below `below`, recursively; a folder that cannot be listed is an entry of its own."""
+        """Every file below `below`, recursively; a folder that cannot be listed is an entry, too."""
         return chain.from_iterable(self.pages(below))
 
     def pages(self, below: str = "") -> Iterator[Page | list[Entry]]:
@@ -344,7 +344,7 @@ class Storage:
         except TimeoutError:
             server = f" from {os.environ.get(ENDPOINT, 'Amazon')}: {CHECK_ENDPOINT}" if self.is_bucket else ""
             reason = f"no answer within {PROBE_SECONDS:.0f} s{server or '; is the server up, and the network open?'}"
-        except Exception as error:  # every storage library has fault classes of its own
+        except Exception as error:  # every storage library has its own exceptions
             reason = why_unusable(error)
         raise UsageError(f"cannot use {self.url()}: {reason}")
 
@@ -354,7 +354,7 @@ def read_file(uri: str | os.PathLike[str], most: int | None = None) -> bytes:
 
     Raises:
         UsageError: that is no URI of a file, or of one that has more than `most` bytes.
-        OSError: it cannot be read, whatever class of its own the storage library has for that.
+        OSError: it cannot be read, whatever exception the storage library raises for that.
     """
     storage = Storage(uri)
     folder = storage.parent()

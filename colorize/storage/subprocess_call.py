@@ -1,4 +1,4 @@
-"""A function's result from a process of its own, on another core; the process ends with this one.
+"""A function's result from a child process, on another core; the child ends with its parent.
 
 python -m colorize.storage.subprocess_call      is that process
 """

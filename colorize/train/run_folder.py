@@ -146,5 +146,5 @@ def load_state_bytes(data: bytes) -> dict[str, Any]:
     try:
         state: dict[str, Any] = load_plain(data)
     except NotPlainError as error:
-        raise UsageError(f"{STATE} {error}: begin anew in another --output") from None
+        raise UsageError(f"{STATE} {error}: start over in another --output") from None
     return state

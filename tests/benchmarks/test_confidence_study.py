@@ -16,7 +16,7 @@ from colorize.models import BinModel
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.model_files import find_model
 from colorize.predict.torch_network import torch_colorizer
-from tests.benchmarks.test_operating_point import picture, weights
+from tests.benchmarks.test_operating_point import image, weights
 
 __all__ = ["weights"]  # a fixture
 
@@ -41,18 +41,18 @@ def test_tenths_and_areas_are_of_the_most_doubtful() -> None:
 
 @pytest.mark.slow
 def test_every_way_has_a_row_and_what_ships_is_what_a_run_reports(weights: str, tmp_path: Path) -> None:
-    pictures = [picture(seed, kind) for kind in ("Kodachromes", "modern") for seed in range(3)]
+    images = [image(seed, kind) for kind in ("Kodachromes", "modern") for seed in range(3)]
     found = find_model(weights)
     network = load_checkpoint(found.data).model.eval()
     assert isinstance(network, BinModel)
-    known = Distributions(found, pictures, tmp_path)
+    known = Distributions(found, images, tmp_path)
     for view in (CANVAS, View(CANVAS.size, mirrored=True)):
         known.prepare(view)
-    seen = [Doubted(known, network, each, index) for index, each in enumerate(pictures)]
+    seen = [Doubted(known, network, each, index) for index, each in enumerate(images)]
     with torch.inference_mode():
         doubts = {name: np.array([float(way(each)) for each in seen]) for name, way in WAYS.items()}
         errors, grey = np.array([each.errors() for each in seen]).T
     assert (errors > 0).all()
-    assert len(list(table(doubts, errors, grey, groups(pictures)))) == len(WAYS) + 2
-    colored = torch_colorizer(network, precision="float32").color(greys(pictures), confidence=True)
+    assert len(list(table(doubts, errors, grey, groups(images)))) == len(WAYS) + 2
+    colored = torch_colorizer(network, precision="float32").color(greys(images), confidence=True)
     assert [each.confidence for each in colored] == pytest.approx(list(1 - doubts["as shipped"]), abs=0.01)

@@ -1,4 +1,4 @@
-"""What the benchmarks of models measure on: the same pictures each time, and one budget a study."""
+"""What the benchmarks of models measure on: the same images each time, and one budget a study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from benchmarks.measuring import Half, held_out
 from benchmarks.model_study import require_same_budget
-from tests.pictures import labeled_archive
+from tests.images import labeled_archive
 
 
 def test_an_archive_without_paths_is_halved_as_well(tmp_path: Path) -> None:
@@ -19,10 +19,10 @@ def test_an_archive_without_paths_is_halved_as_well(tmp_path: Path) -> None:
     table = pq.read_table(file).drop_columns(["path"])
     pq.write_table(table.append_column("split", pa.array(["val"] * table.num_rows)), file)
     halves: tuple[Half, Half] = ("choice", "report")
-    places = [[picture.path for picture in held_out(file, half, 100, 16)] for half in halves]
+    places = [[image.path for image in held_out(file, half, 100, 16)] for half in halves]
     assert all(len(half) > 10 for half in places)
     assert len(set(places[0] + places[1])) == table.num_rows
-    assert {picture.path for picture in held_out(file, "choice", 5, 16)} < set(places[0])
+    assert {image.path for image in held_out(file, "choice", 5, 16)} < set(places[0])
     assert len(held_out(file, "choice", 5, 16)) == 5
 
 

@@ -1,4 +1,4 @@
-"""The study of decodes: pictures by kind, distributions kept, and the same color as the network gives in use."""
+"""The study of decodes: images by kind, distributions kept, and the same color as the network gives in use."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from PIL import Image
 
 from benchmarks.decodes import Seen, Way, by_entropy, in_shadows
 from benchmarks.distributions import Distributions, View
-from benchmarks.kinds import SIDE, Picture, historical, modern
+from benchmarks.kinds import SIDE, DecodedImage, historical, modern
 from benchmarks.operating_point import SATURATIONS, GroundTruth, Kind
 from colorize.errors import UsageError
 from colorize.imaging.color import grey_to_lightness, rgb_to_lab
 from colorize.models import create_model
 from colorize.models.checkpoint import dump_checkpoint
 from colorize.predict.model_files import find_model
-from tests.pictures import saved
+from tests.images import saved
 
 TINY = {"widths": [16, 16, 16], "context": 32, "context_blocks": 1, "grid": 20.0}
 
 
-def picture(seed: int = 0, kind: str = "kind") -> Picture:
+def image(seed: int = 0, kind: str = "kind") -> DecodedImage:
     """Large soft patches of color."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     rgb = np.asarray(Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-    return Picture(kind, f"{kind}/{seed}", rgb)
+    return DecodedImage(kind, f"{kind}/{seed}", rgb)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def weights(tmp_path: Path) -> str:
 
 
 class TestKinds:
-    def test_historical_pictures_are_those_that_the_provenance_lists(self, tmp_path: Path) -> None:
+    def test_historical_images_are_those_that_the_provenance_lists(self, tmp_path: Path) -> None:
         for name in ("a.jpg", "b.jpg", "unlisted.jpg"):
             Image.new("RGB", (40, 30), "red").save(tmp_path / name)
         (tmp_path / "provenance.csv").write_text("file,collection\nb.jpg,fsa-owi-color\na.jpg,elsewhere\n")
@@ -66,21 +66,21 @@ class TestKinds:
 
 class TestDistributions:
     def test_they_are_the_networks_and_kept(self, weights: str, tmp_path: Path) -> None:
-        pictures = [picture(seed) for seed in range(3)]
-        known = Distributions(find_model(weights), pictures, tmp_path / "cache")
+        images = [image(seed) for seed in range(3)]
+        known = Distributions(find_model(weights), images, tmp_path / "cache")
         view = View(64)
         known.prepare(view)
         (kept,) = (tmp_path / "cache").iterdir()
         written = kept.stat().st_mtime_ns
-        again = Distributions(find_model(weights), pictures, tmp_path / "cache")
+        again = Distributions(find_model(weights), images, tmp_path / "cache")
         again.prepare(view)
         np.testing.assert_array_equal(again.of(1, view), known.of(1, view))
         assert kept.stat().st_mtime_ns == written
         np.testing.assert_allclose(np.exp(known.of(1, view)).sum(axis=0), 1, atol=5e-3)
 
     def test_a_mirrored_view_is_mirrored_back(self, weights: str, tmp_path: Path) -> None:
-        one = picture()
-        mirrored = Picture("kind", "mirrored", np.ascontiguousarray(one.rgb[:, ::-1]))
+        one = image()
+        mirrored = DecodedImage("kind", "mirrored", np.ascontiguousarray(one.rgb[:, ::-1]))
         known = Distributions(find_model(weights), [one, mirrored], tmp_path)
         for view in (View(64), View(64, True)):
             known.prepare(view)
@@ -92,10 +92,10 @@ class TestDistributions:
         path = tmp_path / "plain.safetensors"
         path.write_bytes(dump_checkpoint(create_model("lab_cnn"), name="lab_cnn", args={}))
         with pytest.raises(UsageError, match="lab_cnn has no color bins"):
-            Distributions(find_model(str(path)), [picture()], tmp_path)
+            Distributions(find_model(str(path)), [image()], tmp_path)
 
     def test_the_way_that_won_is_what_the_network_does_in_use(self, weights: str, tmp_path: Path) -> None:
-        one, view = picture(), View(64)
+        one, view = image(), View(64)
         known = Distributions(find_model(weights), [one], tmp_path)
         known.prepare(view)
         grey = np.asarray(Image.fromarray(one.rgb).convert("L").resize((64, 64), Image.Resampling.BICUBIC))
@@ -109,7 +109,7 @@ class TestDistributions:
 
 class TestCurves:
     def test_true_colors_are_worth_most_at_their_own_saturation(self) -> None:
-        one = picture()
+        one = image()
         truth = GroundTruth(one)
         ab = rgb_to_lab(torch.from_numpy(one.rgb / np.float32(255)).permute(2, 0, 1))[1:].numpy()
         curve = truth.curve(np.ascontiguousarray(ab))
@@ -119,9 +119,9 @@ class TestCurves:
         assert (np.diff(curve[:, 1]) > 0).all()
 
     def test_gains_are_of_one_kind_and_between_two_saturations(self) -> None:
-        pictures = [picture(0, "sea"), picture(1, "city"), picture(2, "city")]
-        truths = [GroundTruth(p) for p in pictures]
-        city = Kind("city", pictures, truths)
+        images = [image(0, "sea"), image(1, "city"), image(2, "city")]
+        truths = [GroundTruth(p) for p in images]
+        city = Kind("city", images, truths)
         steps = np.arange(1, len(SATURATIONS) + 1) / 4  # colorfulness of each saturation, as a part of the truth's
         curve = np.stack([np.stack([t.grey + 8 * steps, t.colorfulness * steps], axis=1) for t in truths]).astype(
             np.float32

@@ -79,7 +79,7 @@ def test_a_folder_becomes_the_same_tree_in_color(finished: Path, photo_files: di
     }
 
 
-def test_pictures_in_color_are_skipped_or_copied_as_told(photo_folder: Path, tmp_path: Path) -> None:
+def test_images_in_color_are_skipped_or_copied_as_told(photo_folder: Path, tmp_path: Path) -> None:
     assert bulk(photo_folder, tmp_path / "skipped", "--set", "triage.color=skip") == 0
     assert bulk(photo_folder, tmp_path / "copied", "--set", "triage.color=copy") == 0
 
@@ -113,12 +113,12 @@ def test_a_run_records_itself(finished: Path) -> None:
     assert all(entry["peak_mb"] > 1 for entry in report["processes"])
     log = (finished / "out/_colorize/run.log").read_text()
     assert "done 5/5, failed 0, skipped 0" in log
-    assert "pictures/s" in log
+    assert "images/s" in log
 
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Two good pictures among what an archive also holds."""
+    """Two good images among what an archive also holds."""
     good = grey_jpeg(1, 256, 192)
     noise = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(noise, "PNG")
@@ -129,7 +129,7 @@ def mixed(tmp_path: Path) -> Path:
         "truncated.png": noise.getvalue()[:2000],
         "empty.png": b"",
         "notes.txt": b"box 7, mostly harmless",
-        "lies.jpg": b"this is no picture",
+        "lies.jpg": b"this is no image",
         "Thumbs.db": b"litter",
     }
     write_tree(tmp_path / "mixed", files)
@@ -216,7 +216,7 @@ def test_a_damaged_archive_loses_the_rows_that_cannot_be_read(tmp_path: Path) ->
         pq.write_table(table, tmp_path / "in" / name, row_group_size=10, use_dictionary=False)
     path, metadata = tmp_path / "in/damaged.parquet", pq.read_metadata(tmp_path / "in/good.parquet")
     data = bytearray(path.read_bytes())
-    for group, column in ((1, 0), (2, 1)):  # pictures, years
+    for group, column in ((1, 0), (2, 1)):  # images, years
         start = metadata.row_group(group).column(column).data_page_offset
         data[start : start + 20] = b"\xff" * 20
     path.write_bytes(data)
@@ -242,14 +242,14 @@ def test_a_damaged_archive_loses_the_rows_that_cannot_be_read(tmp_path: Path) ->
 
 
 def test_from_bucket_to_bucket(s3: S3, photo_files: dict[str, bytes]) -> None:
-    """1,000 small pictures and awkward names, from one bucket to another."""
+    """1,000 small images and awkward names, from one bucket to another."""
     source, target = Storage("s3://scans/job"), Storage("s3://colored/job")
     names = ["a b.jpg", "1,2.jpg", "Müller & Söhne.jpg", "#1.jpg", "100%.jpg", "%41.jpg", "[x]*?.jpg", "ñ/é+è.jpg"]
     files = {name: grey_jpeg(i) for i, name in enumerate(names)} | photo_files
     files |= {f"many/{i // 100}/{i:04d}.jpg": grey_jpeg(i) for i in range(1000)}
     source.fs.pipe({source.path(name): data for name, data in files.items() if "*" not in name})
     source.write("[x]*?.jpg", files["[x]*?.jpg"])
-    source.write("broken.jpg", b"no picture")
+    source.write("broken.jpg", b"no image")
     assert bulk(source.uri, target.uri, "--set", "colorizer.size=64") == EXIT_FAILURES
 
     manifest = rows(target.uri)
@@ -272,7 +272,7 @@ def test_an_inventory_names_the_inputs(photo_folder: Path, tmp_path: Path) -> No
     }
 
 
-def test_large_pictures_are_read_again_instead_of_travelling(finished: Path, tmp_path: Path) -> None:
+def test_large_images_are_read_again_instead_of_travelling(finished: Path, tmp_path: Path) -> None:
     large = ("--set", "colorizer.size=128", "--set", "source.inline_bytes=100")
     assert bulk(finished / "scans", tmp_path / "out", *large) == 0
 
@@ -282,7 +282,7 @@ def test_large_pictures_are_read_again_instead_of_travelling(finished: Path, tmp
     assert before == after
 
 
-def test_limits_refuse_a_picture_and_say_how_to_raise_them(photo_folder: Path, tmp_path: Path) -> None:
+def test_limits_refuse_a_image_and_say_how_to_raise_them(photo_folder: Path, tmp_path: Path) -> None:
     limits = ("--set", "limits.max_pixels=100000", "--set", "limits.min_side=300")
     assert bulk(photo_folder, tmp_path / "out", *limits) == EXIT_FAILURES
 
@@ -337,9 +337,7 @@ def test_an_archive_is_not_written_over_itself(tmp_path: Path, capsys: pytest.Ca
     assert_one_line(capsys, "overlap")
 
 
-def test_a_picture_is_not_written_over_itself_through_a_link(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_image_is_not_written_over_itself_through_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tree(tmp_path, {"scans/a.jpg": grey_jpeg(1)})
     (tmp_path / "link").symlink_to(tmp_path / "scans")
     assert bulk(tmp_path / "scans/a.jpg", tmp_path / "link") == EXIT_USAGE

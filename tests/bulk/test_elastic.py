@@ -21,7 +21,7 @@ from colorize.storage.root import Storage
 from tests.conftest import grey_jpeg, write_tree
 
 ROOT = Path(__file__).parents[2]
-PICTURES = 96
+IMAGES = 96
 PATIENCE = 240.0  # seconds, for a machine that is busy with other things
 
 
@@ -52,7 +52,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 @pytest.mark.cluster
 @pytest.mark.timeout(2 * PATIENCE)
 def test_a_run_uses_a_node_that_comes_and_survives_its_loss(cluster: Cluster, tmp_path: Path) -> None:
-    write_tree(tmp_path / "scans", {f"{i:02d}.jpg": grey_jpeg(i) for i in range(PICTURES)})
+    write_tree(tmp_path / "scans", {f"{i:02d}.jpg": grey_jpeg(i) for i in range(IMAGES)})
     settings = {"source": {"rows_per_task": 4}, "pool": {"batch_size": 2}, "colorizer": {"size": 64}}
     request = json.dumps({"folder": str(tmp_path), "settings": settings, "address": cluster.address})
     with (tmp_path / "log").open("wb") as log:
@@ -61,14 +61,14 @@ def test_a_run_uses_a_node_that_comes_and_survives_its_loss(cluster: Cluster, tm
     try:
         wait_until(process, tmp_path, lambda: recorded(tmp_path) >= 4)
         node = cluster.add_node(num_cpus=4, object_store_memory=300 << 20)
-        wait_until(process, tmp_path, lambda: recorded(tmp_path) >= PICTURES * 3 // 4)
+        wait_until(process, tmp_path, lambda: recorded(tmp_path) >= IMAGES * 3 // 4)
         cluster.remove_node(node, allow_graceful=False)
         assert process.wait(PATIENCE) == 0, (tmp_path / "log").read_text()
     finally:
         process.kill()
 
     rows = read_manifest(Storage(tmp_path / "out"))
-    assert sorted(rows["path"].to_pylist()) == [f"{i:02d}.jpg" for i in range(PICTURES)]
+    assert sorted(rows["path"].to_pylist()) == [f"{i:02d}.jpg" for i in range(IMAGES)]
     assert set(rows["status"].to_pylist()) == {"ok"}
     processes = json.loads((tmp_path / "out/_colorize/run.json").read_text())["processes"]
     assert len([entry for entry in processes if entry["role"] == "predict"]) >= 2

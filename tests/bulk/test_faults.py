@@ -1,4 +1,4 @@
-"""Pictures that kill or block the process that works on them: blamed in their rows, while all the others go on."""
+"""Images that kill or block the process that works on them: blamed in their rows, while all the others go on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def on_retry(function: object, seconds: float = LIMITS.seconds) -> Guarded[objec
 
 
 def work(item: str) -> str:
-    """Stands for the decoding of one picture."""
+    """Stands for the decoding of one image."""
     if item == "segfault":
         os.kill(os.getpid(), 11)
     if item == "exit":
@@ -119,7 +119,7 @@ def test_the_watchdog_ends_a_process_that_is_stuck() -> None:
 
 
 @pytest.mark.cluster
-def test_poisonous_pictures_fail_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_poisonous_images_fail_and_the_run_goes_on(tmp_path: Path) -> None:
     black = io.BytesIO()
     Image.new("L", (64, 64)).save(black, "PNG")
     huge = io.BytesIO()

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 PATIENCE = 400  # seconds, of a test on a machine that others use as well
 QUICK = ("--set", "colorizer.size=64")
-PICTURES = 200
+IMAGES = 200
 ROOT = Path(__file__).parents[2]
 
 
@@ -40,7 +40,7 @@ def own_environment() -> Iterator[None]:
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of `scans`, and the output of a run over them that nobody disturbed: `out`."""
     folder = tmp_path_factory.mktemp("calm")
-    write_photographs(folder / "scans", PICTURES)
+    write_photographs(folder / "scans", IMAGES)
     others = ["--set", "source.rows_per_task=23", "--set", "pool.batch_size=5"]  # other batches, and other actors
     subprocess.run(bulk(str(folder / "scans"), str(folder / "out"), *QUICK, *others), check=True, timeout=PATIENCE)
     return folder
@@ -101,8 +101,8 @@ def test_signals_and_kills_lose_nothing_and_the_outputs_are_those_of_a_calm_run(
     assert process.wait(PATIENCE) == 0
 
     totals = json.loads((target / "_colorize/run.json").read_text())["totals"]
-    assert (totals["inputs"], totals["ok"]) == (PICTURES, PICTURES)
-    assert PICTURES > totals["done_before"] >= done  # workers of the killed driver may have finished what they were at
+    assert (totals["inputs"], totals["ok"]) == (IMAGES, IMAGES)
+    assert IMAGES > totals["done_before"] >= done  # workers of the killed driver may have finished what they were at
     assert differences(Storage(calm / "out"), Storage(target), names(calm)) == []
 
 

@@ -146,7 +146,7 @@ def scans(tmp_path: Path) -> Path:
 def test_a_job_that_colors_a_folder_ends_with_the_status_of_its_command(
     head: Head, scans: Path, tmp_path: Path
 ) -> None:
-    (scans / "broken.jpg").write_bytes(b"no picture")
+    (scans / "broken.jpg").write_bytes(b"no image")
     name, result = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
 
     assert result.returncode != 0
@@ -211,7 +211,7 @@ def test_the_documented_jobs_run_as_written(head: Head) -> None:
 
 
 def color_jpeg(seed: int) -> bytes:
-    """A small picture in color, unlike any of another seed."""
+    """A small image in color, unlike any of another seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((96, 80), Image.Resampling.BICUBIC).save(buffer, "JPEG")

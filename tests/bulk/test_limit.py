@@ -24,7 +24,7 @@ from tests.conftest import grey_jpeg, write_tree
 def mixed(tmp_path: Path) -> Path:
     """Four files, one of them broken, and an archive of eight rows in two groups."""
     folder = tmp_path / "scans"
-    write_tree(folder, {f"{i}.jpg": grey_jpeg(i) for i in range(3)} | {"broken.jpg": b"no picture"})
+    write_tree(folder, {f"{i}.jpg": grey_jpeg(i) for i in range(3)} | {"broken.jpg": b"no image"})
     table = pa.table({"image": [grey_jpeg(i) for i in range(8)], "id": range(8)})
     pq.write_table(table, folder / "a.parquet", row_group_size=4)
     return folder

@@ -17,9 +17,9 @@ from tests.conftest import grey_jpeg, write_tree
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
 
 
-def test_json_logs_name_the_run_and_prometheus_counts_its_pictures(tmp_path: Path) -> None:
+def test_json_logs_name_the_run_and_prometheus_counts_its_images(tmp_path: Path) -> None:
     before = exported("ray_colorize_pictures_total", 'status="ok"')
-    write_tree(tmp_path / "in", {f"{i}.jpg": grey_jpeg(i) for i in range(20)} | {"bad.jpg": b"no picture"})
+    write_tree(tmp_path / "in", {f"{i}.jpg": grey_jpeg(i) for i in range(20)} | {"bad.jpg": b"no image"})
     words = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--set", "run.log_format=json"]
     assert run(["bulk", *words]) == EXIT_FAILURES
 
@@ -31,7 +31,7 @@ def test_json_logs_name_the_run_and_prometheus_counts_its_pictures(tmp_path: Pat
 
     deadline = time.monotonic() + 60  # agents collect every few seconds
     while exported("ray_colorize_pictures_total", 'status="ok"') < before + 20:
-        assert time.monotonic() < deadline, "the agent exports no counter of pictures"
+        assert time.monotonic() < deadline, "the agent exports no counter of images"
         time.sleep(1)
     assert exported("ray_colorize_pictures_total", 'error="not_an_image"') >= 1
     for stage in ("load", "predict", "write"):

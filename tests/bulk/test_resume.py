@@ -43,16 +43,16 @@ def report(target: object) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five pictures and one that is broken, and the output of a finished run over them."""
+    """Five images and one that is broken, and the output of a finished run over them."""
     folder = tmp_path_factory.mktemp("finished")
-    write_tree(folder / "scans", {f"box/{i}.jpg": grey_jpeg(i) for i in range(5)} | {"broken.jpg": b"no picture"})
+    write_tree(folder / "scans", {f"box/{i}.jpg": grey_jpeg(i) for i in range(5)} | {"broken.jpg": b"no image"})
     assert bulk(folder / "scans", folder / "out") == EXIT_FAILURES
     return folder
 
 
 @pytest.fixture
 def scans(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the pictures, times and all."""
+    """A copy of the images, times and all."""
     return Path(shutil.copytree(finished / "scans", tmp_path / "scans"))
 
 
@@ -139,7 +139,7 @@ def test_a_fresh_start_that_cannot_begin_forgets_nothing(
     assert len(runs(done)) == 6
 
 
-def test_a_copied_picture_that_vanished_is_copied_again(scans: Path, tmp_path: Path, astronaut: Image.Image) -> None:
+def test_a_copied_image_that_vanished_is_copied_again(scans: Path, tmp_path: Path, astronaut: Image.Image) -> None:
     astronaut.save(scans / "color.png")
     copy, options = tmp_path / "out/color.png", ("--set", "triage.color=copy", "--verify", "hash")
     assert bulk(scans, tmp_path / "out", *options) == EXIT_FAILURES

@@ -154,7 +154,7 @@ def test_rows_of_archives_are_found_beside_files(tmp_path: Path, target: Storage
         ({"max_bytes": 8 << 40}, ["sparse"]),
     ],
 )
-def test_other_limits_concern_the_pictures_that_they_treat_otherwise(
+def test_other_limits_concern_the_images_that_they_treat_otherwise(
     target: Storage, limits: dict[str, int], to_do: list[str]
 ) -> None:
     rows = {
@@ -182,7 +182,7 @@ def test_other_limits_concern_the_pictures_that_they_treat_otherwise(
         ({"toned": "color"}, ["copied"]),
     ],
 )
-def test_another_policy_concerns_the_pictures_of_its_kind(
+def test_another_policy_concerns_the_images_of_its_kind(
     target: Storage, policies: dict[str, Policy], to_do: list[str]
 ) -> None:
     rows = {

@@ -1,4 +1,4 @@
-"""Sinks: pictures under their names, archives joined with every column they came with."""
+"""Sinks: images under their names, archives joined with every column they came with."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_a_folder_sink_writes_what_is_ok(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
 
-def test_a_picture_that_cannot_be_stored_is_a_failure(tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_stored_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "taken").write_bytes(b"a file where a folder is needed")
     (record,) = FolderSink(Storage(tmp_path), threads=2).write([Finished(Record("taken/a.jpg", "taken/a.jpg"), b"A")])
 
     assert (record.status, record.error, record.output) == ("failed", "write_failed", "")
 
 
-def test_a_picture_is_stored_though_the_one_made_meanwhile_left_no_memory(
+def test_a_image_is_stored_though_the_one_made_meanwhile_left_no_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, tries = Storage.write, list[str]()
@@ -93,7 +93,7 @@ def check_joined(tmp_path: Path) -> None:
 def test_finished_rows_are_written_before_they_are_too_many_to_hold(
     tmp_path: Path, rows: list[Finished], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sinks, "HELD_BYTES", 12)  # four pictures
+    monkeypatch.setattr(sinks, "HELD_BYTES", 12)  # four images
     target = Storage(tmp_path / "out")
     written = []
 

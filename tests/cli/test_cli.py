@@ -122,7 +122,7 @@ def test_images_are_summed_up_for_a_program(
 
     assert (found["colored"], found["failed"]) == (1, 1)
     assert [image["output"] for image in found["pictures"]] == ["out/good\x7f.jpg", ""]
-    assert shown.err == "broken.jpg: no known picture format (8 bytes)\n"
+    assert shown.err == "broken.jpg: no known image format (8 bytes)\n"
 
     assert run(["restore-grey", "out", "-o", "back", "-q"]) == 0
     assert capsys.readouterr() == ("", "")

@@ -64,7 +64,7 @@ def test_what_an_earlier_run_left_is_no_input(tmp_path: Path) -> None:
     assert [raw.path for raw in fetch(open_source(str(tmp_path), SETTINGS))] == ["a.jpg"]
 
 
-def test_a_single_picture_is_an_input(tmp_path: Path) -> None:
+def test_a_single_image_is_an_input(tmp_path: Path) -> None:
     write_tree(tmp_path, {"a.jpg": b"a", "b.jpg": b"b"})
     source = open_source(str(tmp_path / "b.jpg"), SETTINGS)
 
@@ -88,7 +88,7 @@ def test_a_name_that_is_not_utf_8_is_a_row(tmp_path: Path) -> None:
     assert rows == {"a.jpg": "", "M\\xfcller.jpg": "bad_name"}
 
 
-def test_a_step_holds_few_large_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_holds_few_large_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "FETCH_BYTES", 100)
     write_tree(tmp_path, {f"{i}.jpg": bytes(60) for i in range(3)})
     source = open_source(str(tmp_path), SETTINGS)
@@ -96,7 +96,7 @@ def test_a_step_holds_few_large_pictures(tmp_path: Path, monkeypatch: pytest.Mon
     assert [len(raws) for raws in source.reader.fetch(source.units)] == [1, 1, 1]
 
 
-def test_a_step_holds_few_pictures_of_unknown_size(tmp_path: Path) -> None:
+def test_a_step_holds_few_images_of_unknown_size(tmp_path: Path) -> None:
     settings = SourceSettings(rows_per_task=64, fetch_threads=4)
     source = open_source(str(tmp_path), settings, str(_written(tmp_path / "l.txt", "\n".join(map(str, range(10))))))
 
@@ -126,8 +126,8 @@ def _written(path: Path, text: str) -> Path:
         ".colorize-1234", "lost+found/n.jpg", ".part-0.parquet.crc", "o.jpg@SynoEAStream",
     ],
 )  # fmt: skip
-def test_what_systems_leave_among_pictures_is_excluded(tmp_path: Path, name: str) -> None:
-    kept = {"scan.jpg": b"s", ".scan.jpg": b"a picture all the same", "#12/@home/a.jpg": b"s", "notes.txt": b"n"}
+def test_what_systems_leave_among_images_is_excluded(tmp_path: Path, name: str) -> None:
+    kept = {"scan.jpg": b"s", ".scan.jpg": b"an image all the same", "#12/@home/a.jpg": b"s", "notes.txt": b"n"}
     write_tree(tmp_path, {**kept, name: b"l"})
     rows = {raw.path: raw for raw in fetch(open_source(str(tmp_path), SETTINGS))}
 
@@ -228,7 +228,7 @@ def test_files_of_no_interest_are_skipped_and_not_lost(tmp_path: Path) -> None:
     }
 
 
-def test_tables_beside_pictures_change_nothing_for_these(tmp_path: Path) -> None:
+def test_tables_beside_images_change_nothing_for_these(tmp_path: Path) -> None:
     pq.write_table(pa.table({"number": [1]}), tmp_path / "table.parquet")
     write_tree(tmp_path, {"a.jpg": b"a", "scan": b"s", "notes.txt": b"n"})
     source = open_source(str(tmp_path), SETTINGS)
@@ -241,7 +241,7 @@ def test_tables_beside_pictures_change_nothing_for_these(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("struct", [False, True])
 def test_an_archive_is_read_row_by_row(tmp_path: Path, struct: bool) -> None:
-    images: list[bytes | None] = [f"picture {i}".encode() for i in range(11)]
+    images: list[bytes | None] = [f"image {i}".encode() for i in range(11)]
     images[7] = None
     archive(tmp_path / "x" / "p.parquet", images, struct=struct, row_group=5)
     source = open_source(str(tmp_path), SETTINGS)
@@ -326,7 +326,7 @@ def test_an_archive_damaged_inside_fails_the_rows_that_are_lost(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("picture", r"no column 'picture'.*image_column"),
+        ("image", r"no column 'image'.*image_column"),
         ("imagee", r"did you mean 'image'"),
         ("id", r"column 'id' .* holds int64, not encoded bytes"),
     ],
@@ -383,9 +383,9 @@ def test_an_inventory_replaces_the_listing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("l.txt", "../../etc/passwd", "no picture below"),
-        ("l.txt", "s3://other/a.jpg", "no picture below"),
-        ("l.txt", "_colorize/run.json", "no picture below"),
+        ("l.txt", "../../etc/passwd", "no image below"),
+        ("l.txt", "s3://other/a.jpg", "no image below"),
+        ("l.txt", "_colorize/run.json", "no image below"),
         ("l.parquet", "no parquet", "cannot read the input list"),
         ("l.csv", "file\na.jpg", "no column 'path' or 'key'"),
         ("absent.txt", None, "cannot read the input list"),
@@ -420,7 +420,7 @@ def test_an_inventory_of_s3_is_a_list_as_it_was_delivered(tmp_path: Path) -> Non
     for name, content in {"i.csv.gz": gzip.compress(rows.encode()), "i.parquet": inventory.getvalue()}.items():
         assert listed(tmp_path, name, content, "s3://archive") == keys
         assert listed(tmp_path, name, content, "s3://archive/1931") == [key.removeprefix("1931/") for key in keys]
-        with pytest.raises(UsageError, match="no picture below s3://archive/1932"):
+        with pytest.raises(UsageError, match="no image below s3://archive/1932"):
             listed(tmp_path, name, content, "s3://archive/1932")
 
 

@@ -1,7 +1,7 @@
 """Every file of an imaging library's own test suite, and real scans, on the way from bytes to bytes.
 
-The pictures are not part of the repository: where they are absent these tests are skipped, and `test_image_io.py`
-covers the same ground with pictures of its own.
+The images are not part of the repository: where they are absent these tests are skipped, and `test_image_io.py`
+covers the same ground with images of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from colorize.imaging.compose import compose
-from colorize.imaging.formats import ImageDecodeError, Picture, Provenance, decode, decode_small, encode
+from colorize.imaging.formats import DecodedImage, ImageDecodeError, Provenance, decode, decode_small, encode
 from colorize.imaging.formats.jpeg_luma import luma_coefficients
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -29,21 +29,21 @@ def files() -> list[Path]:
     return sorted(p for folder in FOLDERS for p in (DATA / folder).rglob("*") if p.is_file())
 
 
-def colored(data: bytes) -> tuple[Picture, bytes]:
+def colored(data: bytes) -> tuple[DecodedImage, bytes]:
     small = decode_small(data, 256 * 256, max_pixels=10**8)
     height, width = (max(1, side // 4) for side in small.luma.shape)
     coarse = np.random.default_rng(len(data)).uniform(-60, 60, (2, 4, 4)).astype(np.float32)
     ab = np.stack([np.asarray(Image.fromarray(plane).resize((width, height))) for plane in coarse])
-    picture = decode(data, max_pixels=10**8)
-    return picture, encode(picture, compose(picture, ab.astype(np.float16)), Provenance("m", "0", "s", "1"))
+    image = decode(data, max_pixels=10**8)
+    return image, encode(image, compose(image, ab.astype(np.float16)), Provenance("m", "0", "s", "1"))
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(DATA)))
 @pytest.mark.filterwarnings("ignore")  # the reference readings below go through Pillow as it is
-def test_each_file_ends_in_an_equal_sized_picture_or_in_a_code(path: Path) -> None:
+def test_each_file_ends_in_an_equal_sized_image_or_in_a_code(path: Path) -> None:
     data = path.read_bytes()
     try:
-        picture, out = colored(data)
+        image, out = colored(data)
     except ImageDecodeError as error:
         assert error.code in CODES
         assert str(error)
@@ -52,20 +52,20 @@ def test_each_file_ends_in_an_equal_sized_picture_or_in_a_code(path: Path) -> No
         source = Image.open(io.BytesIO(data))
         source.load()
     except (OSError, ValueError, SyntaxError):  # what the reference gives up: the copy must be readable to us
-        assert np.array_equal(decode(out, max_pixels=10**8).luma, picture.luma)
+        assert np.array_equal(decode(out, max_pixels=10**8).luma, image.luma)
         return
     written = Image.open(io.BytesIO(out))
     assert written.size == source.size
     written.load()
-    if picture.info.output_format == "JPEG":
-        assert not picture.luma_exact or same_luma_blocks(data, out, picture)
-    elif picture.info.bits == 8:
+    if image.info.output_format == "JPEG":
+        assert not image.luma_exact or same_luma_blocks(data, out, image)
+    elif image.info.bits == 8:
         reference = source.convert("RGB") if source.mode == "LAB" else source  # Pillow turns LAB into RGB only
         assert np.array_equal(np.asarray(written.convert("L")), np.asarray(reference.convert("L")))
 
 
-def same_luma_blocks(data: bytes, out: bytes, picture: Picture) -> bool:
-    down, across = -(-picture.info.height // 8), -(-picture.info.width // 8)
+def same_luma_blocks(data: bytes, out: bytes, image: DecodedImage) -> bool:
+    down, across = -(-image.info.height // 8), -(-image.info.width // 8)
     return np.array_equal(luma_coefficients(data)[:down, :across], luma_coefficients(out)[:down, :across])
 
 

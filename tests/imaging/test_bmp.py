@@ -12,7 +12,7 @@ from colorize.imaging.formats import decode, encode_grey
 from colorize.imaging.formats.bmp import write_bmp
 from colorize.imaging.formats.metadata import Metadata
 from tests.every_kind import samples
-from tests.pictures import LIMIT, colored, grey, opened
+from tests.images import LIMIT, colored, grey, opened
 
 
 def with_opacity() -> bytes:

@@ -42,7 +42,7 @@ def test_grey_stays_grey() -> None:
     assert np.all(cr == 128)
 
 
-def test_no_picture_is_too_wide() -> None:
+def test_no_image_is_too_wide() -> None:
     luma = np.random.default_rng(1).integers(0, 256, (1, 65535), np.uint8)
     ab = np.random.default_rng(2).uniform(-40, 40, (2, 1, 65535)).astype(np.float32)
     assert errors(luma, ab).max() <= 3

@@ -20,8 +20,8 @@ def rgb() -> torch.Tensor:
     return torch.cartesian_prod(levels, levels, levels).T.reshape(3, 18, 324)
 
 
-def channels_last(picture: torch.Tensor) -> np.ndarray:
-    return picture.movedim(-3, -1).numpy()
+def channels_last(image: torch.Tensor) -> np.ndarray:
+    return image.movedim(-3, -1).numpy()
 
 
 def test_doctests() -> None:
@@ -54,15 +54,15 @@ def test_ycbcr_round_trip(rgb: torch.Tensor) -> None:
 
 
 def test_ycbcr_agrees_with_pillow(rgb: torch.Tensor) -> None:
-    picture = Image.fromarray(np.rint(channels_last(rgb) * 255).astype(np.uint8))
-    expected = np.asarray(picture.convert("YCbCr"), dtype=np.float64)
+    image = Image.fromarray(np.rint(channels_last(rgb) * 255).astype(np.uint8))
+    expected = np.asarray(image.convert("YCbCr"), dtype=np.float64)
     ours = channels_last(color.rgb_to_ycbcr(rgb)) * 255 + (0, 128, 128)
     np.testing.assert_allclose(ours, expected, atol=1.01)  # Pillow rounds to whole levels
 
 
 def test_luma_agrees_with_pillow(rgb: torch.Tensor) -> None:
-    picture = Image.fromarray(np.rint(channels_last(rgb) * 255).astype(np.uint8))
-    expected = np.asarray(picture.convert("L"), dtype=np.float64)
+    image = Image.fromarray(np.rint(channels_last(rgb) * 255).astype(np.uint8))
+    expected = np.asarray(image.convert("L"), dtype=np.float64)
     np.testing.assert_allclose(color.luma(rgb)[0].numpy() * 255, expected, atol=1.01)
 
 

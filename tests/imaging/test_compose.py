@@ -12,17 +12,17 @@ from skimage import data
 from colorize.imaging.color import rgb_to_lab
 from colorize.imaging.compose import chroma_planes, compose, exact_rgb, solve_rgb
 from colorize.imaging.formats import decode
+from colorize.imaging.formats.decoded_image import Chroma, DecodedImage, Plane
 from colorize.imaging.formats.formats import ImageInfo
 from colorize.imaging.formats.metadata import Metadata
 from colorize.imaging.formats.orientation import orient
-from colorize.imaging.formats.picture import Chroma, Picture, Plane
-from tests.pictures import LIMIT, saved
+from tests.images import LIMIT, saved
 
 BITS = pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 
 
 def grey_of(rgb: Plane) -> Plane:
-    """The grey picture of RGB: Pillow's own at 8 bits, the rounded formula in double precision at 16."""
+    """The grey image of RGB: Pillow's own at 8 bits, the rounded formula in double precision at 16."""
     if rgb.dtype == np.uint8:
         return np.asarray(Image.fromarray(rgb).convert("L"))
     return np.asarray(np.rint(rgb @ np.array([0.299, 0.587, 0.114])), np.uint16)
@@ -38,10 +38,10 @@ def random_ab(height: int, width: int, spread: float = 110.0) -> NDArray[np.floa
     return np.random.default_rng(7).uniform(-spread, spread, (2, height, width)).astype(np.float32)
 
 
-def picture(luma: Plane, format: str = "PNG", orientation: int = 1) -> Picture:
+def image(luma: Plane, format: str = "PNG", orientation: int = 1) -> DecodedImage:
     height, width = luma.shape
     info = ImageInfo(format, "L", width, height, luma.itemsize * 8, orientation, 1)
-    return Picture(info, luma, None, True, Metadata(), b"")
+    return DecodedImage(info, luma, None, True, Metadata(), b"")
 
 
 @BITS
@@ -98,7 +98,7 @@ def test_moderate_colors_come_back_within_a_level(dtype: type[np.unsignedinteger
 
 
 @BITS
-def test_no_color_leaves_the_grey_picture(dtype: type[np.unsignedinteger]) -> None:
+def test_no_color_leaves_the_grey_image(dtype: type[np.unsignedinteger]) -> None:
     luma = np.linspace(0, np.iinfo(dtype).max, 4096).astype(dtype).reshape(64, 64)
     rgb = exact_rgb(luma, np.zeros((2, 3, 3), np.float32))
     assert np.abs(rgb.astype(int) - luma[..., None]).max() <= (0 if dtype is np.uint8 else 16)
@@ -144,18 +144,18 @@ def test_upright_color_lands_where_the_stored_layout_has_it(orientation: int) ->
     luma = np.full((40, 60), 128, np.uint8)
     stored = exact_rgb(luma, np.array(random_ab(4, 6, 40)))
     upright = np.ascontiguousarray(orient(random_ab(4, 6, 40), orientation))
-    composed = compose(picture(luma, orientation=orientation), upright.astype(np.float32))
+    composed = compose(image(luma, orientation=orientation), upright.astype(np.float32))
     assert np.array_equal(composed, stored)
 
 
 def test_half_precision_predictions_are_taken() -> None:
-    color = compose(picture(np.full((9, 9), 90, np.uint8), "JPEG"), random_ab(2, 2, 30).astype(np.float16))
+    color = compose(image(np.full((9, 9), 90, np.uint8), "JPEG"), random_ab(2, 2, 30).astype(np.float16))
     assert isinstance(color, Chroma)
 
 
 def test_a_prediction_that_is_not_finite_is_refused() -> None:
     with pytest.raises(ValueError, match="no numbers"):
-        compose(picture(np.zeros((4, 4), np.uint8)), np.full((2, 2, 2), np.nan, np.float32))
+        compose(image(np.zeros((4, 4), np.uint8)), np.full((2, 2, 2), np.nan, np.float32))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (37, 1), (2, 2), (3, 5), (300, 451)])
@@ -175,6 +175,6 @@ def test_a_jpeg_decoded_at_half_its_size_gets_the_chroma_of_the_whole(size: tupl
 
 def test_an_rgb_coded_jpeg_keeps_its_whole_luma_which_is_encoded_again() -> None:
     encoded = saved(Image.fromarray(data.chelsea()), "JPEG", keep_rgb=True)
-    picture = decode(encoded, max_pixels=LIMIT, halved=True)
-    assert not picture.luma_exact
-    assert picture.luma.shape == (300, 451)
+    image = decode(encoded, max_pixels=LIMIT, halved=True)
+    assert not image.luma_exact
+    assert image.luma.shape == (300, 451)

@@ -14,7 +14,7 @@ from PIL import ImageCms
 from colorize.imaging.formats import decode, encode_grey
 from scripts import metadata_pairs
 from tests.conftest import program
-from tests.pictures import LIMIT, colored, photograph, saved
+from tests.images import LIMIT, colored, photograph, saved
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from colorize.imaging.formats.icc import for_grey, for_rgb
-from tests.pictures import colored, opened, photograph, saved
+from tests.images import colored, opened, photograph, saved
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -18,7 +18,7 @@ from colorize.imaging.formats import (
     output_name,
 )
 from colorize.imaging.formats.jpeg_luma import luma_coefficients
-from tests.pictures import (
+from tests.images import (
     LIMIT,
     PROVENANCE,
     colored,
@@ -46,7 +46,7 @@ def failure(encoded: bytes, max_pixels: int = LIMIT) -> ImageDecodeError:
     ("encoded", "code"),
     [
         (b"", "empty"),
-        (b"a plain text, no picture\n" * 20, "not_an_image"),
+        (b"a plain text, no image\n" * 20, "not_an_image"),
         (bytes(1000), "not_an_image"),
         (b"%PDF-1.7\n" + bytes(100), "unsupported"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unsupported"),
@@ -55,7 +55,7 @@ def failure(encoded: bytes, max_pixels: int = LIMIT) -> ImageDecodeError:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_picture_is_refused_with_a_code(encoded: bytes, code: str) -> None:
+def test_what_is_no_image_is_refused_with_a_code(encoded: bytes, code: str) -> None:
     assert failure(encoded).code in (code, "truncated" if code == "unreadable" else code)
 
 
@@ -95,8 +95,8 @@ def test_pillows_global_limit_does_not_matter(format: str, monkeypatch: pytest.M
     source = saved(photograph(), format)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     decode_small(source, 100, max_pixels=LIMIT)
-    picture = decode(source, max_pixels=LIMIT)
-    assert encode(picture, compose(picture, smooth_ab()), PROVENANCE)
+    image = decode(source, max_pixels=LIMIT)
+    assert encode(image, compose(image, smooth_ab()), PROVENANCE)
     assert failure(source, max_pixels=2000).code == "too_large"
 
 
@@ -118,8 +118,8 @@ def test_frames_are_counted() -> None:
     frames = [photograph(), ImageOps.invert(photograph())]
     for format in ("GIF", "TIFF", "WEBP"):
         source = saved(frames[0], format, save_all=True, append_images=frames[1:])
-        picture, out = colored(source)
-        assert picture.info.frames == 2
+        image, out = colored(source)
+        assert image.info.frames == 2
         assert np.array_equal(grey(opened(out)), grey(Image.open(io.BytesIO(source))))
 
 

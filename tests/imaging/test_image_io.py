@@ -16,7 +16,7 @@ from colorize.imaging.formats import (
     read_info,
 )
 from colorize.imaging.formats.jpeg_luma import luma_coefficients
-from tests.pictures import (
+from tests.images import (
     LIMIT,
     LOSSLESS,
     astronaut,
@@ -44,12 +44,12 @@ from tests.pictures import (
 )  # fmt: skip
 def test_a_colored_copy_turned_grey_is_the_source_turned_grey(format: str, mode: str) -> None:
     source = saved(photograph(mode), format)
-    picture, out = colored(source)
-    assert picture.luma_exact
+    image, out = colored(source)
+    assert image.luma_exact
     assert opened(out).size == opened(source).size
     assert np.array_equal(grey(opened(out)), grey(opened(source)))
     assert is_colored(opened(out)) or mode == "1"  # between black and white there is no room for color
-    assert read_info(out).format == picture.info.output_format
+    assert read_info(out).format == image.info.output_format
 
 
 @pytest.mark.parametrize("format", [*LOSSLESS, "JPEG", "GIF"])
@@ -112,8 +112,8 @@ def decoded16(encoded: bytes, format: str) -> NDArray[np.uint16]:
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG2000"])
 def test_16_bit_grey_keeps_every_level(format: str) -> None:
     samples = sixteen(33, 21)
-    picture, out = colored(saved(Image.fromarray(samples), format))
-    assert (picture.info.bits, picture.info.mode) == (16, "I;16")
+    image, out = colored(saved(Image.fromarray(samples), format))
+    assert (image.info.bits, image.info.mode) == (16, "I;16")
     assert np.array_equal(grey16(decoded16(out, format)), samples)
     assert is_colored(opened(out))
 
@@ -121,9 +121,9 @@ def test_16_bit_grey_keeps_every_level(format: str) -> None:
 @pytest.mark.parametrize("channels", [2, 3, 4])
 def test_16_bit_png_color_and_alpha_keep_every_level(channels: int) -> None:
     samples = sixteen(33, 21, channels)
-    picture, out = colored(bytes(imagecodecs.png_encode(samples)))
+    image, out = colored(bytes(imagecodecs.png_encode(samples)))
     pixels = decoded16(out, "PNG")
-    assert picture.info.bits == 16
+    assert image.info.bits == 16
     assert np.array_equal(grey16(pixels), samples[..., 0] if channels == 2 else grey16(samples))
     if channels in (2, 4):
         assert np.array_equal(pixels[..., 3], samples[..., -1])
@@ -133,8 +133,8 @@ def test_16_bit_png_color_and_alpha_keep_every_level(channels: int) -> None:
 def test_a_colored_16_bit_copy_can_be_colored_again(format: str) -> None:
     samples = sixteen(20, 30)
     _, once = colored(saved(Image.fromarray(samples), format))
-    picture, twice = colored(once)
-    assert picture.info.mode == "RGB;16"
+    image, twice = colored(once)
+    assert image.info.mode == "RGB;16"
     assert np.array_equal(grey16(decoded16(twice, format)), samples)
 
 
@@ -155,19 +155,19 @@ def big_endian_directory(width: int, height: int) -> bytes:
 
 def test_16_bit_pgm_is_written_as_16_bit_png() -> None:
     samples = sixteen(4, 6)
-    picture, out = colored(b"P5 6 4 65535\n" + samples.astype(">u2").tobytes())
-    assert np.array_equal(picture.luma, samples)
+    image, out = colored(b"P5 6 4 65535\n" + samples.astype(">u2").tobytes())
+    assert np.array_equal(image.luma, samples)
     assert np.array_equal(grey16(decoded16(out, "PNG")), samples)
 
 
 @pytest.mark.parametrize("white", [65535, 4095, 256])
 def test_16_bit_ppm_keeps_every_level(white: int) -> None:
     samples = (sixteen(4, 6, 3).astype(int) * white // 65535).astype(np.uint16)
-    picture, out = colored(b"P6 6 4 %d\n" % white + samples.astype(">u2").tobytes())
+    image, out = colored(b"P6 6 4 %d\n" % white + samples.astype(">u2").tobytes())
     full = np.rint(samples * (65535 / white)).astype(np.uint16)
-    assert (picture.info.bits, picture.info.mode, picture.luma_exact) == (16, "RGB;16", True)
-    assert np.array_equal(picture.luma, grey16(full))
-    assert np.array_equal(grey16(decoded16(out, "PNG")), picture.luma)
+    assert (image.info.bits, image.info.mode, image.luma_exact) == (16, "RGB;16", True)
+    assert np.array_equal(image.luma, grey16(full))
+    assert np.array_equal(grey16(decoded16(out, "PNG")), image.luma)
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,11 @@ def test_the_small_copy_of_16_bits_is_the_upper_byte() -> None:
 @pytest.mark.parametrize("size", [(61, 47), (64, 32), (9, 70)])
 def test_jpeg_luma_coefficients_are_carried_over(mode: str, options: dict[str, Any], size: tuple[int, int]) -> None:
     source = saved(photograph(mode, size), "JPEG", **options)
-    picture, out = colored(source)
+    image, out = colored(source)
     across, down = -(-size[0] // 8), -(-size[1] // 8)
-    assert picture.luma_exact
+    assert image.luma_exact
     assert np.array_equal(luma_coefficients(out)[:down, :across], luma_coefficients(source)[:down, :across])
-    assert np.array_equal(decode(out, max_pixels=LIMIT).luma, picture.luma)
+    assert np.array_equal(decode(out, max_pixels=LIMIT).luma, image.luma)
     assert opened(out).size == size
     assert is_colored(opened(out))
 
@@ -223,22 +223,22 @@ def test_a_grey_jpeg_gets_the_standard_chroma_table_of_its_quality() -> None:
 
 def test_a_cmyk_jpeg_is_colored_and_not_called_exact() -> None:
     source = saved(photograph("CMYK"), "JPEG", quality=95)
-    picture, out = colored(source)
-    assert not picture.luma_exact
+    image, out = colored(source)
+    assert not image.luma_exact
     assert opened(out).mode == "RGB"
     assert np.abs(grey(opened(out)).astype(int) - grey(opened(source))).mean() < 3
 
 
 def test_an_rgb_coded_jpeg_is_not_called_exact() -> None:
-    picture, out = colored(saved(photograph("RGB"), "JPEG", keep_rgb=True))
-    assert not picture.luma_exact
+    image, out = colored(saved(photograph("RGB"), "JPEG", keep_rgb=True))
+    assert not image.luma_exact
     assert opened(out).mode == "RGB"
 
 
-def test_a_multi_picture_jpeg_keeps_its_first_picture() -> None:
+def test_a_multi_image_jpeg_keeps_its_first_image() -> None:
     source = saved(photograph(), "MPO", save_all=True, append_images=[photograph()])
-    picture, out = colored(source)
-    assert (picture.info.format, picture.info.frames) == ("MPO", 2)
+    image, out = colored(source)
+    assert (image.info.format, image.info.frames) == ("MPO", 2)
     assert opened(out).format == "JPEG"
 
 
@@ -286,15 +286,15 @@ def damaged(encoded: bytes, seed: int) -> bytes:
 
 @pytest.mark.parametrize("format", [*LOSSLESS, "JPEG", "GIF", "PPM", "TGA", "PCX", "QOI", "SGI"])
 @pytest.mark.filterwarnings("ignore")  # of Pillow's own reading of the damaged file, for its size
-def test_damage_ends_in_a_picture_or_in_a_code(format: str) -> None:
+def test_damage_ends_in_a_image_or_in_a_code(format: str) -> None:
     intact = saved(photograph("RGB" if format == "QOI" else "L", (40, 30)), format)
     for seed in range(40):
         encoded = damaged(intact, seed)
         try:
             small = decode_small(encoded, 100, max_pixels=10**6)
-            picture, out = colored(encoded)
+            image, out = colored(encoded)
         except ImageDecodeError as error:
             assert error.code
             continue
-        assert small.info == picture.info
+        assert small.info == image.info
         assert opened(out).size == Image.open(io.BytesIO(encoded)).size

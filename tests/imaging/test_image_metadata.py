@@ -13,7 +13,7 @@ from colorize.imaging.formats.exif import refreshed
 from colorize.imaging.formats.jpeg_stream import segments
 from colorize.imaging.formats.metadata import Restored
 from colorize.imaging.formats.orientation import orient, unorient
-from tests.pictures import (
+from tests.images import (
     LIMIT,
     PROVENANCE,
     colored,
@@ -200,8 +200,8 @@ def test_the_network_sees_upright_and_the_file_keeps_its_layout(format: str, ori
     assert np.array_equal(small.luma, upright)
     assert (small.info.width, small.info.height, small.info.orientation) == (61, 47, orientation)
 
-    picture, out = colored(source)
-    assert picture.luma.shape == (47, 61)
+    image, out = colored(source)
+    assert image.luma.shape == (47, 61)
     assert Image.open(io.BytesIO(out)).size == Image.open(io.BytesIO(source)).size
     assert read_info(out).orientation == orientation
     again = grey(ImageOps.exif_transpose(Image.open(io.BytesIO(out))))

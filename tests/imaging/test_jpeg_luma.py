@@ -11,7 +11,7 @@ from colorize.imaging.formats import jpeg_luma
 from colorize.imaging.formats.jpeg_luma import grey_jpeg, luma_coefficients
 from colorize.imaging.formats.jpeg_stream import first_plane, merged
 from tests.conftest import jpegtran, program
-from tests.pictures import photograph, saved
+from tests.images import photograph, saved
 
 CODINGS: list[dict[str, Any]] = [
     {"subsampling": "4:4:4"}, {"subsampling": "4:2:0"}, {"subsampling": "4:2:2"}, {"progressive": True},

@@ -25,7 +25,7 @@ from colorize.imaging.formats.icc import for_rgb
 from colorize.imaging.formats.xmp import Name, Packet
 from colorize.storage.root import Storage
 from tests import bombs
-from tests.pictures import colored, is_colored
+from tests.images import colored, is_colored
 
 TITLE = Name("urn:n", "n", "title")
 
@@ -130,7 +130,7 @@ def test_a_compressed_profile_that_unfolds_to_gigabytes_is_left_out() -> None:
     ],
     ids=["PNG", "JPEG", "JPEG 2000"],
 )
-def test_a_picture_in_thousands_of_pieces_is_refused(data: bytes) -> None:
+def test_a_image_in_thousands_of_pieces_is_refused(data: bytes) -> None:
     with within(5, 40), pytest.raises(ImageDecodeError) as caught:
         colored(data)
     assert caught.value.code == "oversized_metadata"
@@ -172,7 +172,7 @@ def test_honest_xmp_is_read_in_whatever_encoding(encoding: str) -> None:
     assert Packet(bombs.xmp("<n:title>K\u00f6ln</n:title>", encoding)).get(TITLE) == "K\u00f6ln"
 
 
-def test_a_picture_with_nested_xmp_is_colored_without_it() -> None:
+def test_a_image_with_nested_xmp_is_colored_without_it() -> None:
     packet = bombs.xmp("<n:a>" * 5000 + "</n:a>" * 5000)
     _, copy = colored(bombs.jpeg((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)))
     assert is_colored(Image.open(io.BytesIO(copy)))

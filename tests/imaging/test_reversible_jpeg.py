@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 
 from colorize.imaging.compose import compose
 from colorize.imaging.formats import (
+    DecodedImage,
     ImageDecodeError,
-    Picture,
     decode,
     decode_small,
     encode,
@@ -28,7 +28,7 @@ from colorize.imaging.formats import (
 from colorize.imaging.formats.jpeg_luma import luma_coefficients
 from colorize.imaging.formats.jpeg_stream import first_plane, segments
 from tests.conftest import filtered, jpegtran
-from tests.pictures import LIMIT, PROVENANCE, astronaut, opened, photograph, saved, smooth_ab
+from tests.images import LIMIT, PROVENANCE, astronaut, opened, photograph, saved, smooth_ab
 
 SIZES = [(1, 1), (1, 9), (8, 8), (16, 16), (17, 9), (61, 47), (200, 33)]
 SUBSAMPLINGS = {"4:4:4": "1x1", "4:2:2": "2x1", "4:4:0": "1x2", "4:2:0": "2x2", "4:1:1": "4x1"}
@@ -38,15 +38,15 @@ def sepia(size: tuple[int, int]) -> Image.Image:
     return ImageOps.colorize(photograph("L", size), (40, 20, 5), (255, 240, 200), mid=(140, 100, 70))
 
 
-def colored(source: bytes, subsampling: Any = "4:2:0") -> tuple[Picture, bytes]:
-    picture = decode(source, max_pixels=10**9)
-    return picture, encode(picture, compose(picture, smooth_ab(), subsampling), PROVENANCE)
+def colored(source: bytes, subsampling: Any = "4:2:0") -> tuple[DecodedImage, bytes]:
+    image = decode(source, max_pixels=10**9)
+    return image, encode(image, compose(image, smooth_ab(), subsampling), PROVENANCE)
 
 
 def check_reversible(source: bytes, subsampling: Any = "4:2:0") -> bytes:
     """The copy has the source's luma, can be read from end to end, and gives the source's grey back."""
-    picture, out = colored(source, subsampling)
-    assert picture.luma_exact
+    image, out = colored(source, subsampling)
+    assert image.luma_exact
     grey = jpegtran(source, "-grayscale", "-optimize")
     assert jpegtran(out, "-grayscale", "-optimize") == grey
     assert jpegtran(encode_grey(decode(out, max_pixels=10**9)), "-optimize") == grey
@@ -54,7 +54,7 @@ def check_reversible(source: bytes, subsampling: Any = "4:2:0") -> bytes:
     assert (written.mode, written.size) == ("RGB", opened(source).size)
     luma_only = Image.open(io.BytesIO(out))
     luma_only.draft("L", None)
-    assert np.array_equal(np.asarray(luma_only), picture.luma)
+    assert np.array_equal(np.asarray(luma_only), image.luma)
     return out
 
 
@@ -160,13 +160,13 @@ def test_damage_in_the_scan_never_yields_another_scan(options: dict[str, Any]) -
         for position in rng.integers(len(source) // 3, len(source), 3):
             damaged[position] = rng.integers(0, 256)
         try:
-            picture, out = colored(bytes(damaged))
+            image, out = colored(bytes(damaged))
         except ImageDecodeError as error:
             assert error.code in ("truncated", "unreadable")
             continue
         luma_only = Image.open(io.BytesIO(out))
         luma_only.draft("L", None)
-        assert np.array_equal(np.asarray(luma_only), picture.luma)
+        assert np.array_equal(np.asarray(luma_only), image.luma)
 
 
 @pytest.mark.parametrize(("place", "value", "fits"), [
@@ -233,7 +233,7 @@ def test_12_bits_are_refused_with_a_code() -> None:
 @pytest.mark.parametrize("mode", ["CMYK", "RGB"])
 def test_cmyk_and_rgb_coded_files_are_not_called_exact(mode: str) -> None:
     options = {"keep_rgb": True} if mode == "RGB" else {}
-    picture, out = colored(saved(photograph(mode), "JPEG", quality=95, **options))
-    assert not picture.luma_exact
+    image, out = colored(saved(photograph(mode), "JPEG", quality=95, **options))
+    assert not image.luma_exact
     assert opened(out).mode == "RGB"
-    assert np.abs(np.asarray(opened(out).convert("L")).astype(int) - picture.luma).mean() < 3
+    assert np.abs(np.asarray(opened(out).convert("L")).astype(int) - image.luma).mean() < 3

@@ -1,4 +1,4 @@
-"""Any picture with any color, saturated ones included, has the luma that its source had."""
+"""Any image with any color, saturated ones included, has the luma that its source had."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from colorize.imaging.compose import compose, exact_rgb
 from colorize.imaging.formats import decode, encode, encode_grey
 from tests.conftest import jpegtran
-from tests.pictures import LIMIT, PROVENANCE, grey, opened, saved
+from tests.images import LIMIT, PROVENANCE, grey, opened, saved
 
 SIDES = arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)
 EIGHT = arrays.arrays(np.uint8, SIDES)
@@ -52,8 +52,8 @@ def test_16_bit_luma_is_kept(luma: NDArray[np.uint16], ab: NDArray[np.float32]) 
 @given(EIGHT, COLOR, st.sampled_from(["PNG", "TIFF", "WEBP", "BMP", "JPEG2000"]), st.sampled_from(["L", "RGB"]))
 def test_8_bit_files_are_kept(luma: NDArray[np.uint8], ab: NDArray[np.float32], format: str, mode: str) -> None:
     source = saved(Image.fromarray(luma).convert(mode), format)
-    picture = decode(source, max_pixels=LIMIT)
-    out = encode(picture, compose(picture, ab), PROVENANCE)
+    image = decode(source, max_pixels=LIMIT)
+    out = encode(image, compose(image, ab), PROVENANCE)
     assert np.array_equal(grey(opened(out)), luma)
     assert np.array_equal(grey(opened(encode_grey(decode(out, max_pixels=LIMIT)))), luma)
 
@@ -61,8 +61,8 @@ def test_8_bit_files_are_kept(luma: NDArray[np.uint8], ab: NDArray[np.float32], 
 @SOME
 @given(SIXTEEN, COLOR, st.sampled_from(["PNG", "TIFF"]))
 def test_16_bit_files_are_kept(luma: NDArray[np.uint16], ab: NDArray[np.float32], format: str) -> None:
-    picture = decode(saved(Image.fromarray(luma), format), max_pixels=LIMIT)
-    out = encode(picture, compose(picture, ab), PROVENANCE)
+    image = decode(saved(Image.fromarray(luma), format), max_pixels=LIMIT)
+    out = encode(image, compose(image, ab), PROVENANCE)
     back = encode_grey(decode(out, max_pixels=LIMIT))
     if format == "PNG":
         colored, restored = imagecodecs.png_decode(out), imagecodecs.png_decode(back)
@@ -86,10 +86,10 @@ def test_jpeg_coefficients_are_kept(
     subsampling: str,
     restarts: int,
 ) -> None:
-    image = Image.fromarray(luma).convert(mode)
-    source = saved(image, "JPEG", quality=quality, progressive=progressive, restart_marker_blocks=restarts)
-    picture = decode(source, max_pixels=LIMIT)
-    out = encode(picture, compose(picture, ab, subsampling), PROVENANCE)  # type: ignore[arg-type]
+    pil_image = Image.fromarray(luma).convert(mode)
+    source = saved(pil_image, "JPEG", quality=quality, progressive=progressive, restart_marker_blocks=restarts)
+    image = decode(source, max_pixels=LIMIT)
+    out = encode(image, compose(image, ab, subsampling), PROVENANCE)  # type: ignore[arg-type]
     expected = jpegtran(source, "-grayscale", "-optimize")
     assert jpegtran(out, "-grayscale", "-optimize") == expected
     assert jpegtran(encode_grey(decode(out, max_pixels=LIMIT)), "-optimize") == expected

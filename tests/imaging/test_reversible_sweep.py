@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from colorize.imaging.compose import compose
-from colorize.imaging.formats import ImageDecodeError, Picture, decode, encode
+from colorize.imaging.formats import DecodedImage, ImageDecodeError, decode, encode
 from colorize.imaging.formats.orientation import unorient
 from tests.conftest import filtered, jpegtran
-from tests.every_kind import Kind, pictures
-from tests.pictures import PROVENANCE
+from tests.every_kind import Kind, images
+from tests.images import PROVENANCE
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 FORMATS = ("JPEG", "PNG", "TIFF")
@@ -35,8 +35,8 @@ Array = NDArray[Any]
 
 
 @pytest.mark.slow
-def test_generated_pictures_of_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = swept(pictures())
+def test_generated_images_of_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = swept(images())
     report(figures, "generated", capsys)
     assert share_of_exact(figures) >= 0.95
 
@@ -44,7 +44,7 @@ def test_generated_pictures_of_every_kind(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.skipif(not (DATA / "archive").is_dir(), reason="../shared/data is not beside the repository")
 @pytest.mark.parametrize("folder", ["archive", "awkward"])
 @pytest.mark.filterwarnings("ignore")  # the reference readings go through Pillow as it is
-def test_found_pictures(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_found_images(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     figures = swept(found(DATA / folder))
     report(figures, folder, capsys)
     assert share_of_exact(figures) >= 0.95
@@ -56,18 +56,18 @@ def found(folder: Path) -> Iterator[Kind]:
 
 
 def swept(kinds: Iterable[Kind]) -> Counter[tuple[str, bool]]:
-    """How many pictures of each format are exact, and are not called so; fails on a false claim."""
+    """How many images of each format are exact, and are not called so; fails on a false claim."""
     figures = Counter[tuple[str, bool]]()
     for number, (name, data) in enumerate(kinds):
         try:
-            picture = decode(data, max_pixels=10**8)
-            out = encode(picture, compose(picture, saturated(number)), PROVENANCE)
+            image = decode(data, max_pixels=10**8)
+            out = encode(image, compose(image, saturated(number)), PROVENANCE)
         except ImageDecodeError:
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            assert not picture.luma_exact or is_exact(picture, data, out), name
-        figures[picture.info.format.replace("MPO", "JPEG"), picture.luma_exact] += 1
+            assert not image.luma_exact or is_exact(image, data, out), name
+        figures[image.info.format.replace("MPO", "JPEG"), image.luma_exact] += 1
     return figures
 
 
@@ -76,7 +76,7 @@ def saturated(seed: int) -> NDArray[np.float32]:
 
 
 def share_of_exact(figures: Counter[tuple[str, bool]]) -> float:
-    """Of the JPEG, PNG and TIFF pictures together."""
+    """Of the JPEG, PNG and TIFF images together."""
     exact, others = (sum(figures[format, kind] for format in FORMATS) for kind in (True, False))
     return exact / (exact + others)
 
@@ -88,13 +88,13 @@ def report(figures: Counter[tuple[str, bool]], what: str, capsys: pytest.Capture
         print(f"\nluma exact, {what}: {', '.join(shares)}")
 
 
-def is_exact(picture: Picture, source: bytes, out: bytes) -> bool:
+def is_exact(image: DecodedImage, source: bytes, out: bytes) -> bool:
     """Whether the copy's grey is the source's, each read by other code than ours."""
-    if picture.info.output_format == "JPEG":
+    if image.info.output_format == "JPEG":
         return same_luma(source, out)
-    if picture.info.bits == 16:
-        return np.array_equal(grey16(read(out)), grey16_of_source(picture, source))
-    return np.array_equal(grey8(read(out)), grey8_of_source(picture, source))
+    if image.info.bits == 16:
+        return np.array_equal(grey16(read(out)), grey16_of_source(image, source))
+    return np.array_equal(grey8(read(out)), grey8_of_source(image, source))
 
 
 def same_luma(source: bytes, out: bytes) -> bool:
@@ -132,26 +132,26 @@ def grey16(samples: Array) -> Array:
     return luma.astype(np.int64)
 
 
-def grey8_of_source(picture: Picture, source: bytes) -> Array:
+def grey8_of_source(image: DecodedImage, source: bytes) -> Array:
     with patch.object(PngImagePlugin, "MAX_TEXT_CHUNK", len(source) * 1100):  # text is no reason to refuse pixels
-        image: Image.Image = Image.open(io.BytesIO(source))
-        image.load()
-    if image.mode == "LAB":  # Pillow turns it into RGB only
-        image = image.convert("RGB")
-    grey = np.asarray(image.convert("L"))
-    return unorient(grey, picture.info.orientation) if picture.info.format == "TIFF" else grey
+        pil_image: Image.Image = Image.open(io.BytesIO(source))
+        pil_image.load()
+    if pil_image.mode == "LAB":  # Pillow turns it into RGB only
+        pil_image = pil_image.convert("RGB")
+    grey = np.asarray(pil_image.convert("L"))
+    return unorient(grey, image.info.orientation) if image.info.format == "TIFF" else grey
 
 
-def grey16_of_source(picture: Picture, source: bytes) -> Array:
-    if picture.info.format == "PPM":
+def grey16_of_source(image: DecodedImage, source: bytes) -> Array:
+    if image.info.format == "PPM":
         return np.asarray(Image.open(io.BytesIO(source))).astype(np.int64)
-    if picture.info.format != "TIFF":
+    if image.info.format != "TIFF":
         samples = read(source)
-        return grey16(samples << bits_missing(picture, source))
+        return grey16(samples << bits_missing(image, source))
     with tifffile.TiffFile(io.BytesIO(source)) as file:
         page = file.pages[0]
         samples = np.asarray(page.asarray())
-        if samples.ndim == 3 and samples.shape[1:] == (picture.info.height, picture.info.width):
+        if samples.ndim == 3 and samples.shape[1:] == (image.info.height, image.info.width):
             samples = np.moveaxis(samples, 0, -1)
         samples = samples.astype(np.int64) << (16 - page.bitspersample)  # type: ignore[union-attr]
         white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE  # type: ignore[union-attr]
@@ -162,9 +162,9 @@ def grey16_of_source(picture: Picture, source: bytes) -> Array:
     return grey16(65535 - samples if white_is_zero else samples)
 
 
-def bits_missing(picture: Picture, source: bytes) -> int:
+def bits_missing(image: DecodedImage, source: bytes) -> int:
     """How far the samples of a file with 9 to 15 bits are shifted up."""
-    if picture.info.format != "JPEG2000":
+    if image.info.format != "JPEG2000":
         return 0
     codestream = source.index(b"\xff\x4f\xff\x51")
     return 15 - (source[codestream + 42] & 0x7F)

@@ -14,8 +14,8 @@ from colorize.imaging.color import lightness_to_grey
 from colorize.imaging.compose import compose
 from colorize.imaging.formats import decode, encode
 from colorize.imaging.rgb_space import rgb_space
+from tests.images import LIMIT, PROVENANCE, photograph, saved
 from tests.imaging.test_icc import SRGB, grey_profile
-from tests.pictures import LIMIT, PROVENANCE, photograph, saved
 
 D50 = (0.9642, 1.0, 0.8249)
 # Primaries and white as chromaticities, and the power of the curve; colorants are made from them below.
@@ -78,8 +78,8 @@ def scan(profile: bytes, mode: str = "RGB") -> Image.Image:
 
 
 def colored(encoded: bytes, ab: np.ndarray) -> bytes:
-    picture = decode(encoded, max_pixels=LIMIT)
-    return encode(picture, compose(picture, ab, "4:4:4"), PROVENANCE)
+    image = decode(encoded, max_pixels=LIMIT)
+    return encode(image, compose(image, ab, "4:4:4"), PROVENANCE)
 
 
 def strength(lab: np.ndarray) -> float:

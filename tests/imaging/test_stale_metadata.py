@@ -18,8 +18,8 @@ from colorize.imaging.formats.jpeg_segments import carried
 from colorize.imaging.formats.jpeg_stream import APP1, APP2, APP11, APP13, SOI, Segment, segments
 from colorize.imaging.formats.jpeg_xmp import read_xmp
 from colorize.imaging.formats.metadata import Restored
+from tests.images import LIMIT, PROVENANCE, colored, photograph, saved
 from tests.imaging.test_exiftool import exiftool, tags
-from tests.pictures import LIMIT, PROVENANCE, colored, photograph, saved
 
 MAIN = b"http://ns.adobe.com/xap/1.0/\0"
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

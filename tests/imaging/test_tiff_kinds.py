@@ -17,7 +17,7 @@ from PIL import Image
 from colorize.imaging.formats import ImageDecodeError, decode, decode_small, decode_small_pages, encode_grey
 from colorize.predict.render import render
 from tests.every_kind import samples
-from tests.pictures import LIMIT, PROVENANCE, colored, photograph, saved, smooth_ab
+from tests.images import LIMIT, PROVENANCE, colored, photograph, saved, smooth_ab
 
 Array = NDArray[Any]
 SIZE = (64, 48)
@@ -66,21 +66,21 @@ def test_where_0_is_white_it_is_turned(bits: int, order: str, compression: str |
     source = tiff(
         levels, photometric="miniswhite", byteorder=order, compression=compression, predictor=bool(compression)
     )
-    picture, out = colored(source)
-    assert np.array_equal(picture.luma, np.iinfo(levels.dtype).max - levels)
-    assert np.array_equal(luma(stored(out)), picture.luma)
+    image, out = colored(source)
+    assert np.array_equal(image.luma, np.iinfo(levels.dtype).max - levels)
+    assert np.array_equal(luma(stored(out)), image.luma)
 
 
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_grey_with_opacity(bits: int, photometric: str) -> None:
     pixels = samples(2, bits, SIZE)
-    picture, out = colored(tiff(pixels, photometric=photometric, extrasamples=["unassalpha"], planarconfig="contig"))
+    image, out = colored(tiff(pixels, photometric=photometric, extrasamples=["unassalpha"], planarconfig="contig"))
     white = np.iinfo(pixels.dtype).max
-    assert np.array_equal(picture.luma, pixels[..., 0] if photometric == "minisblack" else white - pixels[..., 0])
-    assert picture.alpha is not None
-    assert np.array_equal(picture.alpha, pixels[..., 1])
-    assert np.array_equal(luma(stored(out)), picture.luma)
+    assert np.array_equal(image.luma, pixels[..., 0] if photometric == "minisblack" else white - pixels[..., 0])
+    assert image.alpha is not None
+    assert np.array_equal(image.alpha, pixels[..., 1])
+    assert np.array_equal(luma(stored(out)), image.luma)
     assert np.array_equal(stored(out)[..., 3], pixels[..., 1])
 
 
@@ -97,12 +97,12 @@ def test_a_16_bit_copy_with_opacity_can_be_restored_and_read_again(channels: int
 @pytest.mark.parametrize("bits", [2, 4, 6, 10, 12, 14])
 def test_packed_samples(bits: int) -> None:
     levels = (samples(1, 16, SIZE) >> (16 - bits)).astype(np.uint16)
-    picture, out = colored(packed(levels, bits))
+    image, out = colored(packed(levels, bits))
     if bits > 8:
-        assert np.array_equal(np.asarray(picture.luma) >> (16 - bits), levels)
+        assert np.array_equal(np.asarray(image.luma) >> (16 - bits), levels)
     else:
-        assert np.array_equal(picture.luma, levels * 255 // (2**bits - 1))
-    assert np.array_equal(luma(stored(out)), picture.luma)
+        assert np.array_equal(image.luma, levels * 255 // (2**bits - 1))
+    assert np.array_equal(luma(stored(out)), image.luma)
 
 
 def jxl(pixels: Array) -> bytes:
@@ -132,9 +132,9 @@ def test_other_formats_within_a_tiff(name: str) -> None:
             data = encode(pixels)
             kind = {258: bits, 259: compression, 262: 2 if count == 3 else 1, 277: count}
             source = directory(data, *SIZE, kind)
-            picture, out = colored(source)
-            assert np.array_equal(picture.luma, pixels if count == 1 else luma(pixels)), (name, count, bits)
-            assert np.array_equal(luma(stored(out)), picture.luma), (name, count, bits)
+            image, out = colored(source)
+            assert np.array_equal(image.luma, pixels if count == 1 else luma(pixels)), (name, count, bits)
+            assert np.array_equal(luma(stored(out)), image.luma), (name, count, bits)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -142,10 +142,10 @@ def test_jpeg_as_it_was_stored_in_1992(mode: str) -> None:
     data = saved(photograph(mode, SIZE), "JPEG", quality=95, subsampling="4:4:4")
     count = len(mode)
     tags = {258: 8, 259: 6, 262: 6 if count == 3 else 1, 277: count, 512: 1, 513: 8, 514: len(data)}
-    picture, out = colored(directory(data, *SIZE, tags))
+    image, out = colored(directory(data, *SIZE, tags))
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB").convert("L"), int)
-    assert np.abs(np.asarray(picture.luma, int) - expected).max() <= 2
-    assert np.array_equal(luma(stored(out)), picture.luma)
+    assert np.abs(np.asarray(image.luma, int) - expected).max() <= 2
+    assert np.array_equal(luma(stored(out)), image.luma)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -153,13 +153,13 @@ def test_jpeg_as_it_was_stored_in_1992(mode: str) -> None:
 def test_inks_keep_their_depth(bits: int, alpha: bool) -> None:
     inks = np.concatenate((samples(4, bits, SIZE), samples(2, bits, SIZE)[..., 1:]), axis=-1)[..., : 5 if alpha else 4]
     extra = ["unassalpha"] if alpha else []
-    picture, out = colored(tiff(inks, photometric="separated", extrasamples=extra))
+    image, out = colored(tiff(inks, photometric="separated", extrasamples=extra))
     white = 2**bits - 1
     light = white - inks.astype(float)
     expected = np.rint(light[..., :3] * light[..., 3:4] / white).astype(inks.dtype)
-    assert np.abs(np.asarray(picture.luma, int) - luma(expected)).max() <= 1
-    assert picture.info.bits == bits
-    assert np.array_equal(luma(stored(out)), picture.luma)
+    assert np.abs(np.asarray(image.luma, int) - luma(expected)).max() <= 1
+    assert image.info.bits == bits
+    assert np.array_equal(luma(stored(out)), image.luma)
     assert stored(out).shape[2] == (4 if alpha else 3)
 
 
@@ -170,11 +170,11 @@ def test_lab_is_shown_as_srgb(bits: int, photometric: str) -> None:
     top = {"cielab": 2**bits - 1, "icclab": 255 if bits == 8 else 0xFF00}[photometric]
     neutral = 0 if photometric == "cielab" else 1 << (bits - 1)
     lab = np.stack([np.rint(grey * top), *[np.full_like(grey, neutral)] * 2], axis=-1).astype(f"u{bits // 8}")
-    picture, out = colored(tiff(lab, photometric=photometric))
+    image, out = colored(tiff(lab, photometric=photometric))
     linear = np.where(grey > 0.08, ((100 * grey + 16) / 116) ** 3, 100 * grey / 903.3)
     expected = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear) * (2**bits - 1)
-    assert np.abs(np.asarray(picture.luma, float) - expected).max() <= 0.01 * 2**bits
-    assert np.array_equal(luma(stored(out)), picture.luma)
+    assert np.abs(np.asarray(image.luma, float) - expected).max() <= 0.01 * 2**bits
+    assert np.array_equal(luma(stored(out)), image.luma)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -186,13 +186,13 @@ def test_an_extra_sample_that_is_no_opacity_stays_what_it_is(bits: int, channels
     source = tiff(pixels, photometric=kind, extrasamples=["unspecified"], planarconfig="contig")
     if said is None:
         source = source.replace(struct.pack("<HH", 338, 3), struct.pack("<HH", 65000, 3))
-    picture, out = colored(source)
-    assert picture.alpha is None
-    assert np.array_equal(picture.luma, luma(pixels) if channels == 3 else pixels[..., 0])
+    image, out = colored(source)
+    assert image.alpha is None
+    assert np.array_equal(image.luma, luma(pixels) if channels == 3 else pixels[..., 0])
     with tifffile.TiffFile(io.BytesIO(out)) as file:
         assert file.pages[0].extrasamples == ((0,) if said else ())  # type: ignore[union-attr]
     assert np.array_equal(stored(out)[..., 3], pixels[..., -1])
-    assert np.array_equal(luma(stored(out)), picture.luma)
+    assert np.array_equal(luma(stored(out)), image.luma)
     restored = stored(encode_grey(decode(out, max_pixels=LIMIT)))
     assert np.array_equal(restored[..., 1], pixels[..., -1])
 
@@ -200,13 +200,13 @@ def test_an_extra_sample_that_is_no_opacity_stays_what_it_is(bits: int, channels
 def test_opacity_among_other_channels() -> None:
     pixels = np.dstack((samples(4, 8, SIZE), samples(1, 8, SIZE), samples(1, 8, SIZE)[::-1]))
     source = tiff(pixels, photometric="rgb", extrasamples=["unspecified", "unassalpha", "unspecified"])
-    picture, out = colored(source)
-    assert picture.alpha is not None
-    assert np.array_equal(picture.alpha, pixels[..., 4])
+    image, out = colored(source)
+    assert image.alpha is not None
+    assert np.array_equal(image.alpha, pixels[..., 4])
     assert np.array_equal(stored(out)[..., 3:], pixels[..., [4, 3, 5]])
 
 
-# Which directory is the picture
+# Which directory is the image
 
 
 def two(first: Array, second: Array, **options: Any) -> bytes:
@@ -227,8 +227,8 @@ def test_a_reduced_copy_is_no_page(flag: int) -> None:
     reduced = resized(full, (60, 45))
     for first, second, options in ((reduced, full, {"subfiletype": flag}), (full, reduced, {})):
         source = two(first, second, **options)
-        picture, out = colored(source)
-        assert (picture.info.width, picture.info.height, picture.info.frames) == (240, 180, 1)
+        image, out = colored(source)
+        assert (image.info.width, image.info.height, image.info.frames) == (240, 180, 1)
         assert np.array_equal(luma(stored(out)), full)
 
 
@@ -238,7 +238,7 @@ def test_a_small_page_that_shows_something_else_is_a_page() -> None:
     assert decode(two(other, full), max_pixels=LIMIT).info.frames == 2
 
 
-def test_a_single_page_that_calls_itself_reduced_is_the_picture() -> None:
+def test_a_single_page_that_calls_itself_reduced_is_the_image() -> None:
     pixels = samples(1, 8, SIZE)
     assert np.array_equal(decode(tiff(pixels, subfiletype=1), max_pixels=LIMIT).luma, pixels)
 

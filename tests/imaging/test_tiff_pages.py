@@ -20,8 +20,8 @@ from colorize.predict.render import render
 from colorize.storage.root import Storage
 from tests.bulk.test_bulk import bulk
 from tests.every_kind import samples
+from tests.images import LIMIT, PROVENANCE, colored, photograph, saved, smooth_ab
 from tests.imaging.test_tiff_kinds import directory, luma, stored
-from tests.pictures import LIMIT, PROVENANCE, colored, photograph, saved, smooth_ab
 
 SIZE = (64, 48)
 PAGES: list[tuple[NDArray[Any], dict[str, Any]]] = [

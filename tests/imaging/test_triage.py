@@ -1,4 +1,4 @@
-"""What a picture is taken for: color, grey, grey stored as RGB, toned, blank, a page of text, a color negative."""
+"""What an image is taken for: color, grey, grey stored as RGB, toned, blank, a page of text, a color negative."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from colorize.imaging.formats.pillow_reader import chroma_rounding
 from colorize.imaging.tone import ChromaRounding, toning
 from colorize.imaging.triage import COLOR as COLORED
 from colorize.imaging.triage import filled_in
-from tests.pictures import LIMIT, saved
+from tests.images import LIMIT, saved
 
 ARCHIVE = Path(__file__).parents[3] / "shared/data/archive"
 COLOR = ("astronaut", "coffee", "chelsea", "rocket")
 GREY = ("camera", "coins", "moon", "brick", "clock")
 
 
-def kind(picture: NDArray[np.uint8] | Image.Image, quality: int = 85) -> str:
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    return decode_small(saved(image, "JPEG", quality=quality), 65536, max_pixels=LIMIT).kind
+def kind(image: NDArray[np.uint8] | Image.Image, quality: int = 85) -> str:
+    pil_image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    return decode_small(saved(pil_image, "JPEG", quality=quality), 65536, max_pixels=LIMIT).kind
 
 
 def toned(name: str, cast: float = 0) -> Image.Image:
@@ -75,7 +75,7 @@ FINE = ChromaRounding(0.25, 1)
 
 
 def spotted(size: int, share: float, tints: tuple[np.ndarray, ...]) -> float:
-    """How much color beyond its tone a grey picture of 128 pixels has, squares of which are tinted."""
+    """How much color beyond its tone a grey image of 128 pixels has, squares of which are tinted."""
     random = np.random.default_rng(0)
     grey = np.asarray(Image.fromarray(data.camera()).resize((128, 128)), np.float32)[..., None]
     cells = 128 // size
@@ -84,7 +84,7 @@ def spotted(size: int, share: float, tints: tuple[np.ndarray, ...]) -> float:
     return toning(np.asarray(grey + np.kron(chosen, np.ones((size, size, 1))), np.float32), 16, FINE).beyond
 
 
-def test_faint_spots_of_one_color_are_stains_and_those_of_two_are_a_picture() -> None:
+def test_faint_spots_of_one_color_are_stains_and_those_of_two_are_a_image() -> None:
     assert spotted(8, 0.26, (BROWN,)) < COLORED
     assert spotted(32, 0.7, (BROWN, BLUE)) > COLORED
 

@@ -15,9 +15,9 @@ from colorize.imaging.formats import ImageDecodeError, decode, decode_small, out
 from colorize.imaging.formats.jpeg_luma import luma_coefficients
 from colorize.imaging.formats.png import Chunk, chunks
 from tests.every_kind import samples
+from tests.images import LIMIT, colored, photograph, saved
 from tests.imaging.test_exiftool import exiftool
 from tests.imaging.test_stale_metadata import exif_block, packet, resource
-from tests.pictures import LIMIT, colored, photograph, saved
 
 SIZE = (64, 48)
 
@@ -51,8 +51,8 @@ ODD_CHUNKS = {
 @pytest.mark.parametrize("name", ODD_CHUNKS)
 def test_metadata_never_costs_the_pixels_of_a_png(name: str, at_end: bool, bits: int) -> None:
     source, plain = with_chunk(ODD_CHUNKS[name], at_end, bits), bytes(imagecodecs.png_encode(samples(3, bits, SIZE)))
-    picture, out = colored(source)
-    assert np.array_equal(picture.luma, decode(plain, max_pixels=LIMIT).luma)
+    image, out = colored(source)
+    assert np.array_equal(image.luma, decode(plain, max_pixels=LIMIT).luma)
     assert read_origin(decode(out, max_pixels=LIMIT).metadata.xmp) is not None
 
 
@@ -105,8 +105,8 @@ def test_a_jpeg_that_lacks_its_end_mark_alone_is_colored_with_a_word(options: di
     source = without_end(options, mode)
     for cut in (source, source + b"\xff"):
         assert "end mark" in decode_small(cut, 64, max_pixels=LIMIT).info.note
-        picture, out = colored(cut)
-        assert "end mark" in picture.info.note
+        image, out = colored(cut)
+        assert "end mark" in image.info.note
         assert np.array_equal(luma_coefficients(out), luma_coefficients(source + b"\xff\xd9"))
 
 

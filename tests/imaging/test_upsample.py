@@ -35,9 +35,9 @@ def test_color_does_not_bleed_over_a_luminance_edge() -> None:
 
 
 def test_the_average_of_each_cell_is_nearly_the_prediction() -> None:
-    picture = scene(data.coffee())
-    low = reduced(picture.ab, picture.grid(32))
-    back = [reduced(method(low, picture.luma), low.shape[1:]) - low for method in (ours, bilinear)]
+    image = scene(data.coffee())
+    low = reduced(image.ab, image.grid(32))
+    back = [reduced(method(low, image.luma), low.shape[1:]) - low for method in (ours, bilinear)]
     assert np.abs(back[0]).mean() < 0.5 * np.abs(back[1]).mean()
 
 
@@ -66,7 +66,7 @@ def test_a_strip_equals_the_strip_of_the_whole() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (3, 5), (64, 64)])
-def test_pictures_smaller_than_the_prediction_are_taken(size: tuple[int, int]) -> None:
+def test_images_smaller_than_the_prediction_are_taken(size: tuple[int, int]) -> None:
     color = enlarged(np.full((2, 64, 64), 17.0, np.float32), np.full(size, 99, np.uint8))
     assert color.shape == (2, *size)
     assert np.allclose(color, 17)
@@ -83,8 +83,8 @@ def test_16_bits_guide_as_8_do() -> None:
 def test_it_beats_bilinear_on_photographs_overall_and_near_edges(
     photograph: Callable[[], NDArray[np.uint8]], cells: int
 ) -> None:
-    picture: Scene = scene(photograph())
-    low = reduced(picture.ab, picture.grid(cells))
-    better, worse = ours(low, picture.luma) - picture.ab, bilinear(low, picture.luma) - picture.ab
+    image: Scene = scene(photograph())
+    low = reduced(image.ab, image.grid(cells))
+    better, worse = ours(low, image.luma) - image.ab, bilinear(low, image.luma) - image.ab
     assert psnr(better) > psnr(worse) + 0.3
-    assert psnr(better[:, picture.edges]) > psnr(worse[:, picture.edges]) + 0.3
+    assert psnr(better[:, image.edges]) > psnr(worse[:, image.edges]) + 0.3

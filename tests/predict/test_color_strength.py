@@ -32,7 +32,7 @@ def colorizer(**settings: float) -> Colorizer:
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (64, 80), dtype=np.uint8)
 
 
@@ -42,28 +42,28 @@ def chroma(ab: np.ndarray) -> np.ndarray:
 
 
 class TestSettings:
-    def test_saturation_scales_every_color(self, picture: np.ndarray) -> None:
-        (plain,), (double,) = colorizer()([picture]), colorizer(saturation=2)([picture])
+    def test_saturation_scales_every_color(self, image: np.ndarray) -> None:
+        (plain,), (double,) = colorizer()([image]), colorizer(saturation=2)([image])
         assert chroma(plain).max() > 1
         np.testing.assert_allclose(double, 2 * plain.astype(np.float32), rtol=1e-2, atol=1e-2)
 
-    def test_without_saturation_the_picture_stays_grey(self, picture: np.ndarray) -> None:
-        (ab,) = colorizer(saturation=0)([picture])
+    def test_without_saturation_the_image_stays_grey(self, image: np.ndarray) -> None:
+        (ab,) = colorizer(saturation=0)([image])
         assert not ab.any()
 
-    def test_a_low_temperature_comes_nearer_to_the_likeliest_bins(self, picture: np.ndarray) -> None:
+    def test_a_low_temperature_comes_nearer_to_the_likeliest_bins(self, image: np.ndarray) -> None:
         bins = gamut_bins(20.0)
 
         def aside(temperature: float) -> float:
             torch.manual_seed(0)
             plain = create_model("unet", **TINY, spread=0, shadows=0)  # the annealed mean alone
-            (ab,) = torch_colorizer(plain, size=64, precision="float32", temperature=temperature)([picture])
+            (ab,) = torch_colorizer(plain, size=64, precision="float32", temperature=temperature)([image])
             return float(torch.cdist(torch.from_numpy(ab.astype(np.float32)).flatten(1).T, bins).amin(dim=1).mean())
 
         assert aside(0.05) < aside(1.0)
 
-    def test_by_default_it_is_the_checkpoints_own(self, picture: np.ndarray) -> None:
-        (own,), (said,) = colorizer()([picture]), colorizer(temperature=0.85)([picture])
+    def test_by_default_it_is_the_checkpoints_own(self, image: np.ndarray) -> None:
+        (own,), (said,) = colorizer()([image]), colorizer(temperature=0.85)([image])
         np.testing.assert_array_equal(own, said)
 
     @pytest.mark.parametrize("settings", [BulkSettings, EvaluateSettings])
@@ -107,24 +107,24 @@ class TestWithoutBins:
             "colorizer.temperature=0.5: UnetRegression has no bins with a temperature: set it to null"
         )
 
-    def test_saturation_works_all_the_same(self, picture: np.ndarray) -> None:
-        assert torch_colorizer(create_model("lab_cnn"), size=64, saturation=1.5)([picture])
+    def test_saturation_works_all_the_same(self, image: np.ndarray) -> None:
+        assert torch_colorizer(create_model("lab_cnn"), size=64, saturation=1.5)([image])
 
 
 class TestBlotches:
     def muted(self) -> np.ndarray:
-        """A picture of little color, `(2, 48, 64)`."""
+        """An image of little color, `(2, 48, 64)`."""
         return np.random.default_rng(0).normal(0, 6, (2, 48, 64)).astype(np.float32)
 
-    def test_an_ordinary_picture_is_not_touched_at_all(self) -> None:
+    def test_an_ordinary_image_is_not_touched_at_all(self) -> None:
         ab = self.muted()
         assert tame(ab) is ab
 
-    def test_a_picture_that_is_vivid_everywhere_is_not_touched(self) -> None:
+    def test_a_image_that_is_vivid_everywhere_is_not_touched(self) -> None:
         ab = self.muted() + np.float32(60)
         assert tame(ab) is ab
 
-    def test_a_vivid_corner_of_a_muted_picture_is_calmed_and_keeps_its_hue(self) -> None:
+    def test_a_vivid_corner_of_a_muted_image_is_calmed_and_keeps_its_hue(self) -> None:
         ab = self.muted()
         ab[:, :3, :3] = np.array([90, -70], np.float32)[:, None, None]
         calm = tame(ab)
@@ -144,7 +144,7 @@ class TestBlotches:
         calm = np.hypot(*tame(ab))
         assert calm[5, 5] > calm[0, 0] > ORDINARY
 
-    def test_a_colorful_picture_may_have_more_vivid_spots(self) -> None:
+    def test_a_colorful_image_may_have_more_vivid_spots(self) -> None:
         ab = self.muted() * np.float32(25 / 12.9)  # nine tenths of it stay below a chroma of about 25
         ab[:, 0, 0] = 40
         limit = TIMES * float(np.quantile(np.hypot(*ab), 0.9))

@@ -1,4 +1,4 @@
-"""A network's confidence: what the formulas say, and that it points at the pictures whose colors are worst."""
+"""A network's confidence: what the formulas say, and that it points at the images whose colors are worst."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class TestTheDefaultsDoubt:
 
 
 class LeftIsRed(nn.Module):
-    """Paints the left half red: a network that knows nothing of the picture."""
+    """Paints the left half red: a network that knows nothing of the image."""
 
     stride = 1
 
@@ -133,7 +133,7 @@ def test_the_least_confident_tenth_has_clearly_larger_color_error() -> None:
     ]
     colorizer = torch_colorizer(load_checkpoint(shipped_weights()["default"]).model)
     found = color_scans([grey_png(c) for c in crops], lambda g: colorizer.color(g, confidence=True), 256**2)
-    errors = [_difference(picture, crop) for (picture, _), crop in zip(found, crops, strict=True)]
+    errors = [_difference(image, crop) for (image, _), crop in zip(found, crops, strict=True)]
     order = np.argsort([confidence for _, confidence in found])
     least, rest = order[: len(order) // 10], order[len(order) // 10 :]
     assert np.mean(np.array(errors)[least]) > 1.25 * np.mean(np.array(errors)[rest])

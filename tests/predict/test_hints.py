@@ -52,8 +52,8 @@ def write(folder: Path, *rows: str) -> Path:
     return folder / "hints.csv"
 
 
-def ab_at(picture: Path | bytes, x: int, y: int) -> list[float]:
-    source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
+def ab_at(image: Path | bytes, x: int, y: int) -> list[float]:
+    source = io.BytesIO(image) if isinstance(image, bytes) else image
     rgb = torch.from_numpy(np.array(Image.open(source).convert("RGB"))).permute(2, 0, 1) / 255
     return list(map(float, rgb_to_lab(rgb)[1:, y, x]))
 
@@ -110,7 +110,7 @@ class TestFiles:
 
 
 class TestPlanes:
-    def test_a_hint_is_where_it_was_put_in_the_part_that_the_picture_covers(self) -> None:
+    def test_a_hint_is_where_it_was_put_in_the_part_that_the_image_covers(self) -> None:
         spots = np.array([[0.5, 0.25, 30, -40]], np.float32)
         ab, mask = hint_planes([spots, spots[:0]], [(40, 60), (64, 64)], (64, 64))
         assert np.argwhere(mask[0, 0]).mean(axis=0).tolist() == [10, 30]
@@ -150,7 +150,7 @@ class TestPhoto:
             assert np.hypot(*np.subtract(ab_at(target, x, y), wanted[x, y])) < tolerance
         assert (grey_pixels(target) == grey_pixels(source)).all() or source.suffix == ".jpg"
 
-    def test_coordinates_are_those_of_the_upright_picture(self, scan: Path, checkpoint: Path) -> None:
+    def test_coordinates_are_those_of_the_upright_image(self, scan: Path, checkpoint: Path) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6  # to be turned by 90 degrees when it is shown: 300 x 400
         Image.open(scan).save(scan.with_name("turned.png"), exif=exif)
@@ -161,7 +161,7 @@ class TestPhoto:
         stored_x, stored_y = 380, 299 - 250
         assert np.hypot(*np.subtract(ab_at(target, stored_x, stored_y), (hint.a, hint.b))) < TOLERANCE
 
-    def test_a_hint_outside_of_the_picture_is_this_pictures_fault(
+    def test_a_hint_outside_of_the_image_is_this_images_fault(
         self, scan: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         hints = write(scan.parent, f"{scan},400,10,red")

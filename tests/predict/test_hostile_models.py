@@ -108,8 +108,8 @@ def checkpoint(path: Path, **args: object) -> str:
 
 
 @pytest.mark.parametrize("canvas", [20_000, 10**30, 1e30, 0, -5, "128", [32], True])
-def test_a_checkpoint_does_not_choose_how_much_memory_a_picture_takes(canvas: object, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"it asks for pictures of canvas=.* pixels; 1 to 1024 are made"):
+def test_a_checkpoint_does_not_choose_how_much_memory_a_image_takes(canvas: object, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"it asks for images of canvas=.* pixels; 1 to 1024 are made"):
         find_model(checkpoint(tmp_path / "a.safetensors", canvas=canvas))
 
 

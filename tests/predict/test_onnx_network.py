@@ -40,12 +40,12 @@ def trained_further(**args: object) -> bytes:
 @pytest.mark.parametrize("checkpoint", [DEFAULT, trained_further(drop=0.3)], ids=["shipped", "trained further"])
 def test_colors_and_confidence_are_those_of_pytorch(checkpoint: bytes, astronaut: Image.Image) -> None:
     grey = np.asarray(astronaut.convert("L"))
-    pictures = [grey, grey[:200], grey[:, :100], grey[::4, ::4]]
+    images = [grey, grey[:200], grey[:, :100], grey[::4, ::4]]
     mine = opened(checkpoint)
     theirs = torch_colorizer(load_checkpoint(checkpoint).model, precision="float32")
 
     assert isinstance(mine.network, OnnxNetwork)
-    found, expected = (colorizer.color(pictures, confidence=True) for colorizer in (mine, theirs))
+    found, expected = (colorizer.color(images, confidence=True) for colorizer in (mine, theirs))
     for ours, torchs in zip(found, expected, strict=True):
         assert np.abs(ours.ab.astype(np.float32) - torchs.ab).max() <= FLOAT16_STEP
         assert ours.confidence == pytest.approx(torchs.confidence, abs=1e-4)

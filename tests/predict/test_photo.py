@@ -28,7 +28,7 @@ from tests import bombs, poison
 from tests.conftest import grey_jpeg, write_tree
 
 
-def test_pictures_go_into_a_folder_under_their_names(photo_folder: Path, tmp_path: Path) -> None:
+def test_images_go_into_a_folder_under_their_names(photo_folder: Path, tmp_path: Path) -> None:
     sources = [photo_folder / "grey.jpg", photo_folder / "1931/wide.png", photo_folder / "modern.webp"]
     assert run(["photo", *map(str, sources), "-o", str(tmp_path / "out")]) == 0
 
@@ -38,7 +38,7 @@ def test_pictures_go_into_a_folder_under_their_names(photo_folder: Path, tmp_pat
         assert colored.convert("RGB").getcolors(3) is None  # more than three colors
 
 
-def test_one_picture_can_be_given_a_name(photo_folder: Path, tmp_path: Path) -> None:
+def test_one_image_can_be_given_a_name(photo_folder: Path, tmp_path: Path) -> None:
     assert run(["photo", str(photo_folder / "grey.jpg"), "-o", str(tmp_path / "mine.jpg")]) == 0
     assert (tmp_path / "mine.jpg").exists()
 
@@ -130,7 +130,7 @@ def test_a_private_address_is_not_asked(web: str, tmp_path: Path, capsys: pytest
 def test_what_cannot_be_colored_is_said_and_the_rest_is_done(
     web: str, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     sources = [
         str(tmp_path / "notes.txt"),
         f"{web}/absent.jpg",
@@ -145,7 +145,7 @@ def test_what_cannot_be_colored_is_said_and_the_rest_is_done(
 
 
 @pytest.mark.slow
-def test_no_picture_ends_the_command_whatever_it_does(
+def test_no_image_ends_the_command_whatever_it_does(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))
@@ -215,7 +215,7 @@ def test_what_cannot_be_opened_is_named_once(tmp_path: Path, capsys: pytest.Capt
 
 @pytest.fixture
 def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of good pictures, with what systems leave among such, in the folder where commands are given."""
+    """A folder of good images, with what systems leave among such, in the folder where commands are given."""
     files = {"a.jpg": grey_jpeg(1), "box 1/a.jpg": grey_jpeg(2), ".DS_Store": b"\0", "_colorize/run.json": b"{}"}
     write_tree(tmp_path / "scans", files)
     monkeypatch.chdir(tmp_path)
@@ -226,7 +226,7 @@ def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("words", "where"),
     [(["scans"], "scans.colorized"), (["scans/"], "scans.colorized"), (["scans", "-o", "out"], "out")],
 )
-def test_the_pictures_in_a_folder_keep_its_tree(
+def test_the_images_in_a_folder_keep_its_tree(
     words: list[str], where: str, scans: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = set(scans.rglob("*"))
@@ -240,11 +240,11 @@ def test_the_pictures_in_a_folder_keep_its_tree(
     assert set(scans.rglob("*")) == before
 
 
-def test_one_file_of_a_folder_that_is_no_picture_is_a_failure(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (scans / "notes.txt").write_text("no picture")
+def test_one_file_of_a_folder_that_is_no_image_is_a_failure(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (scans / "notes.txt").write_text("no image")
     assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
     said = capsys.readouterr()
-    assert said.err == "scans/notes.txt: no known picture format (10 bytes)\n"
+    assert said.err == "scans/notes.txt: no known image format (10 bytes)\n"
     assert said.out.splitlines()[-1] == "3 images: 2 colored, 1 failed"
 
 
@@ -260,7 +260,7 @@ def test_a_link_in_a_folder_leads_nowhere_else(scans: Path, capsys: pytest.Captu
     assert sorted(path.name for path in Path("out").rglob("*.jpg")) == ["a.jpg", "a.jpg", "again.jpg"]
 
 
-def test_no_copy_of_a_folders_picture_leaves_the_output(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_copy_of_a_folders_image_leaves_the_output(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("elsewhere", "out"):
         (scans.parent / name).mkdir()
     (scans.parent / "out/box 1").symlink_to("../elsewhere")
@@ -275,8 +275,8 @@ def test_no_copy_of_a_folders_picture_leaves_the_output(scans: Path, capsys: pyt
         (["."], "the copies of . cannot go into {here}.colorized: name an --output outside of it"),
         (["scans", "-o", "scans/colored"], "the copies of scans cannot go into scans/colored: name an --output"),
         (["scans", "-o", "."], "the copies of scans cannot go into .: name an --output outside of it"),
-        (["scans", "-o", "out.jpg"], "--output out.jpg is a file; for 2 pictures name a folder"),
-        (["empty"], "there are no files in empty: name pictures, or a folder of them"),
+        (["scans", "-o", "out.jpg"], "--output out.jpg is a file; for 2 images name a folder"),
+        (["empty"], "there are no files in empty: name images, or a folder of them"),
         (["scans", "scans/a.jpg", "-o", "out"], "would both become out/a.jpg: color them one by one"),
     ],
 )
@@ -381,7 +381,7 @@ def test_a_runs_history_shows_each_epoch_side_by_side(training_run: Path, photo_
 
 
 @pytest.mark.slow
-def test_an_enlarged_picture_has_three_times_the_sides(
+def test_an_enlarged_image_has_three_times_the_sides(
     training_run: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = photo_folder / "1931/wide.png"
@@ -395,7 +395,7 @@ def test_an_enlarged_picture_has_three_times_the_sides(
 
 
 @pytest.mark.slow
-def test_tiles_of_an_enlarged_picture_have_no_seams() -> None:
+def test_tiles_of_an_enlarged_image_have_no_seams() -> None:
     torch.manual_seed(0)
     network = create_model("superres_cnn").eval()
     grey = np.random.default_rng(0).integers(0, 256, (70, 300), dtype=np.uint8)

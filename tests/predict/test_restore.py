@@ -18,7 +18,7 @@ from colorize.imaging.formats import read_info
 from colorize.storage.root import Storage
 from tests.conftest import S3, jpegtran
 from tests.every_kind import samples
-from tests.pictures import colored, grey, opened, photograph, saved
+from tests.images import colored, grey, opened, photograph, saved
 
 SUFFIXES = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp", "JPEG2000": "jp2"}
 
@@ -146,7 +146,7 @@ def test_what_was_not_colored_here_is_refused_and_can_be_forced(
         "plain.png": saved(photograph("RGB"), "PNG"),
         "from-cmyk.jpg": cmyk,
         "colored.bmp": colored(saved(photograph("L"), "BMP"))[1],
-        "notes.txt": b"no picture",
+        "notes.txt": b"no image",
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -203,9 +203,9 @@ def test_buckets_are_restored_too(s3: S3) -> None:
 def test_an_archive_comes_back_as_one_with_every_other_column(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A copy, none (a row that failed), a picture that is no copy, and what is no picture."""
+    """A copy, none (a row that failed), an image that is no copy, and what is no image."""
     scan = saved(photograph("L"), "JPEG", quality=88)
-    copies = [colored(scan)[1], None, scan, b"no picture"]
+    copies = [colored(scan)[1], None, scan, b"no image"]
     table = pa.table({"id": [7, 8, 9, 10], "colorized": copies, "status": ["ok"] * 4, "error": [""] * 4})
     pq.write_table(table, tmp_path / "colored.parquet")
     words = ["restore-grey", str(tmp_path / "colored.parquet"), "-o", str(tmp_path / "grey.parquet")]
@@ -223,7 +223,7 @@ def test_an_archive_comes_back_as_one_with_every_other_column(
     assert shown.out.splitlines()[0].endswith("grey.parquet (1 of 4 rows, in column restored)")
     assert shown.out.splitlines()[1:] == ["3 images: 1 restored, 2 failed"]
 
-    assert run([*words, "--overwrite", "--force"]) == EXIT_FAILURES  # what is no picture
+    assert run([*words, "--overwrite", "--force"]) == EXIT_FAILURES  # what is no image
     assert "2 of 4 rows" in capsys.readouterr().out
 
 

@@ -35,14 +35,14 @@ def checkpoint(name: str, folder: Path) -> Path:
     return folder / f"{name}.safetensors"
 
 
-def as_their_programs_do(name: str, network: ColorModel, picture: Image.Image) -> np.ndarray:
+def as_their_programs_do(name: str, network: ColorModel, image: Image.Image) -> np.ndarray:
     """Pillow or a bilinear look at four pixels, scikit-image's Lab, torch's interpolation."""
-    rgb, side = np.asarray(picture.convert("RGB")), SIDES[name]
+    rgb, side = np.asarray(image.convert("RGB")), SIDES[name]
     if name == "ddcolor_tiny":
         small = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float()
         square = F.interpolate(small, (side, side), mode="bilinear")[0].permute(1, 2, 0).numpy() / 255
     else:
-        square = np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)) / 255
+        square = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)) / 255
     L = torch.from_numpy(rgb2lab(square)[:, :, 0]).float()[None, None]
     with torch.inference_mode():
         ab = network(lightness_to_grey(L).repeat(1, 3, 1, 1) if name == "ddcolor_tiny" else L)
@@ -55,7 +55,7 @@ def as_their_programs_do(name: str, network: ColorModel, picture: Image.Image) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SIDES)
-def test_pictures_are_those_of_their_programs(name: str, astronaut: Image.Image, tmp_path: Path) -> None:
+def test_images_are_those_of_their_programs(name: str, astronaut: Image.Image, tmp_path: Path) -> None:
     model = checkpoint(name, tmp_path)
     scan = astronaut.convert("L").resize((700, 530))
     scan.save(tmp_path / "scan.png")

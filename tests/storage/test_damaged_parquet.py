@@ -202,7 +202,7 @@ def test_a_reader_yields_the_rows_that_can_be_read(tmp_path: Path) -> None:
     assert [raw.data for raw in raws[GROUP:]] == IMAGES[GROUP:]
 
 
-def test_a_path_within_images_that_cannot_be_read_costs_no_picture(tmp_path: Path) -> None:
+def test_a_path_within_images_that_cannot_be_read_costs_no_image(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(broken(parquet(table()), "image.path", 0.0))
     source = open_source(str(tmp_path), SourceSettings())
     raws = [raw for raws in source.reader.fetch(source.units) for raw in raws]

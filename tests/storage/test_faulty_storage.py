@@ -78,11 +78,11 @@ def test_a_job_through_a_faulty_connection_loses_nothing(proxy: FaultyProxy, mon
     assert proxy.seen["cut"] > 0
 
 
-def test_a_full_disk_is_no_fault_of_a_picture_and_holds_nothing_half_written(small_disk: Path) -> None:
+def test_a_full_disk_is_no_fault_of_a_image_and_holds_nothing_half_written(small_disk: Path) -> None:
     sink = FolderSink(Storage(small_disk), threads=2)
-    pictures = [Finished(Record(f"{i}.jpg", f"{i}.jpg"), bytes(200_000)) for i in range(8)]
+    images = [Finished(Record(f"{i}.jpg", f"{i}.jpg"), bytes(200_000)) for i in range(8)]
     with pytest.raises(OSError, match="No space left") as caught:
-        sink.write(pictures)
+        sink.write(images)
 
     assert "no space left on device" in storage_exhausted(caught.value)
     assert {path.stat().st_size for path in small_disk.iterdir()} == {200_000}
@@ -107,7 +107,7 @@ def test_a_full_disk_is_found_however_ray_has_wrapped_it(wrap: str) -> None:
     assert storage_exhausted(outer) == "out/a.jpg: no space left on device"
 
 
-def test_a_cut_download_of_a_huge_picture_goes_on_where_it_was(proxy: FaultyProxy) -> None:
+def test_a_cut_download_of_a_huge_image_goes_on_where_it_was(proxy: FaultyProxy) -> None:
     content = os.urandom(300_000)
     storage = Storage("s3://scans/faulty-huge")
     storage.write("scan.tif", content)

@@ -27,7 +27,7 @@ SECRET = b"password: hunter2, and some more that nobody should read"
 
 @pytest.fixture
 def scans(tmp_path: Path) -> Path:
-    """One picture, and links of all kinds."""
+    """One image, and links of all kinds."""
     folder = tmp_path / "scans"
     write_tree(tmp_path, {"secrets/key": SECRET, "secrets/b.jpg": grey_jpeg(2), "scans/box/a.jpg": grey_jpeg(1)})
     (folder / "inside.jpg").symlink_to("box/a.jpg")
@@ -102,7 +102,7 @@ def test_a_list_cannot_name_what_lies_behind_a_link(scans: Path, tmp_path: Path)
     assert raws["secret.jpg"].size == raws["folder/key"].size == -1
 
 
-def test_a_picture_that_is_named_itself_may_be_a_link(scans: Path) -> None:
+def test_a_image_that_is_named_itself_may_be_a_link(scans: Path) -> None:
     assert fetch(scans / "box/out.jpg")["out.jpg"].data == grey_jpeg(2)
 
 
@@ -137,7 +137,7 @@ def test_no_name_is_read_that_leads_out(name: str, scans: Path) -> None:
             read(name)
 
 
-def test_a_page_shows_no_picture_of_a_manifest_that_leads_out(scans: Path, tmp_path: Path) -> None:
+def test_a_page_shows_no_image_of_a_manifest_that_leads_out(scans: Path, tmp_path: Path) -> None:
     write_tree(tmp_path / "out", {"a.jpg": grey_jpeg(3)})
     row = {"path": "box/a.jpg", "output": "../secrets/b.jpg", "bytes_in": 9, "bytes_out": 9, "width": 8, "height": 8}
 
@@ -187,7 +187,7 @@ def test_no_message_holds_content(tmp_path: Path) -> None:
     )
     (row,) = (row for table in load(source.units, loader) for row in table.to_pylist())
 
-    assert (row["error"], row["message"]) == ("not_an_image", f"no known picture format ({len(SECRET)} bytes)")
+    assert (row["error"], row["message"]) == ("not_an_image", f"no known image format ({len(SECRET)} bytes)")
 
 
 def test_the_record_of_a_linked_file_is_that_of_no_file(scans: Path) -> None:

@@ -24,7 +24,7 @@ class Site(http.server.BaseHTTPRequestHandler):
         getattr(self, f"_{kind}")(rest)
 
     def _plain(self, rest: str) -> None:
-        self._send(200, f"picture {rest} for {self.headers['Host']}".encode())
+        self._send(200, f"image {rest} for {self.headers['Host']}".encode())
 
     def _to(self, rest: str) -> None:
         self.send_response(302)
@@ -77,8 +77,8 @@ def port() -> Iterator[int]:
 
 def test_a_link_and_its_redirects_are_followed(port: int) -> None:
     site = f"http://localhost:{port}"
-    assert fetch_link(f"{site}/plain/1", OPEN) == f"picture 1 for localhost:{port}".encode()
-    assert fetch_link(f"{site}/to//plain/2", OPEN) == f"picture 2 for localhost:{port}".encode()
+    assert fetch_link(f"{site}/plain/1", OPEN) == f"image 1 for localhost:{port}".encode()
+    assert fetch_link(f"{site}/to//plain/2", OPEN) == f"image 2 for localhost:{port}".encode()
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def ordinary() -> pa.Table:
 def test_an_archive_comes_out_as_it_went_in(tmp_path: Path) -> None:
     pq.write_table(ordinary(), tmp_path / "a.parquet", row_group_size=1)
     target = Storage(tmp_path / "out")
-    ParquetSink(target).write([Finished(Record(f"a.parquet#{i}"), b"picture", "a.parquet", i) for i in range(2)])
+    ParquetSink(target).write([Finished(Record(f"a.parquet#{i}"), b"image", "a.parquet", i) for i in range(2)])
     assert assemble(Storage(tmp_path), target, "a.parquet", fragments_of("a.parquet", "", "", "")) == Lost()
 
     after, before = pq.read_table(tmp_path / "out/a.parquet"), pq.read_table(tmp_path / "a.parquet")
@@ -214,7 +214,7 @@ def test_rows_that_are_read_one_by_one_are_written_together(tmp_path: Path, monk
     pq.write_table(pa.table({"image": values}), tmp_path / "a.parquet")
     monkeypatch.setattr(joining, "HELD_BYTES", 100_000)
     target = Storage(tmp_path / "out")
-    ParquetSink(target).write([Finished(Record(f"a.parquet#{i}"), b"picture", "a.parquet", i) for i in range(100)])
+    ParquetSink(target).write([Finished(Record(f"a.parquet#{i}"), b"image", "a.parquet", i) for i in range(100)])
     assert assemble(Storage(tmp_path), target, "a.parquet", fragments_of("a.parquet", "", "", "")) == Lost()
 
     with (tmp_path / "a.parquet").open("rb") as file:
@@ -246,7 +246,7 @@ def test_an_image_is_bytes_of_any_type(kind: pa.DataType) -> None:
 
     assert batch.column_names == ["image"]
     assert [column.image(batch, 0), column.image(batch, 2)] == [b"abc", b"xyz"]
-    with pytest.raises(ParquetError, match="holds no picture") as fault:
+    with pytest.raises(ParquetError, match="holds no image") as fault:
         column.image(batch, 1)
     assert fault.value.code == "empty"
 

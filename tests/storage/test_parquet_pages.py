@@ -67,7 +67,7 @@ def test_a_page_that_becomes_far_more_than_it_is_packed_in_is_refused(monkeypatc
 
 
 def test_a_large_page_that_is_no_bomb_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dictionary of pictures, which cannot be packed."""
+    """A dictionary of images, which cannot be packed."""
     monkeypatch.setattr(parquet_pages, "BOMB_BYTES", 100_000)
     images = [random.Random(i).randbytes(10_000) for i in range(100)]
     assert size_of(parquet(images)).value == 10_000

@@ -38,7 +38,7 @@ from colorize.train.step import (
     set_learning_rate,
     step,
 )
-from tests.pictures import labeled_archive
+from tests.images import labeled_archive
 from tests.small_models import SMALL_ARGS
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"

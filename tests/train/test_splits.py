@@ -18,7 +18,7 @@ from colorize.train.epoch_plan import EpochPlan, plan_epoch
 from colorize.train.images import DecodedImages, collect_images
 from colorize.train.reading import open_training_source, read_rows, shuffled_blocks, split_reader
 from colorize.train.settings import DataSettings, ModelSettings, TrainSettings
-from tests.pictures import labeled_archive
+from tests.images import labeled_archive
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 RECIPES = Path(__file__).parents[2] / "configs/train"

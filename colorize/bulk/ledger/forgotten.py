@@ -1,4 +1,4 @@
-"""A manifest that starts anew: what its rows said of outputs is kept until new rows stand in their place."""
+"""A manifest that starts over: its outputs stay known until new rows replace the old ones."""
 
 from __future__ import annotations
 

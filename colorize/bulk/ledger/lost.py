@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from colorize.bulk.ledger.manifest import Record
 
-ARCHIVE_UNREADABLE = "archive_unreadable"  # the code of such rows, whose pictures can be read
+ARCHIVE_UNREADABLE = "archive_unreadable"  # the code of such rows, whose images can be read
 
 
 @dataclass

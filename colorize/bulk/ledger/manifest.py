@@ -65,7 +65,7 @@ MANIFEST_SCHEMA = pa.schema(
 READ_THREADS = 16
 SMALL_BYTES = 256 << 10  # of a file that is read whole, beside others
 HELD_BYTES = 8 << 20  # about what is read of a larger one at once
-GROUP_ROWS = 50_000  # of a row group: what whoever reads a file has in memory
+GROUP_ROWS = 50_000  # of a row group: a reader holds one in memory
 ROW_BYTES = 100  # of a row in a file, about
 # Names and hashes hardly ever repeat: dictionaries of them take time and are thrown away.
 PARQUET = {"compression": "zstd", "use_dictionary": [
@@ -101,7 +101,7 @@ class Record:
     settings_sha256: str = ""
     luma_exact: bool = False  # the output's luminance is the source's, bit for bit
     degraded: str = ""  # how the network was run with less than asked for, where memory had run out
-    seconds: float = 0.0  # of work on this picture, all stages together
+    seconds: float = 0.0  # of work on this image, all stages together
     run: int = 0  # number of the run that wrote this row, counted from 1 for each output
 
     def as_row(self) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def _opened(storage: Storage, part: str) -> Iterator[IO[bytes]]:
         if not is_damage(error):
             raise
         reason = f"{storage.url(part)} is no whole part of a manifest ({one_line(error)})"
-        raise UsageError(f"{reason}: remove it, and `colorize bulk` does anew what it spoke of") from None
+        raise UsageError(f"{reason}: remove it, and `colorize bulk` does its inputs again") from None
 
 
 def _without_nulls(table: pa.Table) -> pa.Table:

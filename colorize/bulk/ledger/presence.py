@@ -1,6 +1,6 @@
 """Which outputs that the manifest names are there: the manifest compared with what lies in the output.
 
-Where there are many a process of its own finds it out, while this one lists the inputs.
+For a large output a child process checks, while this one lists the inputs.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Ahead:
         return cls(target, parts, SubprocessCall(find_presence, target, parts) if many else None)
 
     def result(self, parts: Sequence[Entry]) -> Presence:
-        """The presence for a manifest of these files: found anew if another run has changed it meanwhile."""
+        """The presence for a manifest of these files: checked again if another run has changed it meanwhile."""
         if self.call is not None and parts == self.parts:
             try:
                 return self.call.result()

@@ -27,7 +27,7 @@ Fragments = dict[str, list[tuple[int, int, str]]]  # folder -> first row, last r
 
 
 def remaining(inputs: Inputs, compared: Compared, target: Storage, terms: Terms) -> tuple[Source, list[str]]:
-    """The source that is left to color, and the names of fragments that hold rows to be done anew.
+    """The source that is left to color, and the names of fragments that hold rows to be done again.
 
     What cannot be kept of archives is marked as to do in what is settled. Nothing is written or deleted.
     """
@@ -72,7 +72,7 @@ def _is_finished(name: str, done: NDArray[np.bool_], settled: Settled, rows: sli
 def _list_fragments(target: Storage) -> Fragments:
     found: Fragments = defaultdict(list)
     for entry in target.entries(FRAGMENTS):
-        if fragment := _FRAGMENT.fullmatch(entry.name):  # what nobody made is nothing that is done
+        if fragment := _FRAGMENT.fullmatch(entry.name):  # other files are no finished work
             folder, first, last = fragment.groups()
             found[folder].append((int(first), int(last), entry.name))
     return found

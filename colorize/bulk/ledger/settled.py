@@ -30,7 +30,7 @@ from colorize.storage.root import Storage
 COLUMNS = ("path", "output", "status", "error", "message", "width", "height", "bytes_in", "bytes_out", "sha256_in",
            "sha256_out", "identity", "triage", "model_sha256", "settings_sha256", "run", "finished")  # fmt: skip
 HASHES = ("bytes_out", "sha256_in", "sha256_out")  # that only a comparison of contents asks for
-HASHED_ROWS = 1000  # whose pictures are read and hashed in one piece
+HASHED_ROWS = 1000  # whose images are read and hashed in one piece
 COUNTED = 1 << 20  # outcomes at once
 TO_DO = -1  # in an array of outcomes: no row of an earlier run holds
 
@@ -57,7 +57,7 @@ class Terms:
     model_sha256: str
     settings_sha256: str
     retry_failed: bool = False
-    hints: Hints = NO_HINTS  # which pictures have settings of their own
+    hints: Hints = NO_HINTS  # which images have settings of their own
     limits: SizeLimits = field(default_factory=SizeLimits)
     triage: TriageSettings = field(default_factory=TriageSettings)
     by_content: bool = False  # compare the hashes of sources and outputs instead of times and sizes
@@ -150,7 +150,7 @@ class Settled:
         self._index: dict[Outcome, int] = {}
 
     def add(self, found: Matches) -> None:
-        """Takes in the matches of some rows, each of which has an input of its own."""
+        """Takes in the matches of some rows, each for a different input."""
         for kind in found.outcomes:
             if kind not in self._index:
                 self._index[kind] = len(self.kinds)
@@ -174,7 +174,7 @@ class Settled:
 
 @dataclass(frozen=True)
 class Contents:
-    """Pictures to be read and hashed: what the manifest says of them, and the units that they come from."""
+    """Images to be read and hashed: what the manifest says of them, and the units that they come from."""
 
     rows: pa.Table  # ROW_SCHEMA
     units: pa.Table
@@ -299,7 +299,7 @@ def _within_limits_still(rows: pa.Table, limits: SizeLimits) -> NDArray[np.bool_
 
 
 def _triaged_alike(rows: pa.Table, triage: TriageSettings) -> NDArray[np.bool_]:
-    """The policy for the kind of each picture is still the one that was followed; a failure's is not asked."""
+    """The policy for the kind of each image is still the one that was followed; a failure's is not asked."""
     followed = pc.if_else(
         pc.equal(rows["status"], "ok"), "color", pc.if_else(pc.equal(rows["output"], ""), "skip", "copy")
     )
@@ -315,7 +315,7 @@ def _renamed(rows: pa.Table, units: pa.Table) -> Mask:
 
 
 def _still_skipped(rows: pa.Table, units: pa.Table, storage: Storage) -> Mask:
-    """A name that was left out may be wanted now; other reasons lie in the picture or the settings."""
+    """A name that was left out may be wanted now; other reasons lie in the image or the settings."""
     held = _mask(pc.or_(pc.not_equal(rows["error"], "excluded"), pc.equal(units["error"], rows["error"])))
     for index in np.flatnonzero(~held).tolist():
         held[index] = storage.is_linked_folder(rows["path"][index].as_py())

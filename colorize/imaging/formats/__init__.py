@@ -1,4 +1,4 @@
-"""Pictures from bytes and back: `decode_small` for the network, `decode` and `encode` for the full size.
+"""Images from bytes and back: `decode_small` for the network, `decode` and `encode` for the full size.
 
 What is read, limits and names are in `formats`; what is carried over besides pixels in `metadata`; how a colored
 copy is written without touching its luminance in one file a format. Nothing here needs torch.
@@ -18,12 +18,13 @@ from colorize.imaging.formats.codec import (
     read_info,
     stored_pixels,
 )
+from colorize.imaging.formats.decoded_image import Chroma, Color, DecodedImage, Header, SmallGrey, Subsampling
 from colorize.imaging.formats.encoded import Encoded, FileBytes, opened, pieces, sha256, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import (
     ADDED_SUFFIX,
     BYTE_LIMIT,
-    PICTURE_SUFFIXES,
+    IMAGE_SUFFIXES,
     ImageInfo,
     check_bytes,
     disk_name,
@@ -38,14 +39,14 @@ from colorize.imaging.formats.pages import (
     has_pages,
     page_origins,
 )
-from colorize.imaging.formats.picture import Chroma, Color, Header, Picture, SmallGrey, Subsampling
 
 __all__ = [
     "ADDED_SUFFIX",
     "BYTE_LIMIT",
-    "PICTURE_SUFFIXES",
+    "IMAGE_SUFFIXES",
     "Chroma",
     "Color",
+    "DecodedImage",
     "Encoded",
     "FileBytes",
     "Header",
@@ -53,7 +54,6 @@ __all__ = [
     "ImageInfo",
     "Metadata",
     "Origin",
-    "Picture",
     "Provenance",
     "SmallGrey",
     "Subsampling",

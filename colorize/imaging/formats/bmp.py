@@ -8,8 +8,8 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from colorize.imaging.formats.decoded_image import Plane, channels
 from colorize.imaging.formats.metadata import Metadata
-from colorize.imaging.formats.picture import Plane, channels
 
 _FILE_HEADER, _V4_HEADER = 14, 108
 _BITFIELDS = 3

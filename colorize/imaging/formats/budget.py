@@ -1,4 +1,4 @@
-"""How much metadata of one picture is read: never more than its file holds, nor in more pieces than people ever write.
+"""How much metadata of one image is read: never more than its file holds, nor in more pieces than people ever write.
 
 A few bytes can claim far more: tags whose values overlap, text that was compressed, millions of empty chunks. Each
 reader of metadata takes what it reads out of a budget, so that memory stays in proportion to the file.

@@ -12,15 +12,15 @@ from PIL import Image, ImageFile, JpegImagePlugin, PsdImagePlugin
 
 from colorize.imaging.formats import jp2, photoshop, png
 from colorize.imaging.formats.bmp import write_bmp
+from colorize.imaging.formats.decoded_image import Chroma, Color, DecodedImage, Header, Pixels, SmallGrey, half_shape
 from colorize.imaging.formats.encoded import Encoded, whole
 from colorize.imaging.formats.errors import ImageDecodeError
-from colorize.imaging.formats.formats import ImageInfo, check_pixels, decode_errors, describe, open_picture
+from colorize.imaging.formats.formats import ImageInfo, check_pixels, decode_errors, describe, open_image
 from colorize.imaging.formats.jp2 import write_jp2
 from colorize.imaging.formats.jpeg import has_luma_plane, write_grey_jpeg, write_jpeg
 from colorize.imaging.formats.jpeg_end import completed
 from colorize.imaging.formats.metadata import Metadata, Provenance, Restored, Words, read_metadata, read_origin
 from colorize.imaging.formats.orientation import orient
-from colorize.imaging.formats.picture import Chroma, Color, Header, Picture, Pixels, SmallGrey, half_shape
 from colorize.imaging.formats.pillow_reader import UNKNOWN_ROUNDING, chroma_rounding, halved_luma, planes, small_copies
 from colorize.imaging.formats.png import write_png
 from colorize.imaging.formats.samples import joined, upright
@@ -31,19 +31,19 @@ from colorize.imaging.formats.webp import write_webp
 from colorize.imaging.tone import ChromaRounding, Toning
 from colorize.imaging.triage import toning_of, triage
 
-R = TypeVar("R", SmallGrey, Picture)
+R = TypeVar("R", SmallGrey, DecodedImage)
 
 
 def read_info(data: Encoded) -> ImageInfo:
-    """Read a picture's header; no pixels are decoded.
+    """Read an image's header; no pixels are decoded.
 
     Raises:
-        ImageDecodeError: the file is no picture that this program reads.
+        ImageDecodeError: the file is no image that this program reads.
     """
     if is_tiff(data):
         with tiff_page(data) as page:
             return page.info
-    with open_picture(data) as image:
+    with open_image(data) as image:
         return describe(image, data)
 
 
@@ -54,7 +54,7 @@ def decode_small(data: Encoded, area: int, *, max_pixels: int, page: int = 0) ->
     by their type's full range (the upper byte). `page` counts from 0, and is of TIFF only.
 
     Raises:
-        ImageDecodeError: the file is no readable picture, or has more than `max_pixels`.
+        ImageDecodeError: the file is no readable image, or has more than `max_pixels`.
     """
     if is_tiff(data):
         with tiff_page(data, page) as found:
@@ -66,17 +66,17 @@ def decode_small(data: Encoded, area: int, *, max_pixels: int, page: int = 0) ->
 def decode_thumbnail(data: Encoded, area: int, *, max_pixels: int) -> Image.Image:
     """Decode a small upright RGB copy, for people, of about `area` pixels, as `decode_small` does.
 
-    `max_pixels` is the limit of pictures that must be decoded whole: no JPEGs, nor TIFFs that are read by rows.
+    `max_pixels` is the limit of images that must be decoded whole: no JPEGs, nor TIFFs that are read by rows.
 
     Raises:
-        ImageDecodeError: the file is no readable picture, or too large a one.
+        ImageDecodeError: the file is no readable image, or too large a one.
     """
     if is_tiff(data):
         with tiff_page(data) as page:
             if not page.is_large():
                 check_pixels(page.info, max_pixels)
             return page.small(area).convert("RGB")
-    with open_picture(data) as image:
+    with open_image(data) as image:
         info = describe(image, data)
         if not isinstance(image, JpegImagePlugin.JpegImageFile):
             check_pixels(info, max_pixels)
@@ -85,8 +85,8 @@ def decode_thumbnail(data: Encoded, area: int, *, max_pixels: int) -> Image.Imag
             return upright(np.asarray((color or grey).convert("RGB")), info.orientation)
 
 
-def decode(data: Encoded, *, max_pixels: int, page: int = 0, halved: bool = False) -> Picture:
-    """Decode a picture's luminance (and alpha) at full size, in the layout of the file.
+def decode(data: Encoded, *, max_pixels: int, page: int = 0, halved: bool = False) -> DecodedImage:
+    """Decode an image's luminance (and alpha) at full size, in the layout of the file.
 
     `halved` asks for the luma of a JPEG, where its copy carries that over, at half its size each way, rounded up:
     what chroma of 4:2:0 needs, for half of the time (libjpeg-turbo's inverse DCT of 4 x 4).
@@ -95,12 +95,12 @@ def decode(data: Encoded, *, max_pixels: int, page: int = 0, halved: bool = Fals
     round(0.299 R + 0.587 G + 0.114 B). `page` counts from 0, and is of TIFF only.
 
     Raises:
-        ImageDecodeError: the file is no readable picture, or has more than `max_pixels`.
+        ImageDecodeError: the file is no readable image, or has more than `max_pixels`.
     """
     if is_tiff(data):
         with tiff_page(data, page) as found:
             check_pixels(found.info, max_pixels)
-            return found.picture()
+            return found.image()
     return _mended(data, lambda whole_data: _decode(whole_data, max_pixels, halved))
 
 
@@ -113,11 +113,11 @@ def _mended(data: Encoded, read: Callable[[Encoded], R]) -> R:
         if complete is None:
             raise
         found = read(complete)
-        return replace(found, info=replace(found.info, note="its end mark is missing; all of its picture is there"))
+        return replace(found, info=replace(found.info, note="its end mark is missing; all of its image is there"))
 
 
 def _decode_small(data: Encoded, area: int, max_pixels: int) -> SmallGrey:
-    with open_picture(data) as image:
+    with open_image(data) as image:
         info = describe(image, data)
         check_pixels(info, max_pixels)
         with decode_errors(data, info.format):
@@ -126,8 +126,8 @@ def _decode_small(data: Encoded, area: int, max_pixels: int) -> SmallGrey:
     return replace(small, luma=np.ascontiguousarray(orient(small.luma, info.orientation)))
 
 
-def _decode(data: Encoded, max_pixels: int, halved: bool) -> Picture:
-    with open_picture(data) as image:
+def _decode(data: Encoded, max_pixels: int, halved: bool) -> DecodedImage:
+    with open_image(data) as image:
         info = describe(image, data)
         check_pixels(info, max_pixels)
         with decode_errors(data, info.format):
@@ -139,17 +139,17 @@ def _decode(data: Encoded, max_pixels: int, halved: bool) -> Picture:
             if luma.shape != expected:
                 raise ImageDecodeError("unreadable", f"decoded to {luma.shape}, by the header it has {expected}")
             said = _header(image, info, data)
-            return Picture(info, luma, alpha, said.luma_exact, said.metadata, data)
+            return DecodedImage(info, luma, alpha, said.luma_exact, said.metadata, data)
 
 
 def decode_header(data: Encoded) -> Header:
-    """What `decode` would say of a picture besides its pixels, of which none is decoded.
+    """What `decode` would say of an image besides its pixels, of which none is decoded.
 
     Metadata that stands behind the pixels is seen of a PNG only. Of a TIFF's pages the first counts that is a colored
     copy, if there is one.
 
     Raises:
-        ImageDecodeError: the file is no readable picture.
+        ImageDecodeError: the file is no readable image.
     """
     if is_tiff(data):
         with tiff_pages(data) as pages:
@@ -157,7 +157,7 @@ def decode_header(data: Encoded) -> Header:
             packets = [page.xmp for page in pages if isinstance(page, TiffPage)]
             xmp = next((xmp for xmp in packets if read_origin(xmp)), packets[0])
             return Header(first.info, True, Metadata(xmp=xmp))
-    with open_picture(data) as image:
+    with open_image(data) as image:
         info = describe(image, data)
         with decode_errors(data, info.format):
             return _header(image, info, data)
@@ -172,67 +172,67 @@ def stored_pixels(data: Encoded) -> tuple[str, int, bool]:
     if is_tiff(data):
         info = read_info(data)
         return info.format, info.width * info.height, False
-    with open_picture(data) as image:
+    with open_image(data) as image:
         return image.format or "", image.width * image.height, bool(image.info.get("progressive"))
 
 
-def encode(picture: Picture, color: Color, provenance: Provenance) -> bytes:
-    """Encode the composed `color` of `picture` (see `colorize.imaging.compose`) in its output format.
+def encode(image: DecodedImage, color: Color, provenance: Provenance) -> bytes:
+    """Encode the composed `color` of `image` (see `colorize.imaging.compose`) in its output format.
 
     Metadata is carried over, and `provenance` is added to it (`metadata` says where).
     """
     out = io.BytesIO()
-    encode_into(out, picture, color, provenance)
+    encode_into(out, image, color, provenance)
     return out.getvalue()
 
 
-def encode_into(out: IO[bytes], picture: Picture, color: Color, provenance: Provenance) -> None:
+def encode_into(out: IO[bytes], image: DecodedImage, color: Color, provenance: Provenance) -> None:
     """`encode` into an empty seekable file. Of huge TIFF and PNG only a few rows are in memory at any time.
 
     Raises:
         ImageDecodeError: the source's pixels, which are decoded only now where it is huge, are damaged.
     """
-    words = provenance.of(picture.info.mode, picture.luma_exact)
+    words = provenance.of(image.info.mode, image.luma_exact)
     if isinstance(color, Chroma):
-        luma = None if picture.luma_exact else np.asarray(picture.luma, np.uint8)
-        out.write(write_jpeg(whole(picture.source), luma, color.cb, color.cr, words))
+        luma = None if image.luma_exact else np.asarray(image.luma, np.uint8)
+        out.write(write_jpeg(whole(image.source), luma, color.cb, color.cr, words))
     else:
-        _write_lossless(out, picture, color, words)
+        _write_lossless(out, image, color, words)
 
 
-def encode_grey(picture: Picture) -> bytes:
+def encode_grey(image: DecodedImage) -> bytes:
     """Encode a colored copy's luminance in its own format, without what was said about its color.
 
     From a JPEG only the chroma is taken out; WebP and BMP, which have no grey kind, get three equal channels.
     """
     out = io.BytesIO()
-    encode_grey_into(out, picture)
+    encode_grey_into(out, image)
     return out.getvalue()
 
 
-def encode_grey_into(out: IO[bytes], picture: Picture) -> None:
+def encode_grey_into(out: IO[bytes], image: DecodedImage) -> None:
     """`encode_grey` into an empty seekable file, as `encode_into` does."""
-    if picture.info.output_format == "JPEG":
-        out.write(write_grey_jpeg(whole(picture.source), Restored()))
+    if image.info.output_format == "JPEG":
+        out.write(write_grey_jpeg(whole(image.source), Restored()))
     else:
-        _write_lossless(out, picture, picture.luma, Restored())
+        _write_lossless(out, image, image.luma, Restored())
 
 
-def _write_lossless(out: IO[bytes], picture: Picture, color: Pixels, words: Words) -> None:
-    pixels = joined(color, picture.alpha)
-    match picture.info.output_format:
+def _write_lossless(out: IO[bytes], image: DecodedImage, color: Pixels, words: Words) -> None:
+    pixels = joined(color, image.alpha)
+    match image.info.output_format:
         case "TIFF":
-            writer = TiffWriter(out, picture.source)
-            writer.add(color, picture, words)
+            writer = TiffWriter(out, image.source)
+            writer.add(color, image, words)
             writer.close()
         case "JPEG2000":
-            out.write(write_jp2(np.asarray(pixels), whole(picture.source), words))
+            out.write(write_jp2(np.asarray(pixels), whole(image.source), words))
         case "WEBP":
-            out.write(write_webp(np.asarray(pixels), picture.metadata, words))
+            out.write(write_webp(np.asarray(pixels), image.metadata, words))
         case "BMP":
-            write_bmp(out, np.asarray(pixels), picture.metadata)
+            write_bmp(out, np.asarray(pixels), image.metadata)
         case _:
-            write_png(out, pixels, picture.source, picture.metadata, words)
+            write_png(out, pixels, image.source, image.metadata, words)
 
 
 def _header(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Header:

@@ -1,4 +1,4 @@
-"""Encoded pictures: bytes in memory, or a file that is read piece by piece, so that a huge scan is never held whole."""
+"""Encoded images: bytes in memory, or a file that is read piece by piece, so that a huge scan is never held whole."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def _reopened(path: str, state: tuple[int, int]) -> FileBytes:
 
 
 def opened(data: Encoded) -> IO[bytes]:
-    """The picture as a binary file of its own, to be closed."""
+    """The image as a binary file, which the caller closes."""
     return data.path.open("rb") if isinstance(data, FileBytes) else io.BytesIO(whole(data))
 
 
 def whole(data: Encoded) -> bytes:
-    """The picture in memory; no copy of what is there already."""
+    """The image in memory; no copy of what is there already."""
     return data if isinstance(data, bytes) else data[:]
 
 

@@ -1,10 +1,10 @@
-"""The one error that reading a picture raises."""
+"""The one error that reading an image raises."""
 
 from __future__ import annotations
 
 
 class ImageDecodeError(ValueError):
-    """A picture that cannot be read. `str(e)` is one clear line, `code` one of a few countable words:
+    """An image that cannot be read. `str(e)` is one clear line, `code` one of a few countable words:
 
     `empty`, `not_an_image`, `unsupported` (a format or sample type that is not for this program), `truncated`
     (the file ends early), `unreadable` (damaged), `too_large` (more pixels or bytes than allowed),

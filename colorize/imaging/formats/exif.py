@@ -65,7 +65,7 @@ def _refresh(block: bytearray, first: int, order: str, size: tuple[int, int], co
 
 
 def _drop_thumbnail(block: bytearray, first: int, order: str) -> None:
-    """Unlink the second directory, and cut its picture off where that is the block's end, else blank it."""
+    """Unlink the second directory, and cut its image off where that is the block's end, else blank it."""
     (count,) = struct.unpack_from(order + "H", block, first)
     link = first + 2 + 12 * count
     if link + 4 > len(block):
@@ -75,7 +75,7 @@ def _drop_thumbnail(block: bytearray, first: int, order: str) -> None:
     if not second:
         return
     kept = [range(8), *_spans(block, first, order, linked=True)]
-    gone = [*_spans(block, second, order, linked=False), *_pictures(block, second, order)]
+    gone = [*_spans(block, second, order, linked=False), *_images(block, second, order)]
     for start, stop in _beside(gone, kept, len(block)):
         block[start:stop] = bytes(stop - start)
     last = max(span.stop for span in kept if span)
@@ -83,8 +83,8 @@ def _drop_thumbnail(block: bytearray, first: int, order: str) -> None:
         del block[last:]
 
 
-def _pictures(block: bytearray, directory: int, order: str) -> list[range]:
-    """What a thumbnail's directory says of the place of its picture."""
+def _images(block: bytearray, directory: int, order: str) -> list[range]:
+    """What a thumbnail's directory says of the place of its image."""
     values = {entry.tag: entry.value for entry in _entries(block, directory, order)}
     found = ((values.get(start, 0), values.get(length, 0)) for start, length in _THUMBNAILS)
     return [range(start, start + length) for start, length in found if start > 0]

@@ -1,4 +1,4 @@
-"""Which picture formats are read and written, and opening one: header, limits, and errors with short codes.
+"""Which image formats are read and written, and opening one: header, limits, and errors with short codes.
 
 Formats read (an explicit allow-list: no other decoder ever sees the bytes, Ghostscript least of all) and what
 each is written as:
@@ -12,8 +12,8 @@ each is written as:
 | GIF, AVIF, PSD, TGA, PCX, QOI, SGI, SUN | PNG       | no true color, lossy, or not written by Pillow |
 
 Of a file with several frames only the first is read (`ImageInfo.frames` tells how many there are), but for TIFF.
-32-bit integer and float samples are refused as `unsupported`: they have no agreed white, so no grey picture to give
-color to. So are a camera's raw files: their first picture is a preview.
+32-bit integer and float samples are refused as `unsupported`: they have no agreed white, so no grey image to give
+color to. So are a camera's raw files: their first image is a preview.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ DECODERS = (
 )  # fmt: skip
 
 # What names of such files end in; the plugin that registers MPO's is loaded by JPEG's only once it meets one.
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     {".mpo", ".tif", ".tiff", *(suffix for suffix, format in Image.EXTENSION.items() if format in DECODERS)}
 )
 
 # Formats that are written as they came, and MPO as JPEG; the rest becomes PNG.
 _WRITTEN = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "JPEG2000")
 
-# Signatures of files that are pictures, or hold some, and are not for this program: a clearer word than "no image".
+# Signatures of files that are images, or hold some, and are not for this program: a clearer word than "no image".
 _REFUSED = {
     b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "EPS", b"%PDF": "PDF", b"DDS ": "DDS texture",
     b"BLP": "BLP texture", b"\xd7\xcd\xc6\x9a": "WMF", b"icns": "ICNS icon", b"\x00\x00\x01\x00": "ICO icon",
@@ -92,7 +92,7 @@ _LOSSLESS_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)  # and hiera
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a picture file's header says.
+    """What an image file's header says.
 
     `format` is Pillow's name; `mode` Pillow's mode, with ";16" where the samples have 16 bits ("I;16", "RGB;16");
     `width` and `height` are as stored, before `orientation` (EXIF, 1 to 8) is applied; `bits` is 8 or 16; `frames`
@@ -111,12 +111,12 @@ class ImageInfo:
 
     @property
     def output_format(self) -> str:
-        """The format the colored picture is written in."""
+        """The format the colored image is written in."""
         return output_format(self.format)
 
 
 def output_format(format: str) -> str:
-    """The format that a picture of this format is written in: its own, or else PNG (table above)."""
+    """The format that an image of this format is written in: its own, or else PNG (table above)."""
     if format == "MPO":
         return "JPEG"
     return format if format in _WRITTEN else "PNG"
@@ -187,10 +187,10 @@ def decode_errors(data: Encoded, format: str) -> Iterator[None]:
 
 
 @contextmanager
-def open_picture(data: Encoded) -> Iterator[ImageFile.ImageFile]:
+def open_image(data: Encoded) -> Iterator[ImageFile.ImageFile]:
     """Open `data` with the first decoder of the allow-list that accepts it: header read, pixels not decoded.
 
-    The plugins are called directly because `Image.open` applies a limit of its own, which is global.
+    The plugins are called directly because `Image.open` applies a global limit.
 
     Raises:
         ImageDecodeError: `empty`, `not_an_image`, `unsupported`, `truncated` or `unreadable`.
@@ -231,7 +231,7 @@ def _require_known(data: Encoded, format: str) -> None:
 
 
 def describe(image: ImageFile.ImageFile, data: Encoded) -> ImageInfo:
-    """`ImageInfo` of an opened picture whose pixels have not been loaded yet."""
+    """`ImageInfo` of an opened image whose pixels have not been loaded yet."""
     format = image.format or ""
     with decode_errors(data, format):
         width, height = image.size
@@ -253,23 +253,23 @@ def check_bytes(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise ImageDecodeError(
             "too_large",
-            f"{size:,} bytes, the limit is {max_bytes:,}: raise {BYTE_LIMIT} if the picture is genuine",
+            f"{size:,} bytes, the limit is {max_bytes:,}: raise {BYTE_LIMIT} if the image is genuine",
         )
 
 
 def check_pixels(info: ImageInfo, max_pixels: int) -> None:
-    """Refuse a picture that would decode to more than `max_pixels`, as `too_large`."""
+    """Refuse an image that would decode to more than `max_pixels`, as `too_large`."""
     pixels = info.width * info.height
     if pixels > max_pixels:
         raise ImageDecodeError(
             "too_large",
             f"{info.width} x {info.height} = {pixels:,} pixels, the limit is {max_pixels:,}: "
-            "raise limits.max_pixels if the picture is genuine",
+            "raise limits.max_pixels if the image is genuine",
         )
 
 
 def sample_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
-    """8 or 16: the depth at which the picture is decoded and written.
+    """8 or 16: the depth at which the image is decoded and written.
 
     Raises:
         ImageDecodeError: `unsupported`, for 32-bit integer and float samples.
@@ -324,4 +324,4 @@ def _refusal(data: Encoded) -> ImageDecodeError:
     if data[4:8] == b"ftyp":
         brand = data[8:12].decode("latin-1")
         return ImageDecodeError("unsupported", f"a media file of brand {brand!r} (HEIF or video) is not read")
-    return ImageDecodeError("not_an_image", f"no known picture format ({len(data)} bytes)")
+    return ImageDecodeError("not_an_image", f"no known image format ({len(data)} bytes)")

@@ -13,9 +13,9 @@ import numpy as np
 
 from colorize.imaging.formats import exif
 from colorize.imaging.formats.budget import counted
+from colorize.imaging.formats.decoded_image import Plane, channels
 from colorize.imaging.formats.icc import fitting
 from colorize.imaging.formats.metadata import Words
-from colorize.imaging.formats.picture import Plane, channels
 
 _CODESTREAM = b"\xff\x4f\xff\x51"  # markers SOC and SIZ
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3
@@ -101,7 +101,7 @@ def _header(pixels: Plane, own: list[Box]) -> Box:
 
 
 def _channel_definition(count: int) -> Box:
-    """The `cdef` box: channels are the colors in their order, the last is the opacity of the whole picture."""
+    """The `cdef` box: channels are the colors in their order, the last is the opacity of the whole image."""
     rows = [(i, 0, i + 1) for i in range(count - 1)] + [(count - 1, 1, 0)]
     return Box(b"cdef", np.array([count, *(value for row in rows for value in row)], ">u2").tobytes())
 

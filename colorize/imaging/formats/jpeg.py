@@ -1,7 +1,7 @@
 """JPEG files with the source's own luma coefficients: nothing of the scan is decoded and encoded again.
 
 The luma of a JPEG does not depend on its chroma, so a colored copy is the source's quantized luma coefficients, bit
-for bit, and two chroma planes (ITU-T T.81). Each component has scans of its own. Those of a grey source are moved into
+for bit, and two chroma planes (ITU-T T.81). Each component has its own scans. Those of a grey source are moved into
 the copy byte for byte: it stays progressive, keeps its restart markers, and costs no time. From a source whose luma
 and chroma share scans, and from an arithmetic-coded one, the luma coefficients are coded once more, without loss.
 
@@ -51,7 +51,7 @@ def write_jpeg(
 ) -> bytes:
     """A colored copy of the JPEG `source`.
 
-    `cb` and `cr` have the picture's size (4:4:4), or half of it rounded up (4:2:0). `luma` (H, W) is encoded where it
+    `cb` and `cr` have the image's size (4:4:4), or half of it rounded up (4:2:0). `luma` (H, W) is encoded where it
     is given, with the source's tables; `None` carries the source's own luma coefficients over.
 
     Raises:
@@ -76,7 +76,7 @@ def write_grey_jpeg(source: bytes, words: Words) -> bytes:
 
 
 def luma_plane(source: bytes) -> Plane:
-    """The luma of a JPEG as a component of its own: as it is stored where that is possible, else coded again.
+    """The luma of a JPEG as a separate component: as it is stored where that is possible, else coded again.
 
     Raises:
         ImageDecodeError: `unreadable`.

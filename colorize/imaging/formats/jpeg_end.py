@@ -1,7 +1,7 @@
 """JPEG files without their end mark: whether all that a decoder needs is there nevertheless.
 
-A decoder cannot tell a file whose last two bytes are missing from one that lost half of its picture: it fills up what
-it does not find. Here bytes of no meaning are put where the data ends: if any of the picture were missing, they would
+A decoder cannot tell a file whose last two bytes are missing from one that lost half of its image: it fills up what
+it does not find. Here bytes of no meaning are put where the data ends: if any of the image were missing, they would
 be taken for it and show.
 """
 
@@ -32,10 +32,10 @@ def with_end_mark(data: bytes) -> bytes | None:
     if not _has_all_scans(tail):
         return None
     try:
-        pictures = [_decoded(tail + filler + EOI) for filler in _FILLERS]
+        images = [_decoded(tail + filler + EOI) for filler in _FILLERS]
     except (OSError, SyntaxError, ValueError):
         return None
-    same = all(np.array_equal(pictures[0], other) for other in pictures[1:])
+    same = all(np.array_equal(images[0], other) for other in images[1:])
     return tail + EOI if same else None
 
 

@@ -2,7 +2,7 @@
 
 EXIF is kept without its thumbnail; the Photoshop resources (IPTC among them) without theirs; so is JFIF. A profile is
 replaced by its equivalent for the copy's kind of pixels. XMP is merged, comments are kept. Signed claims (C2PA), gain
-maps and further pictures are left out: they speak of the source's bytes.
+maps and further images are left out: they speak of the source's bytes.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def _is_metadata(segment: Segment) -> bool:
     if marker == APP14 and payload.startswith(_ADOBE):
         return len(payload) >= 12 and payload[11] == 1  # another transform would name another color space
     if marker == APP2 and payload.startswith((_MPF, _GAIN_MAP)):
-        return False  # the other pictures of the file are not carried over
+        return False  # the other images of the file are not carried over
     if marker == APP0 and payload.startswith(_JFXX):
         return False  # a thumbnail and nothing else
-    return marker != APP11 and (marker == COM or APP0 <= marker <= APP15)  # JUMBF: claims, and further pictures
+    return marker != APP11 and (marker == COM or APP0 <= marker <= APP15)  # JUMBF: claims, and further images
 
 
 def _without_thumbnail(segment: Segment, size: tuple[int, int], components: int) -> Segment:

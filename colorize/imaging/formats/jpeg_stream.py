@@ -53,7 +53,7 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """One component that has scans of its own: `marker` is its frame's, `table` its quantization table as stored."""
+    """One component with its own scans: `marker` is its frame's, `table` its quantization table as stored."""
 
     marker: int
     width: int
@@ -88,7 +88,7 @@ def first_plane(data: bytes) -> Plane | None:
 def merged(planes: tuple[Plane, ...], segments: Iterable[Segment], factors: int = 1) -> bytes:
     """A JPEG of one plane or of three, the first with sampling factors `factors` x `factors`, the others 1 x 1.
 
-    The first plane's size is the picture's. Metadata `segments` come first.
+    The first plane's size is the image's. Metadata `segments` come first.
     """
     first = planes[0]
     header = [*segments, *(_quantization(p.table, int(i > 0)) for i, p in enumerate(planes[:2]))]

@@ -1,4 +1,4 @@
-"""What a picture file says besides its pixels, and the words that every colored copy adds to it.
+"""What an image file says besides its pixels, and the words that every colored copy adds to it.
 
 The colored copy keeps EXIF (orientation included; without the thumbnail, which shows the source), IPTC, XMP,
 resolution, text and color profile; a grey profile becomes the equivalent one for RGB (`icc`). What the scanner wrote
@@ -51,13 +51,13 @@ class Words(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where the colors of a picture come from. Hashes are hexadecimal SHA-256.
+    """Where the colors of an image come from. Hashes are hexadecimal SHA-256.
 
     Of a `model` that was given as a path only the last part is said: where it lies on somebody's machine is nobody
     else's concern, and the hash tells which it is.
 
     `digital_source_type` is a term of the IPTC's NewsCodes; `luma_exact` and `source_mode` (Pillow's mode of the
-    source) are filled in when the picture is written.
+    source) are filled in when the image is written.
     """
 
     model: str
@@ -69,7 +69,7 @@ class Provenance:
     source_mode: str = ""
 
     def of(self, mode: str, luma_exact: bool) -> Provenance:
-        """The same for a picture of this mode."""
+        """The same for an image of this mode."""
         return replace(self, source_mode=mode, luma_exact=luma_exact)
 
     @property
@@ -118,7 +118,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The words of a picture whose inferred colors were taken out again: those that its source had."""
+    """The words of an image whose inferred colors were taken out again: those that its source had."""
 
     sentence: str = ""
 
@@ -150,7 +150,7 @@ class Origin:
 
 
 def read_origin(xmp: bytes | None) -> Origin | None:
-    """What a colored copy of this program says about its source; None for any other picture."""
+    """What a colored copy of this program says about its source; None for any other image."""
     packet = Packet(xmp)
     said = [packet.get(_own(name)) for name in ("Source", "SourceSHA256", "SourceMode", "Luminance")]
     if said[3] is None:

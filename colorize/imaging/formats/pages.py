@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection
 from typing import IO
 
 from colorize.imaging.formats.codec import small_grey
+from colorize.imaging.formats.decoded_image import Color, DecodedImage, Pixels, SmallGrey
 from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.formats import ImageInfo, check_pixels
 from colorize.imaging.formats.metadata import Origin, Provenance, Restored, read_origin
-from colorize.imaging.formats.picture import Color, Picture, Pixels, SmallGrey
 from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import is_tiff
 from colorize.imaging.formats.tiff_reader import OtherPage, TiffPage, require_all, tiff_pages
 
-Paint = Callable[[int, Picture], tuple[Picture, Color]]
+Paint = Callable[[int, DecodedImage], tuple[DecodedImage, Color]]
 
 
 def decode_small_pages(data: Encoded, area: int, *, max_pixels: int) -> dict[int, SmallGrey]:
@@ -45,7 +45,7 @@ def encode_pages_into(
         out: the file.
         data: the encoded source.
         colored: which pages are, counted from 0; the others are copied as they are.
-        paint: makes the colors of a page from its number and its picture, which may come back changed.
+        paint: makes the colors of a page from its number and its image, which may come back changed.
         provenance: what each colored page says about itself.
         max_pixels: pages with more are refused.
 
@@ -61,9 +61,9 @@ def encode_pages_into(
                 page.copy_into(writer)
                 continue
             check_pixels(page.info, max_pixels)
-            picture, color = paint(number, page.picture())
-            writer.add(_pixels(color), picture, provenance.of(picture.info.mode, picture.luma_exact))
-            exact = exact and picture.luma_exact
+            image, color = paint(number, page.image())
+            writer.add(_pixels(color), image, provenance.of(image.info.mode, image.luma_exact))
+            exact = exact and image.luma_exact
         writer.close()
     return exact
 
@@ -91,8 +91,8 @@ def encode_grey_pages_into(out: IO[bytes], data: Encoded) -> None:
             if isinstance(page, OtherPage) or page.offset in copied:
                 page.copy_into(writer)
             else:
-                picture = page.picture()
-                writer.add(picture.luma, picture, Restored())
+                image = page.image()
+                writer.add(image.luma, image, Restored())
         writer.close()
 
 

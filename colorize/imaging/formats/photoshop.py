@@ -1,4 +1,4 @@
-"""Photoshop's image resources, in which IPTC lies too: kept, but for those that hold a picture of the source.
+"""Photoshop's image resources, in which IPTC lies too: kept, but for those that hold an image of the source.
 
 JPEG holds them in APP13 segments, which a resource may span; TIFF in tag 34377. Adobe Photoshop File Formats
 Specification, "Image Resources Section".
@@ -30,7 +30,7 @@ def begins(data: bytes) -> bool:
 
 
 def metadata_of(listed: Iterable[tuple[int, bytes, bytes]]) -> Metadata:
-    """What the resources of a PSD file say of its picture, each as number, name and data."""
+    """What the resources of a PSD file say of its image, each as number, name and data."""
     found = {number: data for number, _, data in listed}
     iptc, density = found.get(_IPTC), found.get(_RESOLUTION, b"")
     header = b"8BIM" + _IPTC.to_bytes(2, "big") + bytes(2)

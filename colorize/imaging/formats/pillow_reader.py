@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin
 
+from colorize.imaging.formats.decoded_image import Plane, half_shape
 from colorize.imaging.formats.encoded import Encoded, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import ImageInfo, stored_bits
 from colorize.imaging.formats.jpeg import has_luma_plane
-from colorize.imaging.formats.picture import Plane, half_shape
 from colorize.imaging.formats.ppm import read_ppm16
 from colorize.imaging.formats.samples import BAND_PIXELS, has_alpha, luma_of
 from colorize.imaging.tone import ChromaRounding
 
 _BLOCK = 8  # samples of a JPEG's block, each way
-UNKNOWN_ROUNDING = ChromaRounding(1.0, 2.0 * _BLOCK)  # of a picture that may have been a JPEG of middling quality
+UNKNOWN_ROUNDING = ChromaRounding(1.0, 2.0 * _BLOCK)  # of an image that may have been a JPEG of middling quality
 
 
 def small_copies(image: ImageFile.ImageFile, area: int) -> tuple[Image.Image, Image.Image | None]:
-    """Small grey copy and, where the picture has color, small color copy, as stored (not upright)."""
+    """Small grey copy and, where the image has color, small color copy, as stored (not upright)."""
     fraction = min(1.0, math.sqrt(area / (image.width * image.height)))
     size = math.ceil(image.width * fraction), math.ceil(image.height * fraction)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -102,9 +102,9 @@ def _pixels16(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Pla
 
 
 def _grey16(image: Image.Image) -> NDArray[np.uint16]:
-    """Samples of a 16-bit grey picture."""
+    """Samples of a 16-bit grey image."""
     samples = np.empty((image.height, image.width), np.uint16)
-    rows = max(1, BAND_PIXELS // image.width)  # of the whole picture at once Pillow makes two copies more
+    rows = max(1, BAND_PIXELS // image.width)  # of the whole image at once Pillow makes two copies more
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height)))
         samples[top : top + rows] = np.asarray(band)

@@ -12,10 +12,10 @@ import numpy as np
 
 from colorize.imaging.formats import exif, png_profiles
 from colorize.imaging.formats.budget import PROFILE_BYTES, counted, decompressed
+from colorize.imaging.formats.decoded_image import Pixels, Plane, channels
 from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.icc import fitting
 from colorize.imaging.formats.metadata import Metadata, Words, is_own_sentence
-from colorize.imaging.formats.picture import Pixels, Plane, channels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33  # signature (8), then length, type, 13 bytes and checksum of IHDR

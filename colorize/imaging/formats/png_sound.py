@@ -1,6 +1,6 @@
 """PNG files whose metadata a decoder stumbles over, though their pixels are sound: opened without that metadata.
 
-Pillow gives up a whole picture for a wrong checksum in a text chunk, or for text above 1 MB. The chunks themselves are
+Pillow gives up a whole image for a wrong checksum in a text chunk, or for text above 1 MB. The chunks themselves are
 carried over from the file, not from what the decoder read (`png`).
 """
 

@@ -1,4 +1,4 @@
-"""From a picture's samples (H, W, channels) to luminance, opacity and a small copy: all at once, or by rows."""
+"""From an image's samples (H, W, channels) to luminance, opacity and a small copy: all at once, or by rows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from colorize.imaging.colorimetry import LUMA_WEIGHTS
+from colorize.imaging.formats.decoded_image import Pixels, Plane, Rows
 from colorize.imaging.formats.orientation import orient
-from colorize.imaging.formats.picture import Pixels, Plane, Rows
 
 BAND_PIXELS = 1 << 20
 
@@ -61,7 +61,7 @@ def reduced(samples: Rows, factor: int, orientation: int) -> Image.Image:
 
 
 def upright(pixels: Plane, orientation: int) -> Image.Image:
-    """Stored 8-bit pixels, grey (H, W) or RGB (H, W, 3), as a picture the right way up."""
+    """Stored 8-bit pixels, grey (H, W) or RGB (H, W, 3), as an image the right way up."""
     if pixels.ndim == 2:
         return Image.fromarray(np.ascontiguousarray(orient(pixels, orientation)))
     turned = np.moveaxis(orient(np.moveaxis(pixels, -1, 0), orientation), 0, -1)

@@ -1,7 +1,7 @@
 """Statements in XMP that hold for a source and not for its colored copy: they are taken out.
 
-Previews show the source. Grey is no longer the color mode. Gain maps, depth maps and motion pictures stood in the
-source behind its picture. A signed claim (C2PA) was about the source's bytes.
+Previews show the source. Grey is no longer the color mode. Gain maps, depth maps and motion images stood in the
+source behind its image. A signed claim (C2PA) was about the source's bytes.
 """
 
 from __future__ import annotations

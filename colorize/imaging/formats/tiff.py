@@ -14,12 +14,12 @@ from typing import IO
 import imagecodecs
 
 from colorize.imaging.formats import photoshop
+from colorize.imaging.formats.decoded_image import DecodedImage, Pixels, Plane, channels
 from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import decode_errors
 from colorize.imaging.formats.icc import fitting
 from colorize.imaging.formats.metadata import Words, is_own_sentence
-from colorize.imaging.formats.picture import Picture, Pixels, Plane, channels
 from colorize.imaging.formats.samples import joined
 from colorize.imaging.formats.tiff_tags import (
     BYTE,
@@ -52,12 +52,12 @@ _STRUCTURAL = {
     292, 293, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340,
     341, 342, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 40965,
 }  # fmt: skip
-# Tags that speak of the source's picture as no copy may: Photoshop's layers, and a signed claim (C2PA).
+# Tags that speak of the source's image as no copy may: Photoshop's layers, and a signed claim (C2PA).
 _SOURCES_OWN = {37724, 52545}
 _PHOTOSHOP = 34377
 _PAGE_KIND = 254
 _COLORIMETRY = {318, 319}  # white point and primaries
-_PLACES = {273, 279, 324, 325, 330}  # of strips and tiles, which are written anew, and SubIFDs
+_PLACES = {273, 279, 324, 325, 330}  # of strips and tiles, which are written again, and SubIFDs
 _TILE_STARTS, _TILE_SIZES = 324, 325
 _HEADER_BYTES = 16  # of BigTIFF; TIFF takes half of them
 _LARGEST = 2**32 - 1  # bytes of a TIFF that is no BigTIFF
@@ -77,21 +77,21 @@ class TiffWriter:
         self.pages = list[_Page]()
         out.write(bytes(_HEADER_BYTES))
 
-    def add(self, color: Pixels, picture: Picture, words: Words) -> None:
-        """A page of color (H, W) or (H, W, 3) and the picture's further channels; read once, a strip at a time.
+    def add(self, color: Pixels, image: DecodedImage, words: Words) -> None:
+        """A page of color (H, W) or (H, W, 3) and the image's further channels; read once, a strip at a time.
 
-        Compressed as the source is, or by Deflate where that way is lossy (JPEG), for bilevel pictures or rare.
+        Compressed as the source is, or by Deflate where that way is lossy (JPEG), for bilevel images or rare.
 
         Raises:
             ImageDecodeError: the directory of the source is damaged.
         """
-        pixels, order = joined(color, picture.alpha, picture.further), self.layout.order
-        own = self._own_tags(picture.directory)
+        pixels, order = joined(color, image.alpha, image.further), self.layout.order
+        own = self._own_tags(image.directory)
         compression = _compression(own, order)
         row_bytes = pixels.shape[1] * channels(pixels) * pixels.itemsize
         rows = min(max(1, _STRIP_BYTES // row_bytes), pixels.shape[0])
         strips = (_strip(pixels[top : top + rows], order, compression) for top in range(0, pixels.shape[0], rows))
-        tags = [*_carried(own, order, color, words, _left_out(picture)), *_extra_samples(order, own, picture)]
+        tags = [*_carried(own, order, color, words, _left_out(image)), *_extra_samples(order, own, image)]
         tags += _layout(order, pixels, channels(color), rows, compression)
         self.pages.append(_Page(tags, _STARTS, _SIZES, *self._placed(strips)))
 
@@ -164,16 +164,16 @@ def _tag_bytes(tag: Tag) -> int:
     return 24 + len(tag.data) + sum(map(_tag_bytes, tag.inner))
 
 
-def _left_out(picture: Picture) -> set[int]:
+def _left_out(image: DecodedImage) -> set[int]:
     """Tags that do not hold for the copy. The kind of a page does where there are more, colorimetry where it is RGB."""
-    holds = {_PAGE_KIND} if picture.info.frames > 1 else set()
-    return _STRUCTURAL - holds - (_COLORIMETRY if picture.info.mode.startswith("RGB") else set())
+    holds = {_PAGE_KIND} if image.info.frames > 1 else set()
+    return _STRUCTURAL - holds - (_COLORIMETRY if image.info.mode.startswith("RGB") else set())
 
 
-def _extra_samples(order: str, own: list[Tag], picture: Picture) -> list[Tag]:
+def _extra_samples(order: str, own: list[Tag], image: DecodedImage) -> list[Tag]:
     """What the channels beside the colors are: opacity that is not multiplied into them, or what no tag says."""
-    alpha = (_UNASSOCIATED,) if picture.alpha is not None else ()
-    count = channels(picture.further) if picture.further is not None else 0
+    alpha = (_UNASSOCIATED,) if image.alpha is not None else ()
+    count = channels(image.further) if image.further is not None else 0
     if not alpha and not any(tag.number == _EXTRA for tag in own):
         return []  # the source says nothing, so that each reader has its own idea: the same one of both
     return [numbers(order, _EXTRA, SHORT, (*alpha, *(0,) * count))] if alpha or count else []

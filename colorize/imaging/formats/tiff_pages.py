@@ -38,7 +38,7 @@ _ALIKE = 0.95  # correlation
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs each damaged tag; the row says what matters
 
 Page = tifffile.TiffPage
-Preview = Callable[[Page], NDArray[np.uint8]]  # a page's grey picture, small, of any shape (h, w)
+Preview = Callable[[Page], NDArray[np.uint8]]  # a page's grey image, small, of any shape (h, w)
 
 
 def is_tiff(data: Encoded) -> bool:
@@ -90,7 +90,7 @@ def pages(found: list[Page], preview: Preview) -> list[Page]:
         raise ImageDecodeError("unsupported", RAW)
     sized = [page for page in found if page.imagewidth > 0 and page.imagelength > 0]
     if not sized:
-        raise ImageDecodeError("unreadable", "TIFF without the dimensions of its picture")
+        raise ImageDecodeError("unreadable", "TIFF without the dimensions of its image")
     full = [page for page in sized if not _is_said_reduced(page)] or [max(sized, key=_area)]
     return _without_twins(full, preview)
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from colorize.imaging.formats import tiff_rows
+from colorize.imaging.formats.decoded_image import DecodedImage, Pixels
 from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import ImageInfo, decode_errors
 from colorize.imaging.formats.metadata import Metadata, Restored
-from colorize.imaging.formats.picture import Picture, Pixels
 from colorize.imaging.formats.samples import reduced
 from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import MOST_PAGES, Page, directories, pages
@@ -58,7 +58,7 @@ class TiffPage:
             factor = min(width // math.ceil(width * fraction), height // math.ceil(height * fraction))
             return reduced(self.meaning.color(self._stored()), max(1, factor), self.info.orientation)
 
-    def picture(self) -> Picture:
+    def image(self) -> DecodedImage:
         """The page at full size."""
         with decode_errors(self.data, "TIFF"):
             stored = self._stored()
@@ -66,13 +66,13 @@ class TiffPage:
             luma, alpha, further = (self._held(plane) for plane in planes)
             assert luma is not None
             metadata = Metadata(xmp=self.xmp)
-            return Picture(self.info, luma, alpha, True, metadata, self.data, further, self.page.offset)
+            return DecodedImage(self.info, luma, alpha, True, metadata, self.data, further, self.page.offset)
 
     def copy_into(self, writer: TiffWriter) -> None:
         """The page as it is: its strips or tiles byte for byte, or, of old-style JPEG, what they decode to."""
         page = self.page
         if page.compression == _OLD_JPEG or not page.dataoffsets:
-            writer.add(self.meaning.color(self._stored()), self.picture(), Restored())
+            writer.add(self.meaning.color(self._stored()), self.image(), Restored())
         else:
             writer.copy(page.offset, page.dataoffsets, page.databytecounts, page.is_tiled)
 
@@ -101,7 +101,7 @@ def tiff_pages(data: Encoded) -> Iterator[list[TiffPage | OtherPage]]:
     """The pages of a TIFF, while the file is open. The first one can be colored.
 
     Raises:
-        ImageDecodeError: it is damaged, or holds no picture that can be colored.
+        ImageDecodeError: it is damaged, or holds no image that can be colored.
     """
     with directories(data) as (found, count):
         with decode_errors(data, "TIFF"):
@@ -164,7 +164,7 @@ def _described(data: Encoded, page: Page, frames: int) -> TiffPage:
 
 
 def _preview(data: Encoded, page: Page) -> NDArray[np.uint8]:
-    """A page's small grey picture; one that cannot be decoded looks like no other."""
+    """A page's small grey image; one that cannot be decoded looks like no other."""
     try:
         return np.asarray(_described(data, page, 1).small(_PREVIEW).convert("L"))
     except ImageDecodeError:

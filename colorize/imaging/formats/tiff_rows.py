@@ -14,12 +14,12 @@ import imagecodecs
 import numpy as np
 import tifffile
 
+from colorize.imaging.formats.decoded_image import Plane, Rows
 from colorize.imaging.formats.encoded import Encoded, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import decode_errors
-from colorize.imaging.formats.picture import Plane, Rows
 
-LARGE = 1 << 24  # pixels: smaller pictures are decoded at once, so that nothing is decoded twice
+LARGE = 1 << 24  # pixels: smaller images are decoded at once, so that nothing is decoded twice
 _NONE = 1
 _OLD_JPEG = 6  # as of 1992
 _LIBTIFFS = (2, 3, 4, _OLD_JPEG, 32766, 32809)  # fax machines, NeXT, ThunderScan
@@ -142,7 +142,7 @@ class _Bands:
         return plain and page.compression == _NONE and not page.is_tiled
 
     def _stored(self, number: int, rows: slice) -> Plane:
-        """Rows of an uncompressed strip, which may be the whole picture."""
+        """Rows of an uncompressed strip, which may be the whole image."""
         page, kind = self.page, np.dtype(f"{self.page.parent.byteorder}u{self.page.bitspersample // 8}")
         stride = page.imagewidth * page.samplesperpixel * kind.itemsize
         start, size = page.dataoffsets[number], page.databytecounts[number]
@@ -170,7 +170,7 @@ class _Bands:
         return joined[:, : page.imagewidth]
 
     def _segment(self, index: int) -> Plane:
-        """A strip, or a tile with what it holds beyond the picture's edge."""
+        """A strip, or a tile with what it holds beyond the image's edge."""
         page = self.page
         if index >= len(page.dataoffsets):
             raise EOFError("not enough data: strips or tiles are missing")

@@ -15,8 +15,8 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
+from colorize.imaging.formats.decoded_image import Pixels, Plane, Rows
 from colorize.imaging.formats.errors import ImageDecodeError
-from colorize.imaging.formats.picture import Pixels, Plane, Rows
 from colorize.imaging.formats.samples import luma_of
 from colorize.imaging.formats.tiff_rows import needs_libtiff
 

@@ -1,4 +1,4 @@
-"""Color pictures as plain upright RGB of 8 bits: what networks are trained on and measured against."""
+"""Color images as plain upright RGB of 8 bits: what networks are trained on and measured against."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.errors import ImageDecodeError
-from colorize.imaging.formats.formats import check_pixels, decode_errors, describe, open_picture
+from colorize.imaging.formats.formats import check_pixels, decode_errors, describe, open_image
 from colorize.imaging.formats.jpeg_end import completed
 from colorize.imaging.formats.tiff_pages import is_tiff
 from colorize.imaging.formats.tiff_reader import tiff_page
@@ -17,10 +17,10 @@ RGB = npt.NDArray[np.uint8]  # (H, W, 3), sRGB
 
 
 def upright_rgb(data: Encoded, max_pixels: int, at_least: int | None = None) -> Image.Image:
-    """An encoded picture as upright RGB; with `at_least` a JPEG may come smaller, but no side below that.
+    """An encoded image as upright RGB; with `at_least` a JPEG may come smaller, but no side below that.
 
     Raises:
-        ImageDecodeError: it is no readable picture, or has more than `max_pixels`.
+        ImageDecodeError: it is no readable image, or has more than `max_pixels`.
     """
     if is_tiff(data):
         with tiff_page(data) as page:
@@ -36,7 +36,7 @@ def upright_rgb(data: Encoded, max_pixels: int, at_least: int | None = None) -> 
 
 
 def _decoded(data: Encoded, max_pixels: int, at_least: int | None) -> Image.Image:
-    with open_picture(data) as image:
+    with open_image(data) as image:
         info = describe(image, data)
         check_pixels(info, max_pixels)
         with decode_errors(data, info.format):
@@ -47,16 +47,16 @@ def _decoded(data: Encoded, max_pixels: int, at_least: int | None) -> Image.Imag
 
 
 def plain_rgb(image: Image.Image) -> Image.Image:
-    """A picture that Pillow has opened, upright and with 8 bits."""
+    """An image that Pillow has opened, upright and with 8 bits."""
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith(("I", "F")):  # 16 bits: Pillow clips these instead of scaling them
         upright = upright.point(lambda v: v / 256).convert("L")
     return upright.convert("RGB")
 
 
-def center_crop(picture: Image.Image, size: int) -> RGB:
+def center_crop(image: Image.Image, size: int) -> RGB:
     """The largest centered square, scaled to `size`: `(size, size, 3)`."""
-    edge = min(picture.size)
-    left, top = (picture.width - edge) / 2, (picture.height - edge) / 2
+    edge = min(image.size)
+    left, top = (image.width - edge) / 2, (image.height - edge) / 2
     box = (left, top, left + edge, top + edge)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))

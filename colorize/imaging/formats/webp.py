@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from colorize.imaging.formats import exif
+from colorize.imaging.formats.decoded_image import Plane, channels
 from colorize.imaging.formats.icc import for_rgb
 from colorize.imaging.formats.metadata import Metadata, Words
-from colorize.imaging.formats.picture import Plane, channels
 
 
 def write_webp(pixels: Plane, metadata: Metadata, words: Words) -> bytes:

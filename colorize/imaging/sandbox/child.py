@@ -56,7 +56,7 @@ class Child:
                 return self.connection.recv()
         except (EOFError, OSError):
             self.stop()
-            return Fault("crashed", f"working on this picture ended its process ({_cause(self.process.returncode)})")
+            return Fault("crashed", f"working on this image ended its process ({_cause(self.process.returncode)})")
         self.stop()
         return Fault("too_slow", f"not done within {self.limits.seconds:g} s; raise limits.seconds")
 
@@ -73,7 +73,7 @@ class Child:
     def _await(self) -> None:
         if not self._is_ready:
             if not self.connection.poll(START_SECONDS):
-                raise OSError(f"a process for single pictures did not start within {START_SECONDS:.0f} s")
+                raise OSError(f"a process for single images did not start within {START_SECONDS:.0f} s")
             self.connection.recv()
             self._is_ready = True
 
@@ -86,7 +86,7 @@ def serve(connection: Connection) -> None:
     connection.send("ready")
     while True:
         item = connection.recv_bytes()
-        faulthandler.dump_traceback_later(2 * limits.seconds, exit=True)  # where the parent has died, nobody else would
+        faulthandler.dump_traceback_later(2 * limits.seconds, exit=True)  # if the parent has died, nothing else would
         connection.send(_answer(function, item, limits))
         faulthandler.cancel_dump_traceback_later()
 

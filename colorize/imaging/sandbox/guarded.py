@@ -1,4 +1,4 @@
-"""An image that kills the process that works on it: found by working on it in a process of its own, and blamed.
+"""An image that kills the process that works on it: found by working on it alone in a child process, and blamed.
 
 In the process that asks, work goes at full speed. An image that takes longer than `limits.seconds` ends the process,
 as a crash in a decoder does by itself; one that wants more memory than `limits.memory_mb` gets MemoryError. Who cannot

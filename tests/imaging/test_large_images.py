@@ -17,7 +17,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from benchmarks.picture_cost import Kind, make
+from benchmarks.image_cost import Kind, make
 from colorize.imaging.formats import (
     FileBytes,
     ImageDecodeError,
@@ -29,13 +29,13 @@ from colorize.imaging.formats import (
     sha256,
     tiff_rows,
 )
-from colorize.imaging.formats.picture import Rows
+from colorize.imaging.formats.decoded_image import Rows
 from colorize.predict.render import render, render_into
-from tests.every_kind import pictures, samples
+from tests.every_kind import images, samples
+from tests.images import LIMIT, PROVENANCE, colored, grey, opened, saved, smooth_ab
 from tests.imaging.test_reversible_properties import grey16
-from tests.pictures import LIMIT, PROVENANCE, colored, grey, opened, saved, smooth_ab
 
-TIFFS = {name: data for name, data in pictures() if name.startswith("TIFF")}
+TIFFS = {name: data for name, data in images() if name.startswith("TIFF")}
 KINDS = {name: data for name, data in TIFFS.items() if name.endswith(("17x33", "1x1"))}
 ORIENTED = {name: data for name, data in TIFFS.items() if "orientation" in name}
 PLAIN = {name: data for name, data in KINDS.items() if "bits" in name and "planes" not in name}
@@ -43,7 +43,7 @@ PLAIN = {name: data for name, data in KINDS.items() if "bits" in name and "plane
 
 @pytest.fixture
 def by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every picture counts as huge."""
+    """Every image counts as huge."""
     monkeypatch.setattr(tiff_rows, "LARGE", 0)
     monkeypatch.setattr(png, "_HUGE", 0)
 
@@ -56,7 +56,7 @@ def test_every_plain_layout_is_read_by_rows(by_rows: None) -> None:
 
 def test_what_is_read_by_rows_is_what_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, data in {**KINDS, **ORIENTED}.items():
-        area = LIMIT if name in ORIENTED else 64  # a mirrored picture is cut into other cells at its edges
+        area = LIMIT if name in ORIENTED else 64  # a mirrored image is cut into other cells at its edges
         once, small = decode(data, max_pixels=LIMIT), decode_small(data, area, max_pixels=LIMIT)
         with monkeypatch.context() as patched:
             patched.setattr(tiff_rows, "LARGE", 0)
@@ -72,7 +72,7 @@ def test_what_is_read_by_rows_is_what_is_read_at_once(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_a_thumbnail_has_the_colors_upright_and_the_luma_of_the_networks_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = {**KINDS, **ORIENTED, **{name: data for name, data in pictures() if "orientation 6" in name}}
+    sources = {**KINDS, **ORIENTED, **{name: data for name, data in images() if "orientation 6" in name}}
     for large in (1 << 24, 0):
         monkeypatch.setattr(tiff_rows, "LARGE", large)
         for name, data in sources.items():
@@ -84,11 +84,11 @@ def test_a_thumbnail_has_the_colors_upright_and_the_luma_of_the_networks_copy(mo
 
 
 def test_a_thumbnail_of_what_is_read_by_rows_or_at_a_fraction_has_no_limit(by_rows: None) -> None:
-    picture = Image.fromarray(samples(3, 8, (64, 48)))
+    image = Image.fromarray(samples(3, 8, (64, 48)))
     for format in ("TIFF", "JPEG"):
-        assert decode_thumbnail(saved(picture, format), 64, max_pixels=1)
+        assert decode_thumbnail(saved(image, format), 64, max_pixels=1)
     with pytest.raises(ImageDecodeError) as caught:
-        decode_thumbnail(saved(picture, "PNG"), 64, max_pixels=1)
+        decode_thumbnail(saved(image, "PNG"), 64, max_pixels=1)
     assert caught.value.code == "too_large"
 
 
@@ -186,11 +186,11 @@ def test_a_temporary_file_goes_with_the_last_who_reads_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_picture(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
     """17 megapixels of 16-bit RGB are 101 MB; a process that holds little more than its imports makes the copy."""
     path = tmp_path / "scan.tif"
     make(path, Kind(4200, 4000, "tif", channels=3))
-    command = [sys.executable, "-m", "benchmarks.picture_cost", "--way", "ours", "--path", str(path)]
+    command = [sys.executable, "-m", "benchmarks.image_cost", "--way", "ours", "--path", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["peak_mb"] < 180
     copy, original = tifffile.imread(tmp_path / "colored-scan.tif"), tifffile.imread(path)

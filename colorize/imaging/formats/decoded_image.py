@@ -1,4 +1,4 @@
-"""What travels between reading, composing and writing a picture."""
+"""What travels between reading, composing and writing an image."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Pixels that are made when they are asked for: `read` takes a slice of rows, start and stop within the picture."""
+    """Pixels that are made when they are asked for: `read` takes a slice of rows, start and stop within the image."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -63,11 +63,11 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class SmallGrey:
-    """A small upright grey copy of a picture, for the network.
+    """A small upright grey copy of an image, for the network.
 
     `luma` is uint8 (h, w), EXIF orientation applied. `colorfulness` is how much color the file already has, in
     levels of 255: 0 for grey, below about 2 for sepia and other toned prints, above for color photographs, faded ones
-    included. `kind` is what the picture is (`colorize.imaging.triage`).
+    included. `kind` is what the image is (`colorize.imaging.triage`).
     """
 
     info: ImageInfo
@@ -77,10 +77,10 @@ class SmallGrey:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture at full size, in the layout of the file (EXIF orientation not applied).
+class DecodedImage:
+    """An image at full size, in the layout of the file (EXIF orientation not applied).
 
-    `luma` and `alpha` are (H, W), uint8 or uint16 (`info.bits`); those of huge pictures are decoded as their rows are
+    `luma` and `alpha` are (H, W), uint8 or uint16 (`info.bits`); those of huge images are decoded as their rows are
     read, which raises `ImageDecodeError` where the file is damaged. `luma_exact` tells whether the colored copy will
     hold exactly this luminance. `source` is the encoded file. `further` (H, W, n) are channels that are neither color
     nor opacity, and `directory` is where the page's directory begins: of TIFF only.
@@ -99,7 +99,7 @@ class Picture:
 
 
 class Header(NamedTuple):
-    """What can be said of a picture without its pixels, in the words of `Picture`."""
+    """What can be said of an image without its pixels, in the words of `Image`."""
 
     info: ImageInfo
     luma_exact: bool
@@ -112,7 +112,7 @@ Subsampling: TypeAlias = Literal["4:2:0", "4:4:4"]
 class Chroma(NamedTuple):
     """The chroma planes of a JPEG: uint8, 128 is neutral.
 
-    They have half the picture's resolution, rounded up (4:2:0), or all of it (4:4:4).
+    They have half the image's resolution, rounded up (4:2:0), or all of it (4:4:4).
     """
 
     cb: NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""Small pictures in every format and mode, and the way from bytes to colored bytes, for several tests."""
+"""Small images in every format and mode, and the way from bytes to colored bytes, for several tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from skimage import data
 
 from colorize.imaging.compose import compose
-from colorize.imaging.formats import Picture, Provenance, decode, encode
+from colorize.imaging.formats import DecodedImage, Provenance, decode, encode
 
 LIMIT = 10**8
 PROVENANCE = Provenance("unet", "a" * 64, "1931/K\u00f6ln & 'more' <1>.tif", "b" * 64)
@@ -53,9 +53,9 @@ def smooth_ab(seed: int = 3) -> NDArray[np.float32]:
     return np.random.default_rng(seed).uniform(-45, 45, (2, 3, 4)).astype(np.float32)
 
 
-def colored(encoded: bytes) -> tuple[Picture, bytes]:
-    picture = decode(encoded, max_pixels=LIMIT)
-    return picture, encode(picture, compose(picture, smooth_ab()), PROVENANCE)
+def colored(encoded: bytes) -> tuple[DecodedImage, bytes]:
+    image = decode(encoded, max_pixels=LIMIT)
+    return image, encode(image, compose(image, smooth_ab()), PROVENANCE)
 
 
 def grey(image: Image.Image) -> NDArray[np.uint8]:
@@ -68,7 +68,7 @@ def is_colored(image: Image.Image) -> bool:
 
 
 def labeled_archive(folder: Path) -> Path:
-    """A Parquet file of forty small color pictures, every second a bird, without a column of splits."""
+    """A Parquet file of forty small color images, every second a bird, without a column of splits."""
     rng = np.random.default_rng(0)
     rows = []
     for index in range(40):
@@ -76,5 +76,5 @@ def labeled_archive(folder: Path) -> Path:
         buffer = io.BytesIO()
         Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((48, 32)).save(buffer, "PNG")
         rows.append({"path": f"{label}/{index}.png", "label": label, "image": buffer.getvalue()})
-    pq.write_table(pa.Table.from_pylist(rows), folder / "pictures.parquet")
-    return folder / "pictures.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), folder / "images.parquet")
+    return folder / "images.parquet"

@@ -1,6 +1,6 @@
-"""What one large picture costs beside the network: CPU seconds and peak memory of one worker process.
+"""What one large image costs beside the network: CPU seconds and peak memory of one worker process.
 
-    python -m benchmarks.picture_cost
+    python -m benchmarks.image_cost
 
 A 12-megapixel JPEG and 200-megapixel TIFF and PNG, made of a photograph of scikit-image's with grain, each in a process
 of its own: what the load and the write stage of the bulk job do (hash, decode the small copy; hash, decode, compose,
@@ -34,7 +34,7 @@ from colorize.predict.render import Provenance, render_into
 
 @dataclass(frozen=True)
 class Kind:
-    """A picture to be made and measured: its size, format, compression, and channels of how many bits."""
+    """An image to be made and measured: its size, format, compression, and channels of how many bits."""
 
     width: int
     height: int
@@ -44,7 +44,7 @@ class Kind:
     compression: str | None = None
 
 
-PICTURES = {
+IMAGES = {
     "12-megapixel JPEG": Kind(4000, 3000, "jpeg", bits=8),
     "200-megapixel 16-bit TIFF, uncompressed": Kind(16000, 12500, "tif"),
     "200-megapixel 16-bit TIFF, Deflate": Kind(16000, 12500, "tif", compression="zlib"),
@@ -109,7 +109,7 @@ WAYS = {"ours": ours, "usual": usual}
 
 def measured(way: str, path: Path) -> str:
     """CPU seconds and peak megabytes, or why there are none, from a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.picture_cost", "--way", way, "--path", str(path)]
+    command = [sys.executable, "-m", "benchmarks.image_cost", "--way", way, "--path", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return f"died, limited to {MOST_MEMORY >> 30} GB (status {done.returncode})"
@@ -139,7 +139,7 @@ def peak_mb() -> float:
 def main(
     way: Annotated[str, typer.Option()] = "",
     path: Annotated[Path | None, typer.Option()] = None,
-    only: Annotated[str, typer.Option(help="pictures whose name holds this")] = "",
+    only: Annotated[str, typer.Option(help="images whose name holds this")] = "",
 ) -> None:
     """Measures and prints a Markdown table."""
     if path is not None:
@@ -147,9 +147,9 @@ def main(
         return
     print("| | " + " | ".join(WAYS) + " |\n| --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
-        for name, kind in PICTURES.items():
+        for name, kind in IMAGES.items():
             if only in name:
-                made = Path(folder, f"picture.{kind.suffix}")
+                made = Path(folder, f"image.{kind.suffix}")
                 make(made, kind)
                 print(f"| {name} | " + " | ".join(measured(w, made) for w in WAYS) + " |", flush=True)
 
