@@ -46,7 +46,7 @@ def main(
         driver = next(entry for entry in first["processes"] if entry["role"] == "driver")
         assert second["totals"]["done_before"] == count
         print(f"{count} inputs: {1000 * seconds / count:.2f} ms each ({seconds:.0f} s), second start {again:.1f} s")
-        print(f"  {first['images_per_second']:.0f} images/s by the run's own clock")
+        print(f"  {first['pictures_per_second']:.0f} images/s by the run's own clock")
         print(f"  driver's memory by quarter of the run: {driver['peak_mb_by_quarter']} MB")
 
 

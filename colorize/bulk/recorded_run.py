@@ -58,7 +58,7 @@ class RecordedRun(_Recorded):
     finished: Word | None = None
     seconds: Number
     seconds_to_first_output: Number | None = None
-    images_per_second: Number
+    pictures_per_second: Number
 
     @property
     def started_at(self) -> datetime:
