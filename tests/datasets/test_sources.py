@@ -326,7 +326,7 @@ def test_an_archive_damaged_inside_fails_the_rows_that_are_lost(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("image", r"no column 'image'.*image_column"),
+        ("photograph", r"no column 'photograph'.*image_column"),
         ("imagee", r"did you mean 'image'"),
         ("id", r"column 'id' .* holds int64, not encoded bytes"),
     ],
