@@ -244,7 +244,7 @@ def test_one_file_of_a_folder_that_is_no_image_is_a_failure(scans: Path, capsys:
     (scans / "notes.txt").write_text("no image")
     assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
     said = capsys.readouterr()
-    assert said.err == "scans/notes.txt: no known image format (10 bytes)\n"
+    assert said.err == "scans/notes.txt: no known image format (8 bytes)\n"
     assert said.out.splitlines()[-1] == "3 images: 2 colored, 1 failed"
 
 
