@@ -82,6 +82,8 @@ def loaded(count: int) -> pa.Table:
             "canvas_width": seen.canvas[1],
             "hints": b"",
             "data": b"",
+            "page": -1,
+            "more": [],
         }
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)

@@ -1,0 +1,11 @@
+"""The benchmark of the predict stage gives it rows as the load stage makes them."""
+
+from __future__ import annotations
+
+from benchmarks.predictor_rate import loaded, predictor
+
+
+def test_every_row_is_colored() -> None:
+    colored = predictor()(loaded(8))
+    assert colored.num_rows == 8
+    assert all(colored["ab"].to_pylist())
