@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE  # or the tests are compiled anew in each proce
 
 help:
 	@echo "make demo    set up, color real photographs, say where to look (about 3 minutes, plus a 5 GB download)"
-	@echo "make test    set up, run all tests (two at a time; those that start Ray take most of the time)"
+	@echo "make test    set up, run all tests (21 minutes on two cores)"
 	@echo "make quick   the tests that start no Ray and take no second each (2.5 minutes on two cores)"
 	@echo "make check   set up, lint, types, import rules"
 

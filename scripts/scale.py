@@ -16,16 +16,17 @@ import typer
 class Model:
     """Constants. Those in the first block are measured (docs/scale.md says how), the others are assumptions."""
 
-    load_ms: float = 43.0  # CPU time of an image of one megapixel, fetching excluded
-    write_ms: float = 70.0
-    predict_ms: float = 33.0  # of one CPU core, where there is no GPU
+    load_ms: float = 4.5  # CPU time of an image of one megapixel, fetching excluded
+    write_ms: float = 9.7
+    predict_ms: float = 30.5  # of one CPU core, where there is no GPU
+    other_ms: float = 23.0  # what the whole job takes beyond its stages: Ray, its agents, its object store
     driver_ms: float = 0.2  # CPU time of an input on the driver, which is one process, with 256 inputs a task
-    start_seconds: float = 11.0  # from the job's start, the program imported, to the first output
+    start_seconds: float = 8.0  # from the command to the first output
     bytes_out: float = 118_000.0
     list_ms: float = 0.0051  # CPU time of the driver for one name in a bucket's list, and for planning it
     compact_ms: float = 0.0032  # for one row at the end
     bytes_disk: float = 370.0  # of its temporary folder for one more input, while a second start compares
-    bytes_row: float = 136.0  # of the manifest
+    bytes_row: float = 128.0  # of the manifest
     efficiency: float = 0.99  # what several nodes keep of what each does alone
 
     gpu_rate: float = 1500.0  # images a second of one GPU
@@ -60,7 +61,7 @@ class Bill:
 
 def bill(model: Model, images: float, cpu_nodes: int, gpu_nodes: int) -> Bill:
     """The job on so many nodes: listed by the driver, then as fast as the slowest of stages, GPUs and driver."""
-    stages = model.load_ms + model.write_ms + (0.0 if gpu_nodes else model.predict_ms)
+    stages = model.load_ms + model.write_ms + model.other_ms + (0.0 if gpu_nodes else model.predict_ms)
     limits = {
         "CPU nodes": cpu_nodes * model.cpus / stages * 1000 * (model.efficiency if cpu_nodes > 1 else 1.0),
         "GPUs": gpu_nodes * model.gpu_rate if gpu_nodes else float("inf"),
