@@ -190,6 +190,21 @@ def test_coefficients_beyond_what_a_jpeg_can_hold_are_refused_and_not_garbled(
         assert fits and np.array_equal(luma_coefficients(made), y)
 
 
+@pytest.mark.parametrize("bits", [11, 12, 15])
+@pytest.mark.parametrize("entry", range(0, 40, 3))
+def test_a_table_that_gives_too_large_coefficients_ends_in_the_same_ones_or_in_a_code(entry: int, bits: int) -> None:
+    """One symbol of the luma's AC table, with other bits: of damage the decoder warns of nothing."""
+    source = bytearray(saved(astronaut().resize((64, 48)), "JPEG", quality=85))
+    at = source.index(bytes((0xFF, 0xC4, 0, 181, 0x10))) + 21 + entry
+    source[at] = source[at] & 0xF0 | bits
+    try:
+        made = jpeg_luma.grey_jpeg(bytes(source), (64, 48))
+    except ImageDecodeError as error:
+        assert error.code == "unreadable"
+    else:
+        assert np.array_equal(luma_coefficients(made), luma_coefficients(bytes(source)))
+
+
 def test_damaged_files_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     source = saved(photograph("RGB", (90, 70)), "JPEG")

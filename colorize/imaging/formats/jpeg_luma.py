@@ -21,12 +21,13 @@ from jpeglib._bind import CJpegLib
 from numpy.typing import NDArray
 
 from colorize.imaging.formats.errors import ImageDecodeError
-from colorize.imaging.formats.jpeg_stream import bare
+from colorize.imaging.formats.jpeg_stream import DHT, SOF0, SOF1, bare, segments
 
 Coefficients = NDArray[np.int16]  # (blocks down, blocks across, 8, 8)
 
 _LIBRARIES = ("libturbojpeg.so.0", "libturbojpeg.0.dylib", "libturbojpeg.dylib")
 _LARGEST = 1023  # coefficient of 8-bit samples that the standard's Huffman tables have a code for
+_AC_BITS, _DC_BITS = 10, 11  # of the largest coefficient and difference of those tables
 _GREY_WITHOUT_MARKERS = 8 | 64  # TJXOPT_GRAY, TJXOPT_COPYNONE
 
 
@@ -45,7 +46,7 @@ def grey_jpeg(source: bytes, size: tuple[int, int]) -> bytes:
     Raises:
         ImageDecodeError: `unreadable`.
     """
-    return _transformed(source) or _by_jpeglib(source, size)
+    return (_is_ordinary(source) and _transformed(source)) or _by_jpeglib(source, size)
 
 
 def luma_coefficients(data: bytes) -> Coefficients:
@@ -56,6 +57,23 @@ def luma_coefficients(data: bytes) -> Coefficients:
     """
     with _scratch() as scratch:
         return _read_luma(data, scratch)[0]
+
+
+def _is_ordinary(source: bytes) -> bool:
+    """Whether it is sequential and its Huffman codes are of coefficients that the standard's tables have codes for.
+
+    The transform checks no coefficient: those of a damaged file it would code as others.
+    """
+    header = segments(source)
+    tables = b"".join(segment.payload for segment in header if segment.marker == DHT)
+    at = 0
+    while at < len(tables):
+        is_ac, count = tables[at] >> 4, sum(tables[at + 1 : at + 17])
+        bits = (symbol & 15 for symbol in tables[at + 17 : at + 17 + count])
+        if max(bits, default=0) > (_AC_BITS if is_ac else _DC_BITS):
+            return False
+        at += 17 + count
+    return any(segment.marker in (SOF0, SOF1) for segment in header)
 
 
 def _transformed(source: bytes) -> bytes | None:
