@@ -99,8 +99,8 @@ def outcome_of(data: bytes) -> tuple[str, bool]:
 def is_exact(data: bytes, made: Rendered, colored: range | tuple[int, ...]) -> bool:
     """Whether the copy's luminance is the source's: of a JPEG its scans' bits or its coefficients, else every pixel.
 
-    Of a damaged scan the same bits may decode to other coefficients: libjpeg-turbo has two Huffman decoders, and chooses
-    by how many bytes follow.
+    Of a damaged scan the same bits may decode to other coefficients: libjpeg-turbo has two Huffman decoders, and
+    chooses by how many bytes follow.
     """
     if made.data[:2] == b"\xff\xd8":
         plane = first_plane(data)
