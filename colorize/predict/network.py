@@ -45,5 +45,5 @@ class Network(Protocol):
         ...
 
     def move(self, device: str) -> None:
-        """Continues on another device, and frees what memory it can on the one it leaves."""
+        """Continues on `device`, which may be the present one; either way memory that is only cached is freed."""
         ...

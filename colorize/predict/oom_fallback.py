@@ -40,7 +40,7 @@ def color_with_fallback(
                 if not _lacks_memory(error):
                     raise
                 log.warning("memory ran out coloring %d images (%s)", len(greys), step or "as planned")
-            colorizer.network.move(colorizer.network.device)
+            colorizer.network.move(colorizer.network.device)  # frees what is only cached
         raise RuntimeError(f"no memory to color {len(greys)} images, one by one, at half the size, on the CPU")
     finally:
         colorizer.canvas_size = size

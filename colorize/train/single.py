@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import partial
 
@@ -12,6 +11,7 @@ import torch
 from colorize.datasets.sources import Source
 from colorize.datasets.splits import Split
 from colorize.errors import UsageError
+from colorize.predict.opening import available_cpus
 from colorize.train.decode import Row, image_bytes
 from colorize.train.device import choose_device, keeps_on_gpu
 from colorize.train.display import Display, interruptible
@@ -54,7 +54,7 @@ def train_alone(
 
 def open_feed(source: Source, settings: TrainSettings, plan: EpochPlan, device: torch.device) -> Feed:
     """Keeps all images in memory, on the GPU if they fit, or streams them."""
-    threads = len(os.sched_getaffinity(0))
+    threads = available_cpus()
     blocks, batch, seed = shuffled_blocks(source, settings), settings.trainer.batch_size, settings.seed
 
     def rows(split: Split, repeats: bool = False) -> Iterator[Row]:

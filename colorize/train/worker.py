@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import nn
 
 from colorize.datasets.splits import Split
 from colorize.errors import StoppedError, UsageError
+from colorize.predict.opening import available_cpus
 from colorize.storage.root import Storage
 from colorize.train.decode import Row, image_bytes
 from colorize.train.device import configure_device, keeps_on_gpu
@@ -102,7 +102,7 @@ def run_of(config: WorkerConfig) -> Run:
 
 def _threads(streams: bool) -> int:
     """CPU threads: all of the machine's if nothing is decoded during training, else the assigned ones."""
-    machine = len(os.sched_getaffinity(0)) // ray.train.get_context().get_local_world_size()
+    machine = available_cpus() // ray.train.get_context().get_local_world_size()
     given = ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0)
     return max(1, int(given) if streams else machine)
 
