@@ -1,22 +1,22 @@
-# Two commands set up and run: `make demo` shows the system at work, `make test` runs its tests.
+# `make demo` and `make test` install the package first if needed.
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTHON ?= python3
 
-unexport PYTHONDONTWRITEBYTECODE  # or the tests are compiled anew in each process: 6 seconds of each
+unexport PYTHONDONTWRITEBYTECODE  # otherwise every process compiles the tests again, which takes 6 seconds
 
 .PHONY: help install demo test quick check format clean
 
 help:
-	@echo "make demo    set up, color real photographs, say where to look (about 3 minutes, plus a 5 GB download)"
-	@echo "make test    set up, run all tests (21 minutes on two cores)"
-	@echo "make quick   the tests that start no Ray and take no second each (2.5 minutes on two cores)"
-	@echo "make check   set up, lint, types, import rules"
+	@echo "make demo    install, color real photographs, print where they are (about 3 minutes, plus a 5 GB download)"
+	@echo "make test    install, run all tests (21 minutes on two cores)"
+	@echo "make quick   run the tests without Ray that take less than a second each (2.5 minutes on two cores)"
+	@echo "make check   lint, check types and import rules"
 
 install: $(INSTALLED)
 
-# PyPI's torch brings its CUDA libraries along (about 5 GB); it runs on CPUs as well.
+# PyPI's torch includes the CUDA libraries (about 5 GB); it also runs on CPUs.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "colorize needs Python 3.11 or newer, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)

@@ -62,9 +62,9 @@ VARIANTS: dict[str, list[str]] = {
     "32 color queries": ["model.args.head=queries", "model.args.queries=32"],
     "no film damage": _CLEAN,
     "half-size color": ["model.args.output_stride=2"],
-    "perceptual term": ["loss.perceptual=1.0"],
-    "colorfulness term": ["loss.colorfulness=0.5"],
-    "late adversary": ["adversarial={loss_weight: 10, after: 0.7, width: 32}", "optimizer.clip_norm=20"],
+    "perceptual loss": ["loss.perceptual=1.0"],
+    "colorfulness loss": ["loss.colorfulness=0.5"],
+    "late discriminator": ["adversarial={loss_weight: 10, after: 0.7, width: 32}", "optimizer.clip_norm=20"],
     "no rebalancing": ["loss.rebalance=0"],
     "full rebalancing": ["loss.rebalance=1"],
     "regression, L1": ["model.args.head=regression", "loss.name=l1"],
@@ -132,7 +132,7 @@ def vividness(figures: Figures, prefix: str = "") -> float:
 def table(output: Path) -> list[str]:
     """What is finished, as Markdown: grey first, then in the study's order."""
     heads = ["variant", "RGB PSNR (95 %)", "ab PSNR", "CIEDE2000", "AuC, rebalanced", "Lite0 Frechet", "colorfulness"]
-    heads += ["at an even colorfulness: RGB PSNR, Lite0 Frechet, colorfulness"]
+    heads += ["at equal colorfulness: RGB PSNR, Lite0 Frechet, colorfulness"]
     lines = [f"| {' | '.join(heads)} |", "| " + " | ".join(["---"] * len(heads)) + " |"]
     for variant in ("grey", *VARIANTS):
         path = folder_of(output, variant) / FIGURES

@@ -1,12 +1,12 @@
-"""What each stage of the bulk job costs for a JPEG, in CPU time, beside a plain decode and encode of it.
+"""CPU time of each stage of the bulk job for a JPEG, compared with a plain decode and encode.
 
     python -m benchmarks.stage_cost
     python -m benchmarks.stage_cost --image scan.jpg --rounds 9
 
-The images are a photograph of scikit-image's with grain: 1 megapixel grey, the same stored as RGB (three components
-that share their scans), and 12 megapixels grey. CPU time of one process and one thread, the least of several rounds:
-on a machine that others use, too, it says what wall time does not. The floor is libjpeg-turbo's decode and encode of
-the same pixels at the same quality, by Pillow.
+The images are a photograph from scikit-image with added grain: 1 megapixel grey, the same stored as RGB (three
+components in one scan), and 12 megapixels grey. It reports CPU time of one process and one thread, the minimum of
+several rounds, because wall time is unreliable on a shared machine. The baseline is Pillow's (libjpeg-turbo's) decode
+and encode of the same pixels at the same quality.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def make(mode: str, size: tuple[int, int]) -> bytes:
     return out.getvalue()
 
 
-def floor(image: bytes) -> None:
+def baseline(image: bytes) -> None:
     """A plain decode and encode."""
     with Image.open(io.BytesIO(image)) as pil_image:
         pil_image.load()
@@ -60,7 +60,7 @@ def floor(image: bytes) -> None:
 
 
 def stages(image: bytes, colorizer: Colorizer) -> dict[str, Callable[[], object]]:
-    """By name, what can be timed on its own; "load", "network" and "write" make up the whole job."""
+    """The timed functions by name; "load", "network" and "write" make up the whole job."""
     area = colorizer.size**2
     grey = decode_small(image, area, max_pixels=MAX_PIXELS).luma
     ab = colorizer.color([grey], confidence=True)[0].ab
@@ -76,19 +76,19 @@ def stages(image: bytes, colorizer: Colorizer) -> dict[str, Callable[[], object]
         sha256(render(image, ab, PROVENANCE, max_pixels=MAX_PIXELS).data)
 
     return {
-        "floor: decode and encode": lambda: floor(image),
+        "baseline: decode and encode": lambda: baseline(image),
         "load": load,
         "network": lambda: colorizer.color([grey], confidence=True),
         "write": write,
-        "of it, decode": lambda: decode(image, max_pixels=MAX_PIXELS, halved=True),
-        "of it, compose": lambda: compose(decoded, ab),
-        "of it, encode": lambda: encode(decoded, color, PROVENANCE),
+        "write: decode only": lambda: decode(image, max_pixels=MAX_PIXELS, halved=True),
+        "write: compose only": lambda: compose(decoded, ab),
+        "write: encode only": lambda: encode(decoded, color, PROVENANCE),
         "limits around a step": lambda: limited(image),
     }
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> float:
-    """CPU time of the fastest of `rounds`, after one that warms up."""
+    """Minimum CPU time of `rounds` calls, after one warm-up."""
     work()
     spent = []
     for _ in range(rounds):
@@ -99,7 +99,7 @@ def milliseconds(work: Callable[[], object], rounds: int) -> float:
 
 
 def main(
-    image: Annotated[Path | None, typer.Option(help="a JPEG of yours, instead of those made here")] = None,
+    image: Annotated[Path | None, typer.Option(help="a JPEG of your own, instead of the generated ones")] = None,
     rounds: Annotated[int, typer.Option(min=1)] = 9,
 ) -> None:
     """Measures and prints a Markdown table."""
@@ -112,11 +112,11 @@ def main(
         table[name] = found
         info = read_info(encoded)
         print(f"{name}: {info.width} x {info.height}, {info.mode}, {len(encoded):,} bytes")
-    print(f"\n| CPU ms an image | {' | '.join(table)} |\n| --- |{' ---: |' * len(table)}")
+    print(f"\n| CPU ms per image | {' | '.join(table)} |\n| --- |{' ---: |' * len(table)}")
     for stage in next(iter(table.values())):
         print(f"| {stage} | {' | '.join(f'{found[stage]:.1f}' for found in table.values())} |")
-    ratios = (found["whole job"] / found["floor: decode and encode"] for found in table.values())
-    print(f"| whole job / floor | {' | '.join(f'{ratio:.1f}' for ratio in ratios)} |")
+    ratios = (found["whole job"] / found["baseline: decode and encode"] for found in table.values())
+    print(f"| whole job / baseline | {' | '.join(f'{ratio:.1f}' for ratio in ratios)} |")
 
 
 if __name__ == "__main__":

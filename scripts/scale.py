@@ -91,8 +91,8 @@ def bill(model: Model, images: float, cpu_nodes: int, gpu_nodes: int) -> Bill:
 
 CASES = ((1e3, 1, 0), (1e6, 4, 0), (1e6, 4, 1), (1e8, 64, 0), (1e8, 64, 4))
 HEAD = (
-    "| images | CPU nodes + GPU nodes | images/s | limited by | hours (listing) | machines | requests "
-    "| storage a month | spot losses | driver's disk | manifest |\n" + "| --- " * 11 + "|"
+    "| images | CPU nodes + GPU nodes | images/s | bottleneck | hours (listing) | machines | requests "
+    "| storage per month | lost nodes | driver's disk | manifest |\n" + "| --- " * 11 + "|"
 )
 
 
