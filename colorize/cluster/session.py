@@ -17,8 +17,10 @@ from typing import IO
 import psutil
 import ray
 from ray._private.node import Node
+from ray._private.ray_constants import DASHBOARD_ADDRESS, KV_NAMESPACE_DASHBOARD
 from ray._private.state import state
 from ray.exceptions import AuthenticationError
+from ray.experimental.internal_kv import _internal_kv_put
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from colorize.cluster.plan import StagePlan, plan_stages
@@ -69,6 +71,9 @@ def _connect(address: str | None) -> bool:
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
+    # Ray Train asks the dashboard whether a training lives. Without an address it would wait for one: 12 seconds at
+    # the end of each training. Nobody listens at this one, which ends the question at once.
+    _internal_kv_put(DASHBOARD_ADDRESS, "127.0.0.1:0", namespace=KV_NAMESPACE_DASHBOARD)
     return False
 
 

@@ -34,7 +34,7 @@ class TrainingFailedError(StoppedError):
 
 
 def train(run: Run) -> dict[str, float]:
-    """Trains from the saved state, if any, to the end; returns the last epoch's metrics.
+    """Trains from the saved state, if any, to the end; returns the last epoch's metrics, or {} on a worker that is not the first.
 
     Raises:
         UsageError: unusable images or settings.
@@ -47,7 +47,7 @@ def train(run: Run) -> dict[str, float]:
         loop.run_epoch()
     if run.settings.validation.test and run.rank == 0:
         test(run)
-    return record.history[-1]
+    return record.history[-1] if run.rank == 0 else {}
 
 
 class Loop:

@@ -10,13 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from torchvision import models
 
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.evaluate.settings import EvaluateSettings
@@ -25,7 +23,7 @@ from colorize.models.checkpoint import dump_checkpoint
 from colorize.settings import load_settings
 from colorize.storage.root import Storage
 from tests.conftest import S3, write_tree
-from tests.evaluate.test_supplied_networks import random_inception
+from tests.evaluate.test_supplied_networks import random_alexnet, random_inception
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 
@@ -123,9 +121,7 @@ def test_whole_images_are_measured_as_the_bulk_job_writes_them(measured: Path, p
 def test_an_image_of_grey_against_itself_is_perfect(photos: Path, tmp_path: Path, cluster: None) -> None:
     greys = {f"{name}.png": png(np.asarray(Image.fromarray(cropped(name)).convert("L"))) for name in PHOTOS}
     write_tree(tmp_path / "greys", greys)
-    torch.manual_seed(0)
-    torch.save(models.alexnet(weights=None).state_dict(), tmp_path / "alexnet.pth")
-    networks = {"fid_weights": random_inception(tmp_path / "i.pth"), "lpips_weights": tmp_path / "alexnet.pth"}
+    networks = {"fid_weights": random_inception(tmp_path / "i"), "lpips_weights": random_alexnet(tmp_path / "a")}
     options = ["--set", "measure.features=false"]
     for name, path in networks.items():
         options += ["--set", f"measure.{name}={path}"]

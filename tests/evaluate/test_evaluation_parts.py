@@ -14,7 +14,6 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from scipy.stats import spearmanr
 from skimage.metrics import peak_signal_noise_ratio
 
 from colorize.datasets.readers import UNIT_SCHEMA, Raw
@@ -106,6 +105,8 @@ def test_few_images_are_shown_once_each() -> None:
 
 
 def test_confidence_quality_compares_tenths() -> None:
+    from scipy.stats import spearmanr
+
     random = np.random.default_rng(0)
     sure = random.random(200).round(2)
     error = 10 - 5 * sure + random.random(200)

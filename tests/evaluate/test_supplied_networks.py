@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torchvision import models
 
 from colorize.errors import UsageError
 from colorize.evaluate.settings import MeasureSettings
@@ -17,16 +16,21 @@ from colorize.evaluate.supplied import Inception, Lpips, Supplied, read_supplied
 @pytest.fixture(scope="module")
 def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights in torchvision's format."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("alexnet") / "alexnet.pth"
-    torch.save(models.alexnet(weights=None).state_dict(), path)
-    return path
+    return random_alexnet(tmp_path_factory.mktemp("alexnet") / "alexnet.pth")
 
 
 @pytest.fixture(scope="module")
 def inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights in the format of FID's Inception."""
     return random_inception(tmp_path_factory.mktemp("inception") / "inception.pth")
+
+
+def random_alexnet(path: Path) -> Path:
+    from torchvision import models
+
+    torch.manual_seed(0)
+    torch.save(models.alexnet(weights=None).state_dict(), path)
+    return path
 
 
 def random_inception(path: Path) -> Path:
@@ -58,6 +62,8 @@ def test_without_supplied_weights_nothing_is_measured() -> None:
 
 @pytest.mark.slow
 def test_lpips_sees_through_the_supplied_trunk(alexnet: Path, images: torch.Tensor) -> None:
+    from torchvision import models
+
     weights = read(lpips_weights=alexnet).alexnet
     assert weights is not None
     network = Lpips(weights)

@@ -15,14 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from colorize.cli import EXIT_FAILURES, EXIT_FAULT, EXIT_USAGE, run
-from colorize.imaging.color import grey_to_lightness
-from colorize.models import create_model
-from colorize.models.checkpoint import dump_checkpoint
-from colorize.predict.enlarge import enlarge
 from colorize.weights import shipped_weights
 from tests import bombs, poison
 from tests.conftest import grey_jpeg, write_tree
@@ -213,84 +208,6 @@ def test_what_cannot_be_opened_is_named_once(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err == f"{absent}: no such file or directory\n"
 
 
-@pytest.fixture
-def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of good images, with what systems leave among such, in the folder where commands are given."""
-    files = {"a.jpg": grey_jpeg(1), "box 1/a.jpg": grey_jpeg(2), ".DS_Store": b"\0", "_colorize/run.json": b"{}"}
-    write_tree(tmp_path / "scans", files)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "scans"
-
-
-@pytest.mark.parametrize(
-    ("words", "where"),
-    [(["scans"], "scans.colorized"), (["scans/"], "scans.colorized"), (["scans", "-o", "out"], "out")],
-)
-def test_the_images_in_a_folder_keep_its_tree(
-    words: list[str], where: str, scans: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = set(scans.rglob("*"))
-    assert run(["photo", *words]) == 0
-
-    said = capsys.readouterr()
-    assert said.out.splitlines()[0] == "scans/.DS_Store: left out: a hidden file"
-    assert said.out.splitlines()[-1] == "2 images: 2 colored, 0 failed"
-    assert said.err == ""
-    assert {path.relative_to(where).as_posix() for path in Path(where).rglob("*.*")} == {"a.jpg", "box 1/a.jpg"}
-    assert set(scans.rglob("*")) == before
-
-
-def test_one_file_of_a_folder_that_is_no_image_is_a_failure(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (scans / "notes.txt").write_text("no image")
-    assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
-    said = capsys.readouterr()
-    assert said.err == "scans/notes.txt: no known image format (8 bytes)\n"
-    assert said.out.splitlines()[-1] == "3 images: 2 colored, 1 failed"
-
-
-def test_a_link_in_a_folder_leads_nowhere_else(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_tree(scans.parent, {"private/secret.jpg": grey_jpeg(3)})
-    (scans / "x.jpg").symlink_to("../private/secret.jpg")
-    (scans / "more").symlink_to("../private")
-    (scans / "again.jpg").symlink_to("a.jpg")
-    assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
-    said = capsys.readouterr()
-    assert said.err == f"scans/x.jpg: it leads out of {scans}: put the file itself there\n"
-    assert "scans/more: left out: a link to a folder" in said.out
-    assert sorted(path.name for path in Path("out").rglob("*.jpg")) == ["a.jpg", "a.jpg", "again.jpg"]
-
-
-def test_no_copy_of_a_folders_image_leaves_the_output(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("elsewhere", "out"):
-        (scans.parent / name).mkdir()
-    (scans.parent / "out/box 1").symlink_to("../elsewhere")
-    assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
-    assert "scans/box 1/a.jpg" in capsys.readouterr().err
-    assert list((scans.parent / "elsewhere").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["."], "the copies of . cannot go into {here}.colorized: name an --output outside of it"),
-        (["scans", "-o", "scans/colored"], "the copies of scans cannot go into scans/colored: name an --output"),
-        (["scans", "-o", "."], "the copies of scans cannot go into .: name an --output outside of it"),
-        (["scans", "-o", "out.jpg"], "--output out.jpg is a file; for 2 images name a folder"),
-        (["empty"], "there are no files in empty: name images, or a folder of them"),
-        (["scans", "scans/a.jpg", "-o", "out"], "would both become out/a.jpg: color them one by one"),
-    ],
-)
-def test_a_folder_is_refused_in_one_line(
-    words: list[str], message: str, scans: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (scans.parent / "empty").mkdir()
-    assert run(["photo", *words]) == EXIT_USAGE
-    text = capsys.readouterr().err
-    assert message.format(here=scans.parent.name) in text
-    assert text.count("\n") == 1
-    assert sorted(path.name for path in scans.parent.iterdir()) == ["empty", "scans"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -330,22 +247,6 @@ def test_no_source_is_ever_written_to(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {name: (tmp_path / name).read_bytes() for name in scans} == scans
 
 
-@pytest.mark.parametrize("option", ["--history", "--enlarge"])
-def test_no_sheet_replaces_a_source_or_another_sheet(
-    option: str, training_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_tree(tmp_path, {"x.png": (scan := grey_jpeg(1)), "y.jpg": grey_jpeg(2)})
-    source, other = str(tmp_path / "x.png"), str(tmp_path / "y.jpg")
-    words = ["--run", str(training_run), option, "-o"]
-
-    assert run(["photo", source, *words, source]) == EXIT_FAILURES
-    assert "would replace the source" in capsys.readouterr().err
-    assert (tmp_path / "x.png").read_bytes() == scan
-    assert run(["photo", source, other, *words, str(tmp_path / "sheet.png")]) == EXIT_USAGE
-    assert run(["photo", source, *words, str(tmp_path / "sheet.jpg")]) == EXIT_FAILURES
-    assert f"it would be a PNG: write --output {tmp_path / 'sheet.png'}" in capsys.readouterr().err
-
-
 def test_it_needs_no_ray(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(grey_jpeg(1))
     code = (
@@ -354,76 +255,6 @@ def test_it_needs_no_ray(tmp_path: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
     assert Image.open(io.BytesIO((tmp_path / "b.jpg").read_bytes())).mode == "RGB"
-
-
-@pytest.fixture
-def training_run(tmp_path: Path) -> Path:
-    """What a training of three epochs leaves, as far as coloring is concerned."""
-    folder = tmp_path / "run"
-    (folder / "checkpoints").mkdir(parents=True)
-    for epoch in (1, 2, 10):
-        torch.manual_seed(epoch)
-        model = create_model("superres_cnn")
-        for name in (f"checkpoints/epoch-{epoch:03d}.safetensors", "best.safetensors"):
-            (folder / name).write_bytes(dump_checkpoint(model, name="superres_cnn", args={}))
-    return folder
-
-
-def test_a_runs_history_shows_each_epoch_side_by_side(training_run: Path, photo_folder: Path, tmp_path: Path) -> None:
-    source = photo_folder / "1931/wide.png"
-    assert run(["photo", str(source), "--run", str(training_run), "--history", "-o", str(tmp_path)]) == 0
-
-    sheet = Image.open(tmp_path / "wide.history.png")
-    panels = [sheet.crop((i * sheet.width // 4, 0, (i + 1) * sheet.width // 4, sheet.height - 30)) for i in range(4)]
-    assert len({panel.tobytes() for panel in panels}) == 4  # grey, and three epochs that differ
-    lumas = [np.asarray(panel.convert("L")).astype(int) for panel in panels]
-    assert all((abs(luma - lumas[0]) <= 1).all() for luma in lumas)
-
-
-@pytest.mark.slow
-def test_an_enlarged_image_has_three_times_the_sides(
-    training_run: Path, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = photo_folder / "1931/wide.png"
-    assert run(["photo", str(source), "--run", str(training_run), "--enlarge", "-o", str(tmp_path / "big.png")]) == 0
-    big, small = Image.open(tmp_path / "big.png"), Image.open(source)
-    assert big.size == (3 * small.width, 3 * small.height)
-    assert "inferred by" in big.text["Description"]  # type: ignore[attr-defined]
-
-    assert run(["photo", str(source), "--enlarge"]) == EXIT_USAGE
-    assert "is no superres_cnn" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_tiles_of_an_enlarged_image_have_no_seams() -> None:
-    torch.manual_seed(0)
-    network = create_model("superres_cnn").eval()
-    grey = np.random.default_rng(0).integers(0, 256, (70, 300), dtype=np.uint8)
-    with torch.inference_mode():
-        whole = network.enlarge(grey_to_lightness(torch.from_numpy(grey[None, None]).float() / 255))  # type: ignore[operator]
-    expected = (whole[0].permute(1, 2, 0) * 255).numpy()
-    assert np.abs(enlarge(network, grey) - expected).max() < 1  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--history"], "name its folder with --run"),
-        (["--history", "--enlarge", "--run", "x"], "give one of them"),
-        (["--history", "--run", "."], "holds no checkpoints/epoch-NNN.safetensors"),
-    ],
-)
-def test_what_cannot_be_shown_is_said(
-    words: list[str],
-    message: str,
-    photo_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run(["photo", str(photo_folder / "grey.jpg"), *words]) == EXIT_USAGE
-    assert message in capsys.readouterr().err
 
 
 def test_a_full_disk_ends_the_command_in_one_line(small_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,88 @@
+"""`colorize photo` on a folder: its tree is kept, and no copy lands in it or outside of the output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
+from tests.conftest import grey_jpeg, write_tree
+
+
+@pytest.fixture
+def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of good images, with what systems leave among such, in the folder where commands are given."""
+    files = {"a.jpg": grey_jpeg(1), "box 1/a.jpg": grey_jpeg(2), ".DS_Store": b"\0", "_colorize/run.json": b"{}"}
+    write_tree(tmp_path / "scans", files)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "scans"
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [(["scans"], "scans.colorized"), (["scans/"], "scans.colorized"), (["scans", "-o", "out"], "out")],
+)
+def test_the_images_in_a_folder_keep_its_tree(
+    words: list[str], where: str, scans: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(scans.rglob("*"))
+    assert run(["photo", *words]) == 0
+
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == "scans/.DS_Store: left out: a hidden file"
+    assert said.out.splitlines()[-1] == "2 images: 2 colored, 0 failed"
+    assert said.err == ""
+    assert {path.relative_to(where).as_posix() for path in Path(where).rglob("*.*")} == {"a.jpg", "box 1/a.jpg"}
+    assert set(scans.rglob("*")) == before
+
+
+def test_one_file_of_a_folder_that_is_no_image_is_a_failure(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (scans / "notes.txt").write_text("no image")
+    assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
+    said = capsys.readouterr()
+    assert said.err == "scans/notes.txt: no known image format (8 bytes)\n"
+    assert said.out.splitlines()[-1] == "3 images: 2 colored, 1 failed"
+
+
+def test_a_link_in_a_folder_leads_nowhere_else(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tree(scans.parent, {"private/secret.jpg": grey_jpeg(3)})
+    (scans / "x.jpg").symlink_to("../private/secret.jpg")
+    (scans / "more").symlink_to("../private")
+    (scans / "again.jpg").symlink_to("a.jpg")
+    assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
+    said = capsys.readouterr()
+    assert said.err == f"scans/x.jpg: it leads out of {scans}: put the file itself there\n"
+    assert "scans/more: left out: a link to a folder" in said.out
+    assert sorted(path.name for path in Path("out").rglob("*.jpg")) == ["a.jpg", "a.jpg", "again.jpg"]
+
+
+def test_no_copy_of_a_folders_image_leaves_the_output(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("elsewhere", "out"):
+        (scans.parent / name).mkdir()
+    (scans.parent / "out/box 1").symlink_to("../elsewhere")
+    assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
+    assert "scans/box 1/a.jpg" in capsys.readouterr().err
+    assert list((scans.parent / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["."], "the copies of . cannot go into {here}.colorized: name an --output outside of it"),
+        (["scans", "-o", "scans/colored"], "the copies of scans cannot go into scans/colored: name an --output"),
+        (["scans", "-o", "."], "the copies of scans cannot go into .: name an --output outside of it"),
+        (["scans", "-o", "out.jpg"], "--output out.jpg is a file; for 2 images name a folder"),
+        (["empty"], "there are no files in empty: name images, or a folder of them"),
+        (["scans", "scans/a.jpg", "-o", "out"], "would both become out/a.jpg: color them one by one"),
+    ],
+)
+def test_a_folder_is_refused_in_one_line(
+    words: list[str], message: str, scans: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scans.parent / "empty").mkdir()
+    assert run(["photo", *words]) == EXIT_USAGE
+    text = capsys.readouterr().err
+    assert message.format(here=scans.parent.name) in text
+    assert text.count("\n") == 1
+    assert sorted(path.name for path in scans.parent.iterdir()) == ["empty", "scans"]
