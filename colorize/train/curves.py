@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 SIZE = (8.4, 5.2)  # inches, at 100 dots each
 
 
 def draw_curves(history: Sequence[Mapping[str, float]]) -> bytes:
     """A PNG with charts of the loss and of each validation metric that all epochs have."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # not at the top: only the first worker draws
+    from matplotlib.figure import Figure
+
     names = ["loss", *(name for name in history[-1] if name.startswith("val_"))]
     names = [name for name in names if all(name in row for row in history)]
     figure = Figure(figsize=SIZE, layout="constrained")

@@ -34,7 +34,7 @@ class TrainingFailedError(StoppedError):
 
 
 def train(run: Run) -> dict[str, float]:
-    """Trains from the saved state, if any, to the end; returns the last epoch's metrics, or {} on a worker that is not the first.
+    """Trains from the saved state, if any, to the end; returns the last epoch's metrics, for the first worker.
 
     Raises:
         UsageError: unusable images or settings.

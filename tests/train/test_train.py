@@ -45,11 +45,7 @@ SMALL = [
     "trainer.batch_size=10", "trainer.sizes=[64]", "validation.size=64",
     "validation.limit=8", "validation.samples=2",
 ]  # fmt: skip
-TWO_WORKERS = (
-    "trainer.workers=2",
-    "trainer.cpus_per_worker=1",
-    "trainer.retries=0",
-)  # neither fails, not even at its end
+TWO_WORKERS = "trainer.workers=2", "trainer.cpus_per_worker=1", "trainer.retries=0"  # a retry would hide a failure
 
 
 def options(*more: str) -> list[str]:
@@ -167,7 +163,7 @@ def test_a_killed_or_stopped_run_resumes(archive: Path, tmp_path: Path) -> None:
     The end is done without Ray, which goes on with the same state.
     """
     output = tmp_path / "run"
-    settings = options("trainer.epochs=3", "trainer.retries=0", "trainer.save_minutes=0.001", "trainer.epoch_steps=60")
+    settings = options("trainer.epochs=3", "trainer.retries=0", "trainer.save_minutes=0.001", "trainer.epoch_steps=45")
     command = [sys.executable, "-m", "colorize", "train", "--data", str(archive), "--output", str(output), *settings]
     command += ["--set", "data.tolerate_broken=0.1"]
     with (tmp_path / "log").open("wb") as log:
@@ -182,12 +178,12 @@ def test_a_killed_or_stopped_run_resumes(archive: Path, tmp_path: Path) -> None:
         assert process.wait(120) == EXIT_STOPPED, (tmp_path / "log").read_text()
     last = (tmp_path / "log").read_text().splitlines()[-1]
     assert last == "error: stopped; the state is saved: give the same command with --resume to go on"
-    assert killed_at < steps(output) < 180
+    assert killed_at < steps(output) < 135
     subprocess.run([*command, "--resume", "--no-ray"], check=True, timeout=240)
 
     rows = metrics(Storage(output))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    assert steps(output) == 180
+    assert steps(output) == 135
     assert sorted(float(row["seconds"]) for row in rows) == [float(row["seconds"]) for row in rows]
 
 
