@@ -75,6 +75,7 @@ def test_whatever_an_item_raises_is_its_own_fault() -> None:
     assert (fault.code, after) == ("unexpected", "B")
 
 
+@pytest.mark.slow
 def test_a_sandbox_raises_what_happened_and_goes_on() -> None:
     with Sandbox(LIMITS) as run:
         with pytest.raises(ImageDecodeError, match="SIGSEGV") as caught:

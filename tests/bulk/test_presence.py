@@ -44,6 +44,7 @@ def test_archives_and_leftovers_are_known_by_name(target: Storage, tmp_path: Pat
     assert found.leftovers == ["sub/.colorize-tmp-1"]
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same(target: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "MANY", 0)
     ahead = Ahead.start(target)
@@ -61,6 +62,7 @@ def test_what_was_found_before_another_run_wrote_rows_is_not_used(
     assert find_presence(target, parts := part_entries(target)).bits.tolist() == ahead.result(parts).bits.tolist()
 
 
+@pytest.mark.slow
 def test_what_failed_there_is_done_here(target: Storage) -> None:
     parts = part_entries(target)
     ahead = Ahead(target, parts, SubprocessCall(find_presence, target, None))

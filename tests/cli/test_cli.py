@@ -110,6 +110,7 @@ def test_each_command_that_says_much_can_be_quiet_and_speak_json(
     assert "--json" in shown
 
 
+@pytest.mark.slow
 def test_images_are_summed_up_for_a_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

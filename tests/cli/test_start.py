@@ -27,6 +27,7 @@ def test_what_the_header_of_shipped_weights_says_is_so(name: str) -> None:
     assert (found.stride, found.canvas) == (loaded.model.stride, loaded.model.canvas)
 
 
+@pytest.mark.slow
 def test_the_driver_of_a_bulk_job_needs_no_torch() -> None:
     code = "import colorize.bulk.job as job; job.find_model('default')"
     assert heavy_imports(code).strip() == "['ray']"

@@ -172,6 +172,7 @@ def test_a_long_list_of_numbered_names_is_no_bomb(tmp_path: Path, monkeypatch: p
     assert list(read_input_list(str(tmp_path / "l.parquet"), Storage(tmp_path))) == names
 
 
+@pytest.mark.slow
 def test_a_list_is_read_in_little_memory(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("path\n" + "".join(f"box/scan {i:08}.jpg\n" for i in range(50_000)))
     names = read_input_list(str(tmp_path / "l.csv"), Storage(tmp_path))

@@ -87,6 +87,7 @@ def test_inception_gives_the_vector_that_fid_compares(inception: Path, images: t
     torch.testing.assert_close(network(images), pooled[-1])
 
 
+@pytest.mark.slow
 def test_the_file_is_identified(alexnet: Path) -> None:
     found = read(lpips_weights=alexnet).identities()
     assert found.keys() == {"lpips"}

@@ -6,6 +6,7 @@ import io
 
 import imagecodecs
 import numpy as np
+import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -42,6 +43,7 @@ def test_8_bit_luma_is_kept(luma: NDArray[np.uint8], ab: NDArray[np.float32]) ->
     assert np.array_equal(np.asarray(Image.fromarray(rgb).convert("L")), luma)
 
 
+@pytest.mark.slow
 @MANY
 @given(SIXTEEN, COLOR)
 def test_16_bit_luma_is_kept(luma: NDArray[np.uint16], ab: NDArray[np.float32]) -> None:

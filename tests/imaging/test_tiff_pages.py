@@ -193,6 +193,7 @@ def test_bulk_triages_page_by_page(tmp_path: Path) -> None:
     assert len(arrays((tmp_path / "first" / "mixed.tif").read_bytes())) == 1
 
 
+@pytest.mark.slow
 def test_photo_colors_every_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = scans(tmp_path / "in") / "mixed.tif"
     assert run(["photo", str(source), "-o", str(tmp_path / "out"), "--compare"]) == 0

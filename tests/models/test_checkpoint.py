@@ -147,6 +147,7 @@ def test_arguments_that_ask_for_a_giant_are_refused_without_building_it(name: st
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_every_model_can_be_looked_at_without_memory(name: str) -> None:
     """As loading a checkpoint does, before it builds anything."""

@@ -78,6 +78,7 @@ def test_the_second_time_it_comes_from_the_cache(server: WeightsServer, capfd: T
     assert server.requests == []
 
 
+@pytest.mark.slow
 def test_a_broken_connection_is_taken_up_where_it_broke(server: WeightsServer, capfd: Terminal) -> None:
     server.breaks = [1024, 2048]
 
@@ -188,6 +189,7 @@ class TestTheBucket:
         monkeypatch.setitem(published_weights.PUBLISHED, "siggraph17", weights)
         server.files[weights.file] = data
 
+    @pytest.mark.slow
     def test_it_is_fetched_resumed_and_kept_where_the_authors_program_keeps_it(
         self, server: WeightsServer, tmp_path: Path, capfd: Terminal
     ) -> None:

@@ -138,6 +138,7 @@ class TestPlanes:
 
 
 class TestPhoto:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("name", "tolerance"), [("scan.png", TOLERANCE), ("scan.jpg", JPEG_TOLERANCE)])
     def test_a_hint_survives_to_the_output(self, scan: Path, checkpoint: Path, name: str, tolerance: float) -> None:
         source = scan.with_name(name)
@@ -150,6 +151,7 @@ class TestPhoto:
             assert np.hypot(*np.subtract(ab_at(target, x, y), wanted[x, y])) < tolerance
         assert (grey_pixels(target) == grey_pixels(source)).all() or source.suffix == ".jpg"
 
+    @pytest.mark.slow
     def test_coordinates_are_those_of_the_upright_image(self, scan: Path, checkpoint: Path) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6  # to be turned by 90 degrees when it is shown: 300 x 400

@@ -69,6 +69,7 @@ def test_what_the_graph_has_not_got_runs_in_pytorch(settings: dict[str, Any]) ->
     assert isinstance(opened(**settings).network, TorchNetwork)
 
 
+@pytest.mark.slow
 def test_no_part_of_torch_is_imported_to_color_on_a_cpu() -> None:
     code = (
         "import sys, numpy as np, colorize\n"

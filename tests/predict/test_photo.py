@@ -38,6 +38,7 @@ def test_one_image_can_be_given_a_name(photo_folder: Path, tmp_path: Path) -> No
     assert (tmp_path / "mine.jpg").exists()
 
 
+@pytest.mark.slow
 def test_a_copy_is_never_written_under_another_formats_suffix(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_copy_is_never_written_under_another_formats_suffix(
     assert (other / "grey.jpg").is_file()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_there_is_replaced_only_on_request(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +77,7 @@ def test_settings_say_how_the_color_is_stored_and_called(photo_folder: Path, tmp
     assert [layer[1:3] for layer in Image.open(io.BytesIO(written)).layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_source_is_never_overwritten(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (photo_folder / "grey.jpg").read_bytes()
     monkeypatch.chdir(photo_folder)
@@ -122,6 +125,7 @@ def test_a_private_address_is_not_asked(web: str, tmp_path: Path, capsys: pytest
     assert "127.0.0.1 is a private address: refused without --allow-private" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_cannot_be_colored_is_said_and_the_rest_is_done(
     web: str, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +179,7 @@ def test_no_image_ends_the_command_whatever_it_does(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"grey.jpg", "nested.jpg"}
 
 
+@pytest.mark.slow
 def test_no_name_of_a_source_ends_the_command(
     web: str, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +196,7 @@ def test_no_name_of_a_source_ends_the_command(
         assert "unexpected" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_copy_says_nothing_of_where_the_model_lies(photo_folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "secret place" / "mine.safetensors"
     model.parent.mkdir()
@@ -234,6 +240,7 @@ def test_wrong_usage_is_one_line(arguments: list[str], message: str, capsys: pyt
     assert text.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_no_source_is_ever_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever names the copies get: those of other sources, ones with an added suffix, and the sheets' names."""
     monkeypatch.chdir(tmp_path)
@@ -247,6 +254,7 @@ def test_no_source_is_ever_written_to(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {name: (tmp_path / name).read_bytes() for name in scans} == scans
 
 
+@pytest.mark.slow
 def test_it_needs_no_ray(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(grey_jpeg(1))
     code = (

@@ -19,6 +19,7 @@ def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "scans"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "where"),
     [(["scans"], "scans.colorized"), (["scans/"], "scans.colorized"), (["scans", "-o", "out"], "out")],
@@ -45,6 +46,7 @@ def test_one_file_of_a_folder_that_is_no_image_is_a_failure(scans: Path, capsys:
     assert said.out.splitlines()[-1] == "3 images: 2 colored, 1 failed"
 
 
+@pytest.mark.slow
 def test_a_link_in_a_folder_leads_nowhere_else(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tree(scans.parent, {"private/secret.jpg": grey_jpeg(3)})
     (scans / "x.jpg").symlink_to("../private/secret.jpg")
@@ -57,6 +59,7 @@ def test_a_link_in_a_folder_leads_nowhere_else(scans: Path, capsys: pytest.Captu
     assert sorted(path.name for path in Path("out").rglob("*.jpg")) == ["a.jpg", "a.jpg", "again.jpg"]
 
 
+@pytest.mark.slow
 def test_no_copy_of_a_folders_image_leaves_the_output(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("elsewhere", "out"):
         (scans.parent / name).mkdir()

@@ -17,6 +17,7 @@ from colorize.predict.enlarge import enlarge
 from tests.conftest import grey_jpeg, write_tree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--history", "--enlarge"])
 def test_no_sheet_replaces_a_source_or_another_sheet(
     option: str, training_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -46,6 +47,7 @@ def training_run(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_runs_history_shows_each_epoch_side_by_side(training_run: Path, photo_folder: Path, tmp_path: Path) -> None:
     source = photo_folder / "1931/wide.png"
     assert run(["photo", str(source), "--run", str(training_run), "--history", "-o", str(tmp_path)]) == 0

@@ -51,6 +51,7 @@ def test_of_a_toned_jpeg_its_luminance_comes_back(kind: str, tmp_path: Path) -> 
     assert jpegtran(back, "-optimize") == jpegtran(source, "-grayscale", "-optimize")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "mode"),
     [
@@ -69,6 +70,7 @@ def test_lossless_formats_come_back_pixel_by_pixel(format: str, mode: str, tmp_p
     assert back.mode in (("RGB", "RGBA") if format == "WEBP" else ("L", "LA"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2])
 def test_16_bits_come_back_pixel_by_pixel(channels: int, tmp_path: Path) -> None:
     pixels = samples(channels, 16, (61, 47))
@@ -111,6 +113,7 @@ def test_whole_trees_are_restored_under_their_names(tmp_path: Path, capsys: pyte
     assert summary == "3 images: 3 restored, 0 failed"
 
 
+@pytest.mark.slow
 def test_what_is_there_already_may_be_the_scan_itself_and_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +132,7 @@ def test_what_is_there_already_may_be_the_scan_itself_and_stays(
     assert jpegtran(Path("grandma.jpg").read_bytes(), "-optimize") == jpegtran(scan, "-optimize")
 
 
+@pytest.mark.slow
 def test_sheets_beside_the_copies_are_no_copies(tmp_path: Path) -> None:
     scans = {"a.jpg": saved(photograph("L"), "JPEG"), "b.jpg.compare.jpg": saved(photograph("L"), "JPEG")}
     for name, data in scans.items():
@@ -138,6 +142,7 @@ def test_sheets_beside_the_copies_are_no_copies(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "grey").iterdir()} == set(scans)
 
 
+@pytest.mark.slow
 def test_what_was_not_colored_here_is_refused_and_can_be_forced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +205,7 @@ def test_buckets_are_restored_too(s3: S3) -> None:
     assert jpegtran(back, "-optimize") == jpegtran(source, "-optimize")
 
 
+@pytest.mark.slow
 def test_an_archive_comes_back_as_one_with_every_other_column(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def test_a_page_that_cannot_be_made_is_said_and_leaves_the_exit_status_of_the_ru
     assert f"colorize report {tmp_path}" in said.err
 
 
+@pytest.mark.slow
 def test_an_output_that_a_stranger_made_shows_nothing_from_outside_of_it(tmp_path: Path) -> None:
     """Its run.json names a folder of ours as the input, its manifest files of ours as copies."""
     target = invented_run(tmp_path, rows=40, output="../secret.png")
@@ -90,6 +91,7 @@ def test_a_record_of_another_form_is_refused_in_one_line(
     assert text.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_input_that_no_system_has_is_shown_and_not_looked_for(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=3)
     for folder in ("/" + "a" * 5000, "/\0", "//host/share"):
@@ -116,6 +118,7 @@ def test_thousands_of_reasons_do_not_enlarge_the_page(tmp_path: Path) -> None:
     assert b"other reasons" in page
 
 
+@pytest.mark.slow
 def test_a_hostile_image_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = invented_run(tmp_path, rows=3, output="harm.jpg")
     monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))

@@ -33,6 +33,7 @@ def proxy(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     S3FileSystem.clear_instance_cache()
 
 
+@pytest.mark.slow
 def test_refusals_and_cut_answers_are_retried(proxy: FaultyProxy) -> None:
     proxy.refuse, proxy.cut = 0.25, 0.25
     storage = Storage("s3://scans/faulty")

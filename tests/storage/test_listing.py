@@ -66,6 +66,7 @@ def listed(keys: list[str], page: int = 3, serial: int = 1, threads: int = 4, **
 names = st.text("ab/019~zé\ud7ff\U0001f600", min_size=1, max_size=8).filter(lambda name: not name.endswith("/"))
 
 
+@pytest.mark.slow
 @given(st.lists(names, unique=True, max_size=60), st.booleans(), st.integers(1, 5))
 def test_every_key_is_listed_once_in_ranges(keys: list[str], skips: bool, short: int) -> None:
     assert sorted(listed(keys, skips=skips, short=short)) == sorted(keys)
@@ -155,6 +156,7 @@ def test_a_listing_that_nobody_reads_on_ends_its_threads() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "listing"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_keys() -> None:
     class Endless(Keys):
         """Makes its keys up."""

@@ -243,6 +243,7 @@ def test_a_training_run_is_not_begun_where_a_result_is_a_link(
     assert [path.name for path in (tmp_path / "run").iterdir()] == [name]
 
 
+@pytest.mark.slow
 def test_single_images_replace_a_link_and_leave_what_it_leads_to(
     tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

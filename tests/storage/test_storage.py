@@ -128,6 +128,7 @@ def test_a_wrong_key_is_refused_access(s3: S3, monkeypatch: pytest.MonkeyPatch) 
         S3FileSystem.clear_instance_cache()
 
 
+@pytest.mark.slow
 def test_an_endpoint_where_nobody_listens_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     S3FileSystem.clear_instance_cache()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_ports(1)[0]}")

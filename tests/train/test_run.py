@@ -59,6 +59,7 @@ def die_after_first(save: Callable[[Mapping[str, Any]], None]) -> Callable[[RunF
 
 
 class TestRun:
+    @pytest.mark.slow
     def test_a_run_writes_all_its_files(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         figures = train_alone(settings, str(archive), str(run))
