@@ -23,6 +23,7 @@ class OneConvolution(ColorModel):
         return ab
 
 
+@pytest.mark.slow
 def test_parameters_and_arithmetic_are_counted() -> None:
     cost = measure(OneConvolution(), seconds=0)
     assert (cost.parameters, cost.side) == (20, 32)

@@ -100,6 +100,7 @@ def test_a_first_attempt_has_a_limit_on_memory_that_ends_with_the_item() -> None
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
+@pytest.mark.slow
 def test_a_heavy_item_goes_to_a_child_at_once() -> None:
     with Guarded(work, LIMITS, isolated=False, is_heavy=lambda item: item == "hog") as guarded:
         assert guarded("a") == "A"

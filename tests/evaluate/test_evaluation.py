@@ -13,8 +13,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
-from skimage import data
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage import data, metrics
 
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.evaluate.settings import EvaluateSettings
@@ -89,8 +88,8 @@ def test_grey_scores_what_the_formulas_say_of_the_images_luma(measured: Path, na
     grey = np.asarray(Image.fromarray(true).convert("L").convert("RGB"))
     rows = pq.read_table(measured / "per_image.parquet").to_pylist()
     row = next(row for row in rows if row["path"] == f"{name}.png" and row["model"] == "grey")
-    assert row["psnr"] == pytest.approx(peak_signal_noise_ratio(true, grey), abs=0.01)
-    reference = structural_similarity(
+    assert row["psnr"] == pytest.approx(metrics.peak_signal_noise_ratio(true, grey), abs=0.01)
+    reference = metrics.structural_similarity(
         true, grey, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     assert row["ssim"] == pytest.approx(reference, abs=1e-3)
@@ -115,7 +114,7 @@ def test_whole_images_are_measured_as_the_bulk_job_writes_them(measured: Path, p
     rows = pq.read_table(measured / "per_image.parquet").to_pylist()
     row = next(row for row in rows if row["path"] == "coffee.png" and row["model"] == "default")
     # The network runs in other batches there, in bfloat16 where the hardware has it.
-    assert row["psnr_full"] == pytest.approx(peak_signal_noise_ratio(true, colored), abs=0.1)
+    assert row["psnr_full"] == pytest.approx(metrics.peak_signal_noise_ratio(true, colored), abs=0.1)
 
 
 def test_an_image_of_grey_against_itself_is_perfect(photos: Path, tmp_path: Path, cluster: None) -> None:

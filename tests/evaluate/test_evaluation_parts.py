@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio
+from skimage import metrics
 
 from colorize.datasets.readers import UNIT_SCHEMA, Raw
 from colorize.datasets.settings import SourceSettings
@@ -144,7 +144,7 @@ def test_a_turned_jpeg_is_measured_upright(astronaut: Image.Image) -> None:
         assert true.shape == ((300, 512, 3) if not options else (512, 300, 3))
         grey = np.asarray(Image.fromarray(true).convert("L").convert("RGB"))
         found = whole_psnr(out.getvalue(), np.zeros((2, 1, 1), np.float16), 10**9)
-        assert found == pytest.approx(peak_signal_noise_ratio(true, grey), abs=0.05)
+        assert found == pytest.approx(metrics.peak_signal_noise_ratio(true, grey), abs=0.05)
 
 
 class Blinded:

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,23 @@ from tests.every_kind import images, samples
 from tests.images import LIMIT, PROVENANCE, colored, grey, opened, saved, smooth_ab
 from tests.imaging.test_reversible_properties import grey16
 
-TIFFS = {name: data for name, data in images() if name.startswith("TIFF")}
-KINDS = {name: data for name, data in TIFFS.items() if name.endswith(("17x33", "1x1"))}
-ORIENTED = {name: data for name, data in TIFFS.items() if "orientation" in name}
-PLAIN = {name: data for name, data in KINDS.items() if "bits" in name and "planes" not in name}
+
+@cache
+def tiffs() -> dict[str, bytes]:
+    """The TIFF files of every kind."""
+    return {name: data for name, data in images() if name.startswith("TIFF")}
+
+
+def kinds() -> dict[str, bytes]:
+    return {name: data for name, data in tiffs().items() if name.endswith(("17x33", "1x1"))}
+
+
+def oriented() -> dict[str, bytes]:
+    return {name: data for name, data in tiffs().items() if "orientation" in name}
+
+
+def plain() -> dict[str, bytes]:
+    return {name: data for name, data in kinds().items() if "bits" in name and "planes" not in name}
 
 
 @pytest.fixture
@@ -49,14 +63,15 @@ def by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_plain_layout_is_read_by_rows(by_rows: None) -> None:
-    assert len(PLAIN) > 80
-    for name, data in PLAIN.items():
+    assert len(plain()) > 80
+    for name, data in plain().items():
         assert isinstance(decode(data, max_pixels=LIMIT).luma, Rows), name
 
 
+@pytest.mark.slow
 def test_what_is_read_by_rows_is_what_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, data in {**KINDS, **ORIENTED}.items():
-        area = LIMIT if name in ORIENTED else 64  # a mirrored image is cut into other cells at its edges
+    for name, data in {**kinds(), **oriented()}.items():
+        area = LIMIT if "orientation" in name else 64  # a mirrored image is cut into other cells at its edges
         once, small = decode(data, max_pixels=LIMIT), decode_small(data, area, max_pixels=LIMIT)
         with monkeypatch.context() as patched:
             patched.setattr(tiff_rows, "LARGE", 0)
@@ -72,7 +87,7 @@ def test_what_is_read_by_rows_is_what_is_read_at_once(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_a_thumbnail_has_the_colors_upright_and_the_luma_of_the_networks_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = {**KINDS, **ORIENTED, **{name: data for name, data in images() if "orientation 6" in name}}
+    sources = {**kinds(), **oriented(), **{name: data for name, data in images() if "orientation 6" in name}}
     for large in (1 << 24, 0):
         monkeypatch.setattr(tiff_rows, "LARGE", large)
         for name, data in sources.items():
@@ -93,7 +108,7 @@ def test_a_thumbnail_of_what_is_read_by_rows_or_at_a_fraction_has_no_limit(by_ro
 
 
 def test_rows_are_read_in_any_order_across_strips_and_tiles(by_rows: None) -> None:
-    for name, data in ((name, data) for name, data in PLAIN.items() if name.endswith("17x33")):
+    for name, data in ((name, data) for name, data in plain().items() if name.endswith("17x33")):
         luma = decode(data, max_pixels=LIMIT).luma
         everything = np.asarray(luma)
         for start, stop in ((0, 5), (20, 33), (2, 3), (7, 19), (0, 33)):
@@ -151,7 +166,7 @@ def test_damage_within_a_strip_has_a_code(by_rows: None) -> None:
 
 
 def test_a_file_gives_the_copy_that_its_bytes_give(tmp_path: Path) -> None:
-    sources = PLAIN["TIFF 16 bits, 3 channels lzw 17x33"], saved(Image.fromarray(samples(1, 8, (17, 33))), "PNG")
+    sources = plain()["TIFF 16 bits, 3 channels lzw 17x33"], saved(Image.fromarray(samples(1, 8, (17, 33))), "PNG")
     for number, data in enumerate(sources):
         path = tmp_path / str(number)
         path.write_bytes(data)
@@ -166,7 +181,7 @@ def test_a_file_gives_the_copy_that_its_bytes_give(tmp_path: Path) -> None:
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "scan.tif"
-    path.write_bytes(PLAIN["TIFF 16 bits, 1 channels  17x33"])
+    path.write_bytes(plain()["TIFF 16 bits, 1 channels  17x33"])
     source = FileBytes(path)
     assert source[:4] == path.read_bytes()[:4]
     os.utime(path, ns=(1, 1))

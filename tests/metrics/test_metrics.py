@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.linalg import sqrtm
-from skimage import color
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage import color, metrics
 
 from colorize.metrics import (
     absolute_colorfulness,
@@ -45,7 +44,9 @@ def batch(image: Floats) -> torch.Tensor:
 
 def test_psnr_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
     ours, true = pair
-    assert psnr(batch(ours), batch(true)).item() == pytest.approx(peak_signal_noise_ratio(true, ours, data_range=1))
+    assert psnr(batch(ours), batch(true)).item() == pytest.approx(
+        metrics.peak_signal_noise_ratio(true, ours, data_range=1)
+    )
 
 
 def test_psnr_of_a_constant_error_is_what_the_formula_says() -> None:
@@ -57,7 +58,7 @@ def test_psnr_of_a_constant_error_is_what_the_formula_says() -> None:
 
 def test_ssim_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
     ours, true = pair
-    reference = structural_similarity(
+    reference = metrics.structural_similarity(
         true, ours, channel_axis=2, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     assert ssim(batch(ours), batch(true)).item() == pytest.approx(reference, abs=1e-6)

@@ -102,6 +102,7 @@ def test_fading_matches_a_surface_under_less_light() -> None:
     torch.testing.assert_close(dim[1:], L[1:] * fading(dim[:1], float(L[0])), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_whole_image_shares_its_context(model: Unet) -> None:
     """A change in one corner reaches the opposite one, farther than the convolutions do."""
     L = torch.full((1, 1, 512, 512), 50.0)

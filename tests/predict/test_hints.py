@@ -163,6 +163,7 @@ class TestPhoto:
         stored_x, stored_y = 380, 299 - 250
         assert np.hypot(*np.subtract(ab_at(target, stored_x, stored_y), (hint.a, hint.b))) < TOLERANCE
 
+    @pytest.mark.slow
     def test_a_hint_outside_of_the_image_is_this_images_fault(
         self, scan: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -197,6 +197,7 @@ def test_wrong_usage_is_one_line(
     assert text.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_buckets_are_restored_too(s3: S3) -> None:
     source = saved(photograph("L"), "JPEG")
     Storage("s3://colored/restore").write("1931/a.jpg", colored(source)[1])

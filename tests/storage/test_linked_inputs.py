@@ -147,6 +147,7 @@ def test_a_page_shows_no_image_of_a_manifest_that_leads_out(scans: Path, tmp_pat
         assert places.sample(row | {"output": "a.jpg", "format": "JPEG"}) is not None
 
 
+@pytest.mark.slow
 def test_restoring_a_folder_leaves_links_that_lead_out(
     scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

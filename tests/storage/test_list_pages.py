@@ -47,6 +47,7 @@ def check(body: bytes) -> None:
     assert by_botocore(found[1]) | {"Contents": expected["Contents"]} == expected
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1), min_size=1))
 def test_a_page_is_read_as_botocore_reads_it(keys: list[str]) -> None:

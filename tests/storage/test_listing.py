@@ -234,6 +234,7 @@ def test_a_prefix_in_a_bucket_is_listed_alone(flat: FlatServer) -> None:
     assert [entry.name for entry in Storage(f"s3://{bucket}/in").entries()] == ["/b.jpg", "a.jpg"]
 
 
+@pytest.mark.slow
 def test_a_bucket_is_listed_in_ranges_as_it_is_in_order(s3: S3) -> None:
     root = Storage(f"s3://scans/{secrets.token_hex(6)}")
     names = [f"{i % 5}/scan-{i:03d}.jpg" for i in range(120)]

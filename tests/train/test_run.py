@@ -108,6 +108,7 @@ class TestRun:
         assert float(rows[-1]["seconds"]) >= 0.6
         assert all(float(row["seconds"]) < 0.6 for row in rows[:-1])
 
+    @pytest.mark.slow
     def test_the_state_is_saved_within_epochs(
         self, settings: TrainSettings, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

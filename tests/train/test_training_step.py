@@ -99,6 +99,7 @@ class TestLosses:
 
 
 class TestStep:
+    @pytest.mark.slow
     def test_it_learns_one_batch(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
         state = create_state(settings.model_copy(update={"augment": CLEAN}))
         state.progress = 0.1
