@@ -103,6 +103,7 @@ def started_head(folder: Path, settings: dict[str, str]) -> Iterator[Head]:
     environment |= {
         "PATH": f"{BIN}{os.pathsep}{environment['PATH']}",  # `python` of a job is the head's
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # its end waits for nobody; 30 seconds otherwise
         **settings,
     }
     log = folder / "log"
@@ -157,21 +158,16 @@ def test_a_job_that_colors_a_folder_ends_with_the_status_of_its_command(
     assert len(list((tmp_path / "out").glob("box */*.jpg"))) == 20
 
 
-def test_a_local_run_leaves_no_token_that_a_head_would_ask_for(head: Head, home: Path) -> None:
-    _, done = head.run("python", "-c", "import ray; ray.init(); print('connected')")
+def test_a_job_is_sent_what_it_needs_and_no_token_is_left_that_a_head_would_ask_for(head: Head, home: Path) -> None:
+    """One job for both: it lists its folder, and connects although a local run came before."""
+    _, done = head.run("python", "-c", "import os, ray; ray.init(); print('connected', *os.listdir())")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "connected" in done.stdout
-    assert (home / "local/a.jpg").is_file()
-    assert not (home / ".ray/auth_token").exists()
-
-
-def test_only_what_a_job_needs_is_sent_along(head: Head) -> None:
-    _, listing = head.run("ls", "-A")
-    sent = set(listing.stdout.split())
-
+    sent = set(done.stdout.partition("connected ")[2].split())
     assert {"colorize", "jobs", "configs", "pyproject.toml"} <= sent
     assert sent.isdisjoint({"docs", "tests", ".git", ".venv", "demo"})
+    assert (home / "local/a.jpg").is_file()
+    assert not (home / ".ray/auth_token").exists()
 
 
 @pytest.fixture
