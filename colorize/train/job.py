@@ -27,7 +27,7 @@ from colorize.train.reading import SplitReader, open_training_source, shuffled_b
 from colorize.train.rows import decode, fetch
 from colorize.train.run_folder import RAY_STATE, RunFolder
 from colorize.train.settings import TrainerSettings, TrainSettings
-from colorize.train.step import create_state
+from colorize.train.step import check_settings
 from colorize.train.worker import WorkerConfig, train_worker
 
 LOAD_CPUS = 0.5
@@ -55,7 +55,7 @@ def run_training(job: TrainJob) -> dict[str, float]:
         StoppedError: training diverged or was interrupted.
         RuntimeError: training failed, for example because workers kept dying.
     """
-    create_state(job.settings)  # fail before a cluster starts
+    check_settings(job.settings)  # fail before a cluster starts
     source = open_training_source(job.data, job.settings.data)
     plan = plan_epoch(source, job.settings.data)
     folder = RunFolder(job.output, job.settings)

@@ -23,7 +23,7 @@ from colorize.train.reading import open_training_source, read_rows, shuffled_blo
 from colorize.train.run import Run
 from colorize.train.run_folder import RunFolder
 from colorize.train.settings import TrainSettings
-from colorize.train.step import create_state
+from colorize.train.step import check_settings
 
 
 def train_alone(
@@ -38,7 +38,7 @@ def train_alone(
     if settings.trainer.workers > 1:
         raise UsageError(f"trainer.workers={settings.trainer.workers}: without Ray there is one; drop --no-ray")
     device = choose_device(settings.trainer.device)
-    create_state(settings)  # fail before images are read
+    check_settings(settings)  # fail before images are read
     source = open_training_source(data, settings.data)
     plan = plan_epoch(source, settings.data)
     folder = RunFolder(output, settings).claim(resume)

@@ -94,6 +94,13 @@ class TrainState:
         self.progress, self.steps = saved["progress"], saved["steps"]
 
 
+def check_settings(settings: TrainSettings) -> None:
+    """Raises UsageError where `create_state` would; without an optimizer, the first of which imports for 2 seconds."""
+    model = initial_network(settings.model)
+    _check_fit(model, settings)
+    _create_objective(model, settings, "cpu", None)
+
+
 def create_state(
     settings: TrainSettings,
     device: str | torch.device = "cpu",
@@ -113,7 +120,7 @@ def create_state(
     """
     torch.manual_seed(settings.seed)
     model = initial_network(settings.model)
-    _check_settings(model, settings)
+    _check_fit(model, settings)
     if palette_K3 is not None and isinstance(model, PaletteCnn) and settings.model.weights is None:
         model.palette_K3.copy_(palette_K3)
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -138,7 +145,7 @@ def _create_objective(
     return AdversarialObjective(objective, adversary), adversary
 
 
-def _check_settings(model: ColorModel, settings: TrainSettings) -> None:
+def _check_fit(model: ColorModel, settings: TrainSettings) -> None:
     canvas, sizes = model.canvas, settings.trainer.sizes
     if canvas and (set(sizes) | {settings.validation.size}) != {canvas}:
         raise UsageError(
