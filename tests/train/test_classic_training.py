@@ -301,9 +301,10 @@ class TestAccuracy:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in list_models() if n != "unet"])
-def test_a_run_trains_resumes_and_colors(name: str, tmp_path: Path) -> None:
+def test_a_run_trains_resumes_is_tested_and_colors(name: str, tmp_path: Path) -> None:
     archive = labeled_archive(tmp_path)
     short = ["trainer.batch_size=8", "trainer.epoch_steps=1", "validation.limit=4", "data.limit=8"]
+    short += ["data.split={val: 0.2, test: 0.2}", "validation.test=true"]
     labels = ["data.labels=[bird]"] if name == "palette_cnn" else []
     settings = recipe(name, *short, *labels, "trainer.epochs=1")
     train_alone(settings, str(archive), str(tmp_path / "run"))
@@ -313,6 +314,7 @@ def test_a_run_trains_resumes_and_colors(name: str, tmp_path: Path) -> None:
     best = load_checkpoint(tmp_path / "run" / "best.safetensors")
     (ab,) = torch_colorizer(best.model, precision="float32")([np.full((50, 70), 128, np.uint8)])
     assert (best.name, figures["epoch"]) == (name, 2)
+    assert json.loads((tmp_path / "run/test.json").read_text())["psnr"] > 0
     assert np.isfinite(ab).all()
 
 

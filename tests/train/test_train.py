@@ -130,29 +130,27 @@ def test_one_worker_and_two_reach_the_same_loss(archive: Path, tmp_path: Path) -
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("name", ["palette_cnn", "gan"])
 def test_recipes_with_a_step_of_their_own_run_on_two_workers(name: str, archive: Path, tmp_path: Path) -> None:
-    assert trains_and_colors(name, archive, tmp_path, *TWO_WORKERS) == 0
-
-
-@pytest.mark.slow
-def test_a_recipe_whose_target_is_larger_runs(archive: Path, tmp_path: Path) -> None:
-    assert trains_and_colors("superres_cnn", archive, tmp_path, "trainer.workers=1") == 0
-
-
-def trains_and_colors(name: str, archive: Path, folder: Path, *more: str) -> int:
-    """Runs a recipe with a test split, without Ray for one worker. Returns the exit status."""
     smaller = {"gan": ["model.args={width: 8, canvas: 32}", "trainer.sizes=[32]", "validation.size=32"]}.get(name, [])
     settings = [
-        *smaller, *more, "trainer.epochs=1", "data.limit=16", "trainer.batch_size=8", "data.tolerate_broken=0.1",
+        *smaller, *TWO_WORKERS, "trainer.epochs=1", "data.limit=16", "trainer.batch_size=8", "data.tolerate_broken=0.1",
         "data.split={val: 0.2, test: 0.2}", "validation.test=true", "validation.limit=4",
     ]  # fmt: skip
-    words = ["train", "--config", f"configs/train/{name}.yaml", "--data", str(archive), "--output", str(folder / "run")]
-    alone = ["--no-ray"] if "trainer.workers=1" in more else []
-    assert run([*words, *alone, *(word for setting in settings for word in ("--set", setting))]) == 0
+    words = [
+        "train",
+        "--config",
+        f"configs/train/{name}.yaml",
+        "--data",
+        str(archive),
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    assert run([*words, *(word for setting in settings for word in ("--set", setting))]) == 0
 
-    tested = json.loads((folder / "run/test.json").read_text())
-    assert 0 < tested["mse"] < 1
-    Image.new("L", (40, 30), 128).save(folder / "grey.png")
-    return run(["photo", str(folder / "grey.png"), "--run", str(folder / "run"), "-o", str(folder / "out.png")])
+    assert 0 < json.loads((tmp_path / "run/test.json").read_text())["mse"] < 1
+    Image.new("L", (40, 30), 128).save(tmp_path / "grey.png")
+    assert (
+        run(["photo", str(tmp_path / "grey.png"), "--run", str(tmp_path / "run"), "-o", str(tmp_path / "out.png")]) == 0
+    )
 
 
 @pytest.mark.cluster
