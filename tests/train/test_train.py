@@ -135,22 +135,13 @@ def test_recipes_with_a_step_of_their_own_run_on_two_workers(name: str, archive:
         *smaller, *TWO_WORKERS, "trainer.epochs=1", "data.limit=16", "trainer.batch_size=8", "data.tolerate_broken=0.1",
         "data.split={val: 0.2, test: 0.2}", "validation.test=true", "validation.limit=4",
     ]  # fmt: skip
-    words = [
-        "train",
-        "--config",
-        f"configs/train/{name}.yaml",
-        "--data",
-        str(archive),
-        "--output",
-        str(tmp_path / "run"),
-    ]
+    output, grey = str(tmp_path / "run"), str(tmp_path / "grey.png")
+    words = ["train", "--config", f"configs/train/{name}.yaml", "--data", str(archive), "--output", output]
     assert run([*words, *(word for setting in settings for word in ("--set", setting))]) == 0
 
     assert 0 < json.loads((tmp_path / "run/test.json").read_text())["mse"] < 1
-    Image.new("L", (40, 30), 128).save(tmp_path / "grey.png")
-    assert (
-        run(["photo", str(tmp_path / "grey.png"), "--run", str(tmp_path / "run"), "-o", str(tmp_path / "out.png")]) == 0
-    )
+    Image.new("L", (40, 30), 128).save(grey)
+    assert run(["photo", grey, "--run", output, "-o", str(tmp_path / "out.png")]) == 0
 
 
 @pytest.mark.cluster
