@@ -19,7 +19,7 @@ import ray
 from ray._private.node import Node
 from ray._private.ray_constants import DASHBOARD_ADDRESS, KV_NAMESPACE_DASHBOARD
 from ray._private.state import state
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, RpcError
 from ray.experimental.internal_kv import _internal_kv_put
 from ray.util.placement_group import placement_group, remove_placement_group
