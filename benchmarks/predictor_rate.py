@@ -22,7 +22,7 @@ from colorize.bulk.predictor import Predictor
 from colorize.bulk.rows import LOADED_SCHEMA
 from colorize.imaging.canvas import Canvases
 from colorize.predict.colorizer import Colorizer
-from colorize.predict.lone_predictor import LonePredictor, NetworkSource
+from colorize.predict.isolated_predictor import IsolatedPredictor, NetworkSource
 from colorize.predict.network import Float, Prediction
 from colorize.predict.settings import ColorizerSettings
 
@@ -61,7 +61,7 @@ def predictor() -> Predictor:
     made.shortfall, made.suspects = "", 0
     made.network = NetworkSource(bytes, ColorizerSettings(), "cpu", 1, BATCH, True)
     made.network.__dict__["colorizer"] = Colorizer(Instant(), size=SIZE, batch_size=BATCH)
-    made.lone = LonePredictor(made.network)
+    made.isolated = IsolatedPredictor(made.network)
     return made
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from colorize.bulk.joining import assemble
-from colorize.bulk.ledger.forgotten import COLUMNS, FORGOTTEN, forget, replaced
+from colorize.bulk.ledger.fresh import COLUMNS, PREVIOUS, replaced_outputs, reset_manifest
 from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, records_table
 from colorize.bulk.ledger.newest import read_manifest
@@ -144,14 +144,14 @@ def start_anew(folder: Path, bad: pa.Array) -> None:
     for storage in manifests(folder, bad):
         for name in COLUMNS:
             columns = {each: ["a", "b"] for each in COLUMNS} | {name: bad}
-            pq.write_table(pa.table(columns), storage.path(FORGOTTEN))
-            for step in (replaced, forget):
+            pq.write_table(pa.table(columns), storage.path(PREVIOUS))
+            for step in (replaced_outputs, reset_manifest):
                 with suppress(*FAULTS):
                     step(storage)
 
 
 READERS: dict[str, tuple[Callable[[Path, pa.Array], None], ...]] = {
-    "colorize.bulk.ledger.forgotten": (start_anew,),
+    "colorize.bulk.ledger.fresh": (start_anew,),
     "colorize.bulk.ledger.manifest": (read_manifests,),
     "colorize.bulk.samples": (show,),
     "colorize.bulk.joining": (write_and_assemble,),

@@ -1,1 +1,1 @@
-"""The bulk job: an archive in, a colored copy and a manifest out."""
+"""The bulk job: colors an archive and writes a manifest of all inputs."""

@@ -1,4 +1,4 @@
-"""Joins each Parquet archive's fragments as soon as all of its rows are done, while the rest still runs."""
+"""Joins the fragments of each Parquet archive as soon as all of its rows are done, while the job continues."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from colorize.bulk.sinks import FRAGMENTS, fragments_of
 from colorize.datasets.sources import Source
 from colorize.storage.root import Storage
 
-AT_ONCE = 4
+MAX_TASKS = 4
 
-# No CPUs are asked for: the stages may hold them all, and this is mostly reading and writing.
+# Tasks without CPUs, because the stages may occupy all of them, and these mostly do I/O.
 _assemble: Callable[..., ray.ObjectRef[Lost]] = ray.remote(num_cpus=0)(assemble).remote
-_clear = ray.remote(num_cpus=0)(Storage.delete_tree)  # apart: a task that is run again finds all fragments or none
+_delete = ray.remote(num_cpus=0)(Storage.delete_tree)  # separate, so that a retried task finds all fragments
 
 
 class Assembly:
-    """Counts finished rows per archive and joins each complete one in a Ray task, a few at a time.
+    """Counts finished rows per archive and joins each complete archive in a Ray task, a few at a time.
 
     Attributes:
-        lost: archives that could not be written as a whole, and what of each.
+        lost: the archives with losses, by name.
     """
 
     def __init__(self, source: Source, target: Storage, model_sha256: str, settings_sha256: str) -> None:
-        self.made_by = model_sha256, settings_sha256
+        self.origin = model_sha256, settings_sha256
         self.identities = source.versions
         self.source = source.storage
         self.target = target
-        self.left = Counter(source.parts or {})
-        self.waiting = deque(part for part, rows in self.left.items() if rows == 0)
+        self.pending = Counter(source.parts or {})
+        self.waiting = deque(part for part, rows in self.pending.items() if rows == 0)
         self.running: dict[ray.ObjectRef[Lost], str] = {}
-        self.clearing: list[ray.ObjectRef[None]] = []
+        self.deletions: list[ray.ObjectRef[None]] = []
         self.lost: dict[str, Lost] = {}
 
     def add(self, parts: Iterable[str]) -> None:
-        """Takes note of finished rows, given as the archive of each; starts what can be started."""
+        """Counts finished rows, given by their archives, and starts tasks for complete archives."""
         for part, rows in Counter(parts).items():
-            self.left[part] -= rows
-            if self.left[part] == 0:
+            self.pending[part] -= rows
+            if self.pending[part] == 0:
                 self.waiting.append(part)
         self._advance(timeout=0)
 
     def finish(self) -> None:
-        """Joins what is left. Finished rows stay where a later run will do the others of their archive."""
+        """Joins all complete archives. The fragments of incomplete archives are kept for a later run."""
         while self.waiting or self.running:
             self._advance(timeout=None)
-        ray.get(self.clearing)
-        if not any(self.left.values()):
+        ray.get(self.deletions)
+        if not any(self.pending.values()):
             self.target.delete_tree(FRAGMENTS)
 
     def _advance(self, timeout: float | None) -> None:
-        while self.waiting and len(self.running) < AT_ONCE:
+        while self.waiting and len(self.running) < MAX_TASKS:
             part = self.waiting.popleft()
             joined = _assemble(self.source, self.target, part, self._fragments(part), self.identities[part])
             self.running[joined] = part
@@ -65,7 +65,7 @@ class Assembly:
             if lost := ray.get(reference):
                 self.lost[part] = lost
             if not lost.reason:
-                self.clearing.append(_clear.remote(self.target, self._fragments(part)))
+                self.deletions.append(_delete.remote(self.target, self._fragments(part)))
 
     def _fragments(self, part: str) -> str:
-        return fragments_of(part, *self.made_by, self.identities[part])
+        return fragments_of(part, *self.origin, self.identities[part])

@@ -1,4 +1,4 @@
-"""The bulk job from its first check to its last line: what `colorize bulk` and `jobs/bulk_colorize.py` call."""
+"""The bulk job, as called by `colorize bulk` and `jobs/bulk_colorize.py`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from types import FrameType
 
 from colorize.bulk.assembly import Assembly
 from colorize.bulk.ledger.compaction import Compacted, compact
-from colorize.bulk.ledger.forgotten import forget, replaced, settle
+from colorize.bulk.ledger.fresh import finish_reset, replaced_outputs, reset_manifest
 from colorize.bulk.ledger.lost import ARCHIVE_UNREADABLE, Lost
 from colorize.bulk.ledger.manifest import RUN_FILE
-from colorize.bulk.ledger.presence import Ahead
+from colorize.bulk.ledger.presence import PresenceCheck
 from colorize.bulk.limit import limited
 from colorize.bulk.load import Loader, Stamp
 from colorize.bulk.merging import Merging
@@ -48,13 +48,13 @@ log = logging.getLogger("colorize")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job whose input, output and model were found usable; its settings are those of this model."""
+    """A job whose input, output and model have been checked, with settings adapted to the model."""
 
     job: BulkJob
     source: Source
     target: Storage
     model: ModelFile
-    ahead: Ahead
+    presence_check: PresenceCheck
     hints: Hints = NO_HINTS
     upstream: Upstream | None = None
 
@@ -63,20 +63,20 @@ class Prepared:
         return self.job.settings
 
     def ledger(self) -> Ledger:
-        """What earlier runs have left, as it is now."""
-        return Ledger.of(self.target, self.job.resume, self.ahead)
+        """The current manifest of earlier runs."""
+        return Ledger.of(self.target, self.job.resume, self.presence_check)
 
     def work(self, ledger: Ledger) -> Work:
-        """What earlier runs left to do, or as much of it as is asked for."""
+        """The inputs that earlier runs have not completed, at most `job.limit` of them."""
         work = ledger.plan(self.source, self.model.sha256, self.settings, self.hints)
         return work if self.job.limit is None else limited(work, self.job.limit)
 
     def loader(self, run: int) -> Loader:
-        """The load stage of the run of this number."""
+        """The load stage of the run with this number."""
         s = self.settings
         stamp = Stamp(self.model.name, self.model.sha256, s.pixels_digest(), run)
-        # A local file is read again where its copy is written: it is in the page cache, and bytes that pass through the
-        # object store and the predictors are copied several times.
+        # The writer reads local files again, from the page cache: that is faster than copying their bytes through the
+        # object store and the predictors.
         inline, area = 0 if self.source.storage.is_local else s.source.inline_bytes, s.colorizer.size**2
         canvases = Canvases(self.model.canvas or s.colorizer.size, self.model.stride)
         return Loader(
@@ -93,26 +93,26 @@ class Prepared:
         )
 
     def writer(self, sink: Sink) -> Writer:
-        """The write stage that fills `sink`."""
+        """The write stage for `sink`."""
         s = self.settings
         inline, on_disk = s.source.inline_bytes, self.target.is_local
         return Writer(self.source.storage, sink, s.limits, s.output, inline, on_disk, self.upstream)
 
     def sink(self) -> Sink:
-        """Where the copies go: into a tree of files, and into archives."""
+        """The sink for files and archives."""
         return MixedSink(FolderSink(self.target, self.settings.output.write_threads), ParquetSink(self.target))
 
     def assembly(self, work: Work) -> Assembly:
-        """What joins the archives of a run."""
-        return Assembly(work.left, self.target, self.model.sha256, self.settings.pixels_digest())
+        """The assembly of the run's archives."""
+        return Assembly(work.remaining, self.target, self.model.sha256, self.settings.pixels_digest())
 
 
 def run_bulk(job: BulkJob) -> RunReport:
-    """Runs the job to its end and returns what `run.json` then holds. What earlier runs have settled is not done again.
+    """Runs the job and returns the content of `run.json`. Inputs that earlier runs have completed are not redone.
 
     Raises:
-        UsageError: input, output, model or cluster cannot be used. Nothing was written then.
-        StoppedError: stopped by a signal, or by a full disk; what was done is in the manifest.
+        UsageError: input, output, model or cluster cannot be used. Nothing was written.
+        StoppedError: stopped by a signal or a full disk. Finished work is in the manifest.
     """
     started = time.time()
     prepared = prepare(job)
@@ -124,16 +124,16 @@ def _run_prepared(prepared: Prepared, started: float) -> RunReport:
     job = prepared.job
     ledger = prepared.ledger()
     work = None if ledger.needs_cluster else prepared.work(ledger)
-    if work is not None and work.is_nothing:
+    if work is not None and work.is_empty:
         report = _report(prepared, work, started)
         with run_log(prepared.target, _formatter(report), job.verbosity):
-            log.info("nothing to do: %d inputs were settled by earlier runs", report.totals.before_total)
+            log.info("nothing to do: earlier runs have completed all %d inputs", report.totals.earlier_total)
             _finish(prepared, report, work, {})
         return report
     with (
         ray_session(job.ray_address) as may_grow,
         _terminable() as stop,
-    ):  # in this order: Ray installs its own handlers
+    ):  # in this order, because Ray installs signal handlers, too
         plan = plan_for_cluster(job.settings.pool, job.settings.run.start_seconds, may_grow)
         work = work or prepared.work(ledger)
         report = _report(prepared, work, started, plan)
@@ -152,26 +152,24 @@ def _formatter(report: RunReport) -> logging.Formatter | None:
 
 
 def prepare(job: BulkJob, writes: bool = True) -> Prepared:
-    """Checks everything that can be checked before Ray starts; unless it `writes`, that it can is left out.
+    """Checks everything that can be checked before Ray starts; write access only if `writes`.
 
     Raises:
-        UsageError: with one line that says what to change.
+        UsageError: one line that says what to change.
     """
     source, target = Storage(job.input), Storage(job.output)
-    _require_apart(
-        source, target
-    )  # asks the storage, within seconds: before the model and the listing, which take some
+    _require_apart(source, target)  # fast, so before finding the model and listing the input
     target.require_unlinked(LEDGER)
     if writes:
         target.check_writable()
     model = find_model(job.model)
     require_settings(model, job.settings.colorizer)
     upstream = upstream_of(job.settings.output.processing, model.architecture)
-    ahead = Ahead.start(target, wanted=not job.resume.fresh)
+    presence_check = PresenceCheck.start(target, wanted=not job.resume.fresh)
     found = open_source(job.input, job.settings.source, job.input_list, job.settings.limits)
     hints = _hints(job.hints, model, found) if job.hints else NO_HINTS
     fitted = replace(job, settings=sized(job.settings, upstream))
-    return Prepared(fitted, found, target, model, ahead, hints, upstream)
+    return Prepared(fitted, found, target, model, presence_check, hints, upstream)
 
 
 def _hints(uri: str, model: ModelFile, source: Source) -> Hints:
@@ -179,16 +177,16 @@ def _hints(uri: str, model: ModelFile, source: Source) -> Hints:
 
     require_takes_hints(model.architecture)
     if source.parts is not None:
-        raise UsageError(f"--hints {uri} names files, but the input is Parquet: color these images from a folder")
+        raise UsageError(f"--hints {uri} is for files, but the input is Parquet: color these images from a folder")
     hints = read_hints(uri)
     hints.require_known(source.names())
     return hints
 
 
 def _require_apart(source: Storage, target: Storage) -> None:
-    """A run must never write where it reads: outputs would become inputs, or replace them."""
+    """Raises UsageError if outputs could become or replace inputs."""
     folder = source.parent() if source.is_file() else source
-    beside = folder is not source and target.real_root != folder.real_root  # a file may have its copy below its folder
+    beside = folder is not source and target.real_root != folder.real_root  # allowed for a single file
     if not beside and overlap(folder, target):
         raise UsageError(f"--output {target.url()} and --input {source.url()} overlap: choose an output folder outside")
 
@@ -196,8 +194,8 @@ def _require_apart(source: Storage, target: Storage) -> None:
 def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Event) -> None:
     assembly = prepared.assembly(work)
     try:
-        if prepared.job.resume.fresh:  # not before the cluster is known to do
-            forget(prepared.target)
+        if prepared.job.resume.fresh:  # only after the cluster has been checked
+            reset_manifest(prepared.target)
         prepared.target.delete_all(work.leftovers)
         _save(prepared.target, report)
         _announce(prepared, report)
@@ -205,46 +203,46 @@ def _run(prepared: Prepared, report: RunReport, work: Work, stop: threading.Even
         _finish(prepared, report, work, assembly.lost)
     except (Exception, KeyboardInterrupt) as error:
         report.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-        with suppress(Exception):  # what stopped the run may stop this, too; each storage library has its own classes
-            _save(prepared.target, report)  # the parts that exist are the manifest; the next run compacts them
+        with suppress(Exception):  # the cause may affect this, too; each storage library has its own exceptions
+            _save(prepared.target, report)  # the existing parts are the manifest; the next run compacts them
         if isinstance(error, KeyboardInterrupt):
             done = f"at least {report.totals.done} of {report.totals.inputs} inputs are done and in the manifest"
-            raise StoppedError(f"stopped; {done}; run the same command again to go on", EXIT_STOPPED) from None
+            raise StoppedError(f"stopped; {done}; run the same command again to resume", EXIT_STOPPED) from None
         if reason := storage_exhausted(error):
-            raise StoppedError(f"{reason}; what was finished is kept: run the same command again to go on") from error
+            raise StoppedError(f"{reason}; finished work is kept: run the same command again to resume") from error
         raise
 
 
 def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, Lost]) -> None:
-    """Compacts the manifest and saves the report; the manifest has the last word on how inputs ended."""
+    """Compacts the manifest and saves the report, with the totals of the manifest."""
     rows = prepared.job.settings.output.manifest_rows
     found = compact(prepared.target, work.run, rows, lost, work.stale)
-    _settle(report, found)
+    _set_totals(report, found)
     archives = prepared.source.versions
-    for name in (*found.orphans, *replaced(prepared.target)):  # color copies of inputs that fail, or are renamed, now
+    for name in (*found.orphans, *replaced_outputs(prepared.target)):  # copies of inputs that fail or are renamed now
         if name not in archives and name.rpartition("#")[0] not in archives:
             prepared.target.delete(name)
-    settle(prepared.target)
+    finish_reset(prepared.target)
     if report.totals.degraded:
-        log.warning("%d images were colored with less than asked for: see `degraded`", report.totals.degraded)
+        log.warning("%d images were colored with reduced batch or image size: see `degraded`", report.totals.degraded)
     prepared.target.sweep()
     complete = report.totals.done == report.totals.inputs
     report.end("finished" if complete else "failed")
     _save(prepared.target, report)
     if not complete:
-        raise RuntimeError(f"the manifest holds {report.totals.done} rows for {report.totals.inputs} inputs")
+        raise RuntimeError(f"the manifest has {report.totals.done} rows for {report.totals.inputs} inputs")
 
 
-def _settle(report: RunReport, found: Compacted) -> None:
+def _set_totals(report: RunReport, found: Compacted) -> None:
     totals = report.totals
     totals.ok, totals.skipped, totals.failed = (found.states[status] for status in ("ok", "skipped", "failed"))
     totals.errors = found.errors
-    totals.before -= found.lost_before
-    totals.before["failed", ARCHIVE_UNREADABLE] += found.lost_before.total()
+    totals.earlier -= found.lost_earlier
+    totals.earlier["failed", ARCHIVE_UNREADABLE] += found.lost_earlier.total()
 
 
 def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assembly, stop: threading.Event) -> None:
-    from colorize.bulk.pipeline import MODEL_FILE, stream  # Ray Data takes a second, and many a run has nothing to do
+    from colorize.bulk.pipeline import MODEL_FILE, stream  # importing Ray Data takes a second; only if there is work
 
     merging = Merging(prepared.target, work.run)
     prepared.target.write(MODEL_FILE, prepared.model.data)
@@ -252,7 +250,7 @@ def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assemb
     assert plan is not None
     loader, writer = prepared.loader(work.run), prepared.writer(prepared.sink())
     checkpoint = partial(prepared.target.read, MODEL_FILE)
-    windows = (stream(part, loader, writer, plan, settings, checkpoint) for part in work.left.windows())
+    windows = (stream(part, loader, writer, plan, settings, checkpoint) for part in work.remaining.windows())
     summaries = chain.from_iterable(windows)
     with Display(report.totals, settings.run.log_seconds, bar=prepared.job.verbosity == "normal") as display:
         for summary in summaries:
@@ -272,10 +270,10 @@ def _announce(prepared: Prepared, report: RunReport) -> None:
     most = plan.pool_limit or "more"
     pool = f"{plan.min_actors} to {most} {plan.device} predictors of {plan.cpus_per_actor:g} CPUs"
     log.info("%d inputs from %s to %s", prepared.source.total, prepared.job.input, prepared.job.output)
-    if report.totals.before_total:
-        log.info("%d of them were settled by earlier runs", report.totals.before_total)
-    if report.totals.later:
-        log.info("%d of them are left for later: --limit %s", report.totals.later, prepared.job.limit)
+    if report.totals.earlier_total:
+        log.info("%d of them were completed by earlier runs", report.totals.earlier_total)
+    if report.totals.deferred:
+        log.info("%d of them are not part of this run: --limit %s", report.totals.deferred, prepared.job.limit)
     log.info("model %s (%s), %s", prepared.model.name, prepared.model.sha256[:12], pool)
 
 
@@ -285,19 +283,19 @@ def _save(target: Storage, report: RunReport) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[threading.Event]:
-    """Within the block SIGTERM (`ray job stop`, a spot machine's notice) is what Ctrl-C is: an interrupt.
+    """Makes SIGTERM (`ray job stop`, a spot interruption) raise KeyboardInterrupt like Ctrl-C.
 
-    The event that it yields is set as well, since an interrupt that strikes within a library's callback is lost there.
+    Also sets the event that it yields, because a library's callback may swallow the exception.
     """
-    asked = threading.Event()
+    stopped = threading.Event()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        asked.set()
+        stopped.set()
         raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield asked
+        yield stopped
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The predict stage as the driver knows it: torch is imported where the network runs, and nowhere else."""
+"""A proxy of the predict stage that lets the driver build the pipeline without importing torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 
 class Predictor:
-    """`colorize.bulk.predictor.Predictor`, made in the process that this is made in."""
+    """Creates a `colorize.bulk.predictor.Predictor` in the actor's process and forwards calls to it."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         from colorize.bulk.predictor import Predictor as WithTorch
@@ -16,5 +16,4 @@ class Predictor:
         self.predict = WithTorch(*args, **options)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """See there."""
         return self.predict(batch)

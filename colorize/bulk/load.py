@@ -1,4 +1,4 @@
-"""The load stage: fetch the encoded images, and make the small grey copy that the network sees."""
+"""The load stage: fetches encoded images and decodes the small grey copies for the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 from colorize.bulk.ledger.manifest import PAGES_COLORED, Record
 from colorize.bulk.rows import LOADED_SCHEMA
 from colorize.bulk.settings import TriageSettings
-from colorize.bulk.telemetry import worked
+from colorize.bulk.telemetry import add_work_seconds
 from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import task_attempt
 from colorize.datasets.hints import NO_HINTS, Hints
@@ -39,13 +39,13 @@ from colorize.imaging.settings import LimitSettings
 from colorize.predict.columns import more_pages
 from colorize.predict.upstream import Upstream
 
-BLAMED_SECONDS = 2.0  # for hashing an image that was given up; without a hash its row holds while its identity does
-Pages: TypeAlias = dict[int, SmallGrey]  # by their number, counted from 0; of most images there is one
+BLAMED_SECONDS = 2.0  # timeout for hashing a failed image; without a hash, resuming compares only its identity
+Pages: TypeAlias = dict[int, SmallGrey]  # by 0-based page number; most images have one
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What every record of a run says alike."""
+    """The values that all records of a run share."""
 
     model: str
     model_sha256: str
@@ -55,21 +55,21 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """The load stage's parameters, in one picklable piece."""
+    """The picklable parameters of the load stage."""
 
     reader: Reader
     limits: LimitSettings
     triage: TriageSettings
-    canvases: Canvases  # that the network sees
-    area: int  # pixels of the small grey copy, at least
-    inline_bytes: int  # larger images are not passed on; the writer reads them again
+    canvases: Canvases  # of the network
+    area: int  # minimum pixels of the small grey copy
+    inline_bytes: int  # the writer reads larger images again
     stamp: Stamp
     hints: Hints = NO_HINTS
     upstream: Upstream | None = None
     all_pages: bool = True  # of a TIFF
 
     def seen(self, raw: Raw, small: SmallGrey, page: int = 0) -> Fitted:
-        """What the network gets to see of an image. Raises ImageDecodeError, also for a hint outside of it."""
+        """The network's input for an image. Raises ImageDecodeError, also for a hint outside of it."""
         grey = self._grey(raw, small, page)
         spots = self.hints.spots(raw.path, small.info)
         return self.canvases.fitted(Hinted(grey, spots[:0] if page else spots))
@@ -81,7 +81,7 @@ class Loader:
 
 
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
-    """Tables of `LOADED_SCHEMA`, a few rows at a time, for a table of `UNIT_SCHEMA`."""
+    """Loads the units of a table (`UNIT_SCHEMA`); yields tables of a few rows (`LOADED_SCHEMA`)."""
     examined, is_heavy = partial(_row, loader=loader), partial(_is_heavy, loader=loader)
     with Guarded(examined, loader.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as row_of:
         for raws, waited in _timed(loader.reader.fetch(units)):
@@ -89,12 +89,12 @@ def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
             shared = {"fetch_seconds": waited / max(len(rows), 1), "loaded_by": note("load")}
             for row in rows:
                 row |= shared
-            worked("load", sum(row["seconds"] for row in rows))
+            add_work_seconds("load", sum(row["seconds"] for row in rows))
             yield pa.Table.from_pylist(rows, schema=LOADED_SCHEMA)
 
 
 def _timed(fetched: Iterator[list[Raw]]) -> Iterator[tuple[list[Raw], float]]:
-    """What was fetched, and how many seconds it was waited for."""
+    """The fetched images with the seconds spent waiting for them."""
     while True:
         started = time.perf_counter()
         raws = next(fetched, None)
@@ -113,7 +113,7 @@ def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
     try:
         record, pages = _examine(raw, loader, record)
         seen = {number: loader.seen(raw, small, number) for number, small in pages.items()}
-    except (ImageDecodeError, OSError, MemoryError) as error:  # of a large file any read can fail: it is no copy
+    except (ImageDecodeError, OSError, MemoryError) as error:  # large files are read in place, so any read can fail
         record = record.failed(*_reason(error))
     return _loaded(raw, replace(record, seconds=time.perf_counter() - started), seen, loader)
 
@@ -125,7 +125,7 @@ def _reason(error: Exception) -> tuple[str, str]:
 
 def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
     record = _record(raw, loader)
-    with suppress(ImageDecodeError, OSError):  # a file that changed, or is slow: the row says what it was blamed for
+    with suppress(ImageDecodeError, OSError):  # a file that changed or is slow: the row has the original fault
         record = replace(record, sha256_in=sha256(raw.data, BLAMED_SECONDS))
     return _loaded(raw, record.failed(fault.code, fault.message), {}, loader)
 
@@ -152,7 +152,7 @@ def _loaded(raw: Raw, record: Record, pages: dict[int, Fitted], loader: Loader) 
 
 
 def _examine(raw: Raw, loader: Loader, record: Record) -> tuple[Record, Pages]:
-    """The record as far as it is known, and the pages that are colored: none where the input ends here."""
+    """The record so far, and the pages to color: none if the input is skipped, copied or failed."""
     if raw.skipped:
         return replace(record, status="skipped", error=raw.error, message=raw.message), {}
     if raw.error:
@@ -178,7 +178,7 @@ def _examine(raw: Raw, loader: Loader, record: Record) -> tuple[Record, Pages]:
 
 
 def _triaged_pages(record: Record, smalls: Pages, loader: Loader) -> tuple[Record, Pages]:
-    """The pages that are colored; where none is, the file is skipped, or copied if that is any page's policy."""
+    """The pages to color. If there are none, the file is copied if any page's policy says so, and skipped otherwise."""
     policies = {number: getattr(loader.triage, small.kind) for number, small in smalls.items()}
     chosen = {number: small for number, small in smalls.items() if policies[number] == "color"}
     if not chosen:
@@ -199,15 +199,15 @@ def _record(raw: Raw, loader: Loader) -> Record:
 
 
 def _left_alone(record: Record, copied: bool) -> Record:
-    """A skipped image; where its file shall be copied, `output` says so to the writer."""
+    """A skipped image. If its file is to be copied, `output` is set for the writer."""
     error = "already_color" if record.triage == "color" else f"triage_{record.triage}"
-    words = f"taken for {record.triage}: {'copied as it is' if copied else 'left out'} by triage.{record.triage}"
+    words = f"classified as {record.triage}: {'copied' if copied else 'skipped'} by triage.{record.triage}"
     return replace(record, status="skipped", error=error, message=words, output=record.path if copied else "")
 
 
 def _sized(record: Record, raw: Raw) -> Record:
-    """With the image's size, by which a later run tells whether its limits allow it."""
-    with suppress(ImageDecodeError):  # too large even for that
+    """Adds the image's size, so that a later run can check it against its limits."""
+    with suppress(ImageDecodeError):  # even the header may be too large
         info = read_info(raw.data)
         record = replace(record, width=info.width, height=info.height)
     return record

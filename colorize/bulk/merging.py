@@ -1,4 +1,4 @@
-"""Joins small parts of the manifest into larger ones while the run goes on, so that its end finds few of them."""
+"""Merges small parts of the manifest during the run, so that the final compaction has few parts to read."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import ray
 from colorize.bulk.ledger.compaction import merge
 from colorize.storage.root import Storage
 
-PARTS = 512  # that one task joins; a write task leaves one of about 16 rows
+PARTS = 512  # merged by one task; a write task writes one of about 16 rows
 
-# No CPUs are asked for: the stages may hold them all, and this is mostly reading and writing.
+# Tasks without CPUs, because the stages may occupy all of them, and these mostly do I/O.
 _merge = ray.remote(num_cpus=0)(merge)
 
 
 class Merging:
-    """Takes note of finished parts and has them joined by Ray tasks, one at a time."""
+    """Collects finished parts and merges them in Ray tasks, one task at a time."""
 
     def __init__(self, target: Storage, run: int) -> None:
         self.target = target
         self.run = run
-        self.waiting: dict[str, None] = {}  # in order; a task that ran twice names its part twice
+        self.waiting: dict[str, None] = {}  # an ordered set, because a retried task reports its part twice
         self.running: ray.ObjectRef[str] | None = None
 
     def add(self, part: str) -> None:
-        """Takes note of a part; starts what can be started."""
+        """Adds a part, and starts a task if there are enough parts."""
         self.waiting[part] = None
         if len(self.waiting) >= PARTS and self._is_free():
             self.running = _merge.remote(self.target, self.run, list(self.waiting))
             self.waiting = {}
 
     def finish(self) -> None:
-        """Waits for what is running; what is left is few enough for the end's compaction."""
+        """Waits for the running task; the final compaction merges the other parts."""
         if self.running is not None:
             ray.get(self.running)
 
@@ -39,5 +39,5 @@ class Merging:
             return True
         done, _ = ray.wait([self.running], timeout=0)
         if done:
-            ray.get(done[0])  # a fault of the storage stops the run, as it would in a write task
+            ray.get(done[0])  # raises storage errors, which stop the run as in a write task
         return bool(done)

@@ -1,4 +1,4 @@
-"""`report.html` of a bulk run: made of its manifest and `run.json` alone, so that it can be made again at any time."""
+"""`report.html` of a bulk run, rendered from its manifest and `run.json` only, so it can be rendered at any time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
+from colorize.bulk.manifest_stats import LONGEST, ManifestStats, Reason, clipped, collect_stats
 from colorize.bulk.recorded_run import RecordedRun, read_run
-from colorize.bulk.samples import Places, Sample
-from colorize.bulk.survey import LONGEST, Reason, Survey, clipped, survey
+from colorize.bulk.samples import Sample, SampleReader
 from colorize.errors import UsageError
 from colorize.imaging.sandbox import Sandbox
 from colorize.imaging.settings import LimitSettings
@@ -25,15 +25,15 @@ from colorize.report.page import render_page
 from colorize.storage.root import LEDGER, Storage, escapes
 
 PAGE = f"{LEDGER}/report.html"
-UNSURE_NOTE = (
-    "The network was least sure of these: look here first. They are worse than the others on average only: an image "
-    "that it was sure of may be wrong, too."
+CONFIDENCE_NOTE = (
+    "The images with the lowest confidence: check these first. They are worse than others only on average; an image "
+    "with high confidence may be wrong, too."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A path as text, and where it leads if a browser can follow it."""
+    """A path as text, and its URL if a browser can open it."""
 
     text: str
     href: str = ""
@@ -41,16 +41,16 @@ class Link:
 
 
 def write_report(output: str, source: str | None = None, limits: LimitSettings | None = None) -> str:
-    """Writes the page of the run below `output` and returns where it is.
+    """Writes the page of a run and returns its URL.
 
     Args:
-        output: of a run; it is not trusted.
-        source: the run's input, where images shall be shown as they were before. What the run itself says of that is
-            not followed: it may name a folder of whoever asks for the page.
-        limits: for decoding an image that is shown; one that exceeds them is left out.
+        output: output of the run; not trusted.
+        source: input of the run, to show the source images. The input recorded in `run.json` is not used, because an
+            untrusted run could name any of the user's folders.
+        limits: for decoding the images that are shown; images that exceed them are skipped.
 
     Raises:
-        UsageError: there is no bulk run, or links stand where it has left files.
+        UsageError: there is no bulk run, or its files are links.
     """
     target = Storage(output)
     target.require_unlinked(LEDGER)
@@ -61,84 +61,84 @@ def write_report(output: str, source: str | None = None, limits: LimitSettings |
 def bulk_page(
     target: Storage, run: RecordedRun, source: str | None = None, limits: LimitSettings | None = None
 ) -> bytes:
-    """The page of a run, `run` being the content of its `run.json`; else as `write_report`."""
+    """The HTML of a run's page. `run` is the content of its `run.json`; for the others see `write_report`."""
     started = run.started_at.timestamp()
-    found = survey(target, started, started + run.seconds)
+    stats = collect_stats(target, started, started + run.seconds)
     scans = _root(run.input)
     with Sandbox(limits or LimitSettings()) as sandbox:
-        places = Places(_source_root(source), target, run.image_column, limits or LimitSettings(), sandbox)
-        galleries = _galleries(found, places)
+        reader = SampleReader(_source_root(source), target, run.image_column, limits or LimitSettings(), sandbox)
+        galleries = _galleries(stats, reader)
     return render_page(
         "bulk.html",
         title=f"Colored: {posixpath.basename(run.input.rstrip('/')) or run.input}",
         run=run,
-        found=found,
-        total=found.states.total(),
-        charts=_throughput(found, run.seconds),
+        stats=stats,
+        total=stats.states.total(),
+        charts=_throughput(stats, run.seconds),
         galleries=galleries,
-        failures=_listed(found.failures, scans, None),
-        skipped=_listed(found.skipped, scans, None),
-        look=_listed(found.look, scans, target),
+        failures=_listed(stats.failures, scans, None),
+        skipped=_listed(stats.skipped, scans, None),
+        to_check=_listed(stats.to_check, scans, target),
         settings=yaml.safe_dump(run.settings, sort_keys=False),
         command=" ".join(run.command),
     )
 
 
 def _source_root(uri: str | None) -> Storage | None:
-    """What the manifest's paths are relative to: the input's folder, also where the input is one file."""
+    """The folder that the manifest's paths are relative to: the input, or the parent of a single file."""
     if uri is None:
         return None
     storage = Storage(uri)
     try:
         return storage.parent() if storage.is_file() else storage
-    except UsageError:  # gone by now: the page can do without
+    except UsageError:  # it may no longer exist
         return storage
 
 
 def _root(uri: str) -> Storage | None:
-    """Where links to scans lead, without asking: only a browser may follow them. None where it cannot."""
+    """The base of links to scans, or None if they are not local files. Does not access the files."""
     try:
         storage = Storage(uri)
     except UsageError:
         return None
     if not storage.is_local:
         return None
-    is_file = os.path.isfile(storage.root)  # noqa: PTH113 (of a name that no system takes `Path` raises)
+    is_file = os.path.isfile(storage.root)  # noqa: PTH113 (`Path` raises for invalid names)
     return storage.parent() if is_file else storage
 
 
-def _throughput(found: Survey, seconds: float) -> list[tuple[str, Markup]]:
-    """Images a second over the run's time, for wide screens and for narrow ones; none where no times are known."""
-    if not found.done_by_time.any():
+def _throughput(stats: ManifestStats, seconds: float) -> list[tuple[str, Markup]]:
+    """Charts of images per second over time, for wide and narrow screens; none if no times are known."""
+    if not stats.done_by_time.any():
         return []
-    bins = _merged(found.done_by_time, found.states.total())
+    bins = _merged(stats.done_by_time, stats.states.total())
     edges = np.linspace(0, seconds, len(bins) + 1)
     rates = bins / max(seconds / len(bins), 1e-9)
-    label = "Throughput over time, images a second"
+    label = "Throughput over time, images per second"
     widths = {"wide": WIDE, "narrow": NARROW}
     return [(name, time_chart(edges.tolist(), rates.tolist(), label, width)) for name, width in widths.items()]
 
 
 def _merged(counts: np.ndarray[Any, np.dtype[np.int64]], total: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Wider bins for short runs: batches finish at once, and a bin each would show teeth instead of speed."""
+    """Merges bins of short runs, in which single batches would dominate narrow bins."""
     step = next(step for step in (1, 2, 3, 4, 6, 8) if total >= 40 * len(counts) / step or step == 8)
     merged: np.ndarray[Any, np.dtype[np.int64]] = counts.reshape(-1, step).sum(axis=1)
     return merged
 
 
-def _galleries(found: Survey, places: Places) -> list[tuple[str, str, list[Sample]]]:
-    unsure, extreme, random = found.shown()
+def _galleries(stats: ManifestStats, reader: SampleReader) -> list[tuple[str, str, list[Sample]]]:
+    uncertain, extreme, random = stats.shown()
     kinds = (
-        ("Least confident", UNSURE_NOTE, unsure),
-        ("Extreme shapes", "The longest images, of which the network sees least.", extreme),
-        ("Random", "A sample of everything else that was colored.", random),
+        ("Lowest confidence", CONFIDENCE_NOTE, uncertain),
+        ("Extreme aspect ratios", "The longest images, which the network sees in least detail.", extreme),
+        ("Random", "A sample of all other colored images.", random),
     )
-    galleries = [(title, text, places.samples(rows)) for title, text, rows in kinds]
+    galleries = [(title, text, reader.samples(rows)) for title, text, rows in kinds]
     return [(title, text, samples) for title, text, samples in galleries if samples]
 
 
 def _listed(reasons: Mapping[str, Reason], source: Storage | None, target: Storage | None) -> list[dict[str, Any]]:
-    """Reasons by how frequent they are, each with links to its first few images."""
+    """Reasons by frequency, each with links to its first images."""
     ordered = sorted(reasons.items(), key=lambda item: -item[1].count)
     return [
         {
@@ -152,7 +152,7 @@ def _listed(reasons: Mapping[str, Reason], source: Storage | None, target: Stora
 
 
 def _link(row: Mapping[str, Any], source: Storage | None, target: Storage | None) -> Link:
-    """To the colored copy if there is a target, by a relative path; else to the source. None leads out of these."""
+    """A relative link to the colored copy if there is a target, else a link to the source; never out of these."""
     name = row["output" if target else "path"]
     file = name.rpartition("#")[0] if _in_archive(row["path"]) else name
     text, note = clipped(row["path"]), clipped(row["message"])

@@ -19,10 +19,10 @@ from colorize.cluster.plan import StagePlan
 from colorize.datasets.sources import Source
 from colorize.storage.root import LEDGER
 
-MODEL_FILE = f"{LEDGER}/model.safetensors"  # beside the outputs: what made their colors can be had again
-RETRIES = 10  # of a task whose worker died; an image that kills it is blamed in the first (see isolation)
-SHAPES = 8  # that images commonly have: a GPU's batches are full where so many of them come in one call
-ACTOR_RESTARTS = 100  # nodes may go and come
+MODEL_FILE = f"{LEDGER}/model.safetensors"  # stored with the outputs, so they can be reproduced
+RETRIES = 10  # of a task whose worker died; an image that crashes its worker fails in the first (see sandbox)
+SHAPES = 8  # common canvases: a GPU predictor's call has enough images for a full batch of each
+ACTOR_RESTARTS = 100  # high, because nodes may come and go
 
 
 def stream(
@@ -33,9 +33,9 @@ def stream(
     settings: BulkSettings,
     checkpoint: Callable[[], bytes],
 ) -> Iterator[dict[str, Any]]:
-    """Runs the job; each predictor gets its network from `checkpoint`, which is called where it runs.
+    """Runs the job; each predictor calls `checkpoint` to load its network.
 
-    Yields a row of SUMMARY_SCHEMA each time a batch of inputs is stored and accounted for.
+    Yields a row of SUMMARY_SCHEMA for each batch of inputs that is stored and in the manifest.
     """
     configure(settings.run.stall_seconds)
     rows = source.rows_per_task
@@ -44,7 +44,7 @@ def stream(
         ray.data.from_arrow(source.blocks())
         .map_batches(
             partial(load, loader=loader),
-            batch_size=None,  # a block is a task's work
+            batch_size=None,  # one block per task
             batch_format="pyarrow",
             num_cpus=plan.task_cpus,
             ray_remote_args_fn=_task_limits,
@@ -68,7 +68,7 @@ def stream(
             ),
         )
     )
-    if plan.device == "cuda":  # else a call's rows are one block, which one task would write
+    if plan.device == "cuda":  # otherwise all rows of a call are one block, written by one task
         predicted = predicted.repartition(target_num_rows_per_block=rows)
     dataset = predicted.map_batches(
         partial(write, writer=writer),
@@ -77,7 +77,7 @@ def stream(
         num_cpus=plan.task_cpus,
         ray_remote_args_fn=_task_limits,
     )
-    dataset.set_name("colorize")  # what Ray's dashboard calls it; the stages are called load, Predictor and write
+    dataset.set_name("colorize")  # in Ray's dashboard, with the stages load, Predictor and write
     batches: Iterable[Any] = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     for batch in batches:
         yield from batch.to_pylist()

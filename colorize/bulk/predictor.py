@@ -1,4 +1,4 @@
-"""The predict stage: an actor that holds the network and adds `ab` to loaded rows."""
+"""The predict stage: an actor that runs the network on loaded rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
-from colorize.bulk.telemetry import worked
+from colorize.bulk.telemetry import add_work_seconds
 from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import actor_was_restarted
 from colorize.errors import one_line
@@ -22,23 +22,23 @@ from colorize.imaging.canvas import Fitted
 from colorize.imaging.sandbox import Fault
 from colorize.predict.colorizer import Colored
 from colorize.predict.columns import more_colors, pages_from
-from colorize.predict.lone_predictor import LonePredictor, NetworkSource
+from colorize.predict.isolated_predictor import IsolatedPredictor, NetworkSource
 from colorize.predict.oom_fallback import color_with_fallback
 from colorize.predict.opening import has_gpu
 from colorize.predict.settings import ColorizerSettings
 
 log = logging.getLogger("colorize")
 
-Colors: TypeAlias = list[Colored]  # of the pages of one row that are colored; mostly one
+Colors: TypeAlias = list[Colored]  # of the colored pages of one row; usually one
 
-# Batches that a predictor which was started again colors one by one in a child process. Ray sends again what the dead
-# one held, four batches at most (Ray Data's limit in flight), and does not say which of them those are.
+# Batches that a restarted predictor colors image by image in a child process. Ray retries the batches of the dead
+# actor, at most four (Ray Data's limit of tasks in flight), without saying which batches these are.
 SUSPECTS = 4
 GPU_LOST = 70  # exit status of a predictor whose GPU has failed
 
 
 class Predictor:
-    """One copy of the network, on one device, with its share of the CPUs."""
+    """One copy of the network on one device, with its share of the CPUs."""
 
     def __init__(
         self,
@@ -50,9 +50,9 @@ class Predictor:
         batch_size: int,
         confidence: bool,
     ) -> None:
-        """Loads the network from what `checkpoint` returns.
+        """Loads the network from the bytes that `checkpoint` returns.
 
-        A CPU colors image by image: it is as fast (measured), and no image's last bits depend on the others.
+        CPUs color one image at a time, which is as fast (measured) and makes outputs independent of the batch.
         """
         threads = max(1, math.floor(cpus))
         self.shortfall = ""
@@ -62,12 +62,12 @@ class Predictor:
         self.network = NetworkSource(
             checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
         )
-        _ = self.network.colorizer  # now, so that a fault stops the start
+        _ = self.network.colorizer  # load it now, so that errors are raised at the start
         self.suspects = SUSPECTS if actor_was_restarted() else 0
-        self.lone = LonePredictor(self.network)
+        self.isolated = IsolatedPredictor(self.network)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """`batch` (LOADED_SCHEMA) less the grey images, plus `PREDICTED_FIELDS`."""
+        """Replaces the grey images of `batch` (LOADED_SCHEMA) by `PREDICTED_FIELDS`."""
         started = time.perf_counter()
         rows = batch.select([*SEEN_COLUMNS, "status"]).to_pylist()
         wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
@@ -76,43 +76,43 @@ class Predictor:
         colors = iter(flat)
         spent = time.perf_counter() - started
         share = spent / max(len(wanted), 1)
-        worked("predict", spent)
+        add_work_seconds("predict", spent)
         found = {i: _of_row(list(islice(colors, len(of_row)))) for i, of_row in pages.items()}
         return _with_colors(_blamed(batch, found), found, rows, share, degraded or self.shortfall)
 
     def _color(self, greys: list[Fitted]) -> tuple[Sequence[Colored | Fault], str]:
         if self.suspects:
             self.suspects -= 1
-            colors = self.lone(greys)
+            colors = self.isolated(greys)
             if not self.suspects:
-                self.lone.close()
+                self.isolated.close()
             return colors, ""
         try:
             return color_with_fallback(self.network.colorizer, greys, self.network.confidence)
         except RuntimeError as error:
             if not _has_lost_the_gpu(error):
                 raise
-            log.critical("the GPU failed; this predictor ends and is started again: %s", one_line(error))
-            os._exit(GPU_LOST)  # no exception: Ray restarts an actor that died, and fails the job for one that raised
+            log.critical("the GPU failed; this predictor exits and will be restarted: %s", one_line(error))
+            os._exit(GPU_LOST)  # not an exception: Ray restarts actors that died, but fails the job if an actor raises
 
 
 def _has_lost_the_gpu(error: RuntimeError) -> bool:
-    """Whether CUDA has failed for the rest of the process: an illegal address, an uncorrectable ECC error, a reset.
+    """Whether CUDA is unusable for the rest of the process: illegal address, uncorrectable ECC error, reset.
 
-    Out of memory is not among them: `color_with_fallback` has dealt with that.
+    Out of memory is not included: `color_with_fallback` handles it.
     """
     is_cuda = any(sign in str(error) for sign in ("CUDA error", "cuDNN error", "CUBLAS_STATUS"))
     return is_cuda and "out of memory" not in str(error)
 
 
 def _of_row(colors: list[Colored | Fault]) -> Colors | Fault:
-    """The colors of all pages of a row, unless one of them met a fault."""
+    """The colors of all pages of a row, or the fault of one of them."""
     fault = next((color for color in colors if isinstance(color, Fault)), None)
     return fault or [color for color in colors if not isinstance(color, Fault)]
 
 
 def _blamed(batch: pa.Table, colors: Mapping[int, Colors | Fault]) -> pa.Table:
-    """The batch, with the rows of images that killed their process as failures."""
+    """The batch, with the images that crashed their process as failed rows."""
     faults = {index: fault for index, fault in colors.items() if isinstance(fault, Fault)}
     if not faults:
         return batch
@@ -128,7 +128,7 @@ def _with_colors(
     batch: pa.Table, colors: Mapping[int, Colors | Fault], rows: list[dict[str, Any]], seconds: float, degraded: str
 ) -> pa.Table:
     indices = range(batch.num_rows)
-    # Colors that are not numbers are left out here, and the writer reports the row as failed.
+    # Colors that are not finite are dropped; the writer then reports the row as failed.
     good = {i: c for i, c in colors.items() if not isinstance(c, Fault) and all(np.isfinite(p.ab).all() for p in c)}
     columns = (
         [good[i][0].ab.tobytes() if i in good else b"" for i in indices],

@@ -1,4 +1,4 @@
-"""What a person sees of a running job: bars on a terminal, and in any case a line every few seconds in a log."""
+"""Progress of a running job: a bar on a terminal, and a line every few seconds in the log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATUSES = ("ok", "skipped", "failed")
 
 @dataclass
 class Totals:
-    """Counts of a run so far, from the summaries of the write stage, and how earlier runs settled the other inputs."""
+    """Counts of a run so far, from the summaries of the write stage, and outcomes of earlier runs."""
 
     inputs: int
     ok: int = 0
@@ -34,36 +34,36 @@ class Totals:
     bytes_in: int = 0
     bytes_out: int = 0
     work_seconds: float = 0.0
-    degraded: int = 0  # colored with a smaller batch, at a smaller size or on the CPU, since memory ran out
+    degraded: int = 0  # colored with the OOM fallback: a smaller batch, a smaller size, or the CPU
     errors: Counter[str] = field(default_factory=Counter)
-    before: Counter[tuple[str, str]] = field(default_factory=Counter)  # by status and error code
-    later: int = 0  # inputs that are not among these, since the run was to do so many only
+    earlier: Counter[tuple[str, str]] = field(default_factory=Counter)  # by status and error code
+    deferred: int = 0  # remaining inputs that are not part of this run and not counted above (`--limit`)
 
     @property
     def now(self) -> int:
-        """Inputs that this run has done."""
+        """Number of inputs that this run has done."""
         return self.ok + self.skipped + self.failed
 
     @property
-    def before_total(self) -> int:
-        """Inputs that earlier runs had settled."""
-        return self.before.total()
+    def earlier_total(self) -> int:
+        """Number of inputs that earlier runs have completed."""
+        return self.earlier.total()
 
     @property
     def done(self) -> int:
-        """Inputs that are accounted for."""
-        return self.now + self.before_total
+        """Number of inputs with a manifest row."""
+        return self.now + self.earlier_total
 
     def all(self, status: str) -> int:
-        """Inputs with this status, whichever run gave it to them."""
-        return int(getattr(self, status)) + sum(n for (state, _), n in self.before.items() if state == status)
+        """Number of inputs with this status, of all runs."""
+        return int(getattr(self, status)) + sum(n for (state, _), n in self.earlier.items() if state == status)
 
     def all_errors(self) -> Counter[str]:
-        """How many inputs failed or were skipped, by code, whichever run found it."""
-        return +(self.errors + Counter({code: n for (_, code), n in self.before.items() if code}))
+        """Number of failed and skipped inputs by error code, of all runs."""
+        return +(self.errors + Counter({code: n for (_, code), n in self.earlier.items() if code}))
 
     def add(self, summary: Mapping[str, Any]) -> None:
-        """Takes in one row of SUMMARY_SCHEMA."""
+        """Adds one row of SUMMARY_SCHEMA."""
         self.ok += summary["ok"]
         self.skipped += summary["skipped"]
         self.failed += summary["failed"]
@@ -75,7 +75,7 @@ class Totals:
 
 
 class Display:
-    """Shows totals as they grow: `with Display(totals, seconds) as display: display.update()`."""
+    """Displays totals: `with Display(totals, seconds) as display: display.update()`."""
 
     def __init__(
         self, totals: Totals, log_seconds: float, clock: Callable[[], float] = time.monotonic, *, bar: bool = True
@@ -86,7 +86,7 @@ class Display:
         self.started = clock()
         self.stop = threading.Event()
         self.ticker = threading.Thread(target=self._log_lines, daemon=True, name="progress")
-        self.first: tuple[float, int] | None = None  # when the first images came: start-up is not speed
+        self.first: tuple[float, int] | None = None  # time and count of the first images, to exclude start-up
         self.bar = _bar() if bar and sys.stderr.isatty() else None
         self.task: TaskID | None = None
 
@@ -107,7 +107,7 @@ class Display:
         log.info(self.line())
 
     def update(self) -> None:
-        """Shows the totals' present state."""
+        """Updates the bar."""
         now = self.clock()
         if self.first is None and self.totals.now:
             self.first = (now, self.totals.now)
@@ -116,27 +116,27 @@ class Display:
             self.bar.update(self.task, completed=self.totals.done, description="coloring", rate=text)
 
     def _log_lines(self) -> None:
-        """A line every few seconds, whether or not anything was finished in between."""
+        """Logs a line every few seconds, even without progress."""
         while not self.stop.wait(self.log_seconds):
             log.info(self.line())
 
     def rate(self) -> float:
-        """Images a second since the first ones came out; before that, and for tiny runs, since the start."""
+        """Images per second since the first images; at the beginning, and for tiny runs, since the start."""
         now = self.clock()
         since, before = self.first or (self.started, 0)
-        if self.totals.now - before < (self.totals.inputs - self.totals.before_total) / 10:
+        if self.totals.now - before < (self.totals.inputs - self.totals.earlier_total) / 10:
             since, before = self.started, 0
         return (self.totals.now - before) / max(now - since, 1e-3)
 
     def seconds_left(self) -> float:
-        """Estimated time to the end; infinite before anything is done."""
+        """Estimated remaining time; infinite if nothing is done yet."""
         rate = self.rate()
         return (self.totals.inputs - self.totals.done) / rate if rate > 0 else float("inf")
 
     def line(self) -> str:
-        """`done 120/2000, failed 1, skipped 0, 18.2 images/s, 1m43s left`."""
+        """A log line: `done 120/2000, failed 1, skipped 0, 18.2 images/s, 1m43s left`."""
         t = self.totals
-        earlier = f" ({t.before_total} by earlier runs)" if t.before_total else ""
+        earlier = f" ({t.earlier_total} by earlier runs)" if t.earlier_total else ""
         return (
             f"done {t.done}/{t.inputs}{earlier}, failed {t.all('failed')}, skipped {t.all('skipped')}, "
             f"{self.rate():.1f} images/s, {duration(self.seconds_left())} left"

@@ -1,4 +1,4 @@
-"""`run.json` as it is read again: of an output that anybody may have made, so typed and bounded."""
+"""Reads `run.json` of an untrusted output, with validated types and sizes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Recorded(BaseModel):
 
 
 class RecordedModel(_Recorded):
-    """Which model made the colors."""
+    """The model of the run."""
 
     name: Text
     architecture: Word
@@ -34,7 +34,7 @@ class RecordedModel(_Recorded):
 
 
 class RecordedPlan(_Recorded):
-    """What the predictors were."""
+    """The predictors of the run."""
 
     min_actors: int
     max_actors: int
@@ -43,7 +43,7 @@ class RecordedPlan(_Recorded):
 
 
 class RecordedRun(_Recorded):
-    """What the page of a run shows of its `run.json`."""
+    """The fields of `run.json` that the page of a run shows."""
 
     state: Word
     command: list[Text]
@@ -62,33 +62,33 @@ class RecordedRun(_Recorded):
 
     @property
     def started_at(self) -> datetime:
-        """The time that `started` says. Raises ValidationError."""
+        """`started` as a time. Raises ValidationError."""
         return TypeAdapter(AwareDatetime).validate_python(self.started)
 
     @property
     def image_column(self) -> str:
-        """Where archives hold their images."""
+        """The image column of archives."""
         source = self.settings.get("source")
         column = source.get("image_column") if isinstance(source, dict) else None
         return column if isinstance(column, str) else "image"
 
 
 def read_run(target: Storage) -> RecordedRun:
-    """What the run below `target` recorded of itself.
+    """Reads `run.json` of the run in `target`.
 
     Raises:
-        UsageError: there is no bulk run, or its record is none.
+        UsageError: there is no bulk run, or its `run.json` is invalid.
     """
     try:
         data = target.load(RUN_FILE, -1, MOST_BYTES, MOST_BYTES)
         run = RecordedRun.model_validate_json(data[:])
         _ = run.started_at
     except FileNotFoundError:
-        raise UsageError(f"{target.url()} holds no bulk run: there is no {RUN_FILE}") from None
+        raise UsageError(f"{target.url()} is not the output of a bulk run: there is no {RUN_FILE}") from None
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{target.url(RUN_FILE)} is no record of a run: {place}: {first['msg']}") from None
+        raise UsageError(f"{target.url(RUN_FILE)} is invalid: {place}: {first['msg']}") from None
     except Exception as error:  # every storage library has its own exceptions
         raise UsageError(f"cannot read {target.url(RUN_FILE)}: {why_unusable(error)}") from None
     return run

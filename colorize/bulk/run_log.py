@@ -1,4 +1,4 @@
-"""The log of one run: lines on the terminal, and a file that ends up beside the outputs."""
+"""The log of one run, on the terminal and in a file in the output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOG_NAME = f"{LEDGER}/run.log"
 
 
 class PlainLines(logging.Formatter):
-    """Time, level and message, which may hold what strangers chose: on one line, with nothing that acts."""
+    """Time, level and message on one line, with control characters escaped, because messages may contain file names."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
@@ -37,7 +37,7 @@ class PlainLines(logging.Formatter):
 
 
 class JsonLines(PlainLines):
-    """One JSON object a line: `time`, `level`, `run`, `message`, and `error` where there is a traceback."""
+    """One JSON object per line: `time`, `level`, `run`, `message`, and `error` if there is a traceback."""
 
     def __init__(self, run: str) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class JsonLines(PlainLines):
 
 
 def run_id(started: float, output: str) -> str:
-    """What a run is called in its log and in `run.json`: when it started and a few digits of where it wrote.
+    """The id of a run in its log and in `run.json`: its start time and a short hash of its output's URI.
 
     >>> run_id(0, "s3://archive/colored")
     '19700101T000000Z-d59d2a'
@@ -64,12 +64,12 @@ def run_id(started: float, output: str) -> str:
 def run_log(
     output: Storage, formatter: logging.Formatter | None = None, verbosity: Verbosity = "normal"
 ) -> Iterator[Path]:
-    """Sends the `colorize` logger to a file, and to stderr where no progress bar is shown; yields the file.
+    """Sends the `colorize` logger to a file and to stderr; yields the path of the file.
 
-    Beside a bar, and where it shall be quiet, stderr gets warnings only.
+    With a progress bar, or if quiet, stderr gets warnings only.
 
-    Beside local outputs the file grows while the job runs, in the place of an earlier run's. For remote outputs it
-    grows in a temporary folder and is uploaded at the end, since objects cannot be appended to.
+    For local outputs the file is in the output and replaces that of an earlier run. For remote outputs it is a
+    temporary file that is uploaded at the end, because objects cannot be appended to.
     """
     with tempfile.TemporaryDirectory(prefix="colorize-") as temporary, ExitStack() as opened:
         root = output.local if output.is_local else LocalRoot(temporary)
@@ -95,7 +95,7 @@ def run_log(
 
 
 def _upload(path: Path, output: Storage) -> None:
-    """Stores the log; where that fails it hides neither how the run ended nor why."""
+    """Uploads the log. Failure is a warning, so it does not hide the result of the run."""
     try:
         output.write(LOG_NAME, path.read_bytes())
     except Exception as error:  # every storage library has its own exceptions

@@ -1,4 +1,4 @@
-"""What one bulk run is asked to do, and how it went: the content of `run.json`."""
+"""The content of `run.json`: the arguments and results of a bulk run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RECORDED_PACKAGES = ("colorize", "ray", "torch", "numpy", "pillow", "pyarrow", "
 
 @dataclass
 class Counts:
-    """What a run counts while it goes on."""
+    """The counters of a run."""
 
     totals: Totals
     worker_stats: WorkerStats
@@ -44,12 +44,12 @@ class Counts:
 
     @classmethod
     def of(cls, inputs: int, work: Work) -> Counts:
-        """Those of a run over so many inputs that is about to start."""
-        totals = Totals(inputs - work.later, before=Counter(work.before), later=work.later)
-        return cls(totals, WorkerStats(work.left.total))
+        """The counters at the start of a run over `inputs` inputs."""
+        totals = Totals(inputs - work.deferred, earlier=Counter(work.earlier), deferred=work.deferred)
+        return cls(totals, WorkerStats(work.remaining.total))
 
     def add(self, summary: Mapping[str, Any], notes: Iterable[str] = ()) -> None:
-        """Takes in one row of SUMMARY_SCHEMA, and notes of other processes."""
+        """Adds one row of SUMMARY_SCHEMA, and notes of other processes."""
         self.totals.add(summary)
         self.first_done = self.first_done or time.time()
         self.worker_stats.add([*summary["notes"], *notes], self.totals.now)
@@ -57,7 +57,7 @@ class Counts:
 
 @dataclass
 class RunReport:
-    """How a run went: what `run.json` holds."""
+    """A run and its results, as stored in `run.json`."""
 
     job: BulkJob
     model: ModelFile
@@ -70,29 +70,29 @@ class RunReport:
 
     @property
     def totals(self) -> Totals:
-        """Of the run so far."""
+        """The totals of the run so far."""
         return self.counts.totals
 
     @property
     def id(self) -> str:
-        """What the run is called in its log."""
+        """The run's id, which is also in its log."""
         return run_id(self.started, self.job.output)
 
     @property
     def failed_fraction(self) -> float:
-        """Failed inputs among all that are accounted for, those of earlier runs too."""
+        """Failed inputs as a fraction of all inputs with a manifest row, including those of earlier runs."""
         return self.totals.all("failed") / max(self.totals.done, 1)
 
     def end(self, state: str) -> None:
-        """The run is over."""
+        """Marks the end of the run."""
         self.state, self.finished = state, time.time()
 
     def summary(self) -> dict[str, Any]:
-        """What of it a program asks first, JSON-ready."""
+        """The most important fields, for `--json`."""
         return {name: value for name, value in self.as_dict().items() if name in SUMMARY}
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """All fields, for `run.json`."""
         t, first, end = self.totals, self.counts.first_done, self.finished or time.time()
         seconds = max(end - self.started, 1e-6)
         return {
@@ -114,8 +114,8 @@ class RunReport:
             "seconds_to_first_output": round(first - self.started, 3) if first else None,
             "pictures_per_second": round(t.now / seconds, 3),
             "totals": {
-                "inputs": t.inputs, **{status: t.all(status) for status in STATUSES}, "done_before": t.before_total,
-                "left": t.later + t.inputs - t.done,
+                "inputs": t.inputs, **{status: t.all(status) for status in STATUSES}, "done_before": t.earlier_total,
+                "left": t.deferred + t.inputs - t.done,
                 "bytes_in": t.bytes_in, "bytes_out": t.bytes_out, "work_seconds": round(t.work_seconds, 3),
                 "degraded": t.degraded,
             },

@@ -1,4 +1,4 @@
-"""Small copies of a run's images before and after: read from where they lie, files or cells of archives."""
+"""Thumbnails of a run's images before and after, read from files or archives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from colorize.bulk.survey import clipped
+from colorize.bulk.manifest_stats import clipped
 from colorize.imaging.formats import Encoded, decode_thumbnail
 from colorize.imaging.sandbox import Sandbox
 from colorize.imaging.settings import LimitSettings
@@ -22,8 +22,8 @@ from colorize.storage.root import Storage, escapes
 
 SIDE = 320  # pixels
 _READ_THREADS = 8
-_IN_MEMORY = 16 << 20  # bytes of a file that is read at once; a larger one is read piece by piece
-_CELLS = 16  # rows of an archive that are held at once
+_IN_MEMORY = 16 << 20  # bytes: larger files are read in place
+_CELLS = 16  # rows of an archive per batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where a run's images lie."""
+class SampleReader:
+    """Reads images of a run from its source and its output."""
 
     source: Storage | None
     target: Storage
@@ -47,24 +47,24 @@ class Places:
     limits: LimitSettings
     sandbox: Sandbox
     decoding: threading.Lock = field(default_factory=threading.Lock)  # one image at a time
-    archives: threading.Lock = field(default_factory=threading.Lock)  # a row group is in memory whole: one at a time
+    archives: threading.Lock = field(default_factory=threading.Lock)  # one row group in memory at a time
 
     def sample(self, row: dict[str, Any]) -> Sample | None:
-        """Both thumbnails; without the source the grey of the copy, which is the source's; None without the copy."""
+        """Both thumbnails of a row. Without the source, uses the luminance of the copy; None without the copy."""
         try:
             after = self._small(self._read(self.target, row["output"], "colorized"))
-        except Exception:  # one row's read: storage libraries and decoders raise many classes; it is only not shown
+        except Exception:  # storage libraries and decoders raise many classes; the image is just not shown
             return None
         before = after.convert("L")
         if self.source is not None:
-            with suppress(Exception):  # as above: the source may be gone by now
+            with suppress(Exception):  # as above: the source may no longer exist
                 before = self._small(self._read(self.source, row["path"], self.image_column))
         width, height = _fitted(after)
         shown = row | {"path": clipped(row["path"]), "format": clipped(row["format"])}
         return Sample(shown, thumbnail(before, SIDE), thumbnail(after, SIDE), width, height)
 
     def samples(self, rows: Sequence[dict[str, Any]]) -> list[Sample]:
-        """Those of the rows whose images can be read."""
+        """The samples of all rows whose images can be read."""
         with ThreadPoolExecutor(_READ_THREADS) as pool:
             return [sample for sample in pool.map(self.sample, rows) if sample is not None]
 
@@ -74,7 +74,7 @@ class Places:
 
     def _read(self, storage: Storage, name: str, column: str) -> Encoded:
         if escapes(name):
-            raise ValueError("a name that leads out of the folder")
+            raise ValueError("the name leads out of the folder")
         archive, _, row = name.rpartition("#")
         if archive.lower().endswith(".parquet") and row.isdigit():
             with self.archives:
@@ -83,7 +83,7 @@ class Places:
 
 
 def read_cell(storage: Storage, archive: str, column: str, row: int) -> bytes:
-    """The encoded image in one row of an archive, without reading more than its row group up to there."""
+    """The encoded image in one row of an archive. Reads only the row's group, up to the row."""
     with storage.open(archive) as opened:
         file = Archive(opened)
         for group, count in enumerate(file.row_counts):
@@ -99,7 +99,7 @@ def _cell(file: Archive, group: int, column: str, row: int) -> bytes:
         if row < batch.num_rows:
             return image.image(batch, row)
         row -= batch.num_rows
-    raise IndexError(f"row group {group} is shorter than its header says")
+    raise IndexError(f"row group {group} has fewer rows than its metadata says")
 
 
 def _fitted(image: Image.Image) -> tuple[int, int]:

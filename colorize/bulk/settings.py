@@ -1,4 +1,4 @@
-"""Everything that the bulk job can be told."""
+"""The settings of the bulk job."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ Policy = Literal["color", "skip", "copy"]
 
 
 class TriageSettings(Settings):
-    """What becomes of each kind of image: color it, skip it, or copy its file unchanged to the output."""
+    """The policy for each kind of image: color it, skip it, or copy its file unchanged to the output."""
 
     color: Policy = Field("skip", description="already in color")
     grey: Policy = Field("color", description="one channel")
     grey_as_rgb: Policy = Field("color", description="three channels, no color in them")
-    toned: Policy = Field("color", description="sepia or another tone, a cast")
-    blank: Policy = Field("color", description="nothing to be seen")
+    toned: Policy = Field("color", description="sepia or another tone, a color cast")
+    blank: Policy = Field("color", description="no content")
     text: Policy = Field("color", description="a page of text")
     negative: Policy = Field("color", description="color negative film")
 
 
 class OutputSettings(CopySettings):
-    """How the colored images are made and written."""
+    """How the colored images are encoded and stored."""
 
-    write_threads: int = Field(8, ge=1, le=256, description="concurrent uploads within one write task")
-    manifest_rows: int = Field(500_000, ge=1, description="rows of one file of the finished manifest")
+    write_threads: int = Field(8, ge=1, le=256, description="concurrent uploads per write task")
+    manifest_rows: int = Field(500_000, ge=1, description="rows per file of the finished manifest")
 
 
 class RunSettings(Settings):
-    """How the job itself behaves; none of these changes a pixel."""
+    """Settings of the job that do not affect any pixel."""
 
     confidence: bool = Field(
-        True, description="ask the network how sure it is; one that predicts no distribution then runs twice"
+        True, description="compute the confidence; networks that predict no distribution then run twice"
     )
     tolerate_failures: float = Field(0.0, ge=0, le=1, description="fraction of inputs that may fail with exit 0")
     start_seconds: float = Field(
-        20.0, gt=0, allow_inf_nan=False, description="how long to wait for the CPUs and GPUs that the plan needs"
+        20.0, gt=0, allow_inf_nan=False, description="timeout for getting the CPUs and GPUs that the plan needs"
     )
-    stall_seconds: float = Field(300.0, gt=0, description="give up after so long without one finished image")
+    stall_seconds: float = Field(300.0, gt=0, description="abort after this time without a finished image")
     log_seconds: float = Field(5.0, gt=0, description="interval of the progress lines in the log")
     log_format: Literal["text", "json"] = Field(
-        "text", description="json: an object a line, with the run's id, for machines that collect logs"
+        "text", description="json: one object per line, with the run's id, for log collectors"
     )
 
 
 class BulkSettings(ColorSettings):
-    """Everything that `colorize bulk` can be told beside its input, output and model."""
+    """All settings of `colorize bulk` except its input, output and model."""
 
     source: SourceSettings = SourceSettings()
     triage: TriageSettings = TriageSettings()
@@ -63,9 +63,9 @@ class BulkSettings(ColorSettings):
     run: RunSettings = RunSettings()
 
     def pixels_digest(self) -> str:
-        """SHA-256 of the settings that can change a colored image: the manifest's `settings_sha256`.
+        """SHA-256 of the settings that affect a colored image: the manifest's `settings_sha256`.
 
-        Limits and triage say which images are colored at all: a later run asks them again, row by row.
+        Limits and triage are not included: a later run checks them for each row.
         """
         included: dict[str, Any] = {
             "colorizer": True,
@@ -81,16 +81,16 @@ Verify = Literal["stat", "hash"]
 
 @dataclass(frozen=True)
 class Resume:
-    """What a run makes of the ones before it."""
+    """How a run uses the results of earlier runs."""
 
-    fresh: bool = False  # nothing: everything is done again
+    fresh: bool = False  # not at all: everything is redone
     retry_failed: bool = False
     verify: Verify = "stat"
 
 
 @dataclass(frozen=True)
 class BulkJob:
-    """What one bulk run is asked to do."""
+    """The arguments of one bulk run."""
 
     input: str
     output: str
@@ -101,5 +101,5 @@ class BulkJob:
     command: tuple[str, ...] = ()
     resume: Resume = field(default_factory=Resume)
     hints: str | None = None
-    limit: int | None = None  # inputs to do at most
+    limit: int | None = None  # maximum number of inputs
     verbosity: Verbosity = "normal"

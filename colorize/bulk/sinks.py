@@ -1,7 +1,7 @@
-"""Where colored images go: a mirrored tree of files, or Parquet archives that keep every input column.
+"""Sinks for colored images: a mirrored tree of files, or Parquet archives that keep every input column.
 
-Effects happen at least once, since Ray may run a task again: every name is a function of the input alone, so a
-second run replaces the first one's file with equal bytes.
+Writes happen at least once, because Ray may retry a task. Every name is a function of the input alone, so a retry
+replaces a file with equal bytes.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ FRAGMENT_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """One input's outcome on its way into a sink: its record, and the encoded image if it is `ok`.
+    """The result of one input: its record, and the encoded image if it is `ok`.
 
-    `fault` is what kept the storage from taking any image at all: the sink raises it.
+    `fault` is an error that affects all images, such as a full disk: the sink raises it.
     """
 
     record: Record
@@ -45,18 +45,18 @@ class Finished:
 
 
 class Sink(Protocol):
-    """What the write stage asks of a sink."""
+    """The interface of a sink for the write stage."""
 
     def draft(self, name: str) -> Draft | None:
-        """A file to write a huge image `name` through, or None where it is taken as bytes only."""
+        """A temporary file for the huge image `name`, or None if the sink only takes bytes."""
         ...
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
-        """Stores the images as they come; one that could not be stored comes back as a failed record."""
+        """Stores the images one after another; an image that cannot be stored becomes a failed record."""
         ...
 
     def record(self, records: Sequence[Record]) -> str:
-        """Stores manifest rows, and returns the name of the part that holds them; empty where none is kept."""
+        """Stores manifest rows; returns the name of their part, or "" if the sink stores none."""
         ...
 
 
@@ -71,7 +71,7 @@ class FolderSink:
         return self.storage.draft(name)
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
-        """Writes in threads while the next image is made, holding `HELD_BYTES` (or one image) at most."""
+        """Writes in threads while the next image is rendered, with at most `HELD_BYTES` (or one image) in memory."""
         records: list[Record] = []
         pending: deque[tuple[int, Finished, Future[Record]]] = deque()
         held = 0
@@ -94,7 +94,7 @@ class FolderSink:
     def _written(self, item: Finished, future: Future[Record]) -> Record:
         try:
             return future.result()
-        except MemoryError:  # an image that was made meanwhile took all that one may take; none is made now
+        except MemoryError:  # an image rendered at the same time used up its limit; now none is being rendered
             return self._write_file(item)
 
     def _write_file(self, item: Finished) -> Record:
@@ -107,16 +107,16 @@ class FolderSink:
                 self.storage.write(item.record.output, item.data)
         except MemoryError:
             raise
-        except Exception as error:  # one file's fault, of whatever class the storage library raises
+        except Exception as error:  # each storage library has its own exceptions
             if storage_exhausted(error):
-                raise  # no file is to blame: a million failed rows would not help
+                raise  # it would affect every other file, too
             return item.record.failed("write_failed", one_line(error))
         return item.record
 
 
 @dataclass(frozen=True)
 class ParquetSink:
-    """Writes runs of finished rows as fragments; `joining` joins an archive's fragments with its input."""
+    """Writes runs of rows as fragments, which `joining` joins with the input archive."""
 
     storage: Storage
 
@@ -124,9 +124,9 @@ class ParquetSink:
         return None
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
-        """Writes whenever `HELD_BYTES` (or one image) have come together.
+        """Writes a fragment for every `HELD_BYTES` of images, or for one larger image.
 
-        Raises where a fragment cannot be written: without it the whole archive cannot be either.
+        Raises if a fragment cannot be written, because the archive needs all of them.
         """
         records: list[Record] = []
         held: list[Finished] = []
@@ -160,7 +160,7 @@ class ParquetSink:
 
 @dataclass(frozen=True)
 class MixedSink:
-    """Rows of archives go into fragments, and other images into files."""
+    """Writes rows of archives to fragments, and other images to files."""
 
     files: FolderSink
     archives: ParquetSink
@@ -169,7 +169,6 @@ class MixedSink:
         return self.files.draft(name)
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
-        """Writes runs of either kind as they come."""
         runs = groupby(finished, key=lambda item: bool(item.part))
         return [record for rows, run in runs for record in (self.archives if rows else self.files).write(run)]
 
@@ -178,13 +177,13 @@ class MixedSink:
 
 
 class DiscardSink:
-    """Keeps nothing: the sink of a dry run."""
+    """Stores nothing, for dry runs."""
 
     def draft(self, name: str) -> None:
         return None
 
     def write(self, finished: Iterable[Finished]) -> list[Record]:
-        """The records as they would be. Raises what no image could be stored for."""
+        """Returns the records. Raises the fault of an item that has one."""
         records: list[Record] = []
         for item in finished:
             if item.fault:
@@ -197,13 +196,13 @@ class DiscardSink:
 
 
 def fragments_of(part: str, model_sha256: str, settings_sha256: str, identity: str) -> str:
-    """The folder of an archive's fragments: what another model, setting or state of the archive made lies elsewhere."""
+    """The folder of an archive's fragments, separate for each model, settings and version of the archive."""
     made_by = hashlib.sha256("\n".join((model_sha256, settings_sha256, identity)).encode()).hexdigest()[:16]
     return f"{FRAGMENTS}/{made_by}/{part}"
 
 
 def _runs(items: Sequence[Finished]) -> Iterator[Sequence[Finished]]:
-    """Cuts sorted items where the archive changes or a row number is left out."""
+    """Splits sorted items into runs of consecutive rows of one archive."""
     cuts = [index + 1 for index, (a, b) in enumerate(pairwise(items)) if a.part != b.part or b.row != a.row + 1]
     for start, stop in pairwise([0, *cuts, len(items)]):
         if start < stop:

@@ -1,7 +1,7 @@
-"""Numbers for Prometheus, through Ray's own metrics: every node's agent exports them as `ray_colorize_...`.
+"""Prometheus metrics, exported as `ray_colorize_...` by Ray's agent on every node.
 
-`ray_colorize_pictures_total{status, error}` counts settled inputs, `ray_colorize_work_seconds_total{stage}` the time
-that processes spent on them: its rate is how many processes a stage keeps busy. Ray adds the node and the job.
+`ray_colorize_pictures_total{status, error}` counts completed inputs. `ray_colorize_work_seconds_total{stage}` is the
+time that processes spent on them, so its rate is the number of busy processes per stage. Ray adds node and job labels.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from ray.util import metrics
 from colorize.bulk.ledger.manifest import Record
 
 
-def settled(records: Iterable[Record]) -> None:
-    """Counts inputs whose rows are stored."""
+def count_completed(records: Iterable[Record]) -> None:
+    """Counts inputs whose manifest rows are stored."""
     for (status, error), count in Counter((record.status, record.error) for record in records).items():
         _images().inc(count, {"status": status, "error": error})
 
 
-def worked(stage: str, seconds: float) -> None:
-    """Adds time that this process spent in a stage."""
+def add_work_seconds(stage: str, seconds: float) -> None:
+    """Adds time that this process spent on a stage."""
     if seconds > 0:
         _seconds().inc(seconds, {"stage": stage})
 
 
 @lru_cache(maxsize=1)
 def _images() -> metrics.Counter:
-    return metrics.Counter("colorize_pictures_total", "Settled inputs of bulk runs.", ("status", "error"))
+    return metrics.Counter("colorize_pictures_total", "Completed inputs of bulk runs.", ("status", "error"))
 
 
 @lru_cache(maxsize=1)

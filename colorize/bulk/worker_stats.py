@@ -1,4 +1,4 @@
-"""Who did the work and how much memory it took: each stage leaves a note in its rows, the driver collects them."""
+"""Memory of the worker processes: each stage adds a note to its rows, and the driver collects them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 
 
 def note(role: str) -> str:
-    """This process as `role host pid megabytes`: resident memory now, shared pages (the object store) left out."""
+    """This process as `role host pid megabytes`: its resident memory without shared pages (the object store)."""
     memory = psutil.Process().memory_info()
     megabytes = (memory.rss - getattr(memory, "shared", 0)) / 2**20
     return f"{role} {socket.gethostname()} {os.getpid()} {megabytes:.1f}"
@@ -20,14 +20,14 @@ def note(role: str) -> str:
 
 @dataclass
 class WorkerStats:
-    """The notes of a run, condensed as they come: memory per process, over the run's quarters."""
+    """Peak memory per process and quarter of the run."""
 
     total: int
     done: int = 0
     peaks: dict[tuple[str, str, int], list[float]] = field(default_factory=dict)
 
     def add(self, notes: Iterable[str], done: int) -> None:
-        """Takes in notes that were made when about `done` of the run's inputs were finished."""
+        """Adds notes that were made when about `done` inputs were finished."""
         self.done = max(self.done, done)
         quarter = min(3, 4 * done // max(self.total, 1))
         for text in notes:
@@ -36,7 +36,7 @@ class WorkerStats:
             peaks[quarter] = max(peaks[quarter], float(megabytes))
 
     def report(self) -> list[dict[str, Any]]:
-        """One entry per process: its role, its peak, and its peak within each quarter (null: idle then)."""
+        """One entry per process: its role, its peak, and its peak within each quarter (null if idle)."""
         return [
             {
                 "role": role,

@@ -1,4 +1,4 @@
-"""The write stage: bring the color to full size, encode, store, and account for every row in the manifest."""
+"""The write stage: upsamples the color, composes, encodes and stores each image, and writes a manifest part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from colorize.bulk.ledger.manifest import Record, record_from
 from colorize.bulk.rows import SUMMARY_SCHEMA
 from colorize.bulk.settings import OutputSettings
 from colorize.bulk.sinks import Finished, Sink
-from colorize.bulk.telemetry import settled, worked
+from colorize.bulk.telemetry import add_work_seconds, count_completed
 from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import task_attempt
 from colorize.errors import one_line
@@ -39,30 +39,30 @@ from colorize.storage.faults import storage_exhausted
 from colorize.storage.local_root import Draft
 from colorize.storage.root import Storage, on_failure
 
-HUGE = 1 << 24  # pixels: the copy of a larger image is no bytes in memory but a file, JPEG apart
+HUGE = 1 << 24  # pixels: the copy of a larger image is written to a file, not to memory, unless it is JPEG
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """The write stage's parameters, in one picklable piece."""
+    """The picklable parameters of the write stage."""
 
     source: Storage
     sink: Sink
     limits: LimitSettings
     output: OutputSettings
-    inline_bytes: int  # a larger source stays a file
-    on_disk: bool  # where the copies go, and not into a bucket
+    inline_bytes: int  # larger sources are read in place
+    on_disk: bool  # whether the output is a local folder
     upstream: Upstream | None = None
 
     def stored_as(self, name: str) -> str:
-        """The name that a copy gets."""
+        """The output name for a copy."""
         return disk_name(name) if self.on_disk else name
 
 
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
-    """Stores a batch of predicted rows and a manifest part for it; returns one row of `SUMMARY_SCHEMA`."""
+    """Stores a batch of predicted rows and their manifest part; returns one row of `SUMMARY_SCHEMA`."""
     started = time.perf_counter()
-    rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one by one: encoded images are large
+    rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one at a time: images are large
     finished, is_heavy = partial(_finish, writer=writer), partial(_is_heavy, limits=writer.limits)
     with Guarded(finished, writer.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as finish:
         stored = writer.sink.write(
@@ -70,9 +70,9 @@ def write(batch: pa.Table, writer: Writer) -> pa.Table:
         )
     records = [replace(record, finished=round(time.time(), 3)) for record in stored]
     part = writer.sink.record(records)
-    worked("write", time.perf_counter() - started)
+    add_work_seconds("write", time.perf_counter() - started)
     if part:
-        settled(records)
+        count_completed(records)
     notes = {*batch["loaded_by"].to_pylist(), *batch["predicted_by"].to_pylist(), note("write")}
     return _summary(records, batch, sorted(notes), part)
 
@@ -86,7 +86,7 @@ def _blamed(row: dict[str, Any], fault: Fault) -> Finished:
 
 
 def _finish(row: dict[str, Any], writer: Writer) -> Finished:
-    """The row's outcome: a rendered image, or the failure that it came with or met here."""
+    """Renders the image of a row; a failure, from an earlier stage or from this one, becomes a failed record."""
     record = record_from(row)
     place = {"part": row["part"], "row": row["row"]}
     if record.status == "skipped" and record.output:
@@ -99,7 +99,7 @@ def _finish(row: dict[str, Any], writer: Writer) -> Finished:
     started = time.perf_counter()
     try:
         record, data = _render(row, record, writer)
-    except Exception as error:  # one image's fault: it must not stop the run, and its row says so
+    except Exception as error:  # any fault of one image becomes its row and must not stop the run
         return Finished(record.failed(*_reason(error)), **place, fault=_storage_fault(error))
     return Finished(replace(record, seconds=record.seconds + time.perf_counter() - started), data, **place)
 
@@ -110,12 +110,12 @@ def _reason(error: Exception) -> tuple[str, str]:
 
 
 def _storage_fault(error: Exception) -> OSError | None:
-    """What no other image's copy would survive either: a full disk."""
+    """The error if it affects all images: a full disk."""
     return error if isinstance(error, OSError) and storage_exhausted(error) else None
 
 
 def _copied(row: dict[str, Any], record: Record, writer: Writer) -> Finished:
-    """The source's own bytes, by the triage's policy `copy`."""
+    """Copies the source's bytes, for the triage policy `copy`."""
     place = {"part": row["part"], "row": row["row"]}
     record = replace(record, output=writer.stored_as(record.output))
     try:
@@ -155,7 +155,7 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
 
 
 def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None], part: str) -> bytes | Draft:
-    """What `make` writes: bytes, or a draft of the sink's where that may be huge and belongs to no archive `part`."""
+    """The output of `make`: bytes, or a draft if the image is huge and not in an archive."""
     huge = record.width * record.height * max(record.frames, 1) >= HUGE and output_format(record.format) != "JPEG"
     draft = writer.sink.draft(record.output) if huge and not part else None
     if draft is None:
@@ -168,7 +168,7 @@ def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None], par
 
 
 def _read_again(record: Record, writer: Writer) -> Encoded:
-    """An image too large to travel, if it is still the one that was loaded."""
+    """Reads an image that is not inline. Raises ImageDecodeError if it has changed since it was loaded."""
     data = writer.source.load(record.path, record.bytes_in, writer.inline_bytes, writer.limits.max_bytes)
     if sha256(data) != record.sha256_in:
         raise ImageDecodeError("changed", "the file changed while the job ran; run again")

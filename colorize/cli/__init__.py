@@ -21,7 +21,7 @@ from colorize.storage.faults import storage_exhausted
 __all__ = ["EXIT_FAILURES", "EXIT_FAULT", "EXIT_USAGE", "app", "main", "run"]
 
 STOPPED = "stopped"
-GOES_ON = "; run the same command again to go on"  # for commands that resume
+RESUMES = "; run the same command again to resume"  # for commands that resume
 
 app = typer.Typer(
     name="colorize",
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(words: Sequence[str], *, debug: bool = False) -> int:
     """Runs a command line and returns its exit status. Errors are one line on stderr."""
-    stopped = STOPPED + (GOES_ON if words[:1] == ["bulk"] else "")
+    stopped = STOPPED + (RESUMES if words[:1] == ["bulk"] else "")
     if not words:
         run(["--help"])
         return EXIT_USAGE

@@ -136,12 +136,12 @@ def _write_page(job: BulkJob) -> str:
 def _lines(report: RunReport, page: str) -> Iterator[str]:
     t = report.totals
     ok, skipped, failed = (t.all(status) for status in ("ok", "skipped", "failed"))
-    earlier = f" ({t.before_total} of them by earlier runs)" if t.before_total else ""
+    earlier = f" ({t.earlier_total} of them by earlier runs)" if t.earlier_total else ""
     yield f"{t.done} inputs: {ok} colored, {skipped} skipped, {failed} failed{earlier}; see {page}"
     for code, count in t.all_errors().most_common():
         yield f"  {count} {code}{way_out(code)}"
-    if t.later:
-        yield f"{t.later} more inputs are left: the same command without --limit does them all"
+    if t.deferred:
+        yield f"{t.deferred} more inputs are left: the same command without --limit does them all"
 
 
 def way_out(code: str) -> str:
@@ -151,7 +151,7 @@ def way_out(code: str) -> str:
 
 
 def _name_failures(output: str) -> None:
-    from colorize.bulk.survey import failures
+    from colorize.bulk.manifest_stats import failures
     from colorize.storage.root import Storage
 
     for line in failures(Storage(output)):

@@ -1,1 +1,1 @@
-"""Images in, color out, in one process. No Ray."""
+"""Inference in one process. No Ray."""

@@ -1,7 +1,7 @@
-"""Images in, color out: owns what lies between a grey image of any size and a network's tensors.
+"""The colorizer: pre- and postprocessing between grey images of any size and a network's tensors.
 
-Every image is scaled, its aspect kept, into one of a few canvases of about `size` x `size` pixels, the rest of
-which is filled by repeating the edge. Images of one canvas share a forward pass. No Ray here, and no files.
+Every image is scaled into one of a few canvases of about `size` x `size` pixels, keeping its aspect ratio, and padded
+by replicating the edge. Images of one canvas share a forward pass. Independent of Ray and of files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LowAb = npt.NDArray[np.float16]  # (2, h, w), Lab units, covers the whole image
 
 
 class Colored(NamedTuple):
-    """An image's color, and how sure the network is of it: up to 1, larger is surer; 0 where it was not asked."""
+    """An image's color, and the network's confidence, up to 1; 0 if it was not computed."""
 
     ab: LowAb
     confidence: float
@@ -36,33 +36,30 @@ class Colorizer:
 
         Args:
             network: see `Network`.
-            size: it sees about `size` x `size` pixels, unless `network.canvas` says for which it was made.
-            batch_size: images in a forward pass at most.
-            saturation: factor of the ab; 0 is grey.
+            size: input images have about `size` x `size` pixels, unless the network has a fixed `canvas`.
+            batch_size: maximum number of images per forward pass.
+            saturation: factor for the ab; 0 is grey.
         """
         self.network, self.size, self.saturation = network, size, saturation
         self.canvas_size = network.canvas or size
         self.batch_size = batch_size
 
     def __call__(self, greys: Sequence[Seen | Fitted]) -> list[LowAb]:
-        """The ab of each image, at the network's resolution, in the order given.
-
-        An image whose colors are not finite comes back as NaN, for the caller to report.
-        """
+        """The ab of each image, in order, at the network's resolution; may have values that are not finite."""
         return [colored.ab for colored in self.color(greys)]
 
     def color(self, greys: Sequence[Seen | Fitted], *, confidence: bool = False) -> list[Colored]:
-        """The same, and on demand with the network's confidence (see `colorize.predict.confidence`).
+        """Like `__call__`, optionally with the network's confidence (see `colorize.predict.confidence`).
 
-        A network that does not predict distributions then runs twice, the second time on mirrored images.
-        Hints reach a network that takes them, and its colors are held to them (see `colorize.imaging.hinting`).
+        For confidence, a network that predicts no distributions runs again on mirrored images. Hints are inputs of a
+        network that takes them, and are also applied to its output (see `colorize.imaging.hinting`).
         """
         fitted = [Canvases(self.canvas_size, self.network.stride).fitted(grey) for grey in greys]
         groups: dict[Shape, list[int]] = defaultdict(list)
         for index, image in enumerate(fitted):
             groups[image.canvas].append(index)
         chunks = [chunk for members in groups.values() for chunk in _chunks(members, self.batch_size)]
-        # A GPU works on all of them while the first one's colors are waited for.
+        # Launch all batches on a GPU before waiting for the first result.
         started = [self._start([fitted[index] for index in chunk], confidence) for chunk in chunks]
         colors: dict[int, Colored] = {}
         for chunk, finish in zip(chunks, started, strict=True):
@@ -81,12 +78,12 @@ class Colorizer:
         for index, (image, doubt_hw) in enumerate(zip(images, doubts, strict=True)):
             h, w = (_covered(*sides) for sides in zip(image.shape, image.canvas, low, strict=True))
             ab_2hw = halves[index, :, :h, :w]
-            if vivid[index] or len(image.spots):  # a hint's color is what was asked for
+            if vivid[index] or len(image.spots):  # hints last, so that their colors are not compressed
                 ab_2hw = held_to(tame(colors[index, :, :h, :w]), image.spots).astype(np.float16)
             yield Colored(ab_2hw, 0.0 if doubt_hw is None else float(1 - doubt_hw[:h, :w].mean()))
 
     def _hints(self, images: list[Fitted]) -> tuple[Float, ...]:
-        """The planes that go to the network beside the grey: none where there are no hints."""
+        """The hint planes for the network; none if there are no hints."""
         spots, shapes = [image.spots for image in images], [image.shape for image in images]
         if not any(map(len, spots)):
             return ()
@@ -100,9 +97,9 @@ def _covered(side: int, canvas: int, low: int) -> int:
 
 
 def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """Runs of `size`, then of ever smaller powers of two: few sizes, so that a GPU's libraries plan for few."""
+    """Chunks of `size`, then of decreasing powers of two: few sizes, because cuDNN plans for each."""
     start = 0
-    while left := len(items) - start:
-        count = size if left >= size else 1 << (left.bit_length() - 1)
+    while remaining := len(items) - start:
+        count = size if remaining >= size else 1 << (remaining.bit_length() - 1)
         yield items[start : start + count]
         start += count

@@ -1,7 +1,7 @@
-"""Small grey images and their colors as Arrow columns: bytes with their sides beside them.
+"""Small grey images and their colors as Arrow columns: bytes, with separate height and width columns.
 
-A row of several pages (a TIFF's) holds the first page that is colored as any other row does, and the further ones in
-lists of structs; `page` counts from 0.
+A TIFF with several pages is one row: its first colored page is stored like any other image, further pages in lists of
+structs; `page` is 0-based.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ def grey_from(row: dict[str, object]) -> npt.NDArray[np.uint8]:
 
 
 def fitted_from(row: dict[str, Any]) -> Fitted:
-    """The same, as it was fitted into its canvas, with its hints."""
+    """The small grey image of a loaded row with its canvas and hints."""
     hints = np.frombuffer(row["hints"], np.float32).reshape(-1, 4)
     return Fitted(grey_from(row), hints, (row["canvas_height"], row["canvas_width"]))
 
 
 def pages_from(row: dict[str, Any]) -> list[Fitted]:
-    """All small grey images of a loaded row: of several pages each."""
+    """The small grey images of all pages of a loaded row."""
     return [fitted_from(row), *(fitted_from({**page, "hints": b""}) for page in row["more"])]
 
 
 def more_pages(pages: Sequence[tuple[int, Fitted]]) -> list[dict[str, object]]:
-    """Further pages, by their numbers, as a row holds them."""
+    """Further pages, by number, as stored in a row."""
     return [
         {
             "page": number,
@@ -59,7 +59,7 @@ def more_pages(pages: Sequence[tuple[int, Fitted]]) -> list[dict[str, object]]:
 
 
 def more_colors(row: dict[str, Any], colors: Sequence[npt.NDArray[np.floating]]) -> list[dict[str, object]]:
-    """The colors of a row's further pages as a row holds them."""
+    """The colors of a row's further pages, as stored in a row."""
     return [
         {"page": page["page"], "ab": ab.tobytes(), "ab_height": ab.shape[1], "ab_width": ab.shape[2]}
         for page, ab in zip(row["more"], colors, strict=True)
@@ -67,7 +67,7 @@ def more_colors(row: dict[str, Any], colors: Sequence[npt.NDArray[np.floating]])
 
 
 def colors_from(row: dict[str, Any]) -> npt.NDArray[np.float16] | dict[int, npt.NDArray[np.float16]]:
-    """The low-resolution color of a predicted row; of one with several pages that of each page that is colored."""
+    """The low-resolution color of a predicted row, by page number if the row has several pages."""
     if row["page"] < 0:
         return ab_from(row)
     return {row["page"]: ab_from(row), **{page["page"]: ab_from(page) for page in row["more_ab"]}}

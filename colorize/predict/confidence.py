@@ -1,8 +1,8 @@
-"""How sure a network is of its colors, place by place.
+"""The uncertainty of a network's colors, per cell.
 
-A network that predicts a distribution over color bins says itself how much it doubts (`BinModel.doubt`). Any other
-doubts where it gives the mirrored image other colors: a guess that turns with the camera is not knowledge.
-docs/model.md says what that is worth; `benchmarks/confidence.py` measures it.
+For a network that predicts a distribution over color bins it is computed from the distribution (`BinModel.doubt`), for
+any other from the disagreement with the colors of the mirrored image. docs/model.md has measurements, made by
+`benchmarks/confidence.py`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from colorize.models import BinModel
 
-MIRROR_SCALE = 20.0  # Lab units of disagreement at which two thirds of the confidence are gone
+MIRROR_SCALE = 20.0  # Lab units: at this disagreement, confidence is 1/e
 
 
 def color_and_doubt(model: nn.Module, L_B1HW: Tensor, *hints_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """ab `(B, 2, h, w)` as `model` gives it for lightness and hints, and its doubt `(B, h, w)` in [0, 1]."""
+    """The ab `(B, 2, h, w)` of `model` for lightness and hints, and its uncertainty `(B, h, w)` in [0, 1]."""
     if isinstance(model, BinModel):
         logits = model.logits(L_B1HW)
         painted = model.painted(logits, L_B1HW)
@@ -27,7 +27,7 @@ def color_and_doubt(model: nn.Module, L_B1HW: Tensor, *hints_BCHW: Tensor) -> tu
 
 
 def disagreement(ab_B2hw: Tensor, other_B2hw: Tensor) -> Tensor:
-    """How far two predictions lie apart, 0 for equal ones and towards 1 for unlike ones: `(B, h, w)`."""
+    """The difference of two predictions as `1 - exp(-distance / MIRROR_SCALE)`: `(B, h, w)`, 0 for equal ones."""
     distance = torch.linalg.vector_norm((ab_B2hw - other_B2hw).float(), dim=1)
     doubt: Tensor = 1 - torch.exp(-distance / MIRROR_SCALE)
     return doubt

@@ -1,7 +1,7 @@
-"""Fetching published weights: said what and from where first, checked before they are used, from the cache if there.
+"""Downloads published weights to the cache and verifies them.
 
-The hub's client does the work, so its environment variables count: `HF_ENDPOINT` (a mirror), `HF_HOME` (the cache),
-`HF_HUB_OFFLINE`, `HF_TOKEN`, and for both places `HTTPS_PROXY`. It takes up a broken connection where it broke.
+Uses the hub's client, which resumes broken connections and reads `HF_ENDPOINT` (a mirror), `HF_HOME` (the cache),
+`HF_HUB_OFFLINE`, `HF_TOKEN` and `HTTPS_PROXY`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from colorize.predict.published_weights import (
     PublishedWeights,
     bucket_cache,
     pin,
-    require_right,
+    verify_weights,
 )
 from colorize.settings import nearest
 
@@ -32,39 +32,39 @@ _ANSWER_SECONDS = 10.0
 
 
 def download(name: str) -> Iterator[str]:
-    """Fetches weights by their name; yields lines for people: what will be fetched, before it is, and where it lies.
+    """Downloads weights by name; yields messages: size, source and license before the download, and the path after it.
 
     Raises:
-        UsageError: no such weights, no way to them, or something else lies there.
+        UsageError: unknown weights, failed download, or wrong file.
     """
     if name not in PUBLISHED:
-        raise UsageError(f"no published weights are called {name!r}{nearest(name, list(PUBLISHED))}")
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries need no line
+        raise UsageError(f"there are no published weights {name!r}{nearest(name, list(PUBLISHED))}")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # do not log retries
     weights = PUBLISHED[name]
     path = weights.cached()
-    if path is not None and _is_right(weights, path):
-        yield f"{name} is here already: {path}"
+    if path is not None and _is_valid(weights, path):
+        yield f"{name} is already in the cache: {path}"
         return
     with _plain_faults(weights):
         size = _size(weights)
     yield f"{name}: {_megabytes(size)} from {weights.source} ({weights.license})"
     with _plain_faults(weights):
         path = _from_hub(weights, again=path is not None) if weights.repository else _from_bucket(weights, size)
-    digest = require_right(weights, path, weights.source)
+    digest = verify_weights(weights, path, weights.source)
     _require_weights(weights, path)
     pin(weights, digest)
     yield f"{name} is in {path}; use it as --model {name}"
 
 
-def _is_right(weights: PublishedWeights, path: Path) -> bool:
+def _is_valid(weights: PublishedWeights, path: Path) -> bool:
     try:
-        return bool(require_right(weights, path))
+        return bool(verify_weights(weights, path))
     except UsageError:
         return False
 
 
 def _size(weights: PublishedWeights) -> int | None:
-    """Bytes, as the server says."""
+    """Size in bytes, as reported by the server."""
     if weights.repository:
         return get_hf_file_metadata(weights.source, timeout=_ANSWER_SECONDS).size
     answer = get_session().head(weights.source, timeout=_ANSWER_SECONDS, headers={"Accept-Encoding": "identity"})
@@ -78,13 +78,13 @@ def _from_hub(weights: PublishedWeights, again: bool) -> Path:
 
 
 def _from_bucket(weights: PublishedWeights, size: int | None) -> Path:
-    """Into the cache, where it appears whole and checked or not at all."""
+    """Downloads to a temporary file, verifies it and moves it to the cache."""
     cache = bucket_cache()
     draft = cache.draft(weights.file)
     try:
         with draft.open() as file:
             http_get(weights.source, cast(BinaryIO, file), expected_size=size, displayed_filename=weights.file)
-        require_right(weights, draft.path, weights.source)
+        verify_weights(weights, draft.path, weights.source)
         cache.move(draft.name, weights.file)
     finally:
         draft.discard()
@@ -100,18 +100,18 @@ def _require_weights(weights: PublishedWeights, path: Path) -> None:
 
 @contextmanager
 def _plain_faults(weights: PublishedWeights) -> Iterator[None]:
-    """Faults of the network and of servers as one line that says what to do."""
+    """Converts network and server errors to UsageError with advice."""
     mirror = "HF_ENDPOINT" if weights.repository else "COLORIZERS_ENDPOINT"
-    by_hand = f"copy the file here and write --model {weights.architecture}=FILE"
+    by_hand = f"copy the file to this machine and use --model {weights.architecture}=FILE"
     try:
         yield
     except OfflineModeIsEnabled:
         raise UsageError(
-            f"{weights.name} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it: unset that, or {by_hand}"
+            f"{weights.name} is not in the cache, and HF_HUB_OFFLINE is set: unset it, or {by_hand}"
         ) from None
     except (OSError, httpx2.HTTPError) as error:
         raise UsageError(
-            f"cannot fetch {weights.source} ({one_line(error, 160)}): check the network (HTTPS_PROXY), name a mirror "
+            f"cannot download {weights.source} ({one_line(error, 160)}): check the network (HTTPS_PROXY), set a mirror "
             f"({mirror}), or {by_hand}"
         ) from None
 

@@ -1,6 +1,6 @@
-"""`colorize photo --enlarge`: what `superres_cnn` was made for, an image three times as high and wide.
+"""`colorize photo --enlarge`: the own output of `superres_cnn`, an image three times as high and wide.
 
-Here the network paints everything, the lightness too, so that nothing of the scan is kept as it was.
+The network predicts the lightness, too, so the scan's luminance is not preserved.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from colorize.predict.fetch import fetch
 from colorize.predict.inputs import Input, base_name
 from colorize.predict.model_files import ModelFile, find_model
 from colorize.predict.settings import PhotoSettings
-from colorize.predict.steps import look
+from colorize.predict.steps import inspect
 
-TILE, MARGIN = 256, 16  # pixels of the source; the margin is wider than what an output pixel depends on
+TILE, MARGIN = 256, 16  # pixels of the source; the margin is wider than the network's receptive field
 Plane = npt.NDArray[np.uint8]
 
 
 def write_enlarged(
     given: Input, model: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool, sandbox: Sandbox
 ) -> tuple[Path, str]:
-    """Writes a PNG, upright, three times the size of the input; returns where, and a word about it.
+    """Writes an upright PNG of three times the input's size; returns its path and a description.
 
     Args:
         given: an image file or link.
         model: a trained `superres_cnn`: checkpoint or run.
         destinations: an output file, or a folder for `NAME.enlarged.png`.
-        settings: `limits.max_pixels` holds for what is written.
+        settings: `limits.max_pixels` applies to the output.
         allow_private: follow links to private addresses, too.
-        sandbox: where the image is decoded.
+        sandbox: decodes the image.
 
     Raises:
         UsageError: the model is another network.
@@ -50,10 +50,10 @@ def write_enlarged(
     found = find_model(model)
     network = load_checkpoint(found.data).model.eval()
     if not isinstance(network, SuperresCnn):
-        raise UsageError(f"--enlarge: {found.name} is no superres_cnn, which alone paints larger images")
+        raise UsageError(f"--enlarge: {found.name} is not a superres_cnn, the only network with larger output")
     data = fetch(given, allow_private, settings.limits.max_bytes)
     limit = settings.limits.max_pixels // network.enlarges**2
-    seen = sandbox(look, data, limit, limit)
+    seen = sandbox(inspect, data, limit, limit)
     target = destinations.sheet(given, ".enlarged.png")
     encoded = io.BytesIO()
     text = PngInfo()
@@ -66,7 +66,7 @@ def write_enlarged(
 
 @torch.inference_mode()
 def enlarge(network: SuperresCnn, grey: Plane) -> Plane:
-    """Grey (H, W) -> sRGB (3 H, 3 W, 3), tile by tile: memory does not grow with the network's channels."""
+    """Grey (H, W) -> sRGB (3 H, 3 W, 3), both uint8, tile by tile to bound the memory of activations."""
     height, width = grey.shape
     times = network.enlarges
     out = np.empty((times * height, times * width, 3), np.uint8)

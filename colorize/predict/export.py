@@ -1,4 +1,4 @@
-"""`colorize export`: a model as an ONNX file, for programs that know nothing of torch, or as a checkpoint of ours."""
+"""`colorize export`: converts a model to an ONNX file or to a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.model_files import find_model
 from colorize.storage.root import Storage
 
-TOLERANCE = 0.05  # Lab units between torch and ONNX Runtime, which add up in another order
-_NAMES = ("L", "ab", "mask")  # of the inputs; those of hints where the network takes them
+TOLERANCE = 0.05  # Lab units between torch and ONNX Runtime, because of rounding
+_NAMES = ("L", "ab", "mask")  # of the inputs; the last two only if the network takes hints
 _OUTPUT = "color"
 _OPSET = 18
-_SIDE = 64  # pixels of the example that is traced, at least
+_SIDE = 64  # minimum side of the example input for tracing, in pixels
 
 
 class ExportError(RuntimeError):
-    """A network whose ONNX file does not compute what it does."""
+    """The ONNX file's output differs from the network's."""
 
 
 def export(name: str, output: str) -> str:
-    """Writes the model that a user calls `name` to `output`, by its suffix; returns a word about it.
+    """Exports the model `name` to `output`, by its suffix; returns a description.
 
-    `.safetensors`: a checkpoint. `.onnx`: L* in [0, 100] `(batch, 1, rows, columns)`, and for a network that takes
-    hints `ab` and `mask` of that size, to `color`, ab in Lab units. Rows
-    and columns are as free as the network is, but multiples of its stride: nothing is padded.
+    `.safetensors` is a checkpoint. `.onnx` maps L* in [0, 100] `(batch, 1, rows, columns)` to `color`, ab in Lab units;
+    for a network that takes hints it has the inputs `ab` and `mask` of the same size, too. Rows and columns must be
+    multiples of the network's stride, because the graph does not pad.
 
     Raises:
-        UsageError: an unknown model or suffix, or ONNX's packages are not installed.
-        ExportError: the file computes something else than the network.
+        UsageError: unknown model or suffix, or ONNX's packages are not installed.
+        ExportError: the ONNX file's output differs from the network's.
     """
     target = Path(output)
     if target.suffix not in (".onnx", ".safetensors") or "://" in output:
-        raise UsageError(f"--output {output}: name a local file that ends in .onnx or .safetensors")
+        raise UsageError(f"--output {output}: give a local file that ends in .onnx or .safetensors")
     found = find_model(name)
     data, word = found.data, f"a checkpoint of {found.architecture}"
     if target.suffix == ".onnx":
@@ -54,15 +54,15 @@ def export(name: str, output: str) -> str:
 
 
 def to_onnx(model: ColorModel) -> bytes:
-    """The network as ONNX, for any batch, and any sides that it takes."""
+    """The network as ONNX with dynamic axes."""
     example = _inputs(model, 2)
     names, free = _NAMES[: len(example)], _free_axes(model)
     file = io.BytesIO()
     with warnings.catch_warnings():
-        # Torch would rather have its newer exporter used, which takes minutes of a CPU where this takes seconds. What
-        # tracing may take for a constant by mistake shows when the file computes another size: see `difference`.
+        # The old exporter warns that it is deprecated; the new one takes minutes instead of seconds. Tracing may turn
+        # sizes into constants, so `difference` tests the file with another size.
         warnings.simplefilter("ignore")
-        export: Any = torch.onnx.export  # its annotation knows paths only
+        export: Any = torch.onnx.export  # its annotation only allows paths
         export(
             model,
             tuple(example),
@@ -77,10 +77,10 @@ def to_onnx(model: ColorModel) -> bytes:
 
 
 def difference(model: ColorModel, onnx_file: bytes) -> float:
-    """The largest difference between torch and ONNX Runtime for an image of another size, Lab units.
+    """The maximum difference between torch and ONNX Runtime for an image of another size, in Lab units.
 
     Raises:
-        ExportError: it is more than rounding.
+        ExportError: it exceeds TOLERANCE.
     """
     import onnxruntime
 
@@ -90,12 +90,12 @@ def difference(model: ColorModel, onnx_file: bytes) -> float:
     with torch.inference_mode():
         apart = float(np.abs(theirs - model(*given).numpy()).max())
     if not apart <= TOLERANCE:
-        raise ExportError(f"the ONNX file is {apart:.3g} Lab units away from torch; only {TOLERANCE} may be rounding")
+        raise ExportError(f"the ONNX file differs from torch by {apart:.3g} Lab units; at most {TOLERANCE} is rounding")
     return apart
 
 
 def _inputs(model: ColorModel, batch: int, larger: bool = False) -> list[Tensor]:
-    """Lightness, and hints where the network takes them."""
+    """Random lightness, and hints if the network takes them."""
     side = model.canvas or model.stride * -(-_SIDE // model.stride)
     rows, columns = (side + model.stride, side + 3 * model.stride) if larger else (side, side)
     generator = torch.Generator().manual_seed(0)
@@ -111,7 +111,7 @@ def _is_fixed(model: ColorModel) -> bool:
 
 
 def _free_axes(model: ColorModel) -> dict[int, str]:
-    """Which axes of an input may have any size: a multiple of the network's stride."""
+    """The dynamic axes of an input, whose sizes are multiples of the network's stride."""
     return {0: "batch"} if _is_fixed(model) else {0: "batch", 2: "rows", 3: "columns"}
 
 

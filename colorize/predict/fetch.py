@@ -1,4 +1,4 @@
-"""Single images by path, link or URL: of none is more read than `limits.max_bytes`."""
+"""Reads single images from a path, link or URL, up to `limits.max_bytes`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from colorize.storage.faults import why_unusable
 from colorize.storage.links import LinkLimits, fetch_link
 from colorize.storage.root import Storage
 
-IN_MEMORY = 16 << 20  # bytes of a file that is read at once; a larger one is read piece by piece
+IN_MEMORY = 16 << 20  # bytes: larger files are read in place
 
 
 def fetch(given: Input, allow_private: bool, max_bytes: int) -> Encoded:
-    """The encoded image at a path, http(s) link or URL of a storage; out of a folder no link is followed.
+    """The encoded image at a path, http(s) link or storage URL. Links out of an input folder are not followed.
 
     Raises:
         ImageDecodeError: `too_large`.
-        OSError: there is none, or it cannot be read.
+        OSError: it does not exist or cannot be read.
     """
     source = given.source
     if is_link(source):
@@ -30,7 +30,7 @@ def fetch(given: Input, allow_private: bool, max_bytes: int) -> Encoded:
         storage = Storage(given.folder or source)
         folder, name = (storage, given.name) if given.folder else (storage.parent(), posixpath.basename(storage.root))
         return folder.load(name, -1, IN_MEMORY, max_bytes)
-    except UsageError as error:  # one source's fault, not the command's
+    except UsageError as error:  # an error of one source must not stop the command
         raise OSError(str(error)) from None
     except ImageDecodeError:
         raise
@@ -39,7 +39,7 @@ def fetch(given: Input, allow_private: bool, max_bytes: int) -> Encoded:
 
 
 def _reason(error: Exception, is_local: bool) -> str:
-    """What went wrong, without the name, which stands before it already."""
+    """The error without the file name, which the message has already."""
     if not is_local:
         return why_unusable(error)
     known = error.strerror if isinstance(error, OSError) else None

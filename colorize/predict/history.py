@@ -1,4 +1,4 @@
-"""`colorize photo --history`: one image colored with the weights of each kept epoch of a training run."""
+"""`colorize photo --history`: one image colored with the checkpoint of each epoch of a training run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from colorize.imaging.sandbox import Sandbox
 from colorize.predict.destinations import Destinations
 from colorize.predict.fetch import fetch
 from colorize.predict.inputs import Input
-from colorize.predict.photo import colorizer_of
+from colorize.predict.photo import photo_colorizer
 from colorize.predict.settings import PhotoSettings
 from colorize.storage.root import Storage
 
@@ -32,7 +32,7 @@ CHECKPOINT = re.compile(r"checkpoints/epoch-(\d+)\.safetensors")
 def write_history(
     given: Input, run: str, destinations: Destinations, settings: PhotoSettings, allow_private: bool, sandbox: Sandbox
 ) -> tuple[Path, str]:
-    """Writes a sheet: the grey image, then its copy by each epoch of `run`; returns where, and a word about it.
+    """Writes a sheet with the grey image and its copy by each epoch of `run`; returns its path and a description.
 
     Args:
         given: an image file or link.
@@ -40,14 +40,14 @@ def write_history(
         destinations: an output file, or a folder for `NAME.history.png`.
         settings: of the colorizer.
         allow_private: follow links to private addresses, too.
-        sandbox: where the image is decoded.
+        sandbox: decodes the image.
 
     Raises:
-        UsageError: `run` keeps no epochs' weights.
+        UsageError: `run` has no checkpoints.
         ImageDecodeError, OSError: the image cannot be read.
     """
     storage = Storage(run)
-    epochs = kept_epochs(storage)
+    epochs = checkpoint_epochs(storage)
     data = fetch(given, allow_private, settings.limits.max_bytes)
     grey = sandbox(decode_small, data, PANEL_AREA, max_pixels=settings.limits.max_pixels).luma
     target = destinations.sheet(given, ".history.png")
@@ -60,15 +60,15 @@ def write_history(
     return target, f"{len(epochs)} epochs"
 
 
-def kept_epochs(run: Storage) -> dict[int, str]:
-    """The epochs whose weights a run keeps, in order, and the names of their files.
+def checkpoint_epochs(run: Storage) -> dict[int, str]:
+    """The file names of a run's checkpoints by epoch, in order.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there are none.
     """
     found = {int(m[1]): m[0] for entry in run.entries() if (m := CHECKPOINT.fullmatch(entry.name))}
     if not found:
-        raise UsageError(f"{run.url()} holds no checkpoints/epoch-NNN.safetensors: name a training run's folder")
+        raise UsageError(f"{run.url()} has no checkpoints/epoch-NNN.safetensors: give a training run's folder")
     return dict(sorted(found.items()))
 
 
@@ -76,12 +76,12 @@ def _colored(
     grey: npt.NDArray[np.uint8], run: Storage, epochs: dict[int, str], settings: PhotoSettings
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
     for epoch, name in epochs.items():
-        colorizer = colorizer_of(run.read(name), settings)
+        colorizer = photo_colorizer(run.read(name), settings)
         yield epoch, exact_rgb(grey, colorizer([grey])[0].astype(np.float32)).astype(np.uint8)
 
 
 def contact_sheet(panels: list[tuple[str, npt.NDArray[np.uint8]]]) -> Image.Image:
-    """Images of one size `(H, W, 3)` in rows, each with its name below it."""
+    """A grid of images of one size `(H, W, 3)`, each with its name below."""
     height, width = panels[0][1].shape[:2]
     columns = min(len(panels), COLUMNS)
     rows = math.ceil(len(panels) / columns)

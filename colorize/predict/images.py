@@ -1,4 +1,4 @@
-"""The Python API: `colorize.load("default")(image)` takes an image and returns it in color, its luminance kept."""
+"""The Python API: `colorize.load("default")(image)` returns an image in color with the same luminance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from colorize.errors import UsageError
 from colorize.imaging.compose import exact_rgb
 from colorize.imaging.formats.samples import luma_of
 from colorize.predict.model_files import ModelFile, find_model
-from colorize.predict.photo import colorizer_of
+from colorize.predict.photo import photo_colorizer
 from colorize.predict.settings import ColorizerSettings, PhotoSettings
 from colorize.settings import Device, nearest
 
@@ -24,16 +24,16 @@ Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # (H, W)
 
 
 def load(model: str = "default", *, device: Device = "auto", **settings: Any) -> Colorizer:
-    """A model, ready to color images in this process, without Ray.
+    """Loads a model for coloring images in this process, without Ray.
 
     Args:
-        model: `default`, a checkpoint, a training run's folder (local or remote), or `NAME=WEIGHTS` of a published
-            network, as everywhere.
-        device: "cuda", "cpu", or "auto" for the GPU where there is one.
-        settings: of `ColorizerSettings`, such as `size=192`, `temperature=0.5` or `saturation=0.8`.
+        model: `default`, a checkpoint, a training run's folder (local or remote), or `NAME=WEIGHTS` for a published
+            network.
+        device: "cuda", "cpu", or "auto" for a GPU if there is one.
+        settings: fields of `ColorizerSettings`, such as `size=192`, `temperature=0.5` or `saturation=0.8`.
 
     Raises:
-        UsageError: no such model or setting.
+        UsageError: unknown model or setting.
     """
     unknown = [name for name in settings if name not in ColorizerSettings.model_fields]
     if unknown:
@@ -47,39 +47,38 @@ def load(model: str = "default", *, device: Device = "auto", **settings: Any) ->
 
 
 class Colorizer:
-    """A network that colors whole images of any size, one or many at a time. Made by `load`.
+    """A network that colors images of any size, one or many at a time. Created by `load`.
 
     Attributes:
-        name: what the model was called.
+        name: of the model, as passed to `load`.
         sha256: of its checkpoint.
     """
 
     def __init__(self, model: ModelFile, settings: PhotoSettings) -> None:
-        """Builds the network on its device."""
         self.name, self.sha256 = model.name, model.sha256
-        self._colorizer = colorizer_of(model.data, settings)
+        self._colorizer = photo_colorizer(model.data, settings)
 
     def __repr__(self) -> str:
         return f"<Colorizer {self.name!r} on {self._colorizer.network.device}>"
 
     def __call__(self, image: ImageLike) -> ImageLike:
-        """The image in color, of the same size; its luma is the input's in every pixel.
+        """Colors an image. The output has the size and, in every pixel, the luma of the input.
 
         Args:
-            image: a Pillow image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or uint16, sRGB. What
-                color it has is not looked at. A Pillow image is turned upright; of more than 8 bits it keeps 8.
+            image: a Pillow image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or uint16, sRGB. Its
+                color is ignored. A Pillow image is rotated upright by its EXIF orientation and reduced to 8 bits.
 
         Returns:
-            A Pillow image of mode RGB (RGBA where the input has opacity), or an array (H, W, 3) (or 4) of the input's
-            type.
+            A Pillow image with mode RGB (RGBA if the input has alpha), or an array (H, W, 3) (or 4) of the input's
+            dtype.
 
         Raises:
-            ValueError: an array of another shape or type.
+            ValueError: an array has another shape or dtype.
         """
         return self.batch([image])[0]
 
     def batch(self, images: Sequence[ImageLike]) -> list[ImageLike]:
-        """Each image in color, in order; images of one shape share forward passes where that is faster."""
+        """Colors several images; on a GPU, images of one shape share forward passes."""
         layers = [_layers(image) for image in images]
         area = self._colorizer.canvas_size**2
         colors = self._colorizer([_small(luma, area) for luma, _ in layers])
@@ -90,16 +89,16 @@ class Colorizer:
 
 
 def _layers(image: Image.Image | npt.NDArray[Any]) -> tuple[Plane, Plane | None]:
-    """Luma and opacity, both (H, W); no opacity is None."""
+    """Luma and alpha, both (H, W); alpha is None if there is none."""
     if isinstance(image, Image.Image):
         return _pillow_layers(image)
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or not image.size:
         raise ValueError(
-            f"an array of {image.dtype} and shape {image.shape}: give uint8 or uint16, (H, W[, 1, 3 or 4])"
+            f"an array of {image.dtype} and shape {image.shape}: pass uint8 or uint16, (H, W[, 1, 3 or 4])"
         )
     samples = image if image.ndim == 3 else image[..., None]
     if samples.shape[2] not in (1, 3, 4):
-        raise ValueError(f"an array with {samples.shape[2]} channels: give (H, W), or 1, 3 or 4 channels")
+        raise ValueError(f"an array with {samples.shape[2]} channels: pass (H, W), or 1, 3 or 4 channels")
     alpha = samples[..., 3] if samples.shape[2] == 4 else None
     return luma_of(samples), alpha
 
@@ -110,7 +109,7 @@ def _pillow_layers(image: Image.Image) -> tuple[Plane, Plane | None]:
         return (np.asarray(upright) >> 8).astype(np.uint8), None
     if upright.mode in ("I", "F"):
         raise ValueError(
-            f"a Pillow image of mode {upright.mode!r} has no known white: give an array of uint8 or uint16"
+            f"a Pillow image of mode {upright.mode!r} has no defined white: pass an array of uint8 or uint16"
         )
     if not upright.has_transparency_data:
         return np.asarray(upright.convert("L")), None
@@ -119,7 +118,7 @@ def _pillow_layers(image: Image.Image) -> tuple[Plane, Plane | None]:
 
 
 def _small(luma: Plane, area: int) -> npt.NDArray[np.uint8]:
-    """What the network sees: 8 bits, reduced by a whole factor to no fewer than `area` pixels."""
+    """The 8-bit luma, reduced by an integer factor to at least `area` pixels."""
     grey = luma if luma.dtype == np.uint8 else luma >> 8
     factor = int(math.sqrt(luma.size / area))
     small = Image.fromarray(np.ascontiguousarray(grey, np.uint8))
@@ -127,6 +126,6 @@ def _small(luma: Plane, area: int) -> npt.NDArray[np.uint8]:
 
 
 def _like(image: Any, rgb: Plane, alpha: Plane | None) -> Any:
-    """The color as an object of the input's kind."""
+    """The output as the input's type."""
     pixels = rgb if alpha is None else np.dstack((rgb, alpha))
     return Image.fromarray(pixels) if isinstance(image, Image.Image) else pixels

@@ -1,4 +1,4 @@
-"""What `colorize photo` is given: files and links as they are named, and of a folder every file below it."""
+"""The inputs of `colorize photo`: files, links, and all files in folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from colorize.errors import UsageError
 from colorize.predict.outcome import Outcome
 from colorize.storage.root import LEDGER, Storage
 
-RECORDS = f"{LEDGER}/"  # what a bulk run leaves beside its images
+RECORDS = f"{LEDGER}/"  # files of a bulk run that are not images
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Input:
     """One image to color.
 
     Attributes:
-        source: its path or link, as a person would type it.
-        name: of its copy; the tree below a folder is kept.
-        folder: the folder that it was found in; "" for a file or link that was named itself.
+        source: its path or link.
+        name: of its copy, with the path below `folder`.
+        folder: the folder given by the user; "" for a single file or link.
     """
 
     source: str
@@ -33,30 +33,30 @@ class Input:
 
 
 def find_inputs(sources: Sequence[str]) -> tuple[list[Input], list[Outcome]]:
-    """The images that are meant, in order, and what is left out of folders for what it is called.
+    """The images to color, in order, and outcomes for files in folders that are skipped because of their names.
 
     Raises:
-        UsageError: a folder without files.
+        UsageError: a folder has no files.
     """
     found: list[Input] = []
-    left_out: list[Outcome] = []
+    skipped: list[Outcome] = []
     for source in sources:
         if is_remote(source) or not os.path.isdir(local_path(source)):  # noqa: PTH112 (no name makes this raise)
             found.append(Input(source, base_name(source)))
             continue
-        before = len(found) + len(left_out)
+        before = len(found) + len(skipped)
         for each, reason in _in_folder(source):
             if reason:
-                left_out.append(Outcome(True, each.source, f"left out: {reason}"))
+                skipped.append(Outcome(True, each.source, f"skipped: {reason}"))
             else:
                 found.append(each)
-        if len(found) + len(left_out) == before:
-            raise UsageError(f"there are no files in {source}: name images, or a folder of them")
-    return found, left_out
+        if len(found) + len(skipped) == before:
+            raise UsageError(f"there are no files in {source}: give images, or a folder with images")
+    return found, skipped
 
 
 def _in_folder(folder: str) -> Iterator[tuple[Input, str]]:
-    """Each file below a folder, and why it is left out, or ""."""
+    """Each file below a folder, and why it is skipped, or ""."""
     storage = Storage(folder)
     for name in (entry.name for entry in storage.entries()):
         if not name.startswith(RECORDS):
@@ -65,7 +65,7 @@ def _in_folder(folder: str) -> Iterator[tuple[Input, str]]:
 
 
 def base_name(source: str) -> str:
-    """The file's name at the end of a path or link, whose author may have written anything there."""
+    """The file name of a path or link, which may contain anything."""
     if is_link(source):
         with suppress(ValueError):  # fetching it reports the fault
             source = unquote(urlparse(source).path).replace("\0", "")
@@ -79,7 +79,7 @@ def is_link(source: str) -> bool:
 
 
 def is_remote(source: str) -> bool:
-    """Whether a source lies elsewhere than on disk."""
+    """Whether a source is not a local path."""
     return "://" in source and not source.startswith("file://")
 
 
@@ -89,5 +89,5 @@ def local_path(source: str) -> Path:
 
 
 def real_path(path: str | Path) -> Path:
-    """Where a path leads; one of links in a circle, for which `Path.resolve` raises, is a place as well."""
+    """The path with links resolved; does not raise for circular links, as `Path.resolve` does."""
     return Path(os.path.realpath(path))

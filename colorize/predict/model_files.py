@@ -1,4 +1,4 @@
-"""From what a person calls a model to the bytes of its checkpoint."""
+"""Finds the checkpoint for a model name, file or URI."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from colorize.settings import nearest
 from colorize.storage.root import Storage, read_file
 from colorize.weights import checkpoint_metadata, shipped_stride, shipped_weights
 
-_MOST_BYTES = 16 << 30  # of a file with weights; the largest of the published ones has 0.9 GB
-_MOST_CANVAS = 1024  # as of `ColorizerSettings.size`; what is larger takes gigabytes for each image
-_MESSAGE = 1000  # characters of what is wrong with a checkpoint, which may hold names of any length
+_MOST_BYTES = 16 << 30  # maximum size of weights; the largest published ones have 0.9 GB
+_MOST_CANVAS = 1024  # like `ColorizerSettings.size`; more would take gigabytes per image
+_MESSAGE = 1000  # maximum characters of an error message, which may have names of any length
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A checkpoint that was read and found whole."""
+    """A checkpoint that was read and validated."""
 
-    name: str  # as the user called it
+    name: str  # as given by the user
     architecture: str  # registry name
     sha256: str  # of the checkpoint file
     data: bytes = field(repr=False)
-    stride: int = 1  # of the network: the sides of what it sees are multiples
-    canvas: int | None = None  # about the side of the only squares that it sees
+    stride: int = 1  # of the network: the sides of its inputs are multiples of it
+    canvas: int | None = None  # approximate side of the network's fixed input size, if it has one
 
 
 def find_model(name: str) -> ModelFile:
-    """The checkpoint of a shipped model, of a file, or of a training run's folder (local or remote).
+    """The checkpoint of a shipped model, a file, or a training run's folder (local or remote).
 
-    `NAME=FILE` makes a checkpoint of the weights that the authors of the network NAME have published; NAME alone is
-    enough for those that `colorize models download NAME` has fetched.
+    `NAME=FILE` converts the published weights of the network NAME to a checkpoint; `NAME` alone is enough for weights
+    downloaded by `colorize models download NAME`.
 
     Raises:
-        UsageError: no such model, or a file that is not a whole checkpoint of a registered architecture.
+        UsageError: unknown model, or not a valid checkpoint of a registered architecture.
     """
     shipped = shipped_weights()
     if name in shipped and not Path(name).exists():
@@ -59,21 +59,21 @@ def find_model(name: str) -> ModelFile:
 
 
 def _require_canvas(name: str, canvas: object) -> None:
-    """Raises UsageError for one that a checkpoint's arguments say, and no network was made for."""
+    """Raises UsageError for an invalid canvas in a checkpoint's arguments."""
     if canvas is not None and (type(canvas) is not int or not 1 <= canvas <= _MOST_CANVAS):
         raise UsageError(
-            f"model {name!r}: it asks for images of canvas={str(canvas)[:40]} pixels; 1 to {_MOST_CANVAS} are made"
+            f"model {name!r}: it requires canvas={str(canvas)[:40]} pixels; 1 to {_MOST_CANVAS} are supported"
         )
 
 
 def _shipped(name: str, data: bytes) -> ModelFile:
-    """A model of the package, by its header alone: it was checked before it was shipped, and torch takes seconds."""
+    """A model of the package. Reads only the header, because importing torch takes seconds."""
     architecture = checkpoint_metadata(data)["model"]
     return ModelFile(name, architecture, hashlib.sha256(data).hexdigest(), data, shipped_stride(architecture))
 
 
 def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
-    """Raises UsageError, before any work starts, for settings that this model does not have."""
+    """Raises UsageError for settings that the model does not support."""
     if settings.temperature is not None:
         from colorize.models.checkpoint import load_checkpoint
         from colorize.predict.torch_network import set_temperature
@@ -82,7 +82,7 @@ def require_settings(file: ModelFile, settings: ColorizerSettings) -> None:
 
 
 def _published(name: str, whose: str, weights: bytes) -> ModelFile:
-    """The checkpoint of weights as the authors of `whose` published them: of a network, or of one of its models."""
+    """A checkpoint of published weights; `whose` is the name of a network or of published weights."""
     from colorize.models.checkpoint import dump_checkpoint, load_published
 
     architecture = PUBLISHED[whose].architecture if whose in PUBLISHED else whose
@@ -93,9 +93,7 @@ def _published(name: str, whose: str, weights: bytes) -> ModelFile:
 
 def _hint(name: str) -> str:
     looks_published = name.endswith((".pth", ".pt", ".bin")) and "=" not in name
-    return (
-        f"; of weights as their authors published them say whose they are: siggraph17={name}" if looks_published else ""
-    )
+    return f"; for published weights, give the name of their network: siggraph17={name}" if looks_published else ""
 
 
 def _read_file(uri: str) -> bytes:
@@ -125,4 +123,4 @@ def _read(name: str, shipped: list[str]) -> bytes:
             f"unknown model {name!r}{nearest(name, [*shipped, *PUBLISHED])}, nor is there such a file"
         ) from error
     except OSError as error:
-        raise UsageError(f"model {name!r}: the run holds no best.safetensors ({one_line(error)})") from None
+        raise UsageError(f"model {name!r}: the run has no best.safetensors ({one_line(error)})") from None

@@ -1,4 +1,4 @@
-"""What a colorizer asks of a network, whichever runtime executes it."""
+"""The interface of a network for the colorizer, independent of the runtime."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Float = NDArray[np.float32]
 
 
 class Prediction(NamedTuple):
-    """What a network says of a batch.
+    """The output of a network for a batch.
 
     Attributes:
         ab: (B, 2, h, w), Lab units, float32, at the network's resolution.
-        doubt: (B, h, w) in [0, 1], where it was asked for (see `colorize.predict.confidence`).
+        doubt: uncertainty (B, h, w) in [0, 1], or None if not requested (see `colorize.predict.confidence`).
     """
 
     ab: Float
@@ -28,8 +28,8 @@ class Network(Protocol):
 
     Attributes:
         stride: the sides of an input are multiples of it.
-        canvas: about the side of the only squares that it sees; None: any area will do.
-        takes_hints: it takes planes of color hints beside the grey.
+        canvas: approximate side of its fixed input size; None if it takes any size.
+        takes_hints: whether it takes planes of color hints.
         device: "cpu" or "cuda".
     """
 
@@ -41,9 +41,15 @@ class Network(Protocol):
     def start(
         self, grey_B1HW: NDArray[np.uint8], hints_BCHW: tuple[Float, ...], confidence: bool
     ) -> Callable[[], Prediction]:
-        """Begins a forward pass; what comes back waits for its end. `confidence` asks for the doubt as well."""
+        """Starts a forward pass; returns a function that waits for the result.
+
+        Args:
+            grey_B1HW: uint8.
+            hints_BCHW: hint planes; empty if there are none.
+            confidence: whether to compute the uncertainty as well.
+        """
         ...
 
     def move(self, device: str) -> None:
-        """Continues on `device`, which may be the present one; either way memory that is only cached is freed."""
+        """Moves the network to `device`, which may be the current one, and frees cached memory."""
         ...

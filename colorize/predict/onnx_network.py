@@ -1,7 +1,7 @@
-"""The shipped architecture in ONNX Runtime, for CPUs: faster than in PyTorch, and loaded in a fraction of the time.
+"""The shipped architecture in ONNX Runtime, for CPUs: faster than PyTorch, and loads in a fraction of the time.
 
-The package ships the graph without weights (`scripts/onnx_graph.py` makes it). They come from the checkpoint, so a
-model that was trained further runs the same way.
+The package includes the graph without weights, made by `scripts/onnx_graph.py`. The weights come from the checkpoint,
+so any checkpoint of the architecture can be used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class OnnxNetwork:
     device = "cpu"
 
     def __init__(self, graph: Path, checkpoint: bytes, *, stride: int, threads: int) -> None:
-        """Loads the graph and gives it the checkpoint's weights by their names."""
+        """Loads the graph with the checkpoint's weights, by their names."""
         self.stride, self.name = stride, graph.stem
         tensors = load(checkpoint).items()
         weights = {name: value.astype(np.float32) for name, value in tensors if value.dtype.kind == "f"}
@@ -44,9 +44,9 @@ class OnnxNetwork:
     def start(
         self, grey_B1HW: NDArray[np.uint8], hints_BCHW: tuple[Float, ...], confidence: bool
     ) -> Callable[[], Prediction]:
-        """See `Network`. The pass is done when it returns."""
+        """See `Network`. Synchronous: the result is ready on return."""
         ab, doubt = self.session.run(OUTPUTS, {INPUT: grey_B1HW})
         return lambda: Prediction(ab, doubt if confidence else None)
 
     def move(self, device: str) -> None:
-        """There is nowhere else to go."""
+        """Does nothing: ONNX Runtime is only used on CPUs."""

@@ -1,4 +1,4 @@
-"""Coloring with less when memory runs out: half the batch, down to one image; half the size; then the CPU."""
+"""The OOM fallback: half the batch, down to one image; then half the size; then the CPU."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _NO_MEMORY = (
     "out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC",
     "bad allocation", "bad_alloc", "Failed to allocate memory",
 )  # fmt: skip
-SMALLEST_SIZE = 64  # pixels of the canvas' side: below it a network sees nothing
+SMALLEST_SIZE = 64  # minimum side of the canvas, in pixels
 
 
 def color_with_fallback(
     colorizer: Colorizer, greys: Sequence[Seen | Fitted], confidence: bool = False
 ) -> tuple[list[Colored], str]:
-    """The images' colors, and with how much less than asked for they were made ("": nothing was given up).
+    """The images' colors, and the fallback used ("" for none).
 
-    A smaller batch stays for the rest of the run, since the next images would meet the same shortage. Size and
-    device are as before for the next call: they change what comes out, and few images should suffer that.
+    A smaller batch size is kept for later calls, which would run out of memory, too. Size and device are restored,
+    because they affect the output.
 
     Raises:
-        RuntimeError: the memory does not suffice on the CPU either.
+        RuntimeError: out of memory on the CPU, too.
     """
     size, device = colorizer.canvas_size, colorizer.network.device
     spent: list[str] = []
@@ -39,9 +39,9 @@ def color_with_fallback(
             except (RuntimeError, MemoryError) as error:
                 if not _lacks_memory(error):
                     raise
-                log.warning("memory ran out coloring %d images (%s)", len(greys), step or "as planned")
-            colorizer.network.move(colorizer.network.device)  # frees what is only cached
-        raise RuntimeError(f"no memory to color {len(greys)} images, one by one, at half the size, on the CPU")
+                log.warning("out of memory while coloring %d images (%s)", len(greys), step or "no fallback yet")
+            colorizer.network.move(colorizer.network.device)  # frees cached memory
+        raise RuntimeError(f"out of memory: {len(greys)} images, one at a time, at half the size, on the CPU")
     finally:
         colorizer.canvas_size = size
         if colorizer.network.device != device:
@@ -49,12 +49,12 @@ def color_with_fallback(
 
 
 def _lacks_memory(error: BaseException) -> bool:
-    """Whether torch, ONNX Runtime or Python found no memory; the runtimes say it in words."""
+    """Whether torch, ONNX Runtime or Python ran out of memory; the runtimes only say so in the message."""
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY)
 
 
 def _steps(colorizer: Colorizer) -> Iterator[str]:
-    """Makes the colorizer ask for less and less; yields what was done."""
+    """Reduces the colorizer's demands step by step; yields a description of each step."""
     network = colorizer.network
     yield ""
     while colorizer.batch_size > 1:

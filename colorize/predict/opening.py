@@ -1,4 +1,4 @@
-"""Which runtime colors: PyTorch on a GPU, ONNX Runtime on a CPU where the package has the network's graph."""
+"""Chooses the runtime: PyTorch on GPUs, ONNX Runtime on CPUs if the package has a graph of the network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from colorize.predict.colorizer import Colorizer
 from colorize.predict.settings import ColorizerSettings
 from colorize.weights import fitting_graph
 
-# What the drivers of NVIDIA, AMD and WSL make. Where none is there torch is not asked: importing it takes two seconds.
+# Device files of NVIDIA, AMD and WSL. Without any of them there is no need to import torch, which takes two seconds.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
@@ -21,17 +21,17 @@ def open_colorizer(
     batch_size: int = 8,
     threads: int | None = None,
 ) -> Colorizer:
-    """A colorizer for a checkpoint of ours.
+    """A colorizer for a checkpoint.
 
     Args:
         checkpoint: content of a `.safetensors` file.
-        settings: how it runs.
+        settings: of the colorizer.
         device: "cpu" or "cuda".
-        batch_size: images in a forward pass at most.
-        threads: of a CPU; None: one for each CPU that this process may use.
+        batch_size: maximum number of images per forward pass.
+        threads: CPU threads; None means one per CPU that this process may use.
 
     Raises:
-        UsageError: settings that the network does not have.
+        UsageError: the network does not support the settings.
     """
     graph = fitting_graph(checkpoint)
     if graph and device == "cpu" and settings.precision != "bfloat16" and settings.temperature is None:

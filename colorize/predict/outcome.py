@@ -1,4 +1,4 @@
-"""What became of one image, for a person at a terminal or a program."""
+"""The outcome of one image, for terminal output or JSON."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An image that was done, or was not.
+    """The outcome of one image or archive.
 
     Attributes:
-        ok: nothing is wrong with it.
+        ok: it did not fail.
         source: its path or link.
-        message: what it was, or why it failed.
-        output: where its copy went; empty where there is none.
-        images: how many it speaks of: an archive's outcome is that of its rows.
+        message: its kind, or why it failed.
+        output: path of its copy; "" if there is none.
+        images: number of images: 1, or the rows of an archive.
     """
 
     ok: bool
@@ -26,9 +26,9 @@ class Outcome:
 
     @property
     def line(self) -> str:
-        """All of it, as a person would say it."""
+        """The outcome as text."""
         return f"{self.source} -> {self.output} ({self.message})" if self.output else f"{self.source}: {self.message}"
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The outcome for JSON."""
         return asdict(self)

@@ -23,7 +23,7 @@ from colorize.predict.opening import has_gpu, open_colorizer
 from colorize.predict.outcome import Outcome
 from colorize.predict.render import Ab, Provenance
 from colorize.predict.settings import PhotoSettings
-from colorize.predict.steps import Look, copy_into, look, side_by_side
+from colorize.predict.steps import Inspection, copy_into, inspect, side_by_side
 from colorize.predict.upstream import Upstream, sized, upstream_of
 from colorize.storage.faults import require_room
 
@@ -39,45 +39,50 @@ def color_photos(
     hints: str | None = None,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
-    """Colors each source and writes it, never over a source; yields an outcome as each is done.
+    """Colors images and writes the copies; yields the outcome of each.
 
-    A source is a file, a link, or a folder: every file below it. `output` is a file if there is one source, no folder,
-    and it has the suffix of one, else a folder, where names and trees are kept; a file that is there already is
-    replaced only if it may be (`overwrite`). Without an `output` images go here, as `NAME.colorized.SUFFIX`, and
-    those of a folder into `FOLDER.colorized`. Links to private addresses are refused unless `allow_private`. `hints` is
-    a file with colors that an image shall have (`colorize.datasets.hints`), which names images as `sources` do.
+    Args:
+        sources: files, http(s) links, and folders with all files below them.
+        output: a file if it has a suffix and there is a single file or link, else a folder, in which names and trees
+            are kept. None means `NAME.colorized.SUFFIX` in the current folder, and `FOLDER.colorized` for a folder.
+        model: name, file or URI; see `find_model`.
+        settings: of the command.
+        compare: also write sheets with grey, colored and original.
+        allow_private: allow links to private addresses.
+        hints: a file with color hints for the sources (see `colorize.datasets.hints`).
+        overwrite: replace existing files; sources are never replaced.
 
     Raises:
-        UsageError: an unknown model, hints or settings that do not fit it, two sources that would get one name, an
-            empty folder, or an output that is no path.
+        UsageError: unknown model, hints or settings that it does not support, two sources with the same output, an
+            empty folder, or an output that is not a path.
     """
     found = find_model(model)
-    inputs, left_out = find_inputs(sources)
+    inputs, skipped = find_inputs(sources)
     destinations = Destinations(inputs, output, overwrite)
     targets = destinations.copies()
     spots = _hints(hints, found, [each.source for each in inputs])
     upstream = upstream_of(settings.output.processing, found.architecture)
-    yield from left_out
+    yield from skipped
     with Sandbox(settings.limits) as sandbox:
-        studio = Studio(found, settings, spots, upstream, destinations, compare, allow_private, sandbox)
+        colorizer = PhotoColorizer(found, settings, spots, upstream, destinations, compare, allow_private, sandbox)
         yield from outcomes(
-            (each.source, partial(studio.color, each, target)) for each, target in zip(inputs, targets, strict=True)
+            (each.source, partial(colorizer.color, each, target)) for each, target in zip(inputs, targets, strict=True)
         )
 
 
-def colorizer_of(checkpoint: bytes, settings: PhotoSettings) -> Colorizer:
-    """A checkpoint's network, ready to color on this machine's best device."""
+def photo_colorizer(checkpoint: bytes, settings: PhotoSettings) -> Colorizer:
+    """A colorizer for a checkpoint on a GPU if there is one and the settings allow it, else on the CPU."""
     device = "cuda" if settings.device != "cpu" and has_gpu() else "cpu"
     return open_colorizer(checkpoint, settings.colorizer, device=device)
 
 
 def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iterator[Outcome]:
-    """Does what is to be done for each source, one after the other; no image's fault stops any of the others.
+    """Runs the job of each source; an image that fails does not stop the others.
 
-    A job returns where its image went, and a word about it.
+    A job returns the path of its output, and a description.
 
     Raises:
-        UsageError: where a job does.
+        UsageError: raised by a job.
         StoppedError: the disk is full.
     """
     for source, write in jobs:
@@ -86,7 +91,7 @@ def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iter
             written, word = write()
         except UsageError:
             raise
-        except Exception as error:  # of one image, whatever it is
+        except Exception as error:  # any fault of one image
             require_room(error)
             yield Outcome(False, source, fault_of(error).message)
         else:
@@ -94,8 +99,8 @@ def outcomes(jobs: Iterable[tuple[str, Callable[[], tuple[Path, str]]]]) -> Iter
 
 
 @dataclass(frozen=True)
-class Studio:
-    """All that coloring an image needs beside the image."""
+class PhotoColorizer:
+    """Colors single images, with the parameters of one command."""
 
     model: ModelFile
     settings: PhotoSettings
@@ -108,13 +113,13 @@ class Studio:
 
     @cached_property
     def colorizer(self) -> Colorizer:
-        return colorizer_of(self.model.data, sized(self.settings, self.upstream))
+        return photo_colorizer(self.model.data, sized(self.settings, self.upstream))
 
     def color(self, given: Input, target: Path) -> tuple[Path, str]:
-        """Writes the colored copy of an input; returns where, and what the image was."""
+        """Writes the colored copy of an input; returns its path and the kind of the image."""
         limits, output, area = self.settings.limits, self.settings.output, self.colorizer.size**2
         data = fetch(given, self.allow_private, limits.max_bytes)
-        seen = self.sandbox(look, data, area, limits.max_pixels, self.upstream, all_pages=output.pages == "all")
+        seen = self.sandbox(inspect, data, area, limits.max_pixels, self.upstream, all_pages=output.pages == "all")
         ab = self._colors(seen, self.hints.spots(given.source, seen.small.info), all_pages=output.pages == "all")
         provenance = Provenance(
             self.model.name, self.model.sha256, base_name(given.source), seen.sha256, output.digital_source_type
@@ -140,8 +145,8 @@ class Studio:
             folder.write(f"{name}{COMPARED}", self.sandbox(side_by_side, data, path, limits.max_pixels))
         return path, "; ".join(filter(None, (NAMES[seen.small.kind], seen.small.info.note)))
 
-    def _colors(self, seen: Look, spots: Spots, all_pages: bool) -> Ab | dict[int, Ab]:
-        """The color of the image, or of each page of a TIFF that has several; hints are for the first one."""
+    def _colors(self, seen: Inspection, spots: Spots, all_pages: bool) -> Ab | dict[int, Ab]:
+        """The color of the image, or of each page of a TIFF; hints are for the first page."""
         pages = [Hinted(grey, spots) if number == 0 else grey for number, grey in seen.greys.items()]
         colors = self.colorizer(pages)
         return dict(zip(seen.greys, colors, strict=True)) if all_pages and has_pages(seen.small.info) else colors[0]

@@ -1,7 +1,7 @@
-"""Weights that a network's authors have published: their names, where they lie, and whether a copy is the right one.
+"""Published weights: their names, sources, caches and hashes.
 
-Those of DDColor lie on a hub and in its client's cache (`HF_HOME`), those of eccv16 and siggraph17 in the authors'
-bucket and in the cache that the authors' own program fills (`TORCH_HOME`).
+DDColor's are on a hub and in its client's cache (`HF_HOME`), those of eccv16 and siggraph17 in the authors' bucket and
+in torch.hub's cache (`TORCH_HOME`), which the authors' own program uses, too.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class PublishedWeights:
-    """One file of weights as its authors published it."""
+    """One published file of weights."""
 
-    name: str  # as `--model` takes it
+    name: str  # for `--model`
     architecture: str  # registry name of its network
     file: str
     license: str
-    repository: str = ""  # on the hub; none of a file in the bucket
-    sha256: str = ""  # the hash, or how it begins, where the authors say so
+    repository: str = ""  # on the hub; "" for a file in the bucket
+    sha256: str = ""  # the hash or a prefix of it, if published by the authors
 
     @property
     def source(self) -> str:
-        """Where it is fetched from: the authors' place, or the mirror that the environment names."""
+        """The download URL, at the authors' server or at a mirror set in the environment."""
         if not self.repository:
             return f"{os.environ.get('COLORIZERS_ENDPOINT', BUCKET).rstrip('/')}/{self.file}"
         from huggingface_hub import hf_hub_url
@@ -43,7 +43,7 @@ class PublishedWeights:
         return hf_hub_url(self.repository, self.file)
 
     def cached(self) -> Path | None:
-        """The copy on this machine, if there is one; whether it is the right one is for `require_right` to say."""
+        """The cached copy, if there is one, not verified."""
         if not self.repository:
             path = Path(bucket_cache().path, self.file)
             return path if path.is_file() else None
@@ -74,37 +74,42 @@ PUBLISHED = {
 
 
 def bucket_cache() -> LocalRoot:
-    """The folder where files of the bucket are kept: that of the authors' own program."""
+    """The cache for files of the bucket, the same as that of the authors' own program."""
     from torch.hub import get_dir
 
     return LocalRoot(f"{get_dir()}/checkpoints")
 
 
 def cached_weights(name: str) -> Path:
-    """The copy of published weights that lies on this machine, checked.
+    """The verified cached copy of published weights.
 
     Raises:
-        UsageError: there is none, or it is not what the authors published.
+        UsageError: there is none, or it is not the published file.
     """
     weights = PUBLISHED[name]
     path = weights.cached()
     if path is None:
         raise UsageError(
-            f"the weights {name!r} are not on this machine: fetch them with `colorize models download {name}`, or name "
-            f"a file, {weights.architecture}=FILE"
+            f"the weights {name!r} are not on this machine: run `colorize models download {name}`, or give a file, "
+            f"{weights.architecture}=FILE"
         )
     try:
-        require_right(weights, path)
+        verify_weights(weights, path)
     except UsageError as error:
-        raise UsageError(f"{error}; fetch them again with `colorize models download {name}`") from None
+        raise UsageError(f"{error}; download them again with `colorize models download {name}`") from None
     return path
 
 
-def require_right(weights: PublishedWeights, path: Path, where: str = "") -> str:
-    """The SHA-256 of a copy; raises UsageError, about `where`, if it is none of the file that its authors published.
+def verify_weights(weights: PublishedWeights, path: Path, where: str = "") -> str:
+    """The SHA-256 of a copy, verified with all known hashes: the authors', the hub's, and that of the first download.
 
-    What it must be, where that is known: the hash that the authors name, the one under which the hub keeps it, and the
-    one that it had when it was first fetched on this machine.
+    Args:
+        weights: the published weights.
+        path: the copy.
+        where: source for error messages; default: `path`.
+
+    Raises:
+        UsageError: the copy is not the published file.
     """
     with path.open("rb") as file:
         wrong = mistaken_for_weights(file.read(GLANCE_BYTES))
@@ -115,10 +120,10 @@ def require_right(weights: PublishedWeights, path: Path, where: str = "") -> str
         raise UsageError(f"{where} is {wrong}")
     blob = path.resolve().name if weights.repository else ""
     expected = {
-        "its authors name": weights.sha256,
-        "the server named": blob if _SHA256.fullmatch(blob) else "",
-        f"it had at first (kept in {_pins().path}/{weights.name}.sha256: remove that if its authors "
-        "say that they replaced it)": _pinned(weights),
+        "its authors published": weights.sha256,
+        "the server reported": blob if _SHA256.fullmatch(blob) else "",
+        f"the first download had (see {_pins().path}/{weights.name}.sha256: remove that file if the authors have "
+        "replaced the weights)": _pinned(weights),
     }
     for who, hash_ in expected.items():
         if not digest.startswith(hash_):
@@ -127,7 +132,7 @@ def require_right(weights: PublishedWeights, path: Path, where: str = "") -> str
 
 
 def pin(weights: PublishedWeights, digest: str) -> None:
-    """Keeps the hash of weights that were fetched for the first time, to be held against later copies."""
+    """Stores the hash of the first download, to verify later copies."""
     if not _pinned(weights):
         with _pins().build(f"{weights.name}.sha256") as file:
             file.write(f"{digest}\n".encode())

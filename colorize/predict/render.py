@@ -1,4 +1,4 @@
-"""One image from its encoded bytes and its low-resolution color to the encoded colored copy."""
+"""Renders the colored copy of an encoded image from its low-resolution color."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def render(
     subsampling: Subsampling = "4:2:0",
     upstream: Upstream | None = None,
 ) -> Rendered:
-    """The colored copy of the image in `data`: same size, same layout, same luminance.
+    """Renders the colored copy of the image in `data`, with the same size, layout and luminance.
 
     Args:
         data: the encoded source.
-        ab_2hw: upright Lab color of the whole image, at any lower resolution. A mapping holds that of each page of
-            a TIFF that is colored, counted from 0; its other pages are copied as they are.
-        provenance: what the copy says about itself in its metadata.
-        max_pixels: images with more are refused.
-        subsampling: of the chroma, where the copy is a JPEG.
-        upstream: put together as the network's authors do; then the luminance is not kept.
+        ab_2hw: ab of the whole upright image in Lab units, at any lower resolution. For a TIFF with several pages, a
+            mapping from 0-based page numbers; other pages are copied.
+        provenance: for the copy's metadata.
+        max_pixels: larger images are refused.
+        subsampling: of the chroma, if the copy is a JPEG.
+        upstream: the authors' postprocessing, which does not preserve luminance.
 
     Raises:
         ImageDecodeError: `data` is not an image that can be colored.
@@ -76,13 +76,13 @@ def render_into(
     subsampling: Subsampling = "4:2:0",
     upstream: Upstream | None = None,
 ) -> bool:
-    """`render` into an empty seekable file; returns whether the luminance is exact.
+    """Like `render`, but writes to an empty seekable file; returns whether the luminance is exact.
 
-    Of huge TIFF and PNG the copy is made a few rows at a time, and a TIFF that is no `bytes` is read so, too.
+    Huge TIFFs and PNGs are written a few rows at a time, and a TIFF that is not `bytes` is read the same way.
     """
 
-    def painted(image: DecodedImage, ab: Ab) -> tuple[DecodedImage, Color]:
-        return upstream.paint(image, ab) if upstream else (image, compose(image, ab, subsampling))
+    def composed(image: DecodedImage, ab: Ab) -> tuple[DecodedImage, Color]:
+        return upstream.compose(image, ab) if upstream else (image, compose(image, ab, subsampling))
 
     if isinstance(ab_2hw, Mapping):
         colors = ab_2hw
@@ -90,11 +90,11 @@ def render_into(
             out,
             data,
             set(colors),
-            lambda page, image: painted(image, colors[page]),
+            lambda page, image: composed(image, colors[page]),
             provenance,
             max_pixels=max_pixels,
         )
     halved = upstream is None and subsampling == "4:2:0"
-    image, color = painted(decode(data, max_pixels=max_pixels, halved=halved), ab_2hw)
+    image, color = composed(decode(data, max_pixels=max_pixels, halved=halved), ab_2hw)
     encode_into(out, image, color, provenance)
     return image.luma_exact

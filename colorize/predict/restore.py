@@ -1,9 +1,9 @@
-"""`colorize restore-grey`: the scan back out of a colored copy.
+"""`colorize restore-grey`: restores the scan from a colored copy.
 
-What comes back: of a JPEG its own luma coefficients, in a grey JPEG, bit for bit; of a lossless format the source's
-`convert("L")`, or at 16 bits its round(0.299 R + 0.587 G + 0.114 B), for every pixel, and its alpha. Of a source that
-was grey that is the scan; of one that was stored as RGB, sepia ones included, it is the luminance, without the tone.
-Bilevel sources come back as grey 0 and 255. Metadata stays, but for what was said about the colors.
+A JPEG is restored to a grey JPEG with its luma coefficients, bit for bit. Lossless formats are restored to the
+source's `convert("L")`, or at 16 bits round(0.299 R + 0.587 G + 0.114 B), in every pixel, with alpha. For a grey
+source this is the scan; for one stored as RGB, including sepia, it is the luminance without the tone. Bilevel sources
+are restored as grey 0 and 255. Metadata is kept, except for what describes the colors.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _GREY_MODES = ("", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "LA;16", "L;1
 
 
 class _Work(NamedTuple):
-    """One image to restore: where it lies, and where its scan goes."""
+    """One image or archive to restore."""
 
     source: Storage
     name: str
@@ -60,14 +60,18 @@ def restore_grey(
     force: bool = False,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
-    """Restores each of `sources` (files and folders, in buckets too) and yields an outcome as each is done.
+    """Restores the scans of colored copies; yields the outcome of each.
 
-    `output` is a file if there is one source, a file too, and it has the suffix of one; else a folder, in which names
-    and trees below the sources are kept. With `force` the luminance of any image is taken, whatever made it. What is
-    there already, which may be the scan itself, is replaced with `overwrite` only.
+    Args:
+        sources: files, folders and archives, local or in buckets.
+        output: a file if it has a suffix and the only source is a file, else a folder, in which names and trees are
+            kept.
+        limits: for decoding; default: `LimitSettings()`.
+        force: restore the luminance of any image, even if it is not a copy with exact luminance.
+        overwrite: replace existing files, which may be the scans themselves.
 
     Raises:
-        UsageError: an absent source, an output that is a source, or two sources that would get one name.
+        UsageError: a source does not exist, the output is a source, or two sources would get the same output.
     """
     works = list(_planned(sources, output))
     taken = dict[str, _Work]()
@@ -84,14 +88,14 @@ def _outcomes(works: Sequence[_Work], limits: LimitSettings, force: bool, overwr
         for work in works:
             source, target = work.source.url(work.name), work.target.url(work.target_name)
             if work.source.is_linked_folder(work.name):
-                yield Outcome(True, source, "a link to a folder, left out")
+                yield Outcome(True, source, "skipped: a link to a folder")
                 continue
             try:
                 if work.name.lower().endswith(ARCHIVE_SUFFIX):
                     yield from _restored_rows(work, limits, force, overwrite, sandbox)
                 else:
                     yield Outcome(True, source, _restored(work, limits, force, overwrite, sandbox), target)
-            except Exception as error:  # of one image, whatever it is
+            except Exception as error:  # any fault of one image
                 require_room(error)
                 yield Outcome(False, source, fault_of(error).message)
 
@@ -102,7 +106,7 @@ def _planned(sources: Sequence[str], output: str) -> Iterator[_Work]:
     target = Storage(output)
     for root in roots:
         if overlap(root, target):
-            raise UsageError(f"--output {output} overlaps {root.url()}: choose another place")
+            raise UsageError(f"--output {output} overlaps {root.url()}: choose another output")
         if single:
             yield _Work(root.parent(), _base(root), target.parent(), _base(target))
         elif root.is_file():
@@ -115,7 +119,7 @@ def _planned(sources: Sequence[str], output: str) -> Iterator[_Work]:
 
 
 def _is_record(name: str, names: Collection[str]) -> bool:
-    """Whether a file says something of the copies among `names`, and is none."""
+    """Whether a file is not a copy but belongs to one: a bulk run's records, or a comparison sheet."""
     return name.startswith(RECORDS) or (name.endswith(COMPARED) and name.removesuffix(COMPARED) in names)
 
 
@@ -124,7 +128,7 @@ def _base(storage: Storage) -> str:
 
 
 def _restored(work: _Work, limits: LimitSettings, force: bool, overwrite: bool, sandbox: Sandbox) -> str:
-    """Writes one scan; returns what it is. Raises what hinders it."""
+    """Restores one image; returns its description. Raises any error of the image."""
     _require_room(work, overwrite)
     data = work.source.load(work.name, work.source.entry(work.name).size, IN_MEMORY, limits.max_bytes)
     if not force:
@@ -136,7 +140,7 @@ def _restored(work: _Work, limits: LimitSettings, force: bool, overwrite: bool, 
 def _restored_rows(
     work: _Work, limits: LimitSettings, force: bool, overwrite: bool, sandbox: Sandbox
 ) -> Iterator[Outcome]:
-    """Writes an archive of scans; yields what of it could not be restored, then itself. Raises what hinders all."""
+    """Restores an archive; yields the outcomes of failed rows, then that of the archive. Raises if all fails."""
     _require_room(work, overwrite)
 
     def restore(data: bytes) -> bytes:
@@ -149,31 +153,31 @@ def _restored_rows(
 
 def _require_room(work: _Work, overwrite: bool) -> None:
     if not overwrite and _is_there(work.target, work.target_name):
-        raise FileExistsError(f"{work.target.url(work.target_name)} is there already; --overwrite replaces it")
+        raise FileExistsError(f"{work.target.url(work.target_name)} already exists; --overwrite replaces it")
 
 
 def require_copy(data: Encoded, max_pixels: int) -> None:
-    """Raises ImageDecodeError where an image is not readable, or not known to be an exact copy."""
+    """Raises ImageDecodeError if an image is not readable, or not known to be a copy with exact luminance."""
     header = decode_header(data)
     if not _refusal(header):
         return
-    image = decode(data, max_pixels=max_pixels)  # what is said of it may stand behind the pixels
+    image = decode(data, max_pixels=max_pixels)  # its metadata may be after the pixels
     if refusal := _refusal(Header(image.info, image.luma_exact, image.metadata)):
-        raise ImageDecodeError("no_copy", f"{refusal}; --force takes its luminance anyway")
+        raise ImageDecodeError("no_copy", f"{refusal}; --force extracts its luminance anyway")
 
 
 def restore_into(draft: Draft, data: Encoded, max_pixels: int) -> str:
-    """Writes an image's luminance into a draft; returns in a few words what it is.
+    """Writes an image's luminance to a draft; returns a description.
 
     Raises:
-        ImageDecodeError: `data` is no readable image.
+        ImageDecodeError: `data` is not a readable image.
     """
     with draft.open() as out:
         return _write_grey(out, data, max_pixels)
 
 
 def restored_bytes(data: Encoded, max_pixels: int) -> bytes:
-    """An image's luminance, encoded; else as `restore_into`."""
+    """Like `restore_into`, but returns the encoded luminance."""
     out = io.BytesIO()
     _write_grey(out, data, max_pixels)
     return out.getvalue()
@@ -185,8 +189,8 @@ def _write_grey(out: IO[bytes], data: Encoded, max_pixels: int) -> str:
         encode_grey_pages_into(out, data)
     else:
         encode_grey_into(out, image)
-    said = decode_header(data) if has_pages(image.info) else image
-    return _what(image, read_origin(said.metadata.xmp))
+    header = decode_header(data) if has_pages(image.info) else image
+    return _description(image, read_origin(header.metadata.xmp))
 
 
 def _is_there(storage: Storage, name: str) -> bool:
@@ -200,19 +204,18 @@ def _is_there(storage: Storage, name: str) -> bool:
 def _refusal(header: Header) -> str | None:
     origin = read_origin(header.metadata.xmp)
     if origin is None:
-        reason = "BMP holds no metadata" if header.info.format == "BMP" else "its XMP says nothing of the kind"
+        reason = "BMP has no metadata" if header.info.format == "BMP" else "its XMP does not say so"
         return f"not known to be a colored copy ({reason})"
     if not origin.luma_exact or not header.luma_exact:
         return f"its luminance is not exactly that of its source ({header.info.format}, {origin.mode or 'unknown'})"
     return None
 
 
-def _what(image: DecodedImage, origin: Origin | None) -> str:
-    """What came back, in a few words."""
+def _description(image: DecodedImage, origin: Origin | None) -> str:
     kind = "luma coefficients" if image.info.output_format == "JPEG" and image.luma_exact else "luminance"
     if origin is None:
         return f"{kind} of an image that is not known to be a colored copy"
     if not (origin.luma_exact and image.luma_exact):
-        return f"luminance, nearly that of {origin.source}"
-    scan = "as scanned" if origin.mode in _GREY_MODES else f"of a source that was {origin.mode}"
+        return f"luminance, approximately that of {origin.source}"
+    scan = "as scanned" if origin.mode in _GREY_MODES else f"of a source stored as {origin.mode}"
     return f"{kind} {scan}; source {origin.source}, sha256 {origin.source_sha256[:12]}"

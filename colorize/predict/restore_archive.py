@@ -1,4 +1,4 @@
-"""`colorize restore-grey` of Parquet: the column `colorized` becomes `restored`, all others but the run's own stay."""
+"""`colorize restore-grey` for Parquet: the column `colorized` becomes `restored`; the input's columns are kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from colorize.storage.root import Storage
 
 COLORIZED = OUTPUT_COLUMNS[0]
 ADDED = (pa.field("restored", pa.large_binary()), pa.field("error", pa.string()))
-HELD_BYTES = 64 << 20  # of rows that are read at once
+HELD_BYTES = 64 << 20  # maximum bytes of rows in memory
 ROWS = 256
 NO_COPY = "no colored copy"
 
@@ -24,20 +24,20 @@ NO_COPY = "no colored copy"
 def restore_archive(
     source: Storage, name: str, target: Storage, target_name: str, restore: Callable[[bytes], bytes], max_bytes: int
 ) -> Iterator[Outcome]:
-    """Restores each row that holds a colored copy, and writes the archive; yields what could not be restored, then it.
+    """Restores each row with a colored copy; yields the outcomes of failed rows, then that of the archive.
 
-    Rows keep their order. `restored` is null where a row has no copy, or one that cannot be restored: `error` says why.
+    Rows keep their order. If a row has no copy, or it cannot be restored, `restored` is null and `error` says why.
 
     Args:
-        source: where the colored archive lies.
+        source: storage of the colored archive.
         name: its name there.
-        target: where the restored one goes.
+        target: storage of the restored archive.
         target_name: its name there.
-        restore: makes a scan of a copy, or raises what hinders it.
-        max_bytes: of a copy.
+        restore: restores a copy, or raises.
+        max_bytes: maximum size of a copy.
 
     Raises:
-        ParquetError, OSError, pyarrow.ArrowException: it is no archive of colored copies, or cannot be read.
+        ParquetError, OSError, pyarrow.ArrowException: not an archive of colored copies, or not readable.
     """
     url, count = source.url(name), 0
     with source.open(name) as file, target.create(target_name) as out:
@@ -64,10 +64,10 @@ def restore_archive(
 def _restored(
     batch: pa.RecordBatch, row: int, copies: ImageColumn, restore: Callable[[bytes], bytes], max_bytes: int
 ) -> tuple[bytes | None, str]:
-    """A row's scan, and why there is none."""
+    """A row's scan or None, and the error or ""."""
     if not batch.column(copies.name)[row].is_valid:
         return None, NO_COPY
     try:
         return restore(copies.image(batch, row, max_bytes)), ""
-    except Exception as fault:  # of one image, whatever it is
+    except Exception as fault:  # any fault of one image
         return None, fault_of(fault).message

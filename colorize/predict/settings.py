@@ -1,4 +1,4 @@
-"""What the network sees, and how its color is written."""
+"""Settings of the network and of the copies."""
 
 from __future__ import annotations
 
@@ -10,63 +10,63 @@ from colorize.imaging.settings import LimitSettings
 from colorize.settings import Device, Settings
 
 DEFAULT_MODEL = "default"
-RENDERING = 3  # raised where equal settings and models give other bytes: ONNX Runtime; luma coded again by other tables
+RENDERING = 3  # incremented when outputs change for equal settings and models, as with ONNX Runtime
 
 
 class ColorizerSettings(Settings):
-    """What the network sees, and how it runs."""
+    """Settings of the network and its input."""
 
     size: int = Field(
         192,
         ge=32,
         le=1024,
-        description="the network sees about size x size pixels, aspect kept; one made for another size sees that",
+        description="the network's input has about size x size pixels, with the image's aspect ratio; ignored by "
+        "networks with a fixed input size",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="arithmetic of the network; auto is float32 in ONNX Runtime on a CPU for the shipped architecture, "
-        "else bfloat16 on hardware that has it",
+        description="precision of the network; auto: float32 in ONNX Runtime for the shipped architecture on CPUs, "
+        "otherwise bfloat16 if the hardware supports it",
     )
     temperature: float | None = Field(
         None,
         ge=0.05,
         le=4,
-        description="of networks with color bins: 1 is the mean of the likely, lower is bolder; None: the model's own",
+        description="for networks with color bins: 1 is the mean of the distribution, lower is bolder; null: the "
+        "model's own",
     )
     saturation: float = Field(
-        1.0, ge=0, le=3, description="factor of the colors' strength: below 1 paler, above 1 more vivid and less right"
+        1.0, ge=0, le=3, description="factor for the chroma: below 1 paler, above 1 more vivid and less accurate"
     )
 
 
 class CopySettings(Settings):
-    """How a colored copy is made."""
+    """Settings of the colored copies."""
 
-    subsampling: Literal["4:2:0", "4:4:4"] = Field(
-        "4:2:0", description="resolution of a JPEG's color: half of the image's each way, or all of it"
-    )
+    subsampling: Literal["4:2:0", "4:4:4"] = Field("4:2:0", description="chroma subsampling of JPEGs")
     pages: Literal["all", "first"] = Field(
-        "all", description="of a TIFF: color each page, or copy it by its own triage; or write the first page alone"
+        "all", description="pages of a TIFF: all, each colored or copied according to its own triage, or only the first"
     )
     processing: Literal["ours", "upstream"] = Field(
-        "ours", description="upstream: a published network sees and gives images as its authors' programs have it"
+        "ours", description="upstream: the pre- and postprocessing of a published network's authors"
     )
     digital_source_type: Literal[
         "algorithmicallyEnhanced", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia",
         "compositeSynthetic", "algorithmicMedia",
     ] = Field(
-        "algorithmicallyEnhanced", description="what the XMP calls the copy, a term of the IPTC's NewsCodes"
+        "algorithmicallyEnhanced", description="digital source type in the XMP, an IPTC NewsCodes term"
     )  # fmt: skip
 
     @field_validator("subsampling", mode="before")
     @classmethod
     def _not_a_number(cls, value: object) -> object:
-        """YAML 1.1 takes an unquoted 4:2:0 for a number in base 60."""
+        """YAML 1.1 parses an unquoted 4:2:0 as a base-60 number."""
         sexagesimal = {4 * 3600 + 2 * 60: "4:2:0", 4 * 3600 + 4 * 60 + 4: "4:4:4"}
         return sexagesimal.get(value, value) if isinstance(value, int) else value
 
 
 class ColorSettings(Settings):
-    """What decides how the colored copy of one image comes out."""
+    """Settings that affect the colored copy of one image."""
 
     limits: LimitSettings = LimitSettings()
     colorizer: ColorizerSettings = ColorizerSettings()
@@ -74,12 +74,12 @@ class ColorSettings(Settings):
 
 
 class PhotoSettings(ColorSettings):
-    """Everything that `colorize photo` can be told beside its sources, its output and its model."""
+    """All settings of `colorize photo` except its sources, output and model."""
 
     device: Device = "auto"
 
 
 class LimitedSettings(Settings):
-    """What commands can be told that decode images and do nothing else that could be set."""
+    """Settings of commands that only decode images."""
 
     limits: LimitSettings = LimitSettings()

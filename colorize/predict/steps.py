@@ -1,4 +1,4 @@
-"""What is done with the pixels of one image, from its file to its copy: functions for the sandbox. No torch."""
+"""Functions on the pixels of one image, for the sandbox. No torch."""
 
 from __future__ import annotations
 
@@ -26,25 +26,22 @@ from colorize.predict.render import Ab, Provenance, render_into
 from colorize.predict.upstream import Upstream
 from colorize.storage.local_root import Draft
 
-COMPARE_HEIGHT = 512  # pixels, of the side-by-side image
+COMPARE_HEIGHT = 512  # pixels, of the comparison sheet
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What coloring an image takes of it: its small copy, what the network sees of each page (H, W), and its hash.
-
-    Pages count from 0; most images have one.
-    """
+class Inspection:
+    """An image's small copy, the network's input (H, W) for each 0-based page, and its hash."""
 
     small: SmallGrey
     greys: dict[int, npt.NDArray[np.uint8]]
     sha256: str
 
 
-def look(
+def inspect(
     data: Encoded, area: int, max_pixels: int, upstream: Upstream | None = None, *, all_pages: bool = False
-) -> Look:
-    """Decodes small copies of about `area` pixels: of all pages of a TIFF if asked to. Raises ImageDecodeError."""
+) -> Inspection:
+    """Decodes small copies of about `area` pixels, optionally of all pages of a TIFF. Raises ImageDecodeError."""
     small = decode_small(data, area, max_pixels=max_pixels)
     pages = {0: small}
     if all_pages and has_pages(small.info):
@@ -52,7 +49,7 @@ def look(
     greys = {number: page.luma for number, page in pages.items()}
     if upstream:
         greys = {number: upstream.square(data, max_pixels=max_pixels, page=number) for number in pages}
-    return Look(small, greys, sha256(data))
+    return Inspection(small, greys, sha256(data))
 
 
 def copy_into(
@@ -65,13 +62,13 @@ def copy_into(
     subsampling: Subsampling,
     upstream: Upstream | None,
 ) -> None:
-    """Writes the colored copy into a draft. Raises ImageDecodeError, OSError."""
+    """Writes the colored copy to a draft. Raises ImageDecodeError, OSError."""
     with draft.open() as out:
         render_into(out, data, ab_2hw, provenance, max_pixels=max_pixels, subsampling=subsampling, upstream=upstream)
 
 
 def side_by_side(source: Encoded, colored: Path, max_pixels: int) -> bytes:
-    """Grey, colored and the source as it is, upright, one height, as a JPEG. Raises ImageDecodeError."""
+    """A JPEG with grey, colored and original side by side, upright, of the same height. Raises ImageDecodeError."""
     original = _panel(source, max_pixels)
     panels = [original.convert("L").convert("RGB"), _panel(FileBytes(colored), max_pixels), original]
     sheet = Image.new("RGB", (sum(p.width for p in panels), panels[0].height))

@@ -1,4 +1,4 @@
-"""Networks in PyTorch: every architecture, on a GPU or a CPU."""
+"""Networks in PyTorch, for all architectures, on GPUs and CPUs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from colorize.predict.network import Float, Prediction
 
 
 class TorchNetwork:
-    """A network in eval mode, channels last, in float32 its batch normalizations folded."""
+    """A network in eval mode with channels-last memory format; in float32, batch normalizations are folded."""
 
     def __init__(
         self, model: nn.Module, *, device: str = "cpu", precision: str = "auto", temperature: float | None = None
@@ -30,11 +30,11 @@ class TorchNetwork:
         Args:
             model: maps L (B, 1, H, W) in [0, 100] to ab (B, 2, h, w); `model.stride` divides H and W.
             device: a torch device name.
-            precision: "float32", "bfloat16", or "auto" for bfloat16 where the hardware has it.
-            temperature: of the bins' annealed mean, instead of the model's own.
+            precision: "float32", "bfloat16", or "auto" for bfloat16 if the hardware supports it.
+            temperature: of the annealed mean, instead of the model's own.
 
         Raises:
-            UsageError: a temperature, and a network without one.
+            UsageError: the network has no temperature.
         """
         if temperature is not None:
             set_temperature(model, temperature)
@@ -54,14 +54,14 @@ class TorchNetwork:
     def start(
         self, grey_B1HW: NDArray[np.uint8], hints_BCHW: tuple[Float, ...], confidence: bool
     ) -> Callable[[], Prediction]:
-        """See `Network`. On a GPU it returns before the pass is done."""
+        """See `Network`. Asynchronous on a GPU."""
         batch_B1HW = torch.from_numpy(grey_B1HW).to(self.device, non_blocking=True)
         hints = tuple(torch.from_numpy(plane).to(self.device) for plane in hints_BCHW)
         ab_B2hw, doubt_Bhw = self.forward(self.lightness[batch_B1HW.int()], hints, confidence)
         return lambda: Prediction(_fetched(ab_B2hw), None if doubt_Bhw is None else _fetched(doubt_Bhw))
 
     def forward(self, L_B1HW: Tensor, hints: tuple[Tensor, ...], confidence: bool) -> tuple[Tensor, Tensor | None]:
-        """ab `(B, 2, h, w)` and on demand the doubt `(B, h, w)`, on the device."""
+        """The ab `(B, 2, h, w)` and, with `confidence`, the uncertainty `(B, h, w)`, on the device."""
         L_B1HW = L_B1HW.contiguous(memory_format=torch.channels_last)
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.autocast):
             if confidence:
@@ -86,16 +86,16 @@ def torch_colorizer(
     saturation: float = 1.0,
     **options: Any,
 ) -> Colorizer:
-    """A colorizer around a network in PyTorch; `options` as of `TorchNetwork`, the others as of `Colorizer`."""
+    """A colorizer with a network in PyTorch. `options` are those of `TorchNetwork`, the others of `Colorizer`."""
     network = TorchNetwork(model, device=device, **options)
     return Colorizer(network, size=size, batch_size=batch_size, saturation=saturation)
 
 
 def set_temperature(model: nn.Module, temperature: float) -> None:
-    """Makes a network decode its bins at this temperature.
+    """Sets the temperature at which a network decodes its bins.
 
     Raises:
-        UsageError: it has no bins, or decodes them in another way.
+        UsageError: the network has no temperature.
     """
     if not isinstance(model, BinModel) or model.temperature is None:
         kind = type(model).__name__
@@ -106,7 +106,7 @@ def set_temperature(model: nn.Module, temperature: float) -> None:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is in the hardware, and not emulated (then it would be slower)."""
+    """Whether the hardware supports bfloat16; emulation would be slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,7 +1,7 @@
-"""The published networks' own pre- and post-processing, to reproduce their authors' images.
+"""The pre- and postprocessing of the published networks' authors, to reproduce their images.
 
-They see the image squashed into a square, and their color is enlarged without regard to edges and put together
-with the image's L*; colors outside of sRGB are clipped. Neither aspect nor luminance is kept.
+Images are squashed to a square. The color is upsampled independently of edges, combined with the image's L*, and
+clipped to sRGB. Neither aspect ratio nor luminance is preserved.
 """
 
 from __future__ import annotations
@@ -28,42 +28,42 @@ P = TypeVar("P", bound=ColorSettings)
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """How the authors of a network do it.
+    """The processing of a network's authors.
 
     Attributes:
-        side: of the square that the network sees, in pixels.
-        averaged: the square is made by Pillow's bicubic filter; else by OpenCV's bilinear one, which looks at the
-            nearest four pixels only.
-        times: so much the network's own last layer enlarges its color, bilinearly.
-        smooth: color is enlarged bilinearly to the full size; else each pixel takes the nearest color.
+        side: of the network's square input, in pixels.
+        antialias: whether the input is resized with Pillow's bicubic filter; else with OpenCV's bilinear one, which
+            only uses the nearest four pixels.
+        upscale: factor of the bilinear upsampling in the network's own last layer.
+        bilinear: whether the color is upsampled bilinearly to full size; else by nearest neighbor.
     """
 
     side: int
-    averaged: bool
-    times: int
-    smooth: bool
+    antialias: bool
+    upscale: int
+    bilinear: bool
 
     def square(self, data: Encoded, *, max_pixels: int, page: int = 0) -> Grey:
-        """The image (of a TIFF one page) as the network sees it, upright, (side, side). Raises ImageDecodeError."""
+        """The network's input for an image or a page of a TIFF: upright, (side, side). Raises ImageDecodeError."""
         image = decode(data, max_pixels=max_pixels, page=page)
         luma = np.asarray(image.luma)
         luma = luma if luma.dtype == np.uint8 else (luma >> 8).astype(np.uint8)
         upright = Image.fromarray(np.ascontiguousarray(orient(luma, image.info.orientation)))
         shape = self.side, self.side
-        if self.averaged:
+        if self.antialias:
             return np.asarray(upright.resize(shape, Image.Resampling.BICUBIC))
         scale = upright.width / self.side, 0, 0, 0, upright.height / self.side, 0
         return np.asarray(upright.transform(shape, Image.Transform.AFFINE, scale, Image.Resampling.BILINEAR))
 
-    def paint(self, image: DecodedImage, ab_2hw: NDArray[np.floating]) -> tuple[DecodedImage, Color]:
-        """`image` and its color as the authors put them together; the image's luma is now that of the color.
+    def compose(self, image: DecodedImage, ab_2hw: NDArray[np.floating]) -> tuple[DecodedImage, Color]:
+        """Composes `image` with its color like the authors; the luma of the returned image is that of the color.
 
         Raises:
             ValueError: the color is not finite.
         """
         ab = as_stored(ab_2hw, image)
-        ab = _bilinear(ab, (ab.shape[1] * self.times, ab.shape[2] * self.times), slice(None))
-        enlarge = _bilinear if self.smooth else _nearest
+        ab = _bilinear(ab, (ab.shape[1] * self.upscale, ab.shape[2] * self.upscale), slice(None))
+        enlarge = _bilinear if self.bilinear else _nearest
         white = np.iinfo(image.luma.dtype).max
         rgb = np.empty((*image.luma.shape, 3), image.luma.dtype)
         for rows in strips(image.luma):
@@ -75,16 +75,16 @@ class Upstream:
 
 
 def sized(settings: P, upstream: Upstream | None) -> P:
-    """A job's settings for the square that a network's authors show it; unchanged where `upstream` is None."""
+    """Settings with the input size of `upstream`; unchanged if it is None."""
     if upstream is None:
         return settings
     return settings.model_copy(update={"colorizer": settings.colorizer.model_copy(update={"size": upstream.side})})
 
 
-_BY_ZHANG = Upstream(256, averaged=True, times=1, smooth=True)
-_BY_KANG = Upstream(512, averaged=False, times=1, smooth=False)
+_BY_ZHANG = Upstream(256, antialias=True, upscale=1, bilinear=True)
+_BY_KANG = Upstream(512, antialias=False, upscale=1, bilinear=False)
 _KNOWN = {
-    "eccv16": replace(_BY_ZHANG, times=4),
+    "eccv16": replace(_BY_ZHANG, upscale=4),
     "siggraph17": _BY_ZHANG,
     "ddcolor_large": _BY_KANG,
     "ddcolor_tiny": _BY_KANG,
@@ -92,20 +92,20 @@ _KNOWN = {
 
 
 def upstream_of(processing: str, architecture: str) -> Upstream | None:
-    """What `output.processing` means for a network: None where it is ours.
+    """The processing for a network according to `output.processing`: None for `ours`.
 
     Raises:
-        UsageError: the network has no authors with a processing of their own.
+        UsageError: the network has no upstream processing.
     """
     if processing == "ours":
         return None
     if architecture not in _KNOWN:
-        raise UsageError(f"output.processing=upstream: not known of a {architecture} (known: {', '.join(_KNOWN)})")
+        raise UsageError(f"output.processing=upstream: only for {', '.join(_KNOWN)}, not for {architecture}")
     return _KNOWN[architecture]
 
 
 def _as_jpeg(image: DecodedImage, rgb: NDArray[np.unsignedinteger]) -> tuple[DecodedImage, Chroma]:
-    """Full-range YCbCr (ITU-T T.871), the chroma at half the size."""
+    """Full-range YCbCr (ITU-T T.871) with 4:2:0 chroma."""
     red, green, blue = (channel.astype(np.float32) for channel in np.moveaxis(rgb, -1, 0))
     luma = LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[1] * green + LUMA_WEIGHTS[2] * blue
     planes = (128 + (blue - luma) * CB_SCALE, 128 + (red - luma) * CR_SCALE)
@@ -114,13 +114,13 @@ def _as_jpeg(image: DecodedImage, rgb: NDArray[np.unsignedinteger]) -> tuple[Dec
 
 
 def _nearest(ab: Float, shape: tuple[int, ...], rows: slice) -> Float:
-    """As torch's `interpolate` does by default."""
+    """Like the default of torch's `interpolate`."""
     y, x = (np.arange(full) * low // full for full, low in zip(shape, ab.shape[1:], strict=True))
     return ab[:, y[rows, None], x]
 
 
 def _bilinear(ab: Float, shape: tuple[int, ...], rows: slice) -> Float:
-    """As torch's `interpolate` does: pixel areas aligned, the edge repeated, nothing averaged on the way down."""
+    """Like torch's bilinear `interpolate`: aligned pixel areas, edges replicated, no antialiasing."""
     (top, bottom, down), (left, right, across) = (_between(f, n) for f, n in zip(shape, ab.shape[1:], strict=True))
     upper, lower = ab[:, top[rows]], ab[:, bottom[rows]]
     tall = upper + (lower - upper) * down[rows, None]
@@ -129,7 +129,7 @@ def _bilinear(ab: Float, shape: tuple[int, ...], rows: slice) -> Float:
 
 
 def _between(full: int, low: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Float]:
-    """For each of `full` pixels the two of `low` that it lies between, and how far towards the second."""
+    """For each of `full` pixels, the two of `low` pixels that it is between, and the weight of the second."""
     place = np.maximum((np.arange(full) + 0.5) * low / full - 0.5, 0)
     first = np.minimum(place.astype(np.intp), low - 1)
     return first, np.minimum(first + 1, low - 1), (place - first).astype(np.float32)

@@ -46,7 +46,7 @@ def test_what_is_left_of_a_folder_is_counted_and_a_sample_of_it_done(
     capsys.readouterr()
     assert run([*words, "--dry-run"]) == 0
     counted, sample, _ = capsys.readouterr().out.strip().splitlines()
-    assert counted.endswith("1 .jpg (31 more were settled by earlier runs)")
+    assert counted.endswith("1 .jpg (31 more were completed by earlier runs)")
     assert sample.startswith("sample of 1: 1 colored;")
     assert {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "out").rglob("*"))} == before
 
@@ -79,7 +79,7 @@ def test_a_forecast_reads_as_a_person_would_say_it() -> None:
     sample = Sample(ok=9, others=Counter(truncated=1), fetch=0.1, predict=0.4, compose=0.5, bytes_out=10**7)
     found = Forecast(
         inputs=2_000_000,
-        before=0,
+        earlier=0,
         bytes_in=10**12,
         kinds=Counter({".jpg": 2_000_000}),
         sample=sample,
@@ -89,7 +89,7 @@ def test_a_forecast_reads_as_a_person_would_say_it() -> None:
     )
     assert found.lines() == [
         "2,000,000 inputs, 1,000.000 GB: 2,000,000 .jpg",
-        "sample of 10: 9 colored, 1 truncated; for each: fetch 10 ms, predict 40 ms, decode, compose and encode 50 ms",
+        "sample of 10: 9 colored, 1 truncated; per input: fetch 10 ms, predict 40 ms, decode, compose and encode 50 ms",
         "estimate: 1h00m with 1 to 4 cuda predictors (558.7 images/s), 2,000.000 GB written",
-        "cost: 2.50 at 2.5 an hour for the whole cluster",
+        "cost: 2.50 at 2.5 per hour for the whole cluster",
     ]

@@ -94,7 +94,7 @@ def test_signals_and_kills_lose_nothing_and_the_outputs_are_those_of_a_calm_run(
         assert done > before
         if number != signal.SIGKILL:
             assert process.returncode == EXIT_STOPPED
-            assert "run the same command again to go on" in text
+            assert "run the same command again to resume" in text
             assert json.loads((target / "_colorize/run.json").read_text())["state"] == "interrupted"
             assert seconds < 30
     process = start(scans, target)

@@ -35,12 +35,12 @@ def test_so_many_inputs_are_chosen_in_their_order_and_the_same_ones_again(mixed:
     whole = Work(1, open_source(str(mixed), SourceSettings()))
     part = limited(whole, count)
 
-    assert part.left.total == count
-    assert part.later == 12 - count
-    assert part.left.units == limited(whole, count).left.units
-    assert part.left.parts == {"a.parquet": 8}  # which waits for all of its rows
-    order = whole.left.units.select(["name", "skip", "first"]).to_pylist()
-    places = [order.index(unit) for unit in part.left.units.select(["name", "skip", "first"]).to_pylist()]
+    assert part.remaining.total == count
+    assert part.deferred == 12 - count
+    assert part.remaining.units == limited(whole, count).remaining.units
+    assert part.remaining.parts == {"a.parquet": 8}  # which waits for all of its rows
+    order = whole.remaining.units.select(["name", "skip", "first"]).to_pylist()
+    places = [order.index(unit) for unit in part.remaining.units.select(["name", "skip", "first"]).to_pylist()]
     assert places == sorted(places)
 
 
@@ -53,7 +53,7 @@ def test_a_limit_above_what_is_left_changes_nothing(mixed: Path) -> None:
 def test_inputs_are_chosen_all_over_the_source(tmp_path: Path) -> None:
     names = sorted(write_photographs(tmp_path, 100))
     part = limited(Work(1, open_source(str(tmp_path), SourceSettings())), 20)
-    places = [names.index(name) for name in part.left.names()]
+    places = [names.index(name) for name in part.remaining.names()]
 
     assert min(places) < 25
     assert max(places) >= 75

@@ -81,7 +81,7 @@ def test_rows_of_an_archive_that_could_not_be_written_are_failures(tmp_path: Pat
     write_part(storage, [Record("a.parquet#0", "a.parquet#0"), Record("b.parquet#0", "b.parquet#0")])
 
     found = compact(storage, 0, 10, {"a.parquet": Lost("damaged")})
-    assert (found.states, found.errors, found.lost_before) == ({"ok": 1, "failed": 1}, {"archive_unreadable": 1}, {})
+    assert (found.states, found.errors, found.lost_earlier) == ({"ok": 1, "failed": 1}, {"archive_unreadable": 1}, {})
     rows = {row["path"]: row for row in read_manifest(storage).to_pylist()}
     assert (rows["a.parquet#0"]["error"], rows["a.parquet#0"]["output"]) == ("archive_unreadable", "")
 
@@ -196,7 +196,7 @@ def test_a_damaged_part_is_named_and_how_to_go_on(tmp_path: Path, damage: Callab
     storage = Storage(tmp_path)
     part = tmp_path / write_part(storage, [Record(f"{number}.jpg", run=1) for number in range(100)])
     part.write_bytes(damage(part.read_bytes()))
-    with pytest.raises(UsageError, match=rf"{part.name} is no whole part of a manifest \(.*\): remove it"):
+    with pytest.raises(UsageError, match=rf"{part.name} is a damaged part of a manifest \(.*\): remove it"):
         read_manifest(storage)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from colorize.bulk.ledger import presence
 from colorize.bulk.ledger.manifest import Record, part_entries, write_part
-from colorize.bulk.ledger.presence import Ahead, find_presence
+from colorize.bulk.ledger.presence import PresenceCheck, find_presence
 from colorize.storage.root import Storage
 from colorize.storage.subprocess_call import SubprocessCall
 
@@ -47,27 +47,28 @@ def test_archives_and_leftovers_are_known_by_name(target: Storage, tmp_path: Pat
 @pytest.mark.slow
 def test_another_process_finds_the_same(target: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "MANY", 0)
-    ahead = Ahead.start(target)
-    assert ahead.call is not None
+    presence_check = PresenceCheck.start(target)
+    assert presence_check.call is not None
     monkeypatch.setattr(presence, "find_presence", None)
-    assert there(ahead.result(part_entries(target))) == [1, 4]
+    assert there(presence_check.result(part_entries(target))) == [1, 4]
 
 
 def test_what_was_found_before_another_run_wrote_rows_is_not_used(
     target: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "MANY", 0)
-    ahead = Ahead.start(target)
+    presence_check = PresenceCheck.start(target)
     write_part(target, [Record("foreign.jpg", output="foreign.jpg", bytes_out=5)])
-    assert find_presence(target, parts := part_entries(target)).bits.tolist() == ahead.result(parts).bits.tolist()
+    parts = part_entries(target)
+    assert find_presence(target, parts).bits.tolist() == presence_check.result(parts).bits.tolist()
 
 
 @pytest.mark.slow
 def test_what_failed_there_is_done_here(target: Storage) -> None:
     parts = part_entries(target)
-    ahead = Ahead(target, parts, SubprocessCall(find_presence, target, None))
-    assert there(ahead.result(parts)) == [1, 4]
+    presence_check = PresenceCheck(target, parts, SubprocessCall(find_presence, target, None))
+    assert there(presence_check.result(parts)) == [1, 4]
 
 
 def test_few_rows_are_not_worth_a_process(target: Storage) -> None:
-    assert Ahead.start(target).call is None
+    assert PresenceCheck.start(target).call is None

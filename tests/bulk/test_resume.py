@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from colorize.bulk import merging
-from colorize.bulk.ledger.forgotten import FORGOTTEN
+from colorize.bulk.ledger.fresh import PREVIOUS
 from colorize.bulk.ledger.manifest import MANIFEST
 from colorize.bulk.ledger.newest import read_manifest
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
@@ -128,7 +128,7 @@ def test_a_fresh_start_does_everything_again_and_forgets_what_vanished(scans: Pa
     assert runs(done) == dict.fromkeys((f"box/{i}.jpg" for i in (0, 2, 3, 4)), 2)
     assert not (done / "box/0.jpg").exists()
     assert (done / "box/1.jpg").exists()
-    assert not (done / FORGOTTEN).exists()
+    assert not (done / PREVIOUS).exists()
 
 
 def test_a_fresh_start_that_cannot_begin_forgets_nothing(

@@ -286,7 +286,7 @@ class TestFiles:
         [
             ("siggraph17=gone.pth", r"cannot read the weights gone\.pth"),
             ("siggraph=w.pth", "no published weights fit a model 'siggraph'"),
-            ("w.pth", r"say whose they are: siggraph17=w\.pth"),
+            ("w.pth", r"give the name of their network: siggraph17=w\.pth"),
         ],
     )
     def test_a_command_says_what_is_wrong_with_a_model(

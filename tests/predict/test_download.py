@@ -74,7 +74,7 @@ def test_the_second_time_it_comes_from_the_cache(server: WeightsServer, capfd: T
     capfd.readouterr()
 
     assert run(["models", "download", NAME]) == 0
-    assert capfd.readouterr().out.startswith(f"{NAME} is here already: ")
+    assert capfd.readouterr().out.startswith(f"{NAME} is already in the cache: ")
     assert server.requests == []
 
 
@@ -118,8 +118,8 @@ def test_a_file_that_changed_on_its_way_is_refused_and_fetched_again(server: Wei
     digest = hashlib.sha256(whole).hexdigest()
     server.announced = {f"{NAME}.pth": digest}
     server.files[f"{NAME}.pth"] = whole[:-1] + b"?"
-    assert f"not {digest[:16]}, which the server named" in refusal(["models", "download", NAME], capfd)
-    assert "fetch them again with `colorize models download" in refusal(["photo", "x.jpg", "--model", NAME], capfd)
+    assert f"not {digest[:16]}, which the server reported" in refusal(["models", "download", NAME], capfd)
+    assert "download them again with `colorize models download" in refusal(["photo", "x.jpg", "--model", NAME], capfd)
 
     server.files[f"{NAME}.pth"] = whole
     assert run(["models", "download", NAME]) == 0
@@ -149,7 +149,7 @@ def test_a_file_that_is_replaced_later_is_refused(server: WeightsServer, tmp_pat
     server.files[f"{NAME}.pth"] = stand_in("ddcolor_large", seed=1)
 
     line = refusal(["models", "download", NAME], capfd)
-    assert "which it had at first" in line
+    assert "which the first download had" in line
     assert f"{tmp_path}/data/colorize/weights/{NAME}.sha256" in line
 
 
@@ -159,14 +159,14 @@ def test_without_a_network_one_line_says_what_to_do(
     use_hub("http://127.0.0.1:9", monkeypatch)
     line = refusal(["models", "download", NAME], capfd)
     assert "Connection refused" in line
-    assert "name a mirror (HF_ENDPOINT), or copy the file here and write --model ddcolor_large=FILE" in line
+    assert "set a mirror (HF_ENDPOINT), or copy the file to this machine and use --model ddcolor_large=FILE" in line
 
 
 def test_offline_mode_forbids_to_fetch_and_not_to_use(
     server: WeightsServer, monkeypatch: pytest.MonkeyPatch, capfd: Terminal
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE forbids" in refusal(["models", "download", NAME], capfd)
+    assert "HF_HUB_OFFLINE is set" in refusal(["models", "download", NAME], capfd)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     assert run(["models", "download", NAME]) == 0
 
@@ -204,12 +204,12 @@ class TestTheBucket:
         self, server: WeightsServer, tmp_path: Path, capfd: Terminal
     ) -> None:
         server.files[PUBLISHED["siggraph17"].file] = stand_in("siggraph17", seed=1)
-        assert "which its authors name" in refusal(["models", "download", "siggraph17"], capfd)
+        assert "which its authors published" in refusal(["models", "download", "siggraph17"], capfd)
         assert list((tmp_path / "torch/hub/checkpoints").iterdir()) == []
 
     def test_a_dead_server_is_one_line(self, monkeypatch: pytest.MonkeyPatch, capfd: Terminal) -> None:
         monkeypatch.setenv("COLORIZERS_ENDPOINT", "http://127.0.0.1:9")
-        assert "name a mirror (COLORIZERS_ENDPOINT)" in refusal(["models", "download", "siggraph17"], capfd)
+        assert "set a mirror (COLORIZERS_ENDPOINT)" in refusal(["models", "download", "siggraph17"], capfd)
 
     def test_a_server_without_the_file_is_one_line(self, server: WeightsServer, capfd: Terminal) -> None:
         server.files.clear()

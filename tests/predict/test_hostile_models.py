@@ -109,7 +109,7 @@ def checkpoint(path: Path, **args: object) -> str:
 
 @pytest.mark.parametrize("canvas", [20_000, 10**30, 1e30, 0, -5, "128", [32], True])
 def test_a_checkpoint_does_not_choose_how_much_memory_a_image_takes(canvas: object, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"it asks for images of canvas=.* pixels; 1 to 1024 are made"):
+    with pytest.raises(UsageError, match=r"it requires canvas=.* pixels; 1 to 1024 are supported"):
         find_model(checkpoint(tmp_path / "a.safetensors", canvas=canvas))
 
 

@@ -45,10 +45,10 @@ def test_a_copy_is_never_written_under_another_formats_suffix(
     scan, wrong = str(photo_folder / "grey.jpg"), tmp_path / "out.png"
     assert run(["photo", scan, "-o", str(wrong)]) == EXIT_FAILURES
     right, reason = wrong.with_suffix(".jpg"), f"{scan}: a copy keeps the format of its source, JPEG"
-    assert capsys.readouterr().err == f"{reason}: write --output {right}\n"
+    assert capsys.readouterr().err == f"{reason}: use --output {right}\n"
     other = tmp_path / "out.v2"
     assert run(["photo", scan, "-o", str(other)]) == EXIT_FAILURES
-    assert capsys.readouterr().err == f"{reason}: write --output {right}, or {other}/ for a folder\n"
+    assert capsys.readouterr().err == f"{reason}: use --output {right}, or {other}/ for a folder\n"
     assert list(tmp_path.glob("out.*")) == []
 
     assert run(["photo", scan, "-o", f"{other}/"]) == 0
@@ -62,7 +62,7 @@ def test_a_file_that_is_there_is_replaced_only_on_request(
     scan, target = str(photo_folder / "grey.jpg"), tmp_path / "mine.jpg"
     target.write_bytes(b"mine")
     assert run(["photo", scan, "-o", str(target)]) == EXIT_FAILURES
-    assert capsys.readouterr().err == f"{scan}: {target} is there already: --overwrite replaces it\n"
+    assert capsys.readouterr().err == f"{scan}: {target} already exists: --overwrite replaces it\n"
     assert target.read_bytes() == b"mine"
 
     assert run(["photo", scan, "-o", str(target), "--overwrite"]) == 0
@@ -221,7 +221,7 @@ def test_what_cannot_be_opened_is_named_once(tmp_path: Path, capsys: pytest.Capt
         (["x.jpg", "--model", "nope"], "unknown model 'nope'"),
         (
             ["x.jpg", "--model", "siggraph17"],
-            "fetch them with `colorize models download siggraph17`, or name a file, siggraph17=FILE",
+            "run `colorize models download siggraph17`, or give a file, siggraph17=FILE",
         ),
         (
             ["x.jpg", "--model", "unet"],

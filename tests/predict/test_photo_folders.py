@@ -31,7 +31,7 @@ def test_the_images_in_a_folder_keep_its_tree(
     assert run(["photo", *words]) == 0
 
     said = capsys.readouterr()
-    assert said.out.splitlines()[0] == "scans/.DS_Store: left out: a hidden file"
+    assert said.out.splitlines()[0] == "scans/.DS_Store: skipped: a hidden file"
     assert said.out.splitlines()[-1] == "2 images: 2 colored, 0 failed"
     assert said.err == ""
     assert {path.relative_to(where).as_posix() for path in Path(where).rglob("*.*")} == {"a.jpg", "box 1/a.jpg"}
@@ -55,7 +55,7 @@ def test_a_link_in_a_folder_leads_nowhere_else(scans: Path, capsys: pytest.Captu
     assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
     said = capsys.readouterr()
     assert said.err == f"scans/x.jpg: it leads out of {scans}: put the file itself there\n"
-    assert "scans/more: left out: a link to a folder" in said.out
+    assert "scans/more: skipped: a link to a folder" in said.out
     assert sorted(path.name for path in Path("out").rglob("*.jpg")) == ["a.jpg", "a.jpg", "again.jpg"]
 
 
@@ -72,11 +72,11 @@ def test_no_copy_of_a_folders_image_leaves_the_output(scans: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["."], "the copies of . cannot go into {here}.colorized: name an --output outside of it"),
-        (["scans", "-o", "scans/colored"], "the copies of scans cannot go into scans/colored: name an --output"),
-        (["scans", "-o", "."], "the copies of scans cannot go into .: name an --output outside of it"),
-        (["scans", "-o", "out.jpg"], "--output out.jpg is a file; for 2 images name a folder"),
-        (["empty"], "there are no files in empty: name images, or a folder of them"),
+        (["."], "the copies of . cannot go into {here}.colorized: choose an --output outside of it"),
+        (["scans", "-o", "scans/colored"], "the copies of scans cannot go into scans/colored: choose an --output"),
+        (["scans", "-o", "."], "the copies of scans cannot go into .: choose an --output outside of it"),
+        (["scans", "-o", "out.jpg"], "--output out.jpg is a file; give a folder for 2 images"),
+        (["empty"], "there are no files in empty: give images, or a folder with images"),
         (["scans", "scans/a.jpg", "-o", "out"], "would both become out/a.jpg: color them one by one"),
     ],
 )

@@ -31,7 +31,7 @@ def test_no_sheet_replaces_a_source_or_another_sheet(
     assert (tmp_path / "x.png").read_bytes() == scan
     assert run(["photo", source, other, *words, str(tmp_path / "sheet.png")]) == EXIT_USAGE
     assert run(["photo", source, *words, str(tmp_path / "sheet.jpg")]) == EXIT_FAILURES
-    assert f"it would be a PNG: write --output {tmp_path / 'sheet.png'}" in capsys.readouterr().err
+    assert f"the output is a PNG: use --output {tmp_path / 'sheet.png'}" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_an_enlarged_image_has_three_times_the_sides(
     assert "inferred by" in big.text["Description"]  # type: ignore[attr-defined]
 
     assert run(["photo", str(source), "--enlarge"]) == EXIT_USAGE
-    assert "is no superres_cnn" in capsys.readouterr().err
+    assert "is not a superres_cnn" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_tiles_of_an_enlarged_image_have_no_seams() -> None:
     [
         (["--history"], "name its folder with --run"),
         (["--history", "--enlarge", "--run", "x"], "give one of them"),
-        (["--history", "--run", "."], "holds no checkpoints/epoch-NNN.safetensors"),
+        (["--history", "--run", "."], "has no checkpoints/epoch-NNN.safetensors"),
     ],
 )
 def test_what_cannot_be_shown_is_said(

@@ -124,7 +124,7 @@ def test_what_is_there_already_may_be_the_scan_itself_and_stays(
     copy.write_bytes(colored(scan)[1])
     Path("grandma.jpg").write_bytes(scan)
     assert run(["restore-grey", "colored/grandma.jpg", "-o", "grandma.jpg"]) == EXIT_FAILURES
-    assert "grandma.jpg is there already; --overwrite replaces it" in capsys.readouterr().err
+    assert "grandma.jpg already exists; --overwrite replaces it" in capsys.readouterr().err
     assert Path("grandma.jpg").read_bytes() == scan
 
     Path("grandma.jpg").write_bytes(b"of an earlier run")
@@ -160,7 +160,7 @@ def test_what_was_not_colored_here_is_refused_and_can_be_forced(
 
     errors = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[0] for line in errors] == paths
-    reasons = ("XMP says nothing", "not exactly", "BMP holds no metadata", "no known")
+    reasons = ("XMP does not say so", "not exactly", "BMP has no metadata", "no known")
     for line, words in zip(errors, reasons, strict=True):
         assert words in line
     assert all("--force" in line for line in errors[:3])

@@ -89,4 +89,4 @@ def test_a_network_without_authors_has_no_processing_of_theirs(
     astronaut.save(tmp_path / "a.png")
     words = ["photo", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--set", "output.processing=upstream"]
     assert run(words) == EXIT_USAGE
-    assert "output.processing=upstream: not known of a unet (known: eccv16, siggraph17, " in capsys.readouterr().err
+    assert "output.processing=upstream: only for eccv16, siggraph17, " in capsys.readouterr().err

@@ -152,7 +152,13 @@ def test_the_report_counts_what_the_manifest_holds_and_is_made_again_on_demand(
     assert run(["report", str(finished), "--input", str(finished.parent / "in")]) == 0
     assert capsys.readouterr().out.strip() == str(finished / PAGE)
     assert (finished / PAGE).read_text() == first
-    for fact in ("<dd>7</dd>", '<dd class="good">6</dd>', '<dd class="bad">1</dd>', "not_an_image", "Least confident"):
+    for fact in (
+        "<dd>7</dd>",
+        '<dd class="good">6</dd>',
+        '<dd class="bad">1</dd>',
+        "not_an_image",
+        "Lowest confidence",
+    ):
         assert fact in first
     weights = json.loads((finished / RUN_FILE).read_text())["model"]["sha256"]
     assert weights in first

@@ -14,12 +14,12 @@ from PIL import Image
 
 from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, RUN_FILE
 from colorize.bulk.ledger.newest import read_manifest
+from colorize.bulk.manifest_stats import EXTREME, LEAST_CONFIDENT, RANDOM, collect_stats
 from colorize.bulk.page import PAGE, bulk_page
 from colorize.bulk.progress import Totals
 from colorize.bulk.recorded_run import read_run
 from colorize.bulk.run_report import Counts, RunReport
 from colorize.bulk.settings import BulkJob
-from colorize.bulk.survey import EXTREME, RANDOM, UNSURE, survey
 from colorize.bulk.worker_stats import WorkerStats
 from colorize.cli import EXIT_USAGE, run
 from colorize.predict.model_files import ModelFile
@@ -32,7 +32,7 @@ MEGABYTE = 1_000_000
 
 def test_a_folder_without_a_run_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(tmp_path)]) == EXIT_USAGE
-    assert "holds no bulk run" in capsys.readouterr().err
+    assert "is not the output of a bulk run" in capsys.readouterr().err
 
 
 def test_a_page_that_cannot_be_made_is_said_and_leaves_the_exit_status_of_the_run(
@@ -71,7 +71,7 @@ def test_an_output_that_a_stranger_made_shows_nothing_from_outside_of_it(tmp_pat
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"started": "2023-11-14"}, "no record of a run"),
+        ({"started": "2023-11-14"}, "is invalid"),
         ({"seconds": -1.0}, "seconds"),
         ({"seconds": 1e300}, "seconds"),
         ({"settings": {"a": {"b": {"c": 1}}}}, "settings"),
@@ -106,7 +106,7 @@ def test_a_file_that_no_run_has_left_is_no_manifest(
     target = invented_run(tmp_path, rows=3)
     target.write(f"{MANIFEST}/{name}", target.read(f"{MANIFEST}/manifest-000001-00000.parquet"))
     assert run(["report", target.root]) == EXIT_USAGE
-    assert f"{name} is no part of a manifest" in capsys.readouterr().err
+    assert f"{name} is not part of a manifest" in capsys.readouterr().err
 
 
 def test_thousands_of_reasons_do_not_enlarge_the_page(tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ def test_the_report_needs_no_source_any_more(tmp_path: Path) -> None:
 
 def test_each_image_is_shown_once_and_the_galleries_are_full(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=400)
-    galleries = survey(target, 0.0, 1.0).shown()
-    assert [len(rows) for rows in galleries] == [UNSURE, EXTREME, RANDOM]
+    galleries = collect_stats(target, 0.0, 1.0).shown()
+    assert [len(rows) for rows in galleries] == [LEAST_CONFIDENT, EXTREME, RANDOM]
     shown = [row["path"] for rows in galleries for row in rows]
     assert len(set(shown)) == len(shown)
 
@@ -144,8 +144,8 @@ def test_each_image_is_shown_once_and_the_galleries_are_full(tmp_path: Path) -> 
 def test_the_least_confident_are_shown_before_all_else(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=40)
     rows = [row for row in read_manifest(target).to_pylist() if row["status"] == "ok"]
-    least = sorted(rows, key=lambda row: row["confidence"])[:UNSURE]
-    assert [row["path"] for row in survey(target, 0.0, 1.0).shown()[0]] == [row["path"] for row in least]
+    least = sorted(rows, key=lambda row: row["confidence"])[:LEAST_CONFIDENT]
+    assert [row["path"] for row in collect_stats(target, 0.0, 1.0).shown()[0]] == [row["path"] for row in least]
 
 
 def test_archives_in_buckets_have_a_report_too(s3: S3, cluster: None) -> None:

@@ -290,4 +290,4 @@ def test_the_manifest_names_the_lost_rows(tmp_path: Path) -> None:
         "2": ("failed", "corrupt_parquet", ""),
         "3": ("failed", "archive_unreadable", ""),
     }
-    assert found.lost_before == {("ok", ""): 1, ("skipped", "already_color"): 1}
+    assert found.lost_earlier == {("ok", ""): 1, ("skipped", "already_color"): 1}

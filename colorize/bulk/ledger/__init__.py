@@ -1,1 +1,1 @@
-"""The manifest as a ledger: what is done, what is left, compaction. No Ray."""
+"""The manifest: completed and remaining inputs, compaction. No Ray."""

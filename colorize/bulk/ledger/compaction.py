@@ -1,7 +1,7 @@
-"""Compaction: many small parts of the manifest become few files with one row per input, at the end of a run.
+"""Compaction: merges the small parts of the manifest into few files with one row per input, at the end of a run.
 
-The new files have names of their own and the old ones go last, so that a reader, who takes the newest row of each
-path, finds every row at any moment.
+New files get new names and old ones are deleted last, so readers, which take the newest row of each path, always find
+every row.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ _OUTPUTS = pa.schema([MANIFEST_SCHEMA.field("output"), ("kept", pa.bool_())])
 
 @dataclass
 class Compacted:
-    """What a compaction found.
+    """The results of a compaction.
 
     Attributes:
-        states: rows of the present run, by status.
+        states: rows of the current run, by status.
         errors: their codes.
-        lost_before: how rows had ended in earlier runs that could not be written with their archive now.
-        orphans: outputs that only replaced rows name: nothing in the manifest speaks of them any more.
+        lost_earlier: former outcomes of rows of earlier runs that are failed now, because their archive was lost.
+        orphans: outputs that only superseded rows refer to.
     """
 
     states: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    lost_before: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost_earlier: Counter[tuple[str, str]] = field(default_factory=Counter)
     orphans: list[str] = field(default_factory=list)
 
 
@@ -63,14 +63,14 @@ def compact(
     lost_archives: Mapping[str, Lost] | None = None,
     superseded: Sequence[str] = (),
 ) -> Compacted:
-    """Merges all parts into files of `rows_per_file` rows, one row a path, and says what the run numbered `run` did.
+    """Merges all parts into files of `rows_per_file` rows with one row per path; counts the rows of run `run`.
 
-    Rows of `lost_archives` (by the name of each) that could not be written become failures. Rows of `superseded`
-    paths go: they spoke of a whole archive, or of rows of it, that are no inputs any more.
+    Rows of `lost_archives` (by name) that could not be written become failed. Rows of `superseded` paths are dropped:
+    they refer to a former version of an archive.
     """
     parts, found = part_entries(storage), Compacted()
     if not superseded and not lost_archives and is_compact(parts):
-        return found  # one generation of merged files and nothing new beside it
+        return found  # there is only one generation of merged files
     rows = _surviving_rows(storage, parts, pa.array(superseded, pa.string()), found)
     counted = (_count(_without_archives(table, run, lost_archives or {}, found), run, found) for table in rows)
     _write_files(storage, _generation(parts, run), counted, rows_per_file)
@@ -79,13 +79,13 @@ def compact(
 
 
 def merge(storage: Storage, run: int, parts: Sequence[str]) -> str:
-    """Joins parts of a run into one, whose name it returns; they go when it is there.
+    """Merges parts of a run into one and deletes them; returns the name of the merged part.
 
-    May be cut off at any point and run again: where it wrote the one, what is left of the others only has to go.
+    Can be interrupted at any point and retried: if the merged part exists, only the others have to be deleted.
     """
     name = part_name(run, parts)
     if name not in part_names(storage):
-        small = [Entry(part, 0, "") for part in parts]  # each is what one task has left
+        small = [Entry(part, 0, "") for part in parts]  # written by one task each
         rows = masked(row_tables(storage, small), newest_rows(storage, small))
         write_rows(storage, name, pa.concat_tables([table.filter(pa.array(mask)) for table, mask in rows]))
     storage.delete_all(parts)
@@ -93,7 +93,7 @@ def merge(storage: Storage, run: int, parts: Sequence[str]) -> str:
 
 
 def _generation(parts: Sequence[Entry], run: int) -> int:
-    """A number that no merged file has: what is read must not be replaced while it is."""
+    """A number that no merged file has, so that no file is overwritten while it is read."""
     return max(run, 1 + last_run(part.name for part in parts if "/manifest-" in part.name))
 
 
@@ -114,7 +114,7 @@ def _surviving_rows(
 
 
 def _orphans(group: pa.Table) -> list[str]:
-    """The outputs that no row names which is kept."""
+    """The outputs of a group that only dropped rows refer to."""
     kept = group["output"].filter(group["kept"])
     gone = pc.unique(group["output"].filter(pc.invert(group["kept"])))
     return [name for name in gone.filter(pc.invert(pc.is_in(gone, value_set=kept))).to_pylist() if name]
@@ -128,9 +128,9 @@ def _without_archives(table: pa.Table, run: int, lost: Mapping[str, Lost], found
         archive = record.path.rpartition("#")[0]
         if archive not in lost:
             continue
-        records[index] = lost[archive].settled(record)
+        records[index] = lost[archive].applied_to(record)
         if records[index] is not record and record.run != run:
-            found.lost_before[record.status, record.error] += 1
+            found.lost_earlier[record.status, record.error] += 1
     return records_table(records)
 
 
@@ -145,7 +145,7 @@ def _count(table: pa.Table, run: int, found: Compacted) -> pa.Table:
 
 
 def _write_files(storage: Storage, generation: int, tables: Iterable[pa.Table], rows_per_file: int) -> None:
-    """The rows as merged files of about `rows_per_file` rows; one row group is in memory."""
+    """Writes the rows as merged files of about `rows_per_file` rows, with one row group in memory."""
     groups = math.ceil(rows_per_file / GROUP_ROWS)
     chunks = _chunks(tables, math.ceil(rows_per_file / groups))
     number, chunk = 0, next(chunks, None)
@@ -164,12 +164,12 @@ def _write_files(storage: Storage, generation: int, tables: Iterable[pa.Table], 
 
 def _chunks(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     """The same rows, in tables of `rows` rows (the last one shorter)."""
-    held = MANIFEST_SCHEMA.empty_table()
+    buffer = MANIFEST_SCHEMA.empty_table()
     for table in tables:
-        held = pa.concat_tables([held, table])
+        buffer = pa.concat_tables([buffer, table])
         del table
-        while held.num_rows >= rows:
-            yield held.slice(0, rows)
-            held = held.slice(rows)
-    if held.num_rows:
-        yield held
+        while buffer.num_rows >= rows:
+            yield buffer.slice(0, rows)
+            buffer = buffer.slice(rows)
+    if buffer.num_rows:
+        yield buffer

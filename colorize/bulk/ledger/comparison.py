@@ -1,4 +1,4 @@
-"""Manifest, source and output compared as a whole: group by group, by way of the disk, in the memory of a group."""
+"""Compares the whole manifest with source and output, group by group through temporary files, in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from colorize.bulk.ledger.completed import (
+    PLANNED_SCHEMA,
+    ROW_SCHEMA,
+    Completed,
+    Criteria,
+    Inputs,
+    Verify,
+    compare,
+    validate_rows,
+    verify_locally,
+)
 from colorize.bulk.ledger.manifest import row_tables, rows_about
 from colorize.bulk.ledger.newest import newest_of
 from colorize.bulk.ledger.presence import Presence
-from colorize.bulk.ledger.settled import (
-    PLANNED_SCHEMA,
-    ROW_SCHEMA,
-    Inputs,
-    Settled,
-    Terms,
-    Verify,
-    by_themselves,
-    compare,
-    verify_here,
-)
 from colorize.storage.grouped import Grouped, groups_of
 from colorize.storage.listing import Entry
 from colorize.storage.root import Storage
@@ -28,9 +28,9 @@ from colorize.storage.root import Storage
 
 @dataclass
 class Compared:
-    """What a comparison found: what is settled of the inputs, and what lies in the output."""
+    """The completed inputs, and the files in the output."""
 
-    settled: Settled
+    completed: Completed
     outputs: Presence
 
 
@@ -38,20 +38,20 @@ def compare_all(
     inputs: Inputs,
     target: Storage,
     parts: Sequence[Entry],
-    terms: Terms,
+    criteria: Criteria,
     outputs: Presence,
-    verify: Verify = verify_here,
+    verify: Verify = verify_locally,
 ) -> Compared:
-    """What the manifest in `parts` settles of the inputs. Changes nothing."""
-    found, total = Compared(Settled(inputs.total), outputs), 0
+    """Finds the inputs that are completed according to the manifest in `parts`. Changes nothing."""
+    found, total = Compared(Completed(inputs.total), outputs), 0
     groups = groups_of(max(inputs.files, rows_about(parts)))
     with Grouped(ROW_SCHEMA, "path", groups) as rows, Grouped(PLANNED_SCHEMA, "name", groups) as planned:
-        for _, table in row_tables(target, parts, terms.columns):
-            rows.add(by_themselves(table, total, terms))
+        for _, table in row_tables(target, parts, criteria.columns):
+            rows.add(validate_rows(table, total, criteria))
             total += table.num_rows
         for table in inputs.planned_files():
             planned.add(table)
         for some, files in zip(rows, planned, strict=True):
             newest = some.filter(pa.array(newest_of(some)))
-            found.settled.add(compare(newest, files, outputs, inputs, target, terms, verify))
+            found.completed.add(compare(newest, files, outputs, inputs, target, criteria, verify))
     return found

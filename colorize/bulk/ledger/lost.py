@@ -1,4 +1,4 @@
-"""What could not be carried over from a damaged archive into its output, row by row or as a whole."""
+"""The losses of a damaged archive: some of its rows, or all of it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 from colorize.bulk.ledger.manifest import Record
 
-ARCHIVE_UNREADABLE = "archive_unreadable"  # the code of such rows, whose images can be read
+ARCHIVE_UNREADABLE = "archive_unreadable"  # error code of rows with readable images, but other unreadable columns
 
 
 @dataclass
 class Lost:
-    """What is lost of one archive.
+    """The losses of one archive.
 
     Attributes:
         reason: why there is no output at all; "" if there is one.
-        rows: runs of rows of which something cannot be read: the first, the one behind the last, and what.
+        rows: runs of rows with unreadable values: first row, last row + 1, message.
     """
 
     reason: str = ""
@@ -26,7 +26,7 @@ class Lost:
         return bool(self.reason or self.rows)
 
     def add(self, first: int, messages: Sequence[str]) -> None:
-        """Takes note of the next rows: what of each cannot be read, "" for nothing."""
+        """Adds rows from `first` on, by their messages; "" for a row without losses."""
         for row, message in enumerate(messages, first):
             if not message:
                 continue
@@ -35,8 +35,8 @@ class Lost:
             else:
                 self.rows.append((row, row + 1, message))
 
-    def settled(self, record: Record) -> Record:
-        """The record of one of the archive's rows, as it is now: a failure without a copy where the row is lost."""
+    def applied_to(self, record: Record) -> Record:
+        """The record of one of the archive's rows, failed if the row has losses."""
         if self.reason:
             return record.failed(ARCHIVE_UNREADABLE, self.reason) if record.status == "ok" else record
         row = int(record.path.rpartition("#")[2])

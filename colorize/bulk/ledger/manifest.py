@@ -1,8 +1,7 @@
-"""The manifest: one row per input, what became of it and why, kept as Parquet under `_colorize/manifest/`.
+"""The manifest: one row per input with its result, stored as Parquet in `_colorize/manifest/`.
 
-Each write task leaves a part named after its run and the inputs that it holds, so that a task which runs twice
-replaces its part instead of adding one. Where a path stands in several parts the newest run's row counts;
-`compaction` merges them.
+Each write task writes a part named by its run and a hash of its inputs, so a retried task replaces its part. If a path
+is in several parts, the row of the newest run is valid. `compaction` merges the parts.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from colorize.storage.root import LEDGER, Storage
 MANIFEST = f"{LEDGER}/manifest"
 _PART = re.compile(rf"{MANIFEST}/(part|manifest)-[0-9]{{1,9}}-[^/]+\.parquet")  # the number is a run's
 RUN_FILE = f"{LEDGER}/run.json"
-PAGES_COLORED = "pages colored"  # in the message of a row whose copy has all pages of its source
+PAGES_COLORED = "pages colored"  # in the message of a row if the copy has all pages of its source
 
 Status = Literal["ok", "skipped", "failed"]
 
@@ -63,11 +62,11 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 READ_THREADS = 16
-SMALL_BYTES = 256 << 10  # of a file that is read whole, beside others
-HELD_BYTES = 8 << 20  # about what is read of a larger one at once
-GROUP_ROWS = 50_000  # of a row group: a reader holds one in memory
-ROW_BYTES = 100  # of a row in a file, about
-# Names and hashes hardly ever repeat: dictionaries of them take time and are thrown away.
+SMALL_BYTES = 256 << 10  # up to this size, files are read whole and concurrently
+HELD_BYTES = 8 << 20  # approximate size of the tables read from larger files
+GROUP_ROWS = 50_000  # rows per row group, which readers hold in memory
+ROW_BYTES = 100  # approximate size of a row in a file
+# Names and hashes are mostly unique, so dictionary encoding would only take time.
 PARQUET = {"compression": "zstd", "use_dictionary": [
     name for name in MANIFEST_SCHEMA.names
     if name not in ("path", "output", "sha256_in", "sha256_out", "identity", "confidence", "finished", "seconds")
@@ -76,40 +75,40 @@ PARQUET = {"compression": "zstd", "use_dictionary": [
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One manifest row. Unknown strings are empty and unknown numbers 0, so that no column is ever all null."""
+    """One manifest row. Unknown strings are empty and unknown numbers 0, so no column is ever all null."""
 
     path: str
     output: str = ""
     status: Status = "ok"
-    error: str = ""  # short and countable: truncated, not_an_image, ...
-    message: str = ""  # one sentence for a person
+    error: str = ""  # short code: truncated, not_an_image, ...
+    message: str = ""  # one sentence
     format: str = ""
     mode: str = ""
-    width: int = 0  # as stored in the file, before any EXIF rotation
+    width: int = 0  # as stored in the file, before EXIF rotation
     height: int = 0
-    frames: int = 0  # frames or pages; of TIFF all are in the copy, of others the first
+    frames: int = 0  # frames or pages; the copy has all pages of a TIFF, but only the first frame of other formats
     bytes_in: int = 0
     bytes_out: int = 0
     sha256_in: str = ""
     sha256_out: str = ""
     identity: str = ""  # modification time or ETag of the source
-    triage: str = ""  # what the source is: color, grey, grey_as_rgb, toned, blank, text, negative
-    confidence: float = 0.0  # of the network in its colors, up to 1; 0 where it was not asked
-    finished: float = 0.0  # Unix time when this row was settled
+    triage: str = ""  # kind of the source: color, grey, grey_as_rgb, toned, blank, text, negative
+    confidence: float = 0.0  # of the network, up to 1; 0 if not computed
+    finished: float = 0.0  # Unix time when this row was written
     model: str = ""
     model_sha256: str = ""
     settings_sha256: str = ""
     luma_exact: bool = False  # the output's luminance is the source's, bit for bit
-    degraded: str = ""  # how the network was run with less than asked for, where memory had run out
-    seconds: float = 0.0  # of work on this image, all stages together
-    run: int = 0  # number of the run that wrote this row, counted from 1 for each output
+    degraded: str = ""  # the OOM fallback used, if any
+    seconds: float = 0.0  # of work on this image in all stages
+    run: int = 0  # number of the run that wrote this row, from 1 for each output
 
     def as_row(self) -> dict[str, Any]:
-        """Its columns; `asdict` takes twenty times as long."""
+        """The row as a dict; 20 times as fast as `asdict`."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def failed(self, error: str, message: str) -> Record:
-        """This record as a failure, with no output."""
+        """This record as a failure without output."""
         return replace(
             self,
             status="failed",
@@ -128,19 +127,19 @@ def records_table(records: Iterable[Record]) -> pa.Table:
 
 
 def record_from(row: Mapping[str, Any]) -> Record:
-    """A record from a row that holds at least its columns."""
+    """The record of a row, which may have more columns."""
     return Record(**{name: row[name] for name in Record.__slots__})
 
 
 def write_part(storage: Storage, records: Sequence[Record]) -> str:
-    """Writes some records of one run as a part; returns its name, which is a function of the inputs they speak of."""
+    """Writes records of one run as a part; returns its name, which is a function of the run and the paths."""
     name = part_name(records[0].run, (record.path for record in records))
     write_rows(storage, name, records_table(records))
     return name
 
 
 def part_name(run: int, of: Iterable[str]) -> str:
-    """The name of a run's part that holds these inputs, or these parts."""
+    """The name of a run's part with these inputs, or merged from these parts."""
     digest = hashlib.sha256("\n".join(sorted(of)).encode()).hexdigest()[:24]
     return f"{MANIFEST}/part-{run:06d}-{digest}.parquet"
 
@@ -152,38 +151,37 @@ def write_rows(storage: Storage, name: str, rows: pa.Table) -> None:
 
 
 def part_entries(storage: Storage) -> list[Entry]:
-    """The files that the manifest consists of, by name.
+    """The files of the manifest, by name.
 
     Raises:
-        UsageError: one that no run has written lies among them: it may say anything, of any run.
+        UsageError: there is a Parquet file with another kind of name, which no run has written.
     """
     files = [entry for entry in storage.entries(MANIFEST) if entry.name.endswith(".parquet")]
     for entry in files:
         if not _PART.fullmatch(entry.name):
-            raise UsageError(f"{storage.url(entry.name)} is no part of a manifest, which no run calls so: remove it")
+            raise UsageError(f"{storage.url(entry.name)} is not part of a manifest: no run uses this name; remove it")
     return sorted(files, key=lambda entry: entry.name)
 
 
 def part_names(storage: Storage) -> list[str]:
-    """Their names."""
     return [entry.name for entry in part_entries(storage)]
 
 
 def last_run(parts: Iterable[str]) -> int:
-    """The number of the newest run that left one of these files; 0 if there are none."""
+    """The number of the newest run that wrote one of these files; 0 if there are none."""
     return max((int(name.rsplit("/", 1)[1].split("-")[1]) for name in parts), default=0)
 
 
 def rows_about(parts: Iterable[Entry]) -> int:
-    """How many rows these files hold, guessed from their sizes."""
+    """The approximate number of rows of these files, estimated from their sizes."""
     return sum(entry.size for entry in parts) // ROW_BYTES
 
 
 def read_rows(storage: Storage, part: str, columns: Sequence[str] = tuple(MANIFEST_SCHEMA.names)) -> pa.Table:
-    """Some columns of one file; what an older release did not write is empty or 0.
+    """Some columns of one file; columns that an older release did not write are empty or 0.
 
     Raises:
-        UsageError: it is damaged, or no manifest.
+        UsageError: the file is damaged or not a manifest.
     """
     with _opened(storage, part) as file:
         return _without_nulls(read_table(file, MANIFEST_SCHEMA, columns))
@@ -192,9 +190,9 @@ def read_rows(storage: Storage, part: str, columns: Sequence[str] = tuple(MANIFE
 def row_tables(
     storage: Storage, parts: Sequence[Entry], columns: Sequence[str] = tuple(MANIFEST_SCHEMA.names)
 ) -> Iterator[tuple[int, pa.Table]]:
-    """The same of several files, in order: tables of `HELD_BYTES` at most, each with the index of its file.
+    """Reads several files in order; yields tables of at most `HELD_BYTES`, each with the index of its file.
 
-    Small files are read ahead, several at once; of a large one no more than a table is in memory.
+    Small files are read ahead concurrently; only one table of a large file is in memory.
     """
     with ThreadPoolExecutor(READ_THREADS) as pool:
         waiting: deque[tuple[int, Future[pa.Table] | None]] = deque()
@@ -226,8 +224,8 @@ def _opened(storage: Storage, part: str) -> Iterator[IO[bytes]]:
     except Exception as error:
         if not is_damage(error):
             raise
-        reason = f"{storage.url(part)} is no whole part of a manifest ({one_line(error)})"
-        raise UsageError(f"{reason}: remove it, and `colorize bulk` does its inputs again") from None
+        reason = f"{storage.url(part)} is a damaged part of a manifest ({one_line(error)})"
+        raise UsageError(f"{reason}: remove it, and `colorize bulk` redoes its inputs") from None
 
 
 def _without_nulls(table: pa.Table) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Which rows of the manifest count: of those with one path the newest run's last one, in bounded memory."""
+"""Finds the valid row of each path in the manifest, the last one of the newest run, in bounded memory."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Mask = NDArray[np.bool_]
 
 
 def newest_rows(storage: Storage, parts: Sequence[Entry]) -> list[Mask]:
-    """For each part which of its rows count, each path once.
+    """For each part, a mask of its valid rows, with one row per path.
 
-    Paths are compared in groups, by way of the disk: memory is a group's, whatever the number of rows.
+    Paths are compared in groups through temporary files, so memory does not depend on the number of rows.
     """
     counts = [0] * len(parts)
     with Grouped(NUMBERED, "path", groups_of(rows_about(parts))) as grouped:
@@ -40,7 +40,7 @@ def newest_rows(storage: Storage, parts: Sequence[Entry]) -> list[Mask]:
 
 
 def newest_of(rows: pa.Table) -> Mask:
-    """Which of some rows (columns of `KEYS` and others) count, if no others have their paths."""
+    """A mask of the valid rows of a table (with the columns `KEYS`) that has all rows of its paths."""
     keep = np.ones(rows.num_rows, bool)
     codes = pc.dictionary_encode(rows["path"].combine_chunks())
     if len(codes.dictionary) < rows.num_rows:
@@ -51,12 +51,12 @@ def newest_of(rows: pa.Table) -> Mask:
 
 
 def is_compact(parts: Sequence[Entry]) -> bool:
-    """Whether these files are what one compaction left: each path stands in one row then."""
+    """Whether all files are from one compaction, so that each path has one row."""
     return all(f"/manifest-{parts[0].name.split('-')[1]}-" in part.name for part in parts)
 
 
-def counting_tables(storage: Storage, columns: Sequence[str] = tuple(MANIFEST_SCHEMA.names)) -> Iterator[pa.Table]:
-    """The rows of an output's manifest that count, table by table in no particular order."""
+def newest_tables(storage: Storage, columns: Sequence[str] = tuple(MANIFEST_SCHEMA.names)) -> Iterator[pa.Table]:
+    """The valid rows of an output's manifest, in tables, in no particular order."""
     parts = part_entries(storage)
     tables = row_tables(storage, parts, columns)
     if is_compact(parts):
@@ -67,7 +67,7 @@ def counting_tables(storage: Storage, columns: Sequence[str] = tuple(MANIFEST_SC
 
 
 def masked(tables: Iterator[tuple[int, pa.Table]], masks: Sequence[Mask]) -> Iterator[tuple[pa.Table, Mask]]:
-    """Each table of some parts with its piece of its part's mask."""
+    """Each table with its slice of the mask of its part."""
     part, start = -1, 0
     for index, table in tables:
         part, start = index, start if index == part else 0
@@ -76,5 +76,5 @@ def masked(tables: Iterator[tuple[int, pa.Table]], masks: Sequence[Mask]) -> Ite
 
 
 def read_manifest(storage: Storage) -> pa.Table:
-    """The whole manifest of an output, each path once, in no particular order."""
-    return pa.concat_tables([MANIFEST_SCHEMA.empty_table(), *counting_tables(storage)])
+    """The whole manifest of an output, with one row per path, in no particular order."""
+    return pa.concat_tables([MANIFEST_SCHEMA.empty_table(), *newest_tables(storage)])

@@ -1,6 +1,6 @@
-"""Which outputs that the manifest names are there: the manifest compared with what lies in the output.
+"""Checks which outputs of the manifest exist, by comparing it with a listing of the output.
 
-For a large output a child process checks, while this one lists the inputs.
+For a large output this runs in a child process, while the driver lists the inputs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from colorize.storage.local_root import TEMPORARY_PREFIX
 from colorize.storage.root import LEDGER, Storage
 from colorize.storage.subprocess_call import SubprocessCall
 
-MANY = 200_000  # rows, from which on it is worth a process
+MANY = 200_000  # rows, from which on a child process is worth its start
 
 _CLAIMS = pa.schema([*(MANIFEST_SCHEMA.field(name) for name in ("output", "bytes_out")), ("number", pa.int64())])
 _LEFTOVER = rf"(?:^|/){re.escape(TEMPORARY_PREFIX)}[^/]*$"
@@ -31,12 +31,12 @@ _OUTPUTS = pa.schema([("name", pa.string()), ("size", pa.int64())])
 
 @dataclass
 class Presence:
-    """What lies in an output.
+    """The files in an output.
 
     Attributes:
-        bits: for each row of the manifest, in its order, whether the output that it names is there; eight in a byte.
-        archives: that are there.
-        leftovers: files that killed processes left half done.
+        bits: for each row of the manifest, in order, whether its output exists; eight per byte.
+        archives: names of the existing archives.
+        leftovers: temporary files of killed processes.
     """
 
     bits: NDArray[np.uint8]
@@ -44,38 +44,38 @@ class Presence:
     leftovers: list[str] = field(default_factory=list)
 
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """For some rows of the manifest, by their numbers, whether their outputs are there."""
+        """For manifest rows, by their numbers, whether their outputs exist."""
         found: NDArray[np.bool_] = self.bits[rows >> 3] & (1 << (rows & 7)) != 0
         return found
 
 
 @dataclass(frozen=True)
-class Ahead:
-    """The presence of outputs, which may be on its way already: of the manifest as it was when it was looked for."""
+class PresenceCheck:
+    """A check that may already be running in a child process, for the manifest at its start."""
 
     target: Storage
     parts: Sequence[Entry]
     call: SubprocessCall[Presence] | None
 
     @classmethod
-    def start(cls, target: Storage, wanted: bool = True) -> Ahead:
-        """Starts a process, if it is wanted and there is enough to do for one."""
+    def start(cls, target: Storage, wanted: bool = True) -> PresenceCheck:
+        """Starts a child process if `wanted` and the manifest is large."""
         parts = part_entries(target)
         many = wanted and rows_about(parts) >= MANY
         return cls(target, parts, SubprocessCall(find_presence, target, parts) if many else None)
 
     def result(self, parts: Sequence[Entry]) -> Presence:
-        """The presence for a manifest of these files: checked again if another run has changed it meanwhile."""
+        """The result for a manifest with these files; checks again if another run has changed the manifest."""
         if self.call is not None and parts == self.parts:
             try:
                 return self.call.result()
-            except EOFError:  # whatever it was: here it is raised
+            except EOFError:  # the child died: check again, here, where any error is raised
                 pass
         return find_presence(self.target, parts)
 
 
 def find_presence(target: Storage, parts: Sequence[Entry]) -> Presence:
-    """Compares the manifest in `parts` with a listing, group by group, by way of the disk."""
+    """Compares the manifest in `parts` with a listing, group by group through temporary files."""
     found, groups, total = Presence(np.empty(0, np.uint8)), groups_of(rows_about(parts)), 0
     with Grouped(_CLAIMS, "output", groups) as claims, Grouped(_OUTPUTS, "name", groups) as outputs:
         for _, table in row_tables(target, parts, ("output", "bytes_out")):
@@ -92,14 +92,14 @@ def find_presence(target: Storage, parts: Sequence[Entry]) -> Presence:
 
 
 def _outputs_there(claims: pa.Table, outputs: pa.Table) -> NDArray[np.bool_]:
-    """Of a group of claims those whose file lies among the group's outputs, with the size that they claim."""
+    """For each claim of a group, whether its file is in the group's outputs with the claimed size."""
     position = positions(claims["output"], outputs["name"])
     found: NDArray[np.bool_] = np.append(outputs["size"].to_numpy(), -1)[position] == claims["bytes_out"].to_numpy()
     return found
 
 
 def _listed(target: Storage, found: Presence) -> Iterator[pa.Table]:
-    """The files that lie in an output, page by page; leftovers and archives are noted."""
+    """The files in an output, page by page; adds leftovers and archives to `found`."""
     for page in target.pages():
         every = page if isinstance(page, Page) else Page.of(entry for entry in page if _is_text(entry.name))
         half = pc.match_substring_regex(every.names, _LEFTOVER)
@@ -111,7 +111,7 @@ def _listed(target: Storage, found: Presence) -> Iterator[pa.Table]:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a row of the manifest can speak of a file: none does of a name that is not UTF-8."""
+    """Whether a name is valid UTF-8, as all names in the manifest are."""
     try:
         name.encode()
     except UnicodeEncodeError:

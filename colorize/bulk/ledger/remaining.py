@@ -1,4 +1,4 @@
-"""What is left of a source after earlier runs: fewer files, or the rows of archives that no fragment holds yet."""
+"""The remaining inputs of a source after earlier runs: files, and rows of archives that are in no fragment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from colorize.bulk.ledger.comparison import Compared
-from colorize.bulk.ledger.settled import TO_DO, Inputs, Settled, Terms
+from colorize.bulk.ledger.completed import PENDING, Completed, Criteria, Inputs
 from colorize.bulk.sinks import FRAGMENTS, fragments_of
 from colorize.datasets.readers import UNIT_SCHEMA
 from colorize.datasets.sources import Source
@@ -26,13 +26,13 @@ _FRAGMENT = re.compile(r"(.+)/([0-9]{1,15})-([0-9]{1,15})\.parquet", re.DOTALL)
 Fragments = dict[str, list[tuple[int, int, str]]]  # folder -> first row, last row, name
 
 
-def remaining(inputs: Inputs, compared: Compared, target: Storage, terms: Terms) -> tuple[Source, list[str]]:
-    """The source that is left to color, and the names of fragments that hold rows to be done again.
+def find_remaining(inputs: Inputs, compared: Compared, target: Storage, criteria: Criteria) -> tuple[Source, list[str]]:
+    """The remaining source, and the names of fragments with rows to be redone.
 
-    What cannot be kept of archives is marked as to do in what is settled. Nothing is written or deleted.
+    Marks rows of archives that must be redone as pending in `compared.completed`. Nothing is written or deleted.
     """
-    source, settled, written = inputs.source, compared.settled, compared.outputs.archives
-    alone = select_units(source.units.slice(0, inputs.files), lambda start, stop: ~settled.done(start, stop))
+    source, completed, written = inputs.source, compared.completed, compared.outputs.archives
+    alone = select_units(source.units.slice(0, inputs.files), lambda start, stop: ~completed.done(start, stop))
     if source.parts is None:
         return source.only(alone), []
     fragments = _list_fragments(target)
@@ -41,13 +41,13 @@ def remaining(inputs: Inputs, compared: Compared, target: Storage, terms: Terms)
     parts = {name: 0 for name, rows in source.parts.items() if rows == 0 and name not in written}
     for name, own in _by_archive(source, inputs.files).items():
         rows = slice(*(int(inputs.starts[index - inputs.files]) for index in (own[0], own[-1] + 1)))
-        done = settled.done(rows.start, rows.stop)
-        folder = fragments_of(name, terms.model_sha256, terms.settings_sha256, source.versions[name])
-        if _is_finished(name, done, settled, rows, written) and not fragments.get(folder):
+        done = completed.done(rows.start, rows.stop)
+        folder = fragments_of(name, criteria.model_sha256, criteria.settings_sha256, source.versions[name])
+        if _is_finished(name, done, completed, rows, written) and not fragments.get(folder):
             continue
         done, partial = _covered(done, fragments.get(folder, []))
         outdated += partial
-        settled.outcomes[rows][~done] = TO_DO
+        completed.outcomes[rows][~done] = PENDING
         parts[name] = int((~done).sum())
         units += [piece for i in own for piece in _cut(source.units.slice(i, 1).to_pylist()[0], done)]
     left = pa.concat_tables([alone, pa.Table.from_pylist(units, schema=UNIT_SCHEMA)])
@@ -55,31 +55,31 @@ def remaining(inputs: Inputs, compared: Compared, target: Storage, terms: Terms)
 
 
 def _by_archive(source: Source, files: int) -> dict[str, list[int]]:
-    """The indices of each archive's units, which stand side by side behind those of single files."""
+    """The indices of each archive's units, which are consecutive and after those of files."""
     found: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(source.units["name"].slice(files).to_pylist(), files):
         found[name].append(index)
     return found
 
 
-def _is_finished(name: str, done: NDArray[np.bool_], settled: Settled, rows: slice, written: set[str]) -> bool:
+def _is_finished(name: str, done: NDArray[np.bool_], completed: Completed, rows: slice, written: set[str]) -> bool:
     if not done.all():
         return False
-    errors = {settled.kinds[code][1] for code in np.unique(settled.outcomes[rows])}
+    errors = {completed.kinds[code][1] for code in np.unique(completed.outcomes[rows])}
     return name in written or bool(errors.intersection(LOST))
 
 
 def _list_fragments(target: Storage) -> Fragments:
     found: Fragments = defaultdict(list)
     for entry in target.entries(FRAGMENTS):
-        if fragment := _FRAGMENT.fullmatch(entry.name):  # other files are no finished work
+        if fragment := _FRAGMENT.fullmatch(entry.name):  # ignore other files
             folder, first, last = fragment.groups()
             found[folder].append((int(first), int(last), entry.name))
     return found
 
 
 def _covered(done: NDArray[np.bool_], fragments: list[tuple[int, int, str]]) -> tuple[NDArray[np.bool_], list[str]]:
-    """The rows that lie in a fragment all of whose rows are done, and the names of the other fragments."""
+    """A mask of the rows in fragments with only completed rows, and the names of the other fragments."""
     covered, others = np.zeros(len(done), bool), []
     for first, last, name in fragments:
         if done[first : last + 1].all():
@@ -90,7 +90,7 @@ def _covered(done: NDArray[np.bool_], fragments: list[tuple[int, int, str]]) -> 
 
 
 def _cut(unit: dict[str, Any], done: NDArray[np.bool_]) -> Iterator[dict[str, Any]]:
-    """The runs of rows of a unit that are not done."""
+    """The runs of rows of a unit that are not completed."""
     mine = ~done[unit["first"] : unit["first"] + unit["count"]]
     edges = np.flatnonzero(np.diff(np.concatenate(([0], mine.view(np.int8), [0]))))
     for start, stop in edges.reshape(-1, 2).tolist():

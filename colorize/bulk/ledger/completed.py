@@ -1,7 +1,6 @@
-"""Which planned inputs earlier runs have settled: the manifest compared with the source and the output.
+"""Finds the inputs that earlier runs have completed, by comparing the manifest with the source and the output.
 
-Pure comparison of tables: of manifest rows and of planned inputs, each of them a group of what there is in all. Nothing
-here knows Ray.
+Pure comparison of tables, groups of manifest rows and of planned inputs. Independent of Ray.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from colorize.storage.root import Storage
 
 COLUMNS = ("path", "output", "status", "error", "message", "width", "height", "bytes_in", "bytes_out", "sha256_in",
            "sha256_out", "identity", "triage", "model_sha256", "settings_sha256", "run", "finished")  # fmt: skip
-HASHES = ("bytes_out", "sha256_in", "sha256_out")  # that only a comparison of contents asks for
-HASHED_ROWS = 1000  # whose images are read and hashed in one piece
-COUNTED = 1 << 20  # outcomes at once
-TO_DO = -1  # in an array of outcomes: no row of an earlier run holds
+HASHES = ("bytes_out", "sha256_in", "sha256_out")  # only needed to compare contents
+HASHED_ROWS = 1000  # images read and hashed per task
+COUNTED = 1 << 20  # outcomes counted at a time
+PENDING = -1  # in an array of outcomes: there is no valid row of an earlier run
 
 Outcome = tuple[str, str]  # status and error code
 Mask = NDArray[np.bool_]
@@ -41,7 +40,7 @@ ROW_SCHEMA = pa.schema(
     [
         *(MANIFEST_SCHEMA.field(name) for name in ("path", "output", "status", "error", "identity", "run", "finished")),
         ("number", pa.int64()),  # of the row in the whole manifest
-        ("holds", pa.bool_()),  # as far as the row itself tells
+        ("valid", pa.bool_()),  # as far as the row alone tells
         *(MANIFEST_SCHEMA.field(name) for name in HASHES),
     ]
 )
@@ -51,8 +50,8 @@ PLANNED_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Terms:
-    """Under which an earlier row still holds: made by the same model with the same settings, and not to be retried."""
+class Criteria:
+    """The conditions under which a row of an earlier run is still valid, such as the same model and settings."""
 
     model_sha256: str
     settings_sha256: str
@@ -64,7 +63,7 @@ class Terms:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the manifest that tell whether its rows hold."""
+        """The manifest columns that are needed to validate rows."""
         return COLUMNS if self.by_content else tuple(name for name in COLUMNS if not name.startswith("sha256_"))
 
 
@@ -76,12 +75,12 @@ class Inputs:
 
     @cached_property
     def files(self) -> int:
-        """How many units are files, each of which is one input."""
+        """Number of units that are files, which are one input each."""
         return self.source.files
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """The number of the first input of each unit of archives, and the number of all inputs."""
+        """The number of the first input of each archive unit, followed by the total number of inputs."""
         counts = self.source.units["count"].slice(self.files).to_numpy()
         return self.files + np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
 
@@ -91,7 +90,7 @@ class Inputs:
 
     @cached_property
     def archives(self) -> pa.Table:
-        """Each archive once: PLANNED_SCHEMA, with the number of its first row; and how many `rows` it has."""
+        """The archives (PLANNED_SCHEMA, with the number of the first row), and a column with their `rows`."""
         runs = self.source.units.slice(self.files).select(["name", "identity", "name_taken", "error", "count"])
         runs = runs.append_column("number", pa.array(self.starts[:-1]))
         firsts = [(name, "min") for name in PLANNED_SCHEMA.names[1:]]
@@ -107,9 +106,11 @@ class Inputs:
             first += batch.num_rows
 
     def locate_rows(self, paths: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask]:
-        """For paths `ARCHIVE#ROW` the archive's index and the row's number, -1 for none.
+        """Resolves paths `ARCHIVE#ROW`.
 
-        And which paths, or those of an `ARCHIVE` alone, speak of one as it was before.
+        Returns:
+            Indices of archives (-1 for none), numbers of inputs (-1 for none), and a mask of the paths, `ARCHIVE#ROW`
+            or `ARCHIVE`, that refer to a former version of an existing archive.
         """
         split = pc.extract_regex(paths, r"^(?P<name>.*)#(?P<row>[0-9]{1,15})$")
         archive = positions(pc.struct_field(split, "name"), self.archives["name"])
@@ -122,59 +123,59 @@ class Inputs:
         return np.where(inside, archive, -1), number, ~inside & _mask(named)
 
     def units_of(self, numbers: NDArray[np.int64]) -> pa.Table:
-        """The units that hold these inputs, each once."""
+        """The units of these inputs, without duplicates."""
         of_archive = self.files + np.searchsorted(self.starts, numbers, side="right") - 1
         return _take(self.source.units, np.unique(np.where(numbers < self.files, numbers, of_archive)))
 
 
 @dataclass(frozen=True)
 class Matches:
-    """What some rows of the manifest say: which inputs they speak of, and their outcomes."""
+    """Manifest rows matched with inputs."""
 
-    numbers: NDArray[np.int64]
-    outcomes: list[Outcome]  # that occur
-    codes: NDArray[np.int64]  # of each row the index of its outcome, or TO_DO where it does not hold any more
-    stale: list[str]  # paths whose rows speak of an archive as it was before
+    numbers: NDArray[np.int64]  # of the inputs
+    outcomes: list[Outcome]  # distinct
+    codes: NDArray[np.int64]  # for each row the index of its outcome, or PENDING if it is not valid
+    stale: list[str]  # paths of rows that refer to a former version of an archive
 
 
 @dataclass
-class Settled:
-    """For each input the outcome that an earlier run's newest row gives it, as an index into `kinds`, or TO_DO."""
+class Completed:
+    """The outcomes of inputs in earlier runs: for each input an index into `kinds`, or PENDING."""
 
     total: int
     kinds: list[Outcome] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.outcomes = mapped_array(self.total, np.int32, TO_DO)
+        self.outcomes = mapped_array(self.total, np.int32, PENDING)
         self._index: dict[Outcome, int] = {}
 
     def add(self, found: Matches) -> None:
-        """Takes in the matches of some rows, each for a different input."""
+        """Adds matches, at most one per input."""
         for kind in found.outcomes:
             if kind not in self._index:
                 self._index[kind] = len(self.kinds)
                 self.kinds.append(kind)
-        codes = np.array([*(self._index[kind] for kind in found.outcomes), TO_DO], np.int32)
+        codes = np.array([*(self._index[kind] for kind in found.outcomes), PENDING], np.int32)
         self.outcomes[found.numbers] = codes[found.codes]
         self.stale += found.stale
 
     def done(self, start: int = 0, stop: int | None = None) -> Mask:
-        """Which of some inputs need no work."""
-        found: Mask = np.not_equal(self.outcomes[start:stop], TO_DO)
+        """A mask of the completed inputs in a range."""
+        found: Mask = np.not_equal(self.outcomes[start:stop], PENDING)
         return found
 
     def counts(self) -> Iterator[tuple[Outcome, int]]:
-        """How many inputs ended in which way."""
+        """The number of inputs per outcome."""
         found = np.zeros(len(self.kinds) + 1, np.int64)
         for start in range(0, self.total, COUNTED):
-            found += np.bincount(self.outcomes[start : start + COUNTED] - TO_DO, minlength=len(found))
+            found += np.bincount(self.outcomes[start : start + COUNTED] - PENDING, minlength=len(found))
         return ((kind, count) for kind, count in zip(self.kinds, found[1:].tolist(), strict=True) if count)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """Images to be read and hashed: what the manifest says of them, and the units that they come from."""
+    """Images to be read and hashed: their manifest rows and units."""
 
     rows: pa.Table  # ROW_SCHEMA
     units: pa.Table
@@ -182,7 +183,7 @@ class Contents:
     target: Storage
 
     def are_same(self) -> Mask:
-        """For each row whether source and output have the hashes that it names; an archive's output is not asked."""
+        """For each row, whether source and output have its hashes; the outputs of archives are not checked."""
         good = np.ones(self.rows.num_rows, bool)
         places = {path: index for index, path in enumerate(self.rows["path"].to_pylist())}
         expected = self.rows.select(["output", *HASHES]).to_pylist()
@@ -201,39 +202,39 @@ class Contents:
 Verify = Callable[[Iterable[Contents]], Iterator[Mask]]
 
 
-def verify_here(contents: Iterable[Contents]) -> Iterator[Mask]:
+def verify_locally(contents: Iterable[Contents]) -> Iterator[Mask]:
     """Reads and hashes in this process."""
     return (each.are_same() for each in contents)
 
 
-def by_themselves(rows: pa.Table, first: int, terms: Terms) -> pa.Table:
-    """Manifest rows (`Terms.columns`) as ROW_SCHEMA, numbered from `first`: what holds as far as they alone tell.
+def validate_rows(rows: pa.Table, first: int, criteria: Criteria) -> pa.Table:
+    """Converts manifest rows (`Criteria.columns`) to ROW_SCHEMA, numbered from `first`.
 
-    A row holds if model, settings and source are unchanged and, where it is `ok`, its output is there.
+    `valid` is whether model, settings, limits and policy of the row are unchanged; `compare` checks source and output.
     """
-    holds = _same_making(rows, terms) & _within_limits_still(rows, terms.limits) & _triaged_alike(rows, terms.triage)
-    if terms.retry_failed:
-        holds &= _mask(pc.not_equal(rows["status"], "failed"))
-    made = {"number": pa.array(np.arange(first, first + rows.num_rows)), "holds": pa.array(holds)}
+    valid = _same_origin(rows, criteria) & _within_limits(rows, criteria.limits) & _same_policy(rows, criteria.triage)
+    if criteria.retry_failed:
+        valid &= _mask(pc.not_equal(rows["status"], "failed"))
+    made = {"number": pa.array(np.arange(first, first + rows.num_rows)), "valid": pa.array(valid)}
     missing = {name: pa.nulls(rows.num_rows, pa.string()) for name in HASHES if name not in rows.column_names}
     columns = {name: rows[name] for name in rows.column_names} | made | missing
     return pa.Table.from_arrays([columns[name] for name in ROW_SCHEMA.names], schema=ROW_SCHEMA)
 
 
 def compare(
-    rows: pa.Table, planned: pa.Table, outputs: Presence, inputs: Inputs, target: Storage, terms: Terms,
-    verify: Verify = verify_here,
+    rows: pa.Table, planned: pa.Table, outputs: Presence, inputs: Inputs, target: Storage, criteria: Criteria,
+    verify: Verify = verify_locally,
 ) -> Matches:  # fmt: skip
-    """Which inputs the rows of a group settle.
+    """Matches the rows of a group with the inputs, and validates them.
 
     Args:
-        rows: of ROW_SCHEMA; no two with one path.
-        planned: the files of that group (PLANNED_SCHEMA).
-        outputs: of the whole manifest.
-        inputs: all of them.
+        rows: manifest rows (ROW_SCHEMA) with distinct paths.
+        planned: the files of the group (PLANNED_SCHEMA).
+        outputs: which outputs exist, for the whole manifest.
+        inputs: all inputs.
         target: the output.
-        terms: under which rows hold.
-        verify: what compares contents.
+        criteria: for valid rows.
+        verify: function that compares contents.
     """
     rows = rows.combine_chunks()
     paths = flat(rows["path"])
@@ -251,55 +252,55 @@ def compare(
     rows, units = rows.filter(pa.array(known)), planned.combine_chunks().take(pa.array(position[known]))
     number = number[known]
     there = outputs.of(rows["number"].to_numpy())
-    arrived = _mask(of_archive) | (there & ~_renamed(rows, units))  # an archive's come later
-    holds = rows["holds"].to_numpy() & _outcome_holds(rows, units, arrived, inputs.source.storage)
-    if terms.by_content:
-        holds[holds] = _same_content(rows.filter(pa.array(holds)), number[holds], inputs, target, verify)
-    else:  # an input list may know nothing of its files, and then says nothing against them
-        holds &= _mask(pc.or_(pc.equal(units["identity"], ""), pc.equal(units["identity"], rows["identity"])))
-    return Matches(number, *_outcomes(rows, holds), stale)
+    arrived = _mask(of_archive) | (there & ~_renamed(rows, units))  # outputs of archives are checked later
+    valid = rows["valid"].to_numpy() & _outcome_valid(rows, units, arrived, inputs.source.storage)
+    if criteria.by_content:
+        valid[valid] = _same_content(rows.filter(pa.array(valid)), number[valid], inputs, target, verify)
+    else:  # an input list may have no identities, which then match
+        valid &= _mask(pc.or_(pc.equal(units["identity"], ""), pc.equal(units["identity"], rows["identity"])))
+    return Matches(number, *_outcomes(rows, valid), stale)
 
 
-def _outcomes(rows: pa.Table, holds: Mask) -> tuple[list[Outcome], NDArray[np.int64]]:
-    """Each row's status and error as a code, and what the codes stand for."""
+def _outcomes(rows: pa.Table, valid: Mask) -> tuple[list[Outcome], NDArray[np.int64]]:
+    """The distinct outcomes, and the index of each row's outcome."""
     joined = pc.binary_join_element_wise(rows["status"], rows["error"], "\0").combine_chunks().dictionary_encode()
     kinds = [text.partition("\0") for text in joined.dictionary.to_pylist()]
-    return [(status, error) for status, _, error in kinds], np.where(holds, joined.indices.to_numpy(), TO_DO)
+    return [(status, error) for status, _, error in kinds], np.where(valid, joined.indices.to_numpy(), PENDING)
 
 
-def _same_making(rows: pa.Table, terms: Terms) -> Mask:
-    settings: Any = terms.settings_sha256
-    if terms.hints.of:
-        settings = pa.array([terms.hints.digest(path, settings) for path in rows["path"].to_pylist()])
+def _same_origin(rows: pa.Table, criteria: Criteria) -> Mask:
+    settings: Any = criteria.settings_sha256
+    if criteria.hints.of:
+        settings = pa.array([criteria.hints.digest(path, settings) for path in rows["path"].to_pylist()])
     return _mask(
-        pc.and_(pc.equal(rows["model_sha256"], terms.model_sha256), pc.equal(rows["settings_sha256"], settings))
+        pc.and_(pc.equal(rows["model_sha256"], criteria.model_sha256), pc.equal(rows["settings_sha256"], settings))
     )
 
 
-def _outcome_holds(rows: pa.Table, units: pa.Table, there: Mask, storage: Storage) -> Mask:
+def _outcome_valid(rows: pa.Table, units: pa.Table, there: Mask, storage: Storage) -> Mask:
     status = rows["status"].to_numpy(zero_copy_only=False)
-    holds = {
+    valid = {
         "ok": there,
         "failed": np.full(len(status), True),
-        "skipped": _still_skipped(rows, units, storage)
-        & (there | _mask(pc.equal(rows["output"], ""))),  # or copied as it is
+        "skipped": _still_excluded(rows, units, storage)
+        & (there | _mask(pc.equal(rows["output"], ""))),  # copied images have an output
     }
-    return np.select([status == kind for kind in holds], list(holds.values()), False)
+    return np.select([status == kind for kind in valid], list(valid.values()), False)
 
 
-def _within_limits_still(rows: pa.Table, limits: SizeLimits) -> NDArray[np.bool_]:
-    """What was refused for its size would be again, and what was not would not; where no size is known nobody knows."""
+def _within_limits(rows: pa.Table, limits: SizeLimits) -> NDArray[np.bool_]:
+    """Whether the size limits would have the same result again; true if the size is unknown."""
     width, height, size = (rows[name].to_numpy() for name in ("width", "height", "bytes_in"))
     few = size <= limits.max_bytes
     within = few & (width * height <= limits.max_pixels) & (np.minimum(width, height) >= limits.min_side)
     refused = _mask(pc.is_in(rows["error"], value_set=pa.array(["too_large", "too_small"])))
-    unread = refused & _mask(pc.match_substring(rows["message"], BYTE_LIMIT))  # so that nothing but its bytes is known
-    held: NDArray[np.bool_] = np.where(unread, ~few, (within != refused) | (width == 0))
-    return held
+    unread = refused & _mask(pc.match_substring(rows["message"], BYTE_LIMIT))  # only its number of bytes is known
+    unchanged: NDArray[np.bool_] = np.where(unread, ~few, (within != refused) | (width == 0))
+    return unchanged
 
 
-def _triaged_alike(rows: pa.Table, triage: TriageSettings) -> NDArray[np.bool_]:
-    """The policy for the kind of each image is still the one that was followed; a failure's is not asked."""
+def _same_policy(rows: pa.Table, triage: TriageSettings) -> NDArray[np.bool_]:
+    """Whether each image's policy is still the one that was applied; true for failed rows."""
     followed = pc.if_else(
         pc.equal(rows["status"], "ok"), "color", pc.if_else(pc.equal(rows["output"], ""), "skip", "copy")
     )
@@ -309,17 +310,17 @@ def _triaged_alike(rows: pa.Table, triage: TriageSettings) -> NDArray[np.bool_]:
 
 
 def _renamed(rows: pa.Table, units: pa.Table) -> Mask:
-    """Whose outputs would be called otherwise now: another input has that name."""
+    """Whether an output would get another name now, because another input has its name."""
     added = pc.equal(rows["output"], pc.binary_join_element_wise(units["name"], ADDED_SUFFIX, ""))
     return _mask(pc.and_(units["name_taken"], added))
 
 
-def _still_skipped(rows: pa.Table, units: pa.Table, storage: Storage) -> Mask:
-    """A name that was left out may be wanted now; other reasons lie in the image or the settings."""
-    held = _mask(pc.or_(pc.not_equal(rows["error"], "excluded"), pc.equal(units["error"], rows["error"])))
-    for index in np.flatnonzero(~held).tolist():
-        held[index] = storage.is_linked_folder(rows["path"][index].as_py())
-    return held
+def _still_excluded(rows: pa.Table, units: pa.Table, storage: Storage) -> Mask:
+    """Whether an excluded name is still excluded; true for rows skipped for other reasons."""
+    excluded = _mask(pc.or_(pc.not_equal(rows["error"], "excluded"), pc.equal(units["error"], rows["error"])))
+    for index in np.flatnonzero(~excluded).tolist():
+        excluded[index] = storage.is_linked_folder(rows["path"][index].as_py())
+    return excluded
 
 
 def _same_content(rows: pa.Table, numbers: NDArray[np.int64], inputs: Inputs, target: Storage, verify: Verify) -> Mask:
@@ -332,7 +333,7 @@ def _same_content(rows: pa.Table, numbers: NDArray[np.int64], inputs: Inputs, ta
 
 
 def _take(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
-    """Some rows of a table in this order, batch by batch: `Table.take` would first join all chunks of a column."""
+    """`Table.take` by batches; pyarrow's would first concatenate all chunks of a column."""
     order = np.argsort(rows, kind="stable")
     taken, start, done = [], 0, 0
     for batch in table.to_batches():

@@ -1,4 +1,4 @@
-"""What earlier runs have settled: the manifest compared with the source and the output, without Ray."""
+"""Inputs that earlier runs have completed: the manifest compared with the source and the output, without Ray."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from colorize.bulk.ledger.comparison import compare_all
+from colorize.bulk.ledger.completed import Criteria, Inputs
 from colorize.bulk.ledger.manifest import MANIFEST, Record, part_entries, records_table, write_part, write_rows
 from colorize.bulk.ledger.presence import find_presence
-from colorize.bulk.ledger.remaining import remaining
-from colorize.bulk.ledger.settled import Inputs, Terms
+from colorize.bulk.ledger.remaining import find_remaining
 from colorize.bulk.settings import Policy, TriageSettings
 from colorize.datasets.readers import UNIT_SCHEMA, FileReader
 from colorize.datasets.settings import SourceSettings
@@ -25,7 +25,7 @@ from colorize.imaging.settings import SizeLimits
 from colorize.storage import grouped
 from colorize.storage.root import Storage
 
-TERMS = Terms("model", "settings")
+CRITERIA = Criteria("model", "settings")
 UNIT = {"size": 3, "identity": "1", "row_group": -1, "skip": 0, "first": 0, "count": 1, "name_taken": False,
         "error": "", "message": ""}  # fmt: skip
 
@@ -57,18 +57,18 @@ def row(name: str, **said: Any) -> Record:
     return Record(name, **(held | said))
 
 
-def settled(target: Storage, planned: pa.Table, there: Iterable[str], terms: Terms = TERMS) -> list[str]:
+def completed(target: Storage, planned: pa.Table, there: Iterable[str], criteria: Criteria = CRITERIA) -> list[str]:
     """The status of each input, "" where there is work to do: by the manifest in `target`, with outputs of 5 bytes."""
     for name in there:
         target.write(name, b"12345")
     inputs = Inputs(Source(FileReader(target, SourceSettings()), planned))
-    found = compare_all(inputs, target, parts := part_entries(target), terms, find_presence(target, parts))
-    left, _ = remaining(inputs, found, target, terms)
-    states = [found.settled.kinds[code][0] if code >= 0 else "" for code in found.settled.outcomes]
+    found = compare_all(inputs, target, parts := part_entries(target), criteria, find_presence(target, parts))
+    remaining, _ = find_remaining(inputs, found, target, criteria)
+    states = [found.completed.kinds[code][0] if code >= 0 else "" for code in found.completed.outcomes]
     names = planned["name"].to_pylist()
-    assert list(left.names()) == [name for name, state in zip(names, states, strict=True) if not state]
-    assert dict(found.settled.counts()).keys() == {
-        found.settled.kinds[code] for code in found.settled.outcomes if code >= 0
+    assert list(remaining.names()) == [name for name, state in zip(names, states, strict=True) if not state]
+    assert dict(found.completed.counts()).keys() == {
+        found.completed.kinds[code] for code in found.completed.outcomes if code >= 0
     }
     return states
 
@@ -82,7 +82,7 @@ def test_a_row_is_found_whatever_the_pieces_that_the_listings_came_in(target: St
         write_part(target, [row(names[number]) for number in some])
     write_part(target, [row("no input.jpg")])
 
-    done = settled(target, planned, names[:36])
+    done = completed(target, planned, names[:36])
     assert done == ["ok" if number in chosen and number < 36 else "" for number in range(40)]
 
 
@@ -92,14 +92,14 @@ def test_the_newest_row_of_an_input_has_the_last_word(target: Storage) -> None:
     write_part(target, [row("a.jpg", run=2).failed("truncated", ""), row("b.jpg", run=2)])
     write_part(target, [row("c.jpg", run=2, model_sha256="another")])
 
-    assert settled(target, units("a.jpg", "b.jpg", "c.jpg"), ["a.jpg", "b.jpg", "c.jpg"]) == ["failed", "ok", ""]
+    assert completed(target, units("a.jpg", "b.jpg", "c.jpg"), ["a.jpg", "b.jpg", "c.jpg"]) == ["failed", "ok", ""]
 
 
 @pytest.mark.usefixtures("groups")
 def test_an_output_may_be_called_otherwise_than_its_input(target: Storage) -> None:
     write_part(target, [row(f"{i}.gif", output=f"{i}.gif.png") for i in range(9)] + [row("x.gif", output="gone.png")])
 
-    done = settled(target, units(*(f"{i}.gif" for i in range(9)), "x.gif"), [f"{i}.gif.png" for i in range(1, 9)])
+    done = completed(target, units(*(f"{i}.gif" for i in range(9)), "x.gif"), [f"{i}.gif.png" for i in range(1, 9)])
     assert done == ["", *["ok"] * 8, ""]
 
 
@@ -110,7 +110,7 @@ def test_a_manifest_of_an_earlier_release_settles_what_it_speaks_of(target: Stor
         target, f"{MANIFEST}/manifest-001-00000.parquet", rows.drop_columns(["finished", "confidence", "frames"])
     )
 
-    assert settled(target, units("a.jpg", "b.jpg"), ["a.jpg"]) == ["ok", "failed"]
+    assert completed(target, units("a.jpg", "b.jpg"), ["a.jpg"]) == ["ok", "failed"]
 
 
 @pytest.mark.usefixtures("groups")
@@ -130,8 +130,8 @@ def test_rows_of_archives_are_found_beside_files(tmp_path: Path, target: Storage
     target.write("scan.jpg", b"12345")
 
     inputs = Inputs(source)
-    found = compare_all(inputs, target, parts := part_entries(target), TERMS, find_presence(target, parts))
-    numbers = {int(number) for number in np.flatnonzero(found.settled.done())}
+    found = compare_all(inputs, target, parts := part_entries(target), CRITERIA, find_presence(target, parts))
+    numbers = {int(number) for number in np.flatnonzero(found.completed.done())}
     places = {"scan.jpg": 0} | {f"{unit['name']}#{unit['first'] + i}": int(inputs.starts[index - inputs.files]) + i
               for index, unit in enumerate(source.units.to_pylist()) if index >= inputs.files
               for i in range(unit["count"])}  # fmt: skip
@@ -139,7 +139,7 @@ def test_rows_of_archives_are_found_beside_files(tmp_path: Path, target: Storage
     assert {path for path, number in places.items() if number in numbers} == {
         "scan.jpg", "a.parquet#0", "a.parquet#1", "a.parquet#2", "a.parquet#3",
     }  # fmt: skip
-    assert sorted(found.settled.stale) == ["a.parquet#9", "b.parquet", "broken.parquet#0"]
+    assert sorted(found.completed.stale) == ["a.parquet#9", "b.parquet", "broken.parquet#0"]
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_other_limits_concern_the_images_that_they_treat_otherwise(
         "sparse": row("sparse", bytes_in=7 << 40).failed("too_large", "... raise limits.max_bytes"),
         "broken": row("broken").failed("truncated", ""),
     }
-    terms = replace(TERMS, limits=SizeLimits(**({"max_pixels": 400_000_000, "min_side": 20} | limits)))
+    criteria = replace(CRITERIA, limits=SizeLimits(**({"max_pixels": 400_000_000, "min_side": 20} | limits)))
 
     write_part(target, list(rows.values()))
-    done = settled(target, units(*rows), ["ok"], terms)
+    done = completed(target, units(*rows), ["ok"], criteria)
     assert [name for name, status in zip(rows, done, strict=True) if not status] == to_do
 
 
@@ -193,8 +193,8 @@ def test_another_policy_concerns_the_images_of_its_kind(
         "older": row("older"),  # of a release that did not look
         "failed": row("failed", triage="text").failed("render_failed", ""),
     }
-    terms = replace(TERMS, triage=TriageSettings(**({"toned": "copy"} | policies)))
+    criteria = replace(CRITERIA, triage=TriageSettings(**({"toned": "copy"} | policies)))
 
     write_part(target, list(rows.values()))
-    done = settled(target, units(*rows), rows, terms)
+    done = completed(target, units(*rows), rows, criteria)
     assert [name for name, status in zip(rows, done, strict=True) if not status] == to_do

@@ -1,7 +1,7 @@
-"""What there is to say about a bulk run, gathered from its manifest in one pass and little memory.
+"""Statistics and samples of a bulk run for its report, collected from the manifest in one pass.
 
-Counts are of all rows; images to show and paths to name are samples of fixed size, so that the page of ten million
-inputs is as small as that of a hundred.
+Counts include all rows. Images and paths are samples of fixed size, so memory and the page's size do not grow with the
+number of inputs.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from colorize.bulk.ledger.manifest import PAGES_COLORED
-from colorize.bulk.ledger.newest import counting_tables
+from colorize.bulk.ledger.newest import newest_tables
 from colorize.storage.root import Storage
 
 COLUMNS = ("path", "output", "status", "error", "message", "format", "width", "height", "frames", "bytes_in",
            "bytes_out", "triage", "luma_exact", "confidence", "finished")  # fmt: skip
-RANDOM, UNSURE, EXTREME = 12, 12, 6  # images of each kind in the gallery
-NAMED = 12  # paths that are named for each reason
-REASONS, OTHER = 100, "other reasons"  # that are told apart
-LONGEST = 4096  # characters of a name or message that are shown
+RANDOM, LEAST_CONFIDENT, EXTREME = 12, 12, 6  # images per gallery
+NAMED = 12  # paths listed per reason
+REASONS, OTHER = 100, "other reasons"  # maximum number of reasons, and the name of the rest
+LONGEST = 4096  # maximum characters shown of a name or message
 TIME_BINS = 96
 SMALL_SIDE, LONG_ASPECT = 64, 3.0
 
@@ -41,19 +41,19 @@ class Top:
     rows: list[tuple[float, Row]] = field(default_factory=list)
 
     def add(self, table: pa.Table, keys: Floats) -> None:
-        """Takes in the rows of a table; those with a key of -inf never count."""
+        """Adds the rows of a table; rows with a key of -inf are ignored."""
         best = np.argsort(-keys, kind="stable")[: self.size]
         fresh = [(float(keys[i]), table.slice(int(i), 1).to_pylist()[0]) for i in best if keys[i] > -np.inf]
         self.rows = sorted(self.rows + fresh, key=lambda item: -item[0])[: self.size]
 
-    def found(self) -> list[Row]:
-        """The rows alone."""
+    def best(self) -> list[Row]:
+        """The rows, without their keys."""
         return [row for _, row in self.rows]
 
 
 @dataclass
 class Reason:
-    """Rows that share a reason: how many, and the first few."""
+    """The rows with one reason: their number, and the first few."""
 
     count: int = 0
     rows: list[Row] = field(default_factory=list)
@@ -64,10 +64,10 @@ class Reason:
 
 
 @dataclass
-class Survey:
-    """What a manifest says, gathered table by table."""
+class ManifestStats:
+    """Statistics and samples of a manifest, collected table by table."""
 
-    started: float  # Unix time of the run that the throughput is of
+    started: float  # Unix time: start of the run for which throughput is measured
     ended: float
     states: Counter[str] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)
@@ -75,16 +75,16 @@ class Survey:
     bytes_out: int = 0
     luma_exact: int = 0
     done_by_time: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(TIME_BINS, np.int64))
-    random: Top = field(default_factory=lambda: Top(RANDOM + EXTREME + UNSURE))
-    unsure: Top = field(default_factory=lambda: Top(UNSURE))
-    extreme: Top = field(default_factory=lambda: Top(EXTREME + UNSURE))
+    random: Top = field(default_factory=lambda: Top(RANDOM + EXTREME + LEAST_CONFIDENT))
+    uncertain: Top = field(default_factory=lambda: Top(LEAST_CONFIDENT))
+    extreme: Top = field(default_factory=lambda: Top(EXTREME + LEAST_CONFIDENT))
     failures: dict[str, Reason] = field(default_factory=dict)
     skipped: dict[str, Reason] = field(default_factory=dict)
-    look: dict[str, Reason] = field(default_factory=dict)  # ok, and yet a person should look
+    to_check: dict[str, Reason] = field(default_factory=dict)  # ok, but worth a look
     chance: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def add(self, table: pa.Table) -> None:
-        """Takes in rows that have `COLUMNS`."""
+        """Adds rows with the columns `COLUMNS`."""
         self.states.update(table["status"].to_pylist())
         self.bytes_in += pc.sum(table["bytes_in"]).as_py() or 0
         self.bytes_out += pc.sum(table["bytes_out"]).as_py() or 0
@@ -95,10 +95,10 @@ class Survey:
         self._add_colored(table.filter(pc.equal(table["status"], "ok")))
 
     def shown(self) -> tuple[list[Row], list[Row], list[Row]]:
-        """The unsure, the extreme and the random rows to show: each in the first gallery that it belongs to."""
-        unsure = self.unsure.found()
-        extreme = _others(self.extreme, unsure)[:EXTREME]
-        return unsure, extreme, _others(self.random, [*unsure, *extreme])[:RANDOM]
+        """The rows of the three galleries, without duplicates: lowest confidence, extreme aspect ratios, random."""
+        uncertain = self.uncertain.best()
+        extreme = _others(self.extreme, uncertain)[:EXTREME]
+        return uncertain, extreme, _others(self.random, [*uncertain, *extreme])[:RANDOM]
 
     def _add_colored(self, table: pa.Table) -> None:
         if not table.num_rows:
@@ -107,58 +107,58 @@ class Survey:
         self.luma_exact += pc.sum(table["luma_exact"]).as_py() or 0
         confidence, aspect = table["confidence"].to_numpy(), _aspect(table)
         self.random.add(table, self.chance.random(table.num_rows))
-        self.unsure.add(table, np.where(confidence > 0, -confidence, -np.inf))
+        self.uncertain.add(table, np.where(confidence > 0, -confidence, -np.inf))
         self.extreme.add(table, np.where(aspect >= LONG_ASPECT, aspect, -np.inf))
         short = np.minimum(table["width"].to_numpy(), table["height"].to_numpy())
         for reason, chosen in (
-            ("had colors of its own, which were replaced", pc.equal(table["triage"], "color")),
-            ("its luminance could not be carried over exactly", pc.invert(table["luma_exact"])),
-            ("has several frames or pages, of which only the first was colored", _only_first(table)),
-            (f"is very small: a side below {SMALL_SIDE} pixels", pa.array(short < SMALL_SIDE)),
+            ("the original colors were replaced", pc.equal(table["triage"], "color")),
+            ("the luminance is not exact", pc.invert(table["luma_exact"])),
+            ("only the first of several frames or pages was colored", _only_first(table)),
+            (f"very small: a side below {SMALL_SIDE} pixels", pa.array(short < SMALL_SIDE)),
         ):
-            found = table.filter(chosen)
-            if found.num_rows:
-                self.look.setdefault(reason, Reason()).add(found)
+            matching = table.filter(chosen)
+            if matching.num_rows:
+                self.to_check.setdefault(reason, Reason()).add(matching)
 
 
 def _only_first(table: pa.Table) -> pa.ChunkedArray:
-    """Rows of files with more frames or pages than their copy: not those that say how many pages are colored."""
+    """Rows of files with several frames or pages, except those whose message says how many pages are colored."""
     return pc.and_not(pc.greater(table["frames"], 1), pc.match_substring(table["message"], PAGES_COLORED))
 
 
-def survey(storage: Storage, started: float, ended: float) -> Survey:
-    """The manifest below an output, gathered; throughput is of rows settled between two Unix times."""
-    found = Survey(started, ended)
-    for table in counting_tables(storage, COLUMNS):
-        found.add(table)
-    return found
+def collect_stats(storage: Storage, started: float, ended: float) -> ManifestStats:
+    """Collects the statistics of an output's manifest, with the throughput between two Unix times."""
+    stats = ManifestStats(started, ended)
+    for table in newest_tables(storage, COLUMNS):
+        stats.add(table)
+    return stats
 
 
 def failures(storage: Storage) -> Iterator[str]:
-    """A line for each input that failed, in whichever run: its path, the error's code and what is said of it."""
-    for table in counting_tables(storage, ("path", "status", "error", "message")):
+    """One line per failed input, of any run: path, error code and message."""
+    for table in newest_tables(storage, ("path", "status", "error", "message")):
         failed = table.filter(pc.equal(table["status"], "failed")).select(("path", "error", "message"))
         yield from (f"{row['path']}: {row['error']}: {row['message']}" for row in failed.to_pylist())
 
 
 def _others(top: Top, rows: Sequence[Row]) -> list[Row]:
     paths = {row["path"] for row in rows}
-    return [row for row in top.found() if row["path"] not in paths]
+    return [row for row in top.best() if row["path"] not in paths]
 
 
 def _by_error(table: pa.Table, reasons: dict[str, Reason]) -> None:
     codes = pc.unique(table["error"]).to_pylist()
-    told = [code for code in codes if code in reasons or len(code) <= LONGEST][:REASONS]
-    told = [code for code in told if code in reasons or len(reasons) < REASONS]
-    for code in told:
+    listed = [code for code in codes if code in reasons or len(code) <= LONGEST][:REASONS]
+    listed = [code for code in listed if code in reasons or len(reasons) < REASONS]
+    for code in listed:
         reasons.setdefault(code, Reason()).add(table.filter(pc.equal(table["error"], code)))
-    rest = table.filter(pc.invert(pc.is_in(table["error"], value_set=pa.array(told, pa.string()))))
+    rest = table.filter(pc.invert(pc.is_in(table["error"], value_set=pa.array(listed, pa.string()))))
     if rest.num_rows:
         reasons.setdefault(OTHER, Reason()).add(rest)
 
 
 def clipped(text: str) -> str:
-    """The text, or its start."""
+    """The text, truncated to LONGEST characters."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 

@@ -1,4 +1,4 @@
-"""Colors images one by one in a child process, after a batch has killed its predictor."""
+"""Colors images one at a time in a child process, after a batch has crashed its predictor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from colorize.predict.settings import ColorizerSettings
 
 @dataclass(frozen=True)
 class NetworkSource:
-    """How a process gets its copy of the network: picklable, loads it when first asked."""
+    """A picklable network that is loaded on first use, in each process."""
 
     checkpoint: Callable[[], bytes]
     settings: ColorizerSettings
@@ -31,8 +31,8 @@ class NetworkSource:
     def colorizer(self) -> Colorizer:
         """The network on its device.
 
-        Ray sizes OMP's pool when it starts a worker process and reuses the process later with other shares of the
-        CPUs, so the threads are set here.
+        Sets the number of threads, because Ray sizes OpenMP's pool when it starts a worker process, and may reuse the
+        process with another share of the CPUs.
         """
         return open_colorizer(
             self.checkpoint(), self.settings, device=self.device, batch_size=self.batch_size, threads=self.threads
@@ -46,17 +46,17 @@ class NetworkSource:
         return self.colorizer.color([grey], confidence=self.confidence)[0]
 
 
-class LonePredictor:
-    """Colors images one by one in a child process, which holds its own network and is replaced when it dies."""
+class IsolatedPredictor:
+    """Colors images one at a time in a child process with its own network, which is restarted if it dies."""
 
     def __init__(self, network: NetworkSource) -> None:
         limits = LimitSettings(seconds=START_SECONDS, memory_mb=0)  # the first call loads the network
         self.color = Guarded(network, limits, isolated=True)
 
     def __call__(self, greys: Sequence[Seen | Fitted]) -> list[Colored | Fault]:
-        """The colors of the images; where one kills the process that colors it, its fault."""
+        """The colors of the images, or a fault for an image that crashes the process."""
         return [self.color(grey) for grey in greys]
 
     def close(self) -> None:
-        """Ends the child process."""
+        """Stops the child process."""
         self.color.close()
