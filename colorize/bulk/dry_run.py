@@ -85,7 +85,7 @@ class Forecast:
             "bytes_out": self.bytes_out,
             "kinds": dict(self.kinds),
             "sample": asdict(self.sample),
-            "plan": self.plan.as_dict() if self.plan else None,
+            "plan": asdict(self.plan) if self.plan else None,
             "seconds": round(self.seconds, 1),
             "cost": self.cost,
         }

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -77,13 +77,10 @@ class Totals:
 class Display:
     """Displays totals: `with Display(totals, seconds) as display: display.update()`."""
 
-    def __init__(
-        self, totals: Totals, log_seconds: float, clock: Callable[[], float] = time.monotonic, *, bar: bool = True
-    ) -> None:
+    def __init__(self, totals: Totals, log_seconds: float, *, bar: bool = True) -> None:
         self.totals = totals
         self.log_seconds = log_seconds
-        self.clock = clock
-        self.started = clock()
+        self.started = time.monotonic()
         self.stop = threading.Event()
         self.ticker = threading.Thread(target=self._log_lines, daemon=True, name="progress")
         self.first: tuple[float, int] | None = None  # time and count of the first images, to exclude start-up
@@ -108,7 +105,7 @@ class Display:
 
     def update(self) -> None:
         """Updates the bar."""
-        now = self.clock()
+        now = time.monotonic()
         if self.first is None and self.totals.now:
             self.first = (now, self.totals.now)
         if self.bar is not None and self.task is not None:
@@ -122,7 +119,7 @@ class Display:
 
     def rate(self) -> float:
         """Images per second since the first images; at the beginning, and for tiny runs, since the start."""
-        now = self.clock()
+        now = time.monotonic()
         since, before = self.first or (self.started, 0)
         if self.totals.now - before < (self.totals.inputs - self.totals.earlier_total) / 10:
             since, before = self.started, 0

@@ -6,7 +6,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -106,7 +106,7 @@ class RunReport:
             "model": {"name": self.model.name, "architecture": self.model.architecture, "sha256": self.model.sha256},
             "settings": self.job.settings.model_dump(mode="json"),
             "settings_sha256": self.job.settings.pixels_digest(),
-            "plan": self.plan.as_dict() if self.plan else None,
+            "plan": asdict(self.plan) if self.plan else None,
             "versions": {"python": platform.python_version(), **{p: version(p) for p in RECORDED_PACKAGES}},
             "started": _iso(self.started),
             "finished": _iso(self.finished) if self.finished else None,

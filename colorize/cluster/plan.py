@@ -7,7 +7,7 @@ the job would hang: such a plan is refused.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from colorize.cluster.settings import PoolSettings
 from colorize.errors import UsageError
@@ -47,9 +47,6 @@ class StagePlan:
         """The resources required to start: the minimal pool, one load task, one write task."""
         actor = {"CPU": self.cpus_per_actor} | ({"GPU": self.gpus_per_actor} if self.gpus_per_actor else {})
         return [actor] * self.min_actors + [{"CPU": self.task_cpus}] * 2
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def plan_stages(pool: PoolSettings, cpus: float, gpus: float, *, may_grow: bool = False) -> StagePlan:

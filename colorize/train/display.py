@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -23,15 +23,14 @@ class Display:
 
     Args:
         quiet: show warnings only.
-        clock: returns seconds.
 
     Attributes:
         stop_requested: the user asked to stop.
         started: the first step is done.
     """
 
-    def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
-        self.quiet, self.clock = quiet, clock
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
         self.shown = float("-inf")
         self.stop_requested = self.started = False
         self.console = Console(stderr=True)
@@ -55,8 +54,8 @@ class Display:
         self.started = True
         if self.shows_bar:
             self.bar.update(self.task, completed=progress.done, description=progress.line())
-        elif self.clock() - self.shown >= LINE_SECONDS:
-            self.shown = self.clock()
+        elif (now := time.monotonic()) - self.shown >= LINE_SECONDS:
+            self.shown = now
             self.log(progress.line())
 
     def epoch(self, figures: Mapping[str, float]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from ray.train import ScalingConfig
@@ -17,9 +19,12 @@ from colorize.train.selection import is_wanted
 from colorize.train.settings import DataSettings, TrainerSettings, TrainSettings
 
 
-def test_without_a_terminal_progress_is_a_line_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_progress_is_a_line_every_few_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     now = [0.0]
-    with Display(clock=lambda: now[0]) as display:
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Display() as display:
         for now[0] in (0.0, 1.0, LINE_SECONDS / 2, LINE_SECONDS, LINE_SECONDS + 1):
             display.progress(Progress(epoch=2, done=0.314, loss=3.21, rate=240.0, left=200.0))
         display.epoch({"epoch": 2.0, "loss": 3.2, "val_psnr": 25.0, "seconds": 9.0})
