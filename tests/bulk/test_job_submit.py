@@ -257,8 +257,10 @@ class TestAuthenticationLeftOn:
             assert [line for line in ours.stderr.splitlines() if " INFO " not in line] == []  # nothing of Ray's
             assert "core_worker" not in done.stdout
             (tmp_path / "elsewhere").mkdir()
+            asked = time.monotonic()
             refused = colorize_bulk(scans, tmp_path / "refused", tmp_path / "elsewhere", f"127.0.0.1:{head.port}")
             assert refused.returncode == EXIT_USAGE, refused.stderr
+            assert time.monotonic() - asked < 20  # Ray itself would ask for longer
             assert refused.stderr.splitlines() == [
                 f"error: the Ray cluster at 127.0.0.1:{head.port} asks for its token, and got none or another: export "
                 "RAY_AUTH_MODE=token, and the token as RAY_AUTH_TOKEN or in ~/.ray/auth_token (`ray get-auth-token` "
