@@ -303,7 +303,7 @@ class TestAccuracy:
 @pytest.mark.parametrize("name", [n for n in list_models() if n != "unet"])
 def test_a_run_trains_resumes_is_tested_and_colors(name: str, tmp_path: Path) -> None:
     archive = labeled_archive(tmp_path)
-    short = ["trainer.batch_size=8", "trainer.epoch_steps=1", "validation.limit=4", "data.limit=8"]
+    short = ["trainer.batch_size=4", "trainer.epoch_steps=1", "validation.limit=4", "data.limit=8"]
     short += ["data.split={val: 0.2, test: 0.2}", "validation.test=true"]
     labels = ["data.labels=[bird]"] if name == "palette_cnn" else []
     settings = recipe(name, *short, *labels, "trainer.epochs=1")
