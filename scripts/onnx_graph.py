@@ -2,7 +2,8 @@
 
 To be run after a change of the architecture's code or of the shipped model's arguments. The graph holds no weights:
 they come from a checkpoint, under the names that they have there. It maps grey (B, 1, H, W), uint8, sides multiples
-of the network's stride, to ab (B, 2, h, w) and doubt (B, h, w), all that a colorizer asks of a network.
+of the network's stride, and two matrices for each level of the decoder (`upsampling`) to ab (B, 2, h, w) and doubt
+(B, h, w), all that a colorizer asks of a network.
 """
 
 from __future__ import annotations
@@ -14,54 +15,60 @@ from typing import Any
 
 import onnx
 import torch
-from torch import Tensor, nn
 
-from colorize.imaging.color import grey_to_lightness
 from colorize.models.checkpoint import load_checkpoint
-from colorize.predict.confidence import color_and_doubt
-from colorize.predict.onnx_network import INPUT, OUTPUTS
+from colorize.models.unet import Unet
+from colorize.predict.onnx_network import INPUT, OUTPUTS, matrix_sizes, upsampling
 from colorize.weights import shipped_weights
+from scripts.onnx_forms import Graph
 
 OPSET = 18
 PREFIX = "network."
 
 
-class Graph(nn.Module):
-    """Grey in, color and doubt out: what `TorchNetwork` does for a batch."""
-
-    lightness: Tensor
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("lightness", grey_to_lightness(torch.arange(256) / 255))
-
-    def forward(self, grey_B1HW: Tensor) -> tuple[Tensor, Tensor]:
-        return color_and_doubt(self.network, self.lightness[grey_B1HW.int()])
-
-
 def graph(checkpoint: bytes) -> bytes:
     """The ONNX file of a checkpoint's network, its weights left out."""
     network = load_checkpoint(checkpoint).model
+    assert isinstance(network, Unet)
     model = Graph(network).eval().requires_grad_(False)
-    example = torch.zeros(2, 1, 2 * network.stride, 3 * network.stride, dtype=torch.uint8)
-    axes = {0: "batch", 2: "rows", 3: "columns"}
+    height, width = 2 * network.stride, 3 * network.stride
+    sizes = matrix_sizes(height, width, stride=network.stride, levels=len(network.decoder))
+    inputs = {INPUT: torch.zeros(2, 1, height, width, dtype=torch.uint8)}
+    inputs |= {name: torch.from_numpy(upsampling(size)) for name, size in sizes.items()}
+    axes = {name: {0: f"{name} out", 1: f"{name} in"} for name in sizes}
+    axes |= {image: {0: "batch", 2: "rows", 3: "columns"} for image in (INPUT, OUTPUTS[0])}
+    axes[OUTPUTS[1]] = {0: "batch", 1: "rows", 2: "columns"}
     file = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # it advises the newer exporter, which renames the weights
         export: Any = torch.onnx.export
         export(
             model,
-            (example,),
+            tuple(inputs.values()),
             file,
             dynamo=False,
             opset_version=OPSET,
             do_constant_folding=False,  # or some weights are stored transposed, under other names
-            input_names=[INPUT],
+            input_names=list(inputs),
             output_names=list(OUTPUTS),
-            dynamic_axes={INPUT: axes, OUTPUTS[0]: axes, OUTPUTS[1]: {0: "batch", 1: "rows", 2: "columns"}},
+            dynamic_axes=axes,
         )
-    return without_weights(onnx.load_from_string(file.getvalue()))
+    return without_weights(with_merged_padding(onnx.load_from_string(file.getvalue())))
+
+
+def with_merged_padding(model: onnx.ModelProto) -> onnx.ModelProto:
+    """TensorFlow's "same" padding as an attribute of the convolution: PyTorch has no uneven one, and pads before."""
+    nodes = model.graph.node
+    padded = {node.output[0]: node for node in nodes if node.op_type == "Pad"}
+    for node in nodes:
+        if node.op_type == "Conv" and node.input[0] in padded:
+            node.input[0] = padded[node.input[0]].input[0]
+            kept = [attribute for attribute in node.attribute if attribute.name != "pads"]
+            node.ClearField("attribute")
+            node.attribute.extend([*kept, onnx.helper.make_attribute("auto_pad", "SAME_UPPER")])
+    for node in padded.values():
+        nodes.remove(node)
+    return model
 
 
 def without_weights(model: onnx.ModelProto) -> bytes:

@@ -50,18 +50,13 @@ class Predictor:
         batch_size: int,
         confidence: bool,
     ) -> None:
-        """Loads the network from the bytes that `checkpoint` returns.
-
-        CPUs color one image at a time, which is as fast (measured) and makes outputs independent of the batch.
-        """
+        """Loads the network from the bytes that `checkpoint` returns."""
         threads = max(1, math.floor(cpus))
         self.shortfall = ""
         if device == "cuda" and not has_gpu():
             device, self.shortfall = "cpu", "on the CPU: the node offers a GPU, but no CUDA"
             log.warning("%s", self.shortfall)
-        self.network = NetworkSource(
-            checkpoint, settings, device, threads, batch_size if device != "cpu" else 1, confidence
-        )
+        self.network = NetworkSource(checkpoint, settings, device, threads, batch_size, confidence)
         _ = self.network.colorizer  # load it now, so that errors are raised at the start
         self.suspects = SUSPECTS if actor_was_restarted() else 0
         self.isolated = IsolatedPredictor(self.network)

@@ -7,6 +7,7 @@ so any checkpoint of the architecture can be used.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ INPUT, OUTPUTS = "grey", ("ab", "doubt")
 
 
 class OnnxNetwork:
-    """A graph that maps grey (B, 1, H, W), uint8, to ab (B, 2, h, w) and doubt (B, h, w), both float32."""
+    """A graph that maps grey (B, 1, H, W), uint8, and matrices of its size to ab (B, 2, h, w) and doubt (B, h, w)."""
 
     canvas: int | None = None
     takes_hints = False
@@ -37,6 +38,7 @@ class OnnxNetwork:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
         options.add_external_initializers(list(weights), values)
         self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        self.levels = len(self.session.get_inputs()) // 2  # of the decoder, two matrices each
 
     def __str__(self) -> str:
         return self.name
@@ -45,8 +47,31 @@ class OnnxNetwork:
         self, grey_B1HW: NDArray[np.uint8], hints_BCHW: tuple[Float, ...], confidence: bool
     ) -> Callable[[], Prediction]:
         """See `Network`. Synchronous: the result is ready on return."""
-        ab, doubt = self.session.run(OUTPUTS, {INPUT: grey_B1HW})
+        sizes = matrix_sizes(*grey_B1HW.shape[2:], stride=self.stride, levels=self.levels)
+        matrices = {name: upsampling(size) for name, size in sizes.items()}
+        ab, doubt = self.session.run(OUTPUTS, {INPUT: grey_B1HW} | matrices)
         return lambda: Prediction(ab, doubt if confidence else None)
 
     def move(self, device: str) -> None:
         """Does nothing: ONNX Runtime is only used on CPUs."""
+
+
+def matrix_sizes(height: int, width: int, *, stride: int, levels: int) -> dict[str, int]:
+    """The graph's inputs beside the grey, and the size that each is `upsampling` of: two for each decoder level."""
+    sides = {"rows": height, "columns": width}
+    return {f"{side}{level}": size // stride << level for level in range(levels) for side, size in sides.items()}
+
+
+@lru_cache(maxsize=32)
+def upsampling(size: int) -> Float:
+    """Doubles a line of pixels (bilinear) that holds the three taps of a convolution, and adds the taps up.
+
+    (2 * size, 3 * size): from pixel and tap to the doubled line. Tap t of an output is the doubled line's pixel t - 1
+    further, 0 past its ends.
+    """
+    source = np.arange(-1, 2 * size + 1) / 2 - 0.25
+    weights = 1 - np.abs(source.clip(0, size - 1)[:, None] - np.arange(size))
+    doubled = weights.clip(min=0)
+    doubled[[0, -1]] = 0
+    taps = [doubled[tap : tap + 2 * size] for tap in range(3)]
+    return np.stack(taps, axis=2).reshape(2 * size, 3 * size).astype(np.float32)

@@ -12,6 +12,9 @@ from colorize.weights import fitting_graph
 # Device files of NVIDIA, AMD and WSL. Without any of them there is no need to import torch, which takes two seconds.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
+# Images per forward pass on CPUs: 2 take 5 % less time than 1 or 8 (measured). PyTorch's results depend on the batch.
+ONNX_BATCH, TORCH_CPU_BATCH = 2, 1
+
 
 def open_colorizer(
     checkpoint: bytes,
@@ -27,7 +30,7 @@ def open_colorizer(
         checkpoint: content of a `.safetensors` file.
         settings: of the colorizer.
         device: "cpu" or "cuda".
-        batch_size: maximum number of images per forward pass.
+        batch_size: maximum number of images per forward pass; CPUs take fewer.
         threads: CPU threads; None means one per CPU that this process may use.
 
     Raises:
@@ -38,6 +41,7 @@ def open_colorizer(
         from colorize.predict.onnx_network import OnnxNetwork
 
         network = OnnxNetwork(graph.path, checkpoint, stride=graph.stride, threads=threads or available_cpus())
+        batch_size = min(batch_size, ONNX_BATCH)
         return Colorizer(network, size=settings.size, batch_size=batch_size, saturation=settings.saturation)
     import torch
 
@@ -46,6 +50,8 @@ def open_colorizer(
 
     if threads:
         torch.set_num_threads(threads)
+    if device == "cpu":
+        batch_size = TORCH_CPU_BATCH
     model = load_checkpoint(checkpoint).model
     return torch_colorizer(model, batch_size=batch_size, device=device, **settings.model_dump())
 

@@ -10,7 +10,7 @@ from colorize.imaging.settings import LimitSettings
 from colorize.settings import Device, Settings
 
 DEFAULT_MODEL = "default"
-RENDERING = 3  # incremented when outputs change for equal settings and models, as with ONNX Runtime
+RENDERING = 4  # incremented when outputs change for equal settings and models, as with the network's rounding
 
 
 class ColorizerSettings(Settings):

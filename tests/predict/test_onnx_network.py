@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from colorize.models import create_model
 from colorize.models.checkpoint import dump_checkpoint, load_checkpoint
 from colorize.predict.colorizer import Colorizer
-from colorize.predict.onnx_network import OnnxNetwork
+from colorize.predict.onnx_network import OnnxNetwork, upsampling
 from colorize.predict.opening import open_colorizer
 from colorize.predict.settings import ColorizerSettings
 from colorize.predict.torch_network import TorchNetwork, torch_colorizer
@@ -51,11 +52,28 @@ def test_colors_and_confidence_are_those_of_pytorch(checkpoint: bytes, astronaut
         assert ours.confidence == pytest.approx(torchs.confidence, abs=1e-4)
 
 
-def test_a_batch_gives_what_its_images_give_one_by_one(astronaut: Image.Image) -> None:
+def test_images_in_one_pass_come_out_as_alone_to_the_last_bit(astronaut: Image.Image) -> None:
     grey = np.asarray(astronaut.convert("L"))
-    together, alone = opened(), opened()
-    for ab, own in zip(together([grey, grey[::-1]]), [*alone([grey]), *alone([grey[::-1]])], strict=True):
-        np.testing.assert_allclose(ab.astype(np.float32), own, atol=FLOAT16_STEP)
+    images = [grey, grey[::-1], grey[:, ::-1]]
+    colorizer = opened()
+    assert colorizer.batch_size == 2
+    alone = [colorizer.color([image], confidence=True)[0] for image in images]
+    for batch_size in (2, 3):
+        colorizer.batch_size = batch_size
+        for together, own in zip(colorizer.color(images, confidence=True), alone, strict=True):
+            np.testing.assert_array_equal(together.ab, own.ab)
+            assert together.confidence == own.confidence
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_upsampling_is_that_of_pytorch_followed_by_a_convolution(size: int) -> None:
+    random = np.random.default_rng(0)
+    line, taps = random.normal(size=size).astype(np.float32), random.normal(size=3).astype(np.float32)
+    found = upsampling(size) @ np.outer(line, taps).reshape(-1)
+
+    doubled = functional.interpolate(torch.from_numpy(line)[None, None], scale_factor=2, mode="linear")
+    expected = functional.conv1d(doubled, torch.from_numpy(taps)[None, None], padding=1)
+    np.testing.assert_allclose(found, expected[0, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("args", [{"temperature": 0.5}, {"encoder": "lite0"}, {"spread": 0.0}])
