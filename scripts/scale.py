@@ -18,7 +18,7 @@ class Model:
 
     load_ms: float = 4.5  # CPU time of an image of one megapixel, fetching excluded
     write_ms: float = 9.7
-    predict_ms: float = 30.5  # of one CPU core, where there is no GPU
+    predict_ms: float = 22.4  # of one CPU core, where there is no GPU
     other_ms: float = 23.0  # what the whole job takes beyond its stages: Ray, its agents, its object store
     driver_ms: float = 0.2  # CPU time of an input on the driver, which is one process, with 256 inputs a task
     start_seconds: float = 8.0  # from the command to the first output
