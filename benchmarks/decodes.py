@@ -19,7 +19,7 @@ CANVAS = View(192)
 
 
 @dataclass(frozen=True)
-class Seen:
+class GreyInput:
     """One image, and what a network said of it."""
 
     known: Distributions
@@ -39,47 +39,47 @@ class Seen:
         return np.asarray(resized(self.lightness[None], ab_2hw.shape[1])[0])
 
 
-Decode = Callable[[Seen], Float]  # to ab (2, h, w), Lab units
+Decode = Callable[[GreyInput], Float]  # to ab (2, h, w), Lab units
 
 
 @dataclass(frozen=True)
 class Way:
     """A decode, and the views that it takes: of several it makes the mean of their colors."""
 
-    decode: Callable[[Seen, View], Float]
+    decode: Callable[[GreyInput, View], Float]
     views: tuple[View, ...] = (CANVAS,)
 
-    def __call__(self, seen: Seen) -> Float:
+    def __call__(self, seen: GreyInput) -> Float:
         colors = [self.decode(seen, view) for view in self.views]
         side = max(color.shape[1] for color in colors)
         return np.asarray(np.mean([resized(color, side) for color in colors], axis=0), np.float32)
 
 
-def annealed(seen: Seen, view: View, temperature: float = 0.85) -> Float:
+def annealed(seen: GreyInput, view: View, temperature: float = 0.85) -> Float:
     """The annealed mean of the distribution."""
     return seen.mean(_softmax(seen.log_p(view) / np.float32(temperature)))
 
 
-def undone(seen: Seen, view: View, part: float, log_weights: Callable[[], Float]) -> Float:
+def undone(seen: GreyInput, view: View, part: float, log_weights: Callable[[], Float]) -> Float:
     """The same, of probabilities without a part of the weights that training gave the bins."""
     log_p = seen.log_p(view) - part * log_weights()[:, None, None]
     return seen.mean(_softmax(np.asarray(log_p / 0.85, np.float32)))
 
 
-def in_shadows(seen: Seen, view: View, decode: Callable[[Seen, View], Float], below: float = 45.0) -> Float:
+def in_shadows(seen: GreyInput, view: View, decode: Callable[[GreyInput, View], Float], below: float = 45.0) -> Float:
     """Another decode's color, faded with the light below this L*."""
     color = decode(seen, view)
     return np.asarray(color * fading(torch.from_numpy(seen.lightness_of(color)), below).numpy())
 
 
-def by_entropy(seen: Seen, view: View, power: float, temperature: float = 0.85) -> Float:
+def by_entropy(seen: GreyInput, view: View, power: float, temperature: float = 0.85) -> Float:
     """More color where the distribution is broad (power > 0), or where it is narrow (power < 0)."""
     log_p = seen.log_p(view)
     entropy = -(np.exp(log_p) * log_p).sum(axis=0) / np.log(np.float32(len(log_p)))
     return np.asarray(annealed(seen, view, temperature) * np.exp(power * (entropy - EVEN)), np.float32)
 
 
-def by_concentration(seen: Seen, view: View, power: float) -> Float:
+def by_concentration(seen: GreyInput, view: View, power: float) -> Float:
     """A factor for the image: how far its mean colors are from what its distributions hold, to a power."""
     p = _softmax(seen.log_p(view))
     color, square = seen.mean(p), np.einsum("qhw,q->hw", p, (seen.known.bins_Q2**2).sum(axis=1))
@@ -87,13 +87,13 @@ def by_concentration(seen: Seen, view: View, power: float) -> Float:
     return np.asarray(color * concentration ** (power / 2), np.float32)
 
 
-def by_chroma(seen: Seen, view: View, power: float) -> Float:
+def by_chroma(seen: GreyInput, view: View, power: float) -> Float:
     """More color where there is much (power > 0), or where there is little."""
     color = annealed(seen, view)
     return np.asarray(color * ((np.hypot(*color) + 2) / 15) ** power, np.float32)
 
 
-def limited(seen: Seen, view: View, times: float = 1.5, ordinary: float = 20.0) -> Float:
+def limited(seen: GreyInput, view: View, times: float = 1.5, ordinary: float = 20.0) -> Float:
     """Chroma bent softly below a limit that the image sets: a multiple of its median, and some."""
     color = annealed(seen, view)
     chroma = np.hypot(*color) + np.float32(1e-6)
@@ -101,7 +101,7 @@ def limited(seen: Seen, view: View, times: float = 1.5, ordinary: float = 20.0) 
     return np.asarray(color * (limit * np.tanh(chroma / limit) / chroma), np.float32)
 
 
-def smoothed(seen: Seen, view: View, cells: int) -> Float:
+def smoothed(seen: GreyInput, view: View, cells: int) -> Float:
     """Averaged over so many cells each way, where these are as light: a bilateral mean in luminance."""
     color = annealed(seen, view)
     light = seen.lightness_of(color)
@@ -115,7 +115,7 @@ def smoothed(seen: Seen, view: View, cells: int) -> Float:
     return np.asarray(total / weight)
 
 
-def centered(seen: Seen, view: View, part: float) -> Float:
+def centered(seen: GreyInput, view: View, part: float) -> Float:
     """Without a part of the image's mean color."""
     color = annealed(seen, view)
     return np.asarray(color - part * color.mean(axis=(1, 2), keepdims=True), np.float32)

@@ -26,7 +26,7 @@ import torch
 import typer
 from PIL import Image
 
-from benchmarks.decodes import CANVAS, Float, Seen, Way, annealed, candidates, resized
+from benchmarks.decodes import CANVAS, Float, GreyInput, Way, annealed, candidates, resized
 from benchmarks.distributions import Distributions
 from benchmarks.kinds import LEVELS, DecodedImage, historical, modern, train_colors
 from benchmarks.measuring import HeldOut, measure
@@ -82,7 +82,7 @@ class GroundTruth:
 
 def curve_of(way: Way, known: Distributions, truths: Sequence[GroundTruth]) -> Curve:
     """A way's worth on every image."""
-    return np.stack([truth.curve(way(Seen(known, i, truth.lightness))) for i, truth in enumerate(truths)])
+    return np.stack([truth.curve(way(GreyInput(known, i, truth.lightness))) for i, truth in enumerate(truths)])
 
 
 class Kind:
@@ -152,7 +152,7 @@ def by_lightness(known: Distributions, images: Sequence[DecodedImage], truths: S
     yield "|" + " --- |" * (len(LEVELS) + 1)
     sums = {kind: np.zeros((2, len(TONES) - 1)) for kind in LEVELS}
     for index, (image, truth) in enumerate(zip(images, truths, strict=True)):
-        seen = Seen(known, index, truth.lightness)
+        seen = GreyInput(known, index, truth.lightness)
         ours = annealed(seen, CANVAS, temperature=1.0)
         true = resized(truth.ab, ours.shape[1])
         for row, values in enumerate((ours * true, ours * ours)):

@@ -1,1 +1,1 @@
-"""Image files and pixels: formats, color, composition, triage. No Ray, and no torch where workers do without."""
+"""Image files and pixels: formats, color, composition, triage. No Ray; torch only in `color`."""

@@ -1,6 +1,6 @@
-"""The shapes that a network sees: a few canvases of about one area, into which images are fitted, aspect kept.
+"""Canvases: a few input shapes of about equal area, into which images are fitted with their aspect ratio.
 
-No torch: the bulk job fits images where they are loaded, and only the predictor holds a network.
+No torch, because the bulk job fits images in the load stage.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from colorize.imaging.hinting import Seen, Spots, grey_of, spots_of
+from colorize.imaging.hinting import GreyInput, Spots, grey_of, spots_of
 
 Grey = NDArray[np.uint8]  # (h, w), upright, 0..255
 Shape = tuple[int, int]  # height, width
 
-CELL = 4  # pixels of the canvas that one output color covers at the coarsest; fitted sides are multiples
-MIN_CELLS_PER_SIDE = 2  # in units of the model's stride, so that extreme strips still give the network context
+CELL = 4  # pixels per output cell at the coarsest output resolution; fitted sides are multiples of it
+MIN_CELLS_PER_SIDE = 2  # minimum side in strides, so that the network has some context in extreme aspect ratios
 
 
 class Fitted(NamedTuple):
-    """A small grey image (h, w), fitted into a canvas, with its hints."""
+    """A small grey image (h, w) that is fitted into a canvas, with its hints."""
 
     grey: Grey
     spots: Spots
@@ -35,13 +35,13 @@ class Fitted(NamedTuple):
 
 
 class Canvases(NamedTuple):
-    """Those of one network: about `size` x `size` pixels, sides multiples of `stride`."""
+    """The canvases of a network: about `size` x `size` pixels, with sides that are multiples of `stride`."""
 
     size: int
     stride: int
 
-    def fitted(self, image: Seen | Fitted) -> Fitted:
-        """The image in the canvas that it fills best; one that was fitted into one of these stays as it is."""
+    def fitted(self, image: GreyInput | Fitted) -> Fitted:
+        """Fits an image into the canvas that it fills best; an image already fitted into one of these is unchanged."""
         if isinstance(image, Fitted) and image.canvas in canvases(*self):
             return image
         grey = grey_of(image)
@@ -51,7 +51,7 @@ class Canvases(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def canvas_for(height: int, width: int, size: int, stride: int) -> Shape:
-    """The canvas (H, W), sides multiples of `stride`, area about size^2, that an image fills best."""
+    """The canvas (H, W) that an image fills best."""
 
     def filled(canvas: Shape) -> float:
         scale = min(canvas[0] / height, canvas[1] / width)
@@ -62,7 +62,7 @@ def canvas_for(height: int, width: int, size: int, stride: int) -> Shape:
 
 @lru_cache(maxsize=64)
 def canvases(size: int, stride: int) -> tuple[Shape, ...]:
-    """All canvases for a size: from a strip of two strides' width to its transpose, areas within one stride."""
+    """All canvases (H, W) with areas of about size^2, from a strip two strides wide to its transpose."""
     area = (size / stride) ** 2
     tall = [
         (max(round(area / n), n), n) for n in range(min(MIN_CELLS_PER_SIDE, size // stride), round(math.sqrt(area)) + 1)
@@ -71,9 +71,9 @@ def canvases(size: int, stride: int) -> tuple[Shape, ...]:
 
 
 def fit(grey: Grey, canvas: Shape) -> Grey:
-    """`grey` scaled to touch the canvas in one direction and stay within it in the other, its aspect kept.
+    """Scales `grey` to the largest size that fits into the canvas, with its aspect ratio.
 
-    Sides are rounded to multiples of `CELL`, so that whole output cells cover the image.
+    Sides are rounded to multiples of `CELL`, so that the image has whole output cells.
     """
     height, width = grey.shape
     scale = min(canvas[0] / height, canvas[1] / width)
@@ -87,7 +87,7 @@ def fit(grey: Grey, canvas: Shape) -> Grey:
 
 
 def stacked(images: list[Fitted]) -> NDArray[np.uint8]:
-    """Images of one canvas as a batch (B, 1, H, W), what they leave of it filled by repeating their edges."""
+    """Images of one canvas as a batch (B, 1, H, W), padded by replicating their edges."""
     batch = np.empty((len(images), 1, *images[0].canvas), np.uint8)
     for (plane,), image in zip(batch, images, strict=True):
         h, w = image.shape

@@ -1,9 +1,8 @@
-"""Chroma of a JPEG by table: Cb and Cr of each of the 256 lumas and Lab colors on a grid, interpolated by OpenCV.
+"""JPEG chroma from a lookup table: Cb and Cr for each of the 256 lumas and a grid of Lab colors, interpolated.
 
-The formula (`colorize.imaging.compose`) takes some forty passes over the pixels, the table a few. It differs from the
-formula by 0.03 levels in the mean of all colors and by 3 at most (`tests/imaging/test_chroma_table.py`). Where it would
-differ by more the formula is used: where red nearly vanishes, as its gamma curve is steepest there, and beyond
-`REACH`.
+The formula (`colorize.imaging.compose`) takes about forty passes over the pixels, the table a few. They differ by 0.03
+levels on average over all colors and by at most 3 (`tests/imaging/test_chroma_table.py`). The formula is used where the
+table would be less accurate: beyond `REACH`, and near zero red, where the gamma curve is steepest.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ Float = NDArray[np.float32]
 Levels = NDArray[np.uint8]
 Formula = Callable[[Float, Float], tuple[Float, Float]]  # luma in [0, 1], Lab color (2, ...) -> Cb, Cr in [0, 255]
 
-REACH = 80  # Lab units of a and b, either sign
-STEP = 2  # Lab units between two colors of the table
+REACH = 80  # Lab units: maximum absolute value of a and b in the table
+STEP = 2  # Lab units between the table's colors
 _SIDE = 2 * REACH // STEP + 1
-_FINE = 256  # parts of a level that the table resolves
-_STEEP_RED, _STEEP_CR = (5, 40), 127  # where red nearly vanishes: its levels, and below which Cr
-_WIDEST = 1 << 14  # pixels: OpenCV's limit is about twice that
+_FINE = 256  # table entries per level
+_STEEP_RED, _STEEP_CR = (5, 40), 127  # use the formula for these levels of red, if Cr is below this
+_WIDEST = 1 << 14  # pixels: OpenCV's limit is about twice this
 _OFFSETS = np.arange(256, dtype=np.float32) * _SIDE
 _RED_ABOVE_LUMA = ((np.arange(256) - 128) / CR_SCALE).astype(np.int16)  # by Cr
 
 
 class ChromaTable:
-    """A formula's tables, uint16 (256 * _SIDE, _SIDE): `_FINE` times Cb, and Cr, by luma and a downwards, b across."""
+    """The tables of a formula, uint16 (256 * _SIDE, _SIDE): `_FINE` times Cb and Cr; rows are luma and a, columns b."""
 
     def __init__(self, formula: Formula) -> None:
         """Takes 150 ms and 7 MB."""
-        cv2.setNumThreads(1)  # of the whole process: the stages share the CPUs by processes
+        cv2.setNumThreads(1)  # for the whole process, because the stages parallelize by processes
         self.formula = formula
         axis = np.arange(-REACH, REACH + 1, STEP, dtype=np.float32)
         ab = np.stack(np.meshgrid(axis, axis, indexing="ij"))
@@ -47,7 +46,7 @@ class ChromaTable:
         self.tables = tables.reshape(2, 256 * _SIDE, _SIDE)
 
     def __call__(self, luma: Levels, ab: Float) -> tuple[Levels, Levels]:
-        """Cb and Cr (H, W) of Lab color (2, H, W), within `REACH`, at `luma` (H, W)."""
+        """Cb and Cr (H, W) for ab (2, H, W), within `REACH`, and `luma` (H, W)."""
         if luma.shape[1] > _WIDEST:
             halves = [self(luma[:, part], ab[..., part]) for part in (slice(_WIDEST), slice(_WIDEST, None))]
             cb, cr = (np.hstack(planes) for planes in zip(*halves, strict=True))
@@ -64,12 +63,12 @@ class ChromaTable:
 
 @lru_cache(maxsize=1)
 def chroma_table(formula: Formula) -> ChromaTable:
-    """The formula's table, made once a process."""
+    """The formula's table, cached per process."""
     return ChromaTable(formula)
 
 
 def by_formula(formula: Formula, luma: Levels, ab: Float) -> tuple[Levels, Levels]:
-    """Cb and Cr, rounded, of Lab color (2, ...) at `luma` (...)."""
+    """Rounded Cb and Cr for ab (2, ...) and `luma` (...), without the table."""
     cb, cr = formula(luma.astype(np.float32) / np.float32(255), ab)
     return np.rint(cb).astype(np.uint8), np.rint(cr).astype(np.uint8)
 

@@ -1,7 +1,7 @@
-"""Color mathematics in torch: sRGB, CIE L*a*b*, luma and YCbCr; the numbers are in `colorimetry`.
+"""Color conversions in torch: sRGB, CIE L*a*b*, luma and YCbCr; the constants are in `colorimetry`.
 
-Every function is pure, differentiable and works on any device. Shapes are `(*, C, H, W)`, sRGB is in [0, 1],
-the white point is D65.
+All functions are pure, differentiable and work on any device. Shapes are `(*, C, H, W)`, sRGB is in [0, 1], and the
+white point is D65.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def rgb_to_linear(rgb: Tensor) -> Tensor:
     >>> [round(v, 4) for v in rgb_to_linear(torch.tensor([0.0, 0.04, 0.5, 1.0])).tolist()]
     [0.0, 0.0031, 0.214, 1.0]
     """
-    # The clamp keeps the power's gradient finite where `where` picks the linear branch.
+    # The clamp keeps the gradient finite where the linear branch is used.
     power = ((rgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
     return torch.where(rgb > 0.04045, power, rgb / 12.92)
 
@@ -62,8 +62,8 @@ def rgb_to_lab(rgb_C3HW: Tensor) -> Tensor:
 def lab_to_rgb(lab_C3HW: Tensor, clip: bool = True) -> Tensor:
     """CIE L*a*b* (1976), D65 -> sRGB. Shape `(*, 3, H, W)`.
 
-    Colors outside the sRGB gamut are clipped to [0, 1] channel by channel. With `clip=False` they come back as
-    they fall, outside that range: the way to find out whether a color is in gamut.
+    Colors outside the sRGB gamut are clipped to [0, 1] per channel. With `clip=False` they are returned outside of that
+    range, which shows whether a color is in gamut.
 
     >>> lab = torch.tensor([53.24, 80.09, 67.2]).reshape(3, 1, 1)
     >>> [abs(round(v, 2)) for v in lab_to_rgb(lab).flatten().tolist()]
@@ -87,7 +87,7 @@ def luma(rgb_C3HW: Tensor) -> Tensor:
 
 
 def grey_to_lightness(grey: Tensor) -> Tensor:
-    """L* of the neutral color with this sRGB grey value: what models take. Any shape, [0, 1] -> [0, 100].
+    """L* of the neutral color with this sRGB grey value, the input of models. Any shape, [0, 1] -> [0, 100].
 
     >>> [round(v, 2) for v in grey_to_lightness(torch.tensor([0.0, 0.5, 1.0])).tolist()]
     [0.0, 53.39, 100.0]
@@ -140,7 +140,7 @@ def _lab_curve_inverse(f: Tensor) -> Tensor:
 def _mix(planes: Sequence[Tensor], matrix: Matrix) -> list[Tensor]:
     """Multiply each pixel's three channels by a 3x3 matrix.
 
-    By numbers, not by a tensor of them: bringing that to a GPU would make the program wait for it at every call.
+    Uses Python floats, because copying a tensor to the GPU would synchronize at every call.
     """
     return [_weigh(planes, row) for row in matrix]
 

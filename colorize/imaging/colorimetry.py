@@ -1,7 +1,7 @@
-"""The numbers of color science, and where they come from: the only place with color constants.
+"""All color constants, with their sources.
 
-Plain tuples and floats apart from the functions in `color`, so that the numpy code in workers that only decode
-and write images need not import torch (seconds, and 300 MB a process).
+Plain tuples and floats, separate from `color`, so that workers which only decode and write images need not import
+torch, which takes seconds and 300 MB per process.
 
 Sources: CIE 15:2004 (the 1976 L*a*b* space), IEC 61966-2-1 (the sRGB primaries, those of ITU-R BT.709), ITU-R
 BT.601 (luma), ITU-T T.871 (the full-range YCbCr of JPEG files).
@@ -32,12 +32,12 @@ XYZ_TO_RGB: Matrix = (
     (0.055646639135, -0.204041338367, 1.057311069645),
 )
 
-# Where the cube root gives way to a line, and the slope and offset of that line: as rounded in the 1976
-# recommendation, which other libraries use too (the exact slope would move a* by 0.0002 at most).
+# The threshold between cube root and line, and the line's slope and offset, rounded as in the 1976 recommendation and
+# in other libraries (the exact slope would change a* by at most 0.0002).
 LAB_THRESHOLD = 0.008856
 LAB_SLOPE = 7.787
 LAB_OFFSET = 16 / 116
 
-# ITU-T T.871: chroma is (B - Y) and (R - Y), scaled so that each spans [-0.5, 0.5].
+# ITU-T T.871: chroma is (B - Y) and (R - Y), scaled to [-0.5, 0.5].
 CB_SCALE = 0.5 / (1 - LUMA_WEIGHTS[2])
 CR_SCALE = 0.5 / (1 - LUMA_WEIGHTS[0])

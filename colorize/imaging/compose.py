@@ -1,11 +1,11 @@
-"""Low-resolution color and full-size luminance -> full-size color, the luminance kept exactly.
+"""Composes low-resolution color and full-size luminance to full-size color with exactly the same luminance.
 
-The network's Lab color is brought to the image's resolution along its edges (`upsample.py`), turned into chroma for
-each pixel's own luma, and reduced towards grey where the sRGB gamut ends, so that nothing is ever clipped: a clipped
-channel would change the luminance. JPEG takes the chroma, by default at half resolution; for lossless
-formats R and B are rounded and G is the integer that makes the luma formula give exactly the input's value.
+The network's ab is upsampled along the image's edges (`upsample.py`) and converted to chroma for each pixel's luma.
+Colors outside the sRGB gamut are desaturated instead of clipped, because clipping a channel would change the luminance.
+JPEG uses the chroma, by default at half resolution. For lossless formats R and B are rounded, and G is the integer for
+which the luma formula gives exactly the input's value.
 
-Color is computed for sRGB. Where the copy carries another RGB profile, it is what looks the same there (`rgb_space`).
+Colors are computed for sRGB, and converted if the copy has another RGB profile (`rgb_space`).
 """
 
 from __future__ import annotations
@@ -36,16 +36,21 @@ from colorize.imaging.upsample import guide
 Float = NDArray[np.float32]
 Offsets = Callable[[Float, Float], tuple[Float, Float]]  # of luma and Lab color: see `chroma_offsets`
 
-_STRIP_PIXELS = 1 << 16  # a strip's temporaries stay in the processor's cache
+_STRIP_PIXELS = 1 << 16  # so that a strip's temporaries fit into the CPU's cache
 _RED, _GREEN, _BLUE = (np.float32(w) for w in LUMA_WEIGHTS)
 
 
 def compose(image: DecodedImage, ab_2hw: NDArray[np.floating], subsampling: Subsampling = "4:2:0") -> Color:
-    """Color `image` with a low-resolution prediction.
+    """Colors `image` with a low-resolution prediction.
 
-    `ab_2hw` is upright Lab color, float (2, h, w) in about [-110, 110], and covers the whole image. Returns
-    chroma planes, subsampled as told, for images that are written as JPEG, else RGB (H, W, 3) of the luma's type,
-    whose luma is `image.luma` in every pixel; it is made as its rows are read.
+    Args:
+        image: the decoded image.
+        ab_2hw: ab of the whole upright image, float (2, h, w) in about [-110, 110].
+        subsampling: of the chroma planes.
+
+    Returns:
+        Chroma planes for images that are written as JPEG; otherwise RGB (H, W, 3) of the luma's dtype whose luma is
+        `image.luma` in every pixel, computed as its rows are read.
 
     Raises:
         ValueError: the prediction is not finite.
@@ -59,8 +64,8 @@ def compose(image: DecodedImage, ab_2hw: NDArray[np.floating], subsampling: Subs
 
 
 def offsets_for(image: DecodedImage) -> Offsets | None:
-    """How color becomes offsets in the color space that the image's copy will be shown in; None for sRGB."""
-    space = rgb_space(image.metadata.icc) if image.info.output_format != "BMP" else None  # which holds no profile
+    """The function that converts color to offsets in the color space of the image's copy; None for sRGB."""
+    space = rgb_space(image.metadata.icc) if image.info.output_format != "BMP" else None  # BMP has no profile
     return None if space is None else partial(chroma_offsets, space=space)
 
 
@@ -72,16 +77,16 @@ def as_stored(ab_2hw: NDArray[np.floating], image: DecodedImage) -> Float:
     """
     ab = unorient(np.asarray(ab_2hw, np.float32), image.info.orientation)
     if not np.isfinite(ab).all():
-        raise ValueError("the predicted color holds values that are no numbers: the model or its input is at fault")
+        raise ValueError("the predicted color is not finite: check the model and its input")
     return ab
 
 
 def chroma_offsets(luma: Float, ab: Float, space: RgbSpace | None = None) -> tuple[Float, Float]:
-    """How far R and B lie from the luma, both in [0, 1]: what Lab color `ab` (2, ...) means at `luma` (...).
+    """The differences of R and B from the luma, for ab (2, ...) and `luma` (...), all in units of [0, 1].
 
-    The lightness is the one at which the color has this luma, found by one correction step from the lightness of
-    the grey. Offsets that leave the gamut of the space (None: sRGB) are scaled down together, which keeps their hue. A
-    wider space shows no more color than sRGB would, or one scan would look different under each profile.
+    Uses the lightness at which the color has this luma, approximated by one correction step from the lightness of the
+    grey. Offsets outside of the space's gamut (None: sRGB) are scaled down together, which preserves hue. Colors are
+    limited to sRGB's gamut in wider spaces, too, so that a scan looks the same with each profile.
     """
     red, blue, scale = _offsets(luma, ab, None)
     if space is not None:
@@ -90,7 +95,7 @@ def chroma_offsets(luma: Float, ab: Float, space: RgbSpace | None = None) -> tup
 
 
 def _offsets(luma: Float, ab: Float, space: RgbSpace | None) -> tuple[Float, Float, Float]:
-    """The offsets of R and B, and the factor that brings them into the gamut."""
+    """The offsets of R and B, and the factor that maps them into the gamut."""
     a, b = ab[0] / np.float32(500), ab[1] / np.float32(200)
     lightness = _lightness if space is None else space.lightness
     first = _lab_rgb(lightness(luma), a, b, space)
@@ -101,12 +106,12 @@ def _offsets(luma: Float, ab: Float, space: RgbSpace | None) -> tuple[Float, Flo
 
 
 def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0", offsets: Offsets | None = None) -> Chroma:
-    """Chroma planes for luma (H, W) and color (2, h, w) in the same layout; 4:2:0 is half the size, rounded up."""
+    """Chroma planes for luma (H, W) and ab (2, h, w) in the same layout; with 4:2:0 of half the size, rounded up."""
     stored = luma if subsampling == "4:4:4" else np.asarray(Image.fromarray(luma).reduce(2))
     color = guide(ab, stored)
     cb, cr = np.empty_like(stored), np.empty_like(stored)
     formula = chroma if offsets is None else partial(chroma, offsets=offsets)
-    tabled = offsets is None and color.largest <= REACH  # a table of each profile would cost more than it saves
+    tabled = offsets is None and color.largest <= REACH  # only for sRGB: a table per profile would not pay off
     levels = chroma_table(chroma) if tabled else partial(by_formula, formula)
     for rows in strips(stored):
         cb[rows], cr[rows] = levels(stored[rows], color.rows(rows, _unit(stored[rows])))
@@ -114,18 +119,18 @@ def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0", of
 
 
 def chroma(luma: Float, ab: Float, offsets: Offsets | None = None) -> tuple[Float, Float]:
-    """Cb and Cr in [0, 255] of Lab color `ab` (2, ...) at `luma` (...) in [0, 1]; sRGB, or by the offsets given."""
+    """Cb and Cr in [0, 255] for ab (2, ...) and `luma` (...) in [0, 1]; default: `offsets` for sRGB."""
     red, blue = (offsets or chroma_offsets)(luma, ab)
     return 128 + (255 * CB_SCALE) * blue, 128 + (255 * CR_SCALE) * red
 
 
 def exact_rgb(luma: Plane, ab: Float) -> Plane:
-    """RGB (H, W, 3) whose luma is exactly `luma` (H, W), for color (2, h, w) in the same layout."""
+    """RGB (H, W, 3) whose luma is exactly `luma` (H, W), for ab (2, h, w) in the same layout."""
     return exact_rows(luma, ab)[:]
 
 
 def exact_rows(luma: Pixels, ab: Float, offsets: Offsets | None = None) -> Rows:
-    """`exact_rgb`, made as its rows are read."""
+    """Like `exact_rgb`, but computed as its rows are read."""
     color = guide(ab, luma)
 
     def read(rows: slice) -> Plane:
@@ -142,15 +147,16 @@ def exact_rows(luma: Pixels, ab: Float, offsets: Offsets | None = None) -> Rows:
 
 
 def lab_strip(luma: Plane, ab: Float) -> tuple[Float, Float, Float]:
-    """sRGB in [0, 1], clipped, of Lab color `ab` (2, ...) with the L* of the grey `luma` (...), uint8 or uint16."""
+    """Clipped sRGB in [0, 1] for ab (2, ...) with the L* of the grey `luma` (...), uint8 or uint16."""
     return _lab_rgb(_lightness(_unit(luma)), ab[0] / np.float32(500), ab[1] / np.float32(200))
 
 
 def solve_rgb(luma: Plane, red: Float, blue: Float) -> Plane:
-    """Integer RGB (..., 3) near the offsets `red` and `blue` from luma, whose luma formula gives exactly `luma`.
+    """Integer RGB (..., 3) with exactly the luma `luma`, near the offsets `red` and `blue`.
 
-    8 bits: Pillow's formula for mode "L"; 16 bits: round(0.299 R + 0.587 G + 0.114 B). One step of G changes
-    either by less than 1, so some G always fits; where it lies outside the range, R and B give way by a level.
+    The luma formula is Pillow's for mode "L" with 8 bits, and round(0.299 R + 0.587 G + 0.114 B) with 16 bits. A step
+    of G changes the luma by less than 1, so there is always a solution; if G is out of range, R and B change by a
+    level.
     """
     white = np.float32(np.iinfo(luma.dtype).max)
     y = luma.astype(np.float32)
@@ -167,7 +173,7 @@ def _solve_green(y: Float, r: Float, b: Float) -> Float:
 
 
 def _give_way(y: Float, r: Float, b: Float, white: np.float32) -> tuple[Float, Float, Float]:
-    """The nearest R and B, a level away at most, for which G is in range; else grey."""
+    """R and B changed by at most one level so that G is in range, or grey if there is no solution."""
     solved = y.copy(), y.copy(), y.copy()
     left = np.ones(y.shape, dtype=bool)
     for dr, db in ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (1, 1), (-1, 1), (1, -1)):
@@ -180,7 +186,7 @@ def _give_way(y: Float, r: Float, b: Float, white: np.float32) -> tuple[Float, F
 
 
 def _gamut_scale(luma: Float, *offsets: Float) -> Float:
-    """The largest factor, at most 1, by which all offsets stay within [0, 1] around the luma."""
+    """The largest factor, at most 1, for which luma plus each offset is in [0, 1]."""
     above = 1 / np.maximum(1 - luma, np.float32(1e-6))
     below = -1 / np.maximum(luma, np.float32(1e-6))
     excess = np.ones_like(luma)
@@ -191,7 +197,7 @@ def _gamut_scale(luma: Float, *offsets: Float) -> Float:
 
 
 def _lab_rgb(f: Float, a: Float, b: Float, space: RgbSpace | None = None) -> tuple[Float, Float, Float]:
-    """RGB in [0, 1], clipped, of the Lab color with (L* + 16) / 116 = f, a* / 500 and b* / 200."""
+    """Clipped RGB in [0, 1] of the Lab color with f = (L* + 16) / 116, a = a* / 500 and b = b* / 200 (CIE 1976)."""
     white = D65_WHITE
     x, y, z = _curve_inverse(f + a), _curve_inverse(f), _curve_inverse(f - b)
     if space is not None:
@@ -204,7 +210,7 @@ def _lab_rgb(f: Float, a: Float, b: Float, space: RgbSpace | None = None) -> tup
 
 
 def _curve_inverse(f: Float) -> Float:
-    """Undo the cube root of CIE 1976 and the line below its threshold."""
+    """Inverse of CIE 1976's cube root with its linear part."""
     bend = np.float32(LAB_THRESHOLD ** (1 / 3))
     upper = np.maximum(f, bend)
     line: Float = (np.minimum(f, bend) - bend) / np.float32(LAB_SLOPE)
@@ -226,7 +232,7 @@ def _look_up(name: str, value: Float) -> Float:
 
 @lru_cache(maxsize=2)
 def _table(name: str) -> Float:
-    """`color.linear_to_rgb` or `color.grey_to_lightness` at evenly spaced values, in numpy: see `colorimetry`."""
+    """`color.linear_to_rgb` or `color.grey_to_lightness` at evenly spaced values, in numpy."""
     steps = np.linspace(0, 1, STEPS + 1)
     if name == "gamma":
         values = np.where(steps > 0.0031308, 1.055 * steps ** (1 / 2.4) - 0.055, 12.92 * steps)
@@ -246,7 +252,7 @@ def _unit(luma: Plane) -> Float:
 
 
 def strips(plane: Pixels) -> Iterator[slice]:
-    """Runs of rows that together make up the plane."""
+    """Splits a plane into runs of rows."""
     height, width = plane.shape
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):

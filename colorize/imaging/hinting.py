@@ -1,4 +1,4 @@
-"""Color hints on the way through a network: planes that it takes in, and colors that it is held to."""
+"""Color hints: the input planes for a network, and the correction of its output."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 Float = NDArray[np.float32]
 Spots = Float  # (n, 4): x and y as fractions of the upright image's sides, then a and b in Lab units
 
-_REACH = 1  # pixels around a hint that the network sees it at, too: its training had patches of up to 9 x 9
-_HELD = 2.0  # cells around a hint that get its color; further out its pull fades
-_FADE = 2.0  # cells
+_REACH = 1  # pixels around a hint in the input planes; siggraph17 was trained with patches of up to 9 x 9
+_RADIUS = 2.0  # cells around a hint that are fully corrected
+_FADE = 2.0  # cells: scale of the fading beyond
 
 
 class Hinted(NamedTuple):
@@ -27,11 +27,11 @@ class Hinted(NamedTuple):
         return self.grey.shape
 
 
-Seen = NDArray[np.uint8] | Hinted  # what a colorizer takes
+GreyInput = NDArray[np.uint8] | Hinted  # input of a colorizer
 
 
 class HasHints(Protocol):
-    """What holds a small grey image and its hints."""
+    """A small grey image with hints."""
 
     @property
     def grey(self) -> NDArray[np.uint8]: ...
@@ -40,24 +40,24 @@ class HasHints(Protocol):
     def spots(self) -> Spots: ...
 
 
-def grey_of(image: Seen | HasHints) -> NDArray[np.uint8]:
+def grey_of(image: GreyInput | HasHints) -> NDArray[np.uint8]:
     """The image without its hints."""
     return image if isinstance(image, np.ndarray) else image.grey
 
 
-def spots_of(image: Seen | HasHints) -> Spots:
-    """Its hints; there may be none."""
+def spots_of(image: GreyInput | HasHints) -> Spots:
+    """The image's hints, which may be empty."""
     return np.empty((0, 4), np.float32) if isinstance(image, np.ndarray) else image.spots
 
 
 def hint_planes(
     spots: Sequence[Spots], shapes: Sequence[tuple[int, ...]], canvas: tuple[int, int]
 ) -> tuple[Float, Float]:
-    """Hints as a network takes them: ab `(B, 2, H, W)`, and a mask `(B, 1, H, W)` that is 1 where they hold.
+    """Hints as a network's input: ab `(B, 2, H, W)`, and a mask `(B, 1, H, W)` that is 1 at hints.
 
     Args:
-        spots: of each image.
-        shapes: height and width that each image takes up of the canvas, from its top left corner.
+        spots: hints of each image.
+        shapes: height and width of each image, in the top left corner of the canvas.
         canvas: height and width of the canvas.
     """
     ab, mask = np.zeros((len(spots), 2, *canvas), np.float32), np.zeros((len(spots), 1, *canvas), np.float32)
@@ -71,11 +71,11 @@ def hint_planes(
     return ab, mask
 
 
-def held_to(ab_2hw: Float, spots: Spots) -> Float:
-    """`ab_2hw` of a whole image, corrected so that each hint's cell has its color.
+def apply_hints(ab_2hw: Float, spots: Spots) -> Float:
+    """Corrects the ab of a whole image so that each hint's cell has its color.
 
-    A network takes a hint for advice: it spreads the color over what belongs to it and may tone it down. What is
-    missing at the hint is added around it, all of it nearby, less and less further out.
+    The network spreads a hint over its object, but may weaken it. The difference at the hint is added fully to the
+    cells nearby, and fades further out.
     """
     if not len(spots):
         return ab_2hw
@@ -84,7 +84,7 @@ def held_to(ab_2hw: Float, spots: Spots) -> Float:
     missing = spots[:, 2:] - ab_2hw[:, y.astype(int), x.astype(int)].T
     rows, columns = np.mgrid[:height, :width].astype(np.float32) + 0.5
     distance = np.hypot(columns - x[:, None, None], rows - y[:, None, None])
-    pull = np.exp(-np.square(np.maximum(distance - _HELD, 0) / _FADE))
-    pull[distance > distance.min(axis=0)] *= 1e-3  # between two hints the nearer one decides
-    total = np.einsum("nhw,nc->chw", pull, missing) / np.maximum(pull.sum(axis=0), 1)
+    weight = np.exp(-np.square(np.maximum(distance - _RADIUS, 0) / _FADE))
+    weight[distance > distance.min(axis=0)] *= 1e-3  # each cell follows its nearest hint
+    total = np.einsum("nhw,nc->chw", weight, missing) / np.maximum(weight.sum(axis=0), 1)
     return np.asarray(ab_2hw + total, np.float32)

@@ -1,7 +1,7 @@
-"""RGB color spaces other than sRGB, as ICC profiles of three curves and a matrix describe them (ICC.1:2022).
+"""RGB color spaces of matrix/TRC ICC profiles (ICC.1:2022): three tone curves and a matrix.
 
-Adobe RGB, ProPhoto RGB, Display P3 and most scanners' profiles are of this kind. What a color computed for sRGB is in
-such a space is needed where a scan carries its profile: the same numbers would be shown as another color.
+Adobe RGB, ProPhoto RGB, Display P3 and most scanners' profiles are of this kind. If a copy has such a profile, colors
+must be computed for its space, because the same numbers would be displayed as other colors.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Float = NDArray[np.float32]
 Curve = NDArray[np.float64]
 
 STEPS = (1 << 16) - 1  # of the tables
-ALIKE = 5e-3  # a space whose curves and matrix differ by less from sRGB's is sRGB
-# Bradford's adaptation from the profiles' white, D50, to D65 (ICC.1:2022, annex E; Lindbloom).
+ALIKE = 5e-3  # maximum difference of curves and matrix from sRGB's to be treated as sRGB
+# Bradford adaptation from the profile connection space's white, D50, to D65 (ICC.1:2022, annex E; Lindbloom).
 _D50_TO_D65 = np.array(
     [[0.9555766, -0.0230393, 0.0631636], [-0.0282895, 1.0099416, 0.0210077], [0.0122982, -0.0204830, 1.3299098]]
 )
@@ -31,12 +31,12 @@ _COLORANTS, _CURVES = (b"rXYZ", b"gXYZ", b"bXYZ"), (b"rTRC", b"gTRC", b"bTRC")
 
 @dataclass(frozen=True, eq=False)
 class RgbSpace:
-    """An RGB space in tables.
+    """An RGB space as lookup tables.
 
     Attributes:
-        from_xyz: X, Y and Z, each relative to D65's, to the space's linear RGB, (3, 3).
-        encode: the encoded value of each of the three at evenly spaced linear values in [0, 1], (3, STEPS + 1).
-        luminance: the linear value of each evenly spaced encoded grey, (STEPS + 1,).
+        from_xyz: matrix (3, 3) from X, Y and Z, relative to D65's, to the space's linear RGB.
+        encode: encoded values of the channels at evenly spaced linear values in [0, 1], (3, STEPS + 1).
+        luminance: linear luminance at evenly spaced encoded greys in [0, 1], (STEPS + 1,).
     """
 
     from_xyz: Float
@@ -49,7 +49,7 @@ class RgbSpace:
         return np.where(y > LAB_THRESHOLD, np.cbrt(y), np.float32(LAB_SLOPE) * y + np.float32(LAB_OFFSET))
 
     def encoded(self, x: Float, y: Float, z: Float) -> tuple[Float, Float, Float]:
-        """RGB in [0, 1] of a color relative to white, clipped to what the space can hold."""
+        """Encoded RGB in [0, 1] of X, Y and Z relative to white, clipped to the space's gamut."""
         mixed = [row[0] * x + row[1] * y + row[2] * z for row in self.from_xyz]
         red, green, blue = (look_up(table, channel) for table, channel in zip(self.encode, mixed, strict=True))
         return red, green, blue
@@ -57,9 +57,10 @@ class RgbSpace:
 
 @lru_cache(maxsize=16)
 def rgb_space(profile: bytes | None) -> RgbSpace | None:
-    """The space of the RGB copy of an image with this profile; None for sRGB and where no matrix and curves say it.
+    """The color space of the RGB copy of an image with this profile; None for sRGB.
 
-    A grey profile's copy has its curve (see `icc.for_rgb`), and profiles by tables alone are taken for sRGB.
+    The copy of an image with a grey profile has the same tone curve (see `icc.for_rgb`). Profiles that only have lookup
+    tables, and invalid ones, are treated as sRGB.
     """
     tags = tags_of(for_rgb(profile) or b"")
     try:
@@ -68,7 +69,7 @@ def rgb_space(profile: bytes | None) -> RgbSpace | None:
         matrix = np.linalg.inv(_D50_TO_D65 @ colorants) * np.array(D65_WHITE)
     except (KeyError, struct.error, ValueError, ZeroDivisionError, np.linalg.LinAlgError):
         return None
-    matrix /= matrix.sum(axis=1, keepdims=True)  # white stays white, whatever a profile's rounding
+    matrix /= matrix.sum(axis=1, keepdims=True)  # map white to white in spite of the profile's rounding
     if not np.isfinite(matrix).all() or not all(_is_usable(curve) for curve in curves):
         return None
     if _is_srgb(matrix, curves):
@@ -87,7 +88,7 @@ def _is_srgb(matrix: NDArray[np.float64], curves: Sequence[Curve]) -> bool:
 
 
 def _curve(data: bytes) -> Curve:
-    """A tone curve, from encoded to linear, at evenly spaced values."""
+    """A tone curve from encoded to linear values, at evenly spaced points in [0, 1]."""
     steps = np.linspace(0, 1, STEPS + 1)
     if data[:4] == b"para":
         return _parametric(data, steps)
@@ -104,7 +105,7 @@ def _curve(data: bytes) -> Curve:
 
 
 def _parametric(data: bytes, x: Curve) -> Curve:
-    """ICC.1:2022, 10.18: a power above a threshold, and a line below."""
+    """A parametricCurveType (ICC.1:2022, 10.18): a power function with a linear part."""
     (kind,) = struct.unpack_from(">H", data, 8)
     names = ("g", "gab", "gabc", "gabcd", "gabcdef")[kind] if kind < 5 else ""
     values = (number / 65536 for number in struct.unpack_from(f">{len(names)}i", data, 12))
@@ -122,16 +123,16 @@ def _parametric(data: bytes, x: Curve) -> Curve:
         case 4:
             curve = np.where(x >= p["d"], power + p["e"], p["c"] * x + p["f"])
         case _:
-            raise ValueError("no tone curve that is known")
+            raise ValueError("unknown type of tone curve")
     return np.clip(curve, 0, 1)
 
 
 def _is_usable(curve: Curve) -> bool:
-    """Whether it rises from dark to light, so that each linear value has an encoded one."""
+    """Whether a curve is monotonic and covers most of the range, so that it can be inverted."""
     return bool(np.isfinite(curve).all() and curve[-1] - curve[0] > 0.5 and np.diff(curve).min() > -1e-3)
 
 
 def look_up(table: Float, value: Float) -> Float:
-    """The table's entries nearest to values in [0, 1], which its entries stand for evenly; others are clipped."""
+    """Nearest-neighbor lookup in a table of evenly spaced values in [0, 1]; other values are clipped."""
     found: Float = table.take((value * np.float32(STEPS) + np.float32(0.5)).astype(np.intp), mode="clip")
     return found

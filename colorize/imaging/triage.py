@@ -1,20 +1,20 @@
-"""What an image is before anything is colored: in color already, grey, toned, blank, a page of text, a negative.
+"""Triage: classifies an image before coloring as color, grey, toned, blank, a page of text, or a negative.
 
-Looks at a small copy only, reduced to about 16,000 pixels, so that grain and JPEG noise average out. The question is
-whether the photograph is in color, not its frame (see `tone`). Measured on 2,008 color photographs of 128 to 144 pixels
-and 173 of the years 1905 to 1977, about 320 pixels wide, many of them muted or faded; of the latter and 75 scans in
-black and white also copies as grey, as bad sepia (an uneven cast of up to 12 levels, noise) and with something in color
-in the frame (`benchmarks.frames`), as JPEG of quality 40 to 95; and on 41 scans of archives:
+Uses a small copy of about 16,000 pixels, which averages out grain and JPEG noise. Only the photograph counts, not its
+frame (see `tone`). Measured on 2,008 color photographs of 128 to 144 pixels and 173 from 1905 to 1977, about 320 pixels
+wide, many of them muted or faded; on copies of the latter and of 75 black-and-white scans: grey, bad sepia (an uneven
+cast of up to 12 levels, noise), and with color in the frame (`benchmarks.frames`), as JPEG of quality 40 to 95; and on
+41 archive scans:
 
-- color: 99.0 % of the small photographs (a few are in sepia themselves) and 99.4 % of the old ones; no grey copy, no
-  sepia, 4 % of the bad one, and 0 to 4 % of prints with something in color in the frame; of the archives' scans just
-  the eight that are color photographs. Of photographs muted to a third of their saturation about four in five: the
-  others have little color that is not their tone. Sepia of 128 pixels and low quality with crop marks, foxing or inks
-  over it is taken for color one time in five. docs/performance.md has both sides, and other thresholds.
-- text, blank: all of the generated ones; no photograph in color or grey, and no scan.
-- negative: the orange mask of color film is seen on 94 % of those imitated with one mask and contrast, on 59 % of those
-  with any (docs/performance.md), and on one of 335 photographs. A black-and-white negative is not told from its
-  positive: by tone statistics alone a classifier found 5 % at one false alarm in 200.
+- Classified as color: 99.0 % of the small photographs (a few are sepia) and 99.4 % of the old ones; no grey and no
+  sepia copies, 4 % of bad sepia, 0 to 4 % of prints with color in the frame, and exactly the eight color photographs
+  among the archive scans. About 80 % of photographs muted to a third of their saturation; the others have little color
+  besides their tone. 20 % of sepia copies of 128 pixels and low quality with crop marks, foxing or ink.
+  docs/performance.md has all error rates, and other thresholds.
+- Classified as text, blank: all generated ones; no color or grey photograph, and no scan.
+- Classified as negative: 94 % of simulated color negatives with one mask and contrast, 59 % with random ones
+  (docs/performance.md), and one of 335 photographs. Black-and-white negatives are not distinguished from positives: a
+  classifier on tone statistics detected 5 % at one false alarm in 200.
 """
 
 from __future__ import annotations
@@ -32,31 +32,34 @@ from colorize.imaging.tone import ChromaRounding, Toning, toning
 
 Kind = Literal["color", "grey", "grey_as_rgb", "toned", "blank", "text", "negative"]
 NAMES: dict[Kind, str] = {
-    "color": "was in color already",
+    "color": "already in color",
     "grey": "grey",
-    "grey_as_rgb": "grey, stored in color",
+    "grey_as_rgb": "grey, stored as RGB",
     "toned": "toned",
-    "blank": "seems blank",
-    "text": "seems to be a page of text",
-    "negative": "seems to be a color negative",
+    "blank": "probably blank",
+    "text": "probably a page of text",
+    "negative": "probably a color negative",
 }
 Float = NDArray[np.float32]
 Grey = NDArray[np.uint8]
 
-COLOR = 1.85  # levels of 255 beyond what the tone explains, in most of the image
-TONED = 3.0  # levels of 255 of saturation
-BLANK = 24.0  # levels between the 0.5th and the 99.5th percentile
-PAPER, STROKES, UNEVEN = 100.0, 7.0, 4.0  # of a page: its light, how much darker strokes make it, its own variation
-MASK = 80.0  # levels by which red exceeds blue in the lightest tones of color negative film
-MASK_GREEN, MASK_BLUE = 0.7, 0.5  # of the lightest red: more green or blue does not pass the film
+COLOR = 1.85  # minimum color besides the tone, in levels of 255 (`Toning.beyond`)
+TONED = 3.0  # minimum saturation in levels of 255
+BLANK = 24.0  # maximum difference of the 0.5th and 99.5th percentiles in levels
+PAPER, STROKES, UNEVEN = 100.0, 7.0, 4.0  # a page: minimum median, minimum mean of strokes, maximum deviation of paper
+MASK = 80.0  # minimum levels by which red exceeds blue in the lightest tones of color negative film
+MASK_GREEN, MASK_BLUE = 0.7, 0.5  # maximum green and blue relative to red, because the mask absorbs them
 _PIXELS = 1 << 14
-_STROKE = 9  # pixels of the reduced copy: wider than strokes of a pen, narrower than things
+_STROKE = 9  # pixels of the reduced copy: wider than pen strokes, narrower than objects
 
 
 def triage(grey: Image.Image, color: Image.Image | None, toned: Toning) -> Kind:
-    """The kind of an image, from small copies: `grey` of mode L, and `color` where the file has color channels.
+    """Classifies an image.
 
-    `toned` is the `toning_of` of `color`.
+    Args:
+        grey: a small copy with mode L.
+        color: a small copy with its color channels; None if the file has only one channel.
+        toned: `toning_of` of `color`.
     """
     reduced = _reduced(grey)
     if _percentile(np.asarray(reduced), 99.5) - _percentile(np.asarray(reduced), 0.5) < BLANK:
@@ -71,7 +74,7 @@ def triage(grey: Image.Image, color: Image.Image | None, toned: Toning) -> Kind:
 
 
 def toning_of(color: Image.Image, pixels: int, rounding: ChromaRounding) -> Toning:
-    """What the colors of a small copy of an image of so many pixels are like; see `tone`."""
+    """The toning of a small copy of an image with `pixels` pixels; see `tone`."""
     reduced = _reduced(color)
     area = reduced.width * reduced.height
     pixels_each = max(1, round(color.width * color.height / area))
@@ -80,7 +83,7 @@ def toning_of(color: Image.Image, pixels: int, rounding: ChromaRounding) -> Toni
 
 
 def _is_text(grey: Image.Image) -> bool:
-    """Even, light paper once strokes are filled in by a closing, and enough of them."""
+    """Whether the image is even, light paper with enough strokes, which are removed by morphological closing."""
     closed = Image.fromarray(filled_in(np.asarray(grey)))
     if _percentile(np.asarray(closed), 50) <= PAPER:
         return False
@@ -91,7 +94,7 @@ def _is_text(grey: Image.Image) -> bool:
 
 
 def _percentile(levels: Grey, percent: float) -> float:
-    """`np.percentile`, by counting: several times as fast."""
+    """Like `np.percentile`, but from a histogram, which is several times as fast."""
     counts = np.cumsum(np.bincount(levels.ravel(), minlength=256))
     place = percent / 100 * (levels.size - 1)
     lower, upper = np.searchsorted(counts, (math.floor(place), math.ceil(place)), side="right")
@@ -99,7 +102,7 @@ def _percentile(levels: Grey, percent: float) -> float:
 
 
 def filled_in(grey: Grey) -> Grey:
-    """Morphological closing by a square of `_STROKE` pixels, the edge repeated: what is thinner and dark is filled."""
+    """Morphological closing with a square of `_STROKE` pixels: removes thinner dark strokes."""
     return np.asarray(cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((_STROKE, _STROKE), np.uint8)), np.uint8)
 
 
@@ -113,5 +116,5 @@ def _has_orange_mask(color: Image.Image) -> bool:
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    """About `_PIXELS` of the image, in its own mode (L, RGB or YCbCr): conversions cost by pixel, and come after."""
+    """The image reduced to about `_PIXELS`, before any conversion of its mode (L, RGB or YCbCr)."""
     return image.reduce(max(1, math.isqrt(image.width * image.height // _PIXELS)))

@@ -1,15 +1,15 @@
-"""Low-resolution color brought to full size along the luminance's edges, so that it does not bleed over them.
+"""Upsamples low-resolution color along the luminance's edges, so that color does not bleed across them.
 
-Within a few cells of the network's grid color is nearly a linear function of luminance (the model of He, Sun and
-Tang, "Guided image filtering", 2010). Its slope is measured on the grid, where the color is, and adds to bicubic
-color only what bicubic cannot hold: the luminance's detail below the grid.
+Within a few cells of the network's grid, color is approximately a linear function of luminance (the model of He, Sun
+and Tang, "Guided image filtering", 2010). Its slope is estimated on the grid, and only used for the luminance's detail
+below the grid's resolution:
 
     ab(pixel) = bicubic ab + slope * (luminance - bicubic luminance of the grid)
 
-Unlike the guided filter this averages no color over windows, which is why it loses none (docs/upsampling.md has the
-measurements). Three things keep it honest: the slope counts only as far as luminance explains the color (the square
-of their correlation), the result stays within the colors of the neighboring cells, so that no color is invented, and
-one step of back-projection makes the averages of the result those of the prediction.
+Unlike the guided filter, this does not average color over windows (docs/upsampling.md has measurements). Three
+measures avoid artifacts: the slope is weighted by how much luminance explains the color (their squared correlation),
+the result is limited to the range of the neighboring cells, and one step of back-projection makes the averages of the
+result equal to the prediction.
 """
 
 from __future__ import annotations
@@ -29,53 +29,53 @@ from colorize.imaging.formats.decoded_image import Pixels, Plane
 Float = NDArray[np.float32]
 
 # Chosen by the sweep in docs/upsampling.md.
-LUMA_VARIANCE = 0.003  # of luma in [0, 1], in 3 x 3 cells: below it the slope fades
-AB_VARIANCE = 1.0  # of Lab units: weaker color has no slope worth following
+LUMA_VARIANCE = 0.003  # of luma in [0, 1] in 3 x 3 cells: regularization of the slope
+AB_VARIANCE = 1.0  # squared Lab units: regularization of the correlation
 _WINDOW = np.ones((3, 3), np.uint8)
-_KEPT_ROWS = 16  # of the grid at full width
-_MIXED_ROWS = 16  # that share a matrix product: more of them lie between more rows of the grid
-_FINER = 4  # back-projection happens on a grid so many times finer than the prediction's,
-_FINEST = 1 << 20  # as far as that has no more pixels than this
+_CACHED_ROWS = 16  # rows of the grid cached at full width
+_MIXED_ROWS = 16  # output rows per matrix product; more of them would need more rows of the grid
+_FINER = 4  # back-projection uses a grid that is finer than the prediction's by this factor,
+_FINEST = 1 << 20  # with at most this number of pixels
 _BILINEAR, _BICUBIC, _BOX = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX
 
 
 @dataclass(frozen=True, slots=True)
 class GuidedColor:
-    """Color on the network's grid, ready to be read at full size, strip by strip."""
+    """Color on the network's grid, to be read at full size strip by strip."""
 
     width: int  # of the full-size image
-    smooth: Enlarger  # (3, h, w), bicubic: a, b and the luma in [0, 1]
-    steady: Enlarger  # (6, h, w), bilinear: slopes of a and b with luma, their least and their largest values around
+    bicubic: Upsampler  # (3, h, w): a, b and the luma in [0, 1]
+    bilinear: Upsampler  # (6, h, w): slopes of a and b with luma, and their minima and maxima in 3 x 3 cells
 
     @property
     def largest(self) -> float:
-        """The largest a or b, either sign, that a pixel may have."""
-        return float(np.abs(self.steady.planes[2:]).max())
+        """The maximum absolute value of a and b."""
+        return float(np.abs(self.bilinear.planes[2:]).max())
 
     def rows(self, rows: slice, luma: Float) -> Float:
-        """Color (2, rows, W) of a strip of the image whose luma in [0, 1] is `luma` (rows, W)."""
-        smooth, steady = self.smooth.rows(rows, self.width), self.steady.rows(rows, self.width)
-        color, slope, low, high = smooth[:2], steady[:2], steady[2:4], steady[4:]
-        slope *= luma - smooth[2]
+        """The ab (2, rows, W) of a strip of the image, for its luma (rows, W) in [0, 1]."""
+        bicubic, bilinear = self.bicubic.rows(rows, self.width), self.bilinear.rows(rows, self.width)
+        color, slope, low, high = bicubic[:2], bilinear[:2], bilinear[2:4], bilinear[4:]
+        slope *= luma - bicubic[2]
         color += slope
         np.maximum(color, low, out=color)
         return np.minimum(color, high, out=color)
 
 
-class Enlarger:
-    """Planes on a small grid, (n, h, w), read at full size strip by strip: pixel areas aligned, no seams.
+class Upsampler:
+    """Upsamples planes of a small grid, (n, h, w), strip by strip without seams; pixel areas are aligned.
 
-    Rows and columns are mixed by small matrix products, which is several times faster than Pillow's two passes.
+    Uses small matrix products, which are several times faster than Pillow's two passes.
     """
 
     def __init__(self, planes: Float, height: int, how: Image.Resampling) -> None:
         self.planes, self.how = planes, how
         self.down = _weights(planes.shape[1], height, how)
-        self.across = np.empty((0, 0), np.float32)  # (w, W), once a width is asked for
-        self._kept = 0, np.empty((0, 0, 0), np.float32)  # the first of some rows of the grid, and these at full width
+        self.across = np.empty((0, 0), np.float32)  # (w, W), computed for the first strip
+        self._cached = 0, np.empty((0, 0, 0), np.float32)  # index of the first cached row, and the rows at full width
 
     def rows(self, rows: slice, width: int) -> Float:
-        """(n, rows, width)"""
+        """A strip of the upsampled planes, (n, rows, width)."""
         weights, starts, stops = self.down
         first = starts[rows.start]
         wide = self._wide(first, stops[rows.stop - 1], width)
@@ -88,24 +88,24 @@ class Enlarger:
         return enlarged
 
     def _wide(self, first: int, last: int, width: int) -> Float:
-        """Rows of the grid at full width, (n, last - first, width), and some more kept for the strips that follow."""
-        start, wide = self._kept
+        """Rows of the grid at full width, (n, last - first, width); caches some more for the following strips."""
+        start, wide = self._cached
         if not (start <= first and last <= start + wide.shape[1] and width == wide.shape[2]):
-            start, stop = first, max(last, first + _KEPT_ROWS)
+            start, stop = first, max(last, first + _CACHED_ROWS)
             if self.across.shape[1] != width:
                 self.across = _weights(self.planes.shape[2], width, self.how).each.T
             wide = self.planes[:, start:stop] @ self.across
-            self._kept = start, wide
+            self._cached = start, wide
         return wide[:, first - start : last - start]
 
 
 class _Weights(NamedTuple):
-    """What the cells of a row or column of the grid add to its pixels.
+    """The weights of the grid's cells in one dimension.
 
     Attributes:
         each: (pixels, cells).
-        starts: for each pixel the first cell that adds to it, or to a later one.
-        stops: for each pixel the cell after the last one that adds to it, or to an earlier one.
+        starts: for each pixel, the first cell with a weight for it or a later pixel.
+        stops: for each pixel, the cell after the last one with a weight for it or an earlier pixel.
     """
 
     each: Float
@@ -113,7 +113,7 @@ class _Weights(NamedTuple):
     stops: list[int]
 
 
-@lru_cache(maxsize=16)  # an image needs eight, and those of one size the same ones
+@lru_cache(maxsize=16)  # an image needs eight; images of one size share them
 def _weights(cells: int, pixels: int, how: Image.Resampling) -> _Weights:
     unit = Image.fromarray(np.eye(cells, dtype=np.float32))
     each = np.asarray(unit.resize((cells, pixels), how))
@@ -123,7 +123,7 @@ def _weights(cells: int, pixels: int, how: Image.Resampling) -> _Weights:
 
 
 def guide(ab: Float, luma: Pixels) -> GuidedColor:
-    """Prepares color (2, h, w) for an image with `luma` (H, W), uint8 or uint16, of the same layout."""
+    """Prepares ab (2, h, w) for an image with `luma` (H, W), uint8 or uint16, in the same layout."""
     height, width = luma.shape
     grid = min(ab.shape[1], height), min(ab.shape[2], width)
     ab = np.stack([_resized(plane, grid) for plane in ab])
@@ -136,16 +136,16 @@ def guide(ab: Float, luma: Pixels) -> GuidedColor:
 
 
 def _fitted(ab: Float, grey: Float, shape: tuple[int, int]) -> GuidedColor:
-    mean, mean_ab = _mean(grey), _around(_mean, ab)
+    mean, mean_ab = _mean(grey), _filtered(_mean, ab)
     variance = np.maximum(_mean(grey * grey) - mean * mean, 0)
-    variance_ab = np.maximum(_around(_mean, ab * ab) - mean_ab * mean_ab, 0)
-    covariance = _around(_mean, ab * grey) - mean_ab * mean
+    variance_ab = np.maximum(_filtered(_mean, ab * ab) - mean_ab * mean_ab, 0)
+    covariance = _filtered(_mean, ab * grey) - mean_ab * mean
     explained = covariance**2 / ((variance + np.float32(1e-8)) * (variance_ab + np.float32(AB_VARIANCE)))
     slope = covariance / (variance + np.float32(LUMA_VARIANCE)) * np.minimum(explained, 1)
-    steady: Float = np.concatenate((slope, _around(_least, ab), _around(_largest, ab)))
-    smooth = np.concatenate((ab, grey[None]))
+    bilinear: Float = np.concatenate((slope, _filtered(_minimum, ab), _filtered(_maximum, ab)))
+    bicubic = np.concatenate((ab, grey[None]))
     height, width = shape
-    return GuidedColor(width, Enlarger(smooth, height, _BICUBIC), Enlarger(steady, height, _BILINEAR))
+    return GuidedColor(width, Upsampler(bicubic, height, _BICUBIC), Upsampler(bilinear, height, _BILINEAR))
 
 
 def _finer(grid: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
@@ -153,8 +153,8 @@ def _finer(grid: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
     return min(grid[0] * times, shape[0]), min(grid[1] * times, shape[1])
 
 
-def _around(merge: Callable[[Float], Float], planes: Float) -> Float:
-    """`merge` of every 3 x 3 window, by OpenCV: (n, h, w) -> (n, h, w)."""
+def _filtered(merge: Callable[[Float], Float], planes: Float) -> Float:
+    """Applies a filter of 3 x 3 windows to each plane: (n, h, w) -> (n, h, w)."""
     return np.stack([merge(plane) for plane in planes])
 
 
@@ -162,22 +162,22 @@ def _mean(plane: Float) -> Float:
     return np.asarray(cv2.blur(plane, (3, 3), borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _least(plane: Float) -> Float:
+def _minimum(plane: Float) -> Float:
     return np.asarray(cv2.erode(plane, _WINDOW), np.float32)
 
 
-def _largest(plane: Float) -> Float:
+def _maximum(plane: Float) -> Float:
     return np.asarray(cv2.dilate(plane, _WINDOW), np.float32)
 
 
 def _reduced(luma: Pixels, shape: tuple[int, int]) -> Float:
-    """Luma in [0, 1] averaged over the cells of a grid."""
+    """Luma in [0, 1], averaged over the cells of a grid."""
     cells = np.array(_image(luma).resize(shape[::-1], _BOX), np.float32)
     return cells / np.float32(np.iinfo(luma.dtype).max)
 
 
 def _image(luma: Pixels) -> Image.Image:
-    """Of 16 bits, which Pillow averages slowly, and of what is decoded by rows a few million pixels are looked at."""
+    """The luma as a Pillow image; subsampled if it has 16 bits, which Pillow averages slowly, or is read by rows."""
     if isinstance(luma, np.ndarray) and luma.dtype == np.uint8:
         return Image.fromarray(luma)
     step = max(1, int((luma.shape[0] * luma.shape[1] / (4 * _FINEST)) ** 0.5))
@@ -185,11 +185,11 @@ def _image(luma: Pixels) -> Image.Image:
 
 
 def _sampled(luma: Pixels, step: int) -> Plane:
-    """Every so many rows and columns, read in bands."""
+    """Every `step`-th row and column, read in bands."""
     height, width = luma.shape
     band = step * max(1, _FINEST // (step * width))
     bands = (luma[top : top + band] for top in range(0, height, band))
-    return np.concatenate([rows[::step, ::step].copy() for rows in bands])  # a view would hold all of its band
+    return np.concatenate([rows[::step, ::step].copy() for rows in bands])  # a view would keep its whole band in memory
 
 
 def _resized(plane: Float, shape: tuple[int, int]) -> Float:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from colorize.imaging.blotches import may_be_tamed, tame
 from colorize.imaging.canvas import Canvases, Fitted, Shape, stacked
-from colorize.imaging.hinting import Seen, held_to, hint_planes
+from colorize.imaging.chroma_outliers import compress_outliers, may_have_outliers
+from colorize.imaging.hinting import GreyInput, apply_hints, hint_planes
 from colorize.predict.network import Float, Network, Prediction
 
 LowAb = npt.NDArray[np.float16]  # (2, h, w), Lab units, covers the whole image
@@ -44,11 +44,11 @@ class Colorizer:
         self.canvas_size = network.canvas or size
         self.batch_size = batch_size
 
-    def __call__(self, greys: Sequence[Seen | Fitted]) -> list[LowAb]:
+    def __call__(self, greys: Sequence[GreyInput | Fitted]) -> list[LowAb]:
         """The ab of each image, in order, at the network's resolution; may have values that are not finite."""
         return [colored.ab for colored in self.color(greys)]
 
-    def color(self, greys: Sequence[Seen | Fitted], *, confidence: bool = False) -> list[Colored]:
+    def color(self, greys: Sequence[GreyInput | Fitted], *, confidence: bool = False) -> list[Colored]:
         """Like `__call__`, optionally with the network's confidence (see `colorize.predict.confidence`).
 
         For confidence, a network that predicts no distributions runs again on mirrored images. Hints are inputs of a
@@ -73,13 +73,13 @@ class Colorizer:
     def _finish(self, images: list[Fitted], predicted: Prediction) -> Iterator[Colored]:
         colors = np.float32(self.saturation) * predicted.ab
         doubts = [None] * len(images) if predicted.doubt is None else predicted.doubt
-        halves, vivid = colors.astype(np.float16), may_be_tamed(colors)
+        halves, vivid = colors.astype(np.float16), may_have_outliers(colors)
         low = colors.shape[2:]
         for index, (image, doubt_hw) in enumerate(zip(images, doubts, strict=True)):
             h, w = (_covered(*sides) for sides in zip(image.shape, image.canvas, low, strict=True))
             ab_2hw = halves[index, :, :h, :w]
             if vivid[index] or len(image.spots):  # hints last, so that their colors are not compressed
-                ab_2hw = held_to(tame(colors[index, :, :h, :w]), image.spots).astype(np.float16)
+                ab_2hw = apply_hints(compress_outliers(colors[index, :, :h, :w]), image.spots).astype(np.float16)
             yield Colored(ab_2hw, 0.0 if doubt_hw is None else float(1 - doubt_hw[:h, :w].mean()))
 
     def _hints(self, images: list[Fitted]) -> tuple[Float, ...]:

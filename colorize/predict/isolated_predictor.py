@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from colorize.imaging.canvas import Fitted
-from colorize.imaging.hinting import Seen
+from colorize.imaging.hinting import GreyInput
 from colorize.imaging.sandbox import START_SECONDS, Fault, Guarded
 from colorize.imaging.settings import LimitSettings
 from colorize.predict.colorizer import Colored, Colorizer
@@ -41,7 +41,7 @@ class NetworkSource:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "colorizer"}
 
-    def __call__(self, grey: Seen | Fitted) -> Colored:
+    def __call__(self, grey: GreyInput | Fitted) -> Colored:
         """The color of one image."""
         return self.colorizer.color([grey], confidence=self.confidence)[0]
 
@@ -53,7 +53,7 @@ class IsolatedPredictor:
         limits = LimitSettings(seconds=START_SECONDS, memory_mb=0)  # the first call loads the network
         self.color = Guarded(network, limits, isolated=True)
 
-    def __call__(self, greys: Sequence[Seen | Fitted]) -> list[Colored | Fault]:
+    def __call__(self, greys: Sequence[GreyInput | Fitted]) -> list[Colored | Fault]:
         """The colors of the images, or a fault for an image that crashes the process."""
         return [self.color(grey) for grey in greys]
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from colorize.imaging.canvas import Fitted
-from colorize.imaging.hinting import Seen
+from colorize.imaging.hinting import GreyInput
 from colorize.predict.colorizer import Colored, Colorizer
 
 log = logging.getLogger("colorize")
@@ -19,7 +19,7 @@ SMALLEST_SIZE = 64  # minimum side of the canvas, in pixels
 
 
 def color_with_fallback(
-    colorizer: Colorizer, greys: Sequence[Seen | Fitted], confidence: bool = False
+    colorizer: Colorizer, greys: Sequence[GreyInput | Fitted], confidence: bool = False
 ) -> tuple[list[Colored], str]:
     """The images' colors, and the fallback used ("" for none).
 

@@ -20,7 +20,7 @@ MOST_BINS = 32
 
 @dataclass(frozen=True)
 class Series:
-    """Named values, drawn with a CSS class of the page."""
+    """Named values, styled by a CSS class of the page."""
 
     name: str
     style: str  # `series-0` to `series-5`, `series-truth`
@@ -45,7 +45,7 @@ def distribution_chart(series: Sequence[Series], label: str) -> Markup:
 
 
 def time_chart(seconds: Sequence[float], rates: Sequence[float], label: str, width: int) -> Markup:
-    """A rate over time, as steps, `NARROW` or `WIDE`; `seconds` are the edges of the intervals."""
+    """A rate over time as a step chart. `seconds` are the edges of the intervals; `width` is `NARROW` or `WIDE`."""
     end = max(float(seconds[-1]), 1e-3)
     top = max([*rates, 1e-9]) * 1.05
     times = np.repeat(np.asarray(seconds, np.float64), 2)[1:-1]
@@ -77,7 +77,7 @@ def _chart(
 ) -> Markup:
     grid = [*_across(across, unit, width), *_upward(top, width)]
     title = Markup("<title>{}</title>").format(label)
-    caption = _text(LEFT, TOP - 12, vertical, "start")  # above the axis that it names
+    caption = _text(LEFT, TOP - 12, vertical, "start")  # above the vertical axis
     size = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(width, HEIGHT, label)
     return size + title + Markup("").join([*grid, *lines, caption]) + Markup("</svg>")
 

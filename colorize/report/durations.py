@@ -6,7 +6,7 @@ import math
 
 
 def duration(seconds: float) -> str:
-    """`47s`, `3m05s`, `2h07m`, or `unknown time` for what is not finite.
+    """`47s`, `3m05s`, `2h07m`, or `unknown time` if not finite.
 
     >>> duration(47.2), duration(185), duration(7620), duration(float("inf"))
     ('47s', '3m05s', '2h07m', 'unknown time')

@@ -1,4 +1,4 @@
-"""Renders templates to self-contained pages: styles and scripts inline, nothing fetched, all values escaped."""
+"""Renders templates to self-contained pages: inline styles and scripts, no external resources, all values escaped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def render_page(template: str, **context: Any) -> bytes:
 
 
 def thumbnail(image: Image.Image | npt.NDArray[np.uint8], side: int) -> str:
-    """A small JPEG copy, its longer side at most `side` pixels, as a data URI of 43 kB at most."""
+    """A JPEG thumbnail, its longer side at most `side` pixels, as a data URI of at most 43 kB."""
     image = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGB")
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     for quality in THUMBNAIL_QUALITIES:
@@ -46,7 +46,7 @@ def amount(size: float) -> str:
         if size < 1000 or unit == "TB":
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
         size /= 1000
-    raise AssertionError("the last unit takes everything")
+    raise AssertionError("unreachable")
 
 
 def digest(source: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.decodes import Seen, Way, by_entropy, in_shadows
+from benchmarks.decodes import GreyInput, Way, by_entropy, in_shadows
 from benchmarks.distributions import Distributions, View
 from benchmarks.kinds import SIDE, DecodedImage, historical, modern
 from benchmarks.operating_point import SATURATIONS, GroundTruth, Kind
@@ -104,7 +104,7 @@ class TestDistributions:
         torch.manual_seed(0)
         with torch.inference_mode():
             used = create_model("unet", **TINY).eval()(L[None, None])[0]
-        np.testing.assert_allclose(way(Seen(known, 0, L.numpy())), used, atol=0.1)
+        np.testing.assert_allclose(way(GreyInput(known, 0, L.numpy())), used, atol=0.1)
 
 
 class TestCurves:

@@ -13,7 +13,7 @@ from colorize.bulk.settings import BulkSettings
 from colorize.cli import EXIT_USAGE, run
 from colorize.errors import UsageError
 from colorize.evaluate.settings import EvaluateSettings
-from colorize.imaging.blotches import ORDINARY, ROOM, TIMES, tame
+from colorize.imaging.chroma_outliers import FACTOR, HEADROOM, MIN_LIMIT, compress_outliers
 from colorize.models import create_model
 from colorize.models.checkpoint import dump_checkpoint
 from colorize.models.unet import gamut_bins
@@ -118,40 +118,40 @@ class TestBlotches:
 
     def test_an_ordinary_image_is_not_touched_at_all(self) -> None:
         ab = self.muted()
-        assert tame(ab) is ab
+        assert compress_outliers(ab) is ab
 
     def test_a_image_that_is_vivid_everywhere_is_not_touched(self) -> None:
         ab = self.muted() + np.float32(60)
-        assert tame(ab) is ab
+        assert compress_outliers(ab) is ab
 
     def test_a_vivid_corner_of_a_muted_image_is_calmed_and_keeps_its_hue(self) -> None:
         ab = self.muted()
         ab[:, :3, :3] = np.array([90, -70], np.float32)[:, None, None]
-        calm = tame(ab)
-        corner = calm[:, 0, 0]
-        assert ORDINARY < np.hypot(*corner) <= ORDINARY * (1 + ROOM)
+        compressed = compress_outliers(ab)
+        corner = compressed[:, 0, 0]
+        assert MIN_LIMIT < np.hypot(*corner) <= MIN_LIMIT * (1 + HEADROOM)
         assert corner[0] / corner[1] == pytest.approx(90 / -70, rel=1e-4)
 
     def test_all_but_the_outliers_stay_as_they_were(self) -> None:
         ab = self.muted()
         ab[:, :3, :3] = 80
-        calm = tame(ab)
-        np.testing.assert_allclose(calm[:, 3:], ab[:, 3:], rtol=1e-6)
+        compressed = compress_outliers(ab)
+        np.testing.assert_allclose(compressed[:, 3:], ab[:, 3:], rtol=1e-6)
 
     def test_the_more_vivid_of_two_blotches_stays_so(self) -> None:
         ab = self.muted()
         ab[:, 0, 0], ab[:, 5, 5] = 30, 60
-        calm = np.hypot(*tame(ab))
-        assert calm[5, 5] > calm[0, 0] > ORDINARY
+        compressed = np.hypot(*compress_outliers(ab))
+        assert compressed[5, 5] > compressed[0, 0] > MIN_LIMIT
 
     def test_a_colorful_image_may_have_more_vivid_spots(self) -> None:
         ab = self.muted() * np.float32(25 / 12.9)  # nine tenths of it stay below a chroma of about 25
         ab[:, 0, 0] = 40
-        limit = TIMES * float(np.quantile(np.hypot(*ab), 0.9))
+        limit = FACTOR * float(np.quantile(np.hypot(*ab), 0.9))
         assert limit > np.hypot(40, 40)
-        assert tame(ab) is ab
+        assert compress_outliers(ab) is ab
 
     def test_what_is_no_number_comes_back_as_such(self) -> None:
         ab = self.muted()
         ab[0, 0, 0] = np.nan
-        assert np.isnan(tame(ab)).any()
+        assert np.isnan(compress_outliers(ab)).any()

@@ -17,7 +17,7 @@ from colorize.datasets.hints import Hint, Hints, read_hints
 from colorize.errors import UsageError
 from colorize.imaging.color import rgb_to_lab
 from colorize.imaging.formats.formats import ImageInfo
-from colorize.imaging.hinting import Hinted, held_to, hint_planes
+from colorize.imaging.hinting import Hinted, apply_hints, hint_planes
 from colorize.models import create_model
 from colorize.models.checkpoint import dump_checkpoint
 from colorize.predict.torch_network import torch_colorizer
@@ -121,7 +121,7 @@ class TestPlanes:
     def test_colors_are_met_at_each_hint_and_untouched_far_away(self) -> None:
         ab = np.random.default_rng(0).normal(0, 20, (2, 40, 60)).astype(np.float32)
         spots = np.array([[0.2, 0.5, 50, 10], [0.26, 0.5, -50, 10], [0.999, 0.0, 0, 70]], np.float32)
-        held = held_to(ab, spots)
+        held = apply_hints(ab, spots)
         for x, y, *color in spots:
             assert held[:, int(y * 40), int(x * 60)].tolist() == pytest.approx(color, abs=0.5)
         assert np.abs(held - ab)[:, :, 32:48].max() < 0.01
@@ -129,7 +129,9 @@ class TestPlanes:
     def test_a_hint_may_lie_in_the_last_half_of_the_last_pixel(self) -> None:
         hints = Hints({"a.jpg": (Hint(639.7, 479.9, "red", 50, 40),)})
         spots = hints.spots("a.jpg", ImageInfo("JPEG", "L", 640, 480, 8, 1, 1))
-        assert held_to(np.zeros((2, 48, 64), np.float32), spots)[:, 47, 63].tolist() == pytest.approx([50, 40], abs=0.5)
+        assert apply_hints(np.zeros((2, 48, 64), np.float32), spots)[:, 47, 63].tolist() == pytest.approx(
+            [50, 40], abs=0.5
+        )
 
     def test_a_network_that_takes_none_is_not_given_any(self) -> None:
         colorizer = torch_colorizer(create_model("lab_cnn", widths=[8, 8, 8]), size=32, precision="float32")

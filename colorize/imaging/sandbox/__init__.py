@@ -1,4 +1,4 @@
-"""A child process that bounds the time and the memory that one image may take."""
+"""Limits on time and memory per image, with child processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that applies a function to what it is sent, within limits on time and memory, until an item kills it."""
+"""A child process that applies a function to items within limits on time and memory, until it dies."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ START_SECONDS = 240.0  # for the child's imports, and for loading a network, on 
 
 
 class Child:
-    """The parent's side."""
+    """The parent's side of the child process."""
 
     def __init__(self, function: Callable[[Any], Any], limits: LimitSettings, silent: bool = False) -> None:
-        """Starts the process and does not wait for it, which takes about a second. `function` must be picklable.
+        """Starts the process without waiting for it, which would take about a second.
 
-        What decoders say on stderr, which names no file, is dropped where it shall be `silent`.
+        Args:
+            function: picklable function of an item.
+            limits: per item.
+            silent: discard stderr, where decoders print warnings without a file name.
 
-        Raises OSError where no process can be started.
+        Raises:
+            OSError: the process cannot be started.
         """
         self.limits = limits
         self.alive, self._is_ready = True, False
@@ -45,9 +49,10 @@ class Child:
         self.connection.send((function, limits))
 
     def __call__(self, item: Any) -> Any:
-        """The function's result, or the `Fault` that the item has shown.
+        """The function's result, or the `Fault` of the item.
 
-        Raises OSError or EOFError where the process does not come up, which is no item's fault.
+        Raises:
+            OSError, EOFError: the process did not start, which is not the item's fault.
         """
         self._await()
         try:
@@ -56,16 +61,16 @@ class Child:
                 return self.connection.recv()
         except (EOFError, OSError):
             self.stop()
-            return Fault("crashed", f"working on this image ended its process ({_cause(self.process.returncode)})")
+            return Fault("crashed", f"this image crashed its process ({_cause(self.process.returncode)})")
         self.stop()
         return Fault("too_slow", f"not done within {self.limits.seconds:g} s; raise limits.seconds")
 
     def stop(self) -> None:
-        """Ends the process."""
+        """Stops the process."""
         self.alive = False
         self.connection.close()
         try:
-            self.process.wait(0.5)  # it may be dying: how tells what happened
+            self.process.wait(0.5)  # if it is exiting, wait for its exit status
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -73,30 +78,30 @@ class Child:
     def _await(self) -> None:
         if not self._is_ready:
             if not self.connection.poll(START_SECONDS):
-                raise OSError(f"a process for single images did not start within {START_SECONDS:.0f} s")
+                raise OSError(f"the sandbox process did not start within {START_SECONDS:.0f} s")
             self.connection.recv()
             self._is_ready = True
 
 
 def serve(connection: Connection) -> None:
-    """The child's side: gets a function and limits, then answers item by item until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent ends this process
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # writing the memory of a crash to disk may take a minute
+    """The child's side: receives a function and limits, then processes items until the parent closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole process group; the parent stops the child
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # writing a core dump may take a minute
     function, limits = connection.recv()
     connection.send("ready")
     while True:
         item = connection.recv_bytes()
-        faulthandler.dump_traceback_later(2 * limits.seconds, exit=True)  # if the parent has died, nothing else would
+        faulthandler.dump_traceback_later(2 * limits.seconds, exit=True)  # in case the parent has died
         connection.send(_answer(function, item, limits))
         faulthandler.cancel_dump_traceback_later()
 
 
 def _answer(function: Callable[[Any], Any], item: bytes, limits: LimitSettings) -> Any:
     try:
-        argument = pickle.loads(item)  # may import modules, which no image is to be blamed for
+        argument = pickle.loads(item)  # may import modules, so outside of the memory limit
         with memory_limit(limits.memory_mb):
             return function(argument)
-    except Exception as error:  # one image's fault: the process goes on to the next
+    except Exception as error:  # any fault of one image
         return fault_of(error)
 
 

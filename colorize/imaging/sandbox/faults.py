@@ -1,4 +1,4 @@
-"""Why there is no result for an image: a short code that can be counted, and a sentence."""
+"""Faults of images: an error code and a message."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import dataclass
 from colorize.errors import one_line
 from colorize.imaging.formats import ImageDecodeError
 
-OUT_OF_MEMORY = "decoding it, or making its copy, takes more memory than limits.memory_mb allows or the machine has"
+OUT_OF_MEMORY = "decoding it, or rendering its copy, needs more memory than limits.memory_mb or the machine has"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why there is no result for an image: an error code of the manifest, and a sentence."""
+    """Why there is no result for an image: an error code of the manifest, and a message."""
 
     code: str
     message: str
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, also where a decoder's wrapper calls that a fault of the image."""
+    """Whether memory ran out, even if a decoder reports it as an error of the image."""
     return isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
 
 
 def known_fault(error: BaseException) -> tuple[str, str] | None:
-    """Code and message of what can be told of an image's fault; None for a fault of another kind."""
+    """Code and message if the exception is a known fault of an image, else None."""
     if is_out_of_memory(error):
         return "out_of_memory", OUT_OF_MEMORY
     return (error.code, str(error)) if isinstance(error, ImageDecodeError) else None
 
 
 def fault_of(error: Exception) -> Fault:
-    """What any exception says of the image that was worked on."""
+    """The fault for any exception that an image has raised."""
     if known := known_fault(error):
         return Fault(*known)
     if isinstance(error, OSError):

@@ -1,9 +1,9 @@
-"""An image that kills the process that works on it: found by working on it alone in a child process, and blamed.
+"""Isolates images that crash, stall or exhaust the memory of their process.
 
-In the process that asks, work goes at full speed. An image that takes longer than `limits.seconds` ends the process,
-as a crash in a decoder does by itself; one that wants more memory than `limits.memory_mb` gets MemoryError. Who cannot
-afford to be ended, or was before, has each image go through a child process, one after the other, with the same limits.
-The image that its child does not survive becomes a `Fault`; the others go on.
+By default, images are processed in the caller's process at full speed. An image that exceeds `limits.seconds` kills
+the process, like a crash in a decoder; one that exceeds `limits.memory_mb` raises MemoryError. In isolated mode, for
+processes that must not die or have died before, each image is processed in a child process with the same limits. An
+image whose child dies becomes a `Fault`; the others continue.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ P = ParamSpec("P")
 
 @contextmanager
 def watchdog(seconds: float) -> Iterator[None]:
-    """Ends the process if the block takes longer: by a thread in C, which needs no interpreter. Blocks cannot nest."""
+    """Kills the process if the block takes longer, by a C thread, which does not need the GIL. Blocks cannot nest."""
     faulthandler.dump_traceback_later(seconds, exit=True, file=2)
     try:
         yield
@@ -37,15 +37,15 @@ def watchdog(seconds: float) -> Iterator[None]:
 
 
 class Guarded(Generic[T, R]):
-    """Calls `function` on one item after the other so that no item takes the others down: `with Guarded(...) as call`.
+    """Calls `function` on items so that a fault of one does not affect the others: `with Guarded(...) as call`.
 
     Args:
-        function: of one item; picklable, as items and results are.
-        limits: on the seconds and the memory that one item may take. What threads beside it take counts as well.
-        isolated: every item goes to a child.
-        is_heavy: whether an item may need more than `limits.memory_mb`; it goes to a child, too, since not every
-            decoder survives that.
-        silent: what a child says on stderr is dropped.
+        function: of one item; items, function and results must be picklable.
+        limits: on time and memory per item. Memory used by other threads at the same time counts as well.
+        isolated: process every item in a child process.
+        is_heavy: whether an item may exceed `limits.memory_mb`. Such items are always processed in a child process,
+            because some decoders crash when memory runs out.
+        silent: discard the child's stderr.
     """
 
     def __init__(
@@ -73,24 +73,24 @@ class Guarded(Generic[T, R]):
         self.close()
 
     def start(self) -> None:
-        """Starts the child now, so that it is there when it is needed."""
+        """Starts the child process in advance."""
         if self.child is None:
             self.child = Child(self.function, self.limits, self.silent)
 
     def close(self) -> None:
-        """Ends the child process, if there is one; another call would start one again."""
+        """Stops the child process, if there is one; the next isolated call starts a new one."""
         if self.child is not None:
             self.child.stop()
             self.child = None
 
     def __call__(self, item: T) -> R | Fault:
-        """What the function makes of the item; a `Fault` where it raises, or does not come back in time."""
+        """The function's result, or a `Fault` if it raises, or if the child process dies or exceeds the time limit."""
         if not self.isolated:
             try:
                 with watchdog(self.limits.seconds), memory_limit(self.limits.memory_mb):
                     if not self.is_heavy(item):
                         return self.function(item)
-            except Exception as error:  # one item's fault: the others go on
+            except Exception as error:  # any fault of one item
                 return fault_of(error)
         return self._isolated(item)
 
@@ -104,10 +104,10 @@ class Guarded(Generic[T, R]):
 
 
 class Sandbox:
-    """Functions of single images, each call in a child process within limits: `with Sandbox(limits) as run`."""
+    """Runs functions in a child process within limits: `with Sandbox(limits) as run: run(function, ...)`."""
 
     def __init__(self, limits: LimitSettings) -> None:
-        """Starts the child process, and does not wait for it."""
+        """Starts the child process without waiting for it."""
         self._guarded: Guarded[Callable[[], Any], Any] = Guarded(_called, limits, isolated=True, silent=True)
         self._guarded.start()
 
@@ -120,10 +120,10 @@ class Sandbox:
         self._guarded.close()
 
     def __call__(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The function's result; it, its arguments and the result must be picklable.
+        """The function's result. The function, its arguments and the result must be picklable.
 
         Raises:
-            ImageDecodeError: whatever the function raises; or `too_slow`, `out_of_memory` or `crashed`.
+            ImageDecodeError: for any exception of the function, and for `too_slow`, `out_of_memory` and `crashed`.
         """
         done = self._guarded(partial(function, *args, **kwargs))
         if isinstance(done, Fault):

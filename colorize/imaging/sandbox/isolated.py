@@ -1,4 +1,4 @@
-"""`python -m colorize.imaging.sandbox.isolated FD`: the process that `child.Child` starts."""
+"""`python -m colorize.imaging.sandbox.isolated FD`: the process started by `child.Child`."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from multiprocessing.connection import Connection
 from colorize.imaging.sandbox.child import serve
 
 if __name__ == "__main__":
-    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+    with contextlib.suppress(EOFError, OSError):  # the parent has closed the pipe
         serve(Connection(int(sys.argv[1])))

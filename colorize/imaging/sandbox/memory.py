@@ -1,4 +1,4 @@
-"""How much memory a process may take for one image."""
+"""Memory limits per image."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import psutil
 from colorize.imaging.formats import Encoded, ImageDecodeError, stored_pixels
 from colorize.imaging.settings import LimitSettings
 
-BYTES_PER_PIXEL = 12  # that decoding and coloring an image takes at most, roughly; 16 bits a sample more
-COEFFICIENT_BYTES = 6  # a pixel, of a progressive JPEG, at whatever fraction of its size it is decoded
+BYTES_PER_PIXEL = 12  # approximate maximum for decoding and coloring an image with 8 bits per sample
+COEFFICIENT_BYTES = 6  # per pixel of a progressive JPEG, at any decoding scale
 
 
 def may_exceed(pixels: int, limits: LimitSettings, bytes_per_pixel: int = BYTES_PER_PIXEL) -> bool:
-    """Whether an image of this size may need more than the memory that one is allowed."""
+    """Whether an image of this size may exceed the memory limit."""
     return bool(limits.memory_mb) and pixels * bytes_per_pixel > limits.memory_mb * 2**20
 
 
 def decoding_may_exceed(data: Encoded, limits: LimitSettings, *, whole: bool = False) -> bool:
-    """Whether decoding an image may take more than its memory.
+    """Whether decoding an image may exceed the memory limit.
 
-    Most JPEGs are decoded at a fraction of their size, unless they are wanted `whole`; a progressive one never is.
+    JPEGs are decoded at a fraction of their size unless `whole`, but a progressive one still needs all coefficients.
     """
     if not limits.memory_mb or not len(data):
         return False
     try:
         format, pixels, progressive = stored_pixels(data)
-    except (ImageDecodeError, OSError, MemoryError):  # decoding it will say why
+    except (ImageDecodeError, OSError, MemoryError):  # decoding will report the error
         return False
     if whole or format not in ("JPEG", "MPO"):
         return may_exceed(pixels, limits)
@@ -39,7 +39,7 @@ def decoding_may_exceed(data: Encoded, limits: LimitSettings, *, whole: bool = F
 
 
 def is_plain(data: Encoded, limits: LimitSettings) -> bool:
-    """Whether decoding an image needs no watching: a PNG or a JPEG of one pass, whose header says what it takes."""
+    """Whether an image is a PNG or a non-progressive JPEG, whose cost is known from its header."""
     try:
         format, pixels, progressive = stored_pixels(data)
     except (ImageDecodeError, OSError, MemoryError):
@@ -49,9 +49,9 @@ def is_plain(data: Encoded, limits: LimitSettings) -> bool:
 
 @contextmanager
 def memory_limit(megabytes: int) -> Iterator[None]:
-    """Within the block this process may take `megabytes` more than it has (0: any); what wants more gets MemoryError.
+    """Limits the additional memory of this process within the block (0: no limit); beyond it MemoryError is raised.
 
-    Address space is what the system can limit, so memory that is asked for and never touched counts, too.
+    This limits address space, so memory that is allocated but never used counts, too.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     ceiling = _process(os.getpid()).memory_info().vms + megabytes * 2**20
@@ -65,4 +65,4 @@ def memory_limit(megabytes: int) -> Iterator[None]:
 
 @cache
 def _process(pid: int) -> psutil.Process:
-    return psutil.Process(pid)  # which takes three times as long as to ask it
+    return psutil.Process(pid)  # takes three times as long as `memory_info`
