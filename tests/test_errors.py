@@ -103,7 +103,7 @@ def test_a_servers_answer_is_shown_as_text(
     err = capsys.readouterr().err
 
     assert not acts(err)
-    assert r"the server answers 418 \x1b[2Jgone\x07" in err
+    assert r"the server answered 418 \x1b[2Jgone\x07" in err
 
 
 def test_a_log_holds_one_line_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,7 +159,7 @@ def prepare(job: BulkJob, writes: bool = True) -> Prepared:
     """
     source, target = Storage(job.input), Storage(job.output)
     _require_apart(source, target)  # fast, so before finding the model and listing the input
-    target.require_unlinked(LEDGER)
+    target.require_no_links(LEDGER)
     if writes:
         target.check_writable()
     model = find_model(job.model)
@@ -225,7 +225,7 @@ def _finish(prepared: Prepared, report: RunReport, work: Work, lost: dict[str, L
     finish_reset(prepared.target)
     if report.totals.degraded:
         log.warning("%d images were colored with reduced batch or image size: see `degraded`", report.totals.degraded)
-    prepared.target.sweep()
+    prepared.target.delete_temporary_files()
     complete = report.totals.done == report.totals.inputs
     report.end("finished" if complete else "failed")
     _save(prepared.target, report)

@@ -19,7 +19,7 @@ from colorize.bulk.sinks import FRAGMENT_SCHEMA, HELD_BYTES
 from colorize.datasets.archives import OUTPUT_COLUMNS
 from colorize.errors import one_line
 from colorize.storage.parquet import Archive, read_table
-from colorize.storage.parquet_mending import Losses
+from colorize.storage.parquet_repair import Losses
 from colorize.storage.root import Storage
 
 GROUP_ROWS = 256  # maximum rows of a row group of the output

@@ -53,7 +53,7 @@ def write_report(output: str, source: str | None = None, limits: LimitSettings |
         UsageError: there is no bulk run, or its files are links.
     """
     target = Storage(output)
-    target.require_unlinked(LEDGER)
+    target.require_no_links(LEDGER)
     target.write(PAGE, bulk_page(target, read_run(target), source, limits))
     return target.url(PAGE)
 

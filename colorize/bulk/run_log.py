@@ -74,7 +74,7 @@ def run_log(
     with tempfile.TemporaryDirectory(prefix="colorize-") as temporary, ExitStack() as opened:
         root = output.local if output.is_local else LocalRoot(temporary)
         path = Path(root.path, LOG_NAME)
-        file = io.TextIOWrapper(root.growing(LOG_NAME), "utf-8", "backslashreplace", write_through=True)
+        file = io.TextIOWrapper(root.open_log(LOG_NAME), "utf-8", "backslashreplace", write_through=True)
         opened.enter_context(file)
         handlers = [logging.StreamHandler(file), _terminal(verbosity)]
         log = logging.getLogger("colorize")

@@ -21,7 +21,7 @@ from colorize.storage.local_files import LeadsOutError, LinkedFolderError
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_cells import IMAGE_BYTES, ImageColumn, plain_columns, plain_value
 from colorize.storage.parquet_error import CORRUPT, ParquetError, code_of
-from colorize.storage.parquet_mending import Losses
+from colorize.storage.parquet_repair import Losses
 from colorize.storage.root import Storage
 
 UNIT_SCHEMA = pa.schema(

@@ -132,7 +132,7 @@ def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterabl
         if is_file:
             raise UsageError(f"--input {storage.url()} is a file; with --input-list it must be the root folder")
         names = read_input_list(input_list, storage)
-        return storage, iter(lambda: [storage.glance(name) for name in islice(names, PAGE)], [])
+        return storage, iter(lambda: [storage.quick_entry(name) for name in islice(names, PAGE)], [])
     if is_file:
         root = storage.parent()
         return root, [[root.entry(posixpath.basename(storage.root))]]

@@ -42,7 +42,7 @@ def run_evaluation(job: EvaluateJob) -> Evaluation:
     if job.split not in SPLITS:
         raise UsageError(f"--split {job.split}: choose one of {', '.join(SPLITS)}")
     source, target = _open(job), Storage(job.output)
-    target.require_unlinked(TABLE_FILE, METRICS_FILE, PAGE_FILE)
+    target.require_no_links(TABLE_FILE, METRICS_FILE, PAGE_FILE)
     target.check_writable()
     candidates = find_candidates(job.models)
     require_all(candidates, job.settings.colorizer)

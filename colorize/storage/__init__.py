@@ -1,1 +1,1 @@
-"""Files below a root, local or remote: list, read, write atomically, lock, time out."""
+"""Files below a root, local or remote: listing, reading, atomic writes, locks and timeouts."""

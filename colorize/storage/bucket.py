@@ -1,8 +1,8 @@
-"""A bucket's objects, listed flat: page by page, and where there are many by ranges of keys in parallel.
+"""Lists a bucket's objects flat: page by page, and for many objects in parallel by ranges of keys.
 
-Keys are no paths: "x//y.jpg" and "/lead.jpg" are names of their own, which a walk from folder to folder would lose.
-Ranges part only at keys that were seen. What a guess in between tells is a hint that makes them more or less equal,
-and never a reason to leave keys out: SeaweedFS 4.48 skips a whole folder where `StartAfter` is the folder's name.
+Keys are not paths: a walk by folders would miss keys such as "x//y.jpg" and "/lead.jpg". Ranges are only split at
+existing keys. Probing keys that may not exist only balances ranges and never excludes keys, because SeaweedFS 4.48
+skips a whole folder if `StartAfter` is the folder's name.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from colorize.storage.list_pages import ENTRIES, read_quickly
+from colorize.storage.list_pages import ENTRIES, fast_parsing
 from colorize.storage.listing import Entry, Page, identity_of
 
-MOST_BYTES = 1 << 20  # of a key; S3 allows 1024
-PAGE_KEYS = 1000  # the most that S3 puts on a page
-SERIAL_PAGES = 8  # listed one after the other, in order, before it is worth looking for ranges
+MOST_BYTES = 1 << 20  # maximum length of a key; S3 allows 1024
+PAGE_KEYS = 1000  # S3's maximum per page
+SERIAL_PAGES = 8  # pages listed serially, before parallel listing is worth it
 THREADS = 16
 WAIT_SECONDS = 0.2
 LAST_CHARACTER = "\U0010ffff"
 LAST_ASCII = 0x7E
 
-Ask = Callable[[str, int], list[str]]  # a key and a count -> so many of the keys after it, in order
+ListAfter = Callable[[str, int], list[str]]  # (key, count) -> at most `count` keys after the key, in order
 
 
 def client_options() -> dict[str, Any]:
-    """How s3fs asks: the region of this process's environment, and no request that waits without an end."""
+    """The options of s3fs: the region from the environment, and timeouts."""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return {
-        "max_concurrency": 1,  # one request an image: with more, s3fs asks for its size first
+        "max_concurrency": 1,  # one request per image; otherwise s3fs requests the size first
         "client_kwargs": {"region_name": region} if region else {},
         "config_kwargs": {"connect_timeout": 5, "read_timeout": 60, "max_pool_connections": 64},
     }
@@ -44,20 +44,20 @@ def client_options() -> dict[str, Any]:
 
 @dataclass(slots=True, eq=False)
 class Range:
-    """Keys after `after` up to `last`, that one included; None is no end."""
+    """Keys after `after` up to and including `last`; None is unbounded."""
 
     after: str
     last: str | None = None
-    asked: bool = False  # whether somebody looks for its middle
+    splitting: bool = False  # whether a thread is searching for its middle
 
-    def holds(self, key: str) -> bool:
-        """Whether the key lies before the end."""
+    def contains(self, key: str) -> bool:
+        """Whether the key is not after the end."""
         return self.last is None or key <= self.last
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """The objects below a prefix, as `list_objects_v2` of an s3fs file system tells them."""
+    """The objects below a prefix, listed with `list_objects_v2` of an s3fs file system."""
 
     fs: Any
     name: str
@@ -67,12 +67,12 @@ class Bucket:
     threads: int = THREADS
 
     def pages(self, cut: int) -> Iterator[Page]:
-        """Every object, in pages; those of the first pages in order. Names lack the first `cut` bytes of a key.
+        """All objects in pages; only the first pages are in order. Names are keys without the first `cut` bytes.
 
-        Keys without bytes that end in "/" stand for folders and are left out.
+        Empty objects whose keys end in "/" are folder markers and skipped.
 
         Raises:
-            OSError: the listing breaks off.
+            OSError: the listing failed.
         """
         for page in self._objects():
             names = pc.binary_slice(page.names.cast(pa.binary()), cut, MOST_BYTES).cast(pa.string())
@@ -98,29 +98,29 @@ class Bucket:
         while not page and answer.get("IsTruncated"):
             page, answer = self._ask(ContinuationToken=answer["NextContinuationToken"], MaxKeys=count)
         if page and (first := page.names[0].as_py()) <= key:
-            raise OSError(f"s3://{self.name}: the server lists {first!r} after {key!r}: no order to go by")
+            raise OSError(f"s3://{self.name}: the server lists {first!r} after {key!r}, which is not in order")
         return page
 
     def _ask(self, **options: Any) -> tuple[Page, dict[str, Any]]:
-        """A page's objects by their whole keys, and the rest of the answer."""
+        """A page's objects with their whole keys, and the response."""
         where = {"Bucket": self.name, "Prefix": self.prefix, "MaxKeys": self.page_keys}
-        with read_quickly(self.fs.s3):
+        with fast_parsing(self.fs.s3):
             answer: dict[str, Any] = self.fs.call_s3("list_objects_v2", **where | options, **self.fs.req_kw)
         rest = (Entry(item["Key"], int(item["Size"] or 0), identity_of(item)) for item in answer.get("Contents", ()))
         return answer.get(ENTRIES) or Page.of(rest), answer
 
 
 class _Parallel:
-    """Lists what lies after a key in threads, each a range of keys; one that is done takes the half of another's.
+    """Lists the keys after a key in threads, each with a range of keys; an idle thread takes half of another's range.
 
-    Pages wait in a queue of fixed length, so that memory does not depend on how many keys there are.
+    Pages go through a bounded queue, so memory does not depend on the number of keys.
     """
 
-    def __init__(self, ask: Callable[[str, int], Page], after: str, threads: int, page: int) -> None:
-        self.ask = ask
+    def __init__(self, list_after: Callable[[str, int], Page], after: str, threads: int, page: int) -> None:
+        self.list_after = list_after
         self.page = page
         self.threads = threads
-        self.ranges = [Range(after)]  # that somebody lists now
+        self.ranges = [Range(after)]  # being listed
         self.waiting = list(self.ranges)
         self.changed = threading.Condition()
         self.stopped = threading.Event()
@@ -131,13 +131,13 @@ class _Parallel:
         for worker in workers:
             worker.start()
         try:
-            left = len(workers)
-            while left:
+            running = len(workers)
+            while running:
                 found = self.queue.get()
                 if isinstance(found, Exception):
                     raise found
                 if found is None:
-                    left -= 1
+                    running -= 1
                 else:
                     yield found
         finally:
@@ -161,9 +161,9 @@ class _Parallel:
                 return
 
     def _list(self, own: Range) -> None:
-        more = True  # until a page is empty: a server may put fewer keys on one than it could
+        more = True  # until a page is empty, because a server may return fewer keys than requested
         while more and not self.stopped.is_set():
-            page = self.ask(own.after, self.page)
+            page = self.list_after(own.after, self.page)
             with self.changed:
                 mine = page if own.last is None else page.filter(pc.less_equal(page.names, own.last))
                 last = mine.names[-1].as_py() if mine else own.after
@@ -176,53 +176,53 @@ class _Parallel:
             self.changed.notify_all()
 
     def _next(self) -> Range | None:
-        """The next range to list: half of another one where none is waiting; None when all are done."""
+        """The next range to list, or half of another thread's range; None when all are done."""
         while not self.stopped.is_set():
             with self.changed:
                 if self.waiting:
                     return self.waiting.pop()
                 if not self.ranges:
                     return None
-                free = next((each for each in self.ranges if not each.asked), None)
+                free = next((each for each in self.ranges if not each.splitting), None)
                 if free is None:
                     self.changed.wait(WAIT_SECONDS)
                     continue
-                free.asked = True
+                free.splitting = True
             if part := self._split(free):
                 return part
-            with self.changed:  # nothing to share for now
+            with self.changed:  # nothing to split at the moment
                 self.changed.wait(WAIT_SECONDS)
         return None
 
     def _split(self, whole: Range) -> Range | None:
-        key = middle(lambda after, count: self.ask(after, count).names.to_pylist(), whole.after, whole.last)
+        key = middle(lambda after, count: self.list_after(after, count).names.to_pylist(), whole.after, whole.last)
         with self.changed:
-            whole.asked = False
+            whole.splitting = False
             self.changed.notify_all()
-            if key is None or whole not in self.ranges or key <= whole.after or not whole.holds(key):
+            if key is None or whole not in self.ranges or key <= whole.after or not whole.contains(key):
                 return None
             part = Range(key, whole.last)
             whole.last = key
-            self.ranges.append(part)  # the last to be split next
+            self.ranges.append(part)  # at the end, so that these are split last
             self.ranges.append(self.ranges.pop(self.ranges.index(whole)))
             return part
 
 
-def middle(ask: Ask, after: str, last: str | None) -> str | None:
-    """A key somewhere between two keys, found with a few requests; None where none is found.
+def middle(list_after: ListAfter, after: str, last: str | None) -> str | None:
+    """A key between two keys, found with a few requests; None if there is none.
 
-    The keys that are left share the beginning of `after` up to some character, and part there: the result is the
-    first one whose character lies beyond the middle of those that occur.
+    Finds the first position at which the remaining keys differ from `after`, and returns the first key whose character
+    at this position is beyond the middle of those that occur.
     """
 
     def beyond(bound: str) -> str | None:
-        found = ask(bound + LAST_CHARACTER, 1)
+        found = list_after(bound + LAST_CHARACTER, 1)
         return found[0] if found and (last is None or found[0] < last) else None
 
     low, high, first = 0, len(after), beyond(after)
     if first is None:
         return None
-    while high - low > 1:  # nothing lies beyond all keys that begin like the first `low` characters
+    while high - low > 1:  # invariant: no key is beyond those that begin with the first `low` characters
         half = (low + high) // 2
         if (key := beyond(after[:half])) is None:
             low = half
@@ -235,7 +235,7 @@ def middle(ask: Ask, after: str, last: str | None) -> str | None:
 
 
 def _last_code(beyond: Callable[[str], str | None], stem: str, first: str) -> int | None:
-    """The last character that follows a stem in any key, as its code point, if the server's answers make sense."""
+    """The code point of the last character after a stem in any key; None if the server's answers are inconsistent."""
     low, high = ord(first[len(stem)]) if _follows(first, stem) else -1, ord(LAST_CHARACTER)
     half = LAST_ASCII
     while 0 <= low < high:
@@ -254,4 +254,4 @@ def _follows(key: str, stem: str) -> bool:
 
 
 def _character(code: int) -> str:
-    return chr(0xD7FF if 0xD800 <= code <= 0xDFFF else code)  # surrogates are no characters
+    return chr(0xD7FF if 0xD800 <= code <= 0xDFFF else code)  # surrogates are not valid characters

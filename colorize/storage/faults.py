@@ -1,4 +1,4 @@
-"""What a storage's faults mean for the person who named the place."""
+"""Translates storage errors to messages for users."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from colorize.errors import StoppedError, one_line
 
 ENDPOINT = "AWS_ENDPOINT_URL"
 CHECK_ENDPOINT = f"check the network, and {ENDPOINT} (unset: Amazon's)"
-EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # faults that the next file would meet, too
+EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors that affect all files
 _EXHAUSTED_TEXT = re.compile(rf"\[Errno ({'|'.join(map(str, EXHAUSTED))})\] [^:\n]*(?:: '([^'\n]+)')?")
 
 
 @contextmanager
 def naming(path: str) -> Iterator[None]:
-    """A fault that says that the storage is full or read-only names the file: a write itself knows no name."""
+    """Adds the path to errors that say that the storage is full or read-only, because a write does not know it."""
     try:
         yield
-    except Exception as error:  # of whatever class: another process may have written, whose fault came as text
+    except Exception as error:  # any class, because errors of another process may come as text
         found = _EXHAUSTED_TEXT.search(str(error))
         if found and not found[2]:
             raise OSError(number := int(found[1]), os.strerror(number), path) from error
@@ -30,39 +30,39 @@ def naming(path: str) -> Iterator[None]:
 
 
 def why_unusable(error: Exception) -> str:
-    """Why a place cannot be read or written, and what to do, where that is known."""
+    """Why a location cannot be read or written, and how to fix it if known."""
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
     if isinstance(error, NotADirectoryError | FileExistsError):
-        return "it is a file, or lies below one: name a folder"
+        return "it is a file, or below one: give a folder"
     if isinstance(error, PermissionError):
         return f"access refused ({one_line(error)}); check the path, permissions and credentials"
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-        return "no keys are set: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (other servers: AWS_ENDPOINT_URL, too)"
+        return "no keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (other servers: AWS_ENDPOINT_URL, too)"
     return _why_unreachable(error) or one_line(error)
 
 
 def _why_unreachable(error: Exception) -> str:
-    """Which S3 server does not answer, and what to do; "" where that is not the fault."""
+    """Which S3 server does not answer, and how to fix it; "" for other errors."""
     if type(error).__name__ in ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"):
         host = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url", ""))).netloc or "the endpoint"
         return f"no server answers at {host}: {CHECK_ENDPOINT}"
     if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
-        return f"{ENDPOINT} is no URL of a server ({one_line(error)}): begin it with http:// or https://"
+        return f"{ENDPOINT} is not a URL ({one_line(error)}): it must begin with http:// or https://"
     return ""
 
 
 def require_room(error: Exception) -> None:
-    """Raises StoppedError where `error` is no fault of one image: the storage can take no other either."""
+    """Raises StoppedError if `error` affects all images, because the storage is full or read-only."""
     if reason := storage_exhausted(error):
-        raise StoppedError(f"{reason}; what was written before is whole") from error
+        raise StoppedError(f"{reason}; files written before are complete") from error
 
 
 def storage_exhausted(error: BaseException | None) -> str:
-    """What a person should know where the storage can take no file at all (full, read-only) behind `error`; else "".
+    """A message if `error` was caused by a full or read-only storage; else "".
 
-    Ray wraps what a task raised, more than once at times: it keeps it in `cause` or as the exception's cause, or, where
-    the exception does not pickle, as text only.
+    Ray wraps the exception of a task, sometimes more than once: in `cause`, as `__cause__`, or as text if it cannot be
+    pickled.
     """
     queue, seen = [error], set[int]()
     while queue:

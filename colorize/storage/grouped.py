@@ -1,7 +1,7 @@
-"""Tables in groups by a hash of a name: what is too large for memory is compared group by group.
+"""Hash-partitioned tables, to join tables larger than memory group by group.
 
-Tables that are grouped in the same number of groups by columns with equal values hold these in groups of the same
-number. A table of more than a group's rows lies in a temporary file, and a group is mapped from there.
+Tables with the same number of groups have equal values in the same group. A table with more rows than a group is stored
+in a temporary file, from which groups are memory-mapped.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from numpy.typing import DTypeLike, NDArray
 
 from colorize.storage.spooled import SpooledTables
 
-GROUP_ROWS = 50_000  # that a group has, about
-RUN_ROWS = 128  # of a group that are written side by side, about
-HELD_BYTES = 64 << 20  # that wait to be written, at most
+GROUP_ROWS = 50_000  # approximate rows per group
+RUN_ROWS = 128  # approximate rows of a group that are written together
+HELD_BYTES = 64 << 20  # maximum size of rows in memory before they are written
 
 
 def groups_of(rows: int) -> int:
-    """How many groups so many rows are best put into."""
+    """The number of groups for about `rows` rows."""
     return max(1, math.ceil(rows / GROUP_ROWS))
 
 
 class Grouped:
-    """A table that grows, in groups. To be used in a `with` block, in which alone its groups can be read."""
+    """A growing table in groups. Use it in a `with` block; its groups can only be read inside."""
 
     def __init__(self, schema: pa.Schema, by: str, groups: int) -> None:
         """Rows of `schema`, grouped by its text column `by`."""
@@ -39,11 +39,11 @@ class Grouped:
         self._by = by
         self._pending: list[pa.Table] = []
         self._rows = self._bytes = 0
-        self._batches: list[list[int]] = [[] for _ in range(groups)]  # numbers of each group's batches in the file
+        self._batches: list[list[int]] = [[] for _ in range(groups)]  # indices of each group's batches in the file
         self._count = 0
         self._spooled: SpooledTables | None = None
         self._reader: pa.RecordBatchFileReader | None = None
-        self._rest: list[pa.Table] | None = None  # what was not written, by group
+        self._rest: list[pa.Table] | None = None  # rows that are not in the file, by group
 
     def __enter__(self) -> Grouped:
         return self
@@ -53,7 +53,7 @@ class Grouped:
             self._spooled.close()
 
     def add(self, rows: pa.Table) -> None:
-        """Appends some."""
+        """Appends rows."""
         most = max(GROUP_ROWS, RUN_ROWS * self.groups)
         for start in range(0, rows.num_rows, most):
             self._pending.append(piece := rows.slice(start, most))
@@ -63,11 +63,11 @@ class Grouped:
                 self._spill()
 
     def __iter__(self) -> Iterator[pa.Table]:
-        """The groups, in order; nothing can be added any more."""
+        """The groups, in order; afterwards no rows can be added."""
         return (self.group(number) for number in range(self.groups))
 
     def group(self, number: int) -> pa.Table:
-        """One group; nothing can be added any more."""
+        """One group; afterwards no rows can be added."""
         if self._rest is None:
             self._rest = list(self._parted())
             self._reader = self._spooled and self._spooled.mapped()
@@ -81,10 +81,10 @@ class Grouped:
                 self._spooled.write(batch)
                 self._batches[number].append(self._count)
                 self._count += 1
-        pa.default_memory_pool().release_unused()  # what one step has had is of no use to the next
+        pa.default_memory_pool().release_unused()  # return freed memory to the system
 
     def _parted(self) -> Iterator[pa.Table]:
-        """What was added last, by group."""
+        """The pending rows, by group."""
         rows = pa.concat_tables([self.schema.empty_table(), *self._pending])
         self._pending, self._rows, self._bytes = [], 0, 0
         if self.groups == 1:
@@ -104,7 +104,7 @@ def _groups(names: pa.ChunkedArray, groups: int) -> NDArray[np.uint32]:
 
 
 def mapped_array(length: int, dtype: DTypeLike, value: int) -> NDArray[Any]:
-    """An array filled with a value in a temporary file without a name, whose pages are the system's to keep or drop."""
+    """An array filled with a value in an unnamed, memory-mapped temporary file."""
     if not length:
         return np.empty(0, dtype)
     with tempfile.TemporaryFile(prefix="colorize-array-") as file:
@@ -114,13 +114,13 @@ def mapped_array(length: int, dtype: DTypeLike, value: int) -> NDArray[Any]:
 
 
 def positions(values: pa.Array, known: pa.ChunkedArray) -> NDArray[np.int64]:
-    """The index of each value among the known ones, -1 where it is not there."""
+    """The index of each value in `known`, or -1."""
     found = pc.index_in(flat(values), value_set=flat(known), skip_nulls=True)
     return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), np.int64)
 
 
 def flat(column: Any) -> pa.Array:
-    """The column in one piece."""
+    """The column as one contiguous array."""
     if not isinstance(column, pa.ChunkedArray):
         return column
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

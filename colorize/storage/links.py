@@ -1,8 +1,8 @@
-"""Fetching an image by an http(s) link: bounded in bytes, seconds and redirects, and never from a private address.
+"""Downloads an image from an http(s) link, with limits on bytes, time and redirects, and never from a private address.
 
-A link may come from anywhere, and the machine that follows it may reach what its author cannot: services on the
-loopback interface, a cloud's metadata server, a router's page. So each host name is resolved here, every address
-that it stands for must be public, and the connection goes to the very address that was looked at, at every redirect.
+An untrusted link may point to services that only this machine can reach (server-side request forgery): the loopback
+interface, a cloud's metadata server, a router. Therefore each host name is resolved here, all of its addresses must be
+public, and the connection uses the checked address, at every redirect.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import time
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from colorize.storage.timeout import within
+from colorize.storage.timeout import with_timeout
 
 REDIRECTS = (301, 302, 303, 307, 308)
-# The ways to write an IPv4 address as the last 32 bits of an IPv6 one: NAT64, and two that are obsolete.
+# IPv6 networks with an IPv4 address in the last 32 bits: NAT64, and two obsolete ones.
 EMBEDDING = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")))
 
-# Addresses of special use (IANA's registries) that `ipaddress` calls global, or did in some version of Python.
+# Special-purpose addresses (IANA's registries) that `ipaddress` treats as global in some version of Python.
 SPECIAL = tuple(map(ipaddress.ip_network, (
     "0.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "224.0.0.0/3",
     "64:ff9b:1::/48", "100::/63", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16", "fe80::/9", "fc00::/7",
-    "ff00::/8", "168.63.129.16/32",  # the last is public by number alone: Azure's machines find their host there
+    "ff00::/8", "168.63.129.16/32",  # the last one is Azure's host, as seen from its virtual machines
 )))  # fmt: skip
 AGENT = "colorize (https links of `colorize photo`)"
 
 
 @dataclass(frozen=True, slots=True)
 class LinkLimits:
-    """What following one link may cost, and where it may lead."""
+    """Limits for following one link."""
 
     max_bytes: int = 256 << 20
     seconds: float = 30.0
@@ -42,50 +42,50 @@ class LinkLimits:
 
 
 def fetch_link(link: str, limits: LinkLimits | None = None) -> bytes:
-    """What the link leads to.
+    """The content at a link.
 
     Raises:
-        OSError: it cannot be fetched, or not within the limits; the message says which.
+        OSError: it cannot be downloaded, or exceeds the limits.
     """
     limits = limits or LinkLimits()
     deadline = time.monotonic() + limits.seconds
     for _ in range(limits.redirects + 1):
         try:
-            answer = _ask(link, limits, deadline)
+            answer = _request(link, limits, deadline)
         except (http.client.HTTPException, ValueError) as error:
             raise OSError(f"{type(error).__name__}: {error}") from None
         if isinstance(answer, bytes):
-            _left(deadline, limits)  # a body without a length ends where the timer cut it
+            _remaining(deadline, limits)  # raises if the timer has truncated a body without a length
             return answer
         link = answer
     raise OSError(f"more than {limits.redirects} redirects")
 
 
-def _ask(link: str, limits: LinkLimits, deadline: float) -> bytes | str:
-    """The body, or the link that the server sends on to."""
-    parts = _taken_apart(link)
+def _request(link: str, limits: LinkLimits, deadline: float) -> bytes | str:
+    """The body, or the link of a redirect."""
+    parts = _parse(link)
     connection = _connect(parts, limits, deadline)
     sock = connection.sock
-    timer = threading.Timer(_left(deadline, limits), sock.shutdown, [socket.SHUT_RDWR])  # a server may dribble
+    timer = threading.Timer(_remaining(deadline, limits), sock.shutdown, [socket.SHUT_RDWR])  # for slow servers
     timer.start()
     try:
         return _answer(link, parts, connection, limits)
     except (OSError, http.client.HTTPException):
-        _left(deadline, limits)  # the cut by the timer shows as many faults: say the one that it is
+        _remaining(deadline, limits)  # raises TimeoutError if the timer has caused the error
         raise
     finally:
         timer.cancel()
         connection.close()
 
 
-def _taken_apart(link: str) -> SplitResult:
+def _parse(link: str) -> SplitResult:
     try:
         parts = urlsplit(link)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, a broken IPv6 address
+    except ValueError:  # an invalid port or IPv6 address
         usable = False
     if not usable:
-        raise OSError(f"{link} is no http(s) link")
+        raise OSError(f"{link} is not an http(s) link")
     return parts
 
 
@@ -96,18 +96,18 @@ def _answer(link: str, parts: SplitResult, connection: http.client.HTTPConnectio
     if response.status in REDIRECTS and (location := response.getheader("Location")):
         return urljoin(link, location)
     if response.status != 200:
-        raise OSError(f"the server answers {response.status} {response.reason}")
+        raise OSError(f"the server answered {response.status} {response.reason}")
     return _body(response, limits.max_bytes)
 
 
 def _connect(parts: SplitResult, limits: LinkLimits, deadline: float) -> http.client.HTTPConnection:
-    """A connection to an address of the host that was found fit."""
+    """A connection to a checked address of the host."""
     assert parts.hostname is not None
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = _fit_address(parts.hostname, port, limits.allow_private, _left(deadline, limits))
-    connection = http.client.HTTPConnection(parts.hostname, port)  # its name goes into the Host header
+    address = _resolve(parts.hostname, port, limits.allow_private, _remaining(deadline, limits))
+    connection = http.client.HTTPConnection(parts.hostname, port)  # the name is for the Host header
     try:
-        connection.sock = socket.create_connection((address, port), timeout=_left(deadline, limits))
+        connection.sock = socket.create_connection((address, port), timeout=_remaining(deadline, limits))
     except OSError as error:
         where, reason = f"{parts.hostname}, port {port}", (error.strerror or str(error)).lower()
         raise OSError(f"no answer from {where} ({reason}): check the link and the network") from None
@@ -116,14 +116,14 @@ def _connect(parts: SplitResult, limits: LinkLimits, deadline: float) -> http.cl
     return connection
 
 
-def _fit_address(host: str, port: int, allow_private: bool, seconds: float) -> str:
-    """The first address of a host all of whose addresses are public (or any, if private ones are allowed)."""
+def _resolve(host: str, port: int, allow_private: bool, seconds: float) -> str:
+    """The first address of a host. Raises OSError if it is unknown, or if any address is private and not allowed."""
     try:
-        entries = within(seconds, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        entries = with_timeout(seconds, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except TimeoutError:
-        raise OSError(f"no name server has found the host {host} within {seconds:.0f} s") from None
-    except (OSError, UnicodeError):  # the latter: it cannot be the name of any host
-        raise OSError(f"the host {host} is not known: check its spelling and the network") from None
+        raise OSError(f"the host name {host} was not resolved within {seconds:.0f} s") from None
+    except (OSError, UnicodeError):  # the latter: not a valid host name
+        raise OSError(f"unknown host {host}: check its spelling and the network") from None
     found = [str(entry[4][0]) for entry in entries]
     private = [address for address in found if not _is_public(address)]
     if private and not allow_private:
@@ -139,7 +139,7 @@ def _is_public(address: str) -> bool:
 
 
 def _embedded(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """The IPv4 addresses that an IPv6 one stands for."""
+    """The IPv4 addresses embedded in an IPv6 address."""
     if isinstance(ip, ipaddress.IPv4Address):
         return []
     found = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
@@ -157,13 +157,13 @@ def _body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
     return data
 
 
-def _left(deadline: float, limits: LinkLimits) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def _remaining(deadline: float, limits: LinkLimits) -> float:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
         raise TimeoutError(f"not done within {limits.seconds:g} s")
-    return left
+    return remaining
 
 
 def _quoted(target: str) -> str:
-    """The path as a request line can hold it: what is not ASCII, and blanks, percent-encoded."""
+    """Percent-encodes spaces and characters that are not ASCII, for a request line."""
     return "".join(c if "!" <= c <= "~" else "".join(f"%{byte:02X}" for byte in c.encode()) for c in target)

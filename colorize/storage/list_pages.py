@@ -1,7 +1,7 @@
-"""Pages of a bucket's list read quickly: botocore takes a tenth of a second for a thousand keys, dates above all.
+"""A fast parser of bucket listings: botocore takes 0.1 s per page of 1,000 keys, mostly for dates.
 
-A page that is as S3 and most servers send it is read in columns: each object's key, ETag and size, which stand in this
-order. What is left of the page, and any other page, is botocore's to read.
+For pages in the usual form of S3 and most servers, key, ETag and size of the objects are parsed to columns. The rest of
+the page, and all other pages, are left to botocore.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from numpy.typing import NDArray
 
 from colorize.storage.listing import Page
 
-ENTRIES = "Entries"  # of an answer: what was read here
-_EVENT = "before-parse.*.ListObjectsV2"  # with a star: handlers of `before-parse.s3.*`, one of which parses, come later
+ENTRIES = "Entries"  # key of a response for the parsed objects
+_EVENT = "before-parse.*.ListObjectsV2"  # with a star, to run before the handlers of `before-parse.s3.*`
 _OPEN, _CLOSE = b"<Contents>", b"</Contents>"
 _FIELDS = (b"Key>", b"ETag>", b"Size>")
 _QUOTES = (b"&quot;", b'"')
 _ENCODED = b"<EncodingType>url</EncodingType>"
-_NUMBERED = b"&#"  # references to characters, which XML and HTML do not always read alike
-_asked: ContextVar[bool] = ContextVar("asked", default=False)  # others may use the same client
+_NUMBERED = b"&#"  # character references, which differ between XML and HTML
+_active: ContextVar[bool] = ContextVar("active", default=False)  # the client may be shared
 
 Text = NDArray[np.uint8]
 Positions = NDArray[np.int64]
 
 
 @contextmanager
-def read_quickly(client: Any) -> Iterator[None]:
-    """Lists that a botocore client gets within the block have `ENTRIES` for `Contents`, where they can be read so."""
-    client.meta.events.register(_EVENT, _read, unique_id="colorize-list-pages")  # once, however often it is called
-    token = _asked.set(True)
+def fast_parsing(client: Any) -> Iterator[None]:
+    """Within the block, listings of a botocore client have `ENTRIES` instead of `Contents` if they can be parsed."""
+    client.meta.events.register(_EVENT, _read, unique_id="colorize-list-pages")  # the id makes it idempotent
+    token = _active.set(True)
     try:
         yield
     finally:
-        _asked.reset(token)
+        _active.reset(token)
 
 
 def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """A handler of botocore's: takes the objects out of a response before it is parsed."""
-    if not _asked.get() or response_dict["status_code"] != 200:
+    """An event handler of botocore that extracts the objects from a response before it is parsed."""
+    if not _active.get() or response_dict["status_code"] != 200:
         return
-    if found := entries_in(response_dict["body"]):
+    if found := parse_page(response_dict["body"]):
         customized_response_dict[ENTRIES], response_dict["body"] = found
 
 
-def entries_in(body: bytes) -> tuple[Page, bytes] | None:
-    """The objects on a page by their whole keys, and the page without them; None for a page to be left to botocore."""
+def parse_page(body: bytes) -> tuple[Page, bytes] | None:
+    """The objects of a page with their whole keys, and the page without them; None if botocore has to parse it."""
     start, stop = body.find(_OPEN), body.rfind(_CLOSE) + len(_CLOSE)
     if start < 0 or stop < start:
         return None
@@ -84,7 +84,7 @@ def _page(text: Text, count: int, encoded: bool) -> Page | None:
 
 
 def _find(text: Text, tags: Positions, letters: Text, name: bytes) -> Positions:
-    """Which of the tags, whose first letters are given, begin with a name."""
+    """The indices of the tags that begin with a name; `letters` are their first letters."""
     found = np.flatnonzero(letters == name[0])
     for offset, letter in enumerate(name[1:], 1):
         found = found[text[tags[found] + offset] == letter]
@@ -104,7 +104,7 @@ def _stands(text: Text, at: Positions, word: bytes) -> bool:
 
 
 def _column(text: Text, start: Positions, stop: Positions) -> pa.Array:
-    """The pieces of a text between edges."""
+    """The slices of a text from each start to its stop."""
     offsets = np.concatenate(([0], np.cumsum(stop - start))).astype(np.int32)
     letters = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], stop - start)
     return pa.StringArray.from_buffers(len(start), pa.py_buffer(offsets), pa.py_buffer(text[letters]))

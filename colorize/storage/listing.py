@@ -1,4 +1,4 @@
-"""What a storage holds: each file's name, size and identity; and how a folder on disk is walked."""
+"""Listings: names, sizes and identities of files, and walks through folders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 
 from colorize.storage.local_files import known_status
 
-SORTED = 10_000  # entries of one folder that are put in order at once: a larger one comes in runs of so many
+SORTED = 10_000  # entries of one folder that are sorted at a time
 
 
 class Entry(NamedTuple):
-    """One file below a root: its relative name, its size in bytes, and what changes when its content does."""
+    """A file below a root: its relative name, its size in bytes, and a value that changes with its content."""
 
     name: str
     size: int
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """Entries in columns: what comes by the million is never a Python object each."""
+    """Entries as columns, to avoid millions of Python objects."""
 
     names: pa.Array
     sizes: pa.Array
@@ -48,32 +48,30 @@ class Page:
         return map(Entry, *(column.to_pylist() for column in (self.names, self.sizes, self.identities)))
 
     def filter(self, mask: pa.Array) -> Page:
-        """Some of them."""
         return Page(*(column.filter(mask) for column in (self.names, self.sizes, self.identities)))
 
 
 def outside(page: Page | Sequence[Entry], folder: str) -> Page | Sequence[Entry]:
-    """What of a page does not lie below a folder."""
+    """The entries of a page that are not below a folder."""
     if isinstance(page, Page):
         return page.filter(pc.invert(pc.starts_with(page.names, f"{folder}/")))
     return [entry for entry in page if not entry.name.startswith(f"{folder}/")]
 
 
 def identity_of(info: Mapping[str, Any]) -> str:
-    """What changes when a file does, from what its file system says of it."""
+    """A value that changes with a file's content: its ETag, or modification time and size."""
     if tag := info.get("ETag"):
         return str(tag).strip('"')
     return f"{info.get('mtime') or info.get('LastModified') or ''}/{info.get('size', '')}"
 
 
 def walk_local(folder: Path, root: Path, follow_links: bool) -> Iterator[Entry]:
-    """Every file below a folder on disk, recursively; a folder that cannot be listed is an entry, too.
+    """All files below a local folder, recursively; a folder that cannot be listed is an entry, too.
 
-    Links are entries, and never walked into. Of one that leads out of `root` nothing is told but its name, unless
-    links are followed there.
+    Links are entries and never walked into. Unless `follow_links`, a link out of `root` has no size and identity.
     """
     for item in _scan(folder):
-        if isinstance(item, OSError):  # its row will say why it cannot be read
+        if isinstance(item, OSError):  # reading it will report the error
             yield Entry(folder.relative_to(root).as_posix(), 0, "")
         elif item.is_dir(follow_symlinks=False):
             yield from walk_local(Path(item.path), root, follow_links)
@@ -82,7 +80,7 @@ def walk_local(folder: Path, root: Path, follow_links: bool) -> Iterator[Entry]:
 
 
 def walk_remote(fs: Any, folder: str, root: str) -> Iterator[Entry]:
-    """Every file below a folder of an fsspec file system, recursively; an object store lists flat."""
+    """All files below a folder of an fsspec file system, recursively."""
     for parent, _, files in fs.walk(folder, detail=True, on_error="raise"):
         for base in sorted(filter(None, files)):
             name = posixpath.join(parent, base)[len(root) :].lstrip("/")
@@ -90,7 +88,7 @@ def walk_remote(fs: Any, folder: str, root: str) -> Iterator[Entry]:
 
 
 def _scan(folder: Path) -> Iterator[os.DirEntry[str] | OSError]:
-    """What lies in a folder; a fault that ends the listing comes last."""
+    """The entries of a folder; an error of the listing is the last one."""
     with ExitStack() as stack:
         try:
             scan = stack.enter_context(os.scandir(folder))
@@ -115,13 +113,13 @@ def _local_entry(item: os.DirEntry[str], root: Path, follow_links: bool) -> Entr
     name = item.path[len(str(root)) :].lstrip("/")
     try:
         status = known_status(str(root), name, follow_links) if item.is_symlink() else item.stat()
-    except OSError:  # gone since it was listed
+    except OSError:  # removed since it was listed
         status = None
     return local_entry(name, status)
 
 
 def local_entry(name: str, status: os.stat_result | None) -> Entry:
-    """A file on disk. One whose status cannot be read is listed, too: its row says that it is unreadable."""
+    """The entry of a local file, also if its status cannot be read: reading it will report the error."""
     if status is None:
         return Entry(name, 0, "")
     return Entry(name, status.st_size, identity_of({"mtime": status.st_mtime, "size": status.st_size}))

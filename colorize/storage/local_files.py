@@ -1,8 +1,8 @@
-"""Files on disk below a root, as those see them who read: a link among them leads nowhere out of the root.
+"""Reads local files below a root without following links out of it.
 
-A folder of strangers' images may hold a link to a secret, of which a copy, a hash or a length would be published with
-the results. What lies outside is looked at only where the person who runs the job says so. A link within the root is
-followed: what it leads to is an input anyway.
+An untrusted folder may contain a link to a private file, whose copy, hash or size would be published with the results.
+Such links are only followed with `source.follow_links`. Links within the root are followed, because their targets are
+inputs anyway.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from pathlib import Path
 
 
 class LeadsOutError(OSError):
-    """A name that leads out of its root: by a link, or by `..`."""
+    """A name leads out of its root, by a link or by `..`."""
 
 
 class LinkedFolderError(OSError):
-    """A link to a folder, which is nothing to read: what is in it lies elsewhere, and is colored from there."""
+    """A link to a folder, which is not an input: its files have other paths."""
 
 
 def real_file(root: str, name: str, follow_links: bool) -> Path:
-    """Where the regular file `name` below `root` really lies.
+    """The path of the regular file `name` below `root`, with links resolved.
 
     Raises:
-        LinkedFolderError: it is a link to a folder, wherever that may be.
-        LeadsOutError: it lies outside of `root`, and links are not to be followed there.
-        OSError: there is none, or it is no regular file: reading a pipe would never end.
+        LinkedFolderError: it is a link to a folder.
+        LeadsOutError: it is outside of `root`, and `follow_links` is false.
+        OSError: it does not exist, or is not a regular file (reading a pipe would block).
     """
     path = f"{root}/{name}"
     status = _without_links(root, name)
     if status is None:
         if is_linked_folder(path):
-            raise LinkedFolderError("a link to a folder: what is in it is no input here")
+            raise LinkedFolderError("a link to a folder: its files are not inputs under this name")
         if not follow_links and _lies_outside(path, root):
-            raise LeadsOutError(f"it leads out of {root}: put the file itself there")
+            raise LeadsOutError(f"it leads out of {root}: replace the link by the file")
         path = os.path.realpath(path)
-        status = os.stat(path)  # noqa: PTH116 (for each image: `pathlib` takes several times as long)
+        status = os.stat(path)  # noqa: PTH116 (called per image; `pathlib` is several times slower)
     if not stat.S_ISREG(status.st_mode):
         raise OSError("a folder or device, not a regular file")
     return Path(path)
 
 
 def known_status(root: str, name: str, follow_links: bool) -> os.stat_result | None:
-    """Size and times of what `name` leads to; None for a link to nowhere, or out of `root` if that is not followed."""
+    """The status of the file that `name` refers to; None for a broken link, or one out of `root` if not followed."""
     path = f"{root}/{name}"
     try:
         if (status := _without_links(root, name)) is not None:
@@ -54,14 +54,14 @@ def known_status(root: str, name: str, follow_links: bool) -> os.stat_result | N
 
 
 def is_linked_folder(path: str) -> bool:
-    """Whether a link to a folder stands there."""
-    return os.path.islink(path) and os.path.isdir(path)  # noqa: PTH112, PTH114 (these raise nothing)
+    """Whether a path is a link to a folder."""
+    return os.path.islink(path) and os.path.isdir(path)  # noqa: PTH112, PTH114 (these never raise)
 
 
 def _without_links(root: str, name: str) -> os.stat_result | None:
-    """The status of a file that is reached from the root through folders alone; None if there is a link on the way.
+    """The status of a file, or None if its path below the root contains a link.
 
-    Asked for each image, and a tenth of the time that it takes to resolve all links of the whole path.
+    Called per image; takes a tenth of the time of resolving the whole path.
     """
     path, status = root, None
     for part in name.split("/"):

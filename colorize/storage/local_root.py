@@ -1,9 +1,9 @@
-"""The one place where files below a folder on disk are written and removed: no link leads a write out of it.
+"""Writes and deletes files below a local folder without following links. The only module that writes local files.
 
-Whoever else may write into an output can plant a link there, and what follows it destroys files elsewhere with the
-rights of the person who runs the job. So the root is opened as its user named it, links in that name included, and
-from there on each folder relative to the one above it, refused if it is a link. A file is made new under a name that
-nobody can guess and renamed: what stood under its last name, a link for example, is replaced and never written to.
+Other users who can write to an output could plant a link there, through which a job would overwrite files elsewhere
+with its user's permissions. Therefore the root is opened by the user's path, including links, but each folder below
+relative to its parent's descriptor, and links are refused. Files are created under a random name and renamed, which
+replaces a link at the final name instead of following it.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from typing import IO
 
 from colorize.storage.faults import naming
 
-TEMPORARY_PREFIX = ".colorize-"  # a file under construction, renamed when whole
+TEMPORARY_PREFIX = ".colorize-"  # for temporary files, which are renamed when complete
 
-_FOLDER = os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)  # to name files below it; not every one may be listed
+_FOLDER = os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)  # O_PATH also works for folders that cannot be listed
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 @dataclass(frozen=True, slots=True)
 class LocalRoot:
-    """A folder on disk. Names are relative to it, with `/`; they were checked: no `..`, no empty part."""
+    """A local folder. Names are relative to it, with `/`, and must not have `..` or empty parts."""
 
     path: str
 
     @contextmanager
     def build(self, name: str) -> Iterator[IO[bytes]]:
-        """A seekable binary file that becomes `name`, flushed and whole, when the block ends; never when it fails."""
+        """A seekable binary file that is flushed and renamed to `name` when the block ends, and deleted if it fails."""
         above, base = _split(name)
         with ExitStack() as opened:
-            with self._named(name):  # and not what the block may raise
+            with self._named(name):  # but not errors of the block
                 folder = opened.enter_context(self._folder(above, make=True))
                 file, draft = _new_file(folder)
             with ExitStack() as undo:
@@ -52,7 +52,7 @@ class LocalRoot:
                 undo.pop_all()
 
     def draft(self, name: str) -> Draft:
-        """A new empty file beside the place of `name`, for any process to write."""
+        """Creates an empty temporary file in the folder of `name`, for any process to write."""
         above = _split(name)[0]
         with self._named(name), self._folder(above, make=True) as folder:
             file, base = _new_file(folder)
@@ -60,7 +60,7 @@ class LocalRoot:
         return Draft(self, f"{above}/{base}" if above else base)
 
     def rewrite(self, name: str) -> IO[bytes]:
-        """An existing file, emptied, to be written in place: for drafts, whose names nobody else knows."""
+        """Opens an existing file for writing and truncates it; for drafts, whose names are secret."""
         above, base = _split(name)
         with self._named(name), self._folder(above) as folder:
             descriptor = os.open(base, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW, dir_fd=folder)
@@ -74,34 +74,34 @@ class LocalRoot:
                 os.fsync(file.fileno())
             os.replace(old_base, new_base, src_dir_fd=source, dst_dir_fd=target)
 
-    def growing(self, name: str) -> IO[bytes]:
-        """A new empty file that stands as `name` from now on, to be written while others read it: a log."""
+    def open_log(self, name: str) -> IO[bytes]:
+        """Opens a new, empty file `name` for writing, visible immediately; for logs."""
         above, base = _split(name)
         with self._named(name), self._folder(above, make=True) as folder:
             file, draft = _new_file(folder)
             os.replace(draft, base, src_dir_fd=folder, dst_dir_fd=folder)
         return file
 
-    def private(self, name: str) -> int:
-        """The descriptor of a file that only its owner can open, made if it is not there."""
+    def open_private(self, name: str) -> int:
+        """The descriptor of a file that only its owner can open, created if necessary."""
         above, base = _split(name)
         with self._named(name), self._folder(above, make=True) as folder:
             return os.open(base, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=folder)
 
     def status(self, name: str) -> os.stat_result:
-        """Of `name` itself, also where it is a link. Raises FileNotFoundError."""
+        """The status of `name`, without following a link. Raises FileNotFoundError."""
         above, base = _split(name)
         with self._named(name), self._folder(above) as folder:
             return os.stat(base, dir_fd=folder, follow_symlinks=False)
 
     def delete(self, name: str) -> None:
-        """Removes a file or link; one that is not there is no fault."""
+        """Deletes a file or link, if it exists."""
         above, base = _split(name)
         with suppress(FileNotFoundError), self._named(name), self._folder(above) as folder:
             os.unlink(base, dir_fd=folder)
 
     def delete_tree(self, name: str) -> None:
-        """Removes a folder and everything in it; links in it go, and not what they lead to. None there is no fault."""
+        """Deletes a folder and everything in it, if it exists; links are deleted, not followed."""
         above, base = _split(name)
         with suppress(FileNotFoundError), self._named(name), self._folder(above) as folder:
             if _is_link(base, folder):
@@ -109,25 +109,25 @@ class LocalRoot:
             shutil.rmtree(base, dir_fd=folder)
 
     def delete_empty(self, name: str) -> None:
-        """Removes a folder that holds nothing; any other stays."""
+        """Deletes a folder if it is empty."""
         above, base = _split(name)
         with suppress(OSError), self._folder(above) as folder:
             os.rmdir(base, dir_fd=folder)
 
     @contextmanager
-    def left_as_found(self) -> Iterator[None]:
-        """Removes the root, and folders above it, that the block made and left empty."""
+    def remove_created_folders(self) -> Iterator[None]:
+        """Deletes the root and its parents if the block has created them and they are empty."""
         here = Path(self.path)
         missing = [folder for folder in (here, *here.parents) if not folder.exists()]
         try:
             yield
         finally:
-            with suppress(OSError):  # one that holds something stays, and so do those above it
+            with suppress(OSError):  # stops at the first folder that is not empty
                 for folder in missing:
                     folder.rmdir()
 
-    def sweep(self) -> None:
-        """Removes the files under construction that killed processes have left, wherever they lie."""
+    def delete_temporary_files(self) -> None:
+        """Deletes temporary files of killed processes, in all folders."""
         with suppress(FileNotFoundError), self._folder("") as root:
             for _, _, names, folder in os.fwalk(".", dir_fd=root, follow_symlinks=False):
                 for name in names:
@@ -135,7 +135,7 @@ class LocalRoot:
                         _remove(name, folder)
 
     def links(self, name: str) -> list[str]:
-        """`name` if that or a folder above it is a link, else the links that lie directly in it."""
+        """The first part of `name` that is a link, else the links directly in the folder `name`."""
         parts = name.split("/")
         for count in range(1, len(parts) + 1):
             if Path(self.path, *parts[:count]).is_symlink():
@@ -148,7 +148,7 @@ class LocalRoot:
 
     @contextmanager
     def _folder(self, name: str, *, make: bool = False) -> Iterator[int]:
-        """The descriptor of a folder, reached without following a link below the root."""
+        """The descriptor of a folder, opened without following links below the root."""
         if make:
             Path(self.path).mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
@@ -161,7 +161,7 @@ class LocalRoot:
 
     @contextmanager
     def _named(self, name: str) -> Iterator[None]:
-        """Faults of the block with the whole path: relative to a descriptor the system knows its end only."""
+        """Adds the whole path to errors of the block, which only have the path relative to a descriptor."""
         try:
             yield
         except OSError as error:
@@ -172,32 +172,32 @@ class LocalRoot:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A file on this machine that is written by one process and published by another: pickles as its name."""
+    """A picklable temporary file on this machine, which one process writes and another publishes."""
 
     root: LocalRoot
     name: str
 
     @property
     def path(self) -> Path:
-        """Where it lies, to be read."""
+        """The file's path, for reading."""
         return Path(self.root.path, self.name)
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """The current size in bytes."""
         return self.root.status(self.name).st_size
 
     def open(self) -> IO[bytes]:
-        """To write it from its start; seekable."""
+        """Truncates the file and opens it for writing; seekable."""
         return self.root.rewrite(self.name)
 
     def discard(self) -> None:
-        """Removes it, if it is there still."""
+        """Deletes the file, if it still exists."""
         self.root.delete(self.name)
 
 
 def temporary_draft() -> Draft:
-    """An empty file in the system's folder for such, where only its owner can open it."""
+    """An empty file in the system's temporary folder that only its owner can open."""
     descriptor, path = tempfile.mkstemp(prefix=TEMPORARY_PREFIX.lstrip("."))
     os.close(descriptor)
     folder, name = os.path.split(path)
@@ -205,7 +205,7 @@ def temporary_draft() -> Draft:
 
 
 def _enter(part: str, above: int, make: bool, path: str) -> int:
-    """The descriptor of a folder in the folder `above`, made where it may be."""
+    """The descriptor of a folder in the folder `above`; created if `make`."""
     flags = _FOLDER | os.O_NOFOLLOW
     try:
         return os.open(part, flags, dir_fd=above)
@@ -216,13 +216,13 @@ def _enter(part: str, above: int, make: bool, path: str) -> int:
         if _is_link(part, above):
             raise _refusal(path) from None
         raise
-    with suppress(FileExistsError):  # another process was faster
+    with suppress(FileExistsError):  # created by another process
         os.mkdir(part, dir_fd=above)
     return os.open(part, flags, dir_fd=above)
 
 
 def _refusal(path: str) -> OSError:
-    return OSError(f"{path} is a link, which nothing is written through: remove the link")
+    return OSError(f"{path} is a link, and links are not followed when writing: remove the link")
 
 
 def _is_link(name: str, folder: int) -> bool:
@@ -240,6 +240,6 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _new_file(folder: int) -> tuple[IO[bytes], str]:
-    """An empty file in a folder, and its name."""
+    """Creates an empty file in a folder; returns the file and its name."""
     name = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     return os.fdopen(os.open(name, _NEW, 0o666, dir_fd=folder), "wb"), name

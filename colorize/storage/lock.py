@@ -1,4 +1,4 @@
-"""One run at a time into one output."""
+"""A lock that allows one run at a time per output."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ LOCK = f"{LEDGER}/lock"
 
 @contextmanager
 def exclusive(target: Storage) -> Iterator[None]:
-    """Within the block no other process of this machine, nor of those that share the disk, gets `target`.
+    """Locks `target` within the block, for processes of this machine and of others that share the disk.
 
-    The lock is on a file that only its owner can open: anyone who may read a file may lock it, and keep others
-    out. The system lets go of a process that was killed; the file that such a one leaves behind locks nothing. A
-    bucket has no such lock, and neither has every network file system: there nothing is held, nor refused.
+    The lock file can only be opened by its owner, because anyone who can read a file can lock it. The system releases
+    the lock of a killed process; the file that it leaves behind locks nothing. Buckets, and file systems without locks,
+    are not locked.
 
     Raises:
-        UsageError: another run writes there now.
+        UsageError: another run has locked the output.
     """
     if not target.is_local:
         yield
         return
-    with target.local.left_as_found():  # by a run that was refused
-        lock = _locked(target)  # workers that are started meanwhile do not inherit it
+    with target.local.remove_created_folders():  # if the run is refused
+        lock = _locked(target)  # not inherited by workers
         try:
             yield
         finally:
-            with suppress(OSError):  # an output that is gone, or cannot be written any more
-                target.delete(LOCK)  # while it is held: see `_stands`
+            with suppress(OSError):  # the output may have been removed, or be read-only
+                target.delete(LOCK)  # before releasing it: see `_is_current`
                 target.local.delete_empty(LEDGER)
             os.close(lock)
 
 
 def _locked(target: Storage) -> int:
-    """The descriptor of the lock's file, held."""
+    """The descriptor of the locked file."""
     while True:
         try:
             lock = _opened(target)
@@ -47,35 +47,35 @@ def _locked(target: Storage) -> int:
             continue
         with ExitStack() as undo:
             undo.callback(os.close, lock)
-            _hold(lock, target)
-            if _stands(lock, target):
+            _acquire(lock, target)
+            if _is_current(lock, target):
                 undo.pop_all()
                 return lock
 
 
 def _opened(target: Storage) -> int:
     try:
-        return target.local.private(LOCK)
+        return target.local.open_private(LOCK)
     except PermissionError:
         raise UsageError(
-            f"cannot lock --output {target.url()}: {target.url(LOCK)} is another user's; wait for the end of that run, "
-            "or remove the file if there is none"
+            f"cannot lock --output {target.url()}: {target.url(LOCK)} belongs to another user; wait until that "
+            "run ends, or remove the file if there is none"
         ) from None
 
 
-def _hold(lock: int, target: Storage) -> None:
+def _acquire(lock: int, target: Storage) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(
-            f"another run writes to --output {target.url()}: wait for its end, or choose another output"
+            f"another run writes to --output {target.url()}: wait until it ends, or choose another output"
         ) from None
     except OSError:
-        pass  # a file system that knows no locks
+        pass  # the file system does not support locks
 
 
-def _stands(lock: int, target: Storage) -> bool:
-    """Whether the file that is held is still the one that others find: a run that ended has removed its own."""
+def _is_current(lock: int, target: Storage) -> bool:
+    """Whether the locked file still has its name; the previous run may have deleted it after it was opened here."""
     try:
         return os.path.samestat(os.fstat(lock), target.local.status(LOCK))
     except FileNotFoundError:

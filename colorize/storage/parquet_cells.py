@@ -1,7 +1,4 @@
-"""Single values out of Parquet columns: encoded images, and the few plain values that a row may say of its image.
-
-Each is looked at for its type and size before it is copied.
-"""
+"""Reads single values of Parquet columns, encoded images and plain values, after checking their types and sizes."""
 
 from __future__ import annotations
 
@@ -14,18 +11,18 @@ import pyarrow as pa
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_error import ParquetError
 
-IMAGE_BYTES = 1 << 30  # of an encoded image in a cell
-TEXT_BYTES = 64 << 10  # of a text in a cell
-ROWS_BYTES = 16 << 20  # about what is held at once of plain columns
+IMAGE_BYTES = 1 << 30  # maximum size of an encoded image
+TEXT_BYTES = 64 << 10  # maximum size of a text
+ROWS_BYTES = 16 << 20  # approximate size of batches of plain columns
 
 
 @dataclass(frozen=True)
 class ImageColumn:
-    """A column of encoded bytes, or of structs `{bytes, path}` as dataset hubs have them.
+    """A column of encoded bytes, or of structs `{bytes, path}` as used by dataset hubs.
 
     Attributes:
         name: of the column.
-        leaves: what is read of it.
+        leaves: the leaves to read.
     """
 
     name: str
@@ -33,7 +30,7 @@ class ImageColumn:
 
     @classmethod
     def of(cls, schema: pa.Schema, name: str, file: str = "the archive") -> ImageColumn:
-        """Raises ParquetError where the `file` has no such column, or one that holds no encoded bytes."""
+        """Raises ParquetError if the `file` has no such column, or if it does not have encoded bytes."""
         if (count := schema.names.count(name)) != 1:
             raise ParquetError(f"{file} has {count or 'no'} column{'s' * (count > 1)} {name!r}")
         kind = schema.field(name).type
@@ -46,14 +43,14 @@ class ImageColumn:
             has_path = path >= 0 and _is_text(kind.field(path).type)
             column = cls(name, (f"{name}.bytes", f"{name}.path") if has_path else (f"{name}.bytes",))
         if not _is_bytes(found):
-            raise ParquetError(f"column {name!r} of {file} holds {kind}, not encoded bytes or a {{bytes, path}} struct")
+            raise ParquetError(f"column {name!r} of {file} has the type {kind}, not bytes or a {{bytes, path}} struct")
         return column
 
     def image(self, batch: pa.RecordBatch | pa.Table, row: int, most: int = IMAGE_BYTES) -> bytes:
         """The encoded image of a row.
 
         Raises:
-            ParquetError: the row has none (`empty`), or one of more than `most` bytes (`too_large`).
+            ParquetError: there is none (`empty`), or it has more than `most` bytes (`too_large`).
         """
         cell = batch.column(self.name)[row]
         if not isinstance(cell, pa.StructScalar):
@@ -69,7 +66,7 @@ class ImageColumn:
 
 
 def plain_columns(schema: pa.Schema, names: Sequence[str]) -> list[str]:
-    """Those of the names that are columns of plain values: text, numbers, dates. Nothing else is read."""
+    """The names that are columns of plain values: text, numbers or dates."""
     return [name for name in names if name in schema.names and _is_plain(schema.field(name).type)]
 
 
@@ -77,7 +74,7 @@ def plain_value(batch: pa.RecordBatch | pa.Table, name: str, row: int) -> Any:
     """A value of one of `plain_columns`.
 
     Raises:
-        ParquetError: a text of more than `TEXT_BYTES`.
+        ParquetError: a text has more than `TEXT_BYTES`.
     """
     cell = batch.column(name)[row]
     value = cell.value if isinstance(cell, pa.DictionaryScalar) else cell
@@ -89,7 +86,7 @@ def plain_value(batch: pa.RecordBatch | pa.Table, name: str, row: int) -> Any:
 
 
 def plain_rows(archive: Archive, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """What each row of an archive holds in those of the named columns that it has."""
+    """The plain values of each row in the named columns, as far as the archive has them."""
     columns = plain_columns(archive.schema, names)
     if not columns:
         yield from ({} for _ in range(archive.num_rows))
@@ -99,32 +96,32 @@ def plain_rows(archive: Archive, names: Sequence[str]) -> Iterator[dict[str, Any
 
 
 def read_texts(archive: Archive, column: str) -> Iterator[str | None]:
-    """A column of text, value by value: a small file may hold the same long one a million times.
+    """A column of text, one value at a time, because a small file may repeat a long text a million times.
 
     Raises:
-        ParquetError: it holds something else, or a text of more than `TEXT_BYTES`.
+        ParquetError: the column is not text, or a text has more than `TEXT_BYTES`.
     """
     if not _is_text(kind := archive.schema.field(column).type):
-        raise ParquetError(f"column {column!r} holds {kind}, not text")
+        raise ParquetError(f"column {column!r} has the type {kind}, not text")
     return (row[column] for row in plain_rows(archive, (column,)))
 
 
 def _missing(path: Any) -> str:
     where = plain_text(path)
     if not where:
-        return "the row holds no image"
-    return f"the row holds a path ({where!r}) and no bytes: color the files that the paths name, with --input-list"
+        return "the row has no image"
+    return f"the row has a path ({where!r}) but no bytes: color the files with --input-list"
 
 
 def plain_text(cell: Any, most: int = 200) -> str:
-    """The begin of a text cell, for a message; "" for none."""
+    """The beginning of a text cell, for a message; "" if there is none."""
     if cell is None or (buffer := _buffer(cell)) is None:
         return ""
     return bytes(buffer.slice(0, min(buffer.size, most))).decode("utf-8", "replace")
 
 
 def _buffer(cell: pa.Scalar) -> pa.Buffer | None:
-    """The bytes of a cell as they lie in the column, not copied."""
+    """The bytes of a cell, without copying."""
     value = cell.value if isinstance(cell, pa.DictionaryScalar) else cell
     return value.as_buffer() if value is not None and value.is_valid else None
 
@@ -133,7 +130,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _is_bytes(kind.value_type)
     of_any_size = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-    is_one_of = (*of_any_size, pa.types.is_fixed_size_binary, pa.types.is_null)  # null: no row has one
+    is_one_of = (*of_any_size, pa.types.is_fixed_size_binary, pa.types.is_null)  # null: all rows are null
     return any(is_it(kind) for is_it in is_one_of)
 
 

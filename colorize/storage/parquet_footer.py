@@ -1,4 +1,4 @@
-"""The footer of a Parquet file, before Arrow's reader sees it: made harmless, and what it says of column chunks.
+"""Parses and sanitizes the footer of a Parquet file before Arrow reads it.
 
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
@@ -19,28 +19,28 @@ from colorize.storage.parquet_types import HIDDEN_NAME_KEY, HIDDEN_SCHEMA_KEY, N
 from colorize.storage.thrift import CompactReader, ThriftError
 
 MAGIC = b"PAR1"
-FOOTER_BYTES = 64 << 20  # of a footer that is read at all
-SMALL_FOOTER = 1 << 20  # of one whose parts need not be counted before it is read
-CODECS = ("", "snappy", "gzip", "", "brotli", "lz4_raw", "zstd", "lz4_raw")  # by their numbers; the first is none
-UNPACKED = 0  # its number
+FOOTER_BYTES = 64 << 20  # maximum size of a footer
+SMALL_FOOTER = 1 << 20  # larger footers are checked for too many parts first
+CODECS = ("", "snappy", "gzip", "", "brotli", "lz4_raw", "zstd", "lz4_raw")  # by CompressionCodec
+UNCOMPRESSED = 0  # of CompressionCodec
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A column's part of a row group.
+    """A column chunk.
 
     Attributes:
         path: of the column.
-        codec: Arrow's name of what its pages are packed with; "" for none that Python can be asked for.
-        is_packed: whether they are at all.
-        values: how many it holds, nulls included.
-        start: where its first page begins in the file.
-        length: bytes of its pages, packed.
+        codec: Arrow's name of the compression codec; "" if there is none or Arrow has no codec for it.
+        is_compressed: whether its pages are compressed.
+        values: number of values, including nulls.
+        start: offset of its first page in the file.
+        length: compressed size of its pages in bytes.
     """
 
     path: str
     codec: str
-    is_packed: bool
+    is_compressed: bool
     values: int
     start: int
     length: int
@@ -61,22 +61,22 @@ def read_footer(file: IO[bytes]) -> bytes:
     return file.read(length)
 
 
-def harmless_footer(footer: bytes) -> bytes:
-    """The same footer with no name in its Arrow schema under which anything could be registered.
+def sanitize_footer(footer: bytes) -> bytes:
+    """The footer without names of extension types in its Arrow schema.
 
-    A string stands in a footer, and in a schema in it, as one run of bytes: one that is found nowhere is not there,
-    however the rest is to be read. A schema is kept only where nothing else could be taken for it.
+    Strings are contiguous bytes in the footer and in the schema, so replacing bytes is sufficient, whatever the rest of
+    the footer is. The schema is dropped if it is ambiguous which one Arrow would use.
     """
     if (count := footer.count(SCHEMA_KEY)) == 0:
         return footer
-    is_doubtful = count > 1 or HIDDEN_SCHEMA_KEY in footer  # which of them would Arrow take, and which does this?
+    is_ambiguous = count > 1 or HIDDEN_SCHEMA_KEY in footer
     hidden = footer.replace(SCHEMA_KEY, HIDDEN_SCHEMA_KEY)
     value = (parse_footer(hidden).metadata or {}).get(HIDDEN_SCHEMA_KEY, b"")
     try:
         schema = base64.b64decode(value, validate=True)
     except binascii.Error:
         return hidden
-    if is_doubtful or not schema:
+    if is_ambiguous or not schema:
         return hidden
     renamed = base64.b64encode(schema.replace(NAME_KEY, HIDDEN_NAME_KEY))
     if len(renamed) != len(value):
@@ -85,9 +85,9 @@ def harmless_footer(footer: bytes) -> bytes:
 
 
 def parse_footer(footer: bytes) -> pq.FileMetaData:
-    """The metadata of a footer alone. Arrow reads its schema as well: only of a footer that is harmless."""
+    """Arrow's metadata of a sanitized footer."""
     if len(footer) > SMALL_FOOTER:
-        _fields(footer)  # refused where it has too many parts: each takes hundreds of bytes in memory
+        _fields(footer)  # raises if it has too many parts, each of which takes hundreds of bytes in memory
     return pq.read_metadata(pa.BufferReader(MAGIC + footer + len(footer).to_bytes(4, "little") + MAGIC))
 
 
@@ -95,28 +95,33 @@ def column_chunks(footer: bytes) -> list[list[Chunk]]:
     """The column chunks of each row group.
 
     Raises:
-        ParquetError: the footer says no such thing.
+        ParquetError: the footer is damaged.
     """
     try:
         return [[_chunk(column) for column in group[1]] for group in _fields(footer)[4]]
     except (KeyError, TypeError, AttributeError, IndexError):
-        raise ParquetError("the footer does not say where the columns are") from None
+        raise ParquetError("the footer has no column chunks") from None
 
 
 def _fields(footer: bytes) -> dict[int, Any]:
     try:
         return CompactReader(footer).struct()
     except ThriftError as error:
-        raise ParquetError(f"the footer is broken: {error}") from None
+        raise ParquetError(f"the footer is damaged: {error}") from None
 
 
 def _chunk(column: dict[int, Any]) -> Chunk:
-    said = column[3]
-    start, dictionary = said[9], said.get(11, 0)
+    metadata = column[3]
+    start, dictionary = metadata[9], metadata.get(11, 0)
     start = dictionary if 0 < dictionary < start else start
     chunk = Chunk(
-        b".".join(said[3]).decode(errors="replace"), CODECS[said[4]], said[4] != UNPACKED, said[5], start, said[7]
+        b".".join(metadata[3]).decode(errors="replace"),
+        CODECS[metadata[4]],
+        metadata[4] != UNCOMPRESSED,
+        metadata[5],
+        start,
+        metadata[7],
     )
     if min(chunk.values, chunk.start, chunk.length) < 0:
-        raise ParquetError("the footer has a size below 0")
+        raise ParquetError("the footer has a negative size")
     return chunk

@@ -1,4 +1,4 @@
-"""Arrow's types in Parquet: extension types by name alone, as metadata of a field of their storage type."""
+"""Arrow extension types in Parquet, represented by their storage types with names in the fields' metadata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 SCHEMA_KEY, HIDDEN_SCHEMA_KEY = b"ARROW:schema", b"ARROW-schema"
 NAME_KEY, HIDDEN_NAME_KEY = b"ARROW:extension:name", b"ARROW-extension-name"
 EXTENSION_KEYS = (NAME_KEY, b"ARROW:extension:metadata")
-VALUE_BYTES = 16  # of a value in a list, at most: wider ones are lists themselves, or byte strings
+VALUE_BYTES = 16  # maximum size of a fixed-width value in a list
 LISTS = (
     (pa.types.is_list, pa.list_),
     (pa.types.is_large_list, pa.large_list),
@@ -19,7 +19,7 @@ LISTS = (
 
 
 def is_foreign(field: pa.Field) -> bool:
-    """Whether a field holds, at any depth, a type that is not Arrow's own."""
+    """Whether a field has an extension type at any depth that is not Arrow's own."""
     return isinstance(field.type, pa.ExtensionType) or any(map(is_foreign, children(field.type)))
 
 
@@ -34,14 +34,14 @@ def _is_hidden(field: pa.Field) -> bool:
 
 
 def with_names(schema: pa.Schema) -> pa.Schema:
-    """The schema with extension types named in its fields' metadata, as files of Arrow's have it."""
+    """The schema with the original names of extension types in its fields' metadata."""
     metadata = {key: value for key, value in (schema.metadata or {}).items() if key != HIDDEN_SCHEMA_KEY}
     return pa.schema([_named(field) for field in schema], metadata or None)
 
 
 def _named(field: pa.Field) -> pa.Field:
     metadata = dict(field.metadata or {})
-    if isinstance(field.type, pa.BaseExtensionType):  # writes its name itself
+    if isinstance(field.type, pa.BaseExtensionType):  # Arrow writes its name
         kept = {key: value for key, value in metadata.items() if key not in (*EXTENSION_KEYS, HIDDEN_NAME_KEY)}
     else:
         kept = {NAME_KEY if key == HIDDEN_NAME_KEY else key: value for key, value in metadata.items()}
@@ -49,7 +49,7 @@ def _named(field: pa.Field) -> pa.Field:
 
 
 def _named_type(kind: pa.DataType) -> pa.DataType:
-    """The same type, its children named as `_named` has it."""
+    """The type with `_named` applied to its children."""
     if not any(map(_is_hidden, children(kind))):
         return kind
     if pa.types.is_struct(kind):
@@ -65,7 +65,7 @@ def _named_type(kind: pa.DataType) -> pa.DataType:
 
 
 def padding(kind: pa.DataType) -> int:
-    """Bytes that a null of this type takes, for its lists of a fixed size."""
+    """Maximum size of a null of this type, because of fixed-size lists."""
     within = [padding(child.type) for child in children(kind)]
     if pa.types.is_fixed_size_list(kind):
         size: int = kind.list_size

@@ -1,8 +1,7 @@
-"""One storage root, local or remote, whose files are named by relative paths with `/`.
+"""A storage root, local or remote, whose files have relative names with `/`.
 
-A thin layer over fsspec with the three things that a batch job needs beside it: writes that are never seen half
-done, faults translated into one clear line, and a check that answers within seconds when a bucket is
-unreachable or forbidden. A `Storage` pickles as its URI: no credential ever travels, every process reads
+A thin layer over fsspec with atomic writes, errors translated to one line, and checks that fail within seconds if a
+bucket is unreachable or forbidden. A `Storage` is pickled as its URI, without credentials: each process reads
 `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL` and `AWS_REGION` from its own environment.
 """
 
@@ -29,41 +28,41 @@ from colorize.storage.faults import CHECK_ENDPOINT, ENDPOINT, naming, why_unusab
 from colorize.storage.listing import Entry, Page, identity_of, local_entry, walk_local, walk_remote
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
 from colorize.storage.local_root import TEMPORARY_PREFIX, Draft, LocalRoot, temporary_draft
-from colorize.storage.timeout import within
+from colorize.storage.timeout import with_timeout
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-# What holds files and nothing else: wrappers such as `generic::` or `simplecache::` would lead to any address.
+# Only file storage: wrappers such as `generic::` or `simplecache::` could access any address.
 PROTOCOLS = frozenset(
     {"file", "memory", "s3", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "hdfs", "webhdfs"}
 )
-PROBE_SECONDS = 10.0  # a bucket that has not answered by then is called unreachable
+PROBE_SECONDS = 10.0  # timeout of checks
 DELETE_THREADS = 16
-READ_AHEAD = 4 << 20  # bytes; s3fs would fetch 50 MB more than is asked for, each time
-PAGE = 1000  # entries of a listing that come at once
-LEDGER = "_colorize"  # the folder under an output that holds what a run says of itself
+READ_AHEAD = 4 << 20  # bytes; the default of s3fs is 50 MB
+PAGE = 1000  # entries of a listing page
+LEDGER = "_colorize"  # folder in an output for manifest, report and other files of a run
 
 
 class Storage:
     """A root URI (path, `file://`, `s3://` or any fsspec URL) and the files below it."""
 
     def __init__(self, uri: str | os.PathLike[str], follow_links: bool = False) -> None:
-        """Nothing is asked for yet.
+        """Parses the URI without accessing the storage.
 
         Args:
             uri: of the root.
-            follow_links: read what links below a local root lead to also where that lies outside.
+            follow_links: follow links out of a local root when reading.
 
         Raises:
-            UsageError: a protocol that fsspec does not know.
+            UsageError: unknown protocol or invalid URI.
         """
         self.uri, self.follow_links = os.fspath(uri), follow_links
         protocol, _, rest = self.uri.partition("://") if "://" in self.uri else ("file", "", self.uri)
         protocol = protocol.lower()
         self.protocol = {"local": "file", "s3a": "s3"}.get(protocol, protocol)
         if "\0" in rest or not (rest if self.is_local else rest.strip("/")):
-            raise UsageError(f"{self.uri!r} names no folder or bucket")
+            raise UsageError(f"{self.uri!r} is not a folder or bucket")
         if self.protocol not in PROTOCOLS:
             raise UsageError(f"{self.uri!r}: unknown protocol {protocol!r} (use a path, file:// or s3://)")
         self.root = os.path.abspath(os.path.expanduser(rest)) if self.is_local else rest.rstrip("/")  # noqa: PTH100, PTH111
@@ -76,54 +75,52 @@ class Storage:
 
     @property
     def is_local(self) -> bool:
-        """Whether the files are on a disk of this machine (or one mounted there)."""
+        """Whether the files are on a local or mounted disk."""
         return self.protocol == "file"
 
     @property
     def is_bucket(self) -> bool:
-        """Whether the files are objects, whose keys are no paths: any part of one may be empty."""
+        """Whether the files are objects, whose keys may have empty parts, unlike paths."""
         return self.protocol == "s3"
 
     @property
     def real_root(self) -> str:
-        """The root with links followed: what tells whether two roots are one place."""
+        """The root with links resolved, to compare roots."""
         return os.path.realpath(self.root) if self.is_local else posixpath.normpath(self.root)
 
     @cached_property
     def fs(self) -> Any:
-        """The fsspec file system; its client is made on first use, in the process that uses it."""
+        """The fsspec file system, created on first use in each process."""
         local = {} if self.is_local else {"use_listings_cache": False}
         return fsspec.filesystem(self.protocol, **local, **(client_options() if self.is_bucket else {}))
 
     def path(self, name: str = "") -> str:
-        """The full path of `name` as the file system knows it."""
+        """The full path of `name` in the file system."""
         return f"{self.root.rstrip('/')}/{name}" if name else self.root
 
     @property
     def local(self) -> LocalRoot:
-        """The root on disk, where alone anything below it is written or removed."""
+        """The local root, through which all local files are written and deleted."""
         return LocalRoot(self.root)
 
-    def _own(self, name: str) -> str:
-        """The same name, if it is one that may be written or removed.
+    def _checked(self, name: str) -> str:
+        """Validates a name for writing or deleting.
 
         Raises:
-            OSError: it leads out of the root, or another name would be the same file.
+            OSError: it leads out of the root, or is not normalized.
         """
         if escapes(name, self.is_bucket) or (self.is_local and posixpath.normpath(name) != name):
-            raise OSError(f"{name!r} is no name of a file below {self.url()}")
+            raise OSError(f"{name!r} is not a valid name of a file below {self.url()}")
         return name
 
-    def require_unlinked(self, *names: str) -> None:
-        """Raises `UsageError` if one of these files or folders, or what lies directly in one, is a link on disk."""
+    def require_no_links(self, *names: str) -> None:
+        """Raises `UsageError` if one of these local files or folders, or a direct child of one, is a link."""
         for name in names if self.is_local else ():
             for link in self.local.links(name):
-                raise UsageError(
-                    f"{self.path(link)} is a link, which may lead anywhere: remove it, or choose another output"
-                )
+                raise UsageError(f"{self.path(link)} is a link: remove it, or choose another output")
 
     def url(self, name: str = "") -> str:
-        """`name` as a person would type it."""
+        """The path or URL of `name`, for display."""
         return self.path(name) if self.is_local else f"{self.protocol}://{self.path(name)}"
 
     def read(self, name: str) -> bytes:
@@ -131,12 +128,16 @@ class Storage:
         return self._regular(name).read_bytes() if self.is_local else bytes(self.fs.cat_file(self.path(name)))
 
     def load(self, name: str, size: int, most: int, max_bytes: int) -> Encoded:
-        """The content of `name`, in memory if it has at most `most` bytes, else as a file here; `size` -1 is unknown.
+        """The content of `name`: bytes if it has at most `most`, else a local file (a temporary copy of a remote file).
 
-        That is the file itself on disk, and a temporary copy of one that lies elsewhere.
+        Args:
+            name: of the file.
+            size: in bytes, -1 if unknown.
+            most: maximum size in memory.
+            max_bytes: maximum size at all.
 
         Raises:
-            ImageDecodeError: `too_large`, for a file of more than `max_bytes`, of which nothing is read.
+            ImageDecodeError: `too_large`, without reading the file.
         """
         if self.is_local:
             file = FileBytes(self._regular(name))
@@ -146,68 +147,68 @@ class Storage:
             start = self._start(name, min(most, max_bytes) + 1)
             if len(start) <= min(most, max_bytes):
                 return start
-        check_bytes(self.entry(name).size, max_bytes)  # a listing may be older than the file
+        check_bytes(self.entry(name).size, max_bytes)  # the file may have changed since it was listed
         copy = temporary_draft()
         with on_failure(copy.discard):
             self.fs.get_file(self.path(name), str(copy.path))
             return FileBytes(copy.path, owned=True)
 
     def _start(self, name: str, count: int) -> bytes:
-        """The first `count` bytes of `name`, or all that there are."""
+        """The first `count` bytes of `name`, or all if there are fewer."""
         try:
             return bytes(self.fs.cat_file(self.path(name), start=0, end=count))
-        except OSError as error:  # S3 knows no range of an object without bytes
+        except OSError as error:  # S3 refuses ranges of empty objects
             if error.errno != errno.EINVAL or self.entry(name).size:
                 raise
             return b""
 
     def write(self, name: str, data: bytes) -> None:
-        """Writes `name` whole or not at all, creating folders as needed."""
+        """Writes `name` atomically, creating folders as needed."""
         if self.is_local:
             with self.build(name) as file:
                 file.write(data)
         else:
-            self.fs.pipe_file(self.path(self._own(name)), data)
+            self.fs.pipe_file(self.path(self._checked(name)), data)
 
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
-        """A binary file to write `name` through; it appears when the block ends, and never when it fails.
+        """Opens a binary file that appears as `name` when the block ends, and not if it fails.
 
-        On disk that is a temporary file in the same folder, flushed and renamed. Elsewhere it is one PUT, or a
-        multipart upload that is completed at the end and aborted on a fault.
+        Local files are temporary files in the same folder, flushed and renamed. Remote files are written by one PUT, or
+        by a multipart upload that is completed at the end and aborted on an error.
         """
         if self.is_local:
             with self.build(name) as file:
                 yield file
             return
-        remote = self.fs.open(self.path(self._own(name)), "wb")
+        remote = self.fs.open(self.path(self._checked(name)), "wb")
         with on_failure(_abandon, remote):
             yield remote
         remote.close()
 
     def draft(self, name: str) -> Draft:
-        """An empty file on this machine, for any process to write what `publish` shall turn into `name`."""
-        self._own(name)
+        """Creates an empty file on this machine, for any process to write before it is published as `name`."""
+        self._checked(name)
         return self.local.draft(name) if self.is_local else temporary_draft()
 
     def publish(self, draft: Draft, name: str) -> None:
-        """Makes a draft `name`, whole or not at all; the draft is gone then.
+        """Publishes a draft as `name`, atomically, and removes the draft.
 
-        On disk it is flushed and renamed, elsewhere uploaded: by one PUT, or in parts that are completed at the end.
+        Local files are flushed and renamed, remote ones uploaded by one PUT or a multipart upload.
         """
         try:
             if self.is_local:
-                self.local.move(draft.name, self._own(name))
+                self.local.move(draft.name, self._checked(name))
             else:
-                self.fs.put_file(str(draft.path), self.path(self._own(name)))
+                self.fs.put_file(str(draft.path), self.path(self._checked(name)))
         finally:
             draft.discard()
 
     @contextmanager
     def build(self, name: str) -> Iterator[IO[bytes]]:
-        """As `create`, and the file is seekable everywhere: elsewhere than on disk it is a draft first."""
+        """Like `create`, but the file is always seekable: a remote file is a draft first."""
         if self.is_local:
-            with self.local.build(self._own(name)) as file:
+            with self.local.build(self._checked(name)) as file:
                 yield file
             return
         with self.drafted(name) as draft, draft.open() as file:
@@ -215,60 +216,60 @@ class Storage:
 
     @contextmanager
     def drafted(self, name: str) -> Iterator[Draft]:
-        """An empty file on this machine, for any process to fill; it becomes `name` when the block ends well."""
+        """Creates a draft that is published as `name` when the block ends, and discarded if it fails."""
         draft = self.draft(name)
         with on_failure(draft.discard), naming(self.path(name)):
             yield draft
         self.publish(draft, name)
 
     def open(self, name: str) -> IO[bytes]:
-        """A seekable binary file to read `name` from in parts."""
+        """Opens `name` for reading as a seekable binary file."""
         if self.is_local:
             return self._regular(name).open("rb")
         opened: IO[bytes] = self.fs.open(self.path(name), "rb", block_size=READ_AHEAD, cache_type="readahead")
         return opened
 
     def delete(self, name: str) -> None:
-        """Removes `name`; one that is not there is no fault."""
+        """Deletes `name`, if it exists."""
         if self.is_local:
-            self.local.delete(self._own(name))
+            self.local.delete(self._checked(name))
         else:
             with suppress(FileNotFoundError):
-                self.fs.rm_file(self.path(self._own(name)))
+                self.fs.rm_file(self.path(self._checked(name)))
 
     def delete_all(self, names: Iterable[str]) -> None:
-        """Removes each of them, several at once."""
+        """Deletes files concurrently."""
         with ThreadPoolExecutor(DELETE_THREADS) as pool:
             list(pool.map(self.delete, names))
 
     def delete_tree(self, name: str) -> None:
-        """Removes everything below `name`; nothing there is no fault."""
+        """Deletes everything below `name`, if it exists."""
         if self.is_local:
-            self.local.delete_tree(self._own(name))
+            self.local.delete_tree(self._checked(name))
             return
-        self.delete_all(entry.name for entry in self.entries(name))  # `fs.rm` would take names for glob patterns
+        self.delete_all(entry.name for entry in self.entries(name))  # `fs.rm` would treat names as glob patterns
 
-    def sweep(self) -> None:
-        """Removes what killed processes left half done: on disk, temporary files; elsewhere nothing can be seen."""
+    def delete_temporary_files(self) -> None:
+        """Deletes temporary files of killed processes; there are none in a bucket."""
         if self.is_local:
-            self.local.sweep()
+            self.local.delete_temporary_files()
 
     def entries(self, below: str = "") -> Iterator[Entry]:
-        """Every file below `below`, recursively; a folder that cannot be listed is an entry, too."""
+        """All files below `below`, recursively; a folder that cannot be listed is an entry, too."""
         return chain.from_iterable(self.pages(below))
 
     def pages(self, below: str = "") -> Iterator[Page | list[Entry]]:
-        """The same some thousand at once: of a bucket each page as it arrives, and never more than a few in memory.
+        """Like `entries`, but in pages of about a thousand, with only a few in memory.
 
-        On disk they are in order but for huge folders; those of a large bucket come in no order. Names may hold empty
-        parts there (`a//b`).
+        Local files are in order except in huge folders; those of a large bucket are not, and may have names with empty
+        parts (`a//b`).
         """
         if self.is_bucket:
             yield from self._objects(below)
             return
         folder = self.path(below)
         if not (Path(folder).exists() if self.is_local else self.fs.exists(folder)):
-            return  # as in a bucket, where folders do not exist either
+            return  # like in a bucket, where folders do not exist
         on_disk = self.is_local and walk_local(Path(folder), Path(self.root), self.follow_links)
         walk = on_disk or walk_remote(self.fs, folder, self.root)
         yield from iter(lambda: list(islice(walk, PAGE)), [])
@@ -280,13 +281,13 @@ class Storage:
             self.fs.connect()
             yield from Bucket(self.fs, name, "".join(prefixes)).pages(cut=len(prefixes[0].encode()))
         except FileNotFoundError:
-            return  # no bucket, nothing in it
+            return  # the bucket does not exist
 
     def entry(self, name: str) -> Entry:
         """The size and identity of one file.
 
         Raises:
-            FileNotFoundError: there is none, or it is a folder.
+            FileNotFoundError: it does not exist, or is a folder.
         """
         if self.is_local:
             return self._local_entry(name)
@@ -295,40 +296,40 @@ class Storage:
             raise FileNotFoundError(self.url(name))
         return Entry(name, int(info["size"] or 0), identity_of(info))
 
-    def glance(self, name: str) -> Entry:
-        """Size and identity of one file as far as they can be had for nothing: unknown elsewhere than on disk."""
+    def quick_entry(self, name: str) -> Entry:
+        """Size and identity of one local file; unknown (-1 and "") for a remote one, to avoid a request."""
         status = known_status(self.root, name, self.follow_links) if self.is_local else None
         return Entry(name, -1, "") if status is None else local_entry(name, status)
 
     def parent(self) -> Storage:
-        """The folder that the root lies in, for the one file that the root is: its user has named it, link or not."""
+        """The folder of a root that is a single file. Links are followed, because the user has named the file."""
         folder = posixpath.dirname(self.root)
         return Storage(folder if self.is_local else f"{self.protocol}://{folder}", follow_links=True)
 
     def is_file(self) -> bool:
-        """Whether the root itself is a file; raises `UsageError`, within seconds, if there is nothing here."""
+        """Whether the root itself is a file; raises `UsageError` within seconds if it does not exist."""
         kind = self._probe(lambda: self.fs.info(self.root)["type"])
         if kind not in ("file", "directory"):
             raise UsageError(f"cannot use {self.url()}: it is neither a file nor a folder")
         return bool(kind == "file")
 
     def check_writable(self) -> None:
-        """Raises `UsageError`, within seconds, if nothing can be written here. Leaves nothing behind."""
+        """Raises `UsageError` within seconds if the root is not writable. Leaves no files or folders behind."""
         name = f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
 
         def write_and_delete() -> None:
-            with self.local.left_as_found() if self.is_local else nullcontext():
-                self.write(name, b"can this be written?")
+            with self.local.remove_created_folders() if self.is_local else nullcontext():
+                self.write(name, b"probe")
                 self.delete(name)
 
         self._probe(write_and_delete)
 
     def is_linked_folder(self, name: str) -> bool:
-        """Whether `name` is a link to a folder, on disk."""
+        """Whether `name` is a link to a local folder."""
         return self.is_local and is_linked_folder(self.path(name))
 
     def _regular(self, name: str) -> Path:
-        """Where a local file really lies. Raises as `real_file` does."""
+        """The resolved path of a local file; see `real_file`."""
         return real_file(self.root, name, self.follow_links)
 
     def _local_entry(self, name: str) -> Entry:
@@ -337,24 +338,24 @@ class Storage:
             raise FileNotFoundError(self.url(name))
         return local_entry(name, known_status(self.root, name, self.follow_links))
 
-    def _probe(self, ask: Callable[[], T]) -> T:
-        """The answer of `ask`, its faults as usage errors, and none later than `PROBE_SECONDS`."""
+    def _probe(self, check: Callable[[], T]) -> T:
+        """Calls `check` with a timeout of `PROBE_SECONDS`, and converts its errors to usage errors."""
         try:
-            return within(PROBE_SECONDS, ask)
+            return with_timeout(PROBE_SECONDS, check)
         except TimeoutError:
             server = f" from {os.environ.get(ENDPOINT, 'Amazon')}: {CHECK_ENDPOINT}" if self.is_bucket else ""
-            reason = f"no answer within {PROBE_SECONDS:.0f} s{server or '; is the server up, and the network open?'}"
+            reason = f"no answer within {PROBE_SECONDS:.0f} s{server or ': check the server and the network'}"
         except Exception as error:  # every storage library has its own exceptions
             reason = why_unusable(error)
         raise UsageError(f"cannot use {self.url()}: {reason}")
 
 
 def read_file(uri: str | os.PathLike[str], most: int | None = None) -> bytes:
-    """The whole content of the one file at `uri`.
+    """The whole content of the file at `uri`.
 
     Raises:
-        UsageError: that is no URI of a file, or of one that has more than `most` bytes.
-        OSError: it cannot be read, whatever exception the storage library raises for that.
+        UsageError: invalid URI, or the file has more than `most` bytes.
+        OSError: it cannot be read.
     """
     storage = Storage(uri)
     folder = storage.parent()
@@ -363,17 +364,17 @@ def read_file(uri: str | os.PathLike[str], most: int | None = None) -> bytes:
         if most is not None and (size := folder.entry(name).size) > most:
             raise UsageError(f"{uri} has {size:,} bytes; at most {most:,} are read")
         return folder.read(name)
-    except FileNotFoundError as error:  # that of a bucket says nothing but the name
+    except FileNotFoundError as error:  # the message of a bucket's error has only the name
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(uri)) from error
     except (OSError, UsageError):
         raise
-    except Exception as error:  # an unreachable endpoint and missing keys are no OSErrors of botocore
+    except Exception as error:  # botocore's errors are not OSErrors
         raise OSError(why_unusable(error)) from error
 
 
 @contextmanager
 def on_failure(undo: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[None]:
-    """Calls `undo` if the block does not come to its end, whatever ends it."""
+    """Calls `undo` if the block raises any exception."""
     with ExitStack() as stack:
         stack.callback(undo, *args, **kwargs)
         yield
@@ -381,7 +382,7 @@ def on_failure(undo: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) 
 
 
 def overlap(source: Storage, target: Storage) -> bool:
-    """Whether one root lies within the other, links followed, so that a run could read what it writes."""
+    """Whether one root is within the other, with links resolved, so that a run could read its own output."""
     if source.protocol != target.protocol:
         return False
     a, b = source.real_root, target.real_root
@@ -389,10 +390,10 @@ def overlap(source: Storage, target: Storage) -> bool:
 
 
 def escapes(name: str, in_bucket: bool = False) -> bool:
-    """Whether a relative name could lead out of the root that it is joined to: on any storage, or in a bucket."""
+    """Whether a relative name could lead out of its root; keys in a bucket may begin with a slash."""
     return not name or (name.startswith("/") and not in_bucket) or ".." in name.split("/") or "\0" in name
 
 
 def _abandon(remote: Any) -> None:
     remote.discard()
-    remote.closed = True  # or its finaliser would complete the upload
+    remote.closed = True  # otherwise its finalizer would complete the upload

@@ -1,6 +1,6 @@
-"""A function's result from a child process, on another core; the child ends with its parent.
+"""Runs a function in a child process, which exits with its parent.
 
-python -m colorize.storage.subprocess_call      is that process
+`python -m colorize.storage.subprocess_call` is the child process.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ T = TypeVar("T")
 
 
 class SubprocessCall(Generic[T]):
-    """A call that has been started."""
+    """A running call."""
 
     def __init__(self, function: Callable[..., T], *args: Any) -> None:
         """Starts the process. Function, arguments and result must be picklable.
 
-        Raises OSError where no process can be started.
+        Raises:
+            OSError: the process cannot be started.
         """
         self._process = subprocess.Popen(
             [sys.executable, "-m", "colorize.storage.subprocess_call"],
@@ -37,10 +38,10 @@ class SubprocessCall(Generic[T]):
     @property
     def _input(self) -> IO[bytes]:
         assert self._process.stdin is not None
-        return self._process.stdin  # open as long as this process lives
+        return self._process.stdin  # open as long as the parent lives
 
     def result(self) -> T:
-        """Waits for it, once. Raises EOFError where the call failed: made here, it says why."""
+        """Waits for the result; can be called once. Raises EOFError if the call failed, without the reason."""
         assert self._process.stdout is not None
         with self._process:
             found: T = pickle.load(self._process.stdout)
@@ -48,10 +49,10 @@ class SubprocessCall(Generic[T]):
 
 
 def main() -> None:
-    """Reads a call, makes it and writes its result."""
+    """Reads a call from stdin and writes its result to stdout."""
     function, args = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    output, sys.stdout = sys.stdout.buffer, sys.stderr  # what is printed is no part of the result
+    output, sys.stdout = sys.stdout.buffer, sys.stderr  # keep printed text out of the result
     pickle.dump(function(*args), output)
 
 

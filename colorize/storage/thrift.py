@@ -1,4 +1,4 @@
-"""Thrift's compact protocol, as far as Parquet needs it: structures of numbers, bytes and lists.
+"""A parser of Thrift's compact protocol, as far as needed for Parquet: structs of numbers, bytes and lists.
 
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-DEPTH = 16  # of structures and lists within each other; a Parquet footer has 8
-PARTS = 2_000_000  # of a structure, all in all
+DEPTH = 16  # maximum nesting of structs and lists; a Parquet footer has 8
+PARTS = 2_000_000  # maximum number of values in a struct, including nested ones
 
 
 class ThriftError(ValueError):
-    """Bytes that are no such structure."""
+    """Invalid bytes."""
 
 
 class CompactReader:
-    """Reads structures from the start of some bytes; `position` is where the next one begins."""
+    """Reads structs from bytes; `position` is the offset of the next one."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -37,19 +37,19 @@ class CompactReader:
         }
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
-        """The values of a structure by the numbers of its fields.
+        """The values of a struct by field id.
 
         Raises:
-            ThriftError: it is cut off, nested too deep, or its fields are not in the order that every writer has.
+            ThriftError: it is truncated, nested too deep, or its fields are not in order.
         """
         if depth > DEPTH:
-            raise ThriftError("structures are nested too deep")
+            raise ThriftError("structs are nested too deep")
         fields: dict[int, Any] = {}
         last = 0
         while head := self._bytes(1)[0]:
             number = last + (head >> 4) if head >> 4 else self._zigzag()
             if number <= last:
-                raise ThriftError("a field stands twice, or out of order")
+                raise ThriftError("fields are duplicate or not in order")
             fields[number] = self._value(head & 15, depth + 1)
             last = number
         return fields
@@ -57,7 +57,7 @@ class CompactReader:
     def _value(self, kind: int, depth: int) -> Any:
         self._parts += 1
         if self._parts > PARTS:
-            raise ThriftError(f"it has more than {PARTS} parts")
+            raise ThriftError(f"it has more than {PARTS} values")
         if (reader := self._readers.get(kind)) is None:
             raise ThriftError(f"a field has the unknown type {kind}")
         return reader(depth)
@@ -66,15 +66,15 @@ class CompactReader:
         head = self._bytes(1)[0]
         count = head >> 4 if head >> 4 < 15 else self._varint()
         if count > len(self._data) - self.position or depth > DEPTH:
-            raise ThriftError("a list is longer than what holds it")
-        if head & 15 in (1, 2):  # within a list a truth value takes a byte
+            raise ThriftError("a list is longer than the data")
+        if head & 15 in (1, 2):  # booleans in lists are bytes
             return list(self._bytes(count))
         return [self._value(head & 15, depth + 1) for _ in range(count)]
 
     def _bytes(self, count: int) -> bytes:
         start, self.position = self.position, self.position + count
         if self.position > len(self._data):
-            raise ThriftError("a structure is cut off")
+            raise ThriftError("a struct is truncated")
         return self._data[start : self.position]
 
     def _varint(self) -> int:

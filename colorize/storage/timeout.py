@@ -1,4 +1,4 @@
-"""An answer within some seconds, or none: for storage that may hang."""
+"""Calls with a timeout, for storage that may hang."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def within(seconds: float, ask: Callable[[], T]) -> T:
-    """Runs `ask` in a daemon thread, so that a connection that hangs cannot hold the process.
+def with_timeout(seconds: float, function: Callable[[], T]) -> T:
+    """Calls `function` in a daemon thread, which does not keep the process alive if it hangs; re-raises its exceptions.
 
     Raises:
-        TimeoutError: no answer by then. What `ask` raises is raised as it is.
+        TimeoutError: the call did not return in time.
     """
     answer: Future[T] = Future()
 
     def run() -> None:
         try:
-            answer.set_result(ask())
+            answer.set_result(function())
         except Exception as error:
             answer.set_exception(error)
 

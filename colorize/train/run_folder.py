@@ -52,7 +52,7 @@ class RunFolder:
             UsageError: not writable, links in place of results, an existing run without `resume`, no run to resume,
                 or a run with incompatible settings.
         """
-        self.storage.require_unlinked(*RESULTS)
+        self.storage.require_no_links(*RESULTS)
         self.storage.check_writable()
         before = self._read(CONFIG)
         if before is None and resume:

@@ -79,7 +79,7 @@ def test_two_runs_into_one_folder_are_refused(scans: Path, done: Path, capfd: py
     before = sorted(done.rglob("*"))
     with exclusive(Storage(done)):
         assert bulk(scans, done) == EXIT_USAGE
-    assert f"another run writes to --output {done}: wait for its end" in capfd.readouterr().err
+    assert f"another run writes to --output {done}: wait until it ends" in capfd.readouterr().err
     assert sorted(done.rglob("*")) == before
     assert bulk(scans, done) == EXIT_FAILURES
 

@@ -144,7 +144,7 @@ def no_client() -> Iterator[None]:
     ("endpoint", "line"),
     [
         ("http://nosuch.invalid:9000", "nosuch.invalid:9000: check the network, and AWS_ENDPOINT_URL"),  # at, or from
-        ("nosuch.invalid", "AWS_ENDPOINT_URL is no URL of a server (Invalid endpoint: nosuch.invalid): begin it with"),
+        ("nosuch.invalid", "AWS_ENDPOINT_URL is not a URL (Invalid endpoint: nosuch.invalid): it must begin with"),
     ],
 )
 def test_a_server_that_does_not_answer_is_named_with_the_way_out(
@@ -196,7 +196,7 @@ def test_a_refused_run_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFi
         (["bulk", "--input", "https://example.org/scans", "--output", "out"], "use a path, file:// or s3://"),
         (
             ["bulk", "--input", "scans", "--output", "text.jpg"],
-            "text.jpg: it is a file, or lies below one: name a folder",
+            "text.jpg: it is a file, or below one: give a folder",
         ),
         (["bulk", "--input", "scans", "--output", "out", "--input-list", "empty.txt"], "empty.txt names no files"),
         (["bulk", "--input", "scans", "--output", "out", "--verify", "md5"], "'stat', 'hash'"),

@@ -276,6 +276,6 @@ def test_a_full_disk_ends_the_command_in_one_line(small_disk: Path, capsys: pyte
 
     assert shown.out == ""
     full = f"error: {small_disk / 'out/0.jpg'}: no space left on device"
-    assert shown.err == f"{full}; what was written before is whole\n"
+    assert shown.err == f"{full}; files written before are complete\n"
     assert run(["export", "default", "-o", str(small_disk / "model.safetensors")]) == EXIT_FAULT
     assert capsys.readouterr().err == f"error: {small_disk / 'model.safetensors'}: no space left on device\n"

@@ -54,7 +54,7 @@ def test_a_link_in_a_folder_leads_nowhere_else(scans: Path, capsys: pytest.Captu
     (scans / "again.jpg").symlink_to("a.jpg")
     assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
     said = capsys.readouterr()
-    assert said.err == f"scans/x.jpg: it leads out of {scans}: put the file itself there\n"
+    assert said.err == f"scans/x.jpg: it leads out of {scans}: replace the link by the file\n"
     assert "scans/more: skipped: a link to a folder" in said.out
     assert sorted(path.name for path in Path("out").rglob("*.jpg")) == ["a.jpg", "a.jpg", "again.jpg"]
 

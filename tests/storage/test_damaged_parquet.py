@@ -21,7 +21,7 @@ from colorize.bulk.ledger.newest import read_manifest
 from colorize.bulk.sinks import Finished, ParquetSink, fragments_of
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
-from colorize.storage import parquet_mending, parquet_pages
+from colorize.storage import parquet_pages, parquet_repair
 from colorize.storage.parquet import Archive
 from colorize.storage.parquet_error import ParquetError
 from colorize.storage.root import Storage
@@ -148,7 +148,7 @@ def test_bytes_that_are_missing_in_the_middle_cost_what_lies_behind_them() -> No
 @pytest.mark.parametrize("tries", [3, 6, 500])
 def test_the_search_for_bad_pages_has_an_end(tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """An archive made to be slow has very many of them."""
-    monkeypatch.setattr(parquet_mending, "TRIES", tries)
+    monkeypatch.setattr(parquet_repair, "TRIES", tries)
     looked, real = [], Archive._reads
 
     def counted(archive: Archive, group: int, path: str) -> bool:
@@ -247,7 +247,7 @@ def test_a_row_that_has_lost_something_else_is_a_failure_and_has_no_color(tmp_pa
     assert after["error"].to_pylist() == [""] * GROUP + ["archive_unreadable"] * GROUP
     ((first, last, message),) = lost.rows
     assert (first, last) == (GROUP, ROWS)
-    assert message == "column 'caption' cannot be read in this row: a page of column 'caption' has a broken header"
+    assert message == "column 'caption' cannot be read in this row: a page of column 'caption' has a damaged header"
 
 
 def test_columns_of_every_kind_can_be_lost(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_link_that_leads_out_is_a_failure_of_which_nothing_is_told(scans: Path
     for name in ("secret.jpg", "box/out.jpg"):
         assert (raws[name].error, raws[name].skipped, raws[name].size, raws[name].data) == ("leads_out", False, 0, b"")
         assert raws[name].message == (
-            f"it leads out of {scans}: put the file itself there, or allow it with `follow_links`"
+            f"it leads out of {scans}: replace the link by the file, or allow it with `follow_links`"
         )
         assert raws[name].identity == ""
 
@@ -76,7 +76,7 @@ def test_a_link_to_a_folder_is_skipped(scans: Path) -> None:
 
     assert {name for name, raw in raws.items() if raw.skipped} == {"folder", "again"}
     assert {(raws[name].error, raws[name].message) for name in ("folder", "again")} == {
-        ("excluded", "a link to a folder: what is in it is no input here")
+        ("excluded", "a link to a folder: its files are not inputs under this name")
     }
 
 

@@ -12,7 +12,7 @@ from botocore.session import get_session
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colorize.storage.list_pages import entries_in
+from colorize.storage.list_pages import parse_page
 from colorize.storage.listing import Entry, identity_of
 
 SHAPE = get_session().get_service_model("s3").operation_model("ListObjectsV2").output_shape
@@ -40,7 +40,7 @@ def by_botocore(body: bytes) -> dict[str, Any]:
 
 
 def check(body: bytes) -> None:
-    found = entries_in(body)
+    found = parse_page(body)
     assert found
     expected = by_botocore(body)
     assert list(found[0]) == [Entry(each["Key"], each["Size"], identity_of(each)) for each in expected["Contents"]]
@@ -89,10 +89,10 @@ def test_tags_are_quoted_or_not(tag: str) -> None:
     ],
 )
 def test_a_page_with_anything_unusual_is_left_to_botocore(unusual: str) -> None:
-    assert entries_in(page(item("b"), unusual)) is None
-    assert entries_in(page(unusual, item("b"))) is None
+    assert parse_page(page(item("b"), unusual)) is None
+    assert parse_page(page(unusual, item("b"))) is None
 
 
 def test_a_page_without_objects_or_that_is_no_text_is_left_to_botocore() -> None:
-    assert entries_in(page()) is None
-    assert entries_in(page(item("a")) + b"\xff") is None
+    assert parse_page(page()) is None
+    assert parse_page(page(item("a")) + b"\xff") is None

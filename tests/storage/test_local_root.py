@@ -67,8 +67,8 @@ WRITES: list[Callable[[Storage, str], object]] = [
     create,
     publish,
     lambda root, name: root.draft(name),
-    lambda root, name: root.local.growing(name),
-    lambda root, name: root.local.private(name),
+    lambda root, name: root.local.open_log(name),
+    lambda root, name: root.local.open_private(name),
 ]
 REMOVALS: list[Callable[[Storage, str], object]] = [Storage.delete, Storage.delete_tree]
 
@@ -147,7 +147,7 @@ def test_sweeping_stays_within_the_output(out: Path, elsewhere: Path) -> None:
     before = content(elsewhere)
     (out / f"deep/{TEMPORARY_PREFIX}1").touch()
     (out / f"deep/{TEMPORARY_PREFIX}2").symlink_to(elsewhere / "notes.txt")
-    Storage(out).sweep()
+    Storage(out).delete_temporary_files()
 
     assert [path.name for path in (out / "deep").iterdir()] == ["box"]
     assert content(elsewhere) == before
@@ -184,7 +184,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], link: Path) ->
     assert run(words) == EXIT_USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert str(link) in line
-    assert "is a link, which may lead anywhere: remove it, or choose another output" in line
+    assert "is a link: remove it, or choose another output" in line
 
 
 @pytest.mark.parametrize("options", [[], ["--fresh"], ["--dry-run"]], ids=str)
@@ -334,7 +334,7 @@ def test_a_lock_whose_file_went_while_it_was_waited_for_is_not_taken_for_the_new
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between opening and locking it the run before ends, and removes it."""
-    opened = LocalRoot.private
+    opened = LocalRoot.open_private
     stale: list[int] = []
 
     def open_and_lose_the_first(root: LocalRoot, name: str) -> int:
@@ -344,7 +344,7 @@ def test_a_lock_whose_file_went_while_it_was_waited_for_is_not_taken_for_the_new
             (tmp_path / LOCK).unlink()
         return descriptor
 
-    monkeypatch.setattr(LocalRoot, "private", open_and_lose_the_first)
+    monkeypatch.setattr(LocalRoot, "open_private", open_and_lose_the_first)
     with exclusive(Storage(tmp_path)):
         assert (tmp_path / LOCK).exists()
         monkeypatch.undo()
@@ -355,7 +355,7 @@ def test_a_lock_whose_file_went_while_it_was_waited_for_is_not_taken_for_the_new
 def test_a_bucket_knows_neither_links_nor_locks(s3: S3) -> None:
     root = Storage(f"s3://colored/{secrets.token_hex(6)}")
     root.write("_colorize/run.json", b"{}")
-    root.require_unlinked("_colorize", "run.json")
+    root.require_no_links("_colorize", "run.json")
     with exclusive(root), exclusive(root):
         pass
     with run_log(root):

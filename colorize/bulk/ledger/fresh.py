@@ -61,7 +61,7 @@ def _previous(storage: Storage) -> Iterator[pa.Table]:
     """The saved rows; none if the manifest was not reset."""
     try:
         with storage.open(PREVIOUS) as file:
-            yield from table_batches(file, _SCHEMA, held=HELD_BYTES)
+            yield from table_batches(file, _SCHEMA, max_bytes=HELD_BYTES)
     except FileNotFoundError:
         return
 

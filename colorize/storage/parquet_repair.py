@@ -1,8 +1,8 @@
-"""What can be read of a damaged column chunk: its bad pages are found by halves, and read as pages of nulls.
+"""Makes the undamaged pages of a column chunk readable: finds bad pages by bisection and overlays pages of nulls.
 
-A page is the smallest piece that Arrow can be told to pass over: everything behind a page that it cannot read is lost
-to it. The page that stands in for some others is of version 2, which needs no packing: a header of some twenty bytes
-and one run of levels are laid over the first of them, and what follows there is not looked at.
+Arrow stops at the first page that it cannot read, and a page is the smallest unit that can be replaced. The
+replacement is an uncompressed data page of version 2: a header of about twenty bytes and one run of levels, written
+over the beginning of the bad pages; the remaining bytes are ignored.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from colorize.storage.parquet_error import CORRUPT, ParquetError
 from colorize.storage.parquet_footer import Chunk
 from colorize.storage.parquet_pages import DATA_V2, DICTIONARY, page_at
 
-TRIES = 500  # readings of a damaged column chunk, at most: what is not told apart by then is lost together
-JOINED_BYTES = 16 << 20  # of neighboring pages that one page of nulls replaces, which Arrow reads into memory
-INT, STRUCT, FALSE = 0x15, 0x5C, 0x12  # heads of fields in the compact protocol: number 1 more, or 5 more, and a kind
+TRIES = 500  # maximum reads of a damaged column chunk; ranges not bisected by then are lost as a whole
+JOINED_BYTES = 16 << 20  # maximum size of a page of nulls, which Arrow reads into memory
+INT, STRUCT, FALSE = 0x15, 0x5C, 0x12  # field headers of the compact protocol: id delta (1, 5, 1) and type
 
 
 @dataclass(frozen=True)
 class Span:
-    """Pages that stand side by side: where they begin and end in the file, and the rows that they hold."""
+    """Consecutive pages: their offsets in the file, and their rows."""
 
     start: int
     stop: int
@@ -33,17 +33,17 @@ class Span:
     rows: int
 
     def with_next(self, span: Span) -> Span:
-        """This one and the one behind it."""
+        """This span joined with the following one."""
         return replace(self, stop=span.stop, rows=self.rows + span.rows)
 
     def nulls(self) -> tuple[int, bytes] | None:
-        """A place in the file, and what to lay over it so that these rows read as nulls; None where there is no room.
+        """An overlay (offset, bytes) that makes these rows null, or None if there is not enough space.
 
-        For a column that may be null and lies in no list.
+        Only for nullable columns outside of lists.
         """
         levels = _varint(self.rows << 1) + b"\x00"
         body = self.stop - self.start
-        for _ in range(8):  # the header holds the length of the rest, which is as long as the header leaves it
+        for _ in range(8):  # iterate, because the header's length depends on the body's length in it
             header = _header(body, self.rows, len(levels))
             if len(header) + body == self.stop - self.start:
                 return (self.start, header + levels) if len(levels) <= body else None
@@ -53,13 +53,13 @@ class Span:
 
 @dataclass
 class Losses:
-    """What cannot be read of some rows.
+    """The unreadable values of some rows.
 
     Attributes:
-        rows: how many there are.
-        reason: what was found to be wrong first.
-        lost: for each column of which something is lost, the rows (first, end).
-        whole: columns of which nothing can be read.
+        rows: number of rows.
+        reason: the first error.
+        lost: unreadable rows (first, end) by column.
+        whole: columns that cannot be read at all.
     """
 
     rows: int
@@ -68,19 +68,19 @@ class Losses:
     whole: set[str] = field(default_factory=set)
 
     def add(self, column: str, spans: Sequence[Span] | None) -> None:
-        """Takes note of a damaged column; None where nothing of it can be read."""
+        """Adds a damaged column; `spans` is None if it cannot be read at all."""
         if spans is None:
             self.whole.add(column)
         places = [(span.first, span.first + span.rows) for span in spans or ()] or [(0, self.rows)]
         self.lost.setdefault(column, []).extend(places)
 
     def of(self, first: int, last: int) -> Losses:
-        """Those of a run of the rows, counted from its first."""
+        """The losses of rows `first` to `last`, renumbered from 0."""
         moved = {name: [(a - first, b - first) for a, b in places] for name, places in self.lost.items()}
         return Losses(last - first, self.reason, moved, self.whole)
 
     def message(self, row: int, columns: Sequence[str] | None = None) -> str:
-        """Which of the columns (None: of all) cannot be read in a row, and why; "" for none."""
+        """Which of the columns (None: all) cannot be read in a row, and why; "" for none."""
         named = [
             repr(name)
             for name, places in self.lost.items()
@@ -89,20 +89,21 @@ class Losses:
         return f"column {', '.join(named)} cannot be read in this row: {self.reason}" if named else ""
 
 
-def mend(file: CachedRanges, chunk: Chunk, leaf: pq.ColumnSchema, reads: Callable[[], bool]) -> list[Span] | None:
-    """Lays nulls over what cannot be read of a column chunk, and says over which rows.
+def repair(file: CachedRanges, chunk: Chunk, leaf: pq.ColumnSchema, reads: Callable[[], bool]) -> list[Span] | None:
+    """Overlays the unreadable pages of a column chunk with nulls.
 
     Args:
-        file: is changed for its readers, not where it lies.
-        chunk: the column in one row group.
-        leaf: the column in the schema.
-        reads: whether the chunk can be read as the file is now.
+        file: receives the overlays; the underlying file is not changed.
+        chunk: the column chunk.
+        leaf: the column's schema.
+        reads: returns whether the chunk can be read with the current overlays.
 
     Returns:
-        None where pages do not help: the column lies in a list, may not be null, or its pages do not add up.
+        The lost rows, or None if the chunk cannot be repaired: the column is in a list or not nullable, or the pages
+        do not add up.
 
     Raises:
-        ParquetError: a page would become far more in memory than the file holds of it (`too_large`).
+        ParquetError: a page is a decompression bomb (`too_large`).
     """
     spans = _spans(file, chunk) if leaf.max_definition_level and not leaf.max_repetition_level else []
     if sum(span.rows for span in spans) != chunk.values or not spans:
@@ -113,29 +114,29 @@ def mend(file: CachedRanges, chunk: Chunk, leaf: pq.ColumnSchema, reads: Callabl
     def read_without(*bad: tuple[int, int]) -> bool:
         nonlocal tries
         tries += 1
-        file.lay_over(chunk.start, [nulls for run in bad for span in _joined(spans, *run) if (nulls := span.nulls())])
+        file.overlay(chunk.start, [nulls for run in bad for span in _joined(spans, *run) if (nulls := span.nulls())])
         return reads()
 
-    def bad_among(first: int, last: int) -> list[tuple[int, int]]:
+    def find_bad(first: int, last: int) -> list[tuple[int, int]]:
         if tries >= TRIES:
             return [(first, last)]
         if read_without((0, first), (last, len(spans))):
             return []
         half = (first + last) // 2
-        return [*bad_among(first, half), *bad_among(half, last)] if half > first else [(first, last)]
+        return [*find_bad(first, half), *find_bad(half, last)] if half > first else [(first, last)]
 
     everything = (0, len(spans))
-    if not read_without(everything):  # a dictionary that is damaged lies before them
+    if not read_without(everything):  # the dictionary before them is damaged
         spans[0] = replace(spans[0], start=chunk.start)
-    found = bad_among(*everything) if read_without(everything) else [everything]
+    found = find_bad(*everything) if read_without(everything) else [everything]
     if read_without(*found):
         return [span for run in found for span in _joined(spans, *run)]
-    file.lay_over(chunk.start, [])
+    file.overlay(chunk.start, [])
     return None
 
 
 def _spans(file: CachedRanges, chunk: Chunk) -> list[Span]:
-    """The chunk's data pages, in pieces that nulls can be laid over; where a header is broken the rest is one piece."""
+    """The chunk's data pages, joined to spans with enough space for an overlay; after a bad header, one span."""
     spans: list[Span] = []
     for span in _data_pages(file, chunk):
         if spans and not spans[-1].nulls():
@@ -148,7 +149,7 @@ def _spans(file: CachedRanges, chunk: Chunk) -> list[Span]:
 
 
 def _joined(spans: Sequence[Span], first: int, last: int) -> Iterator[Span]:
-    """A run of neighbors, in pieces of many: what is laid over the file stays short."""
+    """Joins a run of spans to larger ones, to keep the number of overlays small."""
     while first < last:
         most = spans[first].start + JOINED_BYTES
         stop = max(first + 1, bisect_right(spans, most, first, last, key=lambda span: span.stop))
@@ -166,7 +167,7 @@ def _data_pages(file: CachedRanges, chunk: Chunk) -> Iterator[Span]:
             if error.code != CORRUPT:
                 raise
             page = None
-        stop = page.start + page.packed if page else end
+        stop = page.start + page.compressed if page else end
         if page is None or stop > end or done + page.values > chunk.values:
             yield Span(position, end, done, chunk.values - done)
             return
@@ -177,7 +178,7 @@ def _data_pages(file: CachedRanges, chunk: Chunk) -> Iterator[Span]:
 
 
 def _header(body: int, rows: int, levels: int) -> bytes:
-    """Of a page of version 2: its kind and sizes, then its values, all of them null, in plain encoding, not packed."""
+    """The header of an uncompressed data page of version 2 with only nulls, in plain encoding."""
     sizes = b"".join(_int(number) for number in (DATA_V2, body, body))
     inner = b"".join(_int(number) for number in (rows, rows, rows, 0, levels, 0))
     return sizes + bytes([STRUCT]) + inner + bytes([FALSE, 0, 0])
