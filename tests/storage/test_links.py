@@ -89,8 +89,8 @@ def test_a_link_and_its_redirects_are_followed(port: int) -> None:
         ("endless", "not done within 1 s"),
         ("dribble", "not done within 1 s"),
         ("cut", "4 bytes early"),
-        ("gone", "answers 404"),
-        ("to/file:///etc/passwd", "no http"),
+        ("gone", "answered 404"),
+        ("to/file:///etc/passwd", "not an http"),
     ],
 )
 def test_each_limit_is_named(port: int, path: str, message: str) -> None:
@@ -105,11 +105,11 @@ def test_each_limit_is_named(port: int, path: str, message: str) -> None:
     ("link", "message"),
     [
         ("http://nosuch.invalid/a.jpg", r"unknown host nosuch\.invalid: check its spelling and the network"),
-        ("http://a..b/a.jpg", r"the host a\.\.b is not known"),
+        ("http://a..b/a.jpg", r"unknown host a\.\.b"),
         ("http://127.0.0.1:1/a.jpg", r"no answer from 127\.0\.0\.1, port 1 \(connection refused\): check the link"),
-        ("http://[::1/a.jpg", "no http"),
-        ("http://localhost:port/a.jpg", "no http"),
-        ("http:///a.jpg", "no http"),
+        ("http://[::1/a.jpg", "not an http"),
+        ("http://localhost:port/a.jpg", "not an http"),
+        ("http:///a.jpg", "not an http"),
     ],
 )
 def test_who_does_not_answer_is_named(link: str, message: str) -> None:
@@ -148,7 +148,7 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytes
     answered = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(20))
     started = time.monotonic()
-    with pytest.raises(OSError, match="the host name slow was not resolved"):
+    with pytest.raises(OSError, match=r"the host name slow.* was not resolved"):
         fetch_link("http://slow.example/a.jpg", LinkLimits(seconds=1))
     assert time.monotonic() - started < 4
     answered.set()

@@ -1,7 +1,7 @@
-"""Images from bytes and back: `decode_small` for the network, `decode` and `encode` for the full size.
+"""Decoding and encoding of images: `decode_small` for the network, `decode` and `encode` at full size.
 
-What is read, limits and names are in `formats`; what is carried over besides pixels in `metadata`; how a colored
-copy is written without touching its luminance in one file a format. Nothing here needs torch.
+`formats` has supported formats, limits and output names, `metadata` the metadata of copies, and one module per format
+the writer that preserves the luminance. No torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""BMP files: true-color pixels of 8 bits, with opacity where the source has some."""
+"""BMP files: true-color pixels of 8 bits, with alpha if the source has it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from colorize.imaging.formats.metadata import Metadata
 
 _FILE_HEADER, _V4_HEADER = 14, 108
 _BITFIELDS = 3
-_MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)  # red, green, blue, opacity in a little-endian pixel
+_MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)  # red, green, blue, alpha in a little-endian pixel
 _SRGB = b"BGRs"  # LCS_sRGB
 
 
 def write_bmp(out: IO[bytes], pixels: Plane, metadata: Metadata) -> None:
-    """Encode (H, W), (H, W, 3), or (H, W, 2 or 4) uint8 pixels, the last channel opacity, as BMP."""
+    """Encode (H, W), (H, W, 3), or (H, W, 2 or 4) uint8 pixels, with alpha as the last of 2 or 4 channels, as BMP."""
     if channels(pixels) in (2, 4):
         _write_with_alpha(out, pixels, metadata)
         return
@@ -27,7 +27,7 @@ def write_bmp(out: IO[bytes], pixels: Plane, metadata: Metadata) -> None:
 
 
 def _write_with_alpha(out: IO[bytes], pixels: Plane, metadata: Metadata) -> None:
-    """32 bits a pixel behind a BITMAPV4HEADER, the first that has a place for opacity; Pillow writes none."""
+    """32 bits per pixel after a BITMAPV4HEADER, the first header with alpha, which Pillow does not write."""
     height, width = pixels.shape[:2]
     color, alpha = pixels[..., :-1], pixels[..., -1:]
     blue_first = np.broadcast_to(color[..., ::-1], (height, width, 3))  # grey has one channel

@@ -1,7 +1,7 @@
-"""How much metadata of one image is read: never more than its file holds, nor in more pieces than people ever write.
+"""Limits the metadata read from one image to the size of its file and to a reasonable number of pieces.
 
-A few bytes can claim far more: tags whose values overlap, text that was compressed, millions of empty chunks. Each
-reader of metadata takes what it reads out of a budget, so that memory stays in proportion to the file.
+A small file can claim much more: tags with overlapping values, compressed text, millions of empty chunks. Each metadata
+reader uses a budget, so memory stays proportional to the file.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from colorize.imaging.formats.errors import ImageDecodeError
 T = TypeVar("T")
 
 MOST_PIECES = 10_000  # chunks, segments, boxes or tags of one file; a scan has a few dozen
-PROFILE_BYTES = 16 << 20  # of a decompressed color profile; those for printers, with large tables, have about 2 MB
+PROFILE_BYTES = 16 << 20  # maximum size of a decompressed color profile; printer profiles have about 2 MB
 
 
 class Budget:
-    """What may still be read of one file's metadata."""
+    """The remaining metadata that may be read from a file."""
 
     def __init__(self, pieces: int, size: int) -> None:
         """`size` in bytes."""
@@ -27,12 +27,12 @@ class Budget:
         self._left = [pieces, size]
 
     def take(self, pieces: int, size: int) -> None:
-        """Takes so much out. Raises ImageDecodeError (`oversized_metadata`) where less is left."""
+        """Uses some of the budget. Raises ImageDecodeError (`oversized_metadata`) if it is exceeded."""
         self._left[0] -= pieces
         self._left[1] -= size
         if self._left[0] < 0:
             raise ImageDecodeError(
-                "oversized_metadata", f"more than {self.pieces:,} pieces of metadata: damaged, or made to harm"
+                "oversized_metadata", f"more than {self.pieces:,} pieces of metadata: damaged or malicious"
             )
         if self._left[1] < 0:
             raise ImageDecodeError(
@@ -41,7 +41,7 @@ class Budget:
 
 
 def counted(pieces: Iterable[T]) -> Iterator[T]:
-    """The same pieces; raises ImageDecodeError (`oversized_metadata`) after `MOST_PIECES`."""
+    """Yields the pieces; raises ImageDecodeError (`oversized_metadata`) after `MOST_PIECES`."""
     budget = Budget(MOST_PIECES, 0)
     for piece in pieces:
         budget.take(1, 0)
@@ -49,7 +49,7 @@ def counted(pieces: Iterable[T]) -> Iterator[T]:
 
 
 def decompressed(data: bytes, most: int) -> bytes | None:
-    """What a zlib stream holds; None where it is damaged, or holds more than `most` bytes."""
+    """The content of a zlib stream; None if it is damaged or has more than `most` bytes."""
     stream = zlib.decompressobj()
     try:
         content = stream.decompress(data, most + 1)

@@ -1,4 +1,4 @@
-"""Decoding to luminance, encoding color, and encoding the luminance alone again."""
+"""Decoding to luminance, encoding color, and encoding the luminance only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_info(data: Encoded) -> ImageInfo:
     """Read an image's header; no pixels are decoded.
 
     Raises:
-        ImageDecodeError: the file is no image that this program reads.
+        ImageDecodeError: the file is not a supported image.
     """
     if is_tiff(data):
         with tiff_page(data) as page:
@@ -48,13 +48,13 @@ def read_info(data: Encoded) -> ImageInfo:
 
 
 def decode_small(data: Encoded, area: int, *, max_pixels: int, page: int = 0) -> SmallGrey:
-    """Decode a small upright grey copy of about `area` pixels (1 to 4 times that; never enlarged).
+    """Decode a small upright grey copy of about `area` pixels (1 to 4 times that; never upscaled).
 
-    JPEGs are decoded at a fraction of their size, so a copy costs a few milliseconds. 16-bit samples are mapped
-    by their type's full range (the upper byte). `page` counts from 0, and is of TIFF only.
+    JPEGs are decoded at a fraction of their size, which takes a few milliseconds. 16-bit samples are reduced to their
+    upper byte. `page` is the 0-based page of a TIFF.
 
     Raises:
-        ImageDecodeError: the file is no readable image, or has more than `max_pixels`.
+        ImageDecodeError: the file is not a readable image, or has more than `max_pixels`.
     """
     if is_tiff(data):
         with tiff_page(data, page) as found:
@@ -64,12 +64,12 @@ def decode_small(data: Encoded, area: int, *, max_pixels: int, page: int = 0) ->
 
 
 def decode_thumbnail(data: Encoded, area: int, *, max_pixels: int) -> Image.Image:
-    """Decode a small upright RGB copy, for people, of about `area` pixels, as `decode_small` does.
+    """Like `decode_small`, but RGB, for display.
 
-    `max_pixels` is the limit of images that must be decoded whole: no JPEGs, nor TIFFs that are read by rows.
+    `max_pixels` only applies to images that must be decoded at full size, unlike JPEGs and large TIFFs.
 
     Raises:
-        ImageDecodeError: the file is no readable image, or too large a one.
+        ImageDecodeError: the file is not a readable image, or is too large.
     """
     if is_tiff(data):
         with tiff_page(data) as page:
@@ -88,14 +88,18 @@ def decode_thumbnail(data: Encoded, area: int, *, max_pixels: int) -> Image.Imag
 def decode(data: Encoded, *, max_pixels: int, page: int = 0, halved: bool = False) -> DecodedImage:
     """Decode an image's luminance (and alpha) at full size, in the layout of the file.
 
-    `halved` asks for the luma of a JPEG, where its copy carries that over, at half its size each way, rounded up:
-    what chroma of 4:2:0 needs, for half of the time (libjpeg-turbo's inverse DCT of 4 x 4).
+    8-bit luma is Pillow's `convert("L")`, or the luma plane of a JPEG that has one; 16-bit luma is
+    round(0.299 R + 0.587 G + 0.114 B).
 
-    8-bit luma is Pillow's `convert("L")`, for JPEGs with a luma plane that plane; 16-bit luma is
-    round(0.299 R + 0.587 G + 0.114 B). `page` counts from 0, and is of TIFF only.
+    Args:
+        data: the encoded image.
+        max_pixels: larger images are refused.
+        page: 0-based, for TIFF only.
+        halved: decode the luma plane of a JPEG at half its size, rounded up, which is sufficient for 4:2:0 chroma and
+            takes half of the time (libjpeg-turbo's 4 x 4 inverse DCT).
 
     Raises:
-        ImageDecodeError: the file is no readable image, or has more than `max_pixels`.
+        ImageDecodeError: the file is not a readable image, or has more than `max_pixels`.
     """
     if is_tiff(data):
         with tiff_page(data, page) as found:
@@ -105,7 +109,7 @@ def decode(data: Encoded, *, max_pixels: int, page: int = 0, halved: bool = Fals
 
 
 def _mended(data: Encoded, read: Callable[[Encoded], R]) -> R:
-    """What `read` makes of a file; of a JPEG that lacks nothing but its end mark, with the mark and a note."""
+    """Calls `read`; for a JPEG that only lacks its end marker, with the marker added and a note in the result."""
     try:
         return read(data)
     except ImageDecodeError as error:
@@ -113,7 +117,7 @@ def _mended(data: Encoded, read: Callable[[Encoded], R]) -> R:
         if complete is None:
             raise
         found = read(complete)
-        return replace(found, info=replace(found.info, note="its end mark is missing; all of its image is there"))
+        return replace(found, info=replace(found.info, note="the end marker is missing, but the image is complete"))
 
 
 def _decode_small(data: Encoded, area: int, max_pixels: int) -> SmallGrey:
@@ -137,19 +141,19 @@ def _decode(data: Encoded, max_pixels: int, halved: bool) -> DecodedImage:
             else:
                 (luma, alpha), expected = planes(image, info, data), (info.height, info.width)
             if luma.shape != expected:
-                raise ImageDecodeError("unreadable", f"decoded to {luma.shape}, by the header it has {expected}")
+                raise ImageDecodeError("unreadable", f"decoded to {luma.shape}, but its header says {expected}")
             said = _header(image, info, data)
             return DecodedImage(info, luma, alpha, said.luma_exact, said.metadata, data)
 
 
 def decode_header(data: Encoded) -> Header:
-    """What `decode` would say of an image besides its pixels, of which none is decoded.
+    """Like `decode`, but without pixels.
 
-    Metadata that stands behind the pixels is seen of a PNG only. Of a TIFF's pages the first counts that is a colored
+    Metadata after the pixels is only read from PNGs. For a TIFF, the XMP is that of the first page which is a colored
     copy, if there is one.
 
     Raises:
-        ImageDecodeError: the file is no readable image.
+        ImageDecodeError: the file is not a readable image.
     """
     if is_tiff(data):
         with tiff_pages(data) as pages:
@@ -164,10 +168,10 @@ def decode_header(data: Encoded) -> Header:
 
 
 def stored_pixels(data: Encoded) -> tuple[str, int, bool]:
-    """Format, number of pixels and whether they are coded progressively, from as little of the file as possible.
+    """Format, number of pixels, and whether it is progressive, without reading more of the file than necessary.
 
     Raises:
-        ImageDecodeError: as `read_info`.
+        ImageDecodeError: see `read_info`.
     """
     if is_tiff(data):
         info = read_info(data)
@@ -179,7 +183,7 @@ def stored_pixels(data: Encoded) -> tuple[str, int, bool]:
 def encode(image: DecodedImage, color: Color, provenance: Provenance) -> bytes:
     """Encode the composed `color` of `image` (see `colorize.imaging.compose`) in its output format.
 
-    Metadata is carried over, and `provenance` is added to it (`metadata` says where).
+    Metadata is copied, and `provenance` is added to it (see `metadata`).
     """
     out = io.BytesIO()
     encode_into(out, image, color, provenance)
@@ -187,10 +191,10 @@ def encode(image: DecodedImage, color: Color, provenance: Provenance) -> bytes:
 
 
 def encode_into(out: IO[bytes], image: DecodedImage, color: Color, provenance: Provenance) -> None:
-    """`encode` into an empty seekable file. Of huge TIFF and PNG only a few rows are in memory at any time.
+    """Like `encode`, but writes to an empty seekable file. Only a few rows of huge TIFFs and PNGs are in memory.
 
     Raises:
-        ImageDecodeError: the source's pixels, which are decoded only now where it is huge, are damaged.
+        ImageDecodeError: the pixels of a huge source, which are only decoded now, are damaged.
     """
     words = provenance.of(image.info.mode, image.luma_exact)
     if isinstance(color, Chroma):
@@ -201,9 +205,9 @@ def encode_into(out: IO[bytes], image: DecodedImage, color: Color, provenance: P
 
 
 def encode_grey(image: DecodedImage) -> bytes:
-    """Encode a colored copy's luminance in its own format, without what was said about its color.
+    """Encode a colored copy's luminance in its format, without the metadata about its color.
 
-    From a JPEG only the chroma is taken out; WebP and BMP, which have no grey kind, get three equal channels.
+    A JPEG only loses its chroma; WebP and BMP, which have no grey, get three equal channels.
     """
     out = io.BytesIO()
     encode_grey_into(out, image)
@@ -211,7 +215,7 @@ def encode_grey(image: DecodedImage) -> bytes:
 
 
 def encode_grey_into(out: IO[bytes], image: DecodedImage) -> None:
-    """`encode_grey` into an empty seekable file, as `encode_into` does."""
+    """Like `encode_grey`, but writes to an empty seekable file; see `encode_into`."""
     if image.info.output_format == "JPEG":
         out.write(write_grey_jpeg(whole(image.source), Restored()))
     else:
@@ -241,13 +245,13 @@ def _header(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Heade
     if isinstance(image, PsdImagePlugin.PsdImageFile):
         metadata = replace(photoshop.metadata_of(image.resources), icc=metadata.icc)
     own = {"JPEG2000": jp2.read_xmp, "PNG": png.read_xmp}.get(info.format)
-    if own:  # which Pillow leaves out, or may have left out
+    if own:  # Pillow does not read it, or may have skipped it
         metadata = replace(metadata, xmp=own(whole(data)))
     return Header(info, exact, metadata)
 
 
 def small_grey(page: TiffPage, area: int) -> SmallGrey:
-    """`decode_small` of an opened page."""
+    """`decode_small` for an opened page."""
     small = page.small(area)
     return _triaged(page.info, small.convert("L"), small if small.mode == "RGB" else None, UNKNOWN_ROUNDING)
 

@@ -1,4 +1,4 @@
-"""What travels between reading, composing and writing an image."""
+"""Data types shared by reading, composing and writing an image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Plane: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
 
 class Pixels(Protocol):
-    """Pixels (H, W) or (H, W, channels) that are read by rows: an array, or `Rows`; `np.asarray` reads them all."""
+    """Pixels (H, W) or (H, W, channels) that are read by rows: an array or `Rows`; `np.asarray` reads all of them."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -39,7 +39,7 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Pixels that are made when they are asked for: `read` takes a slice of rows, start and stop within the image."""
+    """Lazily computed pixels: `read` takes a slice of rows with start and stop within the image."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -65,9 +65,12 @@ class Rows:
 class SmallGrey:
     """A small upright grey copy of an image, for the network.
 
-    `luma` is uint8 (h, w), EXIF orientation applied. `colorfulness` is how much color the file already has, in
-    levels of 255: 0 for grey, below about 2 for sepia and other toned prints, above for color photographs, faded ones
-    included. `kind` is what the image is (`colorize.imaging.triage`).
+    Attributes:
+        info: of the image.
+        luma: uint8 (h, w), with EXIF orientation applied.
+        colorfulness: color besides the tone, in levels of 255: 0 for grey, below about 2 for toned prints,
+            higher for color photographs (see `colorize.imaging.tone`).
+        kind: see `colorize.imaging.triage`.
     """
 
     info: ImageInfo
@@ -80,12 +83,16 @@ class SmallGrey:
 class DecodedImage:
     """An image at full size, in the layout of the file (EXIF orientation not applied).
 
-    `luma` and `alpha` are (H, W), uint8 or uint16 (`info.bits`); those of huge images are decoded as their rows are
-    read, which raises `ImageDecodeError` where the file is damaged. `luma_exact` tells whether the colored copy will
-    hold exactly this luminance. `source` is the encoded file. `further` (H, W, n) are channels that are neither color
-    nor opacity, and `directory` is where the page's directory begins: of TIFF only.
-
-    The luma of a JPEG that was decoded `halved` has half the size, rounded up.
+    Attributes:
+        info: of the image.
+        luma: (H, W), uint8 or uint16 (`info.bits`), or half of that, rounded up, if decoded `halved`. The rows of huge
+            images are decoded when they are read, which may raise `ImageDecodeError`.
+        alpha: (H, W) with the same dtype, or None.
+        luma_exact: whether the colored copy will have exactly this luminance.
+        metadata: of the file.
+        source: the encoded file.
+        further: extra channels of a TIFF (H, W, n) that are neither color nor alpha.
+        directory: offset of the page's directory in a TIFF.
     """
 
     info: ImageInfo
@@ -99,7 +106,7 @@ class DecodedImage:
 
 
 class Header(NamedTuple):
-    """What can be said of an image without its pixels, in the words of `Image`."""
+    """The fields of `DecodedImage` that are known without decoding pixels."""
 
     info: ImageInfo
     luma_exact: bool
@@ -110,10 +117,7 @@ Subsampling: TypeAlias = Literal["4:2:0", "4:4:4"]
 
 
 class Chroma(NamedTuple):
-    """The chroma planes of a JPEG: uint8, 128 is neutral.
-
-    They have half the image's resolution, rounded up (4:2:0), or all of it (4:4:4).
-    """
+    """The chroma planes of a JPEG: uint8, 128 is neutral; full size (4:4:4), or half of it, rounded up (4:2:0)."""
 
     cb: NDArray[np.uint8]
     cr: NDArray[np.uint8]
@@ -123,10 +127,10 @@ Color: TypeAlias = Chroma | Pixels  # RGB, (H, W, 3)
 
 
 def channels(pixels: Pixels) -> int:
-    """How many channels pixels (H, W) or (H, W, channels) have."""
+    """The number of channels of pixels (H, W) or (H, W, channels)."""
     return 1 if pixels.ndim == 2 else int(pixels.shape[2])
 
 
 def half_shape(height: int, width: int) -> tuple[int, int]:
-    """Half the size each way, rounded up: that of chroma planes subsampled as 4:2:0."""
+    """Half the height and width, rounded up: the size of 4:2:0 chroma planes."""
     return (height + 1) // 2, (width + 1) // 2

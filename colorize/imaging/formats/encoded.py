@@ -1,4 +1,4 @@
-"""Encoded images: bytes in memory, or a file that is read piece by piece, so that a huge scan is never held whole."""
+"""Encoded images: bytes in memory, or a file that is read in parts, so that a huge scan is never in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIECE = 1 << 20
 
 
 class Encoded(Protocol):
-    """What reads like `bytes` as far as its length and slices go; `bytes` does."""
+    """An encoded image: `bytes`, or an object with the same length and slices."""
 
     def __len__(self) -> int: ...
 
@@ -25,13 +25,13 @@ class Encoded(Protocol):
 
 
 class FileBytes:
-    """A file's content, read as it is sliced. Pickles as the file's path and state.
+    """A file's content, read when it is sliced. Pickled as the file's path and state.
 
-    A file that changes in the meantime is refused rather than mixed with what was read of it before.
+    Raises ImageDecodeError (`changed`) if the file has changed since it was opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, owned: bool = False) -> None:
-        """`owned` is a temporary file, removed with this object. Raises OSError where there is no such file."""
+        """An `owned` file is temporary and deleted with this object. Raises OSError if there is no such file."""
         self.path = Path(path)
         self.owned = owned
         self._file = self.path.open("rb", buffering=0)
@@ -55,7 +55,7 @@ class FileBytes:
             raise ImageDecodeError("changed", "the file changed while the job ran; run again")
         found = list[bytes]()
         while start < stop and (piece := os.pread(self._file.fileno(), stop - start, start)):
-            found.append(piece)  # the system reads 2 GB at most at once
+            found.append(piece)  # a single read is limited to 2 GB
             start += len(piece)
         return (found[0] if len(found) == 1 else b"".join(found))[::step]
 
@@ -76,17 +76,17 @@ def opened(data: Encoded) -> IO[bytes]:
 
 
 def whole(data: Encoded) -> bytes:
-    """The image in memory; no copy of what is there already."""
+    """The image as bytes, without copying if it already is."""
     return data if isinstance(data, bytes) else data[:]
 
 
 def pieces(data: Encoded) -> Iterator[bytes]:
-    """The content from its start to its end."""
+    """The content in consecutive pieces."""
     return (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
 
 
 def sha256(data: Encoded, seconds: float = math.inf) -> str:
-    """The content's hash, hexadecimal. Raises TimeoutError where it takes longer than `seconds`."""
+    """The content's SHA-256, hexadecimal. Raises TimeoutError if it takes longer than `seconds`."""
     digest, end = hashlib.sha256(), time.monotonic() + seconds
     for piece in pieces(data):
         digest.update(piece)

@@ -1,15 +1,14 @@
-"""The one error that reading an image raises."""
+"""The error raised by reading an image."""
 
 from __future__ import annotations
 
 
 class ImageDecodeError(ValueError):
-    """An image that cannot be read. `str(e)` is one clear line, `code` one of a few countable words:
+    """An image cannot be read. `str(e)` is one line, `code` is one of:
 
-    `empty`, `not_an_image`, `unsupported` (a format or sample type that is not for this program), `truncated`
-    (the file ends early), `unreadable` (damaged), `too_large` (more pixels or bytes than allowed),
-    `oversized_metadata` (more of it than a file of its size can hold), `changed` (the file was changed while it was
-    read).
+    `empty`, `not_an_image`, `unsupported` (format or sample type), `truncated` (the file ends early), `unreadable`
+    (damaged), `too_large` (more pixels or bytes than allowed), `oversized_metadata` (more than the file's size allows),
+    `changed` (the file has changed since it was opened).
     """
 
     def __init__(self, code: str, message: str) -> None:

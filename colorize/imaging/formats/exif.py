@@ -1,8 +1,8 @@
-"""EXIF blocks, edited where they stand: nothing is moved, so makers' notes with their own offsets stay readable.
+"""Edits EXIF blocks in place: nothing is moved, so maker notes with their own offsets stay valid.
 
-An EXIF block is a small TIFF file (JEITA CP-3451; TIFF 6.0, section 2): directories of entries of 12 bytes (tag,
-type, count, value), the first of which links to a second one, that of a thumbnail. No pointer is trusted: what a
-thumbnail's pointer names is blanked only where no directory or value of the rest lies.
+An EXIF block is a small TIFF file (JEITA CP-3451; TIFF 6.0, section 2): directories of 12-byte entries (tag, type,
+count, value); the first directory links to a second one for the thumbnail. Pointers are not trusted: the thumbnail's
+bytes are only blanked where they do not overlap other directories or values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PREFIX = b"Exif\0\0"
 _WIDTH, _HEIGHT, _PHOTOMETRIC, _SAMPLES = 256, 257, 262, 277
 _EXIF_IFD, _PIXEL_X, _PIXEL_Y = 0x8769, 0xA002, 0xA003
 _POINTERS = (_EXIF_IFD, 0x8825, 0xA005)  # EXIF, GPS and interoperability directories
-_THUMBNAILS = ((0x201, 0x202), (273, 279))  # where a thumbnail begins, and its bytes: as JPEG, and as strips
+_THUMBNAILS = ((0x201, 0x202), (273, 279))  # offset and size of a thumbnail: as JPEG, and as strips
 _GREY, _RGB = 1, 2  # photometric interpretations
 _SHORT, _LONG = 3, 4
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
@@ -25,21 +25,21 @@ class _Entry(NamedTuple):
     tag: int
     type: int
     number: int
-    place: int  # of its value, in bytes from the block's start
+    place: int  # offset of its value in the block
     value: int
 
     @property
     def span(self) -> range:
-        """The bytes of a value that does not fit its entry."""
+        """The bytes of a value that is stored outside of its entry."""
         size = _SIZES.get(self.type, 0) * self.number
         return range(self.value, self.value + size) if size > 4 else range(0)
 
 
 def refreshed(exif: bytes, size: tuple[int, int], components: int) -> bytes:
-    """The block for a copy of `size` (width, height) with 1 or 3 `components`; damaged ones come back as they are.
+    """Updates a block for a copy of `size` (width, height) with 1 or 3 `components`; damaged blocks are unchanged.
 
-    The thumbnail goes, since it shows the source; dimensions and sample layout, where they are said, become the
-    copy's. A leading "Exif\\0\\0" is kept.
+    Removes the thumbnail, which shows the source, and updates dimensions and sample layout if present. A leading
+    "Exif\\0\\0" is kept.
     """
     prefix = PREFIX if exif.startswith(PREFIX) else b""
     block = bytearray(exif[len(prefix) :])
@@ -59,13 +59,13 @@ def _refresh(block: bytearray, first: int, order: str, size: tuple[int, int], co
     for entry in _entries(block, first, order):
         _set(block, order, entry, layout)
         if entry.tag == _EXIF_IFD:
-            inner = entry.value  # of several the last, so that many cannot multiply the work
+            inner = entry.value  # only the last of several, to limit the work
     for entry in _entries(block, inner, order) if inner else ():
         _set(block, order, entry, {_PIXEL_X: size[0], _PIXEL_Y: size[1]})
 
 
 def _drop_thumbnail(block: bytearray, first: int, order: str) -> None:
-    """Unlink the second directory, and cut its image off where that is the block's end, else blank it."""
+    """Unlinks the second directory, and truncates the block before its image or, if other data follows, blanks it."""
     (count,) = struct.unpack_from(order + "H", block, first)
     link = first + 2 + 12 * count
     if link + 4 > len(block):
@@ -84,24 +84,24 @@ def _drop_thumbnail(block: bytearray, first: int, order: str) -> None:
 
 
 def _images(block: bytearray, directory: int, order: str) -> list[range]:
-    """What a thumbnail's directory says of the place of its image."""
+    """The ranges of the image in a thumbnail's directory."""
     values = {entry.tag: entry.value for entry in _entries(block, directory, order)}
     found = ((values.get(start, 0), values.get(length, 0)) for start, length in _THUMBNAILS)
     return [range(start, start + length) for start, length in found if start > 0]
 
 
 def _spans(block: bytearray, directory: int, order: str, *, linked: bool) -> Iterator[range]:
-    """The bytes that a directory and its values take, those of directories that it points to among them."""
+    """The ranges of a directory, of its values, and with `linked` of the directories that it points to."""
     entries = list(_entries(block, directory, order))
     yield range(directory, directory + 2 + 12 * len(entries) + 4)
     yield from (entry.span for entry in entries)
-    inner = {entry.tag: entry.value for entry in entries if entry.tag in _POINTERS}  # of several the last
+    inner = {entry.tag: entry.value for entry in entries if entry.tag in _POINTERS}  # only the last of several
     for tag, place in inner.items() if linked else ():
         yield from _spans(block, place, order, linked=tag == _EXIF_IFD)
 
 
 def _beside(gone: list[range], kept: list[range], size: int) -> Iterator[tuple[int, int]]:
-    """The runs of bytes of `gone` that nothing of `kept` holds, within the block."""
+    """The parts of `gone` that do not overlap `kept`, within the block."""
     held = iter(_merged(kept))
     other = next(held, None)
     for span in _merged(gone):
@@ -118,7 +118,7 @@ def _beside(gone: list[range], kept: list[range], size: int) -> Iterator[tuple[i
 
 
 def _merged(spans: list[range]) -> list[range]:
-    """The same bytes as runs in their order that do not touch."""
+    """The union of ranges, as sorted disjoint ranges."""
     found = list[range]()
     for span in sorted((s for s in spans if s), key=lambda s: s.start):
         if found and span.start <= found[-1].stop:
@@ -129,7 +129,7 @@ def _merged(spans: list[range]) -> list[range]:
 
 
 def _entries(block: bytearray, directory: int, order: str) -> list[_Entry]:
-    """The entries of a directory that lie within the block; none where it lies outside."""
+    """The entries of a directory that are within the block."""
     if not 8 <= directory <= len(block) - 2:
         return []
     found = []
@@ -145,5 +145,5 @@ def _entries(block: bytearray, directory: int, order: str) -> list[_Entry]:
 def _set(block: bytearray, order: str, entry: _Entry, values: dict[int, int]) -> None:
     if entry.tag in values and entry.number == 1 and entry.type in (_SHORT, _LONG):
         if entry.type == _SHORT and values[entry.tag] > 0xFFFF:
-            return  # no room for it: what is there stays
+            return  # it does not fit
         struct.pack_into(order + ("H" if entry.type == _SHORT else "I"), block, entry.place, values[entry.tag])

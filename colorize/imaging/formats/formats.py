@@ -1,19 +1,17 @@
-"""Which image formats are read and written, and opening one: header, limits, and errors with short codes.
+"""Supported image formats, output names, limits, and opening of images.
 
-Formats read (an explicit allow-list: no other decoder ever sees the bytes, Ghostscript least of all) and what
-each is written as:
+Formats that are read (an explicit allow-list: no other decoder, such as Ghostscript, is ever used) and written:
 
 | read                                   | written as | because |
 | -------------------------------------- | ---------- | ------- |
-| JPEG, MPO                              | JPEG       | luma coefficients carried over (`jpeg.py`) |
-| TIFF (`tiff_reader.py`)                | TIFF       | all pages; lossless, also where the input was lossy |
-| PNG, BMP, JPEG 2000, WebP              | the same   | always lossless, also where the input was lossy |
-| PGM, PBM, PPM, PNM                     | PNG        | no color in PGM and PBM, no place for metadata in any |
+| JPEG, MPO                              | JPEG       | luma coefficients are copied (`jpeg.py`) |
+| TIFF (`tiff_reader.py`)                | TIFF       | all pages; lossless, even if the input was lossy |
+| PNG, BMP, JPEG 2000, WebP              | the same   | lossless, even if the input was lossy |
+| PGM, PBM, PPM, PNM                     | PNG        | PGM and PBM have no color, none has metadata |
 | GIF, AVIF, PSD, TGA, PCX, QOI, SGI, SUN | PNG       | no true color, lossy, or not written by Pillow |
 
-Of a file with several frames only the first is read (`ImageInfo.frames` tells how many there are), but for TIFF.
-32-bit integer and float samples are refused as `unsupported`: they have no agreed white, so no grey image to give
-color to. So are a camera's raw files: their first image is a preview.
+Except for TIFF, only the first of several frames is read (`ImageInfo.frames` is their number). 32-bit integer and float
+samples are `unsupported`, because they have no defined white. So are camera raw files, whose first image is a preview.
 """
 
 from __future__ import annotations
@@ -51,7 +49,7 @@ from colorize.imaging.formats.jpeg_stream import frame_marker
 from colorize.imaging.formats.png_sound import sound
 from colorize.imaging.formats.ppm import largest_sample
 
-# TGA comes last: it has no signature, so it would claim other formats' files. TIFF is not among them (`tiff_reader`).
+# TGA is last, because it has no signature and would accept files of other formats. TIFF is read by `tiff_reader`.
 _PLUGINS = (
     JpegImagePlugin, PngImagePlugin, WebPImagePlugin, BmpImagePlugin, Jpeg2KImagePlugin,
     GifImagePlugin, PpmImagePlugin, AvifImagePlugin, PsdImagePlugin, SgiImagePlugin, SunImagePlugin,
@@ -61,15 +59,15 @@ DECODERS = (
     "JPEG", "PNG", "WEBP", "BMP", "JPEG2000", "GIF", "PPM", "AVIF", "PSD", "SGI", "SUN", "PCX", "QOI", "TGA"
 )  # fmt: skip
 
-# What names of such files end in; the plugin that registers MPO's is loaded by JPEG's only once it meets one.
+# File name suffixes. MPO is explicit, because the JPEG plugin only loads its plugin when it finds an MPO file.
 IMAGE_SUFFIXES = frozenset(
     {".mpo", ".tif", ".tiff", *(suffix for suffix, format in Image.EXTENSION.items() if format in DECODERS)}
 )
 
-# Formats that are written as they came, and MPO as JPEG; the rest becomes PNG.
+# Formats that are kept; MPO becomes JPEG, all others PNG.
 _WRITTEN = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "JPEG2000")
 
-# Signatures of files that are images, or hold some, and are not for this program: a clearer word than "no image".
+# Signatures of image files that are not supported, for a clearer message.
 _REFUSED = {
     b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "EPS", b"%PDF": "PDF", b"DDS ": "DDS texture",
     b"BLP": "BLP texture", b"\xd7\xcd\xc6\x9a": "WMF", b"icns": "ICNS icon", b"\x00\x00\x01\x00": "ICO icon",
@@ -78,7 +76,7 @@ _REFUSED = {
     b"\x00\x00\x00\x0cJXL ": "JPEG XL", b"gimp xcf": "XCF", b"FTEX": "FTEX texture",
 }  # fmt: skip
 
-RAW = "a camera's or film scanner's raw file is not read: develop it, and export it as TIFF with 16 bits"
+RAW = "camera and film scanner raw files are not supported: develop it, and export it as 16-bit TIFF"
 _RAW_SIGNATURES = (b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"ARRI")
 _RAW_BRANDS = (b"crx ",)  # CR3
 
@@ -92,12 +90,17 @@ _LOSSLESS_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)  # and hiera
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What an image file's header says.
+    """The header of an image file.
 
-    `format` is Pillow's name; `mode` Pillow's mode, with ";16" where the samples have 16 bits ("I;16", "RGB;16");
-    `width` and `height` are as stored, before `orientation` (EXIF, 1 to 8) is applied; `bits` is 8 or 16; `frames`
-    counts the frames or pages, of which only those of TIFF are colored beyond the first; `note` is a sentence about
-    what was amiss and is no fault, or empty.
+    Attributes:
+        format: Pillow's name.
+        mode: Pillow's mode, with ";16" for 16-bit samples ("I;16", "RGB;16").
+        width: as stored, before `orientation` is applied.
+        height: as stored.
+        bits: 8 or 16.
+        orientation: EXIF, 1 to 8.
+        frames: number of frames or pages, of which only the first is colored except for TIFF.
+        note: a sentence about an irregularity that is not an error, or "".
     """
 
     format: str
@@ -116,23 +119,23 @@ class ImageInfo:
 
 
 def output_format(format: str) -> str:
-    """The format that an image of this format is written in: its own, or else PNG (table above)."""
+    """The output format for images of a format (see the table above)."""
     if format == "MPO":
         return "JPEG"
     return format if format in _WRITTEN else "PNG"
 
 
-NAME_BYTES = 255  # of a file's name, on all common file systems
-BYTE_LIMIT = "limits.max_bytes"  # what the message of a file that was not read at all names
-ADDED_SUFFIX = ".png"  # of copies whose source's format cannot hold color
+NAME_BYTES = 255  # maximum length of a file name on common file systems
+BYTE_LIMIT = "limits.max_bytes"  # in the message of a file that was not read because of its size
+ADDED_SUFFIX = ".png"  # appended if the source's format is not written
 
 
 def output_name(name: str, format: str, taken: bool = False) -> str:
-    """Name for the colored copy of the file `name` with content of `format`; folders are kept.
+    """The name of the colored copy of the file `name` with content of `format`, including its folders.
 
-    The name stays as it is, an unusual or wrong suffix included, unless the format cannot hold color or is not
-    written: then `.png` is appended. It replaces nothing, so that `a.gif` and `a.png` of one folder do not meet. Where
-    that name is `taken` by another source, `.colorized.png` is appended.
+    The name is kept, even with a wrong suffix, unless the format is not written: then `.png` is appended. The suffix
+    is not replaced, so that `a.gif` and `a.png` have different outputs. If that name is `taken` by another source,
+    `.colorized.png` is appended.
 
     >>> output_name("1931/a.JPEG", "JPEG"), output_name("1931/a.gif", "GIF"), output_name("scan", "TIFF")
     ('1931/a.JPEG', '1931/a.gif.png', 'scan')
@@ -144,7 +147,7 @@ def output_name(name: str, format: str, taken: bool = False) -> str:
 
 
 def disk_name(name: str) -> str:
-    """`name` where it can be a file's on disk; else without the empty parts of a bucket's key, which a hash stands for.
+    """`name` if it is a valid path; otherwise the key of a bucket without its empty parts and with a hash.
 
     >>> disk_name("1931/a.jpg"), disk_name("1931//a.jpg")
     ('1931/a.jpg', '1931/a~845540d7ade6.jpg')
@@ -157,7 +160,7 @@ def disk_name(name: str) -> str:
 
 
 def fitting_name(name: str, suffix: str) -> str:
-    """`name` with a suffix more. Where that is too long for file systems, its end gives way to a hash of all of it."""
+    """`name` with an appended suffix; if it is too long for file systems, its end is replaced by a hash."""
     folder, slash, base = name.rpartition("/")
     if len(os.fsencode(base + suffix)) <= NAME_BYTES:
         return name + suffix
@@ -168,7 +171,7 @@ def fitting_name(name: str, suffix: str) -> str:
 
 @contextmanager
 def decode_errors(data: Encoded, format: str) -> Iterator[None]:
-    """Turn whatever a decoder raises for damaged `data` into `ImageDecodeError`; keep its warnings quiet."""
+    """Convert any exception of a decoder to `ImageDecodeError`; suppress warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -177,7 +180,7 @@ def decode_errors(data: Encoded, format: str) -> Iterator[None]:
         raise
     except Image.DecompressionBombError as e:
         raise ImageDecodeError("too_large", f"{format}: {e} limits.max_pixels does not raise this one.") from e
-    except Exception as e:  # decoders of damaged files raise anything: OSError, SyntaxError, KeyError, struct.error
+    except Exception as e:  # decoders may raise anything: OSError, SyntaxError, KeyError, struct.error
         code = "truncated" if _ends_early(data, format, e) else "unreadable"
         if isinstance(e, SyntaxError) and "cannot handle" in str(e):  # 12-bit JPEG
             code = "unsupported"
@@ -188,9 +191,9 @@ def decode_errors(data: Encoded, format: str) -> Iterator[None]:
 
 @contextmanager
 def open_image(data: Encoded) -> Iterator[ImageFile.ImageFile]:
-    """Open `data` with the first decoder of the allow-list that accepts it: header read, pixels not decoded.
+    """Open `data` with the first decoder of the allow-list that accepts it, without decoding pixels.
 
-    The plugins are called directly because `Image.open` applies a global limit.
+    Calls the plugins directly, because `Image.open` has a global limit on pixels.
 
     Raises:
         ImageDecodeError: `empty`, `not_an_image`, `unsupported`, `truncated` or `unreadable`.
@@ -218,15 +221,15 @@ def open_image(data: Encoded) -> Iterator[ImageFile.ImageFile]:
 
 
 def _require_known(data: Encoded, format: str) -> None:
-    """Refuse kinds of a format that its decoder would call damaged, with what to do about it."""
+    """Refuse unsupported variants of a format, which its decoder would report as damaged."""
     if format == "PSD":
         version, depth = int.from_bytes(data[4:6], "big"), int.from_bytes(data[22:24], "big")
         if version != 1 or depth not in (1, 8):
-            kind = "PSB" if version == 2 else f"PSD with {depth} bits a sample"
-            raise ImageDecodeError("unsupported", f"{kind} is not read: export it as TIFF")
+            kind = "PSB" if version == 2 else f"PSD with {depth} bits per sample"
+            raise ImageDecodeError("unsupported", f"{kind} is not supported: export it as TIFF")
     if format == "JPEG" and (marker := frame_marker(whole(data))) in _LOSSLESS_FRAMES:
         raise ImageDecodeError(
-            "unsupported", f"lossless JPEG (frame {marker:X}) is not read: convert it to PNG or TIFF"
+            "unsupported", f"lossless JPEG (frame {marker:X}) is not supported: convert it to PNG or TIFF"
         )
 
 
@@ -269,7 +272,7 @@ def check_pixels(info: ImageInfo, max_pixels: int) -> None:
 
 
 def sample_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
-    """8 or 16: the depth at which the image is decoded and written.
+    """The bits per sample for decoding and encoding the image: 8 or 16.
 
     Raises:
         ImageDecodeError: `unsupported`, for 32-bit integer and float samples.
@@ -285,7 +288,7 @@ def sample_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
 
 
 def stored_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
-    """Bits a sample in the file, where Pillow's mode hides them (it reads 16-bit RGB as 8-bit RGB)."""
+    """The bits per sample in the file, which Pillow's mode does not tell (it reads 16-bit RGB as 8-bit RGB)."""
     if image.format == "PNG":
         return data[24:25][0]
     if image.format == "PPM":
@@ -299,8 +302,8 @@ def stored_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
 
 def _orientation(image: ImageFile.ImageFile) -> int:
     try:
-        value = Image.Image.getexif(image).get(274, 1)  # the PNG plugin's own method decodes the pixels
-    except Exception:  # a damaged EXIF block says nothing about the pixels
+        value = Image.Image.getexif(image).get(274, 1)  # the PNG plugin's method would decode the pixels
+    except Exception:  # the EXIF block may be damaged
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -323,5 +326,5 @@ def _refusal(data: Encoded) -> ImageDecodeError:
             return ImageDecodeError("unsupported", f"{name} is not a format that can be colored")
     if data[4:8] == b"ftyp":
         brand = data[8:12].decode("latin-1")
-        return ImageDecodeError("unsupported", f"a media file of brand {brand!r} (HEIF or video) is not read")
+        return ImageDecodeError("unsupported", f"media files of brand {brand!r} (HEIF or video) are not supported")
     return ImageDecodeError("not_an_image", f"no known image format ({len(data)} bytes)")

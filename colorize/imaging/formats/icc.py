@@ -1,8 +1,8 @@
-"""ICC profiles (ICC.1:2022): the equivalent of a grey profile for RGB pixels, and back.
+"""Converts ICC profiles (ICC.1:2022) between grey and RGB.
 
-A grey profile holds one tone curve; an RGB profile with that curve for each channel, the same white and any primaries
-that add up to it gives each grey the same color. So does a grey profile with the curve of an RGB one whose three
-curves are equal. Profiles without such a curve (tables, a Lab connection space) have no equivalent here.
+A grey profile with one tone curve is equivalent, for grey colors, to an RGB profile with this curve for each channel,
+the same white, and any primaries that add up to it. Conversely, an RGB profile with three equal curves has an
+equivalent grey profile. Profiles without such curves (lookup tables, a Lab connection space) are not converted.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ _HEADER = 128
 _GREY, _RGB, _XYZ, _DISPLAY = b"GRAY", b"RGB ", b"XYZ ", b"mntr"
 _SHARED = (b"desc", b"cprt", b"wtpt", b"chad")
 _RED, _GREEN, _BLUE = b"rTRC", b"gTRC", b"bTRC"
-# The sRGB primaries, adapted to the connection space's D50 (IEC 61966-2-1): they add up to its white.
+# The sRGB primaries adapted to D50, the white of the connection space, to which they add up (IEC 61966-2-1).
 _PRIMARIES = {
     b"rXYZ": (0.43607, 0.22249, 0.01392), b"gXYZ": (0.38515, 0.71687, 0.09708), b"bXYZ": (0.14307, 0.06061, 0.71410),
 }  # fmt: skip
 
 
 def for_rgb(profile: bytes | None) -> bytes | None:
-    """A profile for RGB pixels: an RGB one as it is, the equivalent of a grey one, None where there is none."""
+    """A profile for RGB pixels: an RGB profile unchanged, the equivalent of a grey profile, or None."""
     if not profile or _space(profile) == _RGB:
         return profile or None
     tags = tags_of(profile)
@@ -32,7 +32,7 @@ def for_rgb(profile: bytes | None) -> bytes | None:
 
 
 def for_grey(profile: bytes | None) -> bytes | None:
-    """A profile for grey pixels: a grey one as it is, the equivalent of an RGB one, None where there is none."""
+    """A profile for grey pixels: a grey profile unchanged, the equivalent of an RGB profile, or None."""
     if not profile or _space(profile) == _GREY:
         return profile or None
     tags = tags_of(profile)
@@ -53,9 +53,9 @@ def _space(profile: bytes) -> bytes:
 
 
 def tags_of(profile: bytes) -> dict[bytes, bytes]:
-    """The tags of a profile; none where its table is damaged, or where they overlap to more than the profile holds.
+    """The tags of a profile; none if its table is damaged, or if overlapping tags are larger than the profile.
 
-    Tags may share one piece of data, such as the curve of three channels.
+    Tags may share data, such as the curve of three channels.
     """
     try:
         (count,) = struct.unpack_from(">I", profile, _HEADER)
@@ -77,7 +77,7 @@ def _fixed(*values: float) -> bytes:
 
 
 def _assembled(source: bytes, space: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """A display profile with the source's header otherwise; equal tags share their data."""
+    """A display profile with the source's header, in which equal tags share their data."""
     body, places = bytearray(), dict[bytes, int]()
     start = _HEADER + 4 + 12 * len(tags)
     for data in tags.values():
@@ -88,5 +88,5 @@ def _assembled(source: bytes, space: bytes, tags: dict[bytes, bytes]) -> bytes:
     header = bytearray(source[:_HEADER])
     header[0:4] = (start + len(body)).to_bytes(4, "big")
     header[12:20] = _DISPLAY + space
-    header[84:100] = bytes(16)  # the profile's checksum: not computed
+    header[84:100] = bytes(16)  # no profile ID (checksum)
     return bytes(header) + len(tags).to_bytes(4, "big") + table + bytes(body)

@@ -1,6 +1,6 @@
-"""JPEG 2000 files: lossless grey or true-color pixels at 8 or 16 bits, with the source's own boxes carried over.
+"""JPEG 2000 files: lossless grey or true-color pixels with 8 or 16 bits, and the source's boxes.
 
-Box layout: ISO/IEC 15444-1, annex I. Bare codestreams stay bare.
+Box layout: ISO/IEC 15444-1, annex I. Bare codestreams stay bare codestreams.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from colorize.imaging.formats.metadata import Words
 _CODESTREAM = b"\xff\x4f\xff\x51"  # markers SOC and SIZ
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3
 _EXIF_UUID = b"JpgTiffExif->JP2"
-_CLAIM_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA: about the source's bytes
+_CLAIM_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA, which is only valid for the source's bytes
 _LATIN = b"\x00\x01"
 _SRGB, _GREY = 16, 17  # enumerated color spaces
 
@@ -36,7 +36,7 @@ class Box(NamedTuple):
 
 
 def write_jp2(pixels: Plane, source: bytes, words: Words) -> bytes:
-    """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels, reversibly, as JP2 or bare codestream like `source`."""
+    """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels losslessly, as JP2 or bare codestream like `source`."""
     codestream = bytes(imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="j2k"))
     if words.sentence:
         codestream = _with_comment(codestream, words.sentence)
@@ -59,7 +59,7 @@ def read_xmp(data: bytes) -> bytes | None:
 
 
 def boxes(data: bytes) -> Iterator[Box]:
-    """The boxes of a JP2 file, or within one; those whose length is damaged are left out."""
+    """The boxes of a JP2 file or superbox, up to one with an invalid length."""
     position = 0
     while position + 8 <= len(data):
         length, start = int.from_bytes(data[position : position + 4], "big"), position + 8
@@ -77,7 +77,7 @@ def _is_claim(box: Box) -> bool:
 
 
 def _refreshed(box: Box, pixels: Plane) -> Box:
-    """An EXIF box without its thumbnail; any other as it is."""
+    """An EXIF box without its thumbnail; other boxes unchanged."""
     if not box.data.startswith(_EXIF_UUID):
         return box
     size, components = (pixels.shape[1], pixels.shape[0]), 3 if channels(pixels) > 2 else 1
@@ -85,7 +85,7 @@ def _refreshed(box: Box, pixels: Plane) -> Box:
 
 
 def _header(pixels: Plane, own: list[Box]) -> Box:
-    """The `jp2h` box: sizes and color of the copy, resolution of the source."""
+    """The `jp2h` box, with the copy's size and color space and the source's resolution."""
     count = channels(pixels)
     depth = bytes((0, count, pixels.itemsize * 8 - 1, 7, 0, 0))
     inner = list(counted(b for box in own if box.type == b"jp2h" for b in boxes(box.data)))
@@ -101,13 +101,13 @@ def _header(pixels: Plane, own: list[Box]) -> Box:
 
 
 def _channel_definition(count: int) -> Box:
-    """The `cdef` box: channels are the colors in their order, the last is the opacity of the whole image."""
+    """The `cdef` box: color channels in order, then alpha."""
     rows = [(i, 0, i + 1) for i in range(count - 1)] + [(count - 1, 1, 0)]
     return Box(b"cdef", np.array([count, *(value for row in rows for value in row)], ">u2").tobytes())
 
 
 def _with_comment(codestream: bytes, sentence: str) -> bytes:
-    """Insert a COM segment after SIZ, the one segment whose place is fixed (ISO/IEC 15444-1, annex A)."""
+    """Insert a COM segment after SIZ, the only segment with a fixed position (ISO/IEC 15444-1, annex A)."""
     siz_end = 4 + int.from_bytes(codestream[4:6], "big")
     data = _LATIN + sentence.encode("latin-1", "replace")
     return codestream[:siz_end] + b"\xff\x64" + (len(data) + 2).to_bytes(2, "big") + data + codestream[siz_end:]

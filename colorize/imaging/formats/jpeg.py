@@ -1,12 +1,11 @@
-"""JPEG files with the source's own luma coefficients: nothing of the scan is decoded and encoded again.
+"""JPEG files with the source's luma coefficients, which are never decoded to pixels and encoded again.
 
-The luma of a JPEG does not depend on its chroma, so a colored copy is the source's quantized luma coefficients, bit
-for bit, and two chroma planes (ITU-T T.81). Each component has its own scans. Those of a grey source are moved into
-the copy byte for byte: it stays progressive, keeps its restart markers, and costs no time. From a source whose luma
-and chroma share scans, and from an arithmetic-coded one, the luma coefficients are coded once more, without loss.
+The luma of a JPEG does not depend on its chroma, so a colored copy has the source's quantized luma coefficients, bit
+for bit, and two chroma planes (ITU-T T.81). Each component has its own scans. Those of a grey source are copied byte
+for byte, which preserves progressive coding and restart markers and takes hardly any time. If luma and chroma share
+scans, or the source is arithmetic-coded, its luma coefficients are transcoded losslessly.
 
-What has no luma coefficients to carry over (CMYK and RGB-coded files) is encoded from pixels; 12-bit files are not
-read at all.
+CMYK and RGB-coded files have no luma coefficients and are encoded from pixels; 12-bit files are not supported.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from colorize.imaging.formats.jpeg_segments import carried
 from colorize.imaging.formats.jpeg_stream import Plane, first_plane, merged, segments
 from colorize.imaging.formats.metadata import Words
 
-# ITU-T T.81, annex K, the sum of table K.1 and table K.2: what encoders scale to a quality.
+# ITU-T T.81, annex K: the sum of table K.1, and table K.2; encoders scale these by quality.
 _STANDARD_LUMA_SUM = 3688
 _STANDARD_CHROMA = np.full((8, 8), 99)
 _STANDARD_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
 
 
 def has_luma_plane(image: JpegImagePlugin.JpegImageFile) -> bool:
-    """Whether the first component is luma at full resolution, by the rules that libjpeg follows."""
+    """Whether the first component is luma at full resolution, by libjpeg's rules."""
     layers = image.layer
     if len(layers) == 1:
         return True
@@ -51,11 +50,15 @@ def write_jpeg(
 ) -> bytes:
     """A colored copy of the JPEG `source`.
 
-    `cb` and `cr` have the image's size (4:4:4), or half of it rounded up (4:2:0). `luma` (H, W) is encoded where it
-    is given, with the source's tables; `None` carries the source's own luma coefficients over.
+    Args:
+        source: the encoded source.
+        luma: (H, W), encoded with the source's tables; None copies the source's luma coefficients.
+        cb: chroma of the image's size (4:4:4), or half of it, rounded up (4:2:0).
+        cr: likewise.
+        words: metadata for the copy.
 
     Raises:
-        ImageDecodeError: `unreadable`, for a damaged source whose coefficients no JPEG can hold.
+        ImageDecodeError: `unreadable`, for a damaged source with coefficients that cannot be encoded.
     """
     with JpegImagePlugin.JpegImageFile(io.BytesIO(source)) as image:
         luma_table, chroma_table = _tables(image)
@@ -66,7 +69,7 @@ def write_jpeg(
 
 
 def write_grey_jpeg(source: bytes, words: Words) -> bytes:
-    """`source` without its chroma: a grey JPEG of the same luma coefficients.
+    """A grey JPEG with the luma coefficients of `source`.
 
     Raises:
         ImageDecodeError: `unreadable`, for a damaged source.
@@ -76,14 +79,14 @@ def write_grey_jpeg(source: bytes, words: Words) -> bytes:
 
 
 def luma_plane(source: bytes) -> Plane:
-    """The luma of a JPEG as a separate component: as it is stored where that is possible, else coded again.
+    """The luma of a JPEG as a separate component: as stored if possible, else transcoded.
 
     Raises:
         ImageDecodeError: `unreadable`.
     """
     plane = first_plane(source) or first_plane(_transcoded(source))
     if plane is None:
-        raise ImageDecodeError("unreadable", "JPEG whose luma cannot be carried over: damaged data")
+        raise ImageDecodeError("unreadable", "the luma of the JPEG cannot be copied: damaged data")
     return plane
 
 
@@ -96,16 +99,16 @@ def _encoded(plane: NDArray[np.uint8], table: Sequence[int], progressive: bool) 
 
 
 def _transcoded(source: bytes) -> bytes:
-    """A grey JPEG, sequential and Huffman-coded, with the luma coefficients of any JPEG."""
+    """A sequential, Huffman-coded grey JPEG with the luma coefficients of any JPEG."""
     with decode_errors(source, "JPEG"), JpegImagePlugin.JpegImageFile(io.BytesIO(source)) as image:
         size = image.size
     return grey_jpeg(source, size)
 
 
 def _tables(image: JpegImagePlugin.JpegImageFile) -> tuple[Sequence[int], Sequence[int]]:
-    """Quantization tables for luma and chroma: the source's own, or the standard chroma at its quality.
+    """Quantization tables for luma and chroma: the source's, or the standard chroma table at the source's quality.
 
-    Below quality 50 the color of a grey source would show blocks before its luma does, so it stays at that.
+    The chroma's quality is at least 50, below which blocks would be visible in the color before they are in the luma.
     """
     tables, layers = image.quantization, image.layer
     luma = tables[layers[0][3]]

@@ -1,8 +1,8 @@
-"""JPEG files without their end mark: whether all that a decoder needs is there nevertheless.
+"""Detects JPEG files that lack only their end marker.
 
-A decoder cannot tell a file whose last two bytes are missing from one that lost half of its image: it fills up what
-it does not find. Here bytes of no meaning are put where the data ends: if any of the image were missing, they would
-be taken for it and show.
+A decoder cannot distinguish a file without its last two bytes from one without half of its image, because it fills in
+missing data. Here, different filler bytes are appended: if image data is missing, they are decoded as such and the
+results differ.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from colorize.imaging.formats.encoded import Encoded, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.jpeg_stream import EOI, SOF2, SOI, Scan, scans_of_file
 
-_FILLERS = (b"", b"\x5a\xa5\x3c\x0f\x17" * 40, b"\x00" * 200)  # no FF: none of them is a marker
+_FILLERS = (b"", b"\x5a\xa5\x3c\x0f\x17" * 40, b"\x00" * 200)  # without FF, so without markers
 
 
 def completed(data: Encoded, error: ImageDecodeError) -> bytes | None:
-    """The file with its end mark, where that is all that a decoder missed when it raised `error`; else None."""
+    """The file with its end marker, if only that was missing when the decoder raised `error`; else None."""
     is_cut = error.code == "truncated" and data[: len(SOI)] == SOI
     return with_end_mark(whole(data)) if is_cut else None
 
 
 def with_end_mark(data: bytes) -> bytes | None:
-    """The file with its end mark, if that is all that is missing; else None."""
-    tail = data.rstrip(b"\xff")  # half of the mark may be there
+    """The file with its end marker, if only that is missing; else None."""
+    tail = data.rstrip(b"\xff")  # half of the marker may be present
     if not _has_all_scans(tail):
         return None
     try:
@@ -45,10 +45,10 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Whether every component, and of progressive files every coefficient to its last bit, has a scan."""
+    """Whether every component, and in progressive files every bit of every coefficient, has a scan."""
     try:
         return _are_all(*scans_of_file(data))
-    except (IndexError, ValueError):  # segments that are cut off
+    except (IndexError, ValueError):  # truncated segments
         return False
 
 
@@ -61,6 +61,6 @@ def _are_all(marker: int, frame: bytes, scans: list[Scan]) -> bool:
 
 
 def _refined(scan: Scan) -> list[tuple[int, int]]:
-    """The coefficients of a progressive scan, and the lowest bit of them that it brings."""
+    """The coefficients of a progressive scan, with the lowest bit that it has of them."""
     first, end, bits = scan.header[-3:]
     return [(k, bits & 15) for k in range(first, min(end, 63) + 1)]

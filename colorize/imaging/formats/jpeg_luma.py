@@ -1,9 +1,8 @@
-"""The luma of a JPEG coded again without its chroma and without loss, for files whose components share scans.
+"""Transcodes the luma of a JPEG losslessly and without its chroma, for files whose components share scans.
 
-libjpeg-turbo's lossless transform does it in memory, where the system has that library (Debian's `libturbojpeg0`,
-Homebrew's `jpeg-turbo`). Everything else, and what that library refuses or warns of, goes through jpeglib, which needs
-temporary files and five times the time. Both code the same coefficients with the standard's Huffman tables: the bytes
-are the same.
+Uses libjpeg-turbo's lossless transform in memory if the system has the library (Debian's `libturbojpeg0`, Homebrew's
+`jpeg-turbo`). Otherwise, and for files that the library refuses or warns about, uses jpeglib, which needs temporary
+files and five times the time. Both write the same bytes: the same coefficients with the standard's Huffman tables.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from colorize.imaging.formats.jpeg_stream import DHT, SOF0, SOF1, bare, segments
 Coefficients = NDArray[np.int16]  # (blocks down, blocks across, 8, 8)
 
 _LIBRARIES = ("libturbojpeg.so.0", "libturbojpeg.0.dylib", "libturbojpeg.dylib")
-_LARGEST = 1023  # coefficient of 8-bit samples that the standard's Huffman tables have a code for
-_AC_BITS, _DC_BITS = 10, 11  # of the largest coefficient and difference of those tables
+_LARGEST = 1023  # maximum coefficient with a code in the standard's Huffman tables, for 8-bit samples
+_AC_BITS, _DC_BITS = 10, 11  # maximum sizes of AC coefficients and DC differences in those tables
 _GREY_WITHOUT_MARKERS = 8 | 64  # TJXOPT_GRAY, TJXOPT_COPYNONE
 
 
@@ -41,7 +40,7 @@ class _Transform(ctypes.Structure):
 
 
 def grey_jpeg(source: bytes, size: tuple[int, int]) -> bytes:
-    """A grey JPEG, sequential and Huffman-coded, with the luma coefficients of any JPEG of `size` (width, height).
+    """A sequential, Huffman-coded grey JPEG with the luma coefficients of any JPEG of `size` (width, height).
 
     Raises:
         ImageDecodeError: `unreadable`.
@@ -60,9 +59,9 @@ def luma_coefficients(data: bytes) -> Coefficients:
 
 
 def _is_ordinary(source: bytes) -> bool:
-    """Whether it is sequential and its Huffman codes are of coefficients that the standard's tables have codes for.
+    """Whether it is sequential, and all of its Huffman codes are for coefficients that the standard's tables have.
 
-    The transform checks no coefficient: those of a damaged file it would code as others.
+    The transform does not check coefficients, and would write wrong ones for a damaged file.
     """
     header = segments(source)
     tables = b"".join(segment.payload for segment in header if segment.marker == DHT)
@@ -77,7 +76,7 @@ def _is_ordinary(source: bytes) -> bool:
 
 
 def _transformed(source: bytes) -> bytes | None:
-    """By libjpeg-turbo; None without that library, and for a file that it warns of."""
+    """Transcodes with libjpeg-turbo; None without the library, and for files that it warns about."""
     library = _turbojpeg()
     if library is None:
         return None
@@ -109,8 +108,8 @@ def _by_jpeglib(source: bytes, size: tuple[int, int]) -> bytes:
         y, table = _read_luma(source, scratch)
         blocks = y.reshape(-1, 64)
         if blocks.max() > _LARGEST or blocks[:, 0].min() < -_LARGEST - 1 or blocks[:, 1:].min() < -_LARGEST:
-            # Of a damaged file. The encoder would not refuse it, and write nonsense.
-            raise ImageDecodeError("unreadable", "JPEG with coefficients that no JPEG can hold: damaged data")
+            # The encoder would not refuse them, but write wrong data.
+            raise ImageDecodeError("unreadable", "JPEG with coefficients out of range: damaged data")
         copy = jpeglib.from_dct(Y=y, qt=table[np.newaxis])
         copy.width, copy.height = size
         path = scratch / "grey.jpg"
@@ -119,7 +118,7 @@ def _by_jpeglib(source: bytes, size: tuple[int, int]) -> bytes:
 
 
 def _read_luma(data: bytes, scratch: Path) -> tuple[Coefficients, NDArray[np.uint16]]:
-    """Luma coefficients and their table. Calls jpeglib's library itself: its reader leaves files behind on damage."""
+    """Luma coefficients and their table. Calls jpeglib's C library: its reader leaks temporary files on errors."""
     _choose_library()
     path = scratch / "read.jpg"
     path.write_bytes(bare(data))  # jpeglib reads no file with more than 49 metadata segments
@@ -135,17 +134,17 @@ def _read_luma(data: bytes, scratch: Path) -> tuple[Coefficients, NDArray[np.uin
 
 @lru_cache(maxsize=1)
 def _choose_library() -> None:
-    """libjpeg-turbo: the fastest of those that jpeglib brings, and one that reads arithmetic coding."""
+    """Chooses libjpeg-turbo: the fastest of jpeglib's libraries, which also supports arithmetic coding."""
     jpeglib.version.set("turbo210")
 
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A folder for the files that jpeglib reads and writes; what it cannot do is the source's damage."""
+    """A temporary folder for jpeglib; converts its errors, which have no errno, to ImageDecodeError."""
     with tempfile.TemporaryDirectory(prefix="colorize-") as folder:
         try:
             yield Path(folder)
         except OSError as e:
-            if e.errno is not None:  # the disk's
+            if e.errno is not None:  # an error of the disk
                 raise
-            raise ImageDecodeError("unreadable", "JPEG whose luma cannot be carried over: damaged data") from e
+            raise ImageDecodeError("unreadable", "the luma of the JPEG cannot be copied: damaged data") from e

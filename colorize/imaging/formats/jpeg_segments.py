@@ -1,8 +1,8 @@
-"""The metadata segments of a JPEG that hold for its copy too.
+"""The metadata segments of a JPEG's copy.
 
-EXIF is kept without its thumbnail; the Photoshop resources (IPTC among them) without theirs; so is JFIF. A profile is
-replaced by its equivalent for the copy's kind of pixels. XMP is merged, comments are kept. Signed claims (C2PA), gain
-maps and further images are left out: they speak of the source's bytes.
+EXIF, JFIF and Photoshop resources (including IPTC) are kept without thumbnails, comments are kept, XMP is merged, and
+the color profile is converted to the copy's color space. Signed claims (C2PA), gain maps and further images are
+dropped, because they are only valid for the source.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from colorize.imaging.formats.metadata import Words, is_own_sentence
 _ICC, _MPF, _ADOBE = b"ICC_PROFILE\0", b"MPF\0", b"Adobe"
 _GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 _JFIF, _JFXX = b"JFIF\0", b"JFXX\0"
-LONGEST = 65533  # bytes of payload that fit a segment
+LONGEST = 65533  # maximum payload of a segment in bytes
 
 
 def carried(header: list[Segment], words: Words, size: tuple[int, int], components: int) -> list[Segment]:
     """The source's metadata for a copy of `size` (width, height) with 1 or 3 `components`, and the `words`."""
     kept = [_without_thumbnail(s, size, components) for s in header if _is_metadata(s) and not _is_own(s)]
     kept = [s for s in _without_photoshop_thumbnails(kept) if not is_xmp(s) and not _is_profile(s)]
-    first = [s for s in kept if s.marker == APP0]  # JFIF wants to be the first segment
+    first = [s for s in kept if s.marker == APP0]  # JFIF must be the first segment
     rest = [s for s in kept if s.marker != APP0]
     said = xmp_segments([s for s in header if is_xmp(s)], words)
     said += [Segment(COM, words.sentence.encode())] if words.sentence else []
@@ -31,7 +31,7 @@ def carried(header: list[Segment], words: Words, size: tuple[int, int], componen
 
 
 def _profile(header: list[Segment], components: int) -> list[Segment]:
-    """The profile in its chunks; none where one of them is missing, since readers apply no part of it."""
+    """The profile in chunks; none if a chunk is missing, because readers would ignore it."""
     chunks = sorted((s.payload for s in header if _is_profile(s)), key=lambda payload: payload[12:13])
     count = len(chunks)
     if any(chunk[12:14] != bytes((number, count)) for number, chunk in enumerate(chunks, 1)):
@@ -55,12 +55,12 @@ def _is_own(segment: Segment) -> bool:
 def _is_metadata(segment: Segment) -> bool:
     marker, payload = segment
     if marker == APP14 and payload.startswith(_ADOBE):
-        return len(payload) >= 12 and payload[11] == 1  # another transform would name another color space
+        return len(payload) >= 12 and payload[11] == 1  # other transforms are for other color spaces
     if marker == APP2 and payload.startswith((_MPF, _GAIN_MAP)):
-        return False  # the other images of the file are not carried over
+        return False  # the other images of the file are not copied
     if marker == APP0 and payload.startswith(_JFXX):
-        return False  # a thumbnail and nothing else
-    return marker != APP11 and (marker == COM or APP0 <= marker <= APP15)  # JUMBF: claims, and further images
+        return False  # only a thumbnail
+    return marker != APP11 and (marker == COM or APP0 <= marker <= APP15)  # APP11 is JUMBF: claims, further images
 
 
 def _without_thumbnail(segment: Segment, size: tuple[int, int], components: int) -> Segment:
@@ -73,7 +73,7 @@ def _without_thumbnail(segment: Segment, size: tuple[int, int], components: int)
 
 
 def _without_photoshop_thumbnails(header: list[Segment]) -> list[Segment]:
-    """Photoshop's resources, which go on from one segment to the next, where the first of those segments is."""
+    """Photoshop's resources, which may span segments, at the position of the first of these segments."""
     own = [s for s in header if s.marker == APP13 and s.payload.startswith(photoshop.HEADING)]
     if not own:
         return header

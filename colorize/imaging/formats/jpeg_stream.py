@@ -1,7 +1,7 @@
-"""A JPEG file as the segments and scans that it consists of (ITU-T T.81, annex B), without decoding any of it.
+"""Splits a JPEG file into segments and scans (ITU-T T.81, annex B) without decoding them, and joins them again.
 
-A scan that holds one component alone does not depend on the file's other components: it may be moved, byte for
-byte, into a file that has more of them, or fewer. That is how a scan gets color, and loses it again.
+A scan with a single component does not depend on the file's other components, so its bytes can be copied to a file with
+more or fewer components. This adds color to a grey scan, and removes it again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SOF0, SOF1, SOF2, DHT, DAC, SOS, DQT, DNL, DRI = 0xC0, 0xC1, 0xC2, 0xC4, 0xCC, 0
 APP0, APP1, APP2, APP11, APP13, APP14, APP15, COM = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF, 0xFE
 
 _HUFFMAN_FRAMES = (SOF0, SOF1, SOF2)
-# A marker that is no stuffed zero, fill byte or restart. Starts with a single literal, which `re` looks for in C.
+# A marker except stuffed zeros, fill bytes and restarts. Begins with a literal, for which `re` has a fast search.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
@@ -34,7 +34,7 @@ class Segment(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """One scan: the Huffman tables and restart intervals set before it, its header and its entropy-coded data."""
+    """One scan: the Huffman tables and restart intervals before it, its header and its entropy-coded data."""
 
     tables: tuple[Segment, ...]
     header: bytes  # the payload of SOS
@@ -42,18 +42,18 @@ class Scan(NamedTuple):
 
     @property
     def components(self) -> tuple[int, ...]:
-        """Identifiers of the components that the scan holds."""
+        """Identifiers of the scan's components."""
         return tuple(self.header[1 : 1 + 2 * self.header[0] : 2])
 
     def encoded(self, component: int) -> bytes:
-        """The scan of a single component, as the one with this identifier."""
+        """The scan of a single component, with this identifier."""
         header = bytes((1, component)) + self.header[2:]
         return b"".join(s.encoded() for s in (*self.tables, Segment(SOS, header))) + self.data
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """One component with its own scans: `marker` is its frame's, `table` its quantization table as stored."""
+    """One component with its own scans, the marker of its frame and its quantization table as stored."""
 
     marker: int
     width: int
@@ -67,15 +67,15 @@ class Plane:
 
     @property
     def has_restarts(self) -> bool:
-        """Whether a restart interval holds at its end, which a following scan would inherit."""
+        """Whether a restart interval is set at its end, which a following scan would inherit."""
         intervals = [s.payload for scan in self.scans for s in scan.tables if s.marker == DRI]
         return bool(intervals) and any(intervals[-1])
 
 
 def first_plane(data: bytes) -> Plane | None:
-    """The first component of a JPEG, if its scans hold nothing else and can be moved as they are; else None.
+    """The first component of a JPEG, if its scans have no other components; else None.
 
-    None too for arithmetic coding, 12 bits, and whatever is damaged in its structure.
+    Also None for arithmetic coding, 12 bits and files with a damaged structure.
     """
     try:
         return _first_plane(list(counted(_parts(data))))
@@ -86,9 +86,9 @@ def first_plane(data: bytes) -> Plane | None:
 
 
 def merged(planes: tuple[Plane, ...], segments: Iterable[Segment], factors: int = 1) -> bytes:
-    """A JPEG of one plane or of three, the first with sampling factors `factors` x `factors`, the others 1 x 1.
+    """A JPEG of one or three planes, the first with sampling factors `factors` x `factors`, the others 1 x 1.
 
-    The first plane's size is the image's. Metadata `segments` come first.
+    The image has the first plane's size. Metadata `segments` come first.
     """
     first = planes[0]
     header = [*segments, *(_quantization(p.table, int(i > 0)) for i, p in enumerate(planes[:2]))]
@@ -109,7 +109,7 @@ def segments(data: bytes) -> list[Segment]:
 
 
 def frame_marker(data: bytes) -> int | None:
-    """The marker of a JPEG's frame, which says how its coefficients are coded."""
+    """The marker of a JPEG's frame, which defines its coding process."""
     return next((s.marker for s in segments(data) if _is_frame(s.marker)), None)
 
 
@@ -117,7 +117,7 @@ def scans_of_file(data: bytes) -> tuple[int, bytes, list[Scan]]:
     """The marker and the payload of a JPEG's frame, and its scans.
 
     Raises:
-        ValueError: its structure is odd.
+        ValueError: its structure is invalid.
     """
     parts = list(_parts(data))
     frame = next((s for s, _ in parts if _is_frame(s.marker)), None)
@@ -131,14 +131,14 @@ def _is_frame(marker: int) -> bool:
 
 
 def bare(data: bytes) -> bytes:
-    """The JPEG without its metadata, of which it may have any amount."""
+    """The JPEG without its metadata."""
     found = list(counted(_header(data)))
     needed = b"".join(s.encoded() for s, _ in found if not (APP0 <= s.marker <= APP15 or s.marker == COM))
     return SOI + needed + data[found[-1][1] :] if found else data
 
 
 def _header(data: bytes) -> Iterator[tuple[Segment, int]]:
-    """Each segment before the first scan, and where it ends."""
+    """Each segment before the first scan, with its end offset."""
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:  # decoders skip stray bytes between segments
@@ -158,11 +158,11 @@ def _header(data: bytes) -> Iterator[tuple[Segment, int]]:
 
 
 def _parts(data: bytes) -> Iterator[tuple[Segment, bytes]]:
-    """Each segment, with the entropy-coded data that follows it; ValueError where the structure is odd."""
+    """Each segment, with the entropy-coded data after it. Raises ValueError if the structure is invalid."""
     position = 2
     while True:
         if data[position] != 0xFF:
-            raise ValueError("no marker where one must be")
+            raise ValueError("expected a marker")
         marker = data[position + 1]
         if marker == 0xFF:
             position += 1
@@ -172,18 +172,18 @@ def _parts(data: bytes) -> Iterator[tuple[Segment, bytes]]:
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         known = SOF0 <= marker <= DRI or APP0 <= marker <= APP15 or marker == COM
         if end > len(data) or not known or 0xD0 <= marker <= 0xD8:
-            raise ValueError("a segment that does not belong here")
+            raise ValueError("unexpected segment")
         segment = Segment(marker, data[position + 4 : end])
         position = end
         if marker == SOS:
             position = _scan_end(data, end)
         yield segment, data[end:position]
-        if position == len(data):  # no end mark: decoders take the data that there is
+        if position == len(data):  # no end marker, which decoders accept
             return
 
 
 def _scan_end(data: bytes, start: int) -> int:
-    """Where the entropy-coded data from `start` on ends: at a marker, and the fill bytes before it."""
+    """The end of the entropy-coded data from `start` on: before a marker and its fill bytes."""
     found = _MARKER.search(data, start)
     if found is None:
         return len(data)
@@ -212,7 +212,7 @@ def _first_plane(parts: list[tuple[Segment, bytes]]) -> Plane | None:
 
 
 def _scans_of(identifier: int, parts: list[tuple[Segment, bytes]]) -> tuple[Scan, ...]:
-    """The scans of one component, or none where one of them holds another component too."""
+    """The scans of one component, or none if one of them has another component, too."""
     found, tables = list[Scan](), list[Segment]()
     for segment, data in parts:
         if segment.marker in (DHT, DRI):
@@ -221,7 +221,7 @@ def _scans_of(identifier: int, parts: list[tuple[Segment, bytes]]) -> tuple[Scan
             continue
         scan = Scan(tuple(tables), segment.payload, data)
         if identifier not in scan.components:
-            continue  # its tables stay: they may serve a later scan
+            continue  # keep its tables, which a later scan may use
         if len(scan.components) != 1:
             return ()
         found.append(scan)
@@ -230,14 +230,14 @@ def _scans_of(identifier: int, parts: list[tuple[Segment, bytes]]) -> tuple[Scan
 
 
 def _tables(segment: Segment) -> list[bytes]:
-    """The quantization tables of a DQT segment, each with its leading byte; the last one comes first."""
+    """The quantization tables of a DQT segment, each with its leading byte, in reverse order."""
     tables, position = [], 0
     while position < len(segment.payload):
         length = 129 if segment.payload[position] >> 4 else 65
         tables.append(segment.payload[position : position + length])
         position += length
     if any(len(table) < 65 for table in tables):
-        raise ValueError("a quantization table that ends early")
+        raise ValueError("truncated quantization table")
     return tables[::-1]
 
 

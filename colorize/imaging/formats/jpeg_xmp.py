@@ -1,4 +1,4 @@
-"""XMP in JPEG: one segment, or one and extensions of it where the packet is longer (XMP specification, part 3)."""
+"""XMP in JPEG: a segment, and extension segments for longer packets (XMP specification, part 3)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from colorize.imaging.formats.xmp import Name, Packet
 
 _MAIN, _MORE = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _HAS_MORE = Name("http://ns.adobe.com/xmp/note/", "xmpNote", "HasExtendedXMP")
-_PART = struct.Struct(">32sII")  # before each part: the extension's MD5 in hexadecimal, its length, the part's place
+_PART = struct.Struct(">32sII")  # header of a part: MD5 of the extension in hexadecimal, its length, offset of the part
 _ROOM = 65533 - len(_MAIN)
 _PART_ROOM = 65533 - len(_MORE) - _PART.size
 
 
 def is_xmp(segment: Segment) -> bool:
-    """Whether a segment is XMP, or a part of an extension of it."""
+    """Whether a segment is XMP, or a part of extended XMP."""
     return segment.marker == APP1 and segment.payload.startswith((_MAIN, _MORE))
 
 
 def read_xmp(segments: Iterable[Segment]) -> bytes | None:
-    """The packet of a JPEG, its extension included."""
+    """The XMP packet of a JPEG, including its extension."""
     found = [s for s in segments if is_xmp(s)]
     main = next((s.payload[len(_MAIN) :] for s in found if s.payload.startswith(_MAIN)), None)
     if main is None:
@@ -40,7 +40,7 @@ def read_xmp(segments: Iterable[Segment]) -> bytes | None:
 def xmp_segments(source: list[Segment], words: Words) -> list[Segment]:
     """The segments of a copy: the source's packet with the `words`.
 
-    A packet that is too long for a segment is split: the words stay in the first, which every reader knows.
+    A packet that is too long for a segment is split, with the words in the first segment, which every reader supports.
     """
     packet = words.xmp(read_xmp(source))
     if packet is None:
@@ -51,7 +51,7 @@ def xmp_segments(source: list[Segment], words: Words) -> list[Segment]:
     digest = hashlib.md5(extension, usedforsecurity=False).hexdigest().upper()
     main.add({_HAS_MORE: digest})
     encoded = main.encoded()
-    assert encoded is not None  # it says at least where the rest is
+    assert encoded is not None  # it has at least the reference to the extension
     return [Segment(APP1, _MAIN + encoded), *_parts(extension, digest)]
 
 
@@ -64,7 +64,7 @@ def _parts(extension: bytes, digest: str) -> list[Segment]:
 
 
 def _extension(segments: list[Segment], digest: str) -> bytes | None:
-    """The extension of this name, or None where a part of it is missing."""
+    """The extension with this digest, or None if a part of it is missing."""
     start, parts, length = len(_MORE), dict[int, bytes](), 0
     for payload in (s.payload for s in segments if s.payload.startswith(_MORE)):
         if len(payload) >= start + _PART.size:

@@ -1,22 +1,22 @@
-"""What an image file says besides its pixels, and the words that every colored copy adds to it.
+"""The metadata of a colored copy: the source's, and the provenance of the color.
 
-The colored copy keeps EXIF (orientation included; without the thumbnail, which shows the source), IPTC, XMP,
-resolution, text and color profile; a grey profile becomes the equivalent one for RGB (`icc`). What the scanner wrote
-is never overwritten, with one exception: a digital source type, which would no longer be true, is set aside.
+The copy keeps EXIF (including orientation; without the thumbnail, which shows the source), IPTC, XMP, resolution, text
+and color profile; a grey profile is converted to RGB (`icc`). The source's values are never overwritten, except for
+the digital source type, which is no longer true and moves to another property.
 
-Where the provenance is written, so that the color is never taken for the scan's:
+The provenance, which tells that the color is not the scan's, is in:
 
 | format    | machine-readable                        | plain sentence |
 | --------- | --------------------------------------- | -------------- |
-| JPEG      | XMP (APP1, merged into the file's own)  | COM segment, after the file's own |
-| PNG       | XMP (iTXt)                              | tEXt `Comment`, or `Disclaimer` where the file has a comment |
-| TIFF      | XMP (tag 700)                           | ImageDescription, where the file has none |
+| JPEG      | XMP (APP1, merged with the source's)    | COM segment, after the source's |
+| PNG       | XMP (iTXt)                              | tEXt `Comment`, or `Disclaimer` if the source has a comment |
+| TIFF      | XMP (tag 700)                           | ImageDescription, if the source has none |
 | WebP      | XMP chunk                               | |
 | JPEG 2000 | XMP (`uuid` box; not in a bare codestream) | COM segment of the codestream |
-| BMP       | nowhere: the format holds no metadata   | |
+| BMP       | none: the format has no metadata        | |
 
-The XMP properties are in the namespace `urn:colorize:provenance:1.0/`; `Iptc4xmpExt:DigitalSourceType` says the
-same in the vocabulary of the IPTC (NewsCodes, "algorithmically enhanced" by default).
+The XMP properties are in the namespace `urn:colorize:provenance:1.0/`; `Iptc4xmpExt:DigitalSourceType` is an IPTC
+NewsCodes term ("algorithmically enhanced" by default).
 """
 
 from __future__ import annotations
@@ -39,25 +39,28 @@ _SENTENCE_START, _SENTENCE_ENDS = "Colors inferred by ", ("luminance as scanned.
 
 
 class Words(Protocol):
-    """What a copy says about itself, in place of what its source says."""
+    """The metadata that a copy adds or removes."""
 
     @property
     def sentence(self) -> str:
-        """The plain sentence that viewers show; empty for none."""
+        """A plain sentence for viewers, or ""."""
 
     def xmp(self, existing: bytes | None) -> bytes | None:
-        """The copy's XMP packet, made from the source's; None for none."""
+        """The copy's XMP packet, from the source's; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where the colors of an image come from. Hashes are hexadecimal SHA-256.
+    """The provenance of an image's colors.
 
-    Of a `model` that was given as a path only the last part is said: where it lies on somebody's machine is nobody
-    else's concern, and the hash tells which it is.
-
-    `digital_source_type` is a term of the IPTC's NewsCodes; `luma_exact` and `source_mode` (Pillow's mode of the
-    source) are filled in when the image is written.
+    Attributes:
+        model: name or path, of which only the last part is written, for privacy.
+        model_sha256: hexadecimal.
+        source: name of the source.
+        source_sha256: hexadecimal.
+        digital_source_type: an IPTC NewsCodes term.
+        luma_exact: set when the image is written.
+        source_mode: Pillow's mode of the source, set when the image is written.
     """
 
     model: str
@@ -69,12 +72,12 @@ class Provenance:
     source_mode: str = ""
 
     def of(self, mode: str, luma_exact: bool) -> Provenance:
-        """The same for an image of this mode."""
+        """The provenance for an image with this mode."""
         return replace(self, source_mode=mode, luma_exact=luma_exact)
 
     @property
     def sentence(self) -> str:
-        """The plain sentence that viewers show."""
+        """The plain sentence for viewers."""
         return (
             f"{_SENTENCE_START}{self._model} (sha256 {self.model_sha256}) "
             f"from {printable(self.source)} (sha256 {self.source_sha256}); {_SENTENCE_ENDS[not self.luma_exact]}"
@@ -87,8 +90,8 @@ class Provenance:
         return f"{architecture}{equals}{PurePath(file).name or file}"
 
     def xmp(self, existing: bytes | None = None) -> bytes:
-        """An XMP packet that says so: the file's own with one description more, or a new one."""
-        packet = Packet(Restored().xmp(existing))  # of a copy that is colored again, only the last colors count
+        """The XMP packet with an additional description, or a new packet."""
+        packet = Packet(Restored().xmp(existing))  # replace the provenance of an earlier coloring
         remove_stale(packet, was_rgb=self.source_mode.startswith("RGB"))
         values = {_own(name): value for name, value in self._properties().items()}
         before = packet.get(_TYPE)
@@ -100,7 +103,7 @@ class Provenance:
             values[_TOOL] = CREATOR_TOOL
         packet.add(values)
         encoded = packet.encoded()
-        assert encoded is not None  # it says at least what was just added
+        assert encoded is not None  # it has at least the added description
         return encoded
 
     def _properties(self) -> dict[str, str]:
@@ -118,12 +121,12 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The words of an image whose inferred colors were taken out again: those that its source had."""
+    """Restores the metadata of the source, for an image whose inferred colors are removed."""
 
     sentence: str = ""
 
     def xmp(self, existing: bytes | None) -> bytes | None:
-        """The packet without what `Provenance` added; None if nothing is left."""
+        """The packet without the additions of `Provenance`; None if nothing is left."""
         if not existing:
             return None
         packet = Packet(existing)
@@ -141,7 +144,7 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a colored copy's XMP says about its making: hashes are hexadecimal, `mode` is the source's."""
+    """The provenance in a colored copy's XMP. The hash is hexadecimal, `mode` is the source's."""
 
     source: str
     source_sha256: str
@@ -150,7 +153,7 @@ class Origin:
 
 
 def read_origin(xmp: bytes | None) -> Origin | None:
-    """What a colored copy of this program says about its source; None for any other image."""
+    """The origin in the XMP of a colored copy made by this program; None for other images."""
     packet = Packet(xmp)
     said = [packet.get(_own(name)) for name in ("Source", "SourceSHA256", "SourceMode", "Luminance")]
     if said[3] is None:
@@ -159,15 +162,15 @@ def read_origin(xmp: bytes | None) -> Origin | None:
 
 
 def is_own_sentence(text: str) -> bool:
-    """Whether a comment is one that this program added."""
+    """Whether a comment was added by this program."""
     return text.startswith(_SENTENCE_START) and text.rstrip("\0 ").endswith(_SENTENCE_ENDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """Metadata as Pillow reads it, for the formats whose own blocks are not carried over one by one.
+    """Metadata as read by Pillow, for formats whose blocks are not copied individually.
 
-    `icc` is the file's own profile, of whatever kind of pixels; `iptc` a resource of Photoshop's.
+    `icc` is the source's profile, for grey or RGB; `iptc` is a Photoshop resource.
     """
 
     exif: bytes | None = None
@@ -179,7 +182,7 @@ class Metadata:
 
 
 def read_metadata(info: dict[Any, Any]) -> Metadata:
-    """Pick what is carried over from Pillow's `image.info`."""
+    """The metadata in Pillow's `image.info` that is copied."""
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
     dpi = info.get("dpi")
     comment = info.get("comment")

@@ -1,7 +1,7 @@
-"""EXIF orientation of arrays: the stored layout and the upright view.
+"""Converts arrays between the stored layout and the upright view, by EXIF orientation.
 
-The eight values are those of the EXIF standard (JEITA CP-3451, tag 0x0112), applied as Pillow's
-`ImageOps.exif_transpose` does. Rows and columns are the last two axes.
+The eight values are those of the EXIF standard (JEITA CP-3451, tag 0x0112), applied like Pillow's
+`ImageOps.exif_transpose`. Rows and columns are the last two axes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""TIFFs of several pages: copies with all of them, each colored or as it is, and the scans back out of such copies."""
+"""TIFFs with several pages: copies with colored and unchanged pages, and restoring the scans from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Paint = Callable[[int, DecodedImage], tuple[DecodedImage, Color]]
 
 
 def decode_small_pages(data: Encoded, area: int, *, max_pixels: int) -> dict[int, SmallGrey]:
-    """`decode_small` of the pages of a TIFF, counted from 0, but for those of kinds that are not colored.
+    """`decode_small` for the pages of a TIFF, by 0-based number, without unsupported pages.
 
     Raises:
         ImageDecodeError: a page is damaged, or has more than `max_pixels`.
@@ -32,22 +32,22 @@ def decode_small_pages(data: Encoded, area: int, *, max_pixels: int) -> dict[int
 
 
 def has_pages(info: ImageInfo) -> bool:
-    """Whether the file has pages beyond the first that a copy can have too."""
+    """Whether the file has several pages that are kept in its copy."""
     return info.format == "TIFF" and info.frames > 1
 
 
 def encode_pages_into(
     out: IO[bytes], data: Encoded, colored: Collection[int], paint: Paint, provenance: Provenance, *, max_pixels: int
 ) -> bool:
-    """Write all pages of a TIFF into an empty seekable file; returns whether the luminance of all is exact.
+    """Writes all pages of a TIFF to an empty seekable file; returns whether the luminance of all is exact.
 
     Args:
         out: the file.
         data: the encoded source.
-        colored: which pages are, counted from 0; the others are copied as they are.
-        paint: makes the colors of a page from its number and its image, which may come back changed.
-        provenance: what each colored page says about itself.
-        max_pixels: pages with more are refused.
+        colored: 0-based numbers of the pages to color; the others are copied.
+        paint: returns the image and the color of a page, for its number and image.
+        provenance: for the metadata of each colored page.
+        max_pixels: larger pages are refused.
 
     Raises:
         ImageDecodeError: a page cannot be read, or is too large.
@@ -69,7 +69,7 @@ def encode_pages_into(
 
 
 def page_origins(data: Encoded) -> list[Origin | None]:
-    """What each page of a TIFF says about its making, if it is a colored copy; of other formats nothing."""
+    """The origin of each page of a TIFF, None for pages that are not colored copies; [] for other formats."""
     if not is_tiff(data):
         return []
     with tiff_pages(data) as found:
@@ -77,9 +77,9 @@ def page_origins(data: Encoded) -> list[Origin | None]:
 
 
 def encode_grey_pages_into(out: IO[bytes], data: Encoded) -> None:
-    """Write the scans of a copy's colored pages, and its other pages as they are, into an empty seekable file.
+    """Restores the scans of a copy's colored pages and copies its other pages to an empty seekable file.
 
-    Of a file that is not known to be a copy the luminance of all pages is written.
+    For a file that is not known to be a copy, the luminance of all pages is written.
     """
     with tiff_pages(data) as found:
         require_all(found)
@@ -97,5 +97,5 @@ def encode_grey_pages_into(out: IO[bytes], data: Encoded) -> None:
 
 
 def _pixels(color: Color) -> Pixels:
-    assert not isinstance(color, tuple)  # chroma planes are of JPEG alone
+    assert not isinstance(color, tuple)  # chroma planes are for JPEG only
     return color

@@ -1,6 +1,6 @@
-"""Photoshop's image resources, in which IPTC lies too: kept, but for those that hold an image of the source.
+"""Photoshop's image resources, including IPTC; kept except for thumbnails.
 
-JPEG holds them in APP13 segments, which a resource may span; TIFF in tag 34377. Adobe Photoshop File Formats
+In JPEG they are in APP13 segments, which a resource may span, in TIFF in tag 34377. See Adobe Photoshop File Formats
 Specification, "Image Resources Section".
 """
 
@@ -18,19 +18,19 @@ _IPTC, _RESOLUTION, _EXIF, _XMP = 0x0404, 0x03ED, 0x0422, 0x0424
 
 
 class Resource(NamedTuple):
-    """One resource: its number, and all of its bytes, padding included."""
+    """One resource: its number, and its bytes including padding."""
 
     number: int
     data: bytes
 
 
 def begins(data: bytes) -> bool:
-    """Whether image resources begin here, with their heading or without."""
+    """Whether data begins with image resources, with or without their heading."""
     return data.startswith((HEADING, *_SIGNATURES))
 
 
 def metadata_of(listed: Iterable[tuple[int, bytes, bytes]]) -> Metadata:
-    """What the resources of a PSD file say of its image, each as number, name and data."""
+    """The metadata in the resources of a PSD file, given as number, name and data."""
     found = {number: data for number, _, data in listed}
     iptc, density = found.get(_IPTC), found.get(_RESOLUTION, b"")
     header = b"8BIM" + _IPTC.to_bytes(2, "big") + bytes(2)
@@ -48,7 +48,7 @@ def _fixed(number: bytes) -> float:
 
 
 def without_thumbnails(body: bytes) -> list[bytes]:
-    """The resources that are kept, each by itself, and whatever follows the last one that can be read."""
+    """The resources without thumbnails, and the rest of the data after the last valid resource."""
     found = list(_resources(body))
     rest = body[sum(len(resource.data) for resource in found) :]
     kept = [resource.data for resource in found if resource.number not in _THUMBNAILS]
@@ -56,7 +56,7 @@ def without_thumbnails(body: bytes) -> list[bytes]:
 
 
 def in_segments(resources: list[bytes], room: int) -> Iterator[bytes]:
-    """The resources in pieces of at most `room` bytes: no resource is cut that fits one piece."""
+    """Packs resources into pieces of at most `room` bytes, and splits only resources that are larger."""
     held = b""
     for resource in resources:
         if held and len(held) + len(resource) > room:

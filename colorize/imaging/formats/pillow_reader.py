@@ -1,4 +1,4 @@
-"""Reading what Pillow decodes, all formats but TIFF: a small copy for the network, and the planes at full size."""
+"""Reads images with Pillow, all formats except TIFF: a small copy for the network, and planes at full size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from colorize.imaging.formats.ppm import read_ppm16
 from colorize.imaging.formats.samples import BAND_PIXELS, has_alpha, luma_of
 from colorize.imaging.tone import ChromaRounding
 
-_BLOCK = 8  # samples of a JPEG's block, each way
-UNKNOWN_ROUNDING = ChromaRounding(1.0, 2.0 * _BLOCK)  # of an image that may have been a JPEG of middling quality
+_BLOCK = 8  # side of a JPEG block in samples
+UNKNOWN_ROUNDING = ChromaRounding(1.0, 2.0 * _BLOCK)  # as if the image had been a JPEG of medium quality
 
 
 def small_copies(image: ImageFile.ImageFile, area: int) -> tuple[Image.Image, Image.Image | None]:
-    """Small grey copy and, where the image has color, small color copy, as stored (not upright)."""
+    """A small grey copy and, if the image has color channels, a small color copy, as stored (not upright)."""
     fraction = min(1.0, math.sqrt(area / (image.width * image.height)))
     size = math.ceil(image.width * fraction), math.ceil(image.height * fraction)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -37,7 +37,7 @@ def small_copies(image: ImageFile.ImageFile, area: int) -> tuple[Image.Image, Im
 
 
 def chroma_rounding(image: ImageFile.ImageFile) -> ChromaRounding:
-    """How a JPEG rounds its chroma, by its table; of other formats what is likely."""
+    """The chroma quantization of a JPEG; a typical value for other formats."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or len(image.layer) < 2:
         return UNKNOWN_ROUNDING
     (_, across, *_), (_, across_chroma, _, table) = image.layer[:2]
@@ -50,16 +50,18 @@ def planes(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> tuple[
 
 
 def halved_luma(image: JpegImagePlugin.JpegImageFile) -> Plane:
-    """The luma plane of a JPEG at half its size each way, rounded up."""
+    """The luma plane of a JPEG at half its size, rounded up."""
     halves = half_shape(*image.size)
     image.draft("L", (max(1, image.width // 2), max(1, image.height // 2)))
     image.load()
     grey = image.convert("L")
-    return np.asarray(grey if grey.size == halves else grey.reduce(2))  # one pixel wide or high: it came whole
+    return np.asarray(
+        grey if grey.size == halves else grey.reduce(2)
+    )  # if it is one pixel wide or high, Pillow returns the full size
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """As a mode that can be averaged: L, RGB or YCbCr, 8 bits."""
+    """The image with a mode that can be averaged: L, RGB or YCbCr, 8 bits."""
     if image.mode in ("L", "RGB", "YCbCr"):
         return image
     if image.mode.startswith("I"):
@@ -89,7 +91,7 @@ def _planes16(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> tup
 
 
 def _pixels16(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Plane:
-    """(H, W, channels) uint16 of the formats that Pillow reads as 8 bits."""
+    """Pixels (H, W, channels), uint16, of formats that Pillow reads with 8 bits."""
     if info.format == "PPM":
         return read_ppm16(image, whole(data))
     decoders = {"PNG": imagecodecs.png_decode, "JPEG2000": imagecodecs.jpeg2k_decode}
@@ -102,9 +104,9 @@ def _pixels16(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Pla
 
 
 def _grey16(image: Image.Image) -> NDArray[np.uint16]:
-    """Samples of a 16-bit grey image."""
+    """The samples of a 16-bit grey image."""
     samples = np.empty((image.height, image.width), np.uint16)
-    rows = max(1, BAND_PIXELS // image.width)  # of the whole image at once Pillow makes two copies more
+    rows = max(1, BAND_PIXELS // image.width)  # in bands, because Pillow makes two temporary copies
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height)))
         samples[top : top + rows] = np.asarray(band)

@@ -1,4 +1,4 @@
-"""PNG files: grey or true-color pixels at 8 or 16 bits, with the source's own ancillary chunks carried over."""
+"""PNG files: grey or true-color pixels with 8 or 16 bits, and the source's ancillary chunks."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from colorize.imaging.formats.metadata import Metadata, Words, is_own_sentence
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33  # signature (8), then length, type, 13 bytes and checksum of IHDR
-_LEVEL = 3  # a third of level 6's time for files 3 % larger (photographs with grain)
-_HUGE = 1 << 26  # bytes of pixels: more are filtered and compressed here, a strip at a time; libpng wants them all
+_LEVEL = 3  # takes a third of the time of level 6, for 3 % larger files (photographs with grain)
+_HUGE = 1 << 26  # bytes of pixels: larger images are compressed here strip by strip, because libpng needs all pixels
 _STRIP_BYTES = 1 << 20
-_LONGEST_TEXT = 1 << 26  # bytes that packed metadata may grow to; more is damage, or an attack
-_SUB = 1  # the filter: with grain as good as choosing one for each row (ISO/IEC 15948, section 9)
+_LONGEST_TEXT = 1 << 26  # maximum size of decompressed metadata
+_SUB = 1  # filter type; for images with grain as good as adaptive filters (ISO/IEC 15948, section 9)
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _XMP, _COMMENT, _DISCLAIMER = b"XML:com.adobe.xmp\0", b"Comment\0", b"Disclaimer\0"
 
-# What holds for the copy as for the source. Not kept: tRNS, PLTE, sBIT, bKGD, hIST (they depend on the color type).
+# Chunks that are valid for the copy, too. Not kept: tRNS, PLTE, sBIT, bKGD, hIST, which depend on the color type.
 _CARRIED = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"sCAL", b"oFFs", b"eXIf", b"tEXt", b"zTXt", b"iTXt",
             b"tIME")  # fmt: skip
 
@@ -46,7 +46,7 @@ class Chunk(NamedTuple):
 def write_png(out: IO[bytes], pixels: Pixels, source: Encoded, metadata: Metadata, words: Words) -> None:
     """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels as PNG.
 
-    The chunks come from `source` where that is a PNG, else from `metadata`.
+    Ancillary chunks are copied from `source` if it is a PNG, otherwise created from `metadata`.
     """
     own = list(counted(chunks(source))) if source[: len(_SIGNATURE)] == _SIGNATURE else _from_metadata(metadata)
     kept = (_adapted(c, pixels) for c in own if c.type in _CARRIED and not _is_replaced(c))
@@ -63,12 +63,18 @@ def write_png(out: IO[bytes], pixels: Pixels, source: Encoded, metadata: Metadat
 
 def _header(pixels: Pixels) -> Chunk:
     height, width = pixels.shape[:2]
-    kind = 8 * pixels.itemsize, _COLOR_TYPES[channels(pixels)], 0, 0, 0  # bits, color, and no choice of others
+    kind = (
+        8 * pixels.itemsize,
+        _COLOR_TYPES[channels(pixels)],
+        0,
+        0,
+        0,
+    )  # bits, color type, compression, filter, interlace
     return Chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, *kind))
 
 
 def _pixel_chunks(pixels: Pixels) -> Iterator[Chunk]:
-    """IDAT chunks and the end; the pixels are read once, a strip at a time."""
+    """The IDAT and IEND chunks; the pixels are read once, strip by strip."""
     compressor = zlib.compressobj(_LEVEL)
     rows = max(1, _STRIP_BYTES // _row_bytes(pixels))
     for top in range(0, pixels.shape[0], rows):
@@ -79,7 +85,7 @@ def _pixel_chunks(pixels: Pixels) -> Iterator[Chunk]:
 
 
 def _filtered(pixels: Plane) -> bytes:
-    """Rows as PNG stores them: the filter's number, then differences from the pixel to the left, byte by byte."""
+    """Filtered rows: the filter type, then the bytewise difference from the pixel to the left."""
     raw = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(len(pixels), -1).view(np.uint8)
     step = channels(pixels) * pixels.itemsize
     rows = np.empty((len(raw), raw.shape[1] + 1), np.uint8)
@@ -93,7 +99,7 @@ def _row_bytes(pixels: Pixels) -> int:
 
 
 def chunks(data: Encoded) -> Iterator[Chunk]:
-    """The chunks of a PNG file but those of pixels, up to its end or to where it is cut off."""
+    """The chunks of a PNG file except IDAT, up to the end of the file."""
     position = len(_SIGNATURE)
     while position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
@@ -103,7 +109,7 @@ def chunks(data: Encoded) -> Iterator[Chunk]:
 
 
 def read_xmp(data: Encoded) -> bytes | None:
-    """The XMP packet of a PNG file, packed or not."""
+    """The XMP packet of a PNG file, compressed or not."""
     own = list(chunks(data))
     chunk = next((c for c in own if c.type == b"iTXt" and c.data.startswith(_XMP)), None)
     if chunk is None:
@@ -120,7 +126,7 @@ def read_xmp(data: Encoded) -> bytes | None:
 
 
 def _said(xmp: bytes | None, words: Words, commented: bool) -> list[Chunk]:
-    """The XMP packet and the plain sentence, which never hides the file's own comment."""
+    """The chunks for the XMP packet and the plain sentence, which does not replace the source's comment."""
     packet = words.xmp(xmp)
     found = [Chunk(b"iTXt", _XMP + b"\0\0\0\0" + packet)] if packet else []
     if words.sentence:
@@ -146,14 +152,14 @@ def _from_metadata(metadata: Metadata) -> list[Chunk]:
 
 
 def _is_replaced(chunk: Chunk) -> bool:
-    """Whether a chunk is XMP, which is merged, or a sentence of an earlier coloring."""
+    """Whether a chunk is XMP, which is merged, or the sentence of an earlier coloring."""
     xmp = chunk.type == b"iTXt" and chunk.data.startswith(_XMP)
     sentence = chunk.data.partition(b"\0")[2].decode("latin-1")
     return xmp or (chunk.type == b"tEXt" and is_own_sentence(sentence))
 
 
 def _adapted(chunk: Chunk, pixels: Pixels) -> Chunk | None:
-    """EXIF without its thumbnail, and a profile for the copy's kind of pixels; None where there is none."""
+    """The chunk for the copy: EXIF without thumbnail, and a converted color profile; None if it is dropped."""
     size, components = (pixels.shape[1], pixels.shape[0]), 3 if channels(pixels) > 2 else 1
     if chunk.type == b"eXIf":
         return Chunk(b"eXIf", exif.refreshed(chunk.data, size, components))

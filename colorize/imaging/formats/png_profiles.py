@@ -1,6 +1,6 @@
-"""EXIF, XMP and Photoshop's resources as ImageMagick puts them into PNG: as text, in hexadecimal.
+"""EXIF, XMP and Photoshop resources in PNG as written by ImageMagick: as hexadecimal text.
 
-A chunk with the keyword "Raw profile type NAME" holds a line with the name, one with the length, and the bytes.
+A chunk with the keyword "Raw profile type NAME" has a line with the name, one with the length, and the bytes.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from colorize.imaging.formats import exif, photoshop
 
 _KEYWORD = b"Raw profile type "
 _EXIF, _PHOTOSHOP, XMP, _COLOR = (b"exif", b"APP1"), (b"8bim", b"iptc"), b"xmp", (b"icc", b"icm")
-_LONGEST = 1 << 26  # bytes that a packed profile may grow to
+_LONGEST = 1 << 26  # maximum size of a decompressed profile
 
 
 def profile_name(kind: bytes, data: bytes) -> bytes:
-    """What the chunk holds; empty for chunks of another sort."""
+    """The profile name of a chunk; b"" for other chunks."""
     if kind not in (b"tEXt", b"zTXt") or not data.startswith(_KEYWORD):
         return b""
     return data[len(_KEYWORD) :].partition(b"\0")[0]
 
 
 def profile_bytes(kind: bytes, data: bytes) -> bytes | None:
-    """The profile in such a chunk; None where it is damaged."""
+    """The profile in such a chunk; None if it is damaged."""
     text = data.partition(b"\0")[2]
     try:
         if kind == b"zTXt":
@@ -35,15 +35,15 @@ def profile_bytes(kind: bytes, data: bytes) -> bytes | None:
 
 
 def iptc_text(resource: bytes) -> bytes:
-    """The data of a zTXt chunk that holds IPTC, as a resource of Photoshop's."""
+    """The data of a zTXt chunk for IPTC, given as a Photoshop resource."""
     return _as_text(b"zTXt", b"iptc", resource)
 
 
 def refreshed(kind: bytes, data: bytes, size: tuple[int, int], components: int) -> bytes | None:
     """The chunk's data for a copy of `size` (width, height): EXIF and resources without thumbnails.
 
-    None where nothing is left: XMP is merged elsewhere, a color profile is that of the source's samples, and a
-    damaged profile is nothing that a reader could use.
+    None for XMP, which is merged elsewhere, for color profiles, which are for the source's samples, and for damaged
+    data.
     """
     name = profile_name(kind, data)
     profile = profile_bytes(kind, data)

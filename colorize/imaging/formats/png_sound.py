@@ -1,7 +1,7 @@
-"""PNG files whose metadata a decoder stumbles over, though their pixels are sound: opened without that metadata.
+"""Removes damaged and large metadata from a PNG before it is decoded.
 
-Pillow gives up a whole image for a wrong checksum in a text chunk, or for text above 1 MB. The chunks themselves are
-carried over from the file, not from what the decoder read (`png`).
+Pillow refuses an image because of a wrong checksum in a text chunk, or of text above 1 MB. The copy's chunks are taken
+from the original file (`png`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from colorize.imaging.formats.budget import MOST_PIECES, Budget
 from colorize.imaging.formats.encoded import Encoded, whole
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_TEXT_BYTES = 1 << 20  # Pillow's limit for each text and for a profile, unpacked
+_TEXT_BYTES = 1 << 20  # Pillow's limit for a decompressed text or profile
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
-_ALL_TEXT_BYTES = 1 << 24  # of all of them; Pillow takes 64 MB
+_ALL_TEXT_BYTES = 1 << 24  # of all of them; Pillow's limit is 64 MB
 
 
 def sound(data: Encoded) -> Encoded:
-    """The file without ancillary chunks that are damaged or large; the same object where there are none."""
+    """The file without ancillary chunks that are damaged or large; the same object if there are none."""
     doubtful = _doubtful(data)
     if not doubtful:
         return data
@@ -32,14 +32,14 @@ def sound(data: Encoded) -> Encoded:
 
 
 def _doubtful(data: Encoded) -> list[tuple[int, int]]:
-    """Where chunks lie that are not critical and not to be trusted."""
+    """The byte ranges of ancillary chunks that are damaged or large."""
     found, position, text = list[tuple[int, int]](), len(_SIGNATURE), 0
     budget = Budget(MOST_PIECES, len(data))
     while position + 12 <= len(data):
         length, kind = struct.unpack(">I4s", data[position : position + 8])
         end = position + 12 + length
         if end > len(data) or not kind.isalpha():
-            break  # the decoder says what is wrong
+            break  # the decoder will report the error
         if kind[:1].islower():
             budget.take(1, 0)
             body = data[position + 8 : end]
@@ -54,7 +54,7 @@ def _doubtful(data: Encoded) -> list[tuple[int, int]]:
 
 
 def _unpacked_size(kind: bytes, body: bytes) -> int:
-    """Bytes of a text or profile, counted up to just above the limit, as those that cannot be unpacked count."""
+    """The decompressed size of a text or profile, at most limit + 1, which is also used for damaged ones."""
     packed = _packed(kind, body)
     if packed is None:
         return len(body)
@@ -65,7 +65,7 @@ def _unpacked_size(kind: bytes, body: bytes) -> int:
 
 
 def _packed(kind: bytes, body: bytes) -> bytes | None:
-    """The compressed part of a chunk, or None where nothing is compressed."""
+    """The compressed part of a chunk, or None if it is not compressed."""
     rest = body.partition(b"\0")[2]
     if kind in (b"zTXt", b"iCCP"):
         return rest[1:]

@@ -1,4 +1,4 @@
-"""PPM in color with more than 8 bits a sample, which Pillow reads as 8."""
+"""Color PPM with more than 8 bits per sample, which Pillow reads with 8."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from colorize.imaging.formats.errors import ImageDecodeError
 
 
 def largest_sample(image: ImageFile.ImageFile) -> int:
-    """What stands for white in a PPM whose pixels have not been loaded yet: the header's maxval."""
+    """The maxval of a PPM whose pixels have not been loaded yet."""
     tile = image.tile[0]
     return int(tile.args[1]) if tile.codec_name.startswith("ppm") and isinstance(tile.args, tuple) else 255
 
 
 def read_ppm16(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16]:
-    """The samples (H, W, 3) of a PPM of two bytes a sample, scaled so that the header's white is 65535.
+    """The samples (H, W, 3) of a PPM with two bytes per sample, scaled so that its maxval is 65535.
 
     Raises:
-        ImageDecodeError: `truncated`, or `unsupported`, for samples that are written in digits.
+        ImageDecodeError: `truncated`, or `unsupported` for plain-text PPM.
     """
     tile, shape = image.tile[0], (image.height, image.width, 3)
     if tile.codec_name == "ppm_plain":

@@ -1,4 +1,4 @@
-"""From an image's samples (H, W, channels) to luminance, opacity and a small copy: all at once, or by rows."""
+"""Converts samples (H, W, channels) to luminance, alpha and small copies, as a whole or by rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BAND_PIXELS = 1 << 20
 
 
 def luma_of(samples: Plane) -> Plane:
-    """Luma (H, W): at 8 bits Pillow's formula for mode "L", at 16 bits round(0.299 R + 0.587 G + 0.114 B)."""
+    """Luma (H, W): Pillow's formula for mode "L" with 8 bits, round(0.299 R + 0.587 G + 0.114 B) with 16 bits."""
     if samples.shape[2] < 3:
         grey: Plane = samples[..., 0]
         return grey
@@ -25,22 +25,22 @@ def luma_of(samples: Plane) -> Plane:
 
 
 def has_alpha(samples: Pixels) -> bool:
-    """Whether the last of the channels is opacity."""
+    """Whether the last channel is alpha."""
     return samples.shape[2] in (2, 4)
 
 
 def luma_rows(samples: Rows) -> Rows:
-    """`luma_of` as it is asked for."""
+    """`luma_of`, computed lazily."""
     return Rows(samples.shape[:2], samples.dtype, lambda rows: luma_of(samples[rows]))
 
 
 def alpha_rows(samples: Rows) -> Rows:
-    """The last channel as it is asked for."""
+    """The last channel, computed lazily."""
     return Rows(samples.shape[:2], samples.dtype, lambda rows: samples[rows][..., -1])
 
 
 def joined(*planes: Pixels | None) -> Pixels:
-    """Planes (H, W) or (H, W, channels) of one size as one, (H, W, all channels); None stands for no plane."""
+    """Concatenates planes (H, W) or (H, W, channels) to (H, W, all channels); ignores None."""
     present = [plane for plane in planes if plane is not None]
     if len(present) == 1:
         return present[0]
@@ -50,9 +50,9 @@ def joined(*planes: Pixels | None) -> Pixels:
 
 
 def reduced(samples: Rows, factor: int, orientation: int) -> Image.Image:
-    """A small upright copy at 8 bits, each pixel the mean of factor x factor: grey or RGB, without opacity.
+    """A small upright 8-bit copy, grey or RGB without alpha, in which each pixel is the mean of factor x factor pixels.
 
-    16-bit samples count with their upper byte, as Pillow reads them.
+    16-bit samples are reduced to their upper byte, like in Pillow.
     """
     height, width = samples.shape[:2]
     step = factor * max(1, BAND_PIXELS // (width * factor))
@@ -61,7 +61,7 @@ def reduced(samples: Rows, factor: int, orientation: int) -> Image.Image:
 
 
 def upright(pixels: Plane, orientation: int) -> Image.Image:
-    """Stored 8-bit pixels, grey (H, W) or RGB (H, W, 3), as an image the right way up."""
+    """Stored 8-bit pixels, grey (H, W) or RGB (H, W, 3), as an upright image."""
     if pixels.ndim == 2:
         return Image.fromarray(np.ascontiguousarray(orient(pixels, orientation)))
     turned = np.moveaxis(orient(np.moveaxis(pixels, -1, 0), orientation), 0, -1)

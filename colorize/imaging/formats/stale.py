@@ -1,7 +1,7 @@
-"""Statements in XMP that hold for a source and not for its colored copy: they are taken out.
+"""Removes XMP properties that are not valid for a colored copy.
 
-Previews show the source. Grey is no longer the color mode. Gain maps, depth maps and motion images stood in the
-source behind its image. A signed claim (C2PA) was about the source's bytes.
+Previews show the source. The color mode is no longer grey. Gain maps, depth maps and motion images are not copied. A
+signed claim (C2PA) is only valid for the source's bytes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _WHOLE = (
     "http://ns.google.com/photos/1.0/image/",
     "http://ns.google.com/photos/1.0/depthmap/",
     "http://ns.google.com/photos/1.0/audio/",
-)  # namespaces of which nothing holds
+)  # namespaces that are removed
 _ALWAYS = (
     Name(_XMP, "xmp", "Thumbnails"),
-    Name("http://purl.org/dc/terms/", "dcterms", "provenance"),  # where a C2PA claim lies
+    Name("http://purl.org/dc/terms/", "dcterms", "provenance"),  # location of a C2PA claim
 )
 _OF_SAMPLES = (
     Name(_PHOTOSHOP, "photoshop", "ColorMode"),
@@ -32,12 +32,12 @@ _OF_SAMPLES = (
     Name(_TIFF, "tiff", "BitsPerSample"),
     Name(_TIFF, "tiff", "PhotometricInterpretation"),
 )
-_GREY = ("0", "1")  # one sample, or black or white is zero, or bilevel or grey
+_GREY = ("0", "1")  # values that mean grey or bilevel
 _MOTION = ("MotionPhoto", "MicroVideo")
 
 
 def remove_stale(packet: Packet, was_rgb: bool) -> None:
-    """Take such statements out; those about samples stay where the source was RGB, as its copy is, and says so."""
+    """Removes these properties; those about samples are kept if the source was RGB and they do not say grey."""
     for namespace in _WHOLE:
         packet.remove_namespace(namespace)
     for start in _MOTION:

@@ -1,6 +1,6 @@
-"""TIFF files: grey or true-color pixels at 8 or 16 bits, with the source's own tags carried over.
+"""TIFF files: grey or true-color pixels with 8 or 16 bits, and the source's tags (TIFF 6.0).
 
-Pillow writes no 16-bit RGB, and tifffile no tags of any type, so the file is laid out here (TIFF 6.0).
+Pillow does not write 16-bit RGB, and tifffile does not write tags of arbitrary types.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from colorize.imaging.formats.tiff_tags import (
 )
 
 _STRIP_BYTES = 1 << 20
-_LEVEL = 3  # of Deflate: scans have grain, which higher levels hardly make smaller
+_LEVEL = 3  # of Deflate; higher levels hardly compress grain better
 _NONE, _LZW, _DEFLATE, _PACKBITS, _ZSTD = 1, 5, 8, 32773, 50000
 _PREDICTED = (_LZW, _DEFLATE, _ZSTD)
 _GREY, _RGB = 1, 2  # photometric interpretations: 0 is black, red green blue
@@ -45,32 +45,32 @@ _COMPRESSION, _STARTS, _SIZES, _DESCRIPTION, _XMP, _ICC = 259, 273, 279, 270, 70
 _EXIF, _PIXEL_X, _PIXEL_Y, _X_RESOLUTION, _EXTRA = 34665, 0xA002, 0xA003, 282, 338
 _UNASSOCIATED = 2
 
-# Tags that describe how the source's samples are stored, so not the copy's: sizes, layout, compression, palette,
-# curves and ranges of grey (TIFF 6.0, sections 8 to 22), tiles and old JPEG, sub-images.
+# Tags that describe the source's sample storage: sizes, layout, compression, palette, grey response
+# (TIFF 6.0, sections 8 to 22), tiles, old-style JPEG, sub-images.
 _STRUCTURAL = {
     254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291,
     292, 293, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340,
     341, 342, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 40965,
 }  # fmt: skip
-# Tags that speak of the source's image as no copy may: Photoshop's layers, and a signed claim (C2PA).
+# Tags that are only valid for the source: Photoshop's layers, and a signed claim (C2PA).
 _SOURCES_OWN = {37724, 52545}
 _PHOTOSHOP = 34377
 _PAGE_KIND = 254
 _COLORIMETRY = {318, 319}  # white point and primaries
-_PLACES = {273, 279, 324, 325, 330}  # of strips and tiles, which are written again, and SubIFDs
+_PLACES = {273, 279, 324, 325, 330}  # offsets and sizes of strips and tiles, which are rewritten, and SubIFDs
 _TILE_STARTS, _TILE_SIZES = 324, 325
-_HEADER_BYTES = 16  # of BigTIFF; TIFF takes half of them
-_LARGEST = 2**32 - 1  # bytes of a TIFF that is no BigTIFF
+_HEADER_BYTES = 16  # of BigTIFF; TIFF needs half
+_LARGEST = 2**32 - 1  # maximum size of a TIFF that is not BigTIFF
 
 
 class TiffWriter:
-    """Writes a copy page by page: strips as they come, the directories at the end, when it is known how large it is.
+    """Writes a copy page by page: strips immediately, and directories at the end, when the file's size is known.
 
-    `out` is empty and seekable. A file that outgrows offsets of 32 bits, or whose source is one, becomes BigTIFF.
+    The file becomes BigTIFF if the source is, or if it is too large for 32-bit offsets.
     """
 
     def __init__(self, out: IO[bytes], source: Encoded) -> None:
-        """`source` is the file whose pages are colored or copied."""
+        """`out` must be empty and seekable; `source` is the file whose pages are colored or copied."""
         self.out, self.source = out, source
         with decode_errors(source, "TIFF"):
             self.layout = layout_of(source)
@@ -78,9 +78,9 @@ class TiffWriter:
         out.write(bytes(_HEADER_BYTES))
 
     def add(self, color: Pixels, image: DecodedImage, words: Words) -> None:
-        """A page of color (H, W) or (H, W, 3) and the image's further channels; read once, a strip at a time.
+        """Adds a page of color (H, W) or (H, W, 3), alpha and further channels; pixels are read once, strip by strip.
 
-        Compressed as the source is, or by Deflate where that way is lossy (JPEG), for bilevel images or rare.
+        Uses the source's compression, or Deflate if that is lossy (JPEG), for bilevel images only, or rare.
 
         Raises:
             ImageDecodeError: the directory of the source is damaged.
@@ -96,7 +96,7 @@ class TiffWriter:
         self.pages.append(_Page(tags, _STARTS, _SIZES, *self._placed(strips)))
 
     def copy(self, directory: int, places: Sequence[int], sizes: Sequence[int], is_tiled: bool) -> None:
-        """A page of the source as it is, with its strips or tiles; but for other renderings of it (SubIFDs).
+        """Copies a page of the source with its strips or tiles, but without SubIFDs.
 
         Raises:
             ImageDecodeError: `truncated`.
@@ -131,7 +131,7 @@ class TiffWriter:
             return read_tags(self.source, directory)
 
     def _placed(self, parts: Iterable[bytes]) -> tuple[list[int], list[int]]:
-        """Writes strips or tiles; returns where they begin, and their sizes."""
+        """Writes strips or tiles; returns their offsets and sizes."""
         starts, sizes = list[int](), list[int]()
         for part in parts:
             starts.append(self.out.tell())
@@ -146,7 +146,7 @@ class TiffWriter:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A page whose pixels are written: its tags, and the tags and values of the places of its strips or tiles."""
+    """A page whose pixels are written: its tags, and the offsets and sizes of its strips or tiles."""
 
     tags: list[Tag]
     starts_tag: int
@@ -156,7 +156,7 @@ class _Page:
 
     @property
     def directory_bytes(self) -> int:
-        """More than its directory can take."""
+        """An upper bound of the size of its directory."""
         return 4096 + 16 * len(self.starts) + sum(_tag_bytes(tag) for tag in self.tags)
 
 
@@ -165,29 +165,29 @@ def _tag_bytes(tag: Tag) -> int:
 
 
 def _left_out(image: DecodedImage) -> set[int]:
-    """Tags that do not hold for the copy. The kind of a page does where there are more, colorimetry where it is RGB."""
+    """Tags that are not copied. The page's kind is kept for several pages, colorimetry for an RGB source."""
     holds = {_PAGE_KIND} if image.info.frames > 1 else set()
     return _STRUCTURAL - holds - (_COLORIMETRY if image.info.mode.startswith("RGB") else set())
 
 
 def _extra_samples(order: str, own: list[Tag], image: DecodedImage) -> list[Tag]:
-    """What the channels beside the colors are: opacity that is not multiplied into them, or what no tag says."""
+    """The ExtraSamples tag: unassociated alpha, and unspecified for further channels."""
     alpha = (_UNASSOCIATED,) if image.alpha is not None else ()
     count = channels(image.further) if image.further is not None else 0
     if not alpha and not any(tag.number == _EXTRA for tag in own):
-        return []  # the source says nothing, so that each reader has its own idea: the same one of both
+        return []  # like in the source, so that readers interpret both in the same way
     return [numbers(order, _EXTRA, SHORT, (*alpha, *(0,) * count))] if alpha or count else []
 
 
 def _compression(own: list[Tag], order: str) -> int:
-    """The copy's compression: the source's, where it keeps every pixel of any kind."""
+    """The copy's compression: the source's, if it is lossless for all kinds of pixels."""
     data = next((tag.data for tag in own if tag.number == _COMPRESSION and tag.type == SHORT), b"")
     value = struct.unpack(order + "H", data[:2])[0] if data else _NONE
     return value if value in (_NONE, _LZW, _PACKBITS, _ZSTD) else _DEFLATE
 
 
 def _layout(order: str, pixels: Pixels, colors: int, rows: int, compression: int) -> list[Tag]:
-    """The tags that say how the copy's samples are stored, but for the places of the strips."""
+    """The tags of the copy's sample storage, without the offsets of strips."""
     count, (height, width) = channels(pixels), pixels.shape[:2]
     short = {258: (pixels.itemsize * 8,) * count, 259: (compression,), 262: (_RGB if colors > 2 else _GREY,)}
     short |= {277: (count,), 284: (1,)}
@@ -201,7 +201,7 @@ def _layout(order: str, pixels: Pixels, colors: int, rows: int, compression: int
 
 
 def _carried(own: list[Tag], order: str, pixels: Pixels, words: Words, left_out: set[int]) -> list[Tag]:
-    """The source's tags that hold for the copy too, and the words."""
+    """The source's tags that are valid for the copy, and the words."""
     found = {tag.number: _adapted(tag, order, pixels) for tag in own if tag.number not in left_out | _SOURCES_OWN}
     packet = words.xmp(found[_XMP].data if _XMP in found else None)
     found.pop(_XMP, None)
@@ -219,14 +219,14 @@ def _carried(own: list[Tag], order: str, pixels: Pixels, words: Words, left_out:
 
 
 def _no_resolution(order: str) -> dict[int, Tag]:
-    """Resolution tags that tell no unit: TIFF demands some of every file."""
+    """Resolution tags without a unit, because TIFF requires these tags."""
     square = struct.pack(order + "II", 1, 1)
     tags = Tag(_X_RESOLUTION, RATIONAL, square), Tag(283, RATIONAL, square), numbers(order, 296, SHORT, (1,))
     return {tag.number: tag for tag in tags}
 
 
 def _adapted(tag: Tag, order: str, pixels: Pixels) -> Tag:
-    """A profile for the copy's kind of pixels, and EXIF with its dimensions; any other tag as it is."""
+    """The tag for the copy: a converted color profile, EXIF with new dimensions; other tags unchanged."""
     if tag.number == _ICC:
         return Tag(_ICC, UNDEFINED, fitting(tag.data, channels(pixels)) or b"")
     if tag.number == _PHOTOSHOP:
@@ -239,16 +239,16 @@ def _adapted(tag: Tag, order: str, pixels: Pixels) -> Tag:
 
 
 def _strip(pixels: Plane, order: str, compression: int) -> bytes:
-    """One strip in the file's byte order; where it pays it holds horizontal differences (TIFF 6.0, section 14)."""
+    """One compressed strip in the file's byte order, with horizontal differencing if useful (TIFF 6.0, section 14)."""
     stored = pixels
     if compression in _PREDICTED:
         stored = pixels.copy()
         stored[:, 1:] -= pixels[:, :-1]
     stored = stored.astype(pixels.dtype.newbyteorder("<" if order == "<" else ">"), copy=False)
-    if compression == _PACKBITS:  # each row for itself
+    if compression == _PACKBITS:  # row by row
         return b"".join(imagecodecs.packbits_encode(row.tobytes()) for row in stored)
     data = stored.tobytes()
     if compression == _DEFLATE:
-        return bytes(imagecodecs.deflate_encode(data, _LEVEL))  # libdeflate: half of zlib's time
+        return bytes(imagecodecs.deflate_encode(data, _LEVEL))  # libdeflate, which takes half of zlib's time
     encode = {_LZW: imagecodecs.lzw_encode, _ZSTD: imagecodecs.zstd_encode}.get(compression, bytes)
     return bytes(encode(data))

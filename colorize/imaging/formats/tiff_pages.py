@@ -1,8 +1,8 @@
-"""Which directories of a TIFF are its pages, and which files are a camera's raw data that only look like TIFF.
+"""Finds the pages among the directories of a TIFF, and detects camera raw files that look like TIFF.
 
-Beside pages a TIFF may hold reduced copies of them (previews, pyramids) and masks. Programs are asked to say so
-(NewSubfileType; TIFF 6.0, section 8), and often do not: a directory that is smaller than another one and looks the
-same is a reduced copy of it too.
+A TIFF may also have reduced copies of its pages (previews, pyramids) and masks. Programs should mark these
+(NewSubfileType; TIFF 6.0, section 8), but often do not, so a smaller directory that looks the same as another one is
+treated as a reduced copy, too.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from colorize.imaging.formats.formats import RAW, decode_errors
 from colorize.imaging.formats.tiff_tags import directory_offsets
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# Canon's CR2, whose first directory is at 16, and Phase One's IIQ: a mark where other files may have pixels.
+# Canon's CR2, whose first directory is at offset 16, and Phase One's IIQ.
 _RAW_HEADS = re.compile(rb"II\*\0\x10\0\0\0CR\x02|(II\*\0|MM\0\*)....(IIII.waR|MMMMRaw)", re.DOTALL)
-MOST_PAGES = 2000  # of one file
+MOST_PAGES = 2000  # maximum number of pages of a file
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _OLD_REDUCED = 2  # SubfileType, its predecessor
 _SUBFILE, _OLD_SUBFILE, _DNG_VERSION, _CR2_SLICES = 254, 255, 50706, 50752
 _SENSOR = (32803, 34892)  # photometric interpretations: color filter array, linear raw
 _SENSOR_TAGS = (_DNG_VERSION, _CR2_SLICES)
-_TWINS = 8  # so many directories at most are compared with the largest one
-_GRID = 32  # pixels of the side of what is compared
-_ALIKE = 0.95  # correlation
+_TWINS = 8  # maximum number of directories that are compared with the largest one
+_GRID = 32  # side of the compared thumbnails in pixels
+_ALIKE = 0.95  # minimum correlation of reduced copies
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs each damaged tag; the row says what matters
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs each damaged tag
 
 Page = tifffile.TiffPage
 Preview = Callable[[Page], NDArray[np.uint8]]  # a page's grey image, small, of any shape (h, w)
 
 
 def is_tiff(data: Encoded) -> bool:
-    """Whether the file begins as TIFF or BigTIFF do."""
+    """Whether the file has the signature of TIFF or BigTIFF."""
     return data[:4] in SIGNATURES
 
 
 @contextmanager
 def directories(data: Encoded) -> Iterator[tuple[list[Page], int]]:
-    """All directories of the main chain that can be read, while the file is open; and how many there are.
+    """All readable directories of the main chain, while the file is open, and their total number.
 
-    Of more than `MOST_PAGES` only the first is read.
+    If there are more than `MOST_PAGES`, only the first is read.
 
     Raises:
         ImageDecodeError: `truncated` or `unreadable`.
@@ -69,7 +69,7 @@ def directories(data: Encoded) -> Iterator[tuple[list[Page], int]]:
 
 
 def _pages_at(tiff: tifffile.TiffFile, offsets: list[int]) -> Iterator[Page]:
-    """The directories, up to one that is damaged; the first must not be."""
+    """The directories up to a damaged one. Raises if the first is damaged."""
     for index, offset in enumerate(offsets):
         tiff.filehandle.seek(offset)
         try:
@@ -81,10 +81,10 @@ def _pages_at(tiff: tifffile.TiffFile, offsets: list[int]) -> Iterator[Page]:
 
 
 def pages(found: list[Page], preview: Preview) -> list[Page]:
-    """Those of the directories that are pages, in their order.
+    """The directories that are pages, in order.
 
     Raises:
-        ImageDecodeError: `unsupported`, for a camera's raw data; `unreadable`, where none is left.
+        ImageDecodeError: `unsupported` for camera raw files; `unreadable` if there are no pages.
     """
     if _is_raw(found):
         raise ImageDecodeError("unsupported", RAW)
@@ -96,7 +96,7 @@ def pages(found: list[Page], preview: Preview) -> list[Page]:
 
 
 def _is_raw(found: list[Page]) -> bool:
-    """Whether the file holds a sensor's data: its first directory is a preview then."""
+    """Whether the file has sensor data; then its first directory is a preview."""
     below = [inner for page in found[:_TWINS] for inner in _subdirectories(page)]
     if any(page.photometric in _SENSOR for page in (*found, *below)):
         return True
@@ -111,7 +111,7 @@ def _subdirectories(page: Page) -> list[Page]:
         return []
     try:
         return [inner for inner in page.pages or () if isinstance(inner, Page)]
-    except Exception:  # damaged ones are none: the page itself may be sound
+    except Exception:  # ignore damaged ones, because the page itself may be readable
         return []
 
 
@@ -123,7 +123,7 @@ def _is_said_reduced(page: Page) -> bool:
 
 
 def _without_twins(full: list[Page], preview: Preview) -> list[Page]:
-    """Without directories that are smaller copies of the largest one."""
+    """The directories that are not reduced copies of the largest one."""
     largest = max(full, key=_area)
     candidates = [page for page in full if _may_be_copy(page, largest)][:_TWINS]
     if not candidates:
@@ -134,7 +134,7 @@ def _without_twins(full: list[Page], preview: Preview) -> list[Page]:
 
 
 def _may_be_copy(page: Page, largest: Page) -> bool:
-    """At most half as wide and high, and of the same shape to a pixel."""
+    """Whether it is at most half as wide and high, with the same aspect ratio to a pixel."""
     scale = page.imagewidth / largest.imagewidth
     return scale <= 0.5 and abs(page.imagelength - scale * largest.imagelength) <= 1 + scale
 
@@ -144,7 +144,7 @@ def _area(page: Page) -> int:
 
 
 def _grid(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Means (_GRID, _GRID) of about equal parts, without their own mean."""
+    """The image averaged to (_GRID, _GRID), minus its mean."""
     rows, columns = (np.linspace(0, side, _GRID + 1).astype(int)[:-1] for side in grey.shape)
     sums = np.add.reduceat(np.add.reduceat(grey.astype(np.float64), rows, axis=0), columns, axis=1)
     counts = np.outer(

@@ -1,4 +1,4 @@
-"""Reading a TIFF's pages: what they say, a small copy for the network, and their planes at full size."""
+"""Reads the pages of a TIFF: headers, small copies for the network, and planes at full size."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from colorize.imaging.formats.tiff_samples import Meaning, meaning
 
 _ORIENTATION, _XMP = 274, 700
 _OLD_JPEG = 6
-_PREVIEW = 1 << 14  # pixels of the copies by which pages are compared
+_PREVIEW = 1 << 14  # pixels of the copies for comparing pages
 
 
 @dataclass(frozen=True, slots=True)
 class TiffPage:
-    """One page of a TIFF, whose pixels have not been decoded yet."""
+    """A page of a TIFF; its pixels are not decoded yet."""
 
     data: Encoded
     page: Page
@@ -37,12 +37,12 @@ class TiffPage:
     info: ImageInfo
 
     def is_large(self) -> bool:
-        """Whether its rows are decoded as they are read, each time that they are."""
+        """Whether its rows are decoded each time they are read, instead of all at once."""
         return self.info.width * self.info.height >= tiff_rows.LARGE
 
     @property
     def offset(self) -> int:
-        """Where its directory begins."""
+        """The offset of its directory."""
         return int(self.page.offset)
 
     @property
@@ -51,7 +51,7 @@ class TiffPage:
         return _bytes(self.page, _XMP)
 
     def small(self, area: int) -> Image.Image:
-        """A small upright copy of about `area` pixels, L or RGB: each pixel a mean, without opacity."""
+        """A small upright copy of about `area` pixels, L or RGB, box-filtered, without alpha."""
         with decode_errors(self.data, "TIFF"):
             width, height = self.info.width, self.info.height
             fraction = min(1.0, math.sqrt(area / (width * height)))
@@ -69,7 +69,7 @@ class TiffPage:
             return DecodedImage(self.info, luma, alpha, True, metadata, self.data, further, self.page.offset)
 
     def copy_into(self, writer: TiffWriter) -> None:
-        """The page as it is: its strips or tiles byte for byte, or, of old-style JPEG, what they decode to."""
+        """Copies the page: its strips or tiles byte for byte, except for old-style JPEG, which is decoded."""
         page = self.page
         if page.compression == _OLD_JPEG or not page.dataoffsets:
             writer.add(self.meaning.color(self._stored()), self.image(), Restored())
@@ -86,13 +86,13 @@ class TiffPage:
 
 @dataclass(frozen=True, slots=True)
 class OtherPage:
-    """A page that can be copied, and not colored."""
+    """A page that can be copied, but not colored."""
 
     page: Page
     reason: ImageDecodeError
 
     def copy_into(self, writer: TiffWriter) -> None:
-        """The page as it is."""
+        """Copies the page."""
         writer.copy(self.page.offset, self.page.dataoffsets, self.page.databytecounts, self.page.is_tiled)
 
 
@@ -101,7 +101,7 @@ def tiff_pages(data: Encoded) -> Iterator[list[TiffPage | OtherPage]]:
     """The pages of a TIFF, while the file is open. The first one can be colored.
 
     Raises:
-        ImageDecodeError: it is damaged, or holds no image that can be colored.
+        ImageDecodeError: it is damaged, or its first page cannot be colored.
     """
     with directories(data) as (found, count):
         with decode_errors(data, "TIFF"):
@@ -112,7 +112,7 @@ def tiff_pages(data: Encoded) -> Iterator[list[TiffPage | OtherPage]]:
 
 
 def require_all(found: Sequence[TiffPage | OtherPage]) -> None:
-    """Raises ImageDecodeError, `unsupported`, where a file has so many pages that only the first was read."""
+    """Raises ImageDecodeError, `unsupported`, if a file has so many pages that only the first was read."""
     first = require_page(found, 0)
     if first.info.frames > len(found):
         raise ImageDecodeError(
@@ -129,7 +129,7 @@ def tiff_page(data: Encoded, number: int = 0) -> Iterator[TiffPage]:
 
 
 def require_page(found: Sequence[TiffPage | OtherPage], number: int) -> TiffPage:
-    """The page of this number. Raises ImageDecodeError where there is none, or it is of a kind that is not colored."""
+    """The page with this number. Raises ImageDecodeError if there is none, or if it cannot be colored."""
     if not 0 <= number < len(found):
         raise ImageDecodeError("unreadable", f"TIFF of {len(found)} pages has no page {number + 1}")
     page = found[number]
@@ -164,7 +164,7 @@ def _described(data: Encoded, page: Page, frames: int) -> TiffPage:
 
 
 def _preview(data: Encoded, page: Page) -> NDArray[np.uint8]:
-    """A page's small grey image; one that cannot be decoded looks like no other."""
+    """A page's small grey image; a single black pixel, unlike any other page, if it cannot be decoded."""
     try:
         return np.asarray(_described(data, page, 1).small(_PREVIEW).convert("L"))
     except ImageDecodeError:

@@ -1,7 +1,7 @@
-"""The stored samples of a TIFF's page, decoded strip by strip (or by rows of tiles), so that memory stays bounded.
+"""Decodes the samples of a TIFF page strip by strip (or by rows of tiles), with bounded memory.
 
-tifffile finds the strips and tiles, imagecodecs decodes them: every compression, planes apart or not, samples of 2 to
-16 bits in either byte and bit order. The few layouts that are left to libtiff (`needs_libtiff`) are decoded whole.
+tifffile finds the strips and tiles, imagecodecs decodes them: all compressions, planar and interleaved, samples of 2 to
+16 bits, all byte and bit orders. The few layouts that need libtiff (`needs_libtiff`) are decoded as a whole.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from colorize.imaging.formats.encoded import Encoded, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import decode_errors
 
-LARGE = 1 << 24  # pixels: smaller images are decoded at once, so that nothing is decoded twice
+LARGE = 1 << 24  # pixels: smaller images are decoded as a whole, so that nothing is decoded twice
 _NONE = 1
-_OLD_JPEG = 6  # as of 1992
-_LIBTIFFS = (2, 3, 4, _OLD_JPEG, 32766, 32809)  # fax machines, NeXT, ThunderScan
+_OLD_JPEG = 6  # TIFF 6.0 (1992)
+_LIBTIFFS = (2, 3, 4, _OLD_JPEG, 32766, 32809)  # fax, NeXT, ThunderScan
 _JPEG = (_OLD_JPEG, 7, 34892, 33007)
 _WHITE_IS_ZERO, _YCBCR = 0, 6
 
 
 def stored_rows(data: Encoded, page: tifffile.TiffPage) -> Rows:
-    """The samples (H, W, samples per pixel) of a page as they are stored: uint8 up to 8 bits, else uint16.
+    """The stored samples (H, W, samples per pixel) of a page: uint8 up to 8 bits, else uint16.
 
-    What libtiff decodes comes as RGB of 8 bits, or as grey for pages that are.
+    Pages that need libtiff are decoded to 8-bit RGB or grey.
 
     Raises:
-        ImageDecodeError: `unsupported`, for samples that are not unsigned integers of up to 16 bits; when the rows are
-            read, `truncated` or `unreadable`.
+        ImageDecodeError: `unsupported` if samples are not unsigned integers of up to 16 bits; when rows are read,
+            `truncated` or `unreadable`.
     """
     require_integers(page)
     if needs_libtiff(page):
         samples = _by_libtiff(data, page)
         return Rows(samples.shape, samples.dtype, lambda rows: samples[rows])
     with decode_errors(data, "TIFF"):
-        page.decode  # noqa: B018  # made while the file is open, and kept
+        page.decode  # noqa: B018  # a cached property that needs the open file
         bands = _Bands(data, page, page.jpegtables, page.jpegheader if page.compression in _JPEG else None)
     kind = np.dtype(np.uint8 if page.bitspersample <= 8 else np.uint16)
     shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
@@ -49,23 +49,23 @@ def stored_rows(data: Encoded, page: tifffile.TiffPage) -> Rows:
 
 
 def require_integers(page: tifffile.TiffPage) -> None:
-    """Raises ImageDecodeError, `unsupported`, for samples that have no agreed white, or differ in depth."""
+    """Raises ImageDecodeError, `unsupported`, if samples have no defined white, or different depths."""
     bits, format = page.bitspersample, int(page.sampleformat)
     if not isinstance(bits, int):
         raise ImageDecodeError(
-            "unsupported", f"TIFF whose samples differ in depth ({bits}): convert it to 8 bits first"
+            "unsupported", f"TIFF with samples of different depths ({bits}): convert it to 8 bits first"
         )
     if format == 3 or bits > 16 or format not in (1, 4):
         kind = {2: "signed integer", 3: "float"}.get(format, f"{bits}-bit integer")
         raise ImageDecodeError("unsupported", f"TIFF with {kind} samples: convert it to 16 bits first")
     if page.imagedepth != 1:
-        raise ImageDecodeError("unsupported", "TIFF of a volume: export it as flat pages first")
+        raise ImageDecodeError("unsupported", "TIFF with a volume: export it as pages first")
 
 
 def needs_libtiff(page: tifffile.TiffPage) -> bool:
-    """Whether the page has a layout that only libtiff decodes."""
+    """Whether only libtiff can decode the page."""
     subsampled = page.photometric == _YCBCR and page.compression not in _JPEG and page.is_subsampled
-    predicted = page.compression == _NONE and page.predictor != 1  # which means nothing then
+    predicted = page.compression == _NONE and page.predictor != 1  # a predictor without compression is ignored
     return subsampled or predicted or page.bitspersample == 1 or page.compression in _LIBTIFFS
 
 
@@ -80,8 +80,8 @@ def _by_libtiff(data: Encoded, page: tifffile.TiffPage) -> Plane:
 
 
 def _require_segments(data: Encoded, page: tifffile.TiffPage) -> None:
-    """Raises EOFError where the file lacks a strip or tile, which libtiff would show as black without an error."""
-    if page.compression == _OLD_JPEG:  # one stream, whose strips need not be listed
+    """Raises EOFError if strips or tiles are missing, which libtiff would decode as black without an error."""
+    if page.compression == _OLD_JPEG:  # a single stream, whose strips need not be listed
         return
     length, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     if not length or not width:
@@ -100,7 +100,7 @@ def _decoded(data: Encoded, page: tifffile.TiffPage) -> Plane:
 
 
 def _bilevel(data: Encoded, page: tifffile.TiffPage) -> Plane:
-    """0 and 1 as they are stored; libtiff's own interpretation forgives more, where the plain one gives up."""
+    """The stored values 0 and 1. Falls back to libtiff's RGBA interface, which tolerates more errors."""
     try:
         return np.asarray(imagecodecs.tiff_decode(whole(data), index=page.index)).astype(np.uint8)
     except imagecodecs.TiffError:
@@ -110,7 +110,7 @@ def _bilevel(data: Encoded, page: tifffile.TiffPage) -> Plane:
 
 @dataclass
 class _Bands:
-    """A page's strips, or rows of tiles; the last one that was decoded is kept, since readers go on where they were."""
+    """A page's strips or rows of tiles; the last decoded one is cached, because rows are read in order."""
 
     data: Encoded
     page: tifffile.TiffPage
@@ -120,7 +120,7 @@ class _Bands:
 
     @property
     def height(self) -> int:
-        """Rows of every band but the last."""
+        """Rows per band, except for the last."""
         page = self.page
         return max(1, min(page.tilelength if page.is_tiled else page.rowsperstrip, page.imagelength))
 
@@ -142,12 +142,12 @@ class _Bands:
         return plain and page.compression == _NONE and not page.is_tiled
 
     def _stored(self, number: int, rows: slice) -> Plane:
-        """Rows of an uncompressed strip, which may be the whole image."""
+        """Rows of an uncompressed strip, which may be the whole image, so only these are read."""
         page, kind = self.page, np.dtype(f"{self.page.parent.byteorder}u{self.page.bitspersample // 8}")
         stride = page.imagewidth * page.samplesperpixel * kind.itemsize
         start, size = page.dataoffsets[number], page.databytecounts[number]
         if rows.stop * stride > size:
-            raise EOFError("a strip ends early")
+            raise EOFError("a strip is truncated")
         stored = np.frombuffer(self._bytes(start + rows.start * stride, (rows.stop - rows.start) * stride), kind)
         return stored.reshape(-1, page.imagewidth, page.samplesperpixel).astype(kind.newbyteorder("="), copy=False)
 
@@ -162,7 +162,7 @@ class _Bands:
         return self.last[1]
 
     def _across(self, band: int) -> Plane:
-        """One row of tiles, or one strip, of one plane if those are apart."""
+        """A row of tiles or a strip, of one plane if planar."""
         page = self.page
         across = math.ceil(page.imagewidth / page.tilewidth) if page.is_tiled else 1
         segments = [self._segment(band * across + i) for i in range(across)]
@@ -170,7 +170,7 @@ class _Bands:
         return joined[:, : page.imagewidth]
 
     def _segment(self, index: int) -> Plane:
-        """A strip, or a tile with what it holds beyond the image's edge."""
+        """A strip, or a tile including its padding."""
         page = self.page
         if index >= len(page.dataoffsets):
             raise EOFError("not enough data: strips or tiles are missing")
@@ -178,7 +178,7 @@ class _Bands:
         options = {"jpegtables": self.tables, "jpegheader": self.header} if page.compression in _JPEG else {}
         decoded, _, (_, height, width, samples) = page.decode(encoded, index, _fullsize=page.is_tiled, **options)
         if decoded is None or decoded.shape != (1, height, width, samples):
-            raise EOFError("a strip or tile ends early")
+            raise EOFError("a strip or tile is truncated")
         plane: Plane = decoded[0]
         if plane.dtype.kind not in "bu" or plane.dtype.itemsize > 2:
             raise ImageDecodeError("unsupported", f"TIFF with {plane.dtype} samples: convert it to 16 bits first")

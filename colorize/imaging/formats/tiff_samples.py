@@ -1,7 +1,7 @@
-"""What the stored samples of a TIFF's page mean: grey or RGB with black at 0, opacity, and further channels.
+"""Converts the stored samples of a TIFF page to grey or RGB with black at 0, alpha, and further channels.
 
-Photometric interpretations and extra samples as in TIFF 6.0 (sections 4, 16 to 18 and 20 to 23) and its supplements.
-An extra sample is opacity only where the file says so: a film scanner's infrared is carried over as what it is.
+Photometric interpretations and extra samples as in TIFF 6.0 (sections 4, 16 to 18 and 20 to 23) and its supplements. An
+extra sample is only alpha if the file says so; a film scanner's infrared is kept as a further channel.
 """
 
 from __future__ import annotations
@@ -30,49 +30,44 @@ _NAMES = {
 }  # fmt: skip
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _EXTRA_SAMPLES, _INK_SET = 338, 332
-_JPEGS = (6, 7, 34892, 33007, 50001)  # decoders that turn YCbCr into RGB: of JPEG, and of WebP
+_JPEGS = (6, 7, 34892, 33007, 50001)  # compressions whose decoders convert YCbCr to RGB: JPEG and WebP
 Convert = Callable[[Plane], Plane]
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """How a page's samples are read.
+    """The interpretation of a page's samples."""
 
-    `mode` is what Pillow calls them, `colors` how many come before the extra ones, `convert` makes of those grey
-    (H, W, 1) or RGB (H, W, 3) of `bits`, and `luma` the luminance (H, W). `alpha` is the place of opacity, `others`
-    are those of the further channels.
-    """
-
-    mode: str
-    bits: int
-    colors: int
-    convert: Convert
-    luma: Convert
-    channels: int  # of what `convert` makes
-    alpha: int | None
+    mode: str  # like Pillow's
+    bits: int  # of the converted samples, 8 or 16
+    colors: int  # number of color samples, before the extra ones
+    convert: Convert  # color samples to grey (H, W, 1) or RGB (H, W, 3)
+    luma: Convert  # color samples to luminance (H, W)
+    channels: int  # of the output of `convert`
+    alpha: int | None  # index of alpha
     is_premultiplied: bool
-    others: tuple[int, ...]
+    others: tuple[int, ...]  # indices of further channels
     depth: int  # bits of a stored sample
 
     def color(self, stored: Pixels) -> Rows:
-        """Grey or RGB, (H, W, 1 or 3), without opacity."""
+        """Grey or RGB, (H, W, 1 or 3), without alpha."""
         return Rows((*stored.shape[:2], self.channels), self.dtype, lambda rows: self._straight(stored[rows]))
 
     def luminance(self, stored: Pixels) -> Rows:
-        """(H, W)."""
+        """Luma, (H, W)."""
         if self.is_premultiplied:
             return Rows(stored.shape[:2], self.dtype, lambda rows: luma_of(self._straight(stored[rows])))
         return Rows(stored.shape[:2], self.dtype, lambda rows: self.luma(stored[rows][..., : self.colors]))
 
     def opacity(self, stored: Pixels) -> Rows | None:
-        """(H, W), or None."""
+        """Alpha, (H, W), or None."""
         alpha = self.alpha
         if alpha is None:
             return None
         return Rows(stored.shape[:2], self.dtype, lambda rows: self._extra(stored[rows][..., alpha]))
 
     def further(self, stored: Pixels) -> Rows | None:
-        """(H, W, n), or None."""
+        """Further channels, (H, W, n), or None."""
         if not self.others:
             return None
         places = list(self.others)
@@ -90,22 +85,22 @@ class Meaning:
         return unassociated(color, self._extra(stored[..., self.alpha]))
 
     def _extra(self, samples: Plane) -> Plane:
-        """An extra sample at the depth of the color."""
+        """An extra sample, converted to the depth of the color."""
         scaled = _scaled(samples, self.depth, invert=False)
         return (scaled >> 8).astype(np.uint8) if scaled.dtype.itemsize * 8 > self.bits else scaled
 
 
 def meaning(page: tifffile.TiffPage) -> Meaning:
-    """How to read the samples of a page.
+    """The interpretation of the samples of a page.
 
     Raises:
-        ImageDecodeError: `unsupported`, for kinds of color that have no agreed RGB, or with too few samples.
+        ImageDecodeError: `unsupported`, for color spaces without a defined conversion to RGB, or with too few samples.
     """
     kind, count = int(page.photometric), int(page.samplesperpixel)
     if kind not in _COLORS:
-        raise ImageDecodeError("unsupported", f"TIFF of color kind {kind}: convert it to RGB first")
+        raise ImageDecodeError("unsupported", f"TIFF with photometric interpretation {kind}: convert it to RGB first")
     if kind == _SEPARATED and page.tags.valueof(_INK_SET, 1) != 1:
-        raise ImageDecodeError("unsupported", "TIFF of inks other than cyan, magenta, yellow, black: convert it to RGB")
+        raise ImageDecodeError("unsupported", "TIFF with inks other than CMYK: convert it to RGB first")
     if needs_libtiff(page) and kind == _YCBCR:
         kind, count = _RGB, 3
     elif kind == _YCBCR and page.compression in _JPEGS and page.planarconfig == 1:
@@ -132,7 +127,7 @@ def meaning(page: tifffile.TiffPage) -> Meaning:
 
 
 def _extra_samples(page: tifffile.TiffPage, count: int) -> tuple[int, ...]:
-    """What each of the extra samples is: 0 where the file does not say."""
+    """The types of the extra samples; 0 if unspecified."""
     said = page.tags.valueof(_EXTRA_SAMPLES, ())
     values = said if isinstance(said, tuple) else (said,)
     return tuple(int(value) for value in (*values, *(0 for _ in range(count))))[:count]
@@ -147,7 +142,7 @@ def _mode(kind: int, stored_bits: int, bits: int, extra: int, alpha: int | None)
 
 
 def _conversion(page: tifffile.TiffPage, kind: int, colors: int) -> tuple[Convert, Convert, int]:
-    """From stored colors to grey or RGB, and to luma; and how many channels the first of them has."""
+    """The conversions of stored colors to grey or RGB and to luma, and the number of channels of the first."""
     depth = int(page.bitspersample)
     if kind in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) or (colors == 1 and kind != _PALETTE):
         grey = partial(_scaled, depth=depth, invert=kind == _WHITE_IS_ZERO)
@@ -165,7 +160,7 @@ def _conversion(page: tifffile.TiffPage, kind: int, colors: int) -> tuple[Conver
 
 
 def _scaled(stored: Plane, depth: int, invert: bool) -> Plane:
-    """Samples of `depth` bits as 8 or 16: below 8 white becomes white, above 8 the upper bits are those of the file."""
+    """Samples of `depth` bits as 8 or 16: below 8 bits scaled to the full range, above 8 shifted to the upper bits."""
     white = (1 << depth) - 1
     samples = np.subtract(stored.dtype.type(white), stored) if invert else stored
     if depth < 8:
@@ -174,10 +169,10 @@ def _scaled(stored: Plane, depth: int, invert: bool) -> Plane:
 
 
 def _palette(page: tifffile.TiffPage) -> Plane:
-    """The colors (n, 3) of a palette at 8 bits. Some programs write 8 bits where 16 are due: libtiff's rule."""
+    """The colors (n, 3) of a palette with 8 bits. Like libtiff, accepts palettes with 8 instead of 16 bits."""
     values = page.colormap
     if values is None:
-        raise ImageDecodeError("unreadable", "TIFF with a palette that is missing")
+        raise ImageDecodeError("unreadable", "TIFF with a missing palette")
     colors = np.asarray(values, np.uint16).T
     return (colors if colors.max(initial=0) < 256 else colors >> 8).astype(np.uint8)
 
@@ -192,7 +187,7 @@ def _from_ycbcr(stored: Plane) -> Plane:
 
 
 def _from_cmyk(stored: Plane) -> Plane:
-    """As Pillow has it at 8 bits, (1 - C)(1 - K); no ink profile is applied."""
+    """Like Pillow's conversion, (1 - C)(1 - K), without an ink profile."""
     if stored.dtype == np.uint8:
         return np.asarray(Image.fromarray(np.ascontiguousarray(stored), "CMYK").convert("RGB"))
     light = 65535 - stored.astype(np.uint64)
@@ -201,7 +196,7 @@ def _from_cmyk(stored: Plane) -> Plane:
 
 
 def _from_lab(stored: Plane, is_signed: bool) -> Plane:
-    """sRGB of Lab (D50), at the depth of the samples; `is_signed` tells how a* and b* are stored."""
+    """Lab (D50) to sRGB, at the depth of the samples; `is_signed` is whether a* and b* are stored as signed."""
     if stored.dtype == np.uint8:
         signed = stored if is_signed else stored ^ np.array([0, 128, 128], np.uint8)
         size = stored.shape[1], stored.shape[0]
@@ -219,13 +214,13 @@ def _from_lab(stored: Plane, is_signed: bool) -> Plane:
 
 @lru_cache(maxsize=1)
 def _profiles() -> tuple[bytes, bytes]:
-    """Lab and sRGB."""
+    """The ICC profiles of Lab and sRGB."""
     lab, srgb = (ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes() for name in ("LAB", "sRGB"))
     return lab, srgb
 
 
 def unassociated(color: Plane, alpha: Plane) -> Plane:
-    """Undo the multiplication of color (H, W, n) with opacity (H, W) (TIFF 6.0, ExtraSamples 1)."""
+    """Divides premultiplied color (H, W, n) by alpha (H, W) (TIFF 6.0, ExtraSamples 1)."""
     if color.dtype == np.uint8:
         modes = ("La", "LA") if color.shape[2] == 1 else ("RGBa", "RGBA")
         straight = Image.fromarray(np.dstack((color, alpha)), modes[0]).convert(modes[1])

@@ -1,8 +1,7 @@
-"""The tags of a TIFF file as raw values: read, and laid out again in the same byte order, so that nothing is lost.
+"""Reads and writes the tags of TIFF and BigTIFF files as raw values in the same byte order (TIFF 6.0, section 2).
 
-TIFF 6.0, section 2, and BigTIFF. Values are never interpreted: text of any encoding, IPTC that
-was stored as numbers, and types that were misused come out as they went in. Offsets inside a value (makers' notes)
-are the exception: values move.
+Values are not interpreted, so text of any encoding, IPTC stored as numbers, and misused types are preserved. The
+exception is offsets inside of values (maker notes), because values are moved.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ _FORMS = {SHORT: "H", LONG: "I", LONG8: "Q"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 _ONLY_BIG = (16, 17, 18)
 _NESTED = (34665, 34853, 40965)  # EXIF, GPS and interoperability directories
-MOST_DIRECTORIES = 100_000  # that are counted
+MOST_DIRECTORIES = 100_000  # maximum number of directories that are counted
 
 
 class Tag(NamedTuple):
-    """One entry of a directory: its number, type and bytes, or the directory that it points to."""
+    """An entry of a directory: its number, type and bytes, or the directory that it points to."""
 
     number: int
     type: int
@@ -36,7 +35,7 @@ class Tag(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How offsets and directories are written: TIFF or BigTIFF, in one of two byte orders ("<" or ">" for struct)."""
+    """The layout of offsets and directories: TIFF or BigTIFF, and byte order ("<" or ">" for struct)."""
 
     order: str
     is_big: bool
@@ -48,26 +47,26 @@ class Layout(NamedTuple):
 
     @property
     def offset(self) -> struct.Struct:
-        """A place in the file."""
+        """An offset in the file."""
         return _struct(self.order + ("Q" if self.is_big else "I"))
 
     @property
     def entry(self) -> struct.Struct:
-        """An entry's number, type and count; its value, or the place of that, follows as long as an offset."""
+        """An entry's number, type and count, without its value or offset."""
         return _struct(self.order + ("HHQ" if self.is_big else "HHI"))
 
     @property
     def link(self) -> int:
-        """Where the place of the first directory is said."""
+        """The position of the first directory's offset in the header."""
         return 8 if self.is_big else 4
 
     @property
     def pointer(self) -> int:
-        """The type of a tag that holds places."""
+        """The type of tags with offsets."""
         return LONG8 if self.is_big else LONG
 
     def header(self) -> bytes:
-        """What the file begins with, but for the place of its first directory, which follows."""
+        """The file's header, without the offset of its first directory."""
         mark = b"II" if self.order == "<" else b"MM"
         numbers = (43, 8, 0) if self.is_big else (42,)
         return mark + struct.pack(f"{self.order}{len(numbers)}H", *numbers)
@@ -79,24 +78,24 @@ def _struct(form: str) -> struct.Struct:
 
 
 def byte_order(data: Encoded) -> str:
-    """ "<" or ">" for struct."""
+    """The byte order for struct: "<" or ">"."""
     return "<" if data[:2] == b"II" else ">"
 
 
 def read_tags(data: Encoded, directory: int) -> list[Tag]:
-    """The tags of the directory that begins at this place; nested ones within theirs, damaged ones left out.
+    """The tags of the directory at an offset, including nested directories, without damaged tags.
 
     Raises:
-        ImageDecodeError: there are more than `MOST_PIECES`, or their values overlap to more bytes than the file has.
+        ImageDecodeError: there are more than `MOST_PIECES`, or overlapping values are larger than the file.
     """
     return list(_directory(data, directory, layout_of(data), Budget(MOST_PIECES, len(data)), depth=0))
 
 
 def directory_offsets(data: Encoded) -> list[int]:
-    """Where the directories of the main chain begin; the chain ends where it is damaged or comes back to itself.
+    """The offsets of the directories in the main chain, up to a damaged or repeated one.
 
     Raises:
-        struct.error: the header is cut off.
+        struct.error: the header is truncated.
     """
     return list(islice(_chain(data), MOST_DIRECTORIES))
 
@@ -117,7 +116,7 @@ def _chain(data: Encoded) -> Iterator[int]:
 
 
 def layout_of(data: Encoded) -> Layout:
-    """How the directories of a file are written."""
+    """The layout of a file."""
     order = byte_order(data)
     return Layout(order, _unpacked(struct.Struct(order + "H"), data, 2)[0] == 43)
 
@@ -134,7 +133,7 @@ def numbers(order: str, number: int, type: int, values: Iterable[int]) -> Tag:
 
 
 def encoded(layout: Layout, tags: Iterable[Tag], start: int) -> tuple[bytes, int]:
-    """A directory that begins at `start`, its values and the directories within; and where it links to a next one."""
+    """A directory for the offset `start` with its values and nested directories, and the position of its next link."""
     kept = sorted({tag.number: tag for tag in tags}.values())
     link = start + layout.amount.size + (layout.entry.size + layout.offset.size) * len(kept)
     end = link + layout.offset.size
@@ -171,7 +170,7 @@ def _tag(data: Encoded, start: int, layout: Layout, budget: Budget, depth: int) 
     place = start + layout.entry.size
     (offset,) = _unpacked(layout.offset, data, place)
     if number in _NESTED and depth < 2 and size <= layout.offset.size:
-        if type_ in (LONG, 13):  # of BigTIFF only the first half of the place counts then
+        if type_ in (LONG, 13):  # in BigTIFF, a 32-bit offset in a 64-bit field
             (offset,) = _unpacked(struct.Struct(layout.order + "I"), data, place)
         inner = tuple(_directory(data, offset, layout, budget, depth + 1))
         if inner:

@@ -1,4 +1,4 @@
-"""Color images as plain upright RGB of 8 bits: what networks are trained on and measured against."""
+"""Decodes color images to upright 8-bit RGB, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ RGB = npt.NDArray[np.uint8]  # (H, W, 3), sRGB
 
 
 def upright_rgb(data: Encoded, max_pixels: int, at_least: int | None = None) -> Image.Image:
-    """An encoded image as upright RGB; with `at_least` a JPEG may come smaller, but no side below that.
+    """Decodes an image to upright RGB; with `at_least`, a JPEG may be decoded smaller, with sides of at least that.
 
     Raises:
-        ImageDecodeError: it is no readable image, or has more than `max_pixels`.
+        ImageDecodeError: it is not a readable image, or has more than `max_pixels`.
     """
     if is_tiff(data):
         with tiff_page(data) as page:
@@ -47,15 +47,15 @@ def _decoded(data: Encoded, max_pixels: int, at_least: int | None) -> Image.Imag
 
 
 def plain_rgb(image: Image.Image) -> Image.Image:
-    """An image that Pillow has opened, upright and with 8 bits."""
+    """A Pillow image as upright 8-bit RGB."""
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith(("I", "F")):  # 16 bits: Pillow clips these instead of scaling them
+    if upright.mode.startswith(("I", "F")):  # 16 bits, which Pillow would clip instead of scaling
         upright = upright.point(lambda v: v / 256).convert("L")
     return upright.convert("RGB")
 
 
 def center_crop(image: Image.Image, size: int) -> RGB:
-    """The largest centered square, scaled to `size`: `(size, size, 3)`."""
+    """The largest center square, resized to `(size, size, 3)`."""
     edge = min(image.size)
     left, top = (image.width - edge) / 2, (image.height - edge) / 2
     box = (left, top, left + edge, top + edge)

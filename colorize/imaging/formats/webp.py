@@ -1,4 +1,4 @@
-"""WebP files: lossless pixels at 8 bits, with the metadata that Pillow reads from the source."""
+"""WebP files: lossless pixels with 8 bits, with the metadata that Pillow reads from the source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from colorize.imaging.formats.metadata import Metadata, Words
 
 
 def write_webp(pixels: Plane, metadata: Metadata, words: Words) -> bytes:
-    """Encode (H, W) or (H, W, 2 to 4) uint8 pixels; grey ones get three equal channels, since WebP has no grey."""
+    """Encode (H, W) or (H, W, 2 to 4) uint8 pixels; grey becomes three equal channels, because WebP has no grey."""
     if channels(pixels) < 3:
         grey = pixels.reshape(*pixels.shape[:2], -1)
         pixels = np.dstack((grey[..., :1], grey[..., :1], grey))
@@ -24,7 +24,7 @@ def write_webp(pixels: Plane, metadata: Metadata, words: Words) -> bytes:
         "WEBP",
         lossless=True,
         exact=True,  # keep the color under transparent pixels
-        quality=50,  # of a lossless file: the effort
+        quality=50,  # for lossless files, the effort
         exif=exif.refreshed(metadata.exif or b"", (pixels.shape[1], pixels.shape[0]), components=3),
         icc_profile=for_rgb(metadata.icc) or b"",
         xmp=words.xmp(metadata.xmp) or b"",

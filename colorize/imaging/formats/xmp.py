@@ -1,4 +1,4 @@
-"""XMP packets (ISO 16684-1): statements read, added and taken out; everything else stays as it is."""
+"""Reads, adds and removes properties of XMP packets (ISO 16684-1); everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:
 _BEGIN = b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 _END = b'<?xpacket end="w"?>'
 _PADDING = b"\0 \t\r\n"
-_MOST_BYTES, _MOST_ELEMENTS, _DEEPEST = 16 << 20, 200_000, 100  # a tree takes about a kilobyte an element
+_MOST_BYTES, _MOST_ELEMENTS, _DEEPEST = 16 << 20, 200_000, 100  # an element takes about a kilobyte in memory
 
 
 class Name(NamedTuple):
-    """A property's name: its namespace, the usual prefix of that, and the local part."""
+    """A property's name: its namespace, the namespace's usual prefix, and the local name."""
 
     namespace: str
     prefix: str
@@ -25,14 +25,14 @@ class Name(NamedTuple):
 
 
 class Packet:
-    """An XMP packet that can be changed. One that is damaged, absent or made to harm counts as empty."""
+    """A mutable XMP packet. A damaged, missing or malicious packet is treated as empty."""
 
     def __init__(self, data: bytes | None) -> None:
         self._document = _parsed(data) or minidom.parseString(_EMPTY)
         self._rdf = _find_rdf(self._document)
 
     def get(self, name: Name) -> str | None:
-        """A simple property's value."""
+        """The value of a simple property, or None."""
         for description in self._descriptions():
             if description.hasAttributeNS(name.namespace, name.local):
                 return str(description.getAttributeNS(name.namespace, name.local))
@@ -42,7 +42,7 @@ class Packet:
         return None
 
     def remove(self, name: Name) -> None:
-        """Take a property out."""
+        """Remove a property."""
         for description in self._descriptions():
             if description.hasAttributeNS(name.namespace, name.local):
                 description.removeAttributeNS(name.namespace, name.local)
@@ -50,11 +50,11 @@ class Packet:
                 description.removeChild(child)
 
     def remove_namespace(self, namespace: str) -> None:
-        """Take all properties of a namespace out, and descriptions that are empty then."""
+        """Remove all properties of a namespace, and descriptions that become empty."""
         self.remove_starting(namespace, "")
 
     def remove_starting(self, namespace: str, start: str) -> None:
-        """Take the properties of a namespace out whose names start so, and descriptions that are empty then."""
+        """Remove properties of a namespace whose names begin with `start`, and descriptions that become empty."""
         for description in self._descriptions():
             attributes = [a for a in dict(description.attributes.items()) if a.split(":")[0] != "xmlns"]
             for key in attributes:
@@ -68,7 +68,7 @@ class Packet:
                 self._rdf.removeChild(description)
 
     def add(self, values: Mapping[Name, str]) -> None:
-        """Add simple properties, in a description of their own; characters that XML cannot hold are replaced."""
+        """Add simple properties in a new description; characters that are invalid in XML are replaced."""
         description = self._document.createElementNS(_RDF, f"{self._rdf.prefix or 'rdf'}:Description")
         if self._rdf.prefix is None:
             description.setAttribute("xmlns:rdf", _RDF)
@@ -79,12 +79,12 @@ class Packet:
         self._rdf.appendChild(description)
 
     def include(self, other: Packet) -> None:
-        """Add all that another packet says."""
+        """Add all descriptions of another packet."""
         for description in other._descriptions():
             self._rdf.appendChild(self._document.importNode(_self_contained(description), deep=True))
 
     def divided(self) -> tuple[Packet, bytes]:
-        """The last description, which `add` made, as a packet; and the others, as an extension without a wrapper."""
+        """The last description, added by `add`, as a packet, and the others as an extension without a wrapper."""
         last = self._descriptions()[-1]
         main = Packet(None)
         main._rdf.appendChild(main._document.importNode(_self_contained(last), deep=True))
@@ -94,7 +94,7 @@ class Packet:
         return main, root.toxml().encode()
 
     def encoded(self) -> bytes | None:
-        """The packet as bytes; None if it says nothing."""
+        """The packet as bytes; None if it is empty."""
         if all(_says_nothing(d) for d in self._descriptions()):
             return None
         root = self._document.documentElement
@@ -104,7 +104,7 @@ class Packet:
         return [e for e in _elements(self._rdf) if (e.namespaceURI, e.localName) == (_RDF, "Description")]
 
     def _about(self) -> str:
-        """What the packet's other descriptions are about: all of a packet must say the same."""
+        """The `rdf:about` of the packet's descriptions, which must be the same for all."""
         return next((str(d.getAttributeNS(_RDF, "about")) for d in self._descriptions()), "")
 
 
@@ -122,10 +122,10 @@ def _parsed(data: bytes | None) -> minidom.Document | None:
 
 
 def _require_modest(packet: bytes) -> None:
-    """One quick pass over the packet, in whatever encoding, before a tree of objects is made of it.
+    """Checks a packet in any encoding, before a tree of objects is built from it.
 
-    Raises ValueError for a document type, which XMP has none of and whose entities may blow up, and for more elements
-    or a deeper nesting than any program writes. `defusedxml` refuses the former only.
+    Raises ValueError for a document type, whose entities may expand exponentially and which XMP does not have, and for
+    excessive numbers of elements or nesting levels. `defusedxml` only refuses the former.
     """
     depth = elements = 0
 
