@@ -27,7 +27,7 @@ from colorize.metrics import colorfulness, psnr
 from colorize.models import ColorModel
 from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.model_files import find_model
-from colorize.train.validation import painted
+from colorize.train.validation import composed_rgb
 
 # DOCUMERICA is left out: its slides are faded, and the truth of their colors with them.
 LEVELS = {kind: levels[0] for kind, levels in ALL_LEVELS.items() if kind != "Documerica"}
@@ -56,7 +56,7 @@ def _measured(model: ColorModel, rgb_B3HW: Tensor) -> Trade:
     left_grey, true_colorfulness = psnr(grey.expand_as(true), true), colorfulness(true)
     rows = []
     for saturation in SATURATIONS:
-        ours = painted(grey, ab * saturation)
+        ours = composed_rgb(grey, ab * saturation)
         rows.append(torch.stack((psnr(ours, true) - left_grey, colorfulness(ours), true_colorfulness)))
     return torch.stack(rows).cpu().numpy()
 

@@ -56,14 +56,14 @@ class Doubted:
         """`(1, Q, h, w)`"""
         return torch.from_numpy(self.known.of(self.index, view))[None]
 
-    def painted(self, view: View = CANVAS) -> Tensor:
+    def color_from(self, view: View = CANVAS) -> Tensor:
         """The color as used, `(2, h, w)`."""
-        return self.network.painted(self.logits(view), self.L)[0]
+        return self.network.color_from(self.logits(view), self.L)[0]
 
     @cached_property
     def ab(self) -> Tensor:
         """The same, of the canvas that is used."""
-        return self.painted()
+        return self.color_from()
 
     @cached_property
     def p(self) -> Tensor:
@@ -142,7 +142,7 @@ def root_mean_square(seen: Doubted) -> Tensor:
 
 def mirrored(seen: Doubted) -> Tensor:
     """How far the mirrored image's colors are, Lab units."""
-    distance: Tensor = torch.linalg.vector_norm(seen.ab - seen.painted(MIRRORED), dim=0)
+    distance: Tensor = torch.linalg.vector_norm(seen.ab - seen.color_from(MIRRORED), dim=0)
     return distance.mean()
 
 
@@ -171,7 +171,7 @@ WAYS: Mapping[str, Way] = {
     "CIEDE2000, shadows": lambda seen: (seen.difference * shaded(seen)).mean(),
     "distance, shadows": lambda seen: (seen.expected * shaded(seen)).mean(),
     "distance, shadows, and mirrored": lambda seen: (seen.expected * shaded(seen)).mean() * mirrored(seen) ** 0.3,
-    "as shipped": lambda seen: seen.network.doubt(seen.logits(), seen.ab[None], seen.L).mean(),
+    "as shipped": lambda seen: seen.network.uncertainty(seen.logits(), seen.ab[None], seen.L).mean(),
 }
 
 
@@ -180,9 +180,9 @@ def ranks(values: Floats) -> Floats:
     return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64)
 
 
-def rank_correlation(doubt: Floats, error: Floats) -> Interval:
+def rank_correlation(uncertainty: Floats, error: Floats) -> Interval:
     """Spearman's, with its bootstrap interval: images are drawn again, their ranks stay."""
-    x, y = ranks(doubt), ranks(error)
+    x, y = ranks(uncertainty), ranks(error)
 
     def correlation(counts: Floats) -> Floats:
         n = counts.sum(axis=1)
@@ -194,17 +194,17 @@ def rank_correlation(doubt: Floats, error: Floats) -> Interval:
     return bootstrap({"rho": correlation}, len(x))["rho"]
 
 
-def tenths(doubt: Floats, error: Floats) -> tuple[float, float]:
+def tenths(uncertainty: Floats, error: Floats) -> tuple[float, float]:
     """The mean error of the most doubtful tenth, and of the others."""
-    order, tenth = np.argsort(-doubt, kind="stable"), max(1, len(doubt) // 10)
+    order, tenth = np.argsort(-uncertainty, kind="stable"), max(1, len(uncertainty) // 10)
     return float(error[order[:tenth]].mean()), float(error[order[tenth:]].mean())
 
 
-def area_under_roc(doubt: Floats, wrong: npt.NDArray[np.bool_]) -> float:
+def area_under_roc(uncertainty: Floats, wrong: npt.NDArray[np.bool_]) -> float:
     """How likely a wrong image is the more doubtful one of two, the other being right: Mann and Whitney's U."""
     count = int(wrong.sum())
-    pairs = count * (len(doubt) - count)
-    return float((ranks(doubt)[wrong].sum() - count * (count - 1) / 2) / pairs) if pairs else float("nan")
+    pairs = count * (len(uncertainty) - count)
+    return float((ranks(uncertainty)[wrong].sum() - count * (count - 1) / 2) / pairs) if pairs else float("nan")
 
 
 def groups(images: Sequence[DecodedImage]) -> dict[str, npt.NDArray[np.bool_]]:
@@ -216,20 +216,20 @@ def groups(images: Sequence[DecodedImage]) -> dict[str, npt.NDArray[np.bool_]]:
 
 
 def table(
-    doubts: Mapping[str, Floats], errors: Floats, grey: Floats, members: Mapping[str, npt.NDArray[np.bool_]]
+    uncertainties: Mapping[str, Floats], errors: Floats, grey: Floats, members: Mapping[str, npt.NDArray[np.bool_]]
 ) -> Iterator[str]:
     """Markdown, a row a way; the pooled groups, the last two, have their tenths and areas, too."""
     pooled = list(members)[-2:]
     heads = [f"{name} ({chosen.sum()}, error {errors[chosen].mean():.1f})" for name, chosen in members.items()]
     heads += [f"{name}: {what}" for name in pooled for what in ("worst tenth / others", "grey was better")]
-    yield f"| doubt | {' | '.join(heads)} |"
+    yield f"| uncertainty | {' | '.join(heads)} |"
     yield "|" + " --- |" * (len(heads) + 1)
-    for way, doubt in doubts.items():
-        found = [rank_correlation(doubt[chosen], errors[chosen]) for chosen in members.values()]
+    for way, uncertainty in uncertainties.items():
+        found = [rank_correlation(uncertainty[chosen], errors[chosen]) for chosen in members.values()]
         cells = [f"{rho.value:.2f} ({rho.low:.2f} to {rho.high:.2f})" for rho in found]
         for chosen in (members[name] for name in pooled):
-            worst, others = tenths(doubt[chosen], errors[chosen])
-            wrong = area_under_roc(doubt[chosen], errors[chosen] > grey[chosen])
+            worst, others = tenths(uncertainty[chosen], errors[chosen])
+            wrong = area_under_roc(uncertainty[chosen], errors[chosen] > grey[chosen])
             cells += [f"{worst:.1f} / {others:.1f}", f"{wrong:.2f}"]
         yield f"| {way} | {' | '.join(cells)} |"
 
@@ -253,8 +253,8 @@ def main(
     for index, image in enumerate(images):
         seen = Doubted(known, network, image, index)
         rows.append([*seen.errors(), *(float(way(seen)) for way in WAYS.values())])
-    errors, grey, *doubts = np.array(rows).T
-    for line in table(dict(zip(WAYS, doubts, strict=True)), errors, grey, groups(images)):
+    errors, grey, *uncertainties = np.array(rows).T
+    for line in table(dict(zip(WAYS, uncertainties, strict=True)), errors, grey, groups(images)):
         print(line, flush=True)
 
 

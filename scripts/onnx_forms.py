@@ -24,7 +24,7 @@ from colorize.models.unet_trunk import ContextBlock, UpBlock
 
 
 class Graph(nn.Module):
-    """Grey in, color and doubt out: what `TorchNetwork` does for a batch with a `Unet`."""
+    """Grey in, color and uncertainty out: what `TorchNetwork` does for a batch with a `Unet`."""
 
     lightness: Tensor
 
@@ -45,7 +45,7 @@ class Graph(nn.Module):
         for block, inputs, skip, rows, columns in levels:
             x_BhwC = upsampled(block, inputs, x_BhwC, skip, rows, columns)  # type: ignore[arg-type]
         faded_B1hw = fading(F.avg_pool2d(L_B1HW, net.output_stride), net.shadows)
-        return painted(net, x_BhwC, faded_B1hw.permute(0, 2, 3, 1))
+        return color_from(net, x_BhwC, faded_B1hw.permute(0, 2, 3, 1))
 
 
 def attended(block: ContextBlock, x_BChw: Tensor) -> Tensor:
@@ -76,8 +76,8 @@ def upsampled(block: UpBlock, inputs: int, x_BhwC: Tensor, skip_BCHW: Tensor, ro
     return (skip + _reshaped(x, (0, 0, -1, outputs))).clamp(0, 6)
 
 
-def painted(net: Unet, x_BhwC: Tensor, faded_Bhw1: Tensor) -> tuple[Tensor, Tensor]:
-    """`Unet.painted` and `Unet.doubt`."""
+def color_from(net: Unet, x_BhwC: Tensor, faded_Bhw1: Tensor) -> tuple[Tensor, Tensor]:
+    """`Unet.color_from` and `Unet.uncertainty`."""
     logits_BhwQ = F.linear(x_BhwC, net.head.weight.flatten(1), net.head.bias)
     p_BhwQ, bins_Q2 = logits_BhwQ.softmax(dim=-1), net.bins_Q2
     # The logarithm of the softmax's denominator, as its greatest term shows it.

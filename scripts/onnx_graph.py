@@ -1,8 +1,8 @@
 """Writes the graph that ONNX Runtime runs the shipped model by: `python -m scripts.onnx_graph`.
 
 To be run after a change of the architecture's code or of the shipped model's arguments. The graph holds no weights:
-they come from a checkpoint, under the names that they have there. It maps grey (B, 1, H, W), uint8, sides multiples
-of the network's stride, and two matrices for each level of the decoder (`upsampling`) to ab (B, 2, h, w) and doubt
+they come from a checkpoint, under the names that they have there. It maps grey (B, 1, H, W), uint8, sides multiples of
+the network's stride, and two matrices for each level of the decoder (`upsampling`) to ab (B, 2, h, w) and uncertainty
 (B, h, w), all that a colorizer asks of a network.
 """
 

@@ -71,16 +71,16 @@ class BinModel(ColorModel):
         """`logits` -> ab `(B, 2, h, w)`, float32, Lab units."""
         raise NotImplementedError
 
-    def painted(self, logits_BQhw: Tensor, L_B1HW: Tensor) -> Tensor:
+    def color_from(self, logits_BQhw: Tensor, L_B1HW: Tensor) -> Tensor:
         """`decode` with corrections for inference; training uses `decode`."""
         return self.decode(logits_BQhw)
 
-    def doubt(self, logits_BQhw: Tensor, ab_B2hw: Tensor, L_B1HW: Tensor) -> Tensor:
+    def uncertainty(self, logits_BQhw: Tensor, ab_B2hw: Tensor, L_B1HW: Tensor) -> Tensor:
         """Uncertainty of the predicted `ab` at each pixel: `(B, h, w)` in [0, 1]."""
         return entropy(logits_BQhw)
 
     def forward(self, L_B1HW: Tensor) -> Tensor:
-        return self.painted(self.logits(L_B1HW), L_B1HW)
+        return self.color_from(self.logits(L_B1HW), L_B1HW)
 
 
 class RgbModel(ColorModel):

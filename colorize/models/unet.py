@@ -60,7 +60,7 @@ class Unet(UnetTrunk, BinModel):
             ab_BhwC = sharpened.softmax(dim=-1) @ self.bins_Q2
             return ab_BhwC.permute(0, 3, 1, 2)
 
-    def painted(self, logits_BQhw: Tensor, L_B1HW: Tensor) -> Tensor:
+    def color_from(self, logits_BQhw: Tensor, L_B1HW: Tensor) -> Tensor:
         """`decode`, with chroma corrected by entropy and lightness.
 
         On held-out images, chroma is too strong where the distribution is narrow or the image dark, since training
@@ -70,7 +70,7 @@ class Unet(UnetTrunk, BinModel):
             factor = (self.spread * (entropy(logits_BQhw)[:, None] - EVEN)).exp()
             return self.decode(logits_BQhw) * factor * self._faded(L_B1HW)
 
-    def doubt(self, logits_BQhw: Tensor, ab_B2hw: Tensor, L_B1HW: Tensor) -> Tensor:
+    def uncertainty(self, logits_BQhw: Tensor, ab_B2hw: Tensor, L_B1HW: Tensor) -> Tensor:
         """Expected distance between the true color and `ab`, divided by `FAR`, at most 1.
 
         It fades in the shadows as chroma does, where errors are small. Otherwise dark slides would seem most uncertain.

@@ -72,15 +72,15 @@ class Colorizer:
 
     def _finish(self, images: list[Fitted], predicted: Prediction) -> Iterator[Colored]:
         colors = np.float32(self.saturation) * predicted.ab
-        doubts = [None] * len(images) if predicted.doubt is None else predicted.doubt
+        uncertainties = [None] * len(images) if predicted.uncertainty is None else predicted.uncertainty
         halves, vivid = colors.astype(np.float16), may_have_outliers(colors)
         low = colors.shape[2:]
-        for index, (image, doubt_hw) in enumerate(zip(images, doubts, strict=True)):
+        for index, (image, uncertainty_hw) in enumerate(zip(images, uncertainties, strict=True)):
             h, w = (_covered(*sides) for sides in zip(image.shape, image.canvas, low, strict=True))
             ab_2hw = halves[index, :, :h, :w]
             if vivid[index] or len(image.spots):  # hints last, so that their colors are not compressed
                 ab_2hw = apply_hints(compress_outliers(colors[index, :, :h, :w]), image.spots).astype(np.float16)
-            yield Colored(ab_2hw, 0.0 if doubt_hw is None else float(1 - doubt_hw[:h, :w].mean()))
+            yield Colored(ab_2hw, 0.0 if uncertainty_hw is None else float(1 - uncertainty_hw[:h, :w].mean()))
 
     def _hints(self, images: list[Fitted]) -> tuple[Float, ...]:
         """The hint planes for the network; none if there are no hints."""

@@ -16,11 +16,11 @@ class Prediction(NamedTuple):
 
     Attributes:
         ab: (B, 2, h, w), Lab units, float32, at the network's resolution.
-        doubt: uncertainty (B, h, w) in [0, 1], or None if not requested (see `colorize.predict.confidence`).
+        uncertainty: (B, h, w) in [0, 1], or None if not requested (see `colorize.predict.confidence`).
     """
 
     ab: Float
-    doubt: Float | None
+    uncertainty: Float | None
 
 
 class Network(Protocol):

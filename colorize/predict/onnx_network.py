@@ -17,11 +17,11 @@ from safetensors.numpy import load
 
 from colorize.predict.network import Float, Prediction
 
-INPUT, OUTPUTS = "grey", ("ab", "doubt")
+INPUT, OUTPUTS = "grey", ("ab", "doubt")  # "doubt" is the uncertainty, see `Prediction`
 
 
 class OnnxNetwork:
-    """A graph that maps grey (B, 1, H, W), uint8, and matrices of its size to ab (B, 2, h, w) and doubt (B, h, w)."""
+    """A graph from grey (B, 1, H, W), uint8, and matrices for its size to ab (B, 2, h, w), uncertainty (B, h, w)."""
 
     canvas: int | None = None
     takes_hints = False
@@ -49,8 +49,8 @@ class OnnxNetwork:
         """See `Network`. Synchronous: the result is ready on return."""
         sizes = matrix_sizes(*grey_B1HW.shape[2:], stride=self.stride, levels=self.levels)
         matrices = {name: upsampling(size) for name, size in sizes.items()}
-        ab, doubt = self.session.run(OUTPUTS, {INPUT: grey_B1HW} | matrices)
-        return lambda: Prediction(ab, doubt if confidence else None)
+        ab, uncertainty = self.session.run(OUTPUTS, {INPUT: grey_B1HW} | matrices)
+        return lambda: Prediction(ab, uncertainty if confidence else None)
 
     def move(self, device: str) -> None:
         """Does nothing: ONNX Runtime is only used on CPUs."""

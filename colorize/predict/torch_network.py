@@ -15,7 +15,7 @@ from colorize.imaging.color import grey_to_lightness
 from colorize.models import BinModel, ColorModel
 from colorize.models.fusion import fused
 from colorize.predict.colorizer import Colorizer
-from colorize.predict.confidence import color_and_doubt
+from colorize.predict.confidence import color_and_uncertainty
 from colorize.predict.network import Float, Prediction
 
 
@@ -57,15 +57,15 @@ class TorchNetwork:
         """See `Network`. Asynchronous on a GPU."""
         batch_B1HW = torch.from_numpy(grey_B1HW).to(self.device, non_blocking=True)
         hints = tuple(torch.from_numpy(plane).to(self.device) for plane in hints_BCHW)
-        ab_B2hw, doubt_Bhw = self.forward(self.lightness[batch_B1HW.int()], hints, confidence)
-        return lambda: Prediction(_fetched(ab_B2hw), None if doubt_Bhw is None else _fetched(doubt_Bhw))
+        ab_B2hw, uncertainty_Bhw = self.forward(self.lightness[batch_B1HW.int()], hints, confidence)
+        return lambda: Prediction(_fetched(ab_B2hw), None if uncertainty_Bhw is None else _fetched(uncertainty_Bhw))
 
     def forward(self, L_B1HW: Tensor, hints: tuple[Tensor, ...], confidence: bool) -> tuple[Tensor, Tensor | None]:
         """The ab `(B, 2, h, w)` and, with `confidence`, the uncertainty `(B, h, w)`, on the device."""
         L_B1HW = L_B1HW.contiguous(memory_format=torch.channels_last)
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.autocast):
             if confidence:
-                return color_and_doubt(self.model, L_B1HW, *hints)
+                return color_and_uncertainty(self.model, L_B1HW, *hints)
             if hints or not isinstance(self.model, ColorModel):
                 return self.model(L_B1HW, *hints), None
             return self.model.color(L_B1HW), None

@@ -63,10 +63,10 @@ def colorize(model: ColorModel, rgb_B3HW: Tensor, size: int) -> Tensor:
     resized = F.interpolate(grey, canvas, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
     ab = model(grey_to_lightness(resized))
     ab = F.interpolate(ab, grey.shape[2:], mode="bilinear", align_corners=False)
-    return painted(grey, ab)
+    return composed_rgb(grey, ab)
 
 
-def painted(grey_B1HW: Tensor, ab_B2HW: Tensor) -> Tensor:
+def composed_rgb(grey_B1HW: Tensor, ab_B2HW: Tensor) -> Tensor:
     """Luma in [0, 1] and ab -> sRGB `(B, 3, H, W)` with the same luma."""
     chroma = rgb_to_ycbcr(lab_to_rgb(torch.cat((grey_to_lightness(grey_B1HW), ab_B2HW), dim=1)))[:, 1:]
     return ycbcr_to_rgb(torch.cat((grey_B1HW, chroma), dim=1)).clamp(0, 1)

@@ -31,12 +31,12 @@ def test_the_rank_correlation_is_spearmans() -> None:
     assert 0.15 < found.high - found.low < 0.25  # about 4 / sqrt(400)
 
 
-def test_tenths_and_areas_are_of_the_most_doubtful() -> None:
-    doubt, error = np.arange(20.0), np.r_[np.ones(18), 5, 7]
-    assert tenths(doubt, error) == (6, 1)
-    assert area_under_roc(doubt, error > 2) == 1
-    assert area_under_roc(-doubt, error > 2) == 0
-    assert np.isnan(area_under_roc(doubt, error > 9))
+def test_tenths_and_areas_are_of_the_most_uncertain() -> None:
+    uncertainty, error = np.arange(20.0), np.r_[np.ones(18), 5, 7]
+    assert tenths(uncertainty, error) == (6, 1)
+    assert area_under_roc(uncertainty, error > 2) == 1
+    assert area_under_roc(-uncertainty, error > 2) == 0
+    assert np.isnan(area_under_roc(uncertainty, error > 9))
 
 
 @pytest.mark.slow
@@ -50,9 +50,9 @@ def test_every_way_has_a_row_and_what_ships_is_what_a_run_reports(weights: str, 
         known.prepare(view)
     seen = [Doubted(known, network, each, index) for index, each in enumerate(images)]
     with torch.inference_mode():
-        doubts = {name: np.array([float(way(each)) for each in seen]) for name, way in WAYS.items()}
+        uncertainties = {name: np.array([float(way(each)) for each in seen]) for name, way in WAYS.items()}
         errors, grey = np.array([each.errors() for each in seen]).T
     assert (errors > 0).all()
-    assert len(list(table(doubts, errors, grey, groups(images)))) == len(WAYS) + 2
+    assert len(list(table(uncertainties, errors, grey, groups(images)))) == len(WAYS) + 2
     colored = torch_colorizer(network, precision="float32").color(greys(images), confidence=True)
-    assert [each.confidence for each in colored] == pytest.approx(list(1 - doubts["as shipped"]), abs=0.01)
+    assert [each.confidence for each in colored] == pytest.approx(list(1 - uncertainties["as shipped"]), abs=0.01)

@@ -156,7 +156,7 @@ class TestGan:
 
 
 def test_networks_that_paint_give_the_color_of_what_they_paint() -> None:
-    """A painted image that is grey has no color, whatever its lightness."""
+    """A colorized image that is grey has no color, whatever its lightness."""
     model = Dense()
     nn.init.zeros_(model.dense.weight)
     nn.init.zeros_(model.dense.bias)

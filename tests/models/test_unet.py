@@ -14,7 +14,7 @@ from colorize.imaging.color import lab_to_rgb, linear_to_rgb, rgb_to_lab
 from colorize.models.base import entropy
 from colorize.models.efficientnet_lite import VARIANTS, EfficientNetLite, InvertedResidual, pretrained_state
 from colorize.models.unet import EVEN, Unet, fading, gamut_bins
-from colorize.predict.confidence import color_and_doubt
+from colorize.predict.confidence import color_and_uncertainty
 
 MAX_GFLOP = 6.0  # multiplications and additions, for 256 x 256
 MAX_PARAMETERS = 10e6
@@ -72,27 +72,27 @@ class TestPainted:
     def test_color_grows_with_the_entropy(self, model: Unet, sharpness: float) -> None:
         logits = self.logits(model, sharpness)
         factor = torch.exp(2 * (entropy(logits)[:, None] - EVEN))
-        torch.testing.assert_close(Unet(spread=2).painted(logits, self.GREY), factor * model.decode(logits))
+        torch.testing.assert_close(Unet(spread=2).color_from(logits, self.GREY), factor * model.decode(logits))
         assert (factor[0, 0, 0, 0] > 1) == (entropy(logits)[0, 0, 0] > EVEN)
 
     def test_in_the_shadows_it_fades_as_that_of_surfaces_does(self, model: Unet) -> None:
         logits, L = self.logits(model, 1.0), self.GREY.clone()
         L[..., :8] = 20
-        lit, dim = model.painted(logits, self.GREY), model.painted(logits, L)
+        lit, dim = model.color_from(logits, self.GREY), model.color_from(logits, L)
         torch.testing.assert_close(dim[..., :2], lit[..., :2] * (20 + 16) / (45 + 16))
         torch.testing.assert_close(dim[..., 2:], lit[..., 2:])
 
     def test_both_can_be_left_out(self, model: Unet) -> None:
         logits = self.logits(model, 1.0)
-        plain = Unet(spread=0, shadows=0).painted(logits, torch.zeros(1, 1, 16, 16))
+        plain = Unet(spread=0, shadows=0).color_from(logits, torch.zeros(1, 1, 16, 16))
         torch.testing.assert_close(plain, model.decode(logits))
 
     def test_it_is_what_the_network_gives_whether_or_not_it_is_asked_how_sure_it_is(self, model: Unet) -> None:
         L = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 100
         with torch.inference_mode():
-            ab, _ = color_and_doubt(model, L)
+            ab, _ = color_and_uncertainty(model, L)
             torch.testing.assert_close(model(L), ab)
-            torch.testing.assert_close(model(L), model.painted(model.logits(L), L))
+            torch.testing.assert_close(model(L), model.color_from(model.logits(L), L))
 
 
 def test_fading_matches_a_surface_under_less_light() -> None:

@@ -22,14 +22,14 @@ from colorize.models import create_model
 from colorize.models.base import entropy
 from colorize.models.checkpoint import load_checkpoint
 from colorize.models.unet import FAR, Unet, fading
-from colorize.predict.confidence import color_and_doubt, disagreement
+from colorize.predict.confidence import color_and_uncertainty, disagreement
 from colorize.predict.torch_network import torch_colorizer
 from colorize.weights import shipped_weights
 
 PHOTOS = Path(__file__).parents[3] / "shared/data/photos"
 
 
-def test_no_preference_is_full_doubt_and_certainty_is_none() -> None:
+def test_a_uniform_distribution_is_fully_uncertain_and_a_certain_one_not_at_all() -> None:
     even, sure = torch.zeros(1, 7, 1, 1), torch.tensor([100.0, *[0.0] * 6]).reshape(1, 7, 1, 1)
     assert entropy(even).item() == pytest.approx(1)
     assert entropy(sure).item() == pytest.approx(0, abs=1e-6)
@@ -37,14 +37,14 @@ def test_no_preference_is_full_doubt_and_certainty_is_none() -> None:
     assert entropy(halves).item() == pytest.approx(0.5)  # log 2 / log 4
 
 
-def test_unlike_predictions_are_doubtful() -> None:
+def test_different_predictions_are_uncertain() -> None:
     ab = torch.zeros(1, 2, 1, 1)
     assert disagreement(ab, ab).item() == 0
     assert disagreement(ab, ab + 20 / 2**0.5).item() == pytest.approx(1 - np.exp(-1))
 
 
 class TestTheDefaultsDoubt:
-    """The distance that its distribution expects of the truth from the color that was painted."""
+    """The expected distance of the true color, under the distribution, from the predicted one."""
 
     GREY = torch.full((1, 1, 4, 4), 60.0)
 
@@ -62,35 +62,37 @@ class TestTheDefaultsDoubt:
     def test_of_one_possible_color_it_is_how_far_the_painted_one_is_off(self, model: Unet) -> None:
         color = model.bins_Q2[10].reshape(1, 2, 1, 1)
         aside = color + torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1)
-        assert model.doubt(self.certain(model, 10), color, self.GREY).item() == pytest.approx(0, abs=1e-3)
-        assert model.doubt(self.certain(model, 10), aside, self.GREY).item() == pytest.approx(5 / FAR, abs=1e-3)
+        assert model.uncertainty(self.certain(model, 10), color, self.GREY).item() == pytest.approx(0, abs=1e-3)
+        assert model.uncertainty(self.certain(model, 10), aside, self.GREY).item() == pytest.approx(5 / FAR, abs=1e-3)
 
     def test_of_two_it_is_the_mean(self, model: Unet) -> None:
         first, last = model.bins_Q2[0], model.bins_Q2[-1]
-        found = model.doubt(self.certain(model, 0, -1), first.reshape(1, 2, 1, 1), self.GREY)
+        found = model.uncertainty(self.certain(model, 0, -1), first.reshape(1, 2, 1, 1), self.GREY)
         assert found.item() == pytest.approx(min(1.0, (last - first).norm().item() / 2 / FAR), abs=1e-3)
 
-    def test_alike_colors_leave_less_doubt_than_unlike_ones_with_the_same_entropy(self, model: Unet) -> None:
+    def test_similar_colors_are_less_uncertain_than_different_ones_with_the_same_entropy(self, model: Unet) -> None:
         far = int((model.bins_Q2 - model.bins_Q2[60]).norm(dim=1).argmax())
         near = int((model.bins_Q2 - model.bins_Q2[60]).norm(dim=1).argsort()[1])
         alike, unlike = self.certain(model, 60, near), self.certain(model, 60, far)
         assert entropy(alike).item() == pytest.approx(entropy(unlike).item())
-        doubts = [model.doubt(both, model.painted(both, self.GREY), self.GREY).item() for both in (alike, unlike)]
-        assert 2 * doubts[0] < doubts[1]
+        uncertainties = [
+            model.uncertainty(both, model.color_from(both, self.GREY), self.GREY).item() for both in (alike, unlike)
+        ]
+        assert 2 * uncertainties[0] < uncertainties[1]
 
     def test_it_fades_in_the_shadows_and_never_leaves_0_to_1(self, model: Unet) -> None:
         logits = self.certain(model, 60, 70, 80)
         ab = torch.tensor([10.0, -20.0]).reshape(1, 2, 1, 1)
-        light, dark = (model.doubt(logits, ab, torch.full((1, 1, 4, 4), L)).item() for L in (45.0, 0.0))
+        light, dark = (model.uncertainty(logits, ab, torch.full((1, 1, 4, 4), L)).item() for L in (45.0, 0.0))
         assert dark == pytest.approx(light * fading(torch.tensor(0.0), 45.0).item())
         wrong = torch.full((1, 2, 1, 1), -500.0)
-        assert model.doubt(logits, wrong, self.GREY).item() == 1
+        assert model.uncertainty(logits, wrong, self.GREY).item() == 1
 
     def test_it_has_a_place_for_each_color_whatever_the_canvas(self, model: Unet) -> None:
         L_B1HW = torch.rand(2, 1, 64, 96) * 100
         with torch.inference_mode():
-            ab, doubt = color_and_doubt(model, L_B1HW)
-        assert doubt.shape == (2, 16, 24)
+            ab, uncertainty = color_and_uncertainty(model, L_B1HW)
+        assert uncertainty.shape == (2, 16, 24)
         torch.testing.assert_close(ab, model(L_B1HW))
 
 
@@ -105,10 +107,10 @@ class LeftIsRed(nn.Module):
         return ab
 
 
-def test_a_network_without_bins_doubts_what_changes_with_the_mirror() -> None:
-    ab, doubt = color_and_doubt(LeftIsRed(), torch.zeros(2, 1, 8, 8))
+def test_a_network_without_bins_is_uncertain_where_the_mirrored_image_differs() -> None:
+    ab, uncertainty = color_and_uncertainty(LeftIsRed(), torch.zeros(2, 1, 8, 8))
     assert ab[0, 0, 0].tolist() == [60.0] * 4 + [0.0] * 4
-    assert doubt.min() == doubt.max() == pytest.approx(1 - np.exp(-3))
+    assert uncertainty.min() == uncertainty.max() == pytest.approx(1 - np.exp(-3))
 
 
 @pytest.mark.parametrize("name", ["unet", "lab_cnn"])
