@@ -279,7 +279,7 @@ def test_raw_data_is_refused_with_what_to_do(name: str) -> None:
         with pytest.raises(ImageDecodeError) as caught:
             read()
         assert caught.value.code == "unsupported"
-        assert "export it as TIFF" in str(caught.value)
+        assert "export 16-bit TIFFs" in str(caught.value)
 
 
 @pytest.mark.parametrize("pixels", [b"CR\2\0", b"IIIITwaQ", b"MMMM", b"CR"])

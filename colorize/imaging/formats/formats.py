@@ -76,7 +76,7 @@ _REFUSED = {
     b"\x00\x00\x00\x0cJXL ": "JPEG XL", b"gimp xcf": "XCF", b"FTEX": "FTEX texture",
 }  # fmt: skip
 
-RAW = "camera and film scanner raw files are not supported: develop it, and export it as 16-bit TIFF"
+RAW = "camera and film scanner raw files are not supported: develop them and export 16-bit TIFFs"
 _RAW_SIGNATURES = (b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"ARRI")
 _RAW_BRANDS = (b"crx ",)  # CR3
 
