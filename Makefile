@@ -31,9 +31,10 @@ demo: $(INSTALLED)
 	@echo "Look at demo/before-and-after.jpg, at the images in demo/colored/ and at the report of the run:"
 	@echo "demo/colored/_colorize/report.html"
 
+# Three workers for the first half, where some tests wait for time limits; the second half keeps two cores busy.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q --durations=10 -n 2 --dist worksteal -m 'not cluster'
-	$(BIN)/python -m pytest -q --durations=10 -n 2 --dist loadfile -m cluster
+	$(BIN)/python -m pytest -q --durations=10 -n 3 --dist worksteal -m 'not cluster'
+	$(BIN)/python -m pytest -q --durations=10 -n 2 --dist loadfile -m cluster tests
 
 quick: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not cluster and not slow'
