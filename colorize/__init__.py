@@ -1,4 +1,4 @@
-"""Gives whole archives of old photographs color, at any scale, without touching the scan's luminance.
+"""Colorizes archives of old photographs, at any scale, without changing the scan's luminance.
 
 >>> import colorize
 >>> in_color = colorize.load("default")(image)  # doctest: +SKIP
@@ -12,7 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["Colorizer", "__version__", "load", "load_published"]
 
-_LAZY = {  # torch takes seconds to import: only when one of these is used
+_LAZY = {  # imported on first use: torch takes seconds to import
     "Colorizer": "colorize.predict.images",
     "load": "colorize.predict.images",
     "load_published": "colorize.models.checkpoint",

@@ -1,7 +1,7 @@
-"""Settings: frozen, typed and strict. A YAML file, `key=value` overrides on top, and an error for what is neither.
+"""Settings: frozen, typed and strict, from a YAML file with `key=value` overrides on top.
 
-Every job's settings are one tree of `Settings`. An unknown key is refused with the nearest right one, so a
-misspelt option can never be read nowhere.
+Every job's settings are one tree of `Settings`. An unknown key is an error that suggests the nearest valid one, so a
+misspelled option is never ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from colorize.errors import UsageError, one_line
 
 Device = Literal["auto", "cpu", "cuda"]
-Verbosity = Literal["quiet", "normal", "verbose"]  # warnings and errors; how it goes, too; and all that is logged
+Verbosity = Literal["quiet", "normal", "verbose"]  # warnings and errors; also progress; also the log
 
 
 class Settings(BaseModel):
@@ -28,7 +28,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _one_word_is_a_list_of_one(cls, value: object, info: ValidationInfo) -> object:
-        """Where words are listed; several of them in one string would be a pattern or name that nothing has."""
+        """Accepts one string where a list of strings is expected; a string with commas is an error."""
         kind = cls.model_fields[info.field_name or ""].annotation
         lists = [each for each in (kind, *get_args(kind)) if get_origin(each) in (list, tuple)]
         if not isinstance(value, str) or not any(get_args(each)[0] is str for each in lists):
@@ -45,7 +45,7 @@ def load_settings(cls: type[S], path: str | Path | None = None, overrides: Seque
     """Settings from defaults, then the YAML file at `path`, then `key.sub=value` overrides, later ones winning.
 
     Raises:
-        UsageError: an unreadable file, an unknown key (with the nearest right one) or a refused value.
+        UsageError: an unreadable file, an unknown key (the message suggests the nearest) or an invalid value.
     """
     tree = _read_yaml(path) if path else {}
     for override in overrides:
@@ -63,7 +63,7 @@ def save_settings(settings: Settings) -> str:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """ " (did you mean 'x'?)" for the closest known name, or the list of all, to end an error message with."""
-    close = difflib.get_close_matches(name[:200], known, n=1, cutoff=0.5)  # a checkpoint may say any name
+    close = difflib.get_close_matches(name[:200], known, n=1, cutoff=0.5)  # a name from a checkpoint may be long
     return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(sorted(known))})"
 
 
@@ -77,12 +77,12 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise UsageError(f"the configuration {path} holds a {type(tree).__name__}; it must hold keys and values")
+        raise UsageError(f"the configuration {path} is a {type(tree).__name__}; it must be a mapping")
     return tree
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """What YAML says. Raises YAMLError also where PyYAML has other faults: for the 99th of a month, say."""
+    """The parsed YAML. Raises YAMLError also where PyYAML raises other errors, as for an invalid date."""
     try:
         return yaml.safe_load(text)
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
@@ -95,7 +95,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if not equals or not all(parts):
         raise UsageError(f"--set {override!r} is not of the form key.name=value")
     for part in parts[:-1]:
-        branch = tree[part] = {} if tree.get(part) is None else tree[part]  # null: a group that is left out
+        branch = tree[part] = {} if tree.get(part) is None else tree[part]  # null: an empty group
         if not isinstance(branch, dict):
             raise UsageError(f"--set {override!r}: {part!r} is a value, not a group of settings")
         tree = branch
@@ -106,7 +106,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 
 def _explain(cls: type[Settings], error: ValidationError) -> str:
-    """One line for the first fault of a validation: the key, the value, what is allowed."""
+    """One line for the first validation error: the key, the value, what is allowed."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     key = ".".join(path)
@@ -121,7 +121,7 @@ def _explain(cls: type[Settings], error: ValidationError) -> str:
 
 
 def _suggest(cls: type[Settings], path: Sequence[str]) -> str:
-    """The nearest right key at the level where `path` goes wrong, or the same name in another group."""
+    """The nearest valid key at the level where `path` is wrong, or the same name in another group."""
     group: type[Settings] | None = cls
     for part in path[:-1]:
         group = _group_of(group, part)

@@ -25,7 +25,7 @@ RESUMES = "; run the same command again to resume"  # for commands that resume
 
 app = typer.Typer(
     name="colorize",
-    help="Gives old photographs color, one by one or a whole archive at a time.",
+    help="Colorizes old photographs, one by one or a whole archive at a time.",
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -57,7 +57,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version, and exit")
     ] = False,
 ) -> None:
-    """Gives old photographs color, one by one or a whole archive at a time."""
+    """Colorizes old photographs, one by one or a whole archive at a time."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(words: Sequence[str], *, debug: bool = False) -> int:
     """Runs a command line and returns its exit status. Errors are one line on stderr."""
-    stopped = STOPPED + (RESUMES if words[:1] == ["bulk"] else "")
+    interrupted = STOPPED + (RESUMES if words[:1] == ["bulk"] else "")
     if not words:
         run(["--help"])
         return EXIT_USAGE
@@ -83,14 +83,14 @@ def run(words: Sequence[str], *, debug: bool = False) -> int:
     except typer.exceptions.TyperException as error:
         return _fail(f"{error.format_message().rstrip('.')}{_where_to_read(error)}", EXIT_USAGE, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(stopped, EXIT_STOPPED, debug)
+        return _fail(interrupted, EXIT_STOPPED, debug)
     except Exception as error:
         if reason := storage_exhausted(error):
             return _fail(reason, EXIT_FAULT, debug)
         hint = "" if debug else " (--debug shows where)"
         return _fail(f"unexpected fault: {type(error).__name__}: {_first_line(error)}{hint}", EXIT_FAULT, debug)
     if status == EXIT_STOPPED:  # typer handled the interrupt silently
-        return _fail(stopped, EXIT_STOPPED, debug)
+        return _fail(interrupted, EXIT_STOPPED, debug)
     return status if isinstance(status, int) else 0
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 def bulk(
-    input_: Annotated[str, typer.Option("--input", metavar="URI", help="folder, image or Parquet; s3:// too")],
-    output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; s3:// too")],
+    input_: Annotated[str, typer.Option("--input", metavar="URI", help="folder, image or Parquet; local or s3://")],
+    output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; local or s3://")],
     model: Model = "default",
     config: Config = None,
     overrides: Overrides = None,
@@ -49,7 +49,9 @@ def bulk(
         typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="retry what failed in earlier runs")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="redo everything, even what earlier runs have done")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="redo everything, including what earlier runs completed")
+    ] = False,
     verify: Annotated[Verify, typer.Option(help="detect changed inputs by time and size, or by content")] = Verify.stat,
     dry_run: Annotated[
         bool,
@@ -57,16 +59,16 @@ def bulk(
     ] = False,
     price_per_hour: Annotated[
         float | None,
-        typer.Option(metavar="PRICE", min=0, help="of the whole cluster, for --dry-run's estimate"),
+        typer.Option(metavar="PRICE", min=0, help="price of the whole cluster per hour, for --dry-run's estimate"),
     ] = None,
     ray_address: RayAddress = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Colors a folder tree or Parquet archives, local or S3, and accounts for every input in a manifest.
+    """Colors a folder tree or Parquet archives, local or S3, and records every input in a manifest.
 
-    Run again, it does what is missing: inputs that are new or changed, or whose output is gone.
+    A second run does what is missing: inputs that are new or changed, or whose output is gone.
     """
     tolerance = [] if tolerate_failures is None else [f"run.tolerate_failures={tolerate_failures}"]
     settings = load_settings(BulkSettings, config, [*(overrides or ()), *tolerance])
@@ -91,14 +93,14 @@ def bulk(
 
 
 def report(
-    uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; s3:// too")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="output of a bulk run; local or s3://")],
     input_: Annotated[
         str | None,
-        typer.Option("--input", metavar="URI", help="the run's input, to show images as they were before"),
+        typer.Option("--input", metavar="URI", help="the run's input, to show the images before coloring"),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Makes the page of a bulk run again, from its manifest."""
+    """Regenerates the report of a bulk run from its manifest."""
     from colorize.bulk.page import write_report
 
     say(write_report(uri, input_, load_settings(LimitedSettings, overrides=overrides or ()).limits))
@@ -141,7 +143,7 @@ def _lines(report: RunReport, page: str) -> Iterator[str]:
     for code, count in t.all_errors().most_common():
         yield f"  {count} {code}{way_out(code)}"
     if t.deferred:
-        yield f"{t.deferred} more inputs are left: the same command without --limit does them all"
+        yield f"{t.deferred} more inputs remain: the same command without --limit does them all"
 
 
 def way_out(code: str) -> str:

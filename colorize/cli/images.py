@@ -26,7 +26,7 @@ def photo(
             "--output",
             "-o",
             metavar="DIR_OR_FILE",
-            help="where to; default: here, as NAME.colorized.SUFFIX, or in the folder FOLDER.colorized",
+            help="file or folder to write; default: NAME.colorized.SUFFIX or FOLDER.colorized in the current folder",
         ),
     ] = None,
     model: Model = "default",
@@ -38,13 +38,13 @@ def photo(
         typer.Option("--run", metavar="RUN", help="a training run's folder, as the model"),
     ] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="one sheet with the image by each epoch of --run, side by side")
+        bool, typer.Option("--history", help="one sheet with the image as colored after each epoch of --run")
     ] = False,
     enlarge: Annotated[
-        bool, typer.Option("--enlarge", help="three times the size, painted by a superres_cnn (no luminance is kept)")
+        bool, typer.Option("--enlarge", help="three times the size, by a superres_cnn (does not preserve luminance)")
     ] = False,
     allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="follow links to private and loopback addresses, too")
+        bool, typer.Option("--allow-private", help="also follow links to private and loopback addresses")
     ] = False,
     config: Config = None,
     overrides: Overrides = None,
@@ -59,7 +59,7 @@ def photo(
     if history and enlarge:
         raise UsageError("--history and --enlarge write different images: give one of them")
     if history and run_folder is None:
-        raise UsageError("--history shows the epochs of a training run: name its folder with --run")
+        raise UsageError("--history shows the epochs of a training run: give its folder with --run")
     if hints and (history or enlarge):
         raise UsageError("--hints is for colored copies: leave out --history and --enlarge")
     chosen, terminal = run_folder or model, Terminal(quiet, as_json)
@@ -78,18 +78,18 @@ def photo(
 
 def restore_grey(
     sources: Annotated[
-        list[str], typer.Argument(metavar="OUT...", help="colored images, Parquet, or folders; s3:// too")
+        list[str], typer.Argument(metavar="OUT...", help="colored images, Parquet, or folders; local or s3://")
     ],
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="IN2", help="where the scans go: a folder, or a file for one")
+        str, typer.Option("--output", "-o", metavar="IN2", help="folder for the scans, or a file if there is one")
     ],
-    force: Annotated[bool, typer.Option(help="take the luminance of images that say nothing of it too")] = False,
+    force: Annotated[bool, typer.Option(help="extract the luminance even where no record says it is exact")] = False,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Gives the scans back out of colored images: bit for bit, where the manifest says `luma_exact`."""
+    """Restores the scans from colored images, bit for bit where the manifest says `luma_exact`."""
     from colorize.predict import restore
 
     limits = load_settings(LimitedSettings, overrides=overrides or ()).limits

@@ -15,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 
 @app.callback(epilog="Example: colorize models")
 def models(context: typer.Context) -> None:
-    """Lists the weights and the networks, or fetches weights that their authors published."""
+    """Lists the available weights and architectures, or downloads published weights."""
     if context.invoked_subcommand is None:
         Console().print(_table())
 
@@ -24,7 +24,7 @@ def models(context: typer.Context) -> None:
 def download(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="such as ddcolor_modelscope; see the list")],
 ) -> None:
-    """Fetches published weights into the cache, so that --model takes their name."""
+    """Downloads published weights into the cache, so that --model accepts their name."""
     from colorize.predict.download import download as fetch
 
     for name in names:

@@ -17,7 +17,7 @@ Model = Annotated[
 ]
 HintsFile = Annotated[
     str | None,
-    typer.Option("--hints", metavar="FILE", help="colors to keep to: CSV or JSON with path, x, y and color"),
+    typer.Option("--hints", metavar="FILE", help="known colors: CSV or JSON with path, x, y and color"),
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with settings")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="one setting; may be repeated")]
@@ -27,11 +27,11 @@ RayAddress = Annotated[
     typer.Option(
         "--ray",
         metavar="ADDRESS",
-        help="cluster to use, `auto` for the one that runs here; default: RAY_ADDRESS, else this machine alone",
+        help="Ray cluster to use, or `auto` for a running one; default: RAY_ADDRESS, else this machine alone",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print warnings and errors only")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="print the log, and what failed, too")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="also print the log and the failures")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the summary as JSON, and nothing else on stdout")]
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def train(
-    data: Annotated[str, typer.Option("--data", metavar="URI", help="color images: folder or Parquet; s3:// too")],
-    output: Annotated[str, typer.Option("--output", metavar="URI", help="run folder to create; s3:// too")],
+    data: Annotated[str, typer.Option("--data", metavar="URI", help="color images: folder or Parquet; local or s3://")],
+    output: Annotated[str, typer.Option("--output", metavar="URI", help="run folder to create; local or s3://")],
     config: Config = None,
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="resume the run in --output")] = False,
@@ -56,8 +56,8 @@ def evaluate(
     models: Annotated[
         list[str], typer.Option("--model", help="as in `colorize bulk`, or `grey`; repeat it to compare several")
     ],
-    data: Annotated[str, typer.Option("--data", metavar="URI", help="color images: folder or Parquet; s3:// too")],
-    output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; s3:// too")],
+    data: Annotated[str, typer.Option("--data", metavar="URI", help="color images: folder or Parquet; local or s3://")],
+    output: Annotated[str, typer.Option("--output", metavar="URI", help="folder to write to; local or s3://")],
     split: Annotated[str, typer.Option("--split", help="train, val, test, or all")] = "val",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="measure at most N images")] = None,
     config: Config = None,
@@ -66,7 +66,7 @@ def evaluate(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measures models on color images: made grey, colored, compared with the truth."""
+    """Measures models on color images: made grey, colored, compared with the original."""
     from colorize.evaluate.job import run_evaluation
     from colorize.evaluate.outcome import EvaluateJob
     from colorize.evaluate.settings import EvaluateSettings
@@ -84,9 +84,9 @@ def evaluate(
 
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="as in `colorize bulk`")],
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="to write: .onnx or .safetensors")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="file to write: .onnx or .safetensors")],
 ) -> None:
-    """Writes a model as an ONNX file, compared with ONNX Runtime, or as a checkpoint."""
+    """Exports a model to ONNX, verified with ONNX Runtime, or to a checkpoint."""
     from colorize.predict import export
 
     say(f"{model} -> {output} ({export.export(model, output)})")

@@ -1,6 +1,6 @@
 """Folds batch normalization into the preceding convolution.
 
-Saves a tenth of the CPU time in float32 (docs/model.md). Not for bfloat16, where folded weights lose precision.
+Saves a tenth of the CPU time in float32 (docs/study.md). Not for bfloat16, where folded weights lose precision.
 """
 
 from __future__ import annotations

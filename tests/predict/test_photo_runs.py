@@ -87,7 +87,7 @@ def test_tiles_of_an_enlarged_image_have_no_seams() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--history"], "name its folder with --run"),
+        (["--history"], "give its folder with --run"),
         (["--history", "--enlarge", "--run", "x"], "give one of them"),
         (["--history", "--run", "."], "has no checkpoints/epoch-NNN.safetensors"),
     ],
