@@ -30,6 +30,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # or Ray writes a token into
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # a run's end is noticed so soon; 2 seconds otherwise
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process more for each training
 os.environ.setdefault("RAY_metrics_report_interval_ms", "2000")  # 10 seconds otherwise
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell, and children inherit it
