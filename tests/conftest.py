@@ -26,6 +26,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers of pytest share the cores
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # or Ray writes a token into the home folder
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -183,7 +184,7 @@ def s3_server(folder: Path) -> Iterator[S3]:
             _wait_for_s3(process, folder / "log")
             yield server
     finally:
-        process.terminate()
+        process.kill()  # it would take its time: up to 12 seconds
         process.wait(20)
 
 
