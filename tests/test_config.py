@@ -27,12 +27,12 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     assert settings.source.include == ("*.jpg",)
 
 
-def test_one_word_is_a_list_of_one() -> None:
+def test_a_string_is_a_list_of_one() -> None:
     assert load_settings(BulkSettings, overrides=["source.include=*.jpg"]).source.include == ("*.jpg",)
     assert load_settings(DataSettings, overrides=["labels=bird"]).labels == ["bird"]
 
 
-def test_an_override_reaches_into_a_group_that_the_file_leaves_out(tmp_path: Path) -> None:
+def test_an_override_may_set_a_key_of_an_absent_group(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("split: null")
     settings = load_settings(DataSettings, tmp_path / "c.yaml", ["split.val=0.2"])
 
@@ -47,7 +47,7 @@ def test_resolved_settings_read_back_equal(tmp_path: Path) -> None:
     assert load_settings(BulkSettings, tmp_path / "resolved.yaml") == settings
 
 
-def test_settings_cannot_be_changed() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError):
         BulkSettings().pool.max = 3  # type: ignore[misc]
 
@@ -68,13 +68,13 @@ def test_settings_cannot_be_changed() -> None:
         ("=3", "not of the form"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(override: str, message: str) -> None:
+def test_errors_are_one_line(override: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         load_settings(BulkSettings, overrides=[override])
     assert "\n" not in str(caught.value)
 
 
-def test_a_text_that_looks_like_a_date_is_a_text() -> None:
+def test_a_string_that_looks_like_a_date_stays_a_string() -> None:
     assert load_settings(BulkSettings, overrides=["source.image_column=2026-99-99"]).source.image_column == "2026-99-99"
 
 
@@ -86,7 +86,7 @@ def test_a_minimum_above_the_maximum_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- a\n- b", "holds a list"),
+        ("- a\n- b", "is a list"),
         ("a: [", "not valid YAML"),
         ("a: 2026-02-31", "not valid YAML: day is out of range"),
         ("a: !!timestamp x", "not valid YAML"),
@@ -104,7 +104,7 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str | None, message: str) -> 
         load_settings(BulkSettings, path)
 
 
-def test_only_settings_that_change_pixels_change_the_pixels_digest() -> None:
+def test_the_pixels_digest_depends_only_on_settings_that_change_pixels() -> None:
     plain = BulkSettings()
     faster = load_settings(BulkSettings, overrides=["pool.max=7", "run.log_seconds=1", "limits.max_pixels=9"])
     other = load_settings(BulkSettings, overrides=["colorizer.size=128"])
@@ -114,7 +114,7 @@ def test_only_settings_that_change_pixels_change_the_pixels_digest() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_documented_configuration_is_the_default_and_leaves_nothing_out(name: str) -> None:
+def test_a_documented_configuration_is_the_complete_default(name: str) -> None:
     command, settings = FILES[name]
     text = (CONFIGS / name).read_text()
 
@@ -129,7 +129,7 @@ def test_subsampling_may_be_written_without_quotes(text: str) -> None:
     assert settings.output.subsampling == text.strip('"')
 
 
-def test_what_changes_an_output_is_in_the_digest() -> None:
+def test_every_setting_that_changes_an_output_is_in_the_digest() -> None:
     plain = BulkSettings().pixels_digest()
     for override in ("output.subsampling=4:4:4", "output.digital_source_type=trainedAlgorithmicMedia"):
         assert load_settings(BulkSettings, overrides=[override]).pixels_digest() != plain

@@ -69,7 +69,7 @@ WALKED = [
 ]
 
 
-def test_every_listed_command_stands_in_a_document() -> None:
+def test_every_listed_command_is_documented() -> None:
     commands = [command for each in blocks() for command in each.commands]
     for begin in (*CANNOT, *ELSEWHERE, *ON_A_HEAD):
         assert any(command.startswith(begin) for command in commands), f"no document says {begin!r} any more"
@@ -77,7 +77,7 @@ def test_every_listed_command_stands_in_a_document() -> None:
         assert any(word in command for command in commands), f"no document says {word!r} any more"
 
 
-def test_every_block_is_in_a_language_that_is_walked() -> None:
+def test_every_code_block_has_a_known_language() -> None:
     assert {each.language for each in WALKED} == {"bash", "python"}
 
 
@@ -225,7 +225,9 @@ def listed_files(document: str) -> list[str]:
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("cluster", "buckets")
 @pytest.mark.parametrize("document", list(dict.fromkeys(each.document for each in WALKED)))
-def test_a_document_is_walked(document: str, desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_a_document_work(
+    document: str, desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with published_here(tmp_path, monkeypatch), web(desk / "web") as address:
         if document in GIVEN:
             GIVEN[document](desk, monkeypatch)
@@ -252,7 +254,7 @@ def walk(each: Block, address: str) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
-def test_the_demo_makes_what_it_says_and_nothing_else_on_the_terminal(desk: Path) -> None:
+def test_the_demo_writes_its_files_and_prints_only_its_summary(desk: Path) -> None:
     """As README has it, by a Ray of its own, in the environment that the tests run in: nothing is installed."""
     (desk / "scripts").symlink_to(ROOT / "scripts")
     venv = desk / "venv"

@@ -55,7 +55,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, photo_files: dict[str, by
     return folder
 
 
-def test_a_folder_becomes_the_same_tree_in_color(finished: Path, photo_files: dict[str, bytes]) -> None:
+def test_a_folder_is_colored_to_the_same_tree(finished: Path, photo_files: dict[str, bytes]) -> None:
     target = finished / "out"
     manifest = rows(target)
     assert set(manifest) == set(photo_files)
@@ -79,7 +79,7 @@ def test_a_folder_becomes_the_same_tree_in_color(finished: Path, photo_files: di
     }
 
 
-def test_images_in_color_are_skipped_or_copied_as_told(photo_folder: Path, tmp_path: Path) -> None:
+def test_color_images_are_skipped_or_copied(photo_folder: Path, tmp_path: Path) -> None:
     assert bulk(photo_folder, tmp_path / "skipped", "--set", "triage.color=skip") == 0
     assert bulk(photo_folder, tmp_path / "copied", "--set", "triage.color=copy") == 0
 
@@ -92,7 +92,7 @@ def test_images_in_color_are_skipped_or_copied_as_told(photo_folder: Path, tmp_p
     assert rows(tmp_path / "skipped")["grey.jpg"]["status"] == "ok"
 
 
-def test_the_output_says_where_its_colors_come_from(finished: Path) -> None:
+def test_the_output_records_its_provenance(finished: Path) -> None:
     weights = hashlib.sha256(shipped_weights()["default"].read_bytes()).hexdigest()
     for name, row in rows(finished / "out").items():
         text = (finished / "out" / name).read_bytes()
@@ -103,7 +103,7 @@ def test_the_output_says_where_its_colors_come_from(finished: Path) -> None:
     assert (finished / "out/_colorize/model.safetensors").read_bytes() == shipped_weights()["default"].read_bytes()
 
 
-def test_a_run_records_itself(finished: Path) -> None:
+def test_a_run_writes_its_record(finished: Path) -> None:
     report = json.loads((finished / "out/_colorize/run.json").read_text())
     assert report["state"] == "finished"
     assert report["totals"] | {"inputs": 5, "ok": 5, "skipped": 0, "failed": 0} == report["totals"]
@@ -136,7 +136,7 @@ def mixed(tmp_path: Path) -> Path:
     return tmp_path / "mixed"
 
 
-def test_bad_files_become_rows_and_the_rest_is_done(mixed: Path, tmp_path: Path) -> None:
+def test_bad_files_are_failed_rows_and_the_rest_is_colored(mixed: Path, tmp_path: Path) -> None:
     """The status of the run says so, unless as many may fail."""
     assert bulk(mixed, tmp_path / "out", "--tolerate-failures", "0.7") == 0
     assert bulk(mixed, tmp_path / "out", "--tolerate-failures", "0.1") == EXIT_FAILURES
@@ -207,7 +207,7 @@ def test_parquet_in_parquet_out(tmp_path: Path, struct: bool) -> None:
     assert not (tmp_path / "out/_colorize/fragments").exists()
 
 
-def test_a_damaged_archive_loses_the_rows_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_damaged_archive_loses_only_unreadable_rows(tmp_path: Path) -> None:
     images = [grey_jpeg(seed) for seed in range(30)]
     images[4] = images[4][:600]
     table = pa.table({"image": images, "year": list(range(30))})
@@ -262,7 +262,7 @@ def test_from_bucket_to_bucket(s3: S3, photo_files: dict[str, bytes]) -> None:
     assert "done 1014/1014" in target.read("_colorize/run.log").decode()
 
 
-def test_an_inventory_names_the_inputs(photo_folder: Path, tmp_path: Path) -> None:
+def test_an_inventory_lists_the_inputs(photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path\ngrey.jpg\nnot there.jpg\n")
     assert bulk(photo_folder, tmp_path / "out", "--input-list", str(tmp_path / "list.csv")) == EXIT_FAILURES
 
@@ -272,7 +272,7 @@ def test_an_inventory_names_the_inputs(photo_folder: Path, tmp_path: Path) -> No
     }
 
 
-def test_large_images_are_read_again_instead_of_travelling(finished: Path, tmp_path: Path) -> None:
+def test_large_images_are_reread_instead_of_sent_through_the_object_store(finished: Path, tmp_path: Path) -> None:
     large = ("--set", "colorizer.size=128", "--set", "source.inline_bytes=100")
     assert bulk(finished / "scans", tmp_path / "out", *large) == 0
 
@@ -282,7 +282,7 @@ def test_large_images_are_read_again_instead_of_travelling(finished: Path, tmp_p
     assert before == after
 
 
-def test_limits_refuse_a_image_and_say_how_to_raise_them(photo_folder: Path, tmp_path: Path) -> None:
+def test_an_image_above_a_limit_fails_with_advice(photo_folder: Path, tmp_path: Path) -> None:
     limits = ("--set", "limits.max_pixels=100000", "--set", "limits.min_side=300")
     assert bulk(photo_folder, tmp_path / "out", *limits) == EXIT_FAILURES
 
@@ -308,7 +308,7 @@ def test_limits_refuse_a_image_and_say_how_to_raise_them(photo_folder: Path, tmp
         (["--set", "pool.cpus_per_actor=0.00001"], "pool.cpus_per_actor"),
     ],
 )
-def test_wrong_usage_is_said_in_one_line(
+def test_a_usage_error_is_one_line(
     options: list[str], message: str, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = time.monotonic()
@@ -330,14 +330,14 @@ def test_input_and_output_must_not_overlap(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_archive_is_not_written_over_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_archive_is_not_overwritten_by_its_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq.write_table(pa.table({"image": [grey_jpeg(1)]}), tmp_path / "a.parquet")
     assert bulk(tmp_path / "a.parquet", tmp_path) == EXIT_USAGE
 
     assert_one_line(capsys, "overlap")
 
 
-def test_a_image_is_not_written_over_itself_through_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_is_not_overwritten_through_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tree(tmp_path, {"scans/a.jpg": grey_jpeg(1)})
     (tmp_path / "link").symlink_to(tmp_path / "scans")
     assert bulk(tmp_path / "scans/a.jpg", tmp_path / "link") == EXIT_USAGE
@@ -345,13 +345,13 @@ def test_a_image_is_not_written_over_itself_through_a_link(tmp_path: Path, capsy
     assert_one_line(capsys, "overlap")
 
 
-def test_a_missing_input_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_input_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bulk(tmp_path / "nowhere", tmp_path / "out") == EXIT_USAGE
 
     assert_one_line(capsys, "nowhere: it does not exist")
 
 
-def test_an_output_that_cannot_be_written_is_said_in_one_line(
+def test_an_unwritable_output_is_a_usage_error(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_bytes(b"in the way")
@@ -376,7 +376,7 @@ def busy_cluster() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("busy_cluster")
-def test_a_job_that_cannot_start_says_so_instead_of_hanging(
+def test_a_job_that_cannot_start_fails_instead_of_hanging(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = time.monotonic()

@@ -74,7 +74,7 @@ def completed(target: Storage, planned: pa.Table, there: Iterable[str], criteria
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_row_is_found_whatever_the_pieces_that_the_listings_came_in(target: Storage) -> None:
+def test_rows_are_found_however_listings_are_split(target: Storage) -> None:
     names = [f"{number}.jpg" for number in range(40)]
     planned = pa.concat_tables([units(*names[start : start + 7]) for start in range(0, 40, 7)])
     chosen = np.random.default_rng(0).permutation(40)[:20]
@@ -87,7 +87,7 @@ def test_a_row_is_found_whatever_the_pieces_that_the_listings_came_in(target: St
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_newest_row_of_an_input_has_the_last_word(target: Storage) -> None:
+def test_the_newest_row_of_an_input_wins(target: Storage) -> None:
     write_part(target, [row("a.jpg", run=1), row("b.jpg", run=1).failed("truncated", ""), row("c.jpg", run=1)])
     write_part(target, [row("a.jpg", run=2).failed("truncated", ""), row("b.jpg", run=2)])
     write_part(target, [row("c.jpg", run=2, model_sha256="another")])
@@ -96,14 +96,14 @@ def test_the_newest_row_of_an_input_has_the_last_word(target: Storage) -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_an_output_may_be_called_otherwise_than_its_input(target: Storage) -> None:
+def test_an_output_may_have_another_name_than_its_input(target: Storage) -> None:
     write_part(target, [row(f"{i}.gif", output=f"{i}.gif.png") for i in range(9)] + [row("x.gif", output="gone.png")])
 
     done = completed(target, units(*(f"{i}.gif" for i in range(9)), "x.gif"), [f"{i}.gif.png" for i in range(1, 9)])
     assert done == ["", *["ok"] * 8, ""]
 
 
-def test_a_manifest_of_an_earlier_release_settles_what_it_speaks_of(target: Storage) -> None:
+def test_a_manifest_of_an_earlier_release_counts(target: Storage) -> None:
     """It has fewer columns, and all its rows in one row group."""
     rows = records_table([row("a.jpg", width=9, height=9), row("b.jpg").failed("truncated", "ends early")])
     write_rows(
@@ -114,7 +114,7 @@ def test_a_manifest_of_an_earlier_release_settles_what_it_speaks_of(target: Stor
 
 
 @pytest.mark.usefixtures("groups")
-def test_rows_of_archives_are_found_beside_files(tmp_path: Path, target: Storage) -> None:
+def test_rows_of_archives_are_found_among_files(tmp_path: Path, target: Storage) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for name, rows in (("a", 5), ("b", 3)):
@@ -154,7 +154,7 @@ def test_rows_of_archives_are_found_beside_files(tmp_path: Path, target: Storage
         ({"max_bytes": 8 << 40}, ["sparse"]),
     ],
 )
-def test_other_limits_concern_the_images_that_they_treat_otherwise(
+def test_changed_limits_redo_only_the_affected_images(
     target: Storage, limits: dict[str, int], to_do: list[str]
 ) -> None:
     rows = {
@@ -182,7 +182,7 @@ def test_other_limits_concern_the_images_that_they_treat_otherwise(
         ({"toned": "color"}, ["copied"]),
     ],
 )
-def test_another_policy_concerns_the_images_of_its_kind(
+def test_a_changed_policy_redoes_only_images_of_its_kind(
     target: Storage, policies: dict[str, Policy], to_do: list[str]
 ) -> None:
     rows = {

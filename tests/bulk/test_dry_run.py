@@ -21,7 +21,7 @@ GPU_PLAN = StagePlan("cuda", 1, 4, 1.0, 1.0, 64, 0.5)
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
-def test_what_is_left_of_a_folder_is_counted_and_a_sample_of_it_done(
+def test_a_dry_run_counts_the_remaining_inputs_and_colors_a_sample(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], astronaut: Image.Image
 ) -> None:
     files = {f"{i}.jpg": grey_jpeg(i) for i in range(30)} | {"notes.txt": b"not an image"}
@@ -64,7 +64,7 @@ def test_archives_are_sampled_without_reading_them_whole(tmp_path: Path, capsys:
     assert sample.startswith("sample of 45: 44 colored, 1 corrupt_parquet")
 
 
-def test_the_slowest_line_decides_how_long_a_run_takes() -> None:
+def test_the_slowest_stage_determines_the_run_time() -> None:
     """A sample of ten images, a run of a thousand, eight CPUs."""
     predict = Sample(ok=10, predict=10.0, compose=2.0)
     assert work_seconds(predict, 1000, CPU_PLAN, cpus=8) == pytest.approx(1000 / 2)
@@ -75,7 +75,7 @@ def test_the_slowest_line_decides_how_long_a_run_takes() -> None:
     assert work_seconds(wait, 1000, CPU_PLAN, cpus=8) == pytest.approx(10000 * 0.5 / 6)
 
 
-def test_a_forecast_reads_as_a_person_would_say_it() -> None:
+def test_a_forecast_is_readable() -> None:
     sample = Sample(ok=9, others=Counter(truncated=1), fetch=0.1, predict=0.4, compose=0.5, bytes_out=10**7)
     found = Forecast(
         inputs=2_000_000,

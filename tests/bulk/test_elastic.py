@@ -25,7 +25,7 @@ IMAGES = 96
 PATIENCE = 240.0  # seconds, for a machine that is busy with other things
 
 
-def test_a_pool_follows_a_cluster_that_may_grow_unless_it_is_limited() -> None:
+def test_a_pool_scales_with_the_cluster_up_to_its_limit() -> None:
     assert plan_stages(PoolSettings(), 8, 0, may_grow=True).pool_limit is None
     assert plan_stages(PoolSettings(max=3), 8, 0, may_grow=True).pool_limit == 3
     assert plan_stages(PoolSettings(), 8, 0, may_grow=False).pool_limit == 4
@@ -51,7 +51,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(2 * PATIENCE)
-def test_a_run_uses_a_node_that_comes_and_survives_its_loss(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_run_uses_an_added_node_and_survives_its_loss(cluster: Cluster, tmp_path: Path) -> None:
     write_tree(tmp_path / "scans", {f"{i:02d}.jpg": grey_jpeg(i) for i in range(IMAGES)})
     settings = {"source": {"rows_per_task": 4}, "pool": {"batch_size": 2}, "colorizer": {"size": 64}}
     request = json.dumps({"folder": str(tmp_path), "settings": settings, "address": cluster.address})

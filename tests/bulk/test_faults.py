@@ -58,7 +58,7 @@ def work(item: str) -> str:
         ("nested", "unexpected", "RecursionError"),
     ],
 )
-def test_an_item_that_its_process_does_not_survive_is_blamed_alone(item: str, code: str, word: str) -> None:
+def test_only_the_item_that_kills_its_process_fails(item: str, code: str, word: str) -> None:
     with on_retry(work, 5 if item == "hang" else LIMITS.seconds) as guarded:
         before, fault, after = guarded("a"), guarded(item), guarded("b")
 
@@ -68,7 +68,7 @@ def test_an_item_that_its_process_does_not_survive_is_blamed_alone(item: str, co
     assert word in fault.message
 
 
-def test_whatever_an_item_raises_is_its_own_fault() -> None:
+def test_any_exception_of_an_item_fails_only_that_item() -> None:
     with Guarded(work, LIMITS, isolated=False) as guarded:
         fault, after = guarded("nested"), guarded("b")
     assert isinstance(fault, Fault)
@@ -76,7 +76,7 @@ def test_whatever_an_item_raises_is_its_own_fault() -> None:
 
 
 @pytest.mark.slow
-def test_a_sandbox_raises_what_happened_and_goes_on() -> None:
+def test_a_sandbox_raises_the_error_and_remains_usable() -> None:
     with Sandbox(LIMITS) as run:
         with pytest.raises(ImageDecodeError, match="SIGSEGV") as caught:
             run(work, "segfault")
@@ -91,7 +91,7 @@ def test_a_first_attempt_works_in_process() -> None:
     assert guarded("x") == ("x", os.getpid())
 
 
-def test_a_first_attempt_has_a_limit_on_memory_that_ends_with_the_item() -> None:
+def test_the_memory_limit_of_a_first_attempt_is_lifted_after_the_item() -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
     with Guarded(work, LIMITS, isolated=False) as guarded:
         fault, after = guarded("hog"), guarded("b")
@@ -101,14 +101,14 @@ def test_a_first_attempt_has_a_limit_on_memory_that_ends_with_the_item() -> None
 
 
 @pytest.mark.slow
-def test_a_heavy_item_goes_to_a_child_at_once() -> None:
+def test_a_heavy_item_runs_in_a_child_process() -> None:
     with Guarded(work, LIMITS, isolated=False, is_heavy=lambda item: item == "hog") as guarded:
         assert guarded("a") == "A"
         assert isinstance(guarded("hog"), Fault)
 
 
 @pytest.mark.slow
-def test_the_watchdog_ends_a_process_that_is_stuck() -> None:
+def test_the_watchdog_kills_a_stuck_process() -> None:
     code = (
         "from tests.bulk.test_faults import work; from colorize.imaging.settings import LimitSettings; "
         "from colorize.imaging.sandbox import Guarded\n"
@@ -121,7 +121,7 @@ def test_the_watchdog_ends_a_process_that_is_stuck() -> None:
 
 
 @pytest.mark.cluster
-def test_poisonous_images_fail_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_poison_images_fail_and_the_run_continues(tmp_path: Path) -> None:
     black = io.BytesIO()
     Image.new("L", (64, 64)).save(black, "PNG")
     huge = io.BytesIO()

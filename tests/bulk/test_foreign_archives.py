@@ -22,7 +22,7 @@ KINDS = {
 }
 
 
-def test_archives_of_any_binary_type_are_colored_and_side_files_decide_nothing(tmp_path: Path) -> None:
+def test_archives_of_any_binary_type_are_colored_and_other_files_ignored(tmp_path: Path) -> None:
     source, target, scan = tmp_path / "in", tmp_path / "out", grey_jpeg(1)
     for name, kind in KINDS.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)

@@ -78,9 +78,7 @@ def names(calm: Path) -> set[str]:
     return {entry.name for entry in Storage(calm / "scans").entries()}
 
 
-def test_signals_and_kills_lose_nothing_and_the_outputs_are_those_of_a_calm_run(
-    start: Start, calm: Path, tmp_path: Path
-) -> None:
+def test_signals_and_kills_lose_nothing_and_do_not_change_outputs(start: Start, calm: Path, tmp_path: Path) -> None:
     """Stopped by SIGTERM, then by Ctrl-C, then killed, then finished."""
     scans, target, done = calm / "scans", tmp_path / "out", 0
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
@@ -106,7 +104,7 @@ def test_signals_and_kills_lose_nothing_and_the_outputs_are_those_of_a_calm_run(
     assert differences(Storage(calm / "out"), Storage(target), names(calm)) == []
 
 
-def test_killed_workers_actors_a_node_and_the_driver_change_nothing(calm: Path, tmp_path: Path) -> None:
+def test_killing_workers_actors_a_node_and_the_driver_does_not_change_outputs(calm: Path, tmp_path: Path) -> None:
     chaos = Chaos(nodes=2)
     try:
         command = bulk(str(calm / "scans"), str(tmp_path / "out"), "--set", "source.rows_per_task=4", *QUICK)

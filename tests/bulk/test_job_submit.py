@@ -144,9 +144,7 @@ def scans(tmp_path: Path) -> Path:
     return tmp_path / "scans"
 
 
-def test_a_job_that_colors_a_folder_ends_with_the_status_of_its_command(
-    head: Head, scans: Path, tmp_path: Path
-) -> None:
+def test_a_kubernetes_job_ends_with_the_status_of_its_command(head: Head, scans: Path, tmp_path: Path) -> None:
     (scans / "broken.jpg").write_bytes(b"no image")
     name, result = head.submit("--input", str(scans), "--output", str(tmp_path / "out"))
 
@@ -158,7 +156,7 @@ def test_a_job_that_colors_a_folder_ends_with_the_status_of_its_command(
     assert len(list((tmp_path / "out").glob("box */*.jpg"))) == 20
 
 
-def test_a_job_is_sent_what_it_needs_and_no_token_is_left_that_a_head_would_ask_for(head: Head, home: Path) -> None:
+def test_a_submitted_job_gets_what_it_needs_and_requires_no_token(head: Head, home: Path) -> None:
     """One job for both: it lists its folder, and connects although a local run came before."""
     _, done = head.run("python", "-c", "import os, ray; ray.init(); print('connected', *os.listdir())")
 
@@ -214,7 +212,7 @@ def color_jpeg(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_stopped_job_keeps_and_accounts_for_what_is_done(head: Head, tmp_path: Path) -> None:
+def test_a_stopped_job_keeps_and_records_completed_images(head: Head, tmp_path: Path) -> None:
     write_tree(tmp_path / "scans", {f"{i:04d}.jpg": grey_jpeg(i % 50) for i in range(3000)})
     job, _ = head.submit("--input", str(tmp_path / "scans"), "--output", str(tmp_path / "out"), wait=False)
     with (tmp_path / "followed").open("wb") as file:
@@ -241,7 +239,7 @@ class TestAuthenticationLeftOn:
     """The sequence of docs/cluster.md in a home of its own, with nothing said of authentication but by the document."""
 
     @pytest.mark.usefixtures("archive")
-    def test_it_works_in_a_fresh_home_and_what_sends_no_token_is_told_so(self, scans: Path, tmp_path: Path) -> None:
+    def test_it_works_in_a_fresh_home_and_rejects_requests_without_a_token(self, scans: Path, tmp_path: Path) -> None:
         home = tmp_path / "home"
         home.mkdir()
         setup, exports = documented_setup()

@@ -31,7 +31,7 @@ def mixed(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("count", [1, 3, 7, 11])
-def test_so_many_inputs_are_chosen_in_their_order_and_the_same_ones_again(mixed: Path, count: int) -> None:
+def test_a_limit_samples_deterministically_and_keeps_order(mixed: Path, count: int) -> None:
     whole = Work(1, open_source(str(mixed), SourceSettings()))
     part = limited(whole, count)
 
@@ -44,13 +44,13 @@ def test_so_many_inputs_are_chosen_in_their_order_and_the_same_ones_again(mixed:
     assert places == sorted(places)
 
 
-def test_a_limit_above_what_is_left_changes_nothing(mixed: Path) -> None:
+def test_a_limit_above_the_remaining_inputs_changes_nothing(mixed: Path) -> None:
     whole = Work(1, open_source(str(mixed), SourceSettings()))
 
     assert limited(whole, 12) is whole
 
 
-def test_inputs_are_chosen_all_over_the_source(tmp_path: Path) -> None:
+def test_inputs_are_sampled_across_the_source(tmp_path: Path) -> None:
     names = sorted(write_photographs(tmp_path, 100))
     part = limited(Work(1, open_source(str(tmp_path), SourceSettings())), 20)
     places = [names.index(name) for name in part.remaining.names()]
@@ -61,7 +61,7 @@ def test_inputs_are_chosen_all_over_the_source(tmp_path: Path) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
-def test_a_run_goes_on_from_a_limited_one(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_continues_after_a_limited_one(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["bulk", "--input", str(mixed), "--output", str(tmp_path / "out"), "--set", "colorizer.size=64", "--json"]
     assert run([*words, "--limit", "7", "--tolerate-failures", "1"]) == 0
     first = json.loads(capsys.readouterr().out)

@@ -33,7 +33,7 @@ def predicting(monkeypatch: pytest.MonkeyPatch) -> Any:
         "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
     ],
 )
-def test_a_fault_of_the_gpu_leaves_the_process(predicting: Any, message: str) -> None:
+def test_a_gpu_error_ends_the_process(predicting: Any, message: str) -> None:
     process = os.fork()
     if not process:
         try:

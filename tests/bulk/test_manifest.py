@@ -32,7 +32,7 @@ def test_a_record_survives_the_file(tmp_path: Path) -> None:
     assert record_from(row) == record
 
 
-def test_a_failure_takes_back_what_only_an_output_has() -> None:
+def test_a_failure_clears_the_output_columns() -> None:
     ok = Record("a", "a.png", bytes_out=10, sha256_out="00", luma_exact=True, width=5)
     failed = ok.failed("truncated", "ends early")
 
@@ -52,7 +52,7 @@ def test_a_task_that_runs_twice_replaces_its_part(tmp_path: Path) -> None:
     assert read_manifest(storage).num_rows == 2
 
 
-def test_compaction_leaves_one_row_per_input_in_files_of_the_size_asked_for(tmp_path: Path) -> None:
+def test_compaction_leaves_one_row_per_input_in_files_of_the_target_size(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     for start in range(0, 50, 5):
         write_part(storage, [Record(f"{i:03d}") for i in range(start, start + 5)])
@@ -63,7 +63,7 @@ def test_compaction_leaves_one_row_per_input_in_files_of_the_size_asked_for(tmp_
     assert sorted(read_manifest(storage).column("path").to_pylist()) == [f"{i:03d}" for i in range(51)]
 
 
-def test_compaction_can_be_repeated_and_cut_off_at_any_point(tmp_path: Path) -> None:
+def test_compaction_is_idempotent_and_can_be_interrupted(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     write_part(storage, [Record(f"{i:03d}") for i in range(30)])
     before = {entry.name: storage.read(entry.name) for entry in storage.entries(MANIFEST)}
@@ -104,7 +104,7 @@ def test_an_empty_run_has_an_empty_manifest(tmp_path: Path) -> None:
     assert read_manifest(Storage(tmp_path)).num_rows == 0
 
 
-def test_the_newest_run_has_the_last_word_and_its_numbers_are_its_own(tmp_path: Path) -> None:
+def test_the_newest_run_wins_and_reports_its_own_counts(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     write_part(storage, [Record("a", "a").failed("truncated", ""), Record("b", "b", run=1)])
     compact(storage, 1, 10)
@@ -115,7 +115,7 @@ def test_the_newest_run_has_the_last_word_and_its_numbers_are_its_own(tmp_path: 
     assert {row["path"]: row["status"] for row in read_manifest(storage).to_pylist()} == {"a": "ok", "b": "ok"}
 
 
-def test_what_is_compact_is_not_written_again(tmp_path: Path) -> None:
+def test_a_compacted_manifest_is_not_rewritten(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     write_part(storage, [Record("a", run=1)])
     compact(storage, 1, 10)
@@ -125,7 +125,7 @@ def test_what_is_compact_is_not_written_again(tmp_path: Path) -> None:
     assert parts(storage) == before
 
 
-def test_of_two_rows_of_one_run_the_one_that_was_settled_last_counts(tmp_path: Path) -> None:
+def test_the_last_completed_row_of_a_run_wins(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     write_part(storage, [Record("a", bytes_out=2, run=1, finished=2.0), Record("b", run=1)])
     for others in ("c", "d", "e", "f"):  # names by chance, some before the other part's
@@ -134,7 +134,7 @@ def test_of_two_rows_of_one_run_the_one_that_was_settled_last_counts(tmp_path: P
     assert {row["bytes_out"] for row in read_manifest(storage).to_pylist() if row["path"] == "a"} == {2}
 
 
-def test_outputs_that_no_row_names_any_more_are_told(tmp_path: Path) -> None:
+def test_orphaned_outputs_are_reported(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     write_part(storage, [Record("a.gif", "a.gif.png", run=1), Record("b.jpg", "b.jpg", run=1)])
     compact(storage, 1, 10)
@@ -143,7 +143,7 @@ def test_outputs_that_no_row_names_any_more_are_told(tmp_path: Path) -> None:
     assert compact(storage, 2, 10).orphans == ["a.gif.png"]
 
 
-def test_rows_of_what_is_no_input_any_more_go(tmp_path: Path) -> None:
+def test_rows_of_removed_inputs_are_dropped(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     write_part(storage, [Record("a.parquet", run=1).failed("corrupt_parquet", ""), Record("b.parquet#0", run=1)])
     compact(storage, 2, 10, superseded=["a.parquet"])
@@ -160,7 +160,7 @@ def test_a_manifest_of_an_older_release_is_read(tmp_path: Path) -> None:
     assert record_from(read_manifest(storage).to_pylist()[0]) == Record("a", width=3)
 
 
-def test_parts_are_joined_while_the_run_goes_on_and_a_task_that_runs_again_adds_no_row(tmp_path: Path) -> None:
+def test_parts_are_merged_during_the_run_and_a_repeated_task_adds_no_row(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     names = [write_part(storage, [Record(f"{i}.jpg", run=1)]) for i in range(40)]
     merged = merge(storage, 1, names)
@@ -170,7 +170,7 @@ def test_parts_are_joined_while_the_run_goes_on_and_a_task_that_runs_again_adds_
     assert compact(storage, 1, 100).states == {"ok": 40}
 
 
-def test_joining_that_was_cut_off_while_it_cleaned_up_can_be_repeated(tmp_path: Path) -> None:
+def test_an_interrupted_merge_can_be_repeated(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     names = [write_part(storage, [Record(f"{i}.jpg", run=1)]) for i in range(4)]
     last = storage.read(names[3])
@@ -192,7 +192,7 @@ def test_joining_that_was_cut_off_while_it_cleaned_up_can_be_repeated(tmp_path: 
     ],
     ids=["cut", "in a page", "in the footer", "empty"],
 )
-def test_a_damaged_part_is_named_and_how_to_go_on(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_part_is_reported_with_a_remedy(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     storage = Storage(tmp_path)
     part = tmp_path / write_part(storage, [Record(f"{number}.jpg", run=1) for number in range(100)])
     part.write_bytes(damage(part.read_bytes()))
@@ -200,7 +200,7 @@ def test_a_damaged_part_is_named_and_how_to_go_on(tmp_path: Path, damage: Callab
         read_manifest(storage)
 
 
-def test_the_documented_query_counts_what_became_of_the_inputs(
+def test_the_documented_query_counts_outcomes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = Storage(tmp_path / "colored")

@@ -17,7 +17,7 @@ from tests.conftest import grey_jpeg, write_tree
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
 
 
-def test_json_logs_name_the_run_and_prometheus_counts_its_images(tmp_path: Path) -> None:
+def test_json_logs_have_the_run_id_and_prometheus_counts_images(tmp_path: Path) -> None:
     before = exported("ray_colorize_pictures_total", 'status="ok"')
     write_tree(tmp_path / "in", {f"{i}.jpg": grey_jpeg(i) for i in range(20)} | {"bad.jpg": b"no image"})
     words = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--set", "run.log_format=json"]
@@ -38,7 +38,7 @@ def test_json_logs_name_the_run_and_prometheus_counts_its_images(tmp_path: Path)
         assert exported("ray_colorize_work_seconds_total", f'stage="{stage}"') > 0
 
 
-def test_operators_are_called_by_what_they_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operators_have_descriptive_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
     plain = ray.data.Dataset.set_name
 

@@ -30,11 +30,11 @@ def there(found: presence.Presence) -> list[int]:
     return np.flatnonzero(found.of(np.arange(5))).tolist()
 
 
-def test_an_output_is_there_with_the_size_that_its_row_names(target: Storage) -> None:
+def test_an_output_is_present_if_its_size_matches_its_row(target: Storage) -> None:
     assert there(find_presence(target, part_entries(target))) == [1, 4]
 
 
-def test_archives_and_leftovers_are_known_by_name(target: Storage, tmp_path: Path) -> None:
+def test_archives_and_leftovers_are_recognized_by_name(target: Storage, tmp_path: Path) -> None:
     target.write("sub/part.parquet", b"x")
     (tmp_path / "sub/.colorize-tmp-1").write_bytes(b"half")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/f\xfcr.jpg")).write_bytes(b"a name that is not UTF-8")
@@ -53,9 +53,7 @@ def test_another_process_finds_the_same(target: Storage, monkeypatch: pytest.Mon
     assert there(presence_check.result(part_entries(target))) == [1, 4]
 
 
-def test_what_was_found_before_another_run_wrote_rows_is_not_used(
-    target: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_older_than_newer_rows_are_not_used(target: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "MANY", 0)
     presence_check = PresenceCheck.start(target)
     write_part(target, [Record("foreign.jpg", output="foreign.jpg", bytes_out=5)])
@@ -64,11 +62,11 @@ def test_what_was_found_before_another_run_wrote_rows_is_not_used(
 
 
 @pytest.mark.slow
-def test_what_failed_there_is_done_here(target: Storage) -> None:
+def test_a_failed_check_in_the_process_is_repeated_locally(target: Storage) -> None:
     parts = part_entries(target)
     presence_check = PresenceCheck(target, parts, SubprocessCall(find_presence, target, None))
     assert there(presence_check.result(parts)) == [1, 4]
 
 
-def test_few_rows_are_not_worth_a_process(target: Storage) -> None:
+def test_few_rows_are_checked_without_a_process(target: Storage) -> None:
     assert PresenceCheck.start(target).call is None

@@ -62,7 +62,7 @@ def done(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished / "out", tmp_path / "out"))
 
 
-def test_a_second_run_does_nothing_and_says_the_same(
+def test_a_second_run_does_nothing_and_prints_the_same_summary(
     scans: Path, done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*.[jp]*") if path.name != "run.json"}
@@ -84,7 +84,7 @@ def test_two_runs_into_one_folder_are_refused(scans: Path, done: Path, capfd: py
     assert bulk(scans, done) == EXIT_FAILURES
 
 
-def test_what_is_new_changed_or_lost_is_done_and_nothing_else(scans: Path, done: Path) -> None:
+def test_only_new_changed_or_missing_inputs_are_processed(scans: Path, done: Path) -> None:
     (scans / "box/0.jpg").write_bytes(b"damaged since")
     (scans / "new.jpg").write_bytes(grey_jpeg(50))
     (scans / "box/1.jpg").write_bytes(grey_jpeg(51))
@@ -99,7 +99,7 @@ def test_what_is_new_changed_or_lost_is_done_and_nothing_else(scans: Path, done:
     assert not (done / "box/0.jpg").exists()  # its input fails now
 
 
-def test_failures_are_kept_unless_they_are_to_be_retried(scans: Path, done: Path) -> None:
+def test_failures_are_retried_only_on_request(scans: Path, done: Path) -> None:
     assert bulk(scans, done) == EXIT_FAILURES
     assert runs(done)["broken.jpg"] == 1
     assert bulk(scans, done, "--retry-failed") == EXIT_FAILURES
@@ -109,13 +109,13 @@ def test_failures_are_kept_unless_they_are_to_be_retried(scans: Path, done: Path
     assert bulk(scans, done) == 0
 
 
-def test_other_settings_do_everything_again(scans: Path, done: Path) -> None:
+def test_changed_settings_redo_everything(scans: Path, done: Path) -> None:
     assert bulk(scans, done, "--set", "colorizer.size=96") == EXIT_FAILURES
 
     assert set(runs(done).values()) == {2}
 
 
-def test_a_fresh_start_does_everything_again_and_forgets_what_vanished(scans: Path, done: Path) -> None:
+def test_fresh_redoes_everything_and_drops_vanished_inputs(scans: Path, done: Path) -> None:
     """Until then the rows of inputs that vanished stay. Their copies stay, too; stale ones do not."""
     (scans / "box/1.jpg").unlink()
     (scans / "broken.jpg").unlink()
@@ -131,9 +131,7 @@ def test_a_fresh_start_does_everything_again_and_forgets_what_vanished(scans: Pa
     assert not (done / PREVIOUS).exists()
 
 
-def test_a_fresh_start_that_cannot_begin_forgets_nothing(
-    scans: Path, done: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_fresh_start_keeps_the_manifest(scans: Path, done: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert bulk(scans, done, "--fresh", "--set", "pool.cpus_per_actor=999") == EXIT_USAGE
     assert "999" in capfd.readouterr().err
     assert len(runs(done)) == 6
@@ -148,7 +146,7 @@ def test_a_copied_image_that_vanished_is_copied_again(scans: Path, tmp_path: Pat
     assert copy.read_bytes() == (scans / "color.png").read_bytes()
 
 
-def test_content_tells_what_times_and_sizes_do_not(scans: Path, done: Path) -> None:
+def test_verifying_by_hash_detects_changes_that_stat_misses(scans: Path, done: Path) -> None:
     os.utime(scans / "box/0.jpg", (1, 1))  # touched, and the same
     path = scans / "box/1.jpg"
     before = path.stat()
@@ -162,7 +160,7 @@ def test_content_tells_what_times_and_sizes_do_not(scans: Path, done: Path) -> N
     assert {path for path, number in runs(done).items() if number == 2} == {"box/1.jpg", "box/2.jpg"}
 
 
-def test_a_name_that_is_taken_now_moves_an_earlier_output(tmp_path: Path) -> None:
+def test_a_name_collision_renames_an_earlier_output(tmp_path: Path) -> None:
     gif = io.BytesIO()
     Image.open(io.BytesIO(grey_jpeg(3))).save(gif, "GIF")
     write_tree(tmp_path / "in", {"a.gif": gif.getvalue()})
@@ -174,7 +172,7 @@ def test_a_name_that_is_taken_now_moves_an_earlier_output(tmp_path: Path) -> Non
     assert outputs == {"a.gif": "a.gif.colorized.png", "a.gif.png": "a.gif.png"}
 
 
-def test_other_patterns_and_limits_concern_what_they_had_left_out(scans: Path, tmp_path: Path) -> None:
+def test_changed_patterns_and_limits_affect_previously_excluded_inputs(scans: Path, tmp_path: Path) -> None:
     (scans / "box/2.jpg").write_bytes(grey_jpeg(4, width=640, height=480))
     few = ("--set", "source.include=['box/[0-2]*']", "--set", "limits.max_pixels=10000")
     more = ("--set", "source.include=['box/*']", "--set", "limits.max_pixels=1000000")
@@ -185,7 +183,7 @@ def test_other_patterns_and_limits_concern_what_they_had_left_out(scans: Path, t
                                       "broken.jpg": 1}  # fmt: skip
 
 
-def test_lists_of_different_days_fill_one_output(scans: Path, tmp_path: Path) -> None:
+def test_several_lists_can_share_an_output(scans: Path, tmp_path: Path) -> None:
     """A file that changed in between is done again."""
     for day, names in enumerate((["box/0.jpg", "box/1.jpg"], ["box/0.jpg", "box/1.jpg", "box/2.jpg"])):
         (tmp_path / f"{day}.txt").write_text("\n".join(names))
@@ -195,14 +193,14 @@ def test_lists_of_different_days_fill_one_output(scans: Path, tmp_path: Path) ->
     assert runs(tmp_path / "out") == {"box/0.jpg": 2, "box/1.jpg": 1, "box/2.jpg": 2}
 
 
-def test_leftovers_of_a_killed_process_are_swept(scans: Path, done: Path) -> None:
+def test_leftovers_of_a_killed_process_are_deleted(scans: Path, done: Path) -> None:
     (done / "box" / f"{TEMPORARY_PREFIX}deadbeef").write_bytes(b"half a pic")
     bulk(scans, done)
 
     assert not list(done.rglob(f"{TEMPORARY_PREFIX}*"))
 
 
-def test_parts_of_a_large_run_are_joined_on_the_way(
+def test_manifest_parts_are_merged_during_a_large_run(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merging, "PARTS", 2)
@@ -221,7 +219,7 @@ def test_parts_of_a_large_run_are_joined_on_the_way(
     assert len(runs(tmp_path / "out")) == 6
 
 
-def test_a_run_that_died_before_its_end_is_taken_up(scans: Path, done: Path) -> None:
+def test_a_killed_run_is_resumed(scans: Path, done: Path) -> None:
     """Its rows lie in parts, one of them twice, and there is no compacted manifest."""
     rows = read_manifest(Storage(done)).sort_by("path")
     Storage(done).delete_tree(MANIFEST)
@@ -234,7 +232,7 @@ def test_a_run_that_died_before_its_end_is_taken_up(scans: Path, done: Path) -> 
     assert [path.name for path in (done / MANIFEST).iterdir()] == ["manifest-000002-00000.parquet"]
 
 
-def test_buckets_resume_by_their_listings(s3: S3) -> None:
+def test_runs_on_buckets_resume_from_listings(s3: S3) -> None:
     source, target = Storage("s3://scans/again"), Storage("s3://colored/again")
     for i in range(4):
         source.write(f"{i}.jpg", grey_jpeg(i))
@@ -252,7 +250,7 @@ def archive(path: Path, seeds: range, **extra: Any) -> None:
     pq.write_table(table, path, row_group_size=extra.get("row_group", 10))
 
 
-def test_finished_archives_are_left_alone_and_changed_ones_done_whole(tmp_path: Path) -> None:
+def test_completed_archives_are_skipped_and_changed_ones_redone(tmp_path: Path) -> None:
     """One that was broken and is repaired has no rows of its broken time."""
     archive(tmp_path / "in/a.parquet", range(12))
     archive(tmp_path / "in/b.parquet", range(8))
@@ -273,7 +271,7 @@ def test_finished_archives_are_left_alone_and_changed_ones_done_whole(tmp_path: 
     assert report(tmp_path / "out")["totals"]["done_before"] == 12
 
 
-def test_an_archive_goes_on_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_resumes_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive(tmp_path / "in/a.parquet", range(60), row_group=25)
     assert bulk(tmp_path / "in", tmp_path / "whole") == 0
 

@@ -15,7 +15,7 @@ from colorize.storage.root import Storage
 log = logging.getLogger("colorize")
 
 
-def test_progress_is_logged_also_by_a_logger_that_was_asked_before(tmp_path: Path) -> None:
+def test_progress_is_logged_by_existing_loggers(tmp_path: Path) -> None:
     assert not log.isEnabledFor(logging.INFO)  # a logger remembers its answers
     with run_log(Storage(tmp_path)) as path:
         log.info("done %d/%d", 1, 2)
@@ -25,7 +25,7 @@ def test_progress_is_logged_also_by_a_logger_that_was_asked_before(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("verbosity", "lines"), [("quiet", 1), ("normal", 2), ("verbose", 2)])
-def test_a_quiet_run_shows_warnings_alone_and_logs_everything(
+def test_a_quiet_run_prints_only_warnings_but_logs_everything(
     verbosity: Verbosity, lines: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with run_log(Storage(tmp_path), verbosity=verbosity) as path:
@@ -36,7 +36,7 @@ def test_a_quiet_run_shows_warnings_alone_and_logs_everything(
     assert len(path.read_text().splitlines()) == 2
 
 
-def test_a_log_that_cannot_be_stored_does_not_hide_how_the_run_ended(
+def test_a_failed_log_upload_does_not_hide_the_result(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(storage: Storage, name: str, data: bytes) -> None:

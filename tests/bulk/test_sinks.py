@@ -24,7 +24,7 @@ from colorize.storage.root import Storage
 OWN = fragments_of("p.parquet", "", "", "")  # the fragments of records that name no model
 
 
-def test_a_folder_sink_writes_what_is_ok(tmp_path: Path) -> None:
+def test_a_folder_sink_writes_successful_rows(tmp_path: Path) -> None:
     done = [Finished(Record("a.jpg", "a.jpg"), b"A"), Finished(Record("b.jpg").failed("truncated", ""))]
     records = FolderSink(Storage(tmp_path), threads=2).write(done)
 
@@ -32,16 +32,14 @@ def test_a_folder_sink_writes_what_is_ok(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
 
-def test_a_image_that_cannot_be_stored_is_a_failure(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_stored_fails(tmp_path: Path) -> None:
     (tmp_path / "taken").write_bytes(b"a file where a folder is needed")
     (record,) = FolderSink(Storage(tmp_path), threads=2).write([Finished(Record("taken/a.jpg", "taken/a.jpg"), b"A")])
 
     assert (record.status, record.error, record.output) == ("failed", "write_failed", "")
 
 
-def test_a_image_is_stored_though_the_one_made_meanwhile_left_no_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_is_stored_even_if_the_next_ran_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, tries = Storage.write, list[str]()
 
     def short_of_memory(storage: Storage, name: str, data: bytes) -> None:
@@ -90,7 +88,7 @@ def check_joined(tmp_path: Path) -> None:
     assert set(after["error"].to_pylist()) == {"", "truncated"}
 
 
-def test_finished_rows_are_written_before_they_are_too_many_to_hold(
+def test_finished_rows_are_flushed_at_a_limit(
     tmp_path: Path, rows: list[Finished], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sinks, "HELD_BYTES", 12)  # four images
@@ -109,9 +107,7 @@ def test_finished_rows_are_written_before_they_are_too_many_to_hold(
     check_joined(tmp_path)
 
 
-def test_an_archive_keeps_its_columns_and_order_whatever_order_its_rows_come_in(
-    tmp_path: Path, rows: list[Finished]
-) -> None:
+def test_an_archive_keeps_its_columns_and_row_order(tmp_path: Path, rows: list[Finished]) -> None:
     target = Storage(tmp_path / "out")
     batches = [rows[i : i + 6] for i in range(0, 40, 6)]
     random.Random(1).shuffle(batches)
@@ -122,7 +118,7 @@ def test_an_archive_keeps_its_columns_and_order_whatever_order_its_rows_come_in(
     check_joined(tmp_path)
 
 
-def test_a_batch_written_twice_and_cut_differently_changes_nothing(tmp_path: Path, rows: list[Finished]) -> None:
+def test_rewriting_a_batch_with_other_boundaries_changes_nothing(tmp_path: Path, rows: list[Finished]) -> None:
     target = Storage(tmp_path / "out")
     for start, stop in [(0, 10), (5, 20), (0, 3), (20, 40), (18, 25)]:
         ParquetSink(target).write(rows[start:stop])
@@ -142,7 +138,7 @@ def test_a_second_pass_replaces_the_columns_of_the_first(tmp_path: Path, rows: l
     assert names == ["image", "year", "tags", "colorized", "status", "error"]
 
 
-def test_a_fault_of_the_storage_loses_no_finished_row(
+def test_a_storage_error_loses_no_finished_row(
     tmp_path: Path, rows: list[Finished], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = Storage(tmp_path / "out")
@@ -170,7 +166,7 @@ def test_an_archive_with_missing_rows_is_not_written(tmp_path: Path, rows: list[
     assert not (tmp_path / "out/p.parquet").exists()
 
 
-def test_an_archive_that_was_damaged_or_replaced_meanwhile_has_no_output(tmp_path: Path, rows: list[Finished]) -> None:
+def test_an_archive_damaged_or_replaced_during_the_run_has_no_output(tmp_path: Path, rows: list[Finished]) -> None:
     target, source = Storage(tmp_path / "out"), Storage(tmp_path)
     planned = source.entry("p.parquet").identity
     ParquetSink(target).write(rows)
@@ -183,15 +179,13 @@ def test_an_archive_that_was_damaged_or_replaced_meanwhile_has_no_output(tmp_pat
     assert not (tmp_path / "out/p.parquet").exists()
 
 
-def test_records_of_an_archive_say_where_their_output_is(tmp_path: Path, rows: list[Finished]) -> None:
+def test_records_of_an_archive_have_the_output_location(tmp_path: Path, rows: list[Finished]) -> None:
     records = ParquetSink(Storage(tmp_path / "out")).write(rows[:2])
 
     assert [record.output for record in records] == ["", "p.parquet#1"]
 
 
-def test_fragments_of_another_model_or_state_of_the_archive_are_left_alone(
-    tmp_path: Path, rows: list[Finished]
-) -> None:
+def test_fragments_of_another_model_or_archive_version_are_ignored(tmp_path: Path, rows: list[Finished]) -> None:
     target = Storage(tmp_path / "out")
     others = [replace(item, record=replace(item.record, model_sha256="other"), data=b"other") for item in rows]
     ParquetSink(target).write(others)
@@ -212,7 +206,7 @@ def test_a_draft_is_published_under_its_name(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "1931").iterdir()] == ["huge.tif"]
 
 
-def test_a_disk_that_was_full_for_a_draft_stops_the_sink(tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_sink(tmp_path: Path) -> None:
     fault = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.tif")
     failed = Finished(Record("a.tif").failed("render_failed", ""), fault=fault)
     with pytest.raises(OSError, match="No space left"):

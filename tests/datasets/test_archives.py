@@ -34,7 +34,7 @@ def test_a_step_holds_few_large_rows_of_an_archive(tmp_path: Path, monkeypatch: 
     assert [len(raws) for raws in source.reader.fetch(source.units)] == [2] * 10 + [1]
 
 
-def test_side_files_of_a_table_are_no_archives(tmp_path: Path) -> None:
+def test_side_files_of_a_table_are_not_archives(tmp_path: Path) -> None:
     archive(tmp_path / "part-0.parquet", [b"1"])
     for name in ("_delta_log/10.checkpoint.parquet", "._part-0.parquet", ".hidden/x.parquet", "_metadata.parquet"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -75,7 +75,7 @@ def test_an_archive_with_a_column_that_the_output_adds_is_refused(tmp_path: Path
         open_source(str(tmp_path), SETTINGS)
 
 
-def test_tables_beside_images_change_nothing_for_these(tmp_path: Path) -> None:
+def test_tables_beside_images_are_ignored(tmp_path: Path) -> None:
     pq.write_table(pa.table({"number": [1]}), tmp_path / "table.parquet")
     write_tree(tmp_path, {"a.jpg": b"a", "scan": b"s", "notes.txt": b"n"})
     source = open_source(str(tmp_path), SETTINGS)
@@ -112,7 +112,7 @@ def test_large_row_groups_are_shared_between_tasks(tmp_path: Path) -> None:
     assert [raw.data for raw in fetch(source)] == images
 
 
-def test_an_archive_without_a_footer_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:
+def test_an_archive_without_a_footer_is_a_failed_row(tmp_path: Path) -> None:
     archive(tmp_path / "a.parquet", [b"1", b"2"])
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
     source = open_source(str(tmp_path), SETTINGS)
@@ -138,7 +138,7 @@ class Flaky(Storage):
     [OSError(errno.EIO, "i/o error"), PermissionError("denied"), EndpointConnectionError(endpoint_url="http://s3")],
     ids=lambda fault: type(fault).__name__,
 )
-def test_an_archive_that_cannot_be_reached_is_no_damaged_one(tmp_path: Path, fault: Exception) -> None:
+def test_an_unreachable_archive_is_not_reported_as_damaged(tmp_path: Path, fault: Exception) -> None:
     """A row that calls it damaged would replace those of earlier runs."""
     for name in ("a", "b"):
         archive(tmp_path / f"{name}.parquet", [b"1"])
@@ -148,7 +148,7 @@ def test_an_archive_that_cannot_be_reached_is_no_damaged_one(tmp_path: Path, fau
         _plan(storage, None, SETTINGS, SizeLimits())
 
 
-def test_an_archive_whose_column_names_are_damaged_is_a_row(tmp_path: Path) -> None:
+def test_an_archive_with_damaged_column_names_is_a_failed_row(tmp_path: Path) -> None:
     archive(tmp_path / "a.parquet", [b"1", b"2"])
     data = (tmp_path / "a.parquet").read_bytes()
     (tmp_path / "a.parquet").write_bytes(data.replace(b"image", b"im\xffge"))
@@ -156,7 +156,7 @@ def test_an_archive_whose_column_names_are_damaged_is_a_row(tmp_path: Path) -> N
     assert [raw.error for raw in fetch(open_source(str(tmp_path), SETTINGS))] == ["corrupt_parquet"]
 
 
-def test_an_archive_damaged_inside_fails_the_rows_that_are_lost(tmp_path: Path) -> None:
+def test_a_partly_damaged_archive_fails_only_the_lost_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     archive(path, [random.Random(i).randbytes(5000) for i in range(40)], row_group=20)
     start = pq.ParquetFile(path).metadata.row_group(1).column(1).data_page_offset
@@ -187,7 +187,7 @@ def test_a_wrong_image_column_is_a_usage_error(tmp_path: Path, column: str, mess
 @pytest.mark.parametrize(
     "suffix", ["pgm", "PBM", "ppm", "avif", "psd", "tga", "pcx", "qoi", "sgi", "jfif", "jpe", "mpo"]
 )
-def test_a_stray_archive_hides_no_scans(tmp_path: Path, suffix: str) -> None:
+def test_a_stray_archive_does_not_hide_scans(tmp_path: Path, suffix: str) -> None:
     archive(tmp_path / "index.parquet", [b"1", b"2"])
     pq.write_table(pa.table({"number": [1]}), tmp_path / "table.parquet")
     write_tree(tmp_path, {f"scan.{suffix}": b"s", "no suffix": b"n", "README.md": b"r"})
@@ -204,7 +204,7 @@ def test_a_stray_archive_hides_no_scans(tmp_path: Path, suffix: str) -> None:
     }
 
 
-def test_a_bomb_in_an_archive_is_a_row_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb_in_an_archive_is_a_failed_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_pages, "BOMB_BYTES", 10 << 20)
     bomb = pa.table({"image": [bytes(20 << 20)]})
     pq.write_table(bomb, tmp_path / "bomb.parquet", compression="zstd", use_dictionary=False, write_statistics=False)
@@ -219,7 +219,7 @@ def test_a_bomb_in_an_archive_is_a_row_and_the_others_go_on(tmp_path: Path, monk
     assert "compressed to" in rows[0].message
 
 
-def test_an_image_above_the_limit_is_refused_alone(tmp_path: Path) -> None:
+def test_only_images_above_the_limit_are_refused(tmp_path: Path) -> None:
     archive(tmp_path / "a.parquet", [b"1" * 10, b"2" * 11, None, b"3"])
     source = open_source(str(tmp_path), SETTINGS)
     assert isinstance(source.reader, ArchiveReader)
@@ -229,7 +229,7 @@ def test_an_image_above_the_limit_is_refused_alone(tmp_path: Path) -> None:
     assert rows[1].message == "the row's image has 11 bytes; at most 10 are read"
 
 
-def test_a_row_with_a_path_and_no_bytes_says_so(tmp_path: Path) -> None:
+def test_a_row_with_a_path_but_no_bytes_fails_with_advice(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [{"bytes": None, "path": "scans/1.jpg"}]}), tmp_path / "a.parquet")
     (row,) = fetch(open_source(str(tmp_path), SETTINGS))
     assert row.error == "empty"

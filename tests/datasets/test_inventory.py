@@ -31,12 +31,12 @@ def delivered(storage: Storage, **changes: Any) -> str:
     return storage.url("of/scans/daily/2026-01-31T01-00Z/manifest.json")
 
 
-def test_its_files_are_read_where_the_manifest_says_they_are(s3: S3) -> None:
+def test_inventory_files_are_read_from_the_manifest_location(s3: S3) -> None:
     manifest = delivered(Storage("s3://colored"))
     assert list(read_input_list(manifest, Storage("s3://scans"))) == ["1931/a b.jpg", "1932/c.jpg"]
 
 
-def test_a_local_copy_has_its_files_next_to_it(tmp_path: Path) -> None:
+def test_a_local_inventory_copy_finds_its_files_beside_it(tmp_path: Path) -> None:
     assert list(read_input_list(delivered(Storage(tmp_path)), Storage("s3://scans"))) == ["1931/a b.jpg", "1932/c.jpg"]
     (tmp_path / "of/scans/daily/2026-01-31T01-00Z/manifest.json").rename(tmp_path / "of/scans/daily/data/manifest.json")
     flat = str(tmp_path / "of/scans/daily/data/manifest.json")
@@ -55,6 +55,6 @@ def test_a_local_copy_has_its_files_next_to_it(tmp_path: Path) -> None:
         ({"files": None}, "is no manifest of an S3 inventory: files"),
     ],
 )
-def test_an_unusable_inventory_says_why(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_an_invalid_inventory_is_a_usage_error(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         list(read_input_list(delivered(Storage(tmp_path), **changes), Storage("s3://scans")))

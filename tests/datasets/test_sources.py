@@ -30,7 +30,7 @@ def test_a_folder_is_read_with_every_file_in_it(tmp_path: Path) -> None:
     assert all(raw.identity and raw.size == len(raw.data) for raw in fetch(source))
 
 
-def test_what_an_earlier_run_left_is_no_input(tmp_path: Path) -> None:
+def test_outputs_of_an_earlier_run_are_not_inputs(tmp_path: Path) -> None:
     write_tree(tmp_path, {"a.jpg": b"a", "_colorize/manifest/part-0.parquet": b"p", "_colorize/run.json": b"{}"})
 
     assert [raw.path for raw in fetch(open_source(str(tmp_path), SETTINGS))] == ["a.jpg"]
@@ -43,7 +43,7 @@ def test_a_single_image_is_an_input(tmp_path: Path) -> None:
     assert [(raw.path, raw.data) for raw in fetch(source)] == [("b.jpg", b"b")]
 
 
-def test_a_file_that_cannot_be_read_is_a_row(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_a_failed_row(tmp_path: Path) -> None:
     write_tree(tmp_path, {"a.jpg": b"a"})
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     gone = {raw.path: raw for raw in fetch(open_source(str(tmp_path), SETTINGS))}["gone.jpg"]
@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_read_is_a_row(tmp_path: Path) -> None:
     assert "No such file" in gone.message
 
 
-def test_a_name_that_is_not_utf_8_is_a_row(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_a_failed_row(tmp_path: Path) -> None:
     write_tree(tmp_path, {"a.jpg": b"a"})
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.jpg")).write_bytes(b"m")
     rows = {raw.path: raw.error for raw in fetch(open_source(str(tmp_path), SETTINGS))}
@@ -78,7 +78,7 @@ def test_a_step_holds_few_large_images(tmp_path: Path, monkeypatch: pytest.Monke
         ".colorize-1234", "lost+found/n.jpg", ".part-0.parquet.crc", "o.jpg@SynoEAStream",
     ],
 )  # fmt: skip
-def test_what_systems_leave_among_images_is_excluded(tmp_path: Path, name: str) -> None:
+def test_system_files_are_excluded(tmp_path: Path, name: str) -> None:
     kept = {"scan.jpg": b"s", ".scan.jpg": b"an image all the same", "#12/@home/a.jpg": b"s", "notes.txt": b"n"}
     write_tree(tmp_path, {**kept, name: b"l"})
     rows = {raw.path: raw for raw in fetch(open_source(str(tmp_path), SETTINGS))}
@@ -87,7 +87,7 @@ def test_what_systems_leave_among_images_is_excluded(tmp_path: Path, name: str) 
     assert (rows[name].skipped, rows[name].error, bool(rows[name].message)) == (True, "excluded", True)
 
 
-def test_a_user_says_what_is_left_out(tmp_path: Path) -> None:
+def test_exclude_patterns_can_be_set(tmp_path: Path) -> None:
     write_tree(tmp_path, dict.fromkeys(("a/1.jpg", "a/1_thumb.jpg", "a/2.tif", "b/3.jpg"), b"p"))
     settings = SourceSettings(include=("a/*",), exclude=("*_thumb.jpg", "*.tif"))
     rows = {raw.path: raw.message for raw in fetch(open_source(str(tmp_path), settings))}
@@ -100,7 +100,7 @@ def test_a_user_says_what_is_left_out(tmp_path: Path) -> None:
     }
 
 
-def test_a_link_to_a_folder_is_not_followed_and_no_failure(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_is_skipped_without_a_failure(tmp_path: Path) -> None:
     write_tree(tmp_path, {"in/a.jpg": b"a", "elsewhere/b.jpg": b"b"})
     (tmp_path / "in/more").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in/circle").symlink_to(tmp_path / "in")
@@ -116,7 +116,7 @@ def test_a_link_to_a_folder_is_not_followed_and_no_failure(tmp_path: Path) -> No
     assert "a link to a folder" in rows["more"].message
 
 
-def test_a_name_that_another_input_has_once_its_suffix_is_added_is_marked(
+def test_output_name_collisions_after_adding_suffixes_are_resolved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grouped, "GROUP_ROWS", 2)
@@ -126,7 +126,7 @@ def test_a_name_that_another_input_has_once_its_suffix_is_added_is_marked(
     assert {path for path, taken in rows.items() if taken} == {"b/scan", "c.png"}
 
 
-def test_files_of_no_interest_are_skipped_and_not_lost(tmp_path: Path) -> None:
+def test_ignored_files_are_counted(tmp_path: Path) -> None:
     write_tree(tmp_path, {"a/1.jpg": b"1", "a/1.xmp": b"x", "Thumbs.db": b"t", "a/._1.jpg": b"m"})
     settings = SourceSettings(include=("*.jpg",))
     rows = {raw.path: raw for raw in fetch(open_source(str(tmp_path), settings))}
@@ -144,7 +144,7 @@ def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
         open_source(str(tmp_path), SETTINGS)
 
 
-def test_a_key_that_leads_out_of_its_bucket_is_a_row(tmp_path: Path) -> None:
+def test_a_key_that_escapes_the_bucket_is_a_failed_row(tmp_path: Path) -> None:
     class Bucket(Storage):
         """Lists a name that no disk could hold."""
 

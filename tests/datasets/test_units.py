@@ -21,9 +21,7 @@ def pages(count: int, size: int = 5) -> Iterator[list[Entry]]:
         yield [Entry(f"box/{i:08d}.jpg", size, f"tag-{i:08d}") for i in range(start, min(start + 1000, count))]
 
 
-def test_a_long_listing_is_kept_in_a_file_that_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_listing_is_spooled_to_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     expected = list_units(pages(35_000), Exclusion()).units
     monkeypatch.setattr(units, "IN_MEMORY", 15_000)
@@ -35,7 +33,7 @@ def test_a_long_listing_is_kept_in_a_file_that_leaves_nothing_behind(
 
 
 @pytest.mark.slow
-def test_tasks_are_sized_by_what_an_image_costs_and_how_many_there_are() -> None:
+def test_tasks_are_sized_by_image_cost_and_count() -> None:
     def rows(count: int, size: int) -> int:
         return rows_per_task(list_units(pages(count, size), Exclusion()).units)
 
@@ -54,5 +52,5 @@ def test_rows_of_archives_count_by_their_share_of_the_file() -> None:
     assert rows_per_task(units_table(few)) < 100
 
 
-def test_files_of_unknown_size_are_taken_for_ordinary_ones() -> None:
+def test_files_of_unknown_size_count_as_average() -> None:
     assert LEAST < rows_per_task(list_units(pages(100_000, -1), Exclusion()).units) < MOST

@@ -68,7 +68,7 @@ def measured(photos: Path, tmp_path_factory: pytest.TempPathFactory, cluster: No
     return target
 
 
-def test_each_image_and_model_has_a_row(measured: Path) -> None:
+def test_there_is_a_row_for_each_image_and_model(measured: Path) -> None:
     table = pq.read_table(measured / "per_image.parquet").to_pylist()
     assert {(row["path"], row["model"]) for row in table} == {
         (f"{name}.png", model) for name in PHOTOS for model in ("default", "grey")
@@ -76,14 +76,14 @@ def test_each_image_and_model_has_a_row(measured: Path) -> None:
     assert {row["width"] for row in table if row["path"] == "coffee.png"} == {600}
 
 
-def test_a_broken_image_is_counted_and_stops_nothing(measured: Path) -> None:
+def test_a_corrupt_image_is_counted_and_the_job_continues(measured: Path) -> None:
     report = json.loads((measured / "metrics.json").read_text())
     assert (report["pictures"], report["broken"]) == (4, {"not_an_image": 1})
     assert report["broken_pictures"][0]["path"] == "broken & <b>.jpg"
 
 
 @pytest.mark.parametrize("name", PHOTOS)
-def test_grey_scores_what_the_formulas_say_of_the_images_luma(measured: Path, name: str) -> None:
+def test_the_grey_baseline_scores_as_computed_by_hand(measured: Path, name: str) -> None:
     true = cropped(name)
     grey = np.asarray(Image.fromarray(true).convert("L").convert("RGB"))
     rows = pq.read_table(measured / "per_image.parquet").to_pylist()
@@ -96,7 +96,7 @@ def test_grey_scores_what_the_formulas_say_of_the_images_luma(measured: Path, na
     assert row["colorfulness"] < 0.5
 
 
-def test_the_shipped_model_beats_grey_and_the_comparison_says_so(measured: Path) -> None:
+def test_the_shipped_model_beats_grey(measured: Path) -> None:
     ours, grey = figures(measured, "default"), figures(measured, "grey")
     assert ours["psnr_ab"] > grey["psnr_ab"]
     assert ours["ciede2000"] < grey["ciede2000"]
@@ -108,7 +108,7 @@ def test_the_shipped_model_beats_grey_and_the_comparison_says_so(measured: Path)
     assert item["difference"]["low"] <= item["difference"]["value"] <= item["difference"]["high"]
 
 
-def test_whole_images_are_measured_as_the_bulk_job_writes_them(measured: Path, photos: Path, tmp_path: Path) -> None:
+def test_full_size_images_are_evaluated_as_bulk_writes_them(measured: Path, photos: Path, tmp_path: Path) -> None:
     assert run(["photo", str(photos / "coffee.png"), "-o", str(tmp_path)]) == 0
     colored, true = (np.asarray(Image.open(folder / "coffee.png").convert("RGB")) for folder in (tmp_path, photos))
     rows = pq.read_table(measured / "per_image.parquet").to_pylist()
@@ -117,7 +117,7 @@ def test_whole_images_are_measured_as_the_bulk_job_writes_them(measured: Path, p
     assert row["psnr_full"] == pytest.approx(metrics.peak_signal_noise_ratio(true, colored), abs=0.1)
 
 
-def test_an_image_of_grey_against_itself_is_perfect(photos: Path, tmp_path: Path, cluster: None) -> None:
+def test_a_grey_image_compared_with_itself_is_perfect(photos: Path, tmp_path: Path, cluster: None) -> None:
     greys = {f"{name}.png": png(np.asarray(Image.fromarray(cropped(name)).convert("L"))) for name in PHOTOS}
     write_tree(tmp_path / "greys", greys)
     networks = {"fid_weights": random_inception(tmp_path / "i"), "lpips_weights": random_alexnet(tmp_path / "a")}
@@ -170,7 +170,7 @@ def test_archives_and_checkpoints_from_bucket_to_bucket(s3: S3, cluster: None, t
         (["--model", "grey", "--set", "measure.sizes=3"], "did you mean 'measure.size'?"),
     ],
 )
-def test_wrong_usage_is_said_in_one_line(
+def test_a_usage_error_is_one_line(
     options: list[str], message: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(photos, tmp_path / "out", *options) == EXIT_USAGE
@@ -179,15 +179,13 @@ def test_wrong_usage_is_said_in_one_line(
     assert text.count("\n") == 1
 
 
-def test_a_split_without_images_is_said_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], cluster: None
-) -> None:
+def test_an_empty_split_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str], cluster: None) -> None:
     write_tree(tmp_path / "in", {"train/a.png": png(cropped("coffee"))})
     assert evaluate(tmp_path / "in", tmp_path / "out", "--model", "grey", "--split", "test") == EXIT_USAGE
     assert "no image of 1 in" in capsys.readouterr().err
 
 
-def test_the_documented_configuration_is_the_default_and_leaves_nothing_out() -> None:
+def test_the_documented_configuration_is_the_complete_default() -> None:
     path = Path(__file__).parents[2] / "configs/evaluate/default.yaml"
     assert load_settings(EvaluateSettings, path) == EvaluateSettings()
     assert yaml.safe_load(path.read_text()) == EvaluateSettings().model_dump(mode="json")

@@ -46,13 +46,13 @@ from tests.conftest import grey_jpeg, write_tree
 NOTHING = np.empty((0, 0), np.float32)
 
 
-def test_labels_are_as_short_as_they_can_be() -> None:
+def test_labels_are_as_short_as_possible() -> None:
     assert short_labels(["runs/a/unet", "runs/b/unet", "default"]) == ["a/unet", "b/unet", "default"]
     assert short_labels(["runs/a/", "x.safetensors"]) == ["a", "x"]
     assert short_labels(["runs/a", "runs/a/best.safetensors"]) == ["runs/a", "runs/a/best.safetensors"]
 
 
-def test_no_model_at_all_is_refused() -> None:
+def test_evaluating_no_model_is_refused() -> None:
     with pytest.raises(UsageError, match="--model"):
         find_candidates([])
 
@@ -63,7 +63,7 @@ def lite0() -> Lite0:
     return Lite0()
 
 
-def test_lite0_recognizes_what_it_sees(lite0: Lite0) -> None:
+def test_lite0_classifies_photographs(lite0: Lite0) -> None:
     """ImageNet's class 285 is the Egyptian cat, 281 to 285 are cats: the network is assembled correctly."""
     from skimage import data
 
@@ -71,7 +71,7 @@ def test_lite0_recognizes_what_it_sees(lite0: Lite0) -> None:
     assert lite0(cat).classes.item() in range(281, 286)
 
 
-def test_perceptual_distance_grows_with_the_damage(lite0: Lite0) -> None:
+def test_perceptual_distance_grows_with_distortion(lite0: Lite0) -> None:
     from skimage import data
 
     cat = torch.from_numpy(center_crop(Image.fromarray(data.chelsea()), 256).copy()).permute(2, 0, 1)[None] / 255
@@ -90,7 +90,7 @@ def scores_of(**columns: list[float]) -> Scores:
     return Scores(("m",), images, {}, NOTHING, NOTHING, NOTHING, {"m": model}, [])
 
 
-def test_the_gallery_shows_the_best_the_middle_and_the_worst() -> None:
+def test_the_gallery_shows_best_median_and_worst() -> None:
     scores = scores_of(psnr=[10, 50, 30, 20, 40, 60, 0, 35, 25], ciede2000=[9.0] * 9)
     assert ranked(scores, "m", METRICS["psnr"], 2) == {"best": [5, 1], "median": [7, 2], "worst": [6, 0]}
     flat = ranked(scores, "m", METRICS["ciede2000"], 3)
@@ -133,7 +133,7 @@ def test_units_are_found_by_path() -> None:
     ]
 
 
-def test_a_turned_jpeg_is_measured_upright(astronaut: Image.Image) -> None:
+def test_a_rotated_jpeg_is_evaluated_upright(astronaut: Image.Image) -> None:
     """Grey must score the same as its decoded luma, in both orientations."""
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -159,7 +159,7 @@ class Blinded:
         return [own if grey.any() else own._replace(ab=own.ab + np.float16("nan")) for grey, own in found]
 
 
-def test_an_image_without_finite_colors_is_a_broken_row_and_the_others_are_measured(
+def test_an_image_with_non_finite_colors_is_a_failed_row_and_the_others_are_evaluated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     blinded = Blinded()
@@ -185,7 +185,7 @@ def test_an_image_without_finite_colors_is_a_broken_row_and_the_others_are_measu
 
 
 @pytest.mark.slow
-def test_a_hostile_image_is_a_broken_row_and_the_others_are_read(
+def test_a_malicious_image_is_a_failed_row_and_the_others_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))
@@ -203,7 +203,7 @@ def test_a_hostile_image_is_a_broken_row_and_the_others_are_read(
     }  # fmt: skip
 
 
-def test_a_run_is_measured_on_what_its_own_fractions_held_out(tmp_path: Path) -> None:
+def test_a_run_is_evaluated_on_its_own_held_out_split(tmp_path: Path) -> None:
     names = {f"{i}.png" for i in range(40)}
     for name in names:
         (tmp_path / name).write_bytes(encoded(Image.new("RGB", (8, 8))))
@@ -221,7 +221,7 @@ def encoded(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def test_the_job_is_the_command() -> None:
+def test_the_job_records_its_command() -> None:
     script = Path(__file__).parents[2] / "jobs/evaluate.py"
     result = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
     assert "colorize evaluate" in result.stdout

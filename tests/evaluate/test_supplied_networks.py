@@ -55,13 +55,13 @@ def images() -> torch.Tensor:
     return torch.rand((2, 3, 96, 96), generator=torch.Generator().manual_seed(1))
 
 
-def test_without_supplied_weights_nothing_is_measured() -> None:
+def test_without_supplied_weights_the_metric_is_skipped() -> None:
     assert read() == Supplied()
     assert read().identities() == {}
 
 
 @pytest.mark.slow
-def test_lpips_sees_through_the_supplied_trunk(alexnet: Path, images: torch.Tensor) -> None:
+def test_lpips_uses_the_supplied_trunk(alexnet: Path, images: torch.Tensor) -> None:
     from torchvision import models
 
     weights = read(lpips_weights=alexnet).alexnet
@@ -77,7 +77,7 @@ def test_lpips_sees_through_the_supplied_trunk(alexnet: Path, images: torch.Tens
 
 
 @pytest.mark.slow
-def test_inception_gives_the_vector_that_fid_compares(inception: Path, images: torch.Tensor) -> None:
+def test_inception_returns_the_features_of_fid(inception: Path, images: torch.Tensor) -> None:
     weights = read(fid_weights=inception).inception
     assert weights is not None
     network = Inception(weights)
@@ -88,7 +88,7 @@ def test_inception_gives_the_vector_that_fid_compares(inception: Path, images: t
 
 
 @pytest.mark.slow
-def test_the_file_is_identified(alexnet: Path) -> None:
+def test_the_weights_file_is_identified_by_hash(alexnet: Path) -> None:
     found = read(lpips_weights=alexnet).identities()
     assert found.keys() == {"lpips"}
     assert len(found["lpips"]["sha256"]) == 64
@@ -106,7 +106,7 @@ def test_a_pickle_that_runs_code_is_not_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["fid_weights", "lpips_weights"])
-def test_tensors_that_share_their_bytes_are_refused(setting: str, tmp_path: Path) -> None:
+def test_tensors_that_share_storage_are_refused(setting: str, tmp_path: Path) -> None:
     shared = torch.zeros(1 << 20)
     states: list[object] = [
         {"features.w": torch.zeros(1).expand(1 << 40)},
@@ -121,12 +121,12 @@ def test_tensors_that_share_their_bytes_are_refused(setting: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("setting", ["fid_weights", "lpips_weights"])
-def test_weights_of_another_network_are_refused(setting: str, tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_refused(setting: str, tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pth")
     with pytest.raises(UsageError, match=rf"measure\.{setting}=.*other\.pth are not the weights of"):
         read(**{setting: tmp_path / "other.pth"})
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nothing\.pth cannot be read: No such file"):
         read(fid_weights=tmp_path / "nothing.pth")

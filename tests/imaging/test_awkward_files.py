@@ -40,7 +40,7 @@ def colored(data: bytes) -> tuple[DecodedImage, bytes]:
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(DATA)))
 @pytest.mark.filterwarnings("ignore")  # the reference readings below go through Pillow as it is
-def test_each_file_ends_in_an_equal_sized_image_or_in_a_code(path: Path) -> None:
+def test_each_file_gives_an_image_of_equal_size_or_an_error_code(path: Path) -> None:
     data = path.read_bytes()
     try:
         image, out = colored(data)

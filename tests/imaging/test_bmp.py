@@ -22,7 +22,7 @@ def with_opacity() -> bytes:
 
 
 @pytest.mark.parametrize("channels", [2, 4])
-def test_what_is_written_is_read_by_pillow(channels: int) -> None:
+def test_pillow_reads_the_output(channels: int) -> None:
     pixels, out = samples(channels, 8, (61, 47)), io.BytesIO()
     write_bmp(out, pixels, Metadata(dpi=(300, 300)))
     written = opened(out.getvalue())
@@ -31,7 +31,7 @@ def test_what_is_written_is_read_by_pillow(channels: int) -> None:
     assert written.info["dpi"] == pytest.approx((300, 300), abs=0.01)
 
 
-def test_opacity_is_kept_through_color_and_back() -> None:
+def test_alpha_survives_coloring_and_restoring() -> None:
     source = with_opacity()
     _, out = colored(source)
     assert np.array_equal(grey(opened(out)), grey(opened(source)))

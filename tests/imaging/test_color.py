@@ -77,7 +77,7 @@ def test_greys_have_no_chroma() -> None:
     assert color.rgb_to_lab(grey)[1:].abs().max() < 0.02
 
 
-def test_out_of_gamut_is_clipped_unless_asked_not_to() -> None:
+def test_out_of_gamut_colors_are_clipped_by_default() -> None:
     vivid = torch.tensor([50.0, 120.0, 120.0]).reshape(3, 1, 1)
     assert color.lab_to_rgb(vivid).min() == 0
     assert color.lab_to_rgb(vivid, clip=False).min() < 0

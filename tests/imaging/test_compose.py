@@ -81,7 +81,7 @@ def in_gamut(
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea"])
-def test_a_photograph_comes_back_from_its_own_grey_and_color(name: str) -> None:
+def test_a_photograph_is_reconstructed_from_its_luma_and_color(name: str) -> None:
     rgb = np.asarray(getattr(data, name)())
     error = np.abs(exact_rgb(grey_of(rgb), lab_ab(rgb)).astype(int) - rgb)
     assert np.percentile(error, 99) <= 1
@@ -89,7 +89,7 @@ def test_a_photograph_comes_back_from_its_own_grey_and_color(name: str) -> None:
 
 
 @BITS
-def test_moderate_colors_come_back_within_a_level(dtype: type[np.unsignedinteger]) -> None:
+def test_moderate_colors_round_trip_within_a_level(dtype: type[np.unsignedinteger]) -> None:
     white = np.iinfo(dtype).max
     levels = (np.array([0.35, 0.45, 0.55, 0.65]) * white).astype(dtype)
     rgb = np.array(list(itertools.product(levels, repeat=3)), dtype).reshape(8, 8, 3)
@@ -98,14 +98,14 @@ def test_moderate_colors_come_back_within_a_level(dtype: type[np.unsignedinteger
 
 
 @BITS
-def test_no_color_leaves_the_grey_image(dtype: type[np.unsignedinteger]) -> None:
+def test_zero_chroma_leaves_the_grey_image(dtype: type[np.unsignedinteger]) -> None:
     luma = np.linspace(0, np.iinfo(dtype).max, 4096).astype(dtype).reshape(64, 64)
     rgb = exact_rgb(luma, np.zeros((2, 3, 3), np.float32))
     assert np.abs(rgb.astype(int) - luma[..., None]).max() <= (0 if dtype is np.uint8 else 16)
 
 
 @pytest.mark.parametrize("level", [0, 1, 254, 255])
-def test_strong_color_makes_no_speckle_at_the_ends_of_the_range(level: int) -> None:
+def test_saturated_colors_cause_no_speckle_at_black_and_white(level: int) -> None:
     rgb = exact_rgb(np.full((64, 64), level, np.uint8), random_ab(64, 64))
     assert np.abs(rgb.astype(int) - level).max() <= 9  # at most what this luma allows blue, its lightest weight
     if level in (0, 255):
@@ -132,7 +132,7 @@ def test_jpeg_chroma_is_the_chroma_of_the_color() -> None:
     assert abs(int(chroma.cr[0, 0]) - cr) <= 1
 
 
-def test_strips_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_have_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     luma, ab = np.random.default_rng(1).integers(0, 256, (200, 64), np.uint8), random_ab(9, 7, 60)
     whole = exact_rgb(luma, ab)
     monkeypatch.setattr("colorize.imaging.compose._STRIP_PIXELS", 640)
@@ -140,7 +140,7 @@ def test_strips_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_upright_color_lands_where_the_stored_layout_has_it(orientation: int) -> None:
+def test_upright_color_is_mapped_to_the_stored_orientation(orientation: int) -> None:
     luma = np.full((40, 60), 128, np.uint8)
     stored = exact_rgb(luma, np.array(random_ab(4, 6, 40)))
     upright = np.ascontiguousarray(orient(random_ab(4, 6, 40), orientation))
@@ -148,7 +148,7 @@ def test_upright_color_lands_where_the_stored_layout_has_it(orientation: int) ->
     assert np.array_equal(composed, stored)
 
 
-def test_half_precision_predictions_are_taken() -> None:
+def test_half_precision_predictions_are_accepted() -> None:
     color = compose(image(np.full((9, 9), 90, np.uint8), "JPEG"), random_ab(2, 2, 30).astype(np.float16))
     assert isinstance(color, Chroma)
 
@@ -160,7 +160,7 @@ def test_a_prediction_that_is_not_finite_is_refused() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (37, 1), (2, 2), (3, 5), (300, 451)])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_jpeg_decoded_at_half_its_size_gets_the_chroma_of_the_whole(size: tuple[int, int], mode: str) -> None:
+def test_a_jpeg_decoded_at_half_size_gets_the_full_chroma(size: tuple[int, int], mode: str) -> None:
     photograph = Image.fromarray(data.chelsea()).convert("L").resize(size[::-1]).convert(mode)
     encoded = saved(photograph, "JPEG", quality=90)
     ab = random_ab(20, 30, 20)
@@ -173,7 +173,7 @@ def test_a_jpeg_decoded_at_half_its_size_gets_the_chroma_of_the_whole(size: tupl
     assert error.max() <= 3
 
 
-def test_an_rgb_coded_jpeg_keeps_its_whole_luma_which_is_encoded_again() -> None:
+def test_an_rgb_coded_jpeg_keeps_its_luma_reencoded() -> None:
     encoded = saved(Image.fromarray(data.chelsea()), "JPEG", keep_rgb=True)
     image = decode(encoded, max_pixels=LIMIT, halved=True)
     assert not image.luma_exact

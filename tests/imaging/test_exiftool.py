@@ -90,7 +90,7 @@ def written(format: str, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("source", SUFFIXES, indirect=True)
-def test_the_copy_has_all_that_the_source_says_and_draws_no_warning(source: Path) -> None:
+def test_the_copy_keeps_all_metadata_without_warnings(source: Path) -> None:
     _, out = colored(source.read_bytes())
     copy = source.with_name(f"copy{source.suffix}")
     copy.write_bytes(out)
@@ -113,7 +113,7 @@ def test_the_copy_has_all_that_the_source_says_and_draws_no_warning(source: Path
 
 
 @pytest.mark.parametrize("source", SUFFIXES, indirect=True)
-def test_the_restored_scan_says_what_the_source_said_and_no_more(source: Path) -> None:
+def test_the_restored_scan_has_exactly_the_source_metadata(source: Path) -> None:
     _, out = colored(source.read_bytes())
     back = source.with_name(f"back{source.suffix}")
     back.write_bytes(encode_grey(decode(out, max_pixels=LIMIT)))
@@ -127,7 +127,7 @@ def test_the_restored_scan_says_what_the_source_said_and_no_more(source: Path) -
     assert complaints(back) <= complaints(source)
 
 
-def test_random_metadata_is_kept_however_it_is_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_random_metadata_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program("exiftool", "libimage-exiftool-perl")
     with pytest.raises(typer.Exit) as ended:
         metadata_pairs.main(generated=25, seed=5, keep=tmp_path)
@@ -137,7 +137,7 @@ def test_random_metadata_is_kept_however_it_is_stored(tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize("format", SUFFIXES)
-def test_a_scan_that_says_nothing_gets_a_copy_without_warnings(format: str, tmp_path: Path) -> None:
+def test_the_copy_of_a_scan_without_metadata_has_no_warnings(format: str, tmp_path: Path) -> None:
     copy = tmp_path / f"copy.{SUFFIXES[format]}"
     _, out = colored(saved(photograph("L"), format))
     copy.write_bytes(out)

@@ -62,14 +62,14 @@ def test_the_grey_equivalent_of_an_rgb_profile_gives_every_grey_its_lightness() 
     assert np.abs(lab(ramp, equivalent) - lab(ramp.convert("RGB"), SRGB)).max() <= 1
 
 
-def test_there_and_back_is_the_same_curve() -> None:
+def test_converting_a_curve_twice_is_the_identity() -> None:
     there = for_rgb(grey_profile())
     back = for_grey(there)
     assert back is not None
     assert back[128:] == grey_profile()[128:]
 
 
-def test_a_profile_that_fits_stays_as_it_is() -> None:
+def test_a_matching_profile_is_unchanged() -> None:
     assert for_rgb(SRGB) == SRGB
     assert for_grey(grey_profile()) == grey_profile()
 
@@ -87,17 +87,17 @@ def test_a_profile_that_fits_stays_as_it_is() -> None:
     ],
     ids=["none", "empty", "junk", "zeros", "cut off", "Lab", "CMYK"],
 )
-def test_what_has_no_equivalent_is_left_out(profile: bytes | None) -> None:
+def test_a_profile_without_an_equivalent_is_dropped(profile: bytes | None) -> None:
     assert for_rgb(profile) is None
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_a_grey_profile_never_ends_up_on_a_colored_copy(format: str) -> None:
+def test_a_colored_copy_never_has_a_grey_profile(format: str) -> None:
     _, out = colored(saved(photograph("L"), format, icc_profile=grey_profile()))
     assert opened(out).info["icc_profile"] == for_rgb(grey_profile())
 
 
-def test_a_profile_of_many_segments_comes_out_whole() -> None:
+def test_a_profile_of_many_segments_is_preserved() -> None:
     large = bytearray(SRGB + bytes(200_000))
     large[0:4] = len(large).to_bytes(4, "big")
     _, out = colored(saved(photograph("RGB"), "JPEG", icc_profile=bytes(large)))

@@ -55,7 +55,7 @@ def failure(encoded: bytes, max_pixels: int = LIMIT) -> ImageDecodeError:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_image_is_refused_with_a_code(encoded: bytes, code: str) -> None:
+def test_a_file_that_is_not_an_image_is_refused_with_an_error_code(encoded: bytes, code: str) -> None:
     assert failure(encoded).code in (code, "truncated" if code == "unreadable" else code)
 
 
@@ -66,7 +66,7 @@ def test_a_file_cut_in_half_is_truncated(format: str) -> None:
     assert code == "truncated" or (format == "TIFF" and code == "unreadable")
 
 
-def test_a_jpeg_whose_coefficients_cannot_be_read_is_unreadable() -> None:
+def test_a_jpeg_with_unreadable_coefficients_is_unreadable() -> None:
     with pytest.raises(ImageDecodeError) as error:
         luma_coefficients(saved(photograph(), "JPEG")[:40] + bytes(40))
     assert error.value.code == "unreadable"
@@ -91,7 +91,7 @@ def checksum(chunk: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "BMP"])
-def test_pillows_global_limit_does_not_matter(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillow_global_pixel_limit_is_ignored(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = saved(photograph(), format)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     decode_small(source, 100, max_pixels=LIMIT)
@@ -109,7 +109,7 @@ def test_no_warning_leaks() -> None:
         decode(source, max_pixels=LIMIT)
 
 
-def test_errors_survive_the_way_between_processes() -> None:
+def test_errors_can_be_pickled() -> None:
     error = pickle.loads(pickle.dumps(ImageDecodeError("truncated", "it ends early")))
     assert (error.code, str(error)) == ("truncated", "it ends early")
 
@@ -141,5 +141,5 @@ def test_frames_are_counted() -> None:
         ("1931.05/.hidden, ca. 1900", "TGA", "1931.05/.hidden, ca. 1900.png"),
     ],
 )
-def test_names_are_kept_unless_their_suffix_cannot_be(name: str, format: str, expected: str) -> None:
+def test_names_are_kept_unless_the_suffix_must_change(name: str, format: str, expected: str) -> None:
     assert output_name(name, format) == expected

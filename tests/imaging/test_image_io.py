@@ -42,7 +42,7 @@ from tests.images import (
         ("PCX", "L"), ("SGI", "RGB"), ("QOI", "RGB"),
     ],
 )  # fmt: skip
-def test_a_colored_copy_turned_grey_is_the_source_turned_grey(format: str, mode: str) -> None:
+def test_a_colored_copy_converted_to_grey_equals_the_source_converted_to_grey(format: str, mode: str) -> None:
     source = saved(photograph(mode), format)
     image, out = colored(source)
     assert image.luma_exact
@@ -54,7 +54,7 @@ def test_a_colored_copy_turned_grey_is_the_source_turned_grey(format: str, mode:
 
 @pytest.mark.parametrize("format", [*LOSSLESS, "JPEG", "GIF"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (17, 9)])
-def test_any_size_comes_out_at_its_own_size(format: str, size: tuple[int, int]) -> None:
+def test_any_size_is_preserved(format: str, size: tuple[int, int]) -> None:
     source = saved(photograph(size=size), format)
     small = decode_small(source, 64, max_pixels=LIMIT)
     _, out = colored(source)
@@ -84,7 +84,7 @@ def test_transparency_is_kept(format: str) -> None:
     assert opened(out).getchannel("A").tobytes() == image.getchannel("A").tobytes()
 
 
-def test_a_transparent_tone_becomes_alpha() -> None:
+def test_a_transparent_color_becomes_alpha() -> None:
     image = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8), (8, 1)))
     _, out = colored(saved(image, "PNG", transparency=10))
     assert np.array_equal(np.asarray(opened(out).getchannel("A"))[0] == 0, np.arange(64) == 10)
@@ -173,7 +173,7 @@ def test_16_bit_ppm_keeps_every_level(white: int) -> None:
 @pytest.mark.parametrize(
     ("encoded", "code"), [(b"P6 6 4 65535\n" + bytes(100), "truncated"), (b"P3 1 1 65535\n1 2 3\n", "unsupported")]
 )
-def test_a_16_bit_ppm_that_cannot_be_read_has_a_code(encoded: bytes, code: str) -> None:
+def test_an_unreadable_16_bit_ppm_has_an_error_code(encoded: bytes, code: str) -> None:
     with pytest.raises(ImageDecodeError) as error:
         decode(encoded, max_pixels=LIMIT)
     assert error.value.code == code
@@ -198,7 +198,7 @@ def test_the_small_copy_of_16_bits_is_the_upper_byte() -> None:
     ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("size", [(61, 47), (64, 32), (9, 70)])
-def test_jpeg_luma_coefficients_are_carried_over(mode: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+def test_jpeg_luma_coefficients_are_copied(mode: str, options: dict[str, Any], size: tuple[int, int]) -> None:
     source = saved(photograph(mode, size), "JPEG", **options)
     image, out = colored(source)
     across, down = -(-size[0] // 8), -(-size[1] // 8)
@@ -209,7 +209,7 @@ def test_jpeg_luma_coefficients_are_carried_over(mode: str, options: dict[str, A
     assert is_colored(opened(out))
 
 
-def test_jpeg_tables_are_the_sources_own() -> None:
+def test_jpeg_tables_are_copied() -> None:
     source = opened(saved(photograph("RGB"), "JPEG", quality=83))
     out = opened(colored(saved(photograph("RGB"), "JPEG", quality=83))[1])
     assert out.quantization == source.quantization  # type: ignore[attr-defined]
@@ -221,7 +221,7 @@ def test_a_grey_jpeg_gets_the_standard_chroma_table_of_its_quality() -> None:
     assert np.abs(np.array(out.quantization[1]) - expected).max() <= 1  # type: ignore[attr-defined]
 
 
-def test_a_cmyk_jpeg_is_colored_and_not_called_exact() -> None:
+def test_a_cmyk_jpeg_is_colored_and_not_marked_exact() -> None:
     source = saved(photograph("CMYK"), "JPEG", quality=95)
     image, out = colored(source)
     assert not image.luma_exact
@@ -229,7 +229,7 @@ def test_a_cmyk_jpeg_is_colored_and_not_called_exact() -> None:
     assert np.abs(grey(opened(out)).astype(int) - grey(opened(source))).mean() < 3
 
 
-def test_an_rgb_coded_jpeg_is_not_called_exact() -> None:
+def test_an_rgb_coded_jpeg_is_not_marked_exact() -> None:
     image, out = colored(saved(photograph("RGB"), "JPEG", keep_rgb=True))
     assert not image.luma_exact
     assert opened(out).mode == "RGB"
@@ -247,7 +247,7 @@ def test_a_multi_image_jpeg_keeps_its_first_image() -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
 @pytest.mark.parametrize("size", [(1000, 700), (3000, 120), (300, 200)])
-def test_the_small_copy_has_about_the_area_asked_for(format: str, size: tuple[int, int]) -> None:
+def test_the_small_copy_has_about_the_requested_area(format: str, size: tuple[int, int]) -> None:
     small = decode_small(saved(photograph(size=size), format), 10_000, max_pixels=LIMIT)
     assert 10_000 <= small.luma.size <= 4 * 10_000
     assert small.luma.shape[1] / small.luma.shape[0] == pytest.approx(size[0] / size[1], rel=0.08)
@@ -257,7 +257,7 @@ def test_the_small_copy_is_never_enlarged() -> None:
     assert decode_small(saved(photograph(), "PNG"), 10**6, max_pixels=LIMIT).luma.shape == (47, 61)
 
 
-def test_colorfulness_tells_color_from_grey_and_toned() -> None:
+def test_colorfulness_separates_color_from_grey_and_toned() -> None:
     def measured(image: Image.Image) -> float:
         return decode_small(saved(image, "JPEG", quality=85), 40_000, max_pixels=LIMIT).colorfulness
 
@@ -286,7 +286,7 @@ def damaged(encoded: bytes, seed: int) -> bytes:
 
 @pytest.mark.parametrize("format", [*LOSSLESS, "JPEG", "GIF", "PPM", "TGA", "PCX", "QOI", "SGI"])
 @pytest.mark.filterwarnings("ignore")  # of Pillow's own reading of the damaged file, for its size
-def test_damage_ends_in_a_image_or_in_a_code(format: str) -> None:
+def test_a_damaged_file_gives_an_image_or_an_error_code(format: str) -> None:
     intact = saved(photograph("RGB" if format == "QOI" else "L", (40, 30)), format)
     for seed in range(40):
         encoded = damaged(intact, seed)

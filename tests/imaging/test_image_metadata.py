@@ -49,7 +49,7 @@ def xmp_of(encoded: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_metadata_is_kept_beside_the_provenance(format: str) -> None:
+def test_metadata_is_kept_with_provenance_added(format: str) -> None:
     rgb_profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     options: dict[str, Any] = {"exif": exif_block(), "xmp": XMP, "icc_profile": rgb_profile, "dpi": (300, 300)}
     if format == "PNG":
@@ -76,7 +76,7 @@ def png_text(key: str, value: str) -> Any:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "GIF"])
-def test_the_copy_says_where_its_colors_come_from(format: str) -> None:
+def test_the_copy_records_its_provenance(format: str) -> None:
     _, out = colored(saved(photograph(), format))
     packet = out.partition(b"<x:xmpmeta")[2] if format == "JPEG2000" else xmp_of(out)
     for word in (b"Colors inferred by unet", b"a" * 64, b"b" * 64, b"digitalsourcetype/algorithmicallyEnhanced"):
@@ -84,14 +84,14 @@ def test_the_copy_says_where_its_colors_come_from(format: str) -> None:
     assert "K\u00f6ln &amp; 'more' &lt;1&gt;.tif".encode() in packet
 
 
-def test_the_provenance_is_well_formed_xml_whatever_the_source_is_called() -> None:
+def test_the_provenance_is_well_formed_xml_for_any_source_name() -> None:
     odd = Provenance("m", "0" * 64, "a\x00b\udcff\"'<&>\n.png", "1" * 64)
     for existing in (None, XMP, b"not a packet"):
         ElementTree.fromstring(odd.xmp(existing))
     ElementTree.fromstring(PROVENANCE.xmp(XMP))
 
 
-def test_plain_sentences_are_where_viewers_show_them() -> None:
+def test_readable_provenance_is_in_the_fields_that_viewers_show() -> None:
     _, jpeg = colored(saved(photograph(), "JPEG", comment="box 12"))
     comments = [s.payload for s in segments(jpeg) if s.marker == 0xFE]
     assert comments[0] == b"box 12"
@@ -105,7 +105,7 @@ def test_plain_sentences_are_where_viewers_show_them() -> None:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_a_grey_profile_is_left_out(format: str) -> None:
+def test_a_grey_profile_is_dropped(format: str) -> None:
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[16:20] = b"GRAY"
     _, out = colored(saved(photograph(), format, icc_profile=bytes(profile)))
@@ -125,7 +125,7 @@ RDF = 'xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
     ],
     ids=["plain", "padded", "other prefix", "no prefix"],
 )
-def test_any_packet_is_merged_and_can_be_had_back(packet: bytes) -> None:
+def test_any_xmp_packet_is_merged_and_can_be_restored(packet: bytes) -> None:
     merged = PROVENANCE.xmp(packet)
     assert b"box 12" in merged
     origin = read_origin(merged)
@@ -138,12 +138,12 @@ def test_any_packet_is_merged_and_can_be_had_back(packet: bytes) -> None:
     assert b"digitalsourcetype" not in restored
 
 
-def test_without_a_packet_of_the_sources_own_none_is_left() -> None:
+def test_restoring_a_source_without_xmp_leaves_none() -> None:
     assert Restored().xmp(PROVENANCE.xmp(None)) is None
     assert Restored().xmp(XMP) == XMP
 
 
-def test_colored_twice_only_the_last_colors_are_told() -> None:
+def test_recoloring_replaces_the_provenance() -> None:
     other = Provenance("ddcolor", "c" * 64, "a.tif", "d" * 64, "trainedAlgorithmicMedia")
     twice = PROVENANCE.xmp(other.xmp(XMP))
     assert twice.count(b"colorize:Model=") == 1
@@ -151,13 +151,13 @@ def test_colored_twice_only_the_last_colors_are_told() -> None:
     assert b"trainedAlgorithmicMedia" not in twice
 
 
-def test_a_packet_that_could_blow_up_is_not_read() -> None:
+def test_an_xmp_packet_with_entities_is_not_parsed() -> None:
     bomb = b'<!DOCTYPE x [<!ENTITY a "boom"><!ENTITY b "&a;&a;&a;">]>' + XMP.replace(b"box 12", b"&b;")
     assert b"boom" not in PROVENANCE.xmp(bomb)
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_damaged_exif_does_no_harm(seed: int) -> None:
+def test_damaged_exif_is_tolerated(seed: int) -> None:
     block = bytearray(exif_block(orientation=6))
     rng = np.random.default_rng(seed)
     for position in rng.integers(6, len(block), 6):
@@ -166,7 +166,7 @@ def test_damaged_exif_does_no_harm(seed: int) -> None:
     assert refreshed(bytes(block[: rng.integers(0, len(block))]), (10, 20), 3) is not None
 
 
-def test_stale_thumbnails_of_jpegs_go_and_the_rest_stays() -> None:
+def test_stale_jpeg_thumbnails_are_removed_and_the_rest_kept() -> None:
     resource = b"8BIM%b\0\0\0\0\0\x04%b"
     resources = (
         resource % (b"\x04\x04", b"IPTC") + resource % (b"\x04\x0c", b"stal") + resource % (b"\x03\xed", b"dpi!")
@@ -193,7 +193,7 @@ def test_png_text_is_kept() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_the_network_sees_upright_and_the_file_keeps_its_layout(format: str, orientation: int) -> None:
+def test_the_network_input_is_upright_and_the_file_layout_unchanged(format: str, orientation: int) -> None:
     source = saved(photograph(), format, exif=exif_block(orientation))
     small = decode_small(source, LIMIT, max_pixels=LIMIT)
     upright = grey(ImageOps.exif_transpose(Image.open(io.BytesIO(source))))
@@ -209,7 +209,7 @@ def test_the_network_sees_upright_and_the_file_keeps_its_layout(format: str, ori
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orienting_is_pillows_and_can_be_undone(orientation: int) -> None:
+def test_orientation_matches_pillow_and_is_invertible(orientation: int) -> None:
     stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
     image = Image.fromarray(stored)
     image.getexif()[0x0112] = orientation

@@ -39,25 +39,25 @@ def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("options", CODINGS, ids=str)
 @pytest.mark.parametrize("size", [(61, 47), (64, 32), (9, 70), (1, 1)])
-def test_both_ways_give_the_same_bytes(options: dict[str, Any], size: tuple[int, int]) -> None:
+def test_both_backends_give_the_same_bytes(options: dict[str, Any], size: tuple[int, int]) -> None:
     source = saved(photograph("RGB", size), "JPEG", **options)
     made = transformed(source)
     assert carried(made) == carried(jpeg_luma._by_jpeglib(source, size))
     assert np.array_equal(luma_coefficients(made), luma_coefficients(source))
 
 
-def test_arithmetic_coding_gives_the_same_bytes_both_ways() -> None:
+def test_arithmetic_coding_gives_the_same_bytes_in_both_backends() -> None:
     source = jpegtran(saved(photograph("RGB"), "JPEG"), "-arithmetic")
     assert carried(transformed(source)) == carried(jpeg_luma._by_jpeglib(source, (61, 47)))
 
 
 @pytest.mark.usefixtures("without_library")
-def test_without_the_library_jpeglib_does_it() -> None:
+def test_without_the_library_jpeglib_is_used() -> None:
     source = saved(photograph("RGB"), "JPEG")
     assert np.array_equal(luma_coefficients(grey_jpeg(source, (61, 47))), luma_coefficients(source))
 
 
-def test_a_file_that_the_library_warns_of_goes_through_jpeglib() -> None:
+def test_files_with_library_warnings_use_jpeglib() -> None:
     source = saved(photograph("RGB", (200, 100)), "JPEG")
     damaged = source[: len(source) // 2] + b"\xff\xd9"
     assert jpeg_luma._transformed(damaged) is None

@@ -62,14 +62,14 @@ def by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(png, "_HUGE", 0)
 
 
-def test_every_plain_layout_is_read_by_rows(by_rows: None) -> None:
+def test_every_uncompressed_layout_is_read_by_rows(by_rows: None) -> None:
     assert len(plain()) > 80
     for name, data in plain().items():
         assert isinstance(decode(data, max_pixels=LIMIT).luma, Rows), name
 
 
 @pytest.mark.slow
-def test_what_is_read_by_rows_is_what_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_by_rows_equals_reading_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, data in {**kinds(), **oriented()}.items():
         area = LIMIT if "orientation" in name else 64  # a mirrored image is cut into other cells at its edges
         once, small = decode(data, max_pixels=LIMIT), decode_small(data, area, max_pixels=LIMIT)
@@ -86,7 +86,7 @@ def test_what_is_read_by_rows_is_what_is_read_at_once(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-def test_a_thumbnail_has_the_colors_upright_and_the_luma_of_the_networks_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thumbnail_is_upright_with_the_luma_of_the_network_input(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = {**kinds(), **oriented(), **{name: data for name, data in images() if "orientation 6" in name}}
     for large in (1 << 24, 0):
         monkeypatch.setattr(tiff_rows, "LARGE", large)
@@ -98,7 +98,7 @@ def test_a_thumbnail_has_the_colors_upright_and_the_luma_of_the_networks_copy(mo
             assert not small.colorfulness or np.ptp(np.asarray(thumbnail), axis=2).any(), name
 
 
-def test_a_thumbnail_of_what_is_read_by_rows_or_at_a_fraction_has_no_limit(by_rows: None) -> None:
+def test_thumbnails_of_images_read_by_rows_or_scaled_have_no_size_limit(by_rows: None) -> None:
     image = Image.fromarray(samples(3, 8, (64, 48)))
     for format in ("TIFF", "JPEG"):
         assert decode_thumbnail(saved(image, format), 64, max_pixels=1)
@@ -117,7 +117,7 @@ def test_rows_are_read_in_any_order_across_strips_and_tiles(by_rows: None) -> No
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_a_png_written_by_rows_is_exact_and_says_the_same(by_rows: None, bits: int, channels: int) -> None:
+def test_a_png_written_by_rows_is_exact_with_equal_metadata(by_rows: None, bits: int, channels: int) -> None:
     pixels = samples(channels, bits, (64, 48))
     out = colored(bytes(imagecodecs.png_encode(pixels)))[1]
     decoded = imagecodecs.png_decode(out)
@@ -134,7 +134,7 @@ def test_a_png_written_by_rows_is_exact_and_says_the_same(by_rows: None, bits: i
     assert [c.type for c in png.chunks(out)][-1] == b"IEND"
 
 
-def test_a_png_written_by_rows_carries_over_what_one_written_at_once_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_png_written_by_rows_keeps_the_same_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     exif = Image.Exif()
     exif[0x010F] = "a scanner"
     source = saved(Image.fromarray(samples(1, 8, (64, 48))), "PNG", dpi=(300, 300), exif=exif)
@@ -154,7 +154,7 @@ def test_a_file_that_ends_early_is_truncated(by_rows: None, options: dict[str, A
     assert caught.value.code == "truncated"
 
 
-def test_damage_within_a_strip_has_a_code(by_rows: None) -> None:
+def test_damage_within_a_strip_has_an_error_code(by_rows: None) -> None:
     out = io.BytesIO()
     tifffile.imwrite(out, samples(1, 16, (200, 150)), compression="zlib", rowsperstrip=10)
     damaged = bytearray(out.getvalue())
@@ -165,7 +165,7 @@ def test_damage_within_a_strip_has_a_code(by_rows: None) -> None:
     assert caught.value.code in ("unreadable", "truncated")
 
 
-def test_a_file_gives_the_copy_that_its_bytes_give(tmp_path: Path) -> None:
+def test_coloring_a_path_equals_coloring_its_bytes(tmp_path: Path) -> None:
     sources = plain()["TIFF 16 bits, 3 channels lzw 17x33"], saved(Image.fromarray(samples(1, 8, (17, 33))), "PNG")
     for number, data in enumerate(sources):
         path = tmp_path / str(number)
@@ -179,7 +179,7 @@ def test_a_file_gives_the_copy_that_its_bytes_give(tmp_path: Path) -> None:
         assert (tmp_path / "copy").read_bytes() == expected.data
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+def test_a_file_modified_while_being_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "scan.tif"
     path.write_bytes(plain()["TIFF 16 bits, 1 channels  17x33"])
     source = FileBytes(path)
@@ -190,7 +190,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
     assert caught.value.code == "changed"
 
 
-def test_a_temporary_file_goes_with_the_last_who_reads_it(tmp_path: Path) -> None:
+def test_a_temporary_file_is_deleted_after_its_last_reader(tmp_path: Path) -> None:
     path = tmp_path / "copy.tif"
     path.write_bytes(b"abc")
     source = FileBytes(path, owned=True)

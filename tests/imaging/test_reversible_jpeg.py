@@ -65,7 +65,7 @@ def check_reversible(source: bytes, subsampling: Any = "4:2:0") -> bytes:
     [{}, {"progressive": True}, {"optimize": True}, {"restart_marker_blocks": 1}, {"restart_marker_rows": 1}],
     ids=str,
 )
-def test_every_coding_of_every_size(mode: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+def test_every_encoding_of_every_size(mode: str, options: dict[str, Any], size: tuple[int, int]) -> None:
     image = {"grey": photograph("L", size), "RGB": photograph("RGB", size), "sepia": sepia(size)}[mode]
     for quality in (1, 30, 75, 92, 100):
         check_reversible(saved(image, "JPEG", quality=quality, **options))
@@ -111,7 +111,7 @@ def test_65000_pixels_wide_or_high(mode: str, size: tuple[int, int], subsampling
 
 
 @pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
-def test_the_color_has_the_resolution_asked_for(subsampling: str) -> None:
+def test_the_color_has_the_requested_resolution(subsampling: str) -> None:
     out = check_reversible(saved(photograph("L", (64, 48)), "JPEG"), subsampling)
     layers = opened(out).layer  # type: ignore[attr-defined]
     assert [layer[1:3] for layer in layers] == [(2, 2) if subsampling == "4:2:0" else (1, 1), (1, 1), (1, 1)]
@@ -119,7 +119,7 @@ def test_the_color_has_the_resolution_asked_for(subsampling: str) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_orientation_changes_nothing_but_what_the_network_sees(orientation: int, mode: str) -> None:
+def test_orientation_only_affects_the_network_input(orientation: int, mode: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     source = saved(photograph(mode, (61, 47)), "JPEG", exif=exif)
@@ -129,7 +129,7 @@ def test_orientation_changes_nothing_but_what_the_network_sees(orientation: int,
     assert decode_small(source, LIMIT, max_pixels=LIMIT).luma.shape == upright.size[::-1]
 
 
-def test_a_grey_source_stays_as_it_was_coded() -> None:
+def test_a_grey_source_keeps_its_encoding() -> None:
     """Its scans are in the copy byte for byte."""
     for options in ({}, {"progressive": True}, {"restart_marker_blocks": 2}):
         source = saved(photograph("L", (61, 47)), "JPEG", **options)
@@ -145,13 +145,13 @@ def test_a_copy_can_be_colored_again_without_growing() -> None:
     assert abs(len(twice) - len(once)) < 8  # the mode that its source had, in words
 
 
-def test_the_color_costs_little() -> None:
+def test_the_color_adds_few_bytes() -> None:
     source = saved(astronaut().convert("L"), "JPEG", quality=85)
     assert len(colored(source)[1]) < 1.25 * len(source)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
-def test_damage_in_the_scan_never_yields_another_scan(options: dict[str, Any]) -> None:
+def test_damage_in_the_scan_never_yields_other_luminance(options: dict[str, Any]) -> None:
     """What still decodes has the luma that the decoder sees in the source; what does not has a code."""
     source = saved(photograph("L", (90, 70)), "JPEG", **options)
     rng = np.random.default_rng(11)
@@ -173,7 +173,7 @@ def test_damage_in_the_scan_never_yields_another_scan(options: dict[str, Any]) -
     ((0, 0), -1024, True), ((0, 0), 1023, True), ((3, 5), -1023, True),
     ((0, 0), 1024, False), ((3, 5), 1024, False), ((3, 5), -1024, False), ((7, 7), 8651, False),
 ])  # fmt: skip
-def test_coefficients_beyond_what_a_jpeg_can_hold_are_refused_and_not_garbled(
+def test_out_of_range_coefficients_are_refused(
     place: tuple[int, int], value: int, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A damaged scan may decode to any coefficients; coded with the standard's tables they would come out as others."""
@@ -192,7 +192,7 @@ def test_coefficients_beyond_what_a_jpeg_can_hold_are_refused_and_not_garbled(
 
 @pytest.mark.parametrize("bits", [11, 12, 15])
 @pytest.mark.parametrize("entry", range(0, 40, 3))
-def test_a_table_that_gives_too_large_coefficients_ends_in_the_same_ones_or_in_a_code(entry: int, bits: int) -> None:
+def test_extreme_tables_give_equal_coefficients_or_an_error_code(entry: int, bits: int) -> None:
     """One symbol of the luma's AC table, with other bits: of damage the decoder warns of nothing."""
     source = bytearray(saved(astronaut().resize((64, 48)), "JPEG", quality=85))
     at = source.index(bytes((0xFF, 0xC4, 0, 181, 0x10))) + 21 + entry
@@ -205,7 +205,7 @@ def test_a_table_that_gives_too_large_coefficients_ends_in_the_same_ones_or_in_a
         assert np.array_equal(luma_coefficients(made), luma_coefficients(bytes(source)))
 
 
-def test_damaged_files_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_files_leak_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     source = saved(photograph("RGB", (90, 70)), "JPEG")
     for length in range(200, len(source), 97):
@@ -217,14 +217,14 @@ def test_damaged_files_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_any_amount_of_metadata_is_carried_over(mode: str) -> None:
+def test_any_amount_of_metadata_is_copied(mode: str) -> None:
     comments = [b"\xff\xfe\0\x09note%03d" % number for number in range(200)]
     source = saved(photograph(mode), "JPEG")
     out = check_reversible(source[:20] + b"".join(comments) + source[20:])
     assert [s.payload for s in segments(out) if s.marker == 0xFE][:200] == [c[4:] for c in comments]
 
 
-def test_stray_bytes_around_the_segments_do_no_harm() -> None:
+def test_stray_bytes_around_segments_are_tolerated() -> None:
     source = saved(photograph("L"), "JPEG", quality=80)
     check_reversible(source + b"\0\0trailing")
     check_reversible(source[:2] + b"\xff\xff\xff" + source[3:])  # fill bytes before a marker
@@ -235,7 +235,7 @@ def test_stray_bytes_around_the_segments_do_no_harm() -> None:
 # What cannot be exact
 
 
-def test_12_bits_are_refused_with_a_code() -> None:
+def test_12_bits_are_refused_with_an_error_code() -> None:
     source = bytearray(saved(photograph("L"), "JPEG"))
     frame = source.index(b"\xff\xc0")
     source[frame + 1], source[frame + 4] = 0xC1, 12
@@ -246,7 +246,7 @@ def test_12_bits_are_refused_with_a_code() -> None:
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "RGB"])
-def test_cmyk_and_rgb_coded_files_are_not_called_exact(mode: str) -> None:
+def test_cmyk_and_rgb_coded_files_are_not_marked_exact(mode: str) -> None:
     options = {"keep_rgb": True} if mode == "RGB" else {}
     image, out = colored(saved(photograph(mode), "JPEG", quality=95, **options))
     assert not image.luma_exact

@@ -44,7 +44,7 @@ def test_generated_images_of_every_kind(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.skipif(not (DATA / "archive").is_dir(), reason="../shared/data is not beside the repository")
 @pytest.mark.parametrize("folder", ["archive", "awkward"])
 @pytest.mark.filterwarnings("ignore")  # the reference readings go through Pillow as it is
-def test_found_images(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_downloaded_images(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     figures = swept(found(DATA / folder))
     report(figures, folder, capsys)
     assert share_of_exact(figures) >= 0.95

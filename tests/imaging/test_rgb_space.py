@@ -113,7 +113,7 @@ def test_luma_stays_exact_under_any_profile(name: str) -> None:
         assert np.array_equal(before, after)
 
 
-def test_srgb_and_what_is_no_matrix_and_curves_is_taken_for_srgb() -> None:
+def test_profiles_other_than_matrix_and_curves_are_treated_as_srgb() -> None:
     falling = b"curv\0\0\0\0" + struct.pack(">I3H", 3, 65535, 30000, 0)
     damaged = rgb_profile("Adobe RGB")[:300]
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
@@ -131,7 +131,7 @@ def test_srgb_and_what_is_no_matrix_and_curves_is_taken_for_srgb() -> None:
     ],
     ids=["linear", "table", "power", "power and line"],
 )
-def test_a_curve_is_read_as_a_color_management_library_reads_it(curve: bytes) -> None:
+def test_curves_match_a_color_management_library(curve: bytes) -> None:
     profile = rgb_profile("Adobe RGB", curve)
     space = rgb_space(profile)
     assert space is not None

@@ -73,7 +73,7 @@ def exif_block(order: str, pointer: int, length: int, tail: bytes = b"") -> byte
     st.integers(0, 2**32 - 1) | st.integers(0, 400),
     st.integers(0, 2**32 - 1) | st.integers(0, 400),
 )
-def test_no_pointer_of_a_thumbnail_costs_anything_else(order: str, pointer: int, length: int) -> None:
+def test_a_bad_thumbnail_pointer_loses_nothing_else(order: str, pointer: int, length: int) -> None:
     block = exif_block(order, pointer, length, tail=b"\xff\xd8thumbnail\xff\xd9")
     found = Image.Exif()
     found.load(exif.refreshed(block, (10, 20), 3))
@@ -84,7 +84,7 @@ def test_no_pointer_of_a_thumbnail_costs_anything_else(order: str, pointer: int,
 
 
 @pytest.mark.parametrize("order", "<>")
-def test_a_thumbnail_goes_with_its_bytes(order: str) -> None:
+def test_a_thumbnail_is_removed_with_its_data(order: str) -> None:
     thumbnail = saved(photograph("L", (80, 60)), "JPEG")
     start = len(exif_block(order, 0, 0)) - len(exif.PREFIX)
     at_the_end = exif.refreshed(exif_block(order, start, len(thumbnail), thumbnail), (10, 20), 3)
@@ -112,7 +112,7 @@ def iptc(tag: int, text: bytes) -> bytes:
     ),
     st.integers(200, 65_000),
 )
-def test_resources_that_span_segments_are_kept_whole(listed: list[tuple[int, int]], room: int) -> None:
+def test_resources_that_span_segments_are_preserved(listed: list[tuple[int, int]], room: int) -> None:
     resources = [resource(number, bytes([number % 251]) * size) for number, size in listed]
     body = b"".join(resources)
     pieces = [body[i : i + room] for i in range(0, len(body), room)]
@@ -156,7 +156,7 @@ def test_a_tiff_loses_layers_and_thumbnail_and_keeps_the_rest(bits: int) -> None
 @pytest.mark.parametrize(
     ("numbers", "kept"), [((1, 2, 3), True), ((3, 1, 2), True), ((1, 2), False), ((1, 1, 3), False)]
 )
-def test_a_profile_with_a_missing_part_is_left_out(numbers: tuple[int, ...], kept: bool) -> None:
+def test_an_incomplete_profile_is_dropped(numbers: tuple[int, ...], kept: bool) -> None:
     third = -(-len(ICC) // 3)
     parts = (Segment(APP2, b"ICC_PROFILE\0" + bytes((n, 3)) + ICC[(n - 1) * third : n * third]) for n in numbers)
     _, out = colored(with_segments(*parts, mode="RGB"))
@@ -181,7 +181,7 @@ def subjects(count: int) -> str:
 
 
 @pytest.mark.parametrize("count", [1, 250, 295, 299])
-def test_provenance_is_written_however_much_the_source_says(count: int, tmp_path: Path) -> None:
+def test_provenance_is_written_beside_any_amount_of_metadata(count: int, tmp_path: Path) -> None:
     source = with_segments(Segment(APP1, MAIN + packet(subjects(count))))
     _, once = colored(source)
     origin = read_origin(decode(once, max_pixels=LIMIT).metadata.xmp)
@@ -218,7 +218,7 @@ STALE = {
 
 @pytest.mark.parametrize("form", ["attribute", "element"])
 @pytest.mark.parametrize("name", STALE)
-def test_what_held_for_the_source_alone_is_not_said(name: str, form: str) -> None:
+def test_metadata_that_only_applies_to_the_source_is_dropped(name: str, form: str) -> None:
     namespace, key = STALE[name]
     prefix = key.split(":")[0]
     declared = f'xmlns:{prefix}="{namespace}"'
@@ -230,7 +230,7 @@ def test_what_held_for_the_source_alone_is_not_said(name: str, form: str) -> Non
     assert b"box 12" in said
 
 
-def test_what_holds_for_an_rgb_source_holds_for_its_copy() -> None:
+def test_metadata_of_an_rgb_source_is_kept_in_the_copy() -> None:
     attribute = 'xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:ColorMode="3"'
     source = with_segments(Segment(APP1, MAIN + packet(f'<rdf:Description rdf:about="" {attribute}/>')), mode="RGB")
     assert b'photoshop:ColorMode="3"' in colored(source)[1]
@@ -239,7 +239,7 @@ def test_what_holds_for_an_rgb_source_holds_for_its_copy() -> None:
 @pytest.mark.parametrize(
     "said", ['tiff:SamplesPerPixel="1"', 'tiff:PhotometricInterpretation="1"', 'photoshop:ColorMode="1"']
 )
-def test_an_rgb_source_that_is_called_grey_has_no_copy_that_is(said: str) -> None:
+def test_the_copy_of_an_rgb_source_tagged_grey_is_not_tagged_grey(said: str) -> None:
     """As where a grey scan was saved in color by a program that left the XMP alone."""
     declared = 'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"'
     description = f'<rdf:Description rdf:about="" {declared} {said} dc:source="box 12"/>'
@@ -248,7 +248,7 @@ def test_an_rgb_source_that_is_called_grey_has_no_copy_that_is(said: str) -> Non
     assert b"box 12" in out
 
 
-def test_what_photoshops_own_files_say_is_kept(tmp_path: Path) -> None:
+def test_photoshop_metadata_is_kept(tmp_path: Path) -> None:
     listed = [(1028, iptc(120, b"Market square")), (1058, exif_block("<", 0, 0)[6:]), (1060, packet(subjects(1))),
               (1005, struct.pack(">IHHIHH", 300 << 16, 1, 1, 300 << 16, 1, 1)), (1036, b"thumbnail")]  # fmt: skip
     resources = b"".join(resource(number, data) for number, data in listed)
@@ -262,7 +262,7 @@ def test_what_photoshops_own_files_say_is_kept(tmp_path: Path) -> None:
     assert b"thumbnail" not in copy.read_bytes()
 
 
-def test_claims_and_gain_maps_of_jpegs_are_left_out() -> None:
+def test_content_credentials_and_gain_maps_of_jpegs_are_dropped() -> None:
     claim = Segment(APP11, b"JP\0\1\0\0\0\1\0\0\0\x20jumb\0\0\0\x18jumdc2pa" + bytes(16))
     gain_map = Segment(APP2, b"urn:iso:std:iso:ts:21496:-1\0\0\0\0\0")
     _, out = colored(with_segments(claim, gain_map))

@@ -61,7 +61,7 @@ def directory(data: bytes, width: int, height: int, tags: dict[int, int], order:
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_where_0_is_white_it_is_turned(bits: int, order: str, compression: str | None) -> None:
+def test_white_is_zero_is_inverted(bits: int, order: str, compression: str | None) -> None:
     levels = samples(1, bits, SIZE)
     source = tiff(
         levels, photometric="miniswhite", byteorder=order, compression=compression, predictor=bool(compression)
@@ -73,7 +73,7 @@ def test_where_0_is_white_it_is_turned(bits: int, order: str, compression: str |
 
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_grey_with_opacity(bits: int, photometric: str) -> None:
+def test_grey_with_alpha(bits: int, photometric: str) -> None:
     pixels = samples(2, bits, SIZE)
     image, out = colored(tiff(pixels, photometric=photometric, extrasamples=["unassalpha"], planarconfig="contig"))
     white = np.iinfo(pixels.dtype).max
@@ -85,7 +85,7 @@ def test_grey_with_opacity(bits: int, photometric: str) -> None:
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_a_16_bit_copy_with_opacity_can_be_restored_and_read_again(channels: int) -> None:
+def test_a_16_bit_copy_with_alpha_can_be_restored_and_reread(channels: int) -> None:
     pixels = samples(4, 16, SIZE)[..., :channels]
     extra = ["unassalpha"] if channels == 4 else []
     _, out = colored(tiff(pixels, photometric="rgb", extrasamples=extra))
@@ -138,7 +138,7 @@ def test_other_formats_within_a_tiff(name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_jpeg_as_it_was_stored_in_1992(mode: str) -> None:
+def test_old_style_jpeg(mode: str) -> None:
     data = saved(photograph(mode, SIZE), "JPEG", quality=95, subsampling="4:4:4")
     count = len(mode)
     tags = {258: 8, 259: 6, 262: 6 if count == 3 else 1, 277: count, 512: 1, 513: 8, 514: len(data)}
@@ -150,7 +150,7 @@ def test_jpeg_as_it_was_stored_in_1992(mode: str) -> None:
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("alpha", [False, True])
-def test_inks_keep_their_depth(bits: int, alpha: bool) -> None:
+def test_cmyk_keeps_its_bit_depth(bits: int, alpha: bool) -> None:
     inks = np.concatenate((samples(4, bits, SIZE), samples(2, bits, SIZE)[..., 1:]), axis=-1)[..., : 5 if alpha else 4]
     extra = ["unassalpha"] if alpha else []
     image, out = colored(tiff(inks, photometric="separated", extrasamples=extra))
@@ -165,7 +165,7 @@ def test_inks_keep_their_depth(bits: int, alpha: bool) -> None:
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("photometric", ["cielab", "icclab"])
-def test_lab_is_shown_as_srgb(bits: int, photometric: str) -> None:
+def test_lab_is_converted_to_srgb(bits: int, photometric: str) -> None:
     grey = np.linspace(0, 1, 64 * 48).reshape(48, 64)
     top = {"cielab": 2**bits - 1, "icclab": 255 if bits == 8 else 0xFF00}[photometric]
     neutral = 0 if photometric == "cielab" else 1 << (bits - 1)
@@ -180,7 +180,7 @@ def test_lab_is_shown_as_srgb(bits: int, photometric: str) -> None:
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("said", ["unspecified", None])
-def test_an_extra_sample_that_is_no_opacity_stays_what_it_is(bits: int, channels: int, said: str | None) -> None:
+def test_an_extra_sample_other_than_alpha_is_kept(bits: int, channels: int, said: str | None) -> None:
     pixels = np.dstack((samples(channels, bits, SIZE), samples(1, bits, (SIZE[0], SIZE[1]))[::-1]))
     kind = "rgb" if channels == 3 else "minisblack"
     source = tiff(pixels, photometric=kind, extrasamples=["unspecified"], planarconfig="contig")
@@ -197,7 +197,7 @@ def test_an_extra_sample_that_is_no_opacity_stays_what_it_is(bits: int, channels
     assert np.array_equal(restored[..., 1], pixels[..., -1])
 
 
-def test_opacity_among_other_channels() -> None:
+def test_alpha_among_other_channels() -> None:
     pixels = np.dstack((samples(4, 8, SIZE), samples(1, 8, SIZE), samples(1, 8, SIZE)[::-1]))
     source = tiff(pixels, photometric="rgb", extrasamples=["unspecified", "unassalpha", "unspecified"])
     image, out = colored(source)
@@ -222,7 +222,7 @@ def resized(pixels: Array, size: tuple[int, int]) -> Array:
 
 
 @pytest.mark.parametrize("flag", [1, 0], ids=["said so", "not said"])
-def test_a_reduced_copy_is_no_page(flag: int) -> None:
+def test_a_reduced_resolution_copy_is_not_a_page(flag: int) -> None:
     full = np.asarray(photograph("L", (240, 180)))
     reduced = resized(full, (60, 45))
     for first, second, options in ((reduced, full, {"subfiletype": flag}), (full, reduced, {})):
@@ -232,13 +232,13 @@ def test_a_reduced_copy_is_no_page(flag: int) -> None:
         assert np.array_equal(luma(stored(out)), full)
 
 
-def test_a_small_page_that_shows_something_else_is_a_page() -> None:
+def test_a_small_page_with_other_content_is_a_page() -> None:
     full = np.asarray(photograph("L", (240, 180)))
     other = resized(full, (60, 45))[::-1]
     assert decode(two(other, full), max_pixels=LIMIT).info.frames == 2
 
 
-def test_a_single_page_that_calls_itself_reduced_is_the_image() -> None:
+def test_a_single_page_tagged_reduced_is_the_image() -> None:
     pixels = samples(1, 8, SIZE)
     assert np.array_equal(decode(tiff(pixels, subfiletype=1), max_pixels=LIMIT).luma, pixels)
 
@@ -274,7 +274,7 @@ RAW = {
 
 
 @pytest.mark.parametrize("name", RAW)
-def test_raw_data_is_refused_with_what_to_do(name: str) -> None:
+def test_camera_raw_is_refused_with_a_remedy(name: str) -> None:
     for read in (lambda: decode(RAW[name], max_pixels=LIMIT), lambda: decode_small(RAW[name], 64, max_pixels=LIMIT)):
         with pytest.raises(ImageDecodeError) as caught:
             read()
@@ -283,13 +283,13 @@ def test_raw_data_is_refused_with_what_to_do(name: str) -> None:
 
 
 @pytest.mark.parametrize("pixels", [b"CR\2\0", b"IIIITwaQ", b"MMMM", b"CR"])
-def test_pixels_that_look_like_the_mark_of_a_raw_file_are_pixels(pixels: bytes) -> None:
+def test_pixels_that_look_like_a_raw_signature_are_pixels(pixels: bytes) -> None:
     source = directory(pixels.ljust(48 * 64, b"\x80"), *SIZE, {258: 8, 262: 1})
     assert source[8 : 8 + len(pixels)] == pixels
     assert np.asarray(decode(source, max_pixels=LIMIT).luma).tobytes().startswith(pixels)
 
 
-def test_a_chain_of_directories_that_comes_back_ends() -> None:
+def test_a_cyclic_directory_chain_ends() -> None:
     source = bytearray(tiff(samples(1, 8, SIZE)))
     (first,) = struct.unpack_from("<I", source, 4)
     (count,) = struct.unpack_from("<H", source, first)
@@ -297,7 +297,7 @@ def test_a_chain_of_directories_that_comes_back_ends() -> None:
     assert decode(bytes(source), max_pixels=LIMIT).info.frames == 1
 
 
-def test_a_page_of_another_kind_is_copied_beside_those_that_are_colored() -> None:
+def test_a_page_of_another_kind_is_copied() -> None:
     out = io.BytesIO()
     depth = np.random.default_rng(1).normal(size=(20, 30)).astype(np.float32)
     with tifffile.TiffWriter(out) as writer:
@@ -310,7 +310,7 @@ def test_a_page_of_another_kind_is_copied_beside_those_that_are_colored() -> Non
         assert np.array_equal(file.pages[1].asarray(), depth)
 
 
-def test_other_inks_are_refused() -> None:
+def test_other_ink_sets_are_refused() -> None:
     inks = tiff(samples(4, 8, SIZE), photometric="separated", extratags=[(332, 3, 1, 2, True)])
     with pytest.raises(ImageDecodeError, match="inks") as caught:
         decode(inks, max_pixels=LIMIT)
@@ -320,7 +320,7 @@ def test_other_inks_are_refused() -> None:
 @pytest.mark.parametrize(
     "tags", [{279: 0}, {279: 10**6}, {278: 1}, {322: 64, 323: 0}, {322: 16, 323: 16, 324: 8, 325: 9}]
 )
-def test_a_strip_or_tile_that_is_missing_is_not_taken_for_black(tags: dict[int, int]) -> None:
+def test_a_missing_strip_or_tile_is_not_read_as_black(tags: dict[int, int]) -> None:
     """By a layout that libtiff decodes: it goes on after an error."""
     ycbcr = {258: 8, 262: 6, 277: 3, 530: 0x00020002}
     with pytest.raises(ImageDecodeError) as failed:

@@ -79,7 +79,7 @@ def test_each_page_is_colored_or_copied(kind: str) -> None:
     assert [origin is not None for origin in page_origins(made.data)] == [n in chosen for n in range(len(PAGES))]
 
 
-def test_a_copied_page_is_stored_as_it_was() -> None:
+def test_a_copied_page_is_stored_unchanged() -> None:
     source = document()
     made = render(source, {0: smooth_ab()}, PROVENANCE, max_pixels=LIMIT)
     for old, new in zip(pages_of(source)[1:], pages_of(made.data)[1:], strict=True):
@@ -104,7 +104,7 @@ def test_a_copied_page_that_lacks_a_strip_is_truncated() -> None:
     assert failed.value.code == "truncated"
 
 
-def test_the_scans_come_back_page_by_page() -> None:
+def test_scans_are_restored_page_by_page() -> None:
     source = document()
     made = render(source, {0: smooth_ab(), 2: smooth_ab()}, PROVENANCE, max_pixels=LIMIT)
     out = io.BytesIO()
@@ -125,7 +125,7 @@ def test_an_old_style_jpeg_page_is_copied_as_what_it_decodes_to() -> None:
 
 
 @pytest.mark.parametrize("order", "<>")
-def test_a_copy_that_outgrows_tiff_is_bigtiff(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_above_4_gib_is_bigtiff(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, out = samples(1, 16, (130, 90)), io.BytesIO()
     with tifffile.TiffWriter(out, byteorder=">" if order == ">" else "<") as writer:
         writer.write(pixels, metadata=None, extratags=[(34665, 4, 1, 0, True)])
@@ -208,7 +208,7 @@ def test_photo_colors_every_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_what_is_said_of_the_page_and_its_colors_is_kept(channels: int) -> None:
+def test_page_metadata_and_provenance_are_kept(channels: int) -> None:
     out = io.BytesIO()
     white = (318, 5, 2, (3127, 10000, 3290, 10000), True)
     photometric = "rgb" if channels == 3 else "minisblack"

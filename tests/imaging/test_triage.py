@@ -39,7 +39,7 @@ def toned(name: str, cast: float = 0) -> Image.Image:
 
 
 @pytest.mark.parametrize("name", COLOR)
-def test_photographs_in_color_are_color(name: str) -> None:
+def test_color_photographs_are_color(name: str) -> None:
     assert kind(getattr(data, name)()) == "color"
 
 
@@ -50,19 +50,19 @@ def test_grey_files_are_grey(name: str) -> None:
 
 @pytest.mark.parametrize("name", GREY)
 @pytest.mark.parametrize("quality", [30, 90])
-def test_grey_stored_as_rgb_is_no_color_whatever_the_compression(name: str, quality: int) -> None:
+def test_grey_stored_as_rgb_is_not_color_at_any_compression(name: str, quality: int) -> None:
     assert kind(Image.fromarray(getattr(data, name)()).convert("RGB"), quality) == "grey_as_rgb"
 
 
 @pytest.mark.parametrize("name", COLOR)
-def test_sepia_is_toned_also_where_it_faded_unevenly(name: str) -> None:
+def test_unevenly_faded_sepia_is_toned(name: str) -> None:
     assert kind(toned(name)) == "toned"
     assert kind(toned(name, cast=12)) == "toned"
 
 
 @pytest.mark.parametrize("thing", THINGS)
 @pytest.mark.parametrize("tone", TONES)
-def test_something_in_color_in_the_frame_makes_no_color_photograph(tone: str, thing: str) -> None:
+def test_a_colored_object_in_the_frame_is_not_a_color_photograph(tone: str, thing: str) -> None:
     for number, name in enumerate((*GREY, *COLOR)):
         random = np.random.default_rng(number)
         photograph = Image.fromarray(getattr(data, name)()).convert("RGB")
@@ -84,25 +84,25 @@ def spotted(size: int, share: float, tints: tuple[np.ndarray, ...]) -> float:
     return toning(np.asarray(grey + np.kron(chosen, np.ones((size, size, 1))), np.float32), 16, FINE).beyond
 
 
-def test_faint_spots_of_one_color_are_stains_and_those_of_two_are_a_image() -> None:
+def test_faint_spots_of_one_hue_are_stains_and_of_two_are_color() -> None:
     assert spotted(8, 0.26, (BROWN,)) < COLORED
     assert spotted(32, 0.7, (BROWN, BLUE)) > COLORED
 
 
-def test_colors_that_no_neighbor_shares_are_noise() -> None:
+def test_isolated_colored_pixels_are_noise() -> None:
     tints = BROWN / 3, BLUE / 3
     assert spotted(4, 0.7, tints) < COLORED < spotted(32, 0.7, tints)
 
 
 @pytest.mark.parametrize("quality", [40, 55, 70])
-def test_the_rounding_of_a_small_coarse_jpeg_is_no_color(quality: int) -> None:
+def test_quantization_of_a_small_coarse_jpeg_is_not_color(quality: int) -> None:
     crops = [
         toned(name).crop((left, 40, left + 200, 240)).resize((128, 128)) for name in COLOR for left in (0, 100, 200)
     ]
     assert [kind(crop, quality) for crop in crops].count("color") <= 1
 
 
-def test_how_coarse_the_chroma_of_a_jpeg_is_is_read_from_its_table() -> None:
+def test_chroma_quantization_is_read_from_the_jpeg_table() -> None:
     def rounding(**options: object) -> tuple[float, float]:
         return chroma_rounding(JpegImageFile(io.BytesIO(saved(Image.fromarray(data.coffee()), "JPEG", **options))))
 
@@ -112,7 +112,7 @@ def test_how_coarse_the_chroma_of_a_jpeg_is_is_read_from_its_table() -> None:
 
 
 @pytest.mark.parametrize("name", COLOR)
-def test_muted_photographs_are_in_color_still(name: str) -> None:
+def test_muted_photographs_are_color(name: str) -> None:
     photograph = np.asarray(getattr(data, name)(), np.float32)
     grey = photograph @ np.array([0.299, 0.587, 0.114], np.float32)
     faded = grey[..., None] + 0.35 * (photograph - grey[..., None])
@@ -127,7 +127,7 @@ def test_a_tone_may_follow_any_curve(curve: tuple[int, int, int]) -> None:
         assert kind(ImageOps.colorize(grey, (25, 20, 15), (250, 244, 225), curve)) == "toned", name
 
 
-def test_faint_color_noise_of_a_scanner_is_no_color() -> None:
+def test_faint_scanner_noise_is_not_color() -> None:
     grey = np.asarray(Image.fromarray(data.camera()).convert("RGB"), np.float32)
     noise = np.random.default_rng(0).normal(0, 8, grey.shape)
     assert kind(np.clip(grey + noise, 0, 255).astype(np.uint8)) == "grey_as_rgb"
@@ -139,19 +139,19 @@ def test_pages_of_text_are_text() -> None:
 
 
 @pytest.mark.parametrize("level", [3, 128, 250])
-def test_paper_with_grain_alone_is_blank(level: int) -> None:
+def test_paper_with_only_grain_is_blank(level: int) -> None:
     grain = np.random.default_rng(0).normal(level, 6, (600, 500))
     assert kind(np.clip(grain, 0, 255).astype(np.uint8)) == "blank"
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "rocket"])
-def test_color_negative_film_is_known_by_its_mask(name: str) -> None:
+def test_color_negative_film_is_recognized_by_its_mask(name: str) -> None:
     inverted = 1 - getattr(data, name)().astype(np.float32) / 255
     assert kind((inverted * np.array([235, 150, 95])).astype(np.uint8)) == "negative"
 
 
 @pytest.mark.skipif(not ARCHIVE.is_dir(), reason="needs the shared archive of scans")
-def test_of_real_scans_only_color_photographs_are_color() -> None:
+def test_among_real_scans_only_color_photographs_are_color() -> None:
     found = {
         path.name
         for path in ARCHIVE.rglob("*.*")
@@ -161,7 +161,7 @@ def test_of_real_scans_only_color_photographs_are_color() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (5, 3), (9, 9), (120, 161)])
-def test_strokes_are_filled_in_as_by_pillows_rank_filters(shape: tuple[int, int]) -> None:
+def test_strokes_are_filled_as_by_pillow_rank_filters(shape: tuple[int, int]) -> None:
     grey = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     closed = Image.fromarray(grey).filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.MinFilter(9))
     assert np.array_equal(filled_in(grey), np.asarray(closed))

@@ -49,14 +49,14 @@ ODD_CHUNKS = {
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("at_end", [False, True], ids=["before the pixels", "after them"])
 @pytest.mark.parametrize("name", ODD_CHUNKS)
-def test_metadata_never_costs_the_pixels_of_a_png(name: str, at_end: bool, bits: int) -> None:
+def test_bad_metadata_never_loses_the_pixels_of_a_png(name: str, at_end: bool, bits: int) -> None:
     source, plain = with_chunk(ODD_CHUNKS[name], at_end, bits), bytes(imagecodecs.png_encode(samples(3, bits, SIZE)))
     image, out = colored(source)
     assert np.array_equal(image.luma, decode(plain, max_pixels=LIMIT).luma)
     assert read_origin(decode(out, max_pixels=LIMIT).metadata.xmp) is not None
 
 
-def test_long_text_is_carried_over() -> None:
+def test_long_text_is_copied() -> None:
     chunk = Chunk(b"zTXt", b"History\0\0" + zlib.compress(LONG))
     assert chunk in list(chunks(colored(with_chunk(chunk.encoded(), False))[1]))
 
@@ -76,7 +76,7 @@ def raw_profile(kind: bytes, name: bytes, profile: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [b"tEXt", b"zTXt"])
-def test_profiles_in_text_lose_their_thumbnails(kind: bytes, tmp_path: Path) -> None:
+def test_thumbnails_in_text_profiles_are_removed(kind: bytes, tmp_path: Path) -> None:
     thumbnail = saved(photograph("L", (80, 60)), "JPEG")
     start = len(exif_block("<", 0, 0)) - 6
     exif = exif_block("<", start, len(thumbnail), thumbnail)
@@ -101,7 +101,7 @@ def without_end(options: dict[str, object], mode: str) -> bytes:
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}], ids=str)
-def test_a_jpeg_that_lacks_its_end_mark_alone_is_colored_with_a_word(options: dict[str, object], mode: str) -> None:
+def test_a_jpeg_without_its_end_marker_is_colored_with_a_warning(options: dict[str, object], mode: str) -> None:
     source = without_end(options, mode)
     for cut in (source, source + b"\xff"):
         assert "end mark" in decode_small(cut, 64, max_pixels=LIMIT).info.note
@@ -112,14 +112,14 @@ def test_a_jpeg_that_lacks_its_end_mark_alone_is_colored_with_a_word(options: di
 
 @pytest.mark.parametrize("lost", [2, 20, 300])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
-def test_a_jpeg_that_lacks_more_is_truncated(options: dict[str, object], lost: int) -> None:
+def test_a_jpeg_with_missing_data_is_truncated(options: dict[str, object], lost: int) -> None:
     source = without_end(options, "L")[:-lost]
     with pytest.raises(ImageDecodeError) as caught:
         decode(source, max_pixels=LIMIT)
     assert caught.value.code == "truncated"
 
 
-def test_a_progressive_jpeg_that_lacks_its_last_scan_is_truncated() -> None:
+def test_a_progressive_jpeg_without_its_last_scan_is_truncated() -> None:
     source = without_end({"progressive": True}, "L")
     last = source.rindex(b"\xff\xda")
     with pytest.raises(ImageDecodeError) as caught:
@@ -128,7 +128,7 @@ def test_a_progressive_jpeg_that_lacks_its_last_scan_is_truncated() -> None:
 
 
 @pytest.mark.parametrize("marker", [b"\xff\xda", b"\xff\xc2"], ids=["scan", "frame"])
-def test_a_jpeg_whose_headers_are_cut_off_has_a_code(marker: bytes) -> None:
+def test_a_jpeg_with_truncated_headers_has_an_error_code(marker: bytes) -> None:
     source = without_end({"progressive": True}, "RGB")
     at = source.rindex(marker)
     for length in (0, 1, 2, 6):
@@ -153,7 +153,7 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
-def test_what_is_not_read_says_what_to_do(name: str) -> None:
+def test_unsupported_files_are_refused_with_a_remedy(name: str) -> None:
     for read in (decode, lambda data, max_pixels: decode_small(data, 64, max_pixels=max_pixels)):
         with pytest.raises(ImageDecodeError) as caught:
             read(UNSUPPORTED[name], max_pixels=LIMIT)
@@ -166,7 +166,7 @@ def test_what_is_not_read_says_what_to_do(name: str) -> None:
 
 @pytest.mark.parametrize("taken", [False, True])
 @pytest.mark.parametrize("letters", ["a", "\u00f6", "\U0001f5bc"])
-def test_a_name_that_gets_a_suffix_fits_a_file_system(letters: str, taken: bool, tmp_path: Path) -> None:
+def test_a_name_with_an_added_suffix_fits_the_file_system(letters: str, taken: bool, tmp_path: Path) -> None:
     names = set()
     for length in range(235, 256):
         base = os.fsencode(letters * 255)[: length - 5].decode(errors="ignore") + "x.gif"
@@ -180,7 +180,7 @@ def test_a_name_that_gets_a_suffix_fits_a_file_system(letters: str, taken: bool,
 
 
 @pytest.mark.parametrize("key", [b"Comment", b"comment"])
-def test_a_comment_of_the_sources_own_is_not_hidden(key: bytes) -> None:
+def test_a_comment_of_the_source_is_kept(key: bytes) -> None:
     source = with_chunk(Chunk(b"tEXt", key + b"\0box 12").encoded(), at_end=False)
     texts = [c.data for c in chunks(colored(source)[1]) if c.type == b"tEXt"]
     assert texts[0] == key + b"\0box 12"

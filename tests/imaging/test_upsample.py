@@ -28,7 +28,7 @@ def two_halves(width: int = 90) -> tuple[NDArray[np.uint8], Float]:
     return luma, np.broadcast_to(ab[:, None], (2, 64, width)).copy()
 
 
-def test_color_does_not_bleed_over_a_luminance_edge() -> None:
+def test_color_does_not_bleed_across_a_luminance_edge() -> None:
     luma, ab = two_halves()
     low = reduced(ab, (7, 8))
     assert np.abs(enlarged(low, luma) - ab).mean() < 0.5 * np.abs(bilinear(low, luma) - ab).mean()
@@ -41,13 +41,13 @@ def test_the_average_of_each_cell_is_nearly_the_prediction() -> None:
     assert np.abs(back[0]).mean() < 0.5 * np.abs(back[1]).mean()
 
 
-def test_uniform_color_stays_uniform_whatever_the_luminance() -> None:
+def test_uniform_color_stays_uniform_at_any_luminance() -> None:
     luma = np.random.default_rng(1).integers(0, 256, (70, 50), np.uint8)
     low = np.broadcast_to(np.array([[[30.0]], [[-12.0]]], np.float32), (2, 6, 5)).copy()
     assert np.allclose(enlarged(low, luma), low[:, :1, :1], atol=1e-3)
 
 
-def test_no_color_is_invented() -> None:
+def test_upsampling_stays_within_the_predicted_range() -> None:
     luma = np.random.default_rng(2).integers(0, 256, (120, 160), np.uint8)
     low = np.random.default_rng(3).uniform(-50, 50, (2, 12, 16)).astype(np.float32)
     color = enlarged(low, luma)
@@ -66,7 +66,7 @@ def test_a_strip_equals_the_strip_of_the_whole() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (3, 5), (64, 64)])
-def test_images_smaller_than_the_prediction_are_taken(size: tuple[int, int]) -> None:
+def test_images_smaller_than_the_prediction_are_supported(size: tuple[int, int]) -> None:
     color = enlarged(np.full((2, 64, 64), 17.0, np.float32), np.full(size, 99, np.uint8))
     assert color.shape == (2, *size)
     assert np.allclose(color, 17)

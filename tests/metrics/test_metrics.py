@@ -42,21 +42,21 @@ def batch(image: Floats) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
 
 
-def test_psnr_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
+def test_psnr_matches_scikit_image(pair: tuple[Floats, Floats]) -> None:
     ours, true = pair
     assert psnr(batch(ours), batch(true)).item() == pytest.approx(
         metrics.peak_signal_noise_ratio(true, ours, data_range=1)
     )
 
 
-def test_psnr_of_a_constant_error_is_what_the_formula_says() -> None:
+def test_psnr_of_a_constant_error_matches_the_formula() -> None:
     true = torch.zeros(2, 3, 4, 4)
     assert psnr(true + 0.1, true).tolist() == pytest.approx([20.0, 20.0])
     assert psnr(true + 22, true, peak=220).tolist() == pytest.approx([20.0, 20.0])
     assert psnr(true, true).tolist() == pytest.approx([100.0, 100.0])
 
 
-def test_ssim_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
+def test_ssim_matches_scikit_image(pair: tuple[Floats, Floats]) -> None:
     ours, true = pair
     reference = metrics.structural_similarity(
         true, ours, channel_axis=2, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
@@ -70,7 +70,7 @@ def test_ssim_refuses_images_smaller_than_its_window() -> None:
         ssim(torch.zeros(1, 3, 10, 20), torch.zeros(1, 3, 10, 20))
 
 
-def test_ciede2000_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
+def test_ciede2000_matches_scikit_image(pair: tuple[Floats, Floats]) -> None:
     ours, true = (color.rgb2lab(image) for image in pair)
     found = ciede2000(batch(ours), batch(true))[0].numpy()
     assert np.abs(found - color.deltaE_ciede2000(true, ours)).max() < 1e-6
@@ -90,7 +90,7 @@ def test_ciede2000_is_scikit_images(pair: tuple[Floats, Floats]) -> None:
         ((2.0776, 0.0795, -1.1350), (0.9033, -0.0636, -0.5514), 0.9082),
     ],
 )
-def test_ciede2000_of_the_published_pairs(
+def test_ciede2000_matches_the_published_test_data(
     first: tuple[float, ...], second: tuple[float, ...], difference: float
 ) -> None:
     ours, true = (torch.tensor(lab, dtype=torch.float64).reshape(1, 3, 1, 1) for lab in (first, second))
@@ -98,7 +98,7 @@ def test_ciede2000_of_the_published_pairs(
     assert ciede2000(true, ours).item() == pytest.approx(difference, abs=1e-4)
 
 
-def test_colorfulness_of_two_colors_is_what_the_formulas_say() -> None:
+def test_colorfulness_of_two_colors_matches_the_formula() -> None:
     """Half red, half green: R - G is +-255 and (R + G) / 2 - B is 127.5 everywhere."""
     image = torch.zeros(1, 3, 2, 4)
     image[:, 0, :, :2] = image[:, 1, :, 2:] = 1
@@ -106,7 +106,7 @@ def test_colorfulness_of_two_colors_is_what_the_formulas_say() -> None:
     assert absolute_colorfulness(image).item() == pytest.approx(0.3 * math.hypot(255, 127.5))
 
 
-def test_grey_has_no_colorfulness() -> None:
+def test_the_colorfulness_of_grey_is_zero() -> None:
     grey = torch.rand(3, 1, 8, 8).expand(3, 3, 8, 8)
     assert colorfulness(grey).tolist() == absolute_colorfulness(grey).tolist() == [0, 0, 0]
 
@@ -125,7 +125,7 @@ def test_auc_is_the_area_under_the_curve_of_errors() -> None:
     assert pixel_scores(true + 107, true).max() == 0
 
 
-def test_rare_colors_weigh_more_in_the_rebalanced_area() -> None:
+def test_rare_colors_weigh_more_in_the_rebalanced_auc() -> None:
     pixels = np.zeros(BINS)
     pixels[[100, 400]] = 900, 100  # too far apart for the smoothing
     weights = rarity_weights(pixels)
@@ -135,7 +135,7 @@ def test_rare_colors_weigh_more_in_the_rebalanced_area() -> None:
 
 
 @pytest.mark.parametrize("images", [8, 200])
-def test_frechet_distance_is_the_textbooks(images: int) -> None:
+def test_frechet_distance_matches_the_closed_form(images: int) -> None:
     """Against a matrix square root, also for fewer images than features."""
     random = np.random.default_rng(0)
     ours, true = random.normal(0, 1, (images, 12)), random.normal(0.5, 2, (images + 5, 12))
@@ -146,7 +146,7 @@ def test_frechet_distance_is_the_textbooks(images: int) -> None:
     assert frechet_distance(ours, true) == pytest.approx(reference, rel=1e-3)
 
 
-def test_frechet_distance_of_a_set_to_itself_is_zero_and_of_a_shift_its_square() -> None:
+def test_frechet_distance_of_identical_sets_is_zero_and_of_a_shift_its_square() -> None:
     features = np.random.default_rng(0).normal(0, 1, (50, 6))
     assert frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(features + 2, features) == pytest.approx(4 * 6)
@@ -154,7 +154,7 @@ def test_frechet_distance_of_a_set_to_itself_is_zero_and_of_a_shift_its_square()
         frechet_distance(features[:1], features)
 
 
-def test_a_bootstrap_interval_is_as_wide_as_theory_says() -> None:
+def test_a_bootstrap_interval_has_the_theoretical_width() -> None:
     values = np.random.default_rng(0).normal(30, 2, 400)
     interval = bootstrap({"mean": lambda counts: counts @ values / len(values)}, len(values))["mean"]
     assert interval.value == pytest.approx(values.mean())
@@ -163,7 +163,7 @@ def test_a_bootstrap_interval_is_as_wide_as_theory_says() -> None:
     assert interval.excludes_zero
 
 
-def test_a_paired_difference_is_more_certain_than_its_parts() -> None:
+def test_a_paired_difference_has_a_narrower_interval_than_its_parts() -> None:
     random = np.random.default_rng(0)
     first = random.normal(25, 3, 300)
     second = first + random.normal(0.2, 0.1, 300)
@@ -178,7 +178,7 @@ def test_a_paired_difference_is_more_certain_than_its_parts() -> None:
     assert bootstrap({"paired": statistics["paired"]}, 300)["paired"] == paired  # independent of other statistics
 
 
-def test_all_figures_of_an_evaluation_share_one_set_of_draws() -> None:
+def test_all_metrics_share_the_same_bootstrap_samples() -> None:
     seen: list[Counts] = []
 
     def noted(counts: Counts) -> Counts:

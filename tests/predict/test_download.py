@@ -136,7 +136,7 @@ def test_what_is_no_weights_file_is_named(server: WeightsServer, data: bytes, wo
     assert words in refusal(["models", "download", NAME], capfd)
 
 
-def test_weights_of_another_network_are_refused(server: WeightsServer, capfd: Terminal) -> None:
+def test_weights_of_another_architecture_are_refused(server: WeightsServer, capfd: Terminal) -> None:
     server.files[f"{NAME}.pth"] = stand_in("siggraph17")
 
     assert "does not fit its model" in refusal(["models", "download", NAME], capfd)

@@ -89,7 +89,7 @@ class TestFiles:
             ('a,1,2,"hsl(0,900%,50%)"', "is no color"),
         ],
     )
-    def test_what_is_wrong_is_said_in_one_line(self, row: str, message: str, tmp_path: Path) -> None:
+    def test_errors_are_one_line(self, row: str, message: str, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message) as caught:
             read_hints(str(write(tmp_path, row)))
         assert "\n" not in str(caught.value)

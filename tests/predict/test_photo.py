@@ -232,7 +232,7 @@ def test_what_cannot_be_opened_is_named_once(tmp_path: Path, capsys: pytest.Capt
         (["x.jpg", "-o", "s3://bucket/x"], "use `colorize bulk`"),
     ],
 )
-def test_wrong_usage_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_usage_error_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["photo", *arguments]) == EXIT_USAGE
 
     text = capsys.readouterr().err

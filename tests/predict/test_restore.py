@@ -179,7 +179,7 @@ def test_what_was_not_colored_here_is_refused_and_can_be_forced(
         (["a.jpg"], "Missing option"),
     ],
 )
-def test_wrong_usage_is_one_line(
+def test_a_usage_error_is_one_line(
     arguments: list[str],
     message: str,
     tmp_path: Path,

@@ -97,12 +97,12 @@ def test_a_page_is_accessible_and_fits_a_phone(opened: Page) -> None:
     assert all(images)
 
 
-def test_names_are_text_and_never_code(opened: Page) -> None:
+def test_file_names_are_escaped(opened: Page) -> None:
     assert HOSTILE in opened.inner_text("main") or HOSTILE in str(opened.evaluate("document.body.textContent"))
     assert opened.query_selector("img[src='x']") is None
 
 
-def test_the_slider_moves_by_mouse_and_keyboard(browser: Browser, finished: Path) -> None:
+def test_the_slider_works_with_mouse_and_keyboard(browser: Browser, finished: Path) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto((finished / PAGE).as_uri())
     slider = page.locator(".slide input").first
@@ -144,7 +144,7 @@ def test_links_lead_to_the_files(browser: Browser, finished: Path) -> None:
     page.close()
 
 
-def test_the_report_counts_what_the_manifest_holds_and_is_made_again_on_demand(
+def test_the_report_matches_the_manifest_and_can_be_regenerated(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = (finished / PAGE).read_text()
@@ -164,7 +164,7 @@ def test_the_report_counts_what_the_manifest_holds_and_is_made_again_on_demand(
     assert weights in first
 
 
-def test_the_manifest_says_how_sure_the_network_is_and_when_a_row_was_settled(finished: Path) -> None:
+def test_the_manifest_records_confidence_and_completion_time(finished: Path) -> None:
     facts = json.loads((finished / RUN_FILE).read_text())
     started = datetime.fromisoformat(facts["started"]).timestamp()
     for row in read_manifest(Storage(finished)).to_pylist():
@@ -172,7 +172,7 @@ def test_the_manifest_says_how_sure_the_network_is_and_when_a_row_was_settled(fi
         assert started <= row["finished"] <= started + facts["seconds"] + 1
 
 
-def test_on_a_phone_every_number_names_its_column(browser: Browser, evaluated: Path) -> None:
+def test_on_narrow_screens_every_cell_is_labeled(browser: Browser, evaluated: Path) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 800})
     page.goto(evaluated.as_uri())
     for table in page.query_selector_all("table"):
@@ -183,7 +183,7 @@ def test_on_a_phone_every_number_names_its_column(browser: Browser, evaluated: P
     page.close()
 
 
-def test_the_unit_of_a_chart_stands_above_its_axes() -> None:
+def test_chart_units_are_above_the_axes() -> None:
     chart = ElementTree.fromstring(time_chart([0.0, 1.0, 2.0], [3.0, 4.0], "speed", WIDE))
     heights = {text.text: float(text.attrib["y"]) for text in chart.iter("text")}
     unit = heights.pop("images per second")

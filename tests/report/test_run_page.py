@@ -30,12 +30,12 @@ from tests.conftest import S3, grey_jpeg
 MEGABYTE = 1_000_000
 
 
-def test_a_folder_without_a_run_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_run_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(tmp_path)]) == EXIT_USAGE
     assert "is not the output of a bulk run" in capsys.readouterr().err
 
 
-def test_a_page_that_cannot_be_made_is_said_and_leaves_the_exit_status_of_the_run(
+def test_a_failed_report_is_a_warning_and_does_not_change_the_exit_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run_without_records(job: BulkJob) -> RunReport:
@@ -51,7 +51,7 @@ def test_a_page_that_cannot_be_made_is_said_and_leaves_the_exit_status_of_the_ru
 
 
 @pytest.mark.slow
-def test_an_output_that_a_stranger_made_shows_nothing_from_outside_of_it(tmp_path: Path) -> None:
+def test_a_report_of_an_untrusted_output_shows_nothing_outside_it(tmp_path: Path) -> None:
     """Its run.json names a folder of ours as the input, its manifest files of ours as copies."""
     target = invented_run(tmp_path, rows=40, output="../secret.png")
     (tmp_path / "in").mkdir()
@@ -81,7 +81,7 @@ def test_an_output_that_a_stranger_made_shows_nothing_from_outside_of_it(tmp_pat
         ({"junk": ["x" * 1000] * 20_000}, "limits.max_bytes"),
     ],
 )
-def test_a_record_of_another_form_is_refused_in_one_line(
+def test_an_invalid_run_record_is_a_usage_error(
     tmp_path: Path, facts: dict[str, object], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = invented_run(tmp_path, rows=3)
@@ -92,7 +92,7 @@ def test_a_record_of_another_form_is_refused_in_one_line(
 
 
 @pytest.mark.slow
-def test_an_input_that_no_system_has_is_shown_and_not_looked_for(tmp_path: Path) -> None:
+def test_an_input_uri_of_an_unknown_scheme_is_shown_but_not_opened(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=3)
     for folder in ("/" + "a" * 5000, "/\0", "//host/share"):
         target.write(RUN_FILE, json.dumps(invented_facts(tmp_path) | {"input": folder}).encode())
@@ -100,16 +100,14 @@ def test_an_input_that_no_system_has_is_shown_and_not_looked_for(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["0.parquet", "part-x-1.parquet", f"part-{10**30}-1.parquet", "a/part-1-1.parquet"])
-def test_a_file_that_no_run_has_left_is_no_manifest(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_foreign_file_is_not_a_manifest(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = invented_run(tmp_path, rows=3)
     target.write(f"{MANIFEST}/{name}", target.read(f"{MANIFEST}/manifest-000001-00000.parquet"))
     assert run(["report", target.root]) == EXIT_USAGE
     assert f"{name} is not part of a manifest" in capsys.readouterr().err
 
 
-def test_thousands_of_reasons_do_not_enlarge_the_page(tmp_path: Path) -> None:
+def test_thousands_of_distinct_errors_do_not_enlarge_the_report(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=50_000, reasons=True)
     started = time.process_time()
     page = bulk_page(target, read_run(target))
@@ -119,7 +117,7 @@ def test_thousands_of_reasons_do_not_enlarge_the_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_hostile_image_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malicious_image_is_omitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = invented_run(tmp_path, rows=3, output="harm.jpg")
     monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))
     target.write("harm.jpg", grey_jpeg(1) + b"poison:thumbnail:segfault")
@@ -128,12 +126,12 @@ def test_a_hostile_image_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert b"The run" in page
 
 
-def test_the_report_needs_no_source_any_more(tmp_path: Path) -> None:
+def test_the_report_does_not_need_the_source(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=3)
     assert bulk_page(target, read_run(target)).count(b'<figure class="slide">') == 3
 
 
-def test_each_image_is_shown_once_and_the_galleries_are_full(tmp_path: Path) -> None:
+def test_galleries_are_full_and_without_duplicates(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=400)
     galleries = collect_stats(target, 0.0, 1.0).shown()
     assert [len(rows) for rows in galleries] == [LEAST_CONFIDENT, EXTREME, RANDOM]
@@ -141,14 +139,14 @@ def test_each_image_is_shown_once_and_the_galleries_are_full(tmp_path: Path) -> 
     assert len(set(shown)) == len(shown)
 
 
-def test_the_least_confident_are_shown_before_all_else(tmp_path: Path) -> None:
+def test_the_least_confident_images_come_first(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=40)
     rows = [row for row in read_manifest(target).to_pylist() if row["status"] == "ok"]
     least = sorted(rows, key=lambda row: row["confidence"])[:LEAST_CONFIDENT]
     assert [row["path"] for row in collect_stats(target, 0.0, 1.0).shown()[0]] == [row["path"] for row in least]
 
 
-def test_archives_in_buckets_have_a_report_too(s3: S3, cluster: None) -> None:
+def test_archives_in_buckets_have_a_report(s3: S3, cluster: None) -> None:
     table = pa.table({"photo": [grey_jpeg(i) for i in range(40)]})
     with Storage("s3://scans/paged").create("a.parquet") as file:
         pq.write_table(table, file, row_group_size=15)
@@ -160,7 +158,7 @@ def test_archives_in_buckets_have_a_report_too(s3: S3, cluster: None) -> None:
 
 
 @pytest.mark.slow
-def test_a_million_inputs_do_not_enlarge_the_page(tmp_path: Path) -> None:
+def test_a_million_inputs_do_not_enlarge_the_report(tmp_path: Path) -> None:
     target = invented_run(tmp_path, rows=1_000_000)
     started = time.process_time()
     page = bulk_page(target, read_run(target))

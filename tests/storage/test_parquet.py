@@ -251,7 +251,7 @@ def test_an_image_is_bytes_of_any_type(kind: pa.DataType) -> None:
     assert fault.value.code == "empty"
 
 
-def test_a_row_with_a_path_and_no_bytes_says_so() -> None:
+def test_a_row_with_a_path_but_no_bytes_fails_with_advice() -> None:
     archive = Archive(
         parquet(pa.table({"image": [{"bytes": None, "path": "scans/1.jpg"}, {"bytes": b"2", "path": "2"}]}))
     )

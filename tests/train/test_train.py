@@ -233,7 +233,7 @@ def test_what_cannot_be_trained_stops_with_a_reason(
         ("loss.name=bce", "Unet can be trained on auto only"),
     ],
 )
-def test_wrong_usage_is_said_in_one_line(
+def test_a_usage_error_is_one_line(
     setting: str, message: str, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["train", "--data", str(archive), "--output", str(tmp_path / "run")]
