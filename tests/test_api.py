@@ -21,7 +21,7 @@ def model() -> colorize.Colorizer:
     return colorize.load("default", device="cpu", size=64)
 
 
-def test_a_pillow_image_comes_back_in_color_with_its_luma(model: colorize.Colorizer, astronaut: Image.Image) -> None:
+def test_a_pillow_image_is_colored_with_its_luma(model: colorize.Colorizer, astronaut: Image.Image) -> None:
     grey = astronaut.convert("L")
     colored = model(grey)
     assert (colored.mode, colored.size) == ("RGB", grey.size)
@@ -29,13 +29,13 @@ def test_a_pillow_image_comes_back_in_color_with_its_luma(model: colorize.Colori
     assert np.ptp(np.asarray(colored).astype(int), axis=2).max() > 20
 
 
-def test_a_color_image_is_colored_anew(model: colorize.Colorizer, astronaut: Image.Image) -> None:
+def test_a_color_image_is_recolored(model: colorize.Colorizer, astronaut: Image.Image) -> None:
     assert np.array_equal(np.asarray(model(astronaut)), np.asarray(model(astronaut.convert("L"))))
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [None, 1, 3, 4])
-def test_an_array_comes_back_as_an_array_of_its_type(
+def test_an_array_is_returned_as_an_array_of_its_type(
     model: colorize.Colorizer, astronaut: Image.Image, kind: type[np.uint8 | np.uint16], channels: int | None
 ) -> None:
     grey = np.asarray(astronaut.convert("L")).astype(kind) * (257 if kind is np.uint16 else 1)
@@ -49,7 +49,7 @@ def test_an_array_comes_back_as_an_array_of_its_type(
         assert np.array_equal(colored[..., 3], grey)
 
 
-def test_opacity_and_orientation_are_kept(model: colorize.Colorizer, astronaut: Image.Image) -> None:
+def test_alpha_and_orientation_are_kept(model: colorize.Colorizer, astronaut: Image.Image) -> None:
     seen = astronaut.crop((0, 0, 300, 200)).convert("RGBA")
     seen.putalpha(seen.convert("L"))
     assert np.array_equal(np.asarray(model(seen).getchannel("A")), np.asarray(seen.getchannel("A")))

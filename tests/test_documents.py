@@ -72,7 +72,7 @@ def program(command: str) -> str:
 
 
 @each_document
-def test_every_option_is_one_of_the_command_that_it_is_given_to(document: Path) -> None:
+def test_every_option_belongs_to_its_command(document: Path) -> None:
     for command in code(document):
         if name := program(command):
             ours = command.split(" -- ")[-1]
@@ -99,7 +99,7 @@ def settings_in(document: Path) -> Iterator[tuple[str, str]]:
 
 
 @each_document
-def test_every_setting_exists_and_may_have_the_value_that_is_named(document: Path) -> None:
+def test_every_setting_exists_and_accepts_the_documented_value(document: Path) -> None:
     for key, value in settings_in(document):
         text = value.rstrip(":").strip("'").replace("...", "1")
         refusals = [refusal for tree in TREES.values() if (refusal := refused(tree, f"{key}={text}"))]
@@ -117,7 +117,7 @@ def refused(tree: type[Settings], override: str) -> str:
 
 
 @each_document
-def test_every_setting_that_is_named_alone_exists(document: Path) -> None:
+def test_every_setting_mentioned_exists(document: Path) -> None:
     groups = {name for tree in TREES.values() for name in tree.model_fields}
     for span in code(document):
         if DOTTED.fullmatch(span) and span.split(".")[0] in groups and not span.endswith((".py", ".yaml", ".json")):
@@ -138,7 +138,7 @@ def has(tree: Any, path: list[str]) -> bool:
 
 
 @each_document
-def test_every_file_that_is_named_is_there(document: Path) -> None:
+def test_every_file_mentioned_exists(document: Path) -> None:
     for span in code(document):
         for name in PATH.findall(span):
             assert (ROOT / name).exists(), f"{name} in {span!r}"
@@ -147,12 +147,12 @@ def test_every_file_that_is_named_is_there(document: Path) -> None:
 
 
 @each_document
-def test_every_link_leads_to_a_file(document: Path) -> None:
+def test_every_link_target_exists(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text()):
         assert target.startswith("http") or (document.parent / target).exists(), target
 
 
-def test_every_error_code_that_the_manifest_page_lists_occurs() -> None:
+def test_every_documented_error_code_occurs() -> None:
     table = (ROOT / "docs/manifest.md").read_text().split("| `error` | means |")[1].split("| exit status")[0]
     source = "".join(path.read_text() for path in (ROOT / "colorize").rglob("*.py"))
     codes = [name for row in re.findall(r"^\| (`[^|]+)\|", table, re.M) for name in re.findall(r"`(\w+)`", row)]

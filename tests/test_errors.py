@@ -29,7 +29,7 @@ def acts(text: str) -> bool:
     return printable(text.replace("\n", "")) != text.replace("\n", "")
 
 
-def test_what_acts_is_written_as_an_escape() -> None:
+def test_control_characters_are_escaped() -> None:
     assert printable(HOSTILE) == SHOWN
 
 
@@ -40,21 +40,21 @@ def test_names_of_any_script_stay_as_they_are(name: str) -> None:
     assert printable(name) == name
 
 
-def test_a_faults_text_is_one_line_of_bounded_length() -> None:
+def test_error_text_is_one_line_of_bounded_length() -> None:
     assert one_line(ValueError("first\nsecond \x1b[31m")) == r"first second \x1b[31m"
     assert joined(" a \n b ") == "a b"
     assert one_line(ValueError()) == "ValueError"
     assert len(one_line(ValueError("\x1b" * 1000))) == 300
 
 
-def test_every_line_that_is_printed_is_printable() -> None:
+def test_every_printed_line_is_escaped() -> None:
     out = io.StringIO()
     say(HOSTILE, out)
 
     assert out.getvalue() == SHOWN + "\n"
 
 
-def test_photo_shows_a_hostile_name_as_text(
+def test_photo_escapes_a_malicious_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [HOSTILE, "\x1b[31mgood\nname\udcfe.jpg"]
@@ -71,7 +71,7 @@ def test_photo_shows_a_hostile_name_as_text(
     assert len(err.splitlines()) == 1
 
 
-def test_wrong_usage_shows_a_hostile_name_as_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_usage_errors_escape_a_malicious_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["bulk", "--input", f"{tmp_path}/{HOSTILE}", "--output", str(tmp_path / "out")]) == EXIT_USAGE
     err = capsys.readouterr().err
 
@@ -96,9 +96,7 @@ def rude_server() -> Iterator[str]:
         thread.join(5)
 
 
-def test_a_servers_answer_is_shown_as_text(
-    rude_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_server_responses_are_escaped(rude_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["photo", rude_server, "-o", str(tmp_path / "out"), "--allow-private"]) == EXIT_FAILURES
     err = capsys.readouterr().err
 
@@ -106,7 +104,7 @@ def test_a_servers_answer_is_shown_as_text(
     assert r"the server answered 418 \x1b[2Jgone\x07" in err
 
 
-def test_a_log_holds_one_line_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_has_one_line_per_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with run_log(Storage(tmp_path)):
         logging.getLogger("colorize").warning("cannot read %s", HOSTILE)
     text = (tmp_path / LOG_NAME).read_text()
@@ -116,7 +114,7 @@ def test_a_log_holds_one_line_a_message(tmp_path: Path, capsys: pytest.CaptureFi
     assert not acts(capsys.readouterr().err)
 
 
-def test_a_traceback_in_a_log_is_text_as_well(tmp_path: Path) -> None:
+def test_tracebacks_in_logs_are_escaped(tmp_path: Path) -> None:
     for formatter in (None, JsonLines("run")):
         with run_log(Storage(tmp_path), formatter):
             try:
@@ -129,7 +127,7 @@ def test_a_traceback_in_a_log_is_text_as_well(tmp_path: Path) -> None:
         assert "Traceback" in text
 
 
-def test_a_training_says_one_line_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_prints_one_line_per_message(capsys: pytest.CaptureFixture[str]) -> None:
     Display().log(f"broken: {HOSTILE}")
     text = capsys.readouterr().err
 
@@ -137,7 +135,7 @@ def test_a_training_says_one_line_a_message(capsys: pytest.CaptureFixture[str]) 
     assert not acts(text)
 
 
-def test_a_log_of_objects_holds_text_alone(tmp_path: Path) -> None:
+def test_json_logs_are_escaped(tmp_path: Path) -> None:
     with run_log(Storage(tmp_path), JsonLines("run")):
         logging.getLogger("colorize").warning("cannot read %s", HOSTILE)
     line = (tmp_path / LOG_NAME).read_text()

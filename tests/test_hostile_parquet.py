@@ -166,7 +166,7 @@ READERS: dict[str, tuple[Callable[[Path, pa.Array], None], ...]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("place", placements(Path(), 1))
 @pytest.mark.parametrize("reader", sorted({each for of_one in READERS.values() for each in of_one}, key=str))
-def test_no_reader_runs_what_a_file_holds(tmp_path: Path, reader: Callable[[Path, pa.Array], None], place: str) -> None:
+def test_no_reader_executes_file_content(tmp_path: Path, reader: Callable[[Path, pa.Array], None], place: str) -> None:
     marker = tmp_path / "marker"
     reader(tmp_path / "files", placements(marker, 2)[place])
     assert not marker.exists()
@@ -174,7 +174,7 @@ def test_no_reader_runs_what_a_file_holds(tmp_path: Path, reader: Callable[[Path
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
-def test_a_whole_job_and_its_report_run_nothing(tmp_path: Path) -> None:
+def test_a_job_and_its_report_execute_no_file_content(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     bad = placements(marker, 3)
     images = pa.array([grey_jpeg(1), b"broken", grey_jpeg(2)])
@@ -232,13 +232,13 @@ def reads(path: Path) -> Iterator[str]:
             yield f"{owner}.{node.attr}"
 
 
-def test_parquet_is_read_through_one_door() -> None:
+def test_parquet_is_read_through_one_module() -> None:
     found = {module_name(path): list(reads(path)) for path in MODULES if module_name(path) not in (DOOR, FOOTER)}
 
     assert {name: ways for name, ways in found.items() if ways} == OWN_FILES
 
 
-def test_these_tests_would_see_another_way_to_read(tmp_path: Path) -> None:
+def test_other_parquet_readers_are_detected(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     for code in (
         "import pyarrow.parquet as pq\npq.read_table('a')",
@@ -255,7 +255,7 @@ def test_these_tests_would_see_another_way_to_read(tmp_path: Path) -> None:
     assert not list(reads(module))
 
 
-def test_every_module_that_goes_through_the_door_is_tried() -> None:
+def test_every_module_that_reads_parquet_is_tested() -> None:
     users = set()
     for path in MODULES:
         called = {

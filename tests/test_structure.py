@@ -76,7 +76,7 @@ def offenders(found: Callable[[Path], Iterable[str]]) -> dict[str, list[str]]:
     return {module_name(path): sorted(faults) for path in MODULES if (faults := set(found(path)))}
 
 
-def test_a_package_imports_only_what_the_drawing_allows() -> None:
+def test_packages_import_only_what_the_diagram_allows() -> None:
     def forbidden(path: Path) -> set[str]:
         own = package(module_name(path))
         return {package(target) for target in imports(path) if is_within(target, "colorize")} - {own} - MAY_IMPORT[own]
@@ -84,7 +84,7 @@ def test_a_package_imports_only_what_the_drawing_allows() -> None:
     assert offenders(forbidden) == {}
 
 
-def test_the_drawing_has_no_circle() -> None:
+def test_the_diagram_has_no_cycle() -> None:
     done = set[str]()
     while len(done) < len(MAY_IMPORT):
         ready = {name for name, below in MAY_IMPORT.items() if name not in done and below - {name} <= done}
@@ -92,7 +92,7 @@ def test_the_drawing_has_no_circle() -> None:
         done |= ready
 
 
-def test_only_the_entry_points_lie_loose() -> None:
+def test_only_entry_points_are_top_level_modules() -> None:
     assert {path.stem for path in (ROOT / "colorize").glob("*.py")} <= LOOSE
 
 
@@ -100,7 +100,7 @@ def of_ray(path: Path) -> list[str]:
     return [target for target in imports(path) if is_within(target, "ray")]
 
 
-def test_ray_is_known_only_where_it_belongs() -> None:
+def test_ray_is_imported_only_where_allowed() -> None:
     def knows(name: str) -> bool:
         return any(is_within(name, room) for room in KNOW_RAY) and not any(is_within(name, r) for r in KNOW_NO_RAY)
 
@@ -132,7 +132,7 @@ def test_decoding_and_writing_workers_need_no_torch() -> None:
     assert len(reached) > 20
 
 
-def test_no_job_hides_the_package() -> None:
+def test_no_job_shadows_the_package() -> None:
     assert not (ROOT / "jobs" / "colorize.py").exists()
 
 
@@ -165,7 +165,7 @@ def changes(path: Path) -> Iterator[str]:
             yield f"{name}, line {node.lineno}"
 
 
-def test_files_are_written_and_removed_in_one_place() -> None:
+def test_files_are_written_and_removed_in_one_module() -> None:
     assert offenders(changes).keys() == MAY_CHANGE_FILES.keys()  # of which none keeps a leave that it does not need
 
 
@@ -175,20 +175,20 @@ def test_files_are_written_and_removed_in_one_place() -> None:
      "p.unlink(missing_ok=True)", "shutil.rmtree(p)", "draft.replace(target)", "os.replace(a, b)", "p.mkdir()",
      "logging.FileHandler(p)", "os.remove(p)", "fs.rm_file(p)"],
 )  # fmt: skip
-def test_each_way_to_change_a_file_is_seen(call: str, tmp_path: Path) -> None:
+def test_every_file_modification_is_detected(call: str, tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text(call)
 
     assert len(list(changes(tmp_path / "module.py"))) == 1
 
 
 @pytest.mark.parametrize("call", ["p.open('rb')", "text.replace('a', 'b')", "replace(row, a=1)", "names.remove(x)"])
-def test_what_changes_no_file_is_not_taken_for_it(call: str, tmp_path: Path) -> None:
+def test_calls_that_change_no_file_are_not_reported(call: str, tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text(call)
 
     assert not list(changes(tmp_path / "module.py"))
 
 
-def test_lines_for_people_are_printed_in_one_place() -> None:
+def test_output_is_printed_in_one_module() -> None:
     """`say` alone prints: file names and servers' answers are text there, and no commands to a terminal."""
     ways = {"print", "typer.echo", "sys.stdout.write", "sys.stderr.write", "click.echo"}
 

@@ -20,7 +20,7 @@ class Knowing(ColorModel):
         return ab.expand(len(L_B1HW), 2, 8, 8)
 
 
-def test_the_right_color_gains_most_at_its_own_strength() -> None:
+def test_the_true_color_gains_most_at_full_saturation() -> None:
     random = torch.Generator().manual_seed(0)
     light = torch.rand(4, 1, 16, 16, generator=random).repeat_interleave(16, 2).repeat_interleave(16, 3) * 0.2 + 0.9
     rgb = (torch.tensor([0.75, 0.5, 0.25]).reshape(1, 3, 1, 1) * light * 255).clamp(0, 255).byte()
@@ -30,7 +30,7 @@ def test_the_right_color_gains_most_at_its_own_strength() -> None:
     assert found[SATURATIONS.index(1.0), 1] == pytest.approx(found[0, 2], rel=0.2)
 
 
-def test_the_gain_is_read_off_between_two_saturations() -> None:
+def test_the_gain_is_interpolated_between_two_saturations() -> None:
     found = np.zeros((2, 3, 5), np.float32)
     found[:, 0] = [[1.0], [3.0]]
     found[:, 1], found[:, 2] = [[0.4], [0.8]], 1.0

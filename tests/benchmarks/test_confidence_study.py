@@ -21,7 +21,7 @@ from tests.benchmarks.test_operating_point import image, weights
 __all__ = ["weights"]  # a fixture
 
 
-def test_the_rank_correlation_is_spearmans() -> None:
+def test_the_rank_correlation_matches_spearman() -> None:
     values = np.arange(40.0)
     assert rank_correlation(values, values**3).value == pytest.approx(1)
     assert rank_correlation(values, -values).value == pytest.approx(-1)
@@ -40,7 +40,7 @@ def test_tenths_and_areas_are_of_the_most_uncertain() -> None:
 
 
 @pytest.mark.slow
-def test_every_way_has_a_row_and_what_ships_is_what_a_run_reports(weights: str, tmp_path: Path) -> None:
+def test_every_method_has_a_row_and_the_shipped_one_matches_a_run(weights: str, tmp_path: Path) -> None:
     images = [image(seed, kind) for kind in ("Kodachromes", "modern") for seed in range(3)]
     found = find_model(weights)
     network = load_checkpoint(found.data).model.eval()

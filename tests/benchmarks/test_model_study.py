@@ -26,7 +26,7 @@ def test_an_archive_without_paths_is_halved_as_well(tmp_path: Path) -> None:
     assert len(held_out(file, "choice", 5, 16)) == 5
 
 
-def test_a_study_goes_on_with_the_budget_that_it_was_begun_with(tmp_path: Path) -> None:
+def test_a_resumed_study_keeps_its_budget(tmp_path: Path) -> None:
     begun = {"samples": 64, "pictures": 8}
     require_same_budget(tmp_path / "study", begun)
     require_same_budget(tmp_path / "study", begun)

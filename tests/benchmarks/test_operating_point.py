@@ -42,7 +42,7 @@ def weights(tmp_path: Path) -> str:
 
 
 class TestKinds:
-    def test_historical_images_are_those_that_the_provenance_lists(self, tmp_path: Path) -> None:
+    def test_historical_images_are_those_listed_in_the_provenance(self, tmp_path: Path) -> None:
         for name in ("a.jpg", "b.jpg", "unlisted.jpg"):
             Image.new("RGB", (40, 30), "red").save(tmp_path / name)
         (tmp_path / "provenance.csv").write_text("file,collection\nb.jpg,fsa-owi-color\na.jpg,elsewhere\n")
@@ -50,7 +50,7 @@ class TestKinds:
         assert [(p.path, p.kind) for p in found] == [("b.jpg", "Kodachromes"), ("a.jpg", "elsewhere")]
         assert found[0].rgb.shape == (SIDE, SIDE, 3)
 
-    def test_of_modern_ones_only_those_held_out_and_no_more_than_asked_for(self, tmp_path: Path) -> None:
+    def test_only_held_out_modern_images_are_used_up_to_the_limit(self, tmp_path: Path) -> None:
         image = saved(Image.new("RGB", (40, 30), "teal"), "PNG")
         rows = [
             {"path": f"{split}/{source}/{n}", "source": source, "split": split, "image": image}
@@ -65,7 +65,7 @@ class TestKinds:
 
 
 class TestDistributions:
-    def test_they_are_the_networks_and_kept(self, weights: str, tmp_path: Path) -> None:
+    def test_distributions_match_the_network_and_are_cached(self, weights: str, tmp_path: Path) -> None:
         images = [image(seed) for seed in range(3)]
         known = Distributions(find_model(weights), images, tmp_path / "cache")
         view = View(64)
@@ -94,7 +94,7 @@ class TestDistributions:
         with pytest.raises(UsageError, match="lab_cnn has no color bins"):
             Distributions(find_model(str(path)), [image()], tmp_path)
 
-    def test_the_way_that_won_is_what_the_network_does_in_use(self, weights: str, tmp_path: Path) -> None:
+    def test_the_best_method_is_the_one_in_use(self, weights: str, tmp_path: Path) -> None:
         one, view = image(), View(64)
         known = Distributions(find_model(weights), [one], tmp_path)
         known.prepare(view)
@@ -118,7 +118,7 @@ class TestCurves:
         assert curve[SATURATIONS.index(1.0), 1] == pytest.approx(truth.colorfulness, rel=0.1)
         assert (np.diff(curve[:, 1]) > 0).all()
 
-    def test_gains_are_of_one_kind_and_between_two_saturations(self) -> None:
+    def test_gains_are_per_kind_and_interpolated_between_saturations(self) -> None:
         images = [image(0, "sea"), image(1, "city"), image(2, "city")]
         truths = [GroundTruth(p) for p in images]
         city = Kind("city", images, truths)

@@ -22,7 +22,7 @@ def scale() -> ModuleType:
     return module
 
 
-def test_the_page_holds_the_table_that_the_program_prints(scale: ModuleType) -> None:
+def test_the_page_contains_the_printed_table(scale: ModuleType) -> None:
     assert scale.table() in (DOCS / "scale.md").read_text()
 
 
@@ -33,7 +33,7 @@ def test_more_nodes_help_until_the_driver_is_the_limit(scale: ModuleType) -> Non
     assert bills[3].machines > bills[2].machines
 
 
-def test_a_gpu_takes_the_network_off_the_cpus(scale: ModuleType) -> None:
+def test_with_a_gpu_the_network_needs_no_cpu(scale: ModuleType) -> None:
     without, beside = (scale.bill(scale.Model(), 1e6, 4, gpus) for gpus in (0, 1))
     assert beside.hours < without.hours
     assert scale.bill(scale.Model(gpu_rate=10.0), 1e6, 4, 1).limit == "GPUs"

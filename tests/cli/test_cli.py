@@ -47,7 +47,7 @@ def test_a_usage_error_is_one_line_that_names_the_help(
     assert text.count("\n") == 1
 
 
-def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_prints_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["photo", "x.jpg", "--model", "nope", "--debug"], debug=True) == EXIT_USAGE
     assert "Traceback" in capsys.readouterr().err
 
@@ -60,7 +60,7 @@ def test_models_lists_architectures_and_weights(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("how", [["-m", "colorize"], ["jobs/bulk_colorize.py"]])
-def test_it_starts_as_a_module_and_as_a_job(how: list[str]) -> None:
+def test_it_runs_as_a_module(how: list[str]) -> None:
     result = subprocess.run([sys.executable, *how, "--help"], capture_output=True, text=True, check=False)
     assert result.returncode == 0
     assert "Usage: colorize" in result.stdout
@@ -101,9 +101,7 @@ def test_a_shell_completes_commands() -> None:
 @pytest.mark.parametrize(
     "words", [["bulk", "--quiet"], ["photo", "-q"], ["restore-grey", "-q"], ["train", "-q"], ["evaluate", "-q"]]
 )
-def test_each_command_that_says_much_can_be_quiet_and_speak_json(
-    words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verbose_commands_have_quiet_and_json(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([words[0], "--help"]) == 0
     shown = capsys.readouterr().out
     assert words[1] in shown
@@ -111,7 +109,7 @@ def test_each_command_that_says_much_can_be_quiet_and_speak_json(
 
 
 @pytest.mark.slow
-def test_images_are_summed_up_for_a_program(
+def test_results_are_available_as_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -147,7 +145,7 @@ def no_client() -> Iterator[None]:
         ("nosuch.invalid", "AWS_ENDPOINT_URL is not a URL (Invalid endpoint: nosuch.invalid): it must begin with"),
     ],
 )
-def test_a_server_that_does_not_answer_is_named_with_the_way_out(
+def test_an_unresponsive_server_is_named_with_a_remedy(
     endpoint: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -164,7 +162,7 @@ def test_a_server_that_does_not_answer_is_named_with_the_way_out(
         assert line in shown.err
 
 
-def test_decoders_say_nothing_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+def test_decoders_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with Sandbox(LimitSettings()) as sandbox:
         sandbox(os.write, 2, b"Fax4Decode: Line length mismatch at line 8")
     assert capfd.readouterr() == ("", "")
@@ -174,13 +172,13 @@ def test_decoders_say_nothing_on_the_terminal(capfd: pytest.CaptureFixture[str])
     ("code", "says"),
     [("already_color", "triage.color=color"), ("triage_text", "triage.text=color"), ("truncated", "")],
 )
-def test_skipped_images_are_reported_with_the_way_to_color_them(code: str, says: str) -> None:
+def test_skipped_images_are_reported_with_the_setting_that_colors_them(code: str, says: str) -> None:
     assert (says in way_out(code)) and bool(way_out(code)) == bool(says)
     for kind in TriageSettings.model_fields:
         assert f"--set triage.{kind}=color" in way_out(f"triage_{kind}")
 
 
-def test_a_refused_run_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_run_creates_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "scans").mkdir()
     out = tmp_path / "new/folders/out"
     for words in (["--model", "nosuch"], ["--input-list", "nosuch.txt"], []):  # refused ever later; the last: no files

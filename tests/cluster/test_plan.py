@@ -38,7 +38,7 @@ def test_gpus_determine_the_pool() -> None:
     assert plan_stages(PoolSettings(), 4, 8).max_actors == 3  # GPUs without CPUs to feed them stay idle
 
 
-def test_cpus_can_be_chosen_though_there_are_gpus() -> None:
+def test_cpus_can_be_chosen_on_gpu_clusters() -> None:
     for pool in (PoolSettings(device="cpu"), PoolSettings(gpus_per_actor=0)):
         plan = plan_stages(pool, 8, 2)
         assert (plan.device, plan.gpus_per_actor) == ("cpu", 0)
@@ -57,7 +57,7 @@ def test_cpus_can_be_chosen_though_there_are_gpus() -> None:
         ({"gpus_per_actor": 2}, 8, 1, "lower pool.min, pool.cpus_per_actor or pool.gpus_per_actor"),
     ],
 )
-def test_what_cannot_run_is_refused(pool: dict[str, object], cpus: float, gpus: float, message: str) -> None:
+def test_impossible_plans_are_refused(pool: dict[str, object], cpus: float, gpus: float, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         plan_stages(PoolSettings.model_validate(pool), cpus, gpus)
 

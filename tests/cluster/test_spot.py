@@ -47,19 +47,19 @@ def grant(ec2: Stubber, ids: list[str], count: int, market: dict[str, Any]) -> N
     ec2.add_response("run_instances", {"Instances": instances}, request(count, market))
 
 
-def test_spot_machines_are_taken_where_there_are_some(provider: SpotFirst, ec2: Stubber) -> None:
+def test_spot_machines_are_used_where_available(provider: SpotFirst, ec2: Stubber) -> None:
     grant(ec2, ["i-1", "i-2"], 2, SPOT)
     assert set(provider.create_node(CONFIG | SPOT, {}, 2)) == {"i-1", "i-2"}
 
 
 @pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "MaxSpotInstanceCountExceeded"])
-def test_where_spot_is_refused_on_demand_machines_are_taken(provider: SpotFirst, ec2: Stubber, code: str) -> None:
+def test_on_demand_machines_are_used_where_spot_is_refused(provider: SpotFirst, ec2: Stubber, code: str) -> None:
     refuse(ec2, code)
     grant(ec2, ["i-1", "i-2"], 2, {})
     assert set(provider.create_node(CONFIG | SPOT, {}, 2)) == {"i-1", "i-2"}
 
 
-def test_what_spot_has_not_enough_of_comes_on_demand(provider: SpotFirst, ec2: Stubber) -> None:
+def test_missing_spot_capacity_is_filled_on_demand(provider: SpotFirst, ec2: Stubber) -> None:
     grant(ec2, ["i-1"], 3, SPOT)
     grant(ec2, ["i-2", "i-3"], 2, {})
     assert set(provider.create_node(CONFIG | SPOT, {}, 3)) == {"i-1", "i-2", "i-3"}
@@ -73,12 +73,12 @@ def test_the_next_request_tries_spot_again(provider: SpotFirst, ec2: Stubber) ->
     assert set(provider.create_node(CONFIG | SPOT, {}, 1)) == {"i-2"}
 
 
-def test_other_refusals_are_not_paid_for(provider: SpotFirst, ec2: Stubber) -> None:
+def test_other_errors_do_not_fall_back_to_on_demand(provider: SpotFirst, ec2: Stubber) -> None:
     refuse(ec2, "UnauthorizedOperation")
     with pytest.raises(NodeLaunchException):
         provider.create_node(CONFIG | SPOT, {}, 1)
 
 
-def test_an_on_demand_type_stays_one(provider: SpotFirst, ec2: Stubber) -> None:
+def test_an_on_demand_type_stays_on_demand(provider: SpotFirst, ec2: Stubber) -> None:
     grant(ec2, ["i-1"], 1, {})
     assert set(provider.create_node(CONFIG, {}, 1)) == {"i-1"}

@@ -29,7 +29,7 @@ def test_each_weight_is_the_mean_of_both(tmp_path: Path) -> None:
         torch.testing.assert_close(ours, theirs + 0.75, atol=1e-3, rtol=1e-3)
 
 
-def test_different_networks_have_no_mean(tmp_path: Path) -> None:
+def test_different_architectures_cannot_be_averaged(tmp_path: Path) -> None:
     for name, args in (("a", {}), ("b", {"canvas": 64})):
         data = dump_checkpoint(create_model("lab_cnn", **args), name="lab_cnn", args=args)
         (tmp_path / f"{name}.safetensors").write_bytes(data)

@@ -55,7 +55,7 @@ def test_it_rebuilds_name_arguments_and_colors(model: torch.nn.Module, file: Pat
         assert torch.equal(loaded.model(L), model(L))
 
 
-def test_the_hash_is_of_the_content_wherever_it_comes_from(file: Path) -> None:
+def test_the_hash_depends_only_on_the_content(file: Path) -> None:
     data = file.read_bytes()
     assert load_checkpoint(data).sha256 == load_checkpoint(str(file)).sha256 == hashlib.sha256(data).hexdigest()
 
@@ -77,7 +77,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80\x04pickle", b"x" * 4096])
-def test_what_is_no_safetensors_file_is_refused(data: bytes) -> None:
+def test_a_file_other_than_safetensors_is_refused(data: bytes) -> None:
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         load_checkpoint(data)
 
@@ -98,12 +98,12 @@ def test_an_unknown_model_names_the_nearest(file: Path) -> None:
 
 
 @pytest.mark.parametrize("args", ["[]", "{", '"x"', "[" * 100_000], ids=["list", "broken", "text", "deep"])
-def test_arguments_that_are_no_object_are_refused(file: Path, args: str) -> None:
+def test_arguments_other_than_an_object_are_refused(file: Path, args: str) -> None:
     with pytest.raises(CheckpointError, match="no JSON object"):
         load_checkpoint(rewrite(file, metadata={"model": "unet", "args": args}))
 
 
-def test_a_lacking_tensor_is_named(file: Path) -> None:
+def test_a_missing_tensor_is_named(file: Path) -> None:
     with pytest.raises(CheckpointError, match=r"lacks head\.bias"):
         load_checkpoint(rewrite(file, {"head.bias": None}))
 
@@ -118,7 +118,7 @@ def test_a_wrong_shape_is_named_with_both_shapes(file: Path) -> None:
         load_checkpoint(rewrite(file, {"head.bias": torch.zeros(3)}))
 
 
-def test_the_default_model_ships_and_loads() -> None:
+def test_the_default_model_loads() -> None:
     file = shipped_weights()["default"]
     assert file.stat().st_size <= 20e6
     loaded = load_checkpoint(file)
@@ -138,7 +138,7 @@ def test_the_default_model_ships_and_loads() -> None:
         ("palette_cnn", {"colors": 10**12}),
     ],
 )
-def test_arguments_that_ask_for_a_giant_are_refused_without_building_it(name: str, args: dict[str, Any]) -> None:
+def test_arguments_for_a_huge_network_are_refused_before_building_it(name: str, args: dict[str, Any]) -> None:
     data = dump_checkpoint(create_model("dense"), name=name, args=args)
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     with pytest.raises(CheckpointError):
@@ -149,7 +149,7 @@ def test_arguments_that_ask_for_a_giant_are_refused_without_building_it(name: st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
-def test_every_model_can_be_looked_at_without_memory(name: str) -> None:
+def test_every_model_can_be_built_on_the_meta_device(name: str) -> None:
     """As loading a checkpoint does, before it builds anything."""
     with torch.device("meta"):
         shapes = {key: value.shape for key, value in create_model(name).state_dict().items()}

@@ -23,7 +23,7 @@ def lively(model: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", ["unet", "gan"])
-def test_the_network_computes_what_it_did(name: str) -> None:
+def test_fusion_preserves_the_output(name: str) -> None:
     torch.manual_seed(0)
     model = lively(create_model(name))
     L = torch.rand(1, 1, 64, 64) * 100
@@ -31,7 +31,7 @@ def test_the_network_computes_what_it_did(name: str) -> None:
         torch.testing.assert_close(fused(model)(L), model(L), atol=1e-2, rtol=1e-3)
 
 
-def test_every_pair_is_folded_and_the_network_itself_is_not_touched() -> None:
+def test_every_pair_is_fused_and_the_original_unchanged() -> None:
     model = create_model("unet").eval()
     before = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     assert before > 40
@@ -39,19 +39,19 @@ def test_every_pair_is_folded_and_the_network_itself_is_not_touched() -> None:
     assert sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == before
 
 
-def test_where_there_is_nothing_to_fold_nothing_is_copied() -> None:
+def test_a_network_without_pairs_is_returned_uncopied() -> None:
     model = create_model("lab_cnn").eval()
     if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
         pytest.skip("it has batch normalization")
     assert fused(model) is model
 
 
-def test_a_normalization_before_its_convolution_stays() -> None:
+def test_normalization_before_a_convolution_is_not_fused() -> None:
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 3)).eval()
     assert fused(model) is model
 
 
 @pytest.mark.parametrize(("precision", "folded"), [("float32", True), ("bfloat16", False)])
-def test_images_are_colored_by_the_folded_network_where_that_rounds_nothing(precision: str, folded: bool) -> None:
+def test_the_fused_network_is_used_except_in_bfloat16(precision: str, folded: bool) -> None:
     model = TorchNetwork(create_model("unet"), precision=precision).model
     assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules()) != folded

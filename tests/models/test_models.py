@@ -43,7 +43,7 @@ def lightness(model: ColorModel, batch: int = 1, tall: int = SIDES, wide: int = 
 
 
 @pytest.mark.parametrize(("tall", "wide"), [(2, 2), (1, 4), (3, 2)])
-def test_any_size_in_strides_comes_out_in_its_shape(model: ColorModel, tall: int, wide: int) -> None:
+def test_any_multiple_of_the_stride_keeps_its_shape(model: ColorModel, tall: int, wide: int) -> None:
     L = lightness(model, 2, tall, wide)
     with torch.inference_mode():
         ab = model(L)
@@ -118,12 +118,12 @@ def test_an_unknown_model_names_the_nearest() -> None:
         create_model("unett")
 
 
-def test_an_argument_it_does_not_take_is_refused() -> None:
+def test_an_unknown_argument_is_refused() -> None:
     with pytest.raises(UsageError, match="no_such_thing"):
         create_model("unet", no_such_thing=1)
 
 
 @pytest.mark.parametrize("name", ["lab_cnn", "unet"])
-def test_a_value_that_does_not_fit_is_named(name: str) -> None:
+def test_an_invalid_argument_value_is_named(name: str) -> None:
     with pytest.raises(UsageError, match=rf"model '{name}' with widths=\[64, 128\]: "):
         create_model(name, widths=[64, 128])

@@ -70,13 +70,13 @@ class TestTheAuthorsNumbers:
     @needs_parity
     @pytest.mark.timeout(600)
     @pytest.mark.parametrize("name", ["eccv16", "siggraph17", "ddcolor_tiny", "ddcolor_large"])
-    def test_outputs_match_the_authors_network(self, name: str) -> None:
+    def test_outputs_match_the_reference_implementation(self, name: str) -> None:
         network, shown = load_published(name, reference_weights(name)), reference_input(name)
         with torch.inference_mode():
             assert relative_error(network(shown), name) < 1e-5
 
     @needs_parity
-    def test_batches_and_channels_last_do_not_change_it(self) -> None:
+    def test_batches_and_channels_last_do_not_change_outputs(self) -> None:
         network = load_published("siggraph17", reference_weights("siggraph17"))
         network = network.to(memory_format=torch.channels_last)
         shown = reference_input("siggraph17")
@@ -85,7 +85,7 @@ class TestTheAuthorsNumbers:
             assert relative_error(network(batch)[1:], "siggraph17") < 1e-5
 
     @needs_parity
-    def test_hints_match_the_authors_network(self) -> None:
+    def test_hints_match_the_reference_implementation(self) -> None:
         network = load_published("siggraph17", reference_weights("siggraph17"))
         ab, mask = (rand(2, 1, 2, 256, 256) - 0.5) * 160, (rand(3, 1, 1, 256, 256) > 0.98).float()
         with torch.inference_mode():
@@ -93,7 +93,7 @@ class TestTheAuthorsNumbers:
 
     @pytest.mark.parametrize("name", published_models())
     @pytest.mark.usefixtures("_without_numbers")
-    def test_it_has_their_number_of_parameters(self, name: str) -> None:
+    def test_the_number_of_parameters_matches_the_reference(self, name: str) -> None:
         """The parameters of the published files, without unused ones."""
         network = create_model(name)
         assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]
@@ -128,7 +128,7 @@ class TestEveryPublishedNetwork:
         with torch.inference_mode():
             assert small(name)(rand(0, 2, 1, *shape) * 100).shape == (2, 2, *shape)
 
-    def test_a_larger_canvas_changes_nothing_far_from_its_edges_but_by_context(self, name: str) -> None:
+    def test_a_larger_canvas_changes_the_center_only_through_context(self, name: str) -> None:
         """A flat image has the same color at every size: no normalization depends on the size."""
         with torch.inference_mode():
             centers = [
@@ -136,14 +136,14 @@ class TestEveryPublishedNetwork:
             ]
         torch.testing.assert_close(*centers, atol=0.05, rtol=0.05)
 
-    def test_it_loads_from_its_authors_layout(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_loads_the_published_state_dict_layout(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         state, network = published_state(small(name)), loaded_small(name, monkeypatch)(published_state(small(name)))
         assert not network.training
         for key, value in network.state_dict().items():
             if key in state:
                 assert torch.equal(value, state[key])
 
-    def test_weights_under_params_and_of_half_precision_are_taken(
+    def test_weights_under_params_and_in_half_precision_are_accepted(
         self, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         load, state = loaded_small(name, monkeypatch), published_state(small(name))
@@ -153,13 +153,13 @@ class TestEveryPublishedNetwork:
             assert halved[key].dtype == value.dtype
             torch.testing.assert_close(halved[key], value, atol=2e-4 * 110, rtol=1e-3)
 
-    def test_every_key_must_be_there(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_missing_keys_are_refused(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         load, state = loaded_small(name, monkeypatch, shared=True), published_state(_small(name))
         for key in state:
             with pytest.raises(CheckpointError, match="it lacks " + key.replace(".", r"\.")):
                 load({other: value for other, value in state.items() if other != key})
 
-    def test_no_key_may_be_unknown_or_of_another_shape(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unknown_keys_and_wrong_shapes_are_refused(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         load, state = loaded_small(name, monkeypatch, shared=True), published_state(_small(name))
         with pytest.raises(CheckpointError, match=r"has unknown surprise$"):
             load({**state, "surprise": torch.zeros(1)})
@@ -167,7 +167,7 @@ class TestEveryPublishedNetwork:
             with pytest.raises(CheckpointError, match=rf"another shape of {key} \(3, 1\)".replace(".", r"\.")):
                 load({**state, key: torch.zeros(3, 1)})
 
-    def test_it_colors_images_and_knows_how_sure_it_is(self, name: str) -> None:
+    def test_it_colors_images_with_confidence(self, name: str) -> None:
         colorizer = torch_colorizer(small(name), size=64, precision="float32")
         (colored,) = colorizer.color([np.full((50, 70), 128, np.uint8)], confidence=True)
         assert np.isfinite(colored.ab).all()
@@ -181,7 +181,7 @@ def loaded_small(name: str, monkeypatch: pytest.MonkeyPatch, shared: bool = Fals
 
 
 class TestSpectralNormalization:
-    def test_folding_it_is_what_torch_computes(self) -> None:
+    def test_folding_spectral_norm_matches_torch(self) -> None:
         torch.manual_seed(0)
         layers = nn.Sequential(spectral_norm(nn.Conv2d(3, 8, 3)), nn.ReLU(), spectral_norm(nn.Linear(6, 4, bias=False)))
         layers(torch.rand(2, 3, 3, 8))  # training mode updates u and v
@@ -192,20 +192,20 @@ class TestSpectralNormalization:
         torch.testing.assert_close(plain(image), layers(image))
 
     @pytest.mark.parametrize("suffix", ["orig", "u", "v"])
-    def test_a_triple_that_is_not_whole_is_named(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_incomplete_spectral_norm_triple_is_named(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
         load, state = normalized_ddcolor(monkeypatch)
         del state[f"refine_net.0.0.weight_{suffix}"]
         with pytest.raises(CheckpointError, match=r"refine_net\.0\.0\.weight"):
             load(state)
 
     @pytest.mark.parametrize("suffix", ["orig", "u", "v"])
-    def test_one_of_another_shape_is_named(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_spectral_norm_triple_of_wrong_shape_is_named(self, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
         load, state = normalized_ddcolor(monkeypatch)
         state[f"refine_net.0.0.weight_{suffix}"] = torch.ones(5, 7)
         with pytest.raises(CheckpointError, match=rf"refine_net\.0\.0\.weight_{suffix} \(5, 7\)"):
             load(state)
 
-    def test_a_whole_one_loads(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_complete_spectral_norm_triple_loads(self, monkeypatch: pytest.MonkeyPatch) -> None:
         load, state = normalized_ddcolor(monkeypatch)
         original = state["refine_net.0.0.weight_orig"]
         weight = load(state).state_dict()["refine_net.0.0.weight"]
@@ -250,14 +250,14 @@ class TestFiles:
         assert not (tmp_path / "harm").exists()
 
     @pytest.mark.parametrize("data", [b"", b"no weights", b"\x10\0\0\0\0\0\0\0{garbage", b"PK\x03\x04 no zip"])
-    def test_what_is_no_weights_file_is_refused_in_one_line(self, data: bytes, tmp_path: Path) -> None:
+    def test_a_file_other_than_weights_is_refused_in_one_line(self, data: bytes, tmp_path: Path) -> None:
         (tmp_path / "x.pth").write_bytes(data)
         with pytest.raises(CheckpointError, match=r"x\.pth") as caught:
             load_published("siggraph17", tmp_path / "x.pth")
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize("state", [{"epoch": 3}, [1, 2], {"params": {"a": "text"}}])
-    def test_what_is_no_state_dict_is_refused(self, state: object, tmp_path: Path) -> None:
+    def test_an_object_other_than_a_state_dict_is_refused(self, state: object, tmp_path: Path) -> None:
         torch.save(state, tmp_path / "x.pth")
         with pytest.raises(CheckpointError, match="is not a state dict"):
             load_published("siggraph17", tmp_path / "x.pth")
@@ -274,7 +274,7 @@ class TestFiles:
         with pytest.raises(UsageError, match="no published weights fit a model 'unet'"):
             load_published("unet", {})
 
-    def test_a_command_takes_them_as_name_and_file(self, state: State, tmp_path: Path) -> None:
+    def test_a_command_accepts_weights_as_name_and_file(self, state: State, tmp_path: Path) -> None:
         torch.save(state, tmp_path / "w.pth")
         found = find_model(f"siggraph17={tmp_path}/w.pth")
         assert (found.name, found.architecture) == (f"siggraph17={tmp_path}/w.pth", "siggraph17")
@@ -289,7 +289,7 @@ class TestFiles:
             ("w.pth", r"give the name of their network: siggraph17=w\.pth"),
         ],
     )
-    def test_a_command_says_what_is_wrong_with_a_model(
+    def test_a_command_reports_what_is_wrong_with_a_model(
         self, state: State, model: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
@@ -297,9 +297,7 @@ class TestFiles:
         with pytest.raises(UsageError, match=message):
             find_model(model)
 
-    def test_a_folder_with_an_equals_sign_is_still_a_folder(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_path_with_an_equals_sign_is_a_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         Path("lr=1").mkdir()
         Path("lr=1/best.safetensors").write_bytes(
@@ -319,7 +317,7 @@ class Harmful:
 
 
 class TestEccv16:
-    def test_colors_are_the_mean_of_the_distribution_over_the_files_colors(self) -> None:
+    def test_colors_are_the_mean_over_the_bins_in_the_file(self) -> None:
         network = small("eccv16")
         state = published_state(network)
         network.load_state_dict(network.from_published(state))
@@ -329,14 +327,14 @@ class TestEccv16:
         assert isinstance(network, Eccv16)
         torch.testing.assert_close(network.decode(logits), expected)
 
-    def test_the_colorizer_gets_colors_before_they_are_enlarged(self) -> None:
+    def test_the_colorizer_gets_colors_before_upsampling(self) -> None:
         network = small("eccv16")
         L = rand(0, 1, 1, 64, 96) * 100
         with torch.inference_mode():
             enlarged = nn.functional.interpolate(network.color(L), scale_factor=4, mode="bilinear")
             torch.testing.assert_close(network(L), enlarged)
 
-    def test_a_fresh_one_has_the_papers_number_of_bins_around_grey(self) -> None:
+    def test_a_new_network_has_the_published_number_of_bins(self) -> None:
         bins = Eccv16(width=8).bins_Q2
         assert bins.shape == (313, 2)
         assert len({tuple(b) for b in bins.tolist()}) == 313
@@ -346,7 +344,7 @@ class TestEccv16:
 
 
 class TestSiggraph17:
-    def test_no_hints_are_hints_that_mask_nothing(self) -> None:
+    def test_no_hints_equal_an_empty_hint_mask(self) -> None:
         network, L = small("siggraph17"), rand(0, 1, 1, 64, 64) * 100
         with torch.inference_mode():
             torch.testing.assert_close(network(L), network(L, rand(1, 1, 2, 64, 64) * 99, torch.zeros(1, 1, 64, 64)))
@@ -359,7 +357,7 @@ class TestSiggraph17:
             changed = (network(L, torch.full((1, 2, 64, 64), 80.0), mask) - network(L)).abs().amax(dim=1)[0]
         assert changed[20, 30] > 1e-4
 
-    def test_only_the_last_layers_are_unbounded_below_110(self) -> None:
+    def test_outputs_are_bounded_by_110(self) -> None:
         network = Siggraph17(width=8).eval()
         with torch.no_grad():
             network.state_dict()["model_out.0.bias"].fill_(1e6)
@@ -367,14 +365,14 @@ class TestSiggraph17:
 
 
 class TestDdcolor:
-    def test_lightness_and_the_grey_image_are_the_same_to_it(self) -> None:
+    def test_lightness_and_grey_image_inputs_are_equivalent(self) -> None:
         network, grey = small("ddcolor_tiny"), rand(0, 1, 1, 64, 64)
         from colorize.imaging.color import grey_to_lightness
 
         with torch.inference_mode():
             torch.testing.assert_close(network(grey_to_lightness(grey)), network(grey.repeat(1, 3, 1, 1)))
 
-    def test_positions_are_the_papers_sines(self) -> None:
+    def test_position_encodings_are_the_published_sines(self) -> None:
         positions = sine_positions((3, 5), 8, torch.zeros(1))
         y, x = 2 / (3 + 1e-6) * 2 * math.pi, 4 / (5 + 1e-6) * 2 * math.pi
         expected = [f(value / 10_000 ** (i / 4)) for value in (y, x) for i in (0, 2) for f in (math.sin, math.cos)]

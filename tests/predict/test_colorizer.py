@@ -32,7 +32,7 @@ def grey(height: int, width: int, value: int = 128) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [64, 128, 256, 512])
-def test_canvases_have_about_one_area_and_sides_that_the_network_takes(size: int) -> None:
+def test_canvases_have_similar_area_and_valid_sides(size: int) -> None:
     for height, width in canvases(size, 32):
         assert height % 32 == width % 32 == 0
         assert 0.7 * size**2 <= height * width <= 1.3 * size**2
@@ -43,7 +43,7 @@ def test_canvases_have_about_one_area_and_sides_that_the_network_takes(size: int
     ("shape", "canvas"),
     [((100, 100), (256, 256)), ((1200, 1600), (224, 288)), ((1600, 1200), (288, 224)), ((1, 1), (256, 256))],
 )
-def test_a_image_gets_the_canvas_that_it_fills_best(shape: tuple[int, int], canvas: tuple[int, int]) -> None:
+def test_an_image_gets_the_canvas_that_it_fills_best(shape: tuple[int, int], canvas: tuple[int, int]) -> None:
     assert canvas_for(*shape, 256, 32) == canvas
 
 
@@ -61,7 +61,7 @@ def test_fitting_keeps_the_aspect_within_a_cell(shape: tuple[int, int]) -> None:
         assert abs(got - side * scale) <= CELL / 2 or got == CELL
 
 
-def test_images_of_one_shape_share_a_pass_of_the_batch_size() -> None:
+def test_images_of_one_shape_share_batches() -> None:
     network = Echo()
     shapes = [(300, 400), (400, 300), (300, 400), (300, 400), (400, 300), (300, 400), (300, 400)]
     torch_colorizer(network, size=128, batch_size=4, precision="float32")([grey(*shape) for shape in shapes])
@@ -69,7 +69,7 @@ def test_images_of_one_shape_share_a_pass_of_the_batch_size() -> None:
     assert sorted(shape[0] for shape in network.batches) == [1, 2, 4]
 
 
-def test_colors_come_back_in_the_order_of_the_images() -> None:
+def test_colors_are_in_the_order_of_the_images() -> None:
     values = [10, 200, 90, 40, 250, 120, 60]
     images = [grey(60 + 90 * (i % 3), 100, value) for i, value in enumerate(values)]
     colors = torch_colorizer(Echo(), size=64, batch_size=2, precision="float32")(images)
@@ -79,7 +79,7 @@ def test_colors_come_back_in_the_order_of_the_images() -> None:
 
 
 @pytest.mark.parametrize("shape", [(100, 100), (90, 160), (160, 90), (20, 400)])
-def test_colors_cover_the_image_and_nothing_of_the_padding(shape: tuple[int, int]) -> None:
+def test_colors_cover_the_image_without_the_padding(shape: tuple[int, int]) -> None:
     """An image that is bright on its right and lower half gives colors that are, too, right up to the edge."""
     image = grey(*shape, 0)
     image[:, shape[1] // 2 :] = 255
@@ -92,19 +92,19 @@ def test_colors_cover_the_image_and_nothing_of_the_padding(shape: tuple[int, int
     assert np.allclose(ab[0, :, : width // 2 - 1], 0, atol=3)
 
 
-def test_no_images_no_colors() -> None:
+def test_no_images_give_no_colors() -> None:
     assert torch_colorizer(Echo(), precision="float32")([]) == []
 
 
 @pytest.mark.parametrize(("images", "sizes"), [(64, [64]), (150, [64, 64, 16, 4, 2]), (22, [16, 4, 2]), (1, [1])])
-def test_a_devices_batches_are_of_few_sizes(images: int, sizes: list[int]) -> None:
+def test_batches_have_few_distinct_sizes(images: int, sizes: list[int]) -> None:
     network = Echo()
     torch_colorizer(network, size=64, batch_size=64, precision="float32")([grey(64, 64)] * images)
     assert [shape[0] for shape in network.batches] == sizes
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (333, 777), (90, 1000), (64, 64)])
-def test_a_image_fitted_beforehand_gets_the_same_colors(shape: tuple[int, int]) -> None:
+def test_an_image_fitted_beforehand_gets_the_same_colors(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     colorizer = torch_colorizer(Echo(), size=128, precision="float32")
     (own,), (fitted,) = colorizer([image]), colorizer([Canvases(128, 32).fitted(image)])

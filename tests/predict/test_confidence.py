@@ -59,13 +59,13 @@ class TestTheDefaultsDoubt:
         logits[0, list(bins)] = 0
         return logits
 
-    def test_of_one_possible_color_it_is_how_far_the_painted_one_is_off(self, model: Unet) -> None:
+    def test_for_one_possible_color_uncertainty_is_its_distance(self, model: Unet) -> None:
         color = model.bins_Q2[10].reshape(1, 2, 1, 1)
         aside = color + torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1)
         assert model.uncertainty(self.certain(model, 10), color, self.GREY).item() == pytest.approx(0, abs=1e-3)
         assert model.uncertainty(self.certain(model, 10), aside, self.GREY).item() == pytest.approx(5 / FAR, abs=1e-3)
 
-    def test_of_two_it_is_the_mean(self, model: Unet) -> None:
+    def test_for_two_colors_uncertainty_is_the_mean_distance(self, model: Unet) -> None:
         first, last = model.bins_Q2[0], model.bins_Q2[-1]
         found = model.uncertainty(self.certain(model, 0, -1), first.reshape(1, 2, 1, 1), self.GREY)
         assert found.item() == pytest.approx(min(1.0, (last - first).norm().item() / 2 / FAR), abs=1e-3)
@@ -80,7 +80,7 @@ class TestTheDefaultsDoubt:
         ]
         assert 2 * uncertainties[0] < uncertainties[1]
 
-    def test_it_fades_in_the_shadows_and_never_leaves_0_to_1(self, model: Unet) -> None:
+    def test_uncertainty_fades_in_shadows_and_stays_within_0_and_1(self, model: Unet) -> None:
         logits = self.certain(model, 60, 70, 80)
         ab = torch.tensor([10.0, -20.0]).reshape(1, 2, 1, 1)
         light, dark = (model.uncertainty(logits, ab, torch.full((1, 1, 4, 4), L)).item() for L in (45.0, 0.0))
@@ -88,7 +88,7 @@ class TestTheDefaultsDoubt:
         wrong = torch.full((1, 2, 1, 1), -500.0)
         assert model.uncertainty(logits, wrong, self.GREY).item() == 1
 
-    def test_it_has_a_place_for_each_color_whatever_the_canvas(self, model: Unet) -> None:
+    def test_uncertainty_has_the_resolution_of_the_color(self, model: Unet) -> None:
         L_B1HW = torch.rand(2, 1, 64, 96) * 100
         with torch.inference_mode():
             ab, uncertainty = color_and_uncertainty(model, L_B1HW)
@@ -114,7 +114,7 @@ def test_a_network_without_bins_is_uncertain_where_the_mirrored_image_differs() 
 
 
 @pytest.mark.parametrize("name", ["unet", "lab_cnn"])
-def test_asking_for_confidence_changes_no_color(name: str) -> None:
+def test_requesting_confidence_does_not_change_colors(name: str) -> None:
     torch.manual_seed(0)
     colorizer = torch_colorizer(create_model(name), size=64, precision="float32")
     greys = [np.random.default_rng(i).integers(0, 256, (40 + 20 * i, 64), np.uint8) for i in range(3)]

@@ -56,7 +56,7 @@ def refusal(words: list[str], terminal: Terminal) -> str:
     return shown.err
 
 
-def test_what_and_from_where_is_said_before_it_is_fetched(server: WeightsServer, capfd: Terminal) -> None:
+def test_file_and_source_are_printed_before_the_download(server: WeightsServer, capfd: Terminal) -> None:
     assert run(["models", "download", NAME]) == 0
     shown = capfd.readouterr()
 
@@ -68,7 +68,7 @@ def test_what_and_from_where_is_said_before_it_is_fetched(server: WeightsServer,
     assert find_model(NAME).name == NAME
 
 
-def test_the_second_time_it_comes_from_the_cache(server: WeightsServer, capfd: Terminal) -> None:
+def test_the_second_time_the_cache_is_used(server: WeightsServer, capfd: Terminal) -> None:
     assert run(["models", "download", NAME]) == 0
     server.requests.clear()
     capfd.readouterr()
@@ -79,7 +79,7 @@ def test_the_second_time_it_comes_from_the_cache(server: WeightsServer, capfd: T
 
 
 @pytest.mark.slow
-def test_a_broken_connection_is_taken_up_where_it_broke(server: WeightsServer, capfd: Terminal) -> None:
+def test_an_interrupted_download_resumes(server: WeightsServer, capfd: Terminal) -> None:
     server.breaks = [1024, 2048]
 
     assert run(["models", "download", NAME]) == 0
@@ -91,9 +91,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(server: WeightsServer, c
 
 
 @pytest.mark.slow
-def test_a_download_that_is_stopped_leaves_nothing_half_and_begins_anew(
-    server: WeightsServer, tmp_path: Path, capfd: Terminal
-) -> None:
+def test_a_stopped_download_leaves_no_partial_file(server: WeightsServer, tmp_path: Path, capfd: Terminal) -> None:
     """As a user meets it: another process, with the mirror in its environment."""
     environment = {**os.environ, "HOME": str(tmp_path), "HF_HOME": str(tmp_path), "HF_ENDPOINT": server.address}
     server.stalls = True
@@ -113,7 +111,7 @@ def test_a_download_that_is_stopped_leaves_nothing_half_and_begins_anew(
     assert server.fetched[-1] == ""
 
 
-def test_a_file_that_changed_on_its_way_is_refused_and_fetched_again(server: WeightsServer, capfd: Terminal) -> None:
+def test_a_corrupted_download_is_refused_and_repeated(server: WeightsServer, capfd: Terminal) -> None:
     whole = server.files[f"{NAME}.pth"]
     digest = hashlib.sha256(whole).hexdigest()
     server.announced = {f"{NAME}.pth": digest}
@@ -130,7 +128,7 @@ def test_a_file_that_changed_on_its_way_is_refused_and_fetched_again(server: Wei
     ("data", "words"),
     [(PAGE, "is a web page (HTML)"), (POINTER, "is a git-lfs pointer"), (b"\x89PNG\r\n", "is neither a .pth nor a")],
 )
-def test_what_is_no_weights_file_is_named(server: WeightsServer, data: bytes, words: str, capfd: Terminal) -> None:
+def test_a_file_other_than_weights_is_named(server: WeightsServer, data: bytes, words: str, capfd: Terminal) -> None:
     server.files[f"{NAME}.pth"] = data
 
     assert words in refusal(["models", "download", NAME], capfd)
@@ -142,7 +140,7 @@ def test_weights_of_another_architecture_are_refused(server: WeightsServer, capf
     assert "does not fit its model" in refusal(["models", "download", NAME], capfd)
 
 
-def test_a_file_that_is_replaced_later_is_refused(server: WeightsServer, tmp_path: Path, capfd: Terminal) -> None:
+def test_a_replaced_cache_file_is_refused(server: WeightsServer, tmp_path: Path, capfd: Terminal) -> None:
     """What was fetched first is known from then on, also when the cache is gone."""
     assert run(["models", "download", NAME]) == 0
     (tmp_path / "hub").rename(tmp_path / "gone")
@@ -153,7 +151,7 @@ def test_a_file_that_is_replaced_later_is_refused(server: WeightsServer, tmp_pat
     assert f"{tmp_path}/data/colorize/weights/{NAME}.sha256" in line
 
 
-def test_without_a_network_one_line_says_what_to_do(
+def test_without_network_access_the_error_names_a_remedy(
     server: WeightsServer, monkeypatch: pytest.MonkeyPatch, capfd: Terminal
 ) -> None:
     use_hub("http://127.0.0.1:9", monkeypatch)
@@ -162,7 +160,7 @@ def test_without_a_network_one_line_says_what_to_do(
     assert "set a mirror (HF_ENDPOINT), or copy the file to this machine and use --model ddcolor_large=FILE" in line
 
 
-def test_offline_mode_forbids_to_fetch_and_not_to_use(
+def test_offline_mode_forbids_downloads_but_not_cached_files(
     server: WeightsServer, monkeypatch: pytest.MonkeyPatch, capfd: Terminal
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -175,7 +173,7 @@ def test_offline_mode_forbids_to_fetch_and_not_to_use(
     assert find_model(NAME).architecture == "ddcolor_large"
 
 
-def test_a_file_that_the_hub_does_not_hold_is_named(server: WeightsServer, capfd: Terminal) -> None:
+def test_a_file_missing_on_the_hub_is_named(server: WeightsServer, capfd: Terminal) -> None:
     server.files.clear()
 
     assert f"{NAME}.pth" in refusal(["models", "download", NAME], capfd)
@@ -190,7 +188,7 @@ class TestTheBucket:
         server.files[weights.file] = data
 
     @pytest.mark.slow
-    def test_it_is_fetched_resumed_and_kept_where_the_authors_program_keeps_it(
+    def test_it_is_downloaded_and_resumed_in_the_cache_of_the_original_program(
         self, server: WeightsServer, tmp_path: Path, capfd: Terminal
     ) -> None:
         server.breaks = [512]
@@ -200,27 +198,29 @@ class TestTheBucket:
         assert [path.name for path in (tmp_path / "torch/hub/checkpoints").iterdir()] == ["siggraph17-df00044c.pth"]
         assert find_model("siggraph17").architecture == "siggraph17"
 
-    def test_another_file_than_the_authors_never_gets_into_the_cache(
+    def test_a_file_with_a_wrong_hash_never_enters_the_cache(
         self, server: WeightsServer, tmp_path: Path, capfd: Terminal
     ) -> None:
         server.files[PUBLISHED["siggraph17"].file] = stand_in("siggraph17", seed=1)
         assert "which its authors published" in refusal(["models", "download", "siggraph17"], capfd)
         assert list((tmp_path / "torch/hub/checkpoints").iterdir()) == []
 
-    def test_a_dead_server_is_one_line(self, monkeypatch: pytest.MonkeyPatch, capfd: Terminal) -> None:
+    def test_an_unreachable_server_is_reported_in_one_line(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: Terminal
+    ) -> None:
         monkeypatch.setenv("COLORIZERS_ENDPOINT", "http://127.0.0.1:9")
         assert "set a mirror (COLORIZERS_ENDPOINT)" in refusal(["models", "download", "siggraph17"], capfd)
 
-    def test_a_server_without_the_file_is_one_line(self, server: WeightsServer, capfd: Terminal) -> None:
+    def test_a_missing_file_is_reported_in_one_line(self, server: WeightsServer, capfd: Terminal) -> None:
         server.files.clear()
         assert "404" in refusal(["models", "download", "siggraph17"], capfd)
 
 
-def test_a_model_that_is_not_here_names_the_command(server: WeightsServer, capfd: Terminal) -> None:
+def test_a_model_not_downloaded_names_the_command(server: WeightsServer, capfd: Terminal) -> None:
     assert f"`colorize models download {NAME}`" in refusal(["photo", "x.jpg", "--model", NAME], capfd)
 
 
-def test_names_of_models_are_taken_with_a_file_too(server: WeightsServer, tmp_path: Path) -> None:
+def test_model_names_accept_a_file(server: WeightsServer, tmp_path: Path) -> None:
     (tmp_path / "copied.pth").write_bytes(server.files[f"{NAME}.pth"])
 
     assert find_model(f"{NAME}={tmp_path}/copied.pth").architecture == "ddcolor_large"
@@ -231,14 +231,14 @@ def test_an_unknown_name_lists_the_known_ones(capfd: Terminal) -> None:
     assert all(name in line for name in PUBLISHED)
 
 
-def test_the_hashes_that_are_known_belong_to_the_files() -> None:
+def test_known_hashes_match_the_files() -> None:
     for name in ("eccv16", "siggraph17"):
         assert PUBLISHED[name].file.removesuffix(".pth").endswith(PUBLISHED[name].sha256[:8])
 
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
-def test_an_archive_is_colored_by_name(server: WeightsServer, tmp_path: Path) -> None:
+def test_published_weights_can_be_selected_by_name(server: WeightsServer, tmp_path: Path) -> None:
     write_tree(tmp_path / "scans", {f"{i}.jpg": grey_jpeg(i) for i in range(2)})
     assert run(["models", "download", NAME]) == 0
 

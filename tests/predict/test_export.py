@@ -26,7 +26,7 @@ def checkpoint(name: str, folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddcolor_tiny", "eccv16", "lab_cnn", "palette_cnn", "siggraph17"])
-def test_the_runtime_computes_what_torch_does(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_onnx_runtime_matches_torch(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, target = checkpoint(name, tmp_path), tmp_path / "model.onnx"
     assert run(["export", str(source), "-o", str(target)]) == 0
     assert f"({name}, within" in capsys.readouterr().out
@@ -44,7 +44,7 @@ def test_the_runtime_computes_what_torch_does(name: str, tmp_path: Path, capsys:
             np.testing.assert_allclose(color, network(*given.values()).numpy(), atol=exporting.TOLERANCE)
 
 
-def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+def test_an_export_with_different_outputs_is_refused(tmp_path: Path) -> None:
     network = load_checkpoint(checkpoint("palette_cnn", tmp_path)).model
     data = exporting.to_onnx(network)
     network.state_dict()["palette_K3"].copy_(torch.eye(4, 3))  # of greys, until then
@@ -59,6 +59,6 @@ def test_published_weights_become_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("output", ["model.pt", "s3://bucket/model.onnx"])
-def test_another_suffix_or_place_is_refused(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_suffixes_and_locations_are_refused(output: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["export", "default", "-o", output]) == EXIT_USAGE
     assert "give a local file that ends in .onnx or .safetensors" in capsys.readouterr().err

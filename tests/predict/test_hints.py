@@ -59,7 +59,7 @@ def ab_at(image: Path | bytes, x: int, y: int) -> list[float]:
 
 
 class TestFiles:
-    def test_csv_and_json_say_the_same(self, tmp_path: Path) -> None:
+    def test_csv_and_json_are_equivalent(self, tmp_path: Path) -> None:
         csv = write(tmp_path, "a.jpg, 10, 20, #b03060", "b/c.png,1.5,2,maroon", '"a.jpg",3,4,"rgb(1, 2, 3)"')
         entries = [
             {"path": "a.jpg", "x": 10, "y": 20, "color": "#b03060"},
@@ -71,7 +71,7 @@ class TestFiles:
         assert [(hint.x, hint.y) for hint in read_hints(str(csv)).of["a.jpg"]] == [(10, 20), (3, 4)]
 
     @pytest.mark.parametrize("color", ["#ff0000", "#00f", "maroon", "rgb(12, 200, 99)", "hsl(30, 50%, 40%)", "#777"])
-    def test_colors_are_those_of_lab(self, color: str, tmp_path: Path) -> None:
+    def test_hint_colors_are_converted_to_lab(self, color: str, tmp_path: Path) -> None:
         (hint,) = read_hints(str(write(tmp_path, f'a,0,0,"{color}"'))).of["a"]
         Image.new("RGB", (1, 1), color).save(tmp_path / "one.png")
         assert [hint.a, hint.b] == pytest.approx(ab_at(tmp_path / "one.png", 0, 0), abs=0.01)
@@ -99,7 +99,7 @@ class TestFiles:
         ["[1, 2]", '[{"path": "a"}]', "[", '{"path": 1}', f'[{{"path":"a","x":{10**400},"y":1,"color":"red"}}]'],
         ids=["numbers", "no hint", "cut", "no list", "a number without end"],
     )
-    def test_json_of_another_form_is_refused(self, text: str, tmp_path: Path) -> None:
+    def test_json_of_another_structure_is_refused(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "h.json").write_text(text)
         with pytest.raises(UsageError, match=r"h\.json"):
             read_hints(str(tmp_path / "h.json"))
@@ -110,7 +110,7 @@ class TestFiles:
 
 
 class TestPlanes:
-    def test_a_hint_is_where_it_was_put_in_the_part_that_the_image_covers(self) -> None:
+    def test_hints_are_mapped_to_the_covered_part_of_the_canvas(self) -> None:
         spots = np.array([[0.5, 0.25, 30, -40]], np.float32)
         ab, mask = hint_planes([spots, spots[:0]], [(40, 60), (64, 64)], (64, 64))
         assert np.argwhere(mask[0, 0]).mean(axis=0).tolist() == [10, 30]
@@ -118,7 +118,7 @@ class TestPlanes:
         assert not mask[1].any()
         assert (ab * (1 - mask) == 0).all()
 
-    def test_colors_are_met_at_each_hint_and_untouched_far_away(self) -> None:
+    def test_colors_match_each_hint_and_are_unchanged_far_away(self) -> None:
         ab = np.random.default_rng(0).normal(0, 20, (2, 40, 60)).astype(np.float32)
         spots = np.array([[0.2, 0.5, 50, 10], [0.26, 0.5, -50, 10], [0.999, 0.0, 0, 70]], np.float32)
         held = apply_hints(ab, spots)
@@ -133,7 +133,7 @@ class TestPlanes:
             [50, 40], abs=0.5
         )
 
-    def test_a_network_that_takes_none_is_not_given_any(self) -> None:
+    def test_networks_without_hint_inputs_get_none(self) -> None:
         colorizer = torch_colorizer(create_model("lab_cnn", widths=[8, 8, 8]), size=32, precision="float32")
         with pytest.raises(ValueError, match="LabCnn takes no color hints"):
             colorizer([Hinted(np.zeros((32, 32), np.uint8), np.zeros((1, 4), np.float32))])
@@ -166,7 +166,7 @@ class TestPhoto:
         assert np.hypot(*np.subtract(ab_at(target, stored_x, stored_y), (hint.a, hint.b))) < TOLERANCE
 
     @pytest.mark.slow
-    def test_a_hint_outside_of_the_image_is_this_images_fault(
+    def test_a_hint_outside_the_image_fails_only_that_image(
         self, scan: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         hints = write(scan.parent, f"{scan},400,10,red")
@@ -181,7 +181,7 @@ class TestPhoto:
             ("{checkpoint}", "other.png,1,1,red", "'other.png', which is none of the inputs"),
         ],
     )
-    def test_what_cannot_be_hinted_is_refused(
+    def test_unsupported_hints_are_refused(
         self, scan: Path, checkpoint: Path, model: str, row: str, message: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         hints = write(scan.parent, row.format(scan=scan))
@@ -192,7 +192,7 @@ class TestPhoto:
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
-def test_the_bulk_job_keeps_hints_and_redoes_what_they_change(scan: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_bulk_applies_hints_and_redoes_images_whose_hints_change(scan: Path, checkpoint: Path, tmp_path: Path) -> None:
     source, target = tmp_path / "scans", tmp_path / "out"
     source.mkdir()
     for name in ("a.png", "b.png"):
@@ -217,7 +217,7 @@ def grey_pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("L"))
 
 
-def test_hints_of_a_file_without_end_are_refused_unread(tmp_path: Path) -> None:
+def test_endless_hints_files_are_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "hints.json").open("wb") as file:
         file.truncate(7 << 40)
     with pytest.raises(UsageError, match=r"at most 16,777,216 are read"):

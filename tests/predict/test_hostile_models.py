@@ -64,7 +64,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_what_becomes_more_than_its_bytes_is_never_built(bomb: str, tmp_path: Path) -> None:
+def test_expanding_structures_are_not_built(bomb: str, tmp_path: Path) -> None:
     data = BOMBS[bomb]()
     with pytest.raises(NotPlainError):
         require_plain(data)
@@ -78,7 +78,7 @@ def test_what_becomes_more_than_its_bytes_is_never_built(bomb: str, tmp_path: Pa
         load_state_bytes(data)
 
 
-def test_weights_whose_names_are_no_text_are_refused() -> None:
+def test_weights_with_non_string_names_are_refused() -> None:
     with pytest.raises(CheckpointError, match="is not a state dict"):
         load_published("siggraph17", {1: torch.zeros(1), "a": torch.zeros(1)})  # type: ignore[dict-item]
 
@@ -94,7 +94,7 @@ def test_weights_whose_names_are_no_text_are_refused() -> None:
     ],
     ids=["params", "beside", "types", "module"],
 )
-def test_files_of_weights_pass(state: object, legacy: bool) -> None:
+def test_valid_weights_are_accepted(state: object, legacy: bool) -> None:
     data = saved(state, legacy=legacy)
     require_plain(data)
     assert torch.load(io.BytesIO(data), weights_only=True).keys()
@@ -108,17 +108,17 @@ def checkpoint(path: Path, **args: object) -> str:
 
 
 @pytest.mark.parametrize("canvas", [20_000, 10**30, 1e30, 0, -5, "128", [32], True])
-def test_a_checkpoint_does_not_choose_how_much_memory_a_image_takes(canvas: object, tmp_path: Path) -> None:
+def test_a_checkpoint_cannot_choose_the_memory_of_an_image(canvas: object, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"it requires canvas=.* pixels; 1 to 1024 are supported"):
         find_model(checkpoint(tmp_path / "a.safetensors", canvas=canvas))
 
 
 @pytest.mark.parametrize("canvas", [32, 1024, None])
-def test_a_canvas_that_a_network_was_made_for_is_kept(canvas: int | None, tmp_path: Path) -> None:
+def test_the_canvas_of_a_network_is_kept(canvas: int | None, tmp_path: Path) -> None:
     assert find_model(checkpoint(tmp_path / "a.safetensors", canvas=canvas)).canvas == canvas
 
 
-def test_what_a_checkpoint_says_does_not_fill_the_terminal(tmp_path: Path) -> None:
+def test_long_text_in_a_checkpoint_is_shortened(tmp_path: Path) -> None:
     network = create_model("lab_cnn", widths=[2, 2, 2])
     for name, args in (("n" * 3_000_000, {}), ("lab_cnn", {"a": "y" * 3_000_000})):
         (tmp_path / "a.safetensors").write_bytes(dump_checkpoint(network, name=name, args=args))

@@ -39,7 +39,7 @@ def trained_further(**args: object) -> bytes:
 
 
 @pytest.mark.parametrize("checkpoint", [DEFAULT, trained_further(drop=0.3)], ids=["shipped", "trained further"])
-def test_colors_and_confidence_are_those_of_pytorch(checkpoint: bytes, astronaut: Image.Image) -> None:
+def test_colors_and_confidence_match_pytorch(checkpoint: bytes, astronaut: Image.Image) -> None:
     grey = np.asarray(astronaut.convert("L"))
     images = [grey, grey[:200], grey[:, :100], grey[::4, ::4]]
     mine = opened(checkpoint)
@@ -52,7 +52,7 @@ def test_colors_and_confidence_are_those_of_pytorch(checkpoint: bytes, astronaut
         assert ours.confidence == pytest.approx(torchs.confidence, abs=1e-4)
 
 
-def test_images_in_one_pass_come_out_as_alone_to_the_last_bit(astronaut: Image.Image) -> None:
+def test_batched_images_are_bit_identical_to_single_ones(astronaut: Image.Image) -> None:
     grey = np.asarray(astronaut.convert("L"))
     images = [grey, grey[::-1], grey[:, ::-1]]
     colorizer = opened()
@@ -66,7 +66,7 @@ def test_images_in_one_pass_come_out_as_alone_to_the_last_bit(astronaut: Image.I
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
-def test_upsampling_is_that_of_pytorch_followed_by_a_convolution(size: int) -> None:
+def test_upsampling_matches_pytorch_upsampling_and_convolution(size: int) -> None:
     random = np.random.default_rng(0)
     line, taps = random.normal(size=size).astype(np.float32), random.normal(size=3).astype(np.float32)
     found = upsampling(size) @ np.outer(line, taps).reshape(-1)
@@ -77,18 +77,18 @@ def test_upsampling_is_that_of_pytorch_followed_by_a_convolution(size: int) -> N
 
 
 @pytest.mark.parametrize("args", [{"temperature": 0.5}, {"encoder": "lite0"}, {"spread": 0.0}])
-def test_a_network_that_is_built_otherwise_runs_in_pytorch(args: dict[str, object]) -> None:
+def test_networks_without_a_matching_graph_run_in_pytorch(args: dict[str, object]) -> None:
     assert fitting_graph(trained_further(**args)) is None
     assert isinstance(opened(trained_further(**args)).network, TorchNetwork)
 
 
 @pytest.mark.parametrize("settings", [{"temperature": 0.4}, {"precision": "bfloat16"}])
-def test_what_the_graph_has_not_got_runs_in_pytorch(settings: dict[str, Any]) -> None:
+def test_features_missing_in_the_graph_run_in_pytorch(settings: dict[str, Any]) -> None:
     assert isinstance(opened(**settings).network, TorchNetwork)
 
 
 @pytest.mark.slow
-def test_no_part_of_torch_is_imported_to_color_on_a_cpu() -> None:
+def test_coloring_on_a_cpu_imports_no_torch() -> None:
     code = (
         "import sys, numpy as np, colorize\n"
         "colorize.load('default', device='cpu')(np.zeros((64, 64), np.uint8))\n"

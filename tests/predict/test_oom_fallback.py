@@ -37,13 +37,13 @@ def colorizer(room: int, **options: str) -> Colorizer:
     return torch_colorizer(Hungry(room, **options), size=128, batch_size=8, precision="float32")
 
 
-def test_with_room_enough_nothing_is_given_up() -> None:
+def test_with_enough_memory_nothing_changes() -> None:
     colors, degraded = color_with_fallback(colorizer(8 * 128 * 128), GREYS)
 
     assert (len(colors), degraded) == (8, "")
 
 
-def test_the_batch_is_halved_until_it_fits_and_stays_so() -> None:
+def test_the_batch_size_is_halved_until_it_fits() -> None:
     tight = colorizer(3 * 128 * 128)
     colors, degraded = color_with_fallback(tight, GREYS)
     assert degraded == "batch of 2"
@@ -54,7 +54,7 @@ def test_the_batch_is_halved_until_it_fits_and_stays_so() -> None:
     assert tight.batch_size == 2
 
 
-def test_then_the_size_is_halved_for_these_images_only() -> None:
+def test_then_the_canvas_is_halved_for_these_images_only() -> None:
     tight = colorizer(128 * 128 // 2)
     colors, degraded = color_with_fallback(tight, GREYS)
 
@@ -64,18 +64,18 @@ def test_then_the_size_is_halved_for_these_images_only() -> None:
 
 
 @pytest.mark.parametrize("fault", ["DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"])
-def test_in_the_end_it_is_said_that_nothing_helps(fault: str) -> None:
+def test_without_a_fallback_left_the_error_says_so(fault: str) -> None:
     with pytest.raises(RuntimeError, match="out of memory: 8 images"):
         color_with_fallback(colorizer(0, fault=fault), GREYS)
 
 
-def test_another_fault_is_not_taken_for_a_shortage() -> None:
+def test_other_errors_are_not_treated_as_oom() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
         color_with_fallback(colorizer(0, fault="mat1 and mat2 shapes cannot be multiplied"), GREYS)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_that_is_full_gives_way_to_the_cpu() -> None:
+def test_a_full_gpu_falls_back_to_the_cpu() -> None:
     class OnlyCpu(Hungry):
         def forward(self, L_B1HW: Tensor) -> Tensor:
             self.room = 10**9 if L_B1HW.device.type == "cpu" else 0

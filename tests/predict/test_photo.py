@@ -33,13 +33,13 @@ def test_images_go_into_a_folder_under_their_names(photo_folder: Path, tmp_path:
         assert colored.convert("RGB").getcolors(3) is None  # more than three colors
 
 
-def test_one_image_can_be_given_a_name(photo_folder: Path, tmp_path: Path) -> None:
+def test_one_image_can_be_written_to_a_named_file(photo_folder: Path, tmp_path: Path) -> None:
     assert run(["photo", str(photo_folder / "grey.jpg"), "-o", str(tmp_path / "mine.jpg")]) == 0
     assert (tmp_path / "mine.jpg").exists()
 
 
 @pytest.mark.slow
-def test_a_copy_is_never_written_under_another_formats_suffix(
+def test_a_copy_is_never_written_under_a_wrong_suffix(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scan, wrong = str(photo_folder / "grey.jpg"), tmp_path / "out.png"
@@ -56,7 +56,7 @@ def test_a_copy_is_never_written_under_another_formats_suffix(
 
 
 @pytest.mark.slow
-def test_a_file_that_is_there_is_replaced_only_on_request(
+def test_existing_files_are_replaced_only_on_request(
     photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scan, target = str(photo_folder / "grey.jpg"), tmp_path / "mine.jpg"
@@ -69,7 +69,7 @@ def test_a_file_that_is_there_is_replaced_only_on_request(
     assert target.read_bytes() != b"mine"
 
 
-def test_settings_say_how_the_color_is_stored_and_called(photo_folder: Path, tmp_path: Path) -> None:
+def test_settings_control_encoding_and_names(photo_folder: Path, tmp_path: Path) -> None:
     chosen = ["--set", "output.subsampling=4:4:4", "--set", "output.digital_source_type=trainedAlgorithmicMedia"]
     assert run(["photo", str(photo_folder / "grey.jpg"), "-o", str(tmp_path / "mine.jpg"), *chosen]) == 0
     written = (tmp_path / "mine.jpg").read_bytes()
@@ -112,21 +112,21 @@ def web(photo_folder: Path) -> Iterator[str]:
     server.shutdown()
 
 
-def test_a_link_is_fetched(web: str, tmp_path: Path) -> None:
+def test_http_links_are_downloaded(web: str, tmp_path: Path) -> None:
     link = f"{web}/1931/K%C3%B6ln,%20Stra%C3%9Fe%20%233%20100%25.jpg"
     assert run(["photo", link, f"{web}/grey.jpg", "-o", str(tmp_path), "--allow-private"]) == 0
 
     assert {path.name for path in tmp_path.glob("*.jpg")} == {"Köln, Straße #3 100%.jpg", "grey.jpg"}
 
 
-def test_a_private_address_is_not_asked(web: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_private_addresses_are_not_contacted(web: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["photo", f"{web}/grey.jpg", "-o", str(tmp_path / "out")]) == EXIT_FAILURES
 
     assert "127.0.0.1 is a private address: refused without --allow-private" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_what_cannot_be_colored_is_said_and_the_rest_is_done(
+def test_failures_are_reported_and_the_rest_is_colored(
     web: str, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "notes.txt").write_text("no image")
@@ -144,7 +144,7 @@ def test_what_cannot_be_colored_is_said_and_the_rest_is_done(
 
 
 @pytest.mark.slow
-def test_no_image_ends_the_command_whatever_it_does(
+def test_no_image_can_end_the_command(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(poison.install(tmp_path / "site")))
@@ -180,7 +180,7 @@ def test_no_image_ends_the_command_whatever_it_does(
 
 
 @pytest.mark.slow
-def test_no_name_of_a_source_ends_the_command(
+def test_no_file_name_can_end_the_command(
     web: str, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Links in a circle, and links on the web whose names are none: `Path` raises for each of them."""
@@ -197,7 +197,7 @@ def test_no_name_of_a_source_ends_the_command(
 
 
 @pytest.mark.slow
-def test_a_copy_says_nothing_of_where_the_model_lies(photo_folder: Path, tmp_path: Path) -> None:
+def test_a_copy_does_not_reveal_the_model_path(photo_folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "secret place" / "mine.safetensors"
     model.parent.mkdir()
     shutil.copy(shipped_weights()["default"], model)
@@ -208,7 +208,7 @@ def test_a_copy_says_nothing_of_where_the_model_lies(photo_folder: Path, tmp_pat
     assert b"secret" not in written
 
 
-def test_what_cannot_be_opened_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_model_is_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     absent = str(tmp_path / "nothere.jpg")
     assert run(["photo", absent, "-o", str(tmp_path / "out")]) == EXIT_FAILURES
     assert capsys.readouterr().err == f"{absent}: no such file or directory\n"
@@ -241,7 +241,7 @@ def test_a_usage_error_is_one_line(arguments: list[str], message: str, capsys: p
 
 
 @pytest.mark.slow
-def test_no_source_is_ever_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_are_never_modified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever names the copies get: those of other sources, ones with an added suffix, and the sheets' names."""
     monkeypatch.chdir(tmp_path)
     gif = io.BytesIO()

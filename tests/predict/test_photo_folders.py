@@ -38,7 +38,7 @@ def test_the_images_in_a_folder_keep_its_tree(
     assert set(scans.rglob("*")) == before
 
 
-def test_one_file_of_a_folder_that_is_no_image_is_a_failure(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_in_a_folder_that_is_not_an_image_fails(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (scans / "notes.txt").write_text("no image")
     assert run(["photo", "scans", "-o", "out"]) == EXIT_FAILURES
     said = capsys.readouterr()
@@ -47,7 +47,7 @@ def test_one_file_of_a_folder_that_is_no_image_is_a_failure(scans: Path, capsys:
 
 
 @pytest.mark.slow
-def test_a_link_in_a_folder_leads_nowhere_else(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_links_in_a_folder_are_not_followed(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tree(scans.parent, {"private/secret.jpg": grey_jpeg(3)})
     (scans / "x.jpg").symlink_to("../private/secret.jpg")
     (scans / "more").symlink_to("../private")
@@ -60,7 +60,7 @@ def test_a_link_in_a_folder_leads_nowhere_else(scans: Path, capsys: pytest.Captu
 
 
 @pytest.mark.slow
-def test_no_copy_of_a_folders_image_leaves_the_output(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_copies_of_a_folder_stay_within_the_output(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("elsewhere", "out"):
         (scans.parent / name).mkdir()
     (scans.parent / "out/box 1").symlink_to("../elsewhere")
@@ -80,7 +80,7 @@ def test_no_copy_of_a_folders_image_leaves_the_output(scans: Path, capsys: pytes
         (["scans", "scans/a.jpg", "-o", "out"], "would both become out/a.jpg: color them one by one"),
     ],
 )
-def test_a_folder_is_refused_in_one_line(
+def test_folder_usage_errors_are_one_line(
     words: list[str], message: str, scans: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (scans.parent / "empty").mkdir()

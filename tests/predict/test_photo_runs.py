@@ -92,7 +92,7 @@ def test_tiles_of_an_enlarged_image_have_no_seams() -> None:
         (["--history", "--run", "."], "has no checkpoints/epoch-NNN.safetensors"),
     ],
 )
-def test_what_cannot_be_shown_is_said(
+def test_errors_of_history_and_enlarge_are_reported(
     words: list[str],
     message: str,
     photo_folder: Path,

@@ -32,9 +32,7 @@ def restored(source: bytes, folder: Path, name: str = "a.bin") -> bytes:
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}], ids=str)
-def test_a_grey_jpeg_comes_back_with_every_coefficient_and_every_byte_of_its_scans(
-    options: dict[str, int], tmp_path: Path
-) -> None:
+def test_a_grey_jpeg_is_restored_with_its_exact_scan_bytes(options: dict[str, int], tmp_path: Path) -> None:
     source = saved(photograph("L"), "JPEG", quality=88, **options)
     back = restored(source, tmp_path)
     assert opened(back).mode == "L"
@@ -44,7 +42,7 @@ def test_a_grey_jpeg_comes_back_with_every_coefficient_and_every_byte_of_its_sca
 
 
 @pytest.mark.parametrize("kind", ["RGB", "sepia"])
-def test_of_a_toned_jpeg_its_luminance_comes_back(kind: str, tmp_path: Path) -> None:
+def test_the_luminance_of_a_toned_jpeg_is_restored(kind: str, tmp_path: Path) -> None:
     toned = ImageOps.colorize(photograph("L"), (40, 20, 5), (255, 240, 200), mid=(140, 100, 70))
     source = saved(toned if kind == "sepia" else photograph("RGB"), "JPEG", quality=88)
     back = restored(source, tmp_path)
@@ -52,7 +50,7 @@ def test_of_a_toned_jpeg_its_luminance_comes_back(kind: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "JPEG2000"])
-def test_lossless_formats_come_back_pixel_by_pixel(format: str, tmp_path: Path) -> None:
+def test_lossless_formats_are_restored_exactly(format: str, tmp_path: Path) -> None:
     images = {mode: photograph(mode) for mode in ("L", "LA", "RGB", "RGBA", *(["1"] if format != "JPEG2000" else []))}
     (tmp_path / "copies").mkdir()
     for mode, image in images.items():
@@ -71,7 +69,7 @@ def test_lossless_formats_come_back_pixel_by_pixel(format: str, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2])
-def test_16_bits_come_back_pixel_by_pixel(channels: int, tmp_path: Path) -> None:
+def test_16_bits_are_restored_exactly(channels: int, tmp_path: Path) -> None:
     pixels = samples(channels, 16, (61, 47))
     png = restored(bytes(imagecodecs.png_encode(pixels)), tmp_path)
     assert np.array_equal(imagecodecs.png_decode(png), pixels)
@@ -83,7 +81,7 @@ def test_16_bits_come_back_pixel_by_pixel(channels: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("format", SUFFIXES)
-def test_orientation_and_metadata_stay_and_the_statement_goes(format: str, tmp_path: Path) -> None:
+def test_restoring_keeps_metadata_and_removes_provenance(format: str, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "Pier, 1931"
     options = {"exif": exif} if format != "JPEG2000" else {}
@@ -95,7 +93,7 @@ def test_orientation_and_metadata_stay_and_the_statement_goes(format: str, tmp_p
         assert opened(back).getexif()[0x010E] == "Pier, 1931"
 
 
-def test_whole_trees_are_restored_under_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trees_are_restored_under_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tree = tmp_path / "colored"
     for name, format in (("a.jpg", "JPEG"), ("1931/a.jpg", "JPEG"), ("1931/b.png", "PNG")):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +111,7 @@ def test_whole_trees_are_restored_under_their_names(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.slow
-def test_what_is_there_already_may_be_the_scan_itself_and_stays(
+def test_existing_files_are_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The name of a scan is what comes to mind for what gives it back."""
@@ -132,7 +130,7 @@ def test_what_is_there_already_may_be_the_scan_itself_and_stays(
 
 
 @pytest.mark.slow
-def test_sheets_beside_the_copies_are_no_copies(tmp_path: Path) -> None:
+def test_comparison_sheets_are_not_restored(tmp_path: Path) -> None:
     scans = {"a.jpg": saved(photograph("L"), "JPEG"), "b.jpg.compare.jpg": saved(photograph("L"), "JPEG")}
     for name, data in scans.items():
         (tmp_path / name).write_bytes(data)
@@ -142,9 +140,7 @@ def test_sheets_beside_the_copies_are_no_copies(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_not_colored_here_is_refused_and_can_be_forced(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_images_are_refused_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cmyk = colored(saved(photograph("CMYK"), "JPEG"))[1]
     files = {
         "plain.png": saved(photograph("RGB"), "PNG"),
@@ -206,9 +202,7 @@ def test_buckets_are_restored_too(s3: S3) -> None:
 
 
 @pytest.mark.slow
-def test_an_archive_comes_back_as_one_with_every_other_column(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_archive_is_restored_with_every_other_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A copy, none (a row that failed), an image that is no copy, and what is no image."""
     scan = saved(photograph("L"), "JPEG", quality=88)
     copies = [colored(scan)[1], None, scan, b"no image"]
@@ -233,7 +227,7 @@ def test_an_archive_comes_back_as_one_with_every_other_column(
     assert "2 of 4 rows" in capsys.readouterr().out
 
 
-def test_an_archive_without_colored_copies_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_archive_without_colored_copies_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq.write_table(pa.table({"image": [b"x"]}), tmp_path / "a.parquet")
     assert run(["restore-grey", str(tmp_path / "a.parquet"), "-o", str(tmp_path / "out")]) == EXIT_FAILURES
 

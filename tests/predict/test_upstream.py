@@ -55,7 +55,7 @@ def as_their_programs_do(name: str, network: ColorModel, image: Image.Image) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SIDES)
-def test_images_are_those_of_their_programs(name: str, astronaut: Image.Image, tmp_path: Path) -> None:
+def test_outputs_match_the_original_programs(name: str, astronaut: Image.Image, tmp_path: Path) -> None:
     model = checkpoint(name, tmp_path)
     scan = astronaut.convert("L").resize((700, 530))
     scan.save(tmp_path / "scan.png")
@@ -69,7 +69,7 @@ def test_images_are_those_of_their_programs(name: str, astronaut: Image.Image, t
     assert np.quantile(np.abs(ours - expected), 0.999) <= 3
 
 
-def test_the_copy_says_that_its_luminance_is_not_the_scans(astronaut: Image.Image) -> None:
+def test_the_copy_is_marked_as_not_luma_exact(astronaut: Image.Image) -> None:
     upstream = upstream_of("upstream", "siggraph17")
     strong = np.full((2, 8, 8), 70, np.float32)
     for format in ("PNG", "JPEG"):
@@ -83,7 +83,7 @@ def test_the_copy_says_that_its_luminance_is_not_the_scans(astronaut: Image.Imag
         assert (colors[..., 0] - colors[..., 2]).max() > 60
 
 
-def test_a_network_without_authors_has_no_processing_of_theirs(
+def test_a_network_without_published_weights_has_no_original_pipeline(
     tmp_path: Path, astronaut: Image.Image, capsys: pytest.CaptureFixture[str]
 ) -> None:
     astronaut.save(tmp_path / "a.png")

@@ -73,7 +73,7 @@ def read(data: bytes, *columns: str) -> tuple[list[dict[str, Any]], set[int]]:
 @pytest.mark.parametrize("codec", ["none", "snappy", "gzip", "zstd"])
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 @pytest.mark.parametrize("place", [0.3, 0.5, 0.9])
-def test_a_damaged_page_costs_its_own_rows(codec: str, version: str, place: float) -> None:
+def test_a_damaged_page_loses_only_its_rows(codec: str, version: str, place: float) -> None:
     """Images as random as these are packed as they are, so that a place in the chunk is a row."""
     data = parquet(table(), compression=codec, data_page_version=version)
     damaged = next(
@@ -89,7 +89,7 @@ def test_a_damaged_page_costs_its_own_rows(codec: str, version: str, place: floa
         assert found["caption"] == wanted["caption"]
 
 
-def test_behind_a_header_that_cannot_be_read_nothing_of_the_column_is_found() -> None:
+def test_an_unreadable_page_header_loses_the_rest_of_the_column() -> None:
     """Where the next page begins stands in the header of the one before."""
     rows, lost = read(broken(parquet(table()), "image.bytes", 0.0))
 
@@ -99,7 +99,7 @@ def test_behind_a_header_that_cannot_be_read_nothing_of_the_column_is_found() ->
 
 
 @pytest.mark.parametrize("column", ["tags.list.element", "number"])
-def test_a_list_and_a_column_that_may_not_be_null_are_lost_for_the_row_group(column: str) -> None:
+def test_list_and_required_columns_are_lost_for_the_row_group(column: str) -> None:
     numbers = pa.array(range(ROWS), pa.int64())
     schema = table(number=numbers).schema
     index = schema.get_field_index("number")
@@ -111,7 +111,7 @@ def test_a_list_and_a_column_that_may_not_be_null_are_lost_for_the_row_group(col
     assert {row["tags" if column != "number" else "number"] is None for row in found} == {True}
 
 
-def test_a_damaged_dictionary_costs_the_pages_that_use_it() -> None:
+def test_a_damaged_dictionary_loses_the_pages_that_use_it() -> None:
     """Arrow begins with a dictionary and goes on without one when it has grown too large."""
     data = parquet(table(struct=False), use_dictionary=["image"], dictionary_pagesize_limit=40_000)
     rows, lost = read(broken(data, "image", 0.0), "image")
@@ -124,7 +124,7 @@ def test_a_damaged_dictionary_costs_the_pages_that_use_it() -> None:
     assert all(row["image"] == IMAGES[number] for number, row in enumerate(rows, GROUP) if number not in lost)
 
 
-def test_a_checksum_that_the_file_holds_is_checked() -> None:
+def test_page_checksums_are_verified() -> None:
     """Without one a changed image reads well, and is left to its decoder."""
     for checked in (False, True):
         data = parquet(table(), compression="none", write_page_checksum=checked)
@@ -134,7 +134,7 @@ def test_a_checksum_that_the_file_holds_is_checked() -> None:
         assert len(lost) in ((3, 4, 5) if checked else (0,))
 
 
-def test_bytes_that_are_missing_in_the_middle_cost_what_lies_behind_them() -> None:
+def test_missing_bytes_lose_what_follows() -> None:
     data = parquet(table(struct=False).select(["image"]))
     middle = len(data) // 2
     shortened = data[:middle] + data[middle + 3000 :]
@@ -146,7 +146,7 @@ def test_bytes_that_are_missing_in_the_middle_cost_what_lies_behind_them() -> No
 
 
 @pytest.mark.parametrize("tries", [3, 6, 500])
-def test_the_search_for_bad_pages_has_an_end(tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_for_bad_pages_is_bounded(tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """An archive made to be slow has very many of them."""
     monkeypatch.setattr(parquet_repair, "TRIES", tries)
     looked, real = [], Archive._reads
@@ -168,7 +168,7 @@ def test_the_search_for_bad_pages_has_an_end(tries: int, monkeypatch: pytest.Mon
     assert all(row["image"] == IMAGES[number] for number, row in enumerate(rows, GROUP) if number not in lost)
 
 
-def test_what_is_refused_for_its_size_is_not_taken_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exceeding_a_size_limit_is_not_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_pages, "BOMB_BYTES", 10_000)
     data = parquet(pa.table({"image": [b"x" * 640_000] * ROWS}), compression="zstd")
     with pytest.raises(ParquetError) as fault:
@@ -176,7 +176,7 @@ def test_what_is_refused_for_its_size_is_not_taken_for_damage(monkeypatch: pytes
     assert fault.value.code == "too_large"
 
 
-def test_a_storage_that_fails_is_not_taken_for_damage() -> None:
+def test_a_storage_error_is_not_damage() -> None:
     class Gone(io.BytesIO):
         fails = False
 
@@ -192,7 +192,7 @@ def test_a_storage_that_fails_is_not_taken_for_damage() -> None:
         list(archive.readable(1, ["image"], 1 << 20))
 
 
-def test_a_reader_yields_the_rows_that_can_be_read(tmp_path: Path) -> None:
+def test_a_reader_yields_the_readable_rows(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(broken(parquet(table(), compression="none"), "image.bytes", 0.0, group=0))
     source = open_source(str(tmp_path), SourceSettings())
     raws = [raw for raws in source.reader.fetch(source.units) for raw in raws]
@@ -202,7 +202,7 @@ def test_a_reader_yields_the_rows_that_can_be_read(tmp_path: Path) -> None:
     assert [raw.data for raw in raws[GROUP:]] == IMAGES[GROUP:]
 
 
-def test_a_path_within_images_that_cannot_be_read_costs_no_image(tmp_path: Path) -> None:
+def test_an_unreadable_path_field_loses_no_image(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(broken(parquet(table()), "image.path", 0.0))
     source = open_source(str(tmp_path), SourceSettings())
     raws = [raw for raws in source.reader.fetch(source.units) for raw in raws]
@@ -224,7 +224,7 @@ def joined(folder: Path, data: bytes, failed: range = range(0)) -> tuple[Lost, p
     return lost, pq.read_table(folder / "out/a.parquet")
 
 
-def test_an_output_has_every_row_that_can_be_read_in_its_place(tmp_path: Path) -> None:
+def test_an_output_has_every_readable_row_in_its_place(tmp_path: Path) -> None:
     gone = range(GROUP, ROWS)
     lost, after = joined(tmp_path, broken(parquet(table()), "image.bytes", 0.0), failed=gone)
 
@@ -237,7 +237,7 @@ def test_an_output_has_every_row_that_can_be_read_in_its_place(tmp_path: Path) -
     assert [(first, last) for first, last, _ in lost.rows] == [(GROUP, ROWS)]
 
 
-def test_a_row_that_has_lost_something_else_is_a_failure_and_has_no_color(tmp_path: Path) -> None:
+def test_a_row_that_lost_another_column_fails_uncolored(tmp_path: Path) -> None:
     """Who reads `colorized` may rely on it: what is there belongs to a row that is whole."""
     lost, after = joined(tmp_path, broken(parquet(table()), "caption", 0.0))
 

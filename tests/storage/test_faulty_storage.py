@@ -34,7 +34,7 @@ def proxy(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
 
 
 @pytest.mark.slow
-def test_refusals_and_cut_answers_are_retried(proxy: FaultyProxy) -> None:
+def test_refused_requests_and_truncated_responses_are_retried(proxy: FaultyProxy) -> None:
     proxy.refuse, proxy.cut = 0.25, 0.25
     storage = Storage("s3://scans/faulty")
     content = {f"{i}.bin": bytes([i]) * 5000 for i in range(30)}
@@ -47,7 +47,7 @@ def test_refusals_and_cut_answers_are_retried(proxy: FaultyProxy) -> None:
     assert proxy.seen["cut"] > 3
 
 
-def test_what_is_not_there_is_asked_for_once(proxy: FaultyProxy) -> None:
+def test_a_missing_object_is_requested_once(proxy: FaultyProxy) -> None:
     storage = Storage("s3://scans/faulty")
     storage.write("there.jpg", b"x")  # so that the client is connected
     before = proxy.seen["requests"]
@@ -59,7 +59,7 @@ def test_what_is_not_there_is_asked_for_once(proxy: FaultyProxy) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(900)
-def test_a_job_through_a_faulty_connection_loses_nothing(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_over_a_faulty_connection_loses_nothing(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """One in twenty requests refused, one in twenty answers cut, in processes that know the faulty way only."""
     source, target = "s3://scans/through", "s3://colored/through"
     for i in range(60):
@@ -79,7 +79,7 @@ def test_a_job_through_a_faulty_connection_loses_nothing(proxy: FaultyProxy, mon
     assert proxy.seen["cut"] > 0
 
 
-def test_a_full_disk_is_no_fault_of_a_image_and_holds_nothing_half_written(small_disk: Path) -> None:
+def test_a_full_disk_fails_no_image_and_leaves_no_partial_file(small_disk: Path) -> None:
     sink = FolderSink(Storage(small_disk), threads=2)
     images = [Finished(Record(f"{i}.jpg", f"{i}.jpg"), bytes(200_000)) for i in range(8)]
     with pytest.raises(OSError, match="No space left") as caught:
@@ -89,13 +89,13 @@ def test_a_full_disk_is_no_fault_of_a_image_and_holds_nothing_half_written(small
     assert {path.stat().st_size for path in small_disk.iterdir()} == {200_000}
 
 
-def test_a_fault_of_one_file_is_not_taken_for_a_full_disk() -> None:
+def test_an_error_of_one_file_is_not_a_full_disk() -> None:
     assert not storage_exhausted(PermissionError(errno.EACCES, os.strerror(errno.EACCES), "a.jpg"))
     assert storage_exhausted(OSError(errno.EROFS, os.strerror(errno.EROFS), "a.jpg")) == "a.jpg: read-only file system"
 
 
 @pytest.mark.parametrize("wrap", ["cause", "__cause__", "__context__", "text", "twice"])
-def test_a_full_disk_is_found_however_ray_has_wrapped_it(wrap: str) -> None:
+def test_a_full_disk_is_recognized_inside_ray_errors(wrap: str) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/a.jpg")
     outer = RuntimeError(f"ray::write() failed\n  File x\nOSError: {full}" if wrap == "text" else "a task failed")
     if wrap == "twice":
@@ -108,7 +108,7 @@ def test_a_full_disk_is_found_however_ray_has_wrapped_it(wrap: str) -> None:
     assert storage_exhausted(outer) == "out/a.jpg: no space left on device"
 
 
-def test_a_cut_download_of_a_huge_image_goes_on_where_it_was(proxy: FaultyProxy) -> None:
+def test_an_interrupted_download_of_a_huge_image_resumes(proxy: FaultyProxy) -> None:
     content = os.urandom(300_000)
     storage = Storage("s3://scans/faulty-huge")
     storage.write("scan.tif", content)

@@ -24,7 +24,7 @@ def table(numbers: range) -> pa.Table:
 
 
 @pytest.mark.parametrize(("waiting", "held"), [(50_000, 1 << 30), (64, 1 << 30), (50_000, 1000)])
-def test_equal_names_come_into_one_group_and_every_row_into_one(
+def test_equal_names_share_a_group_and_every_row_has_one(
     waiting: int, held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -58,12 +58,12 @@ def test_an_empty_table_has_empty_groups() -> None:
         assert found.group(0).schema == SCHEMA
 
 
-def test_a_group_has_about_as_many_rows_whatever_their_number() -> None:
+def test_groups_have_a_constant_target_size() -> None:
     assert groups_of(0) == groups_of(50_000) == 1
     assert groups_of(100_000_000) == 2000
 
 
-def test_a_mapped_array_is_an_array() -> None:
+def test_a_memory_mapped_array_is_an_array() -> None:
     array = mapped_array(5, np.int32, -1)
     array[[1, 3]] = 7
     assert array.tolist() == [-1, 7, -1, 7, -1]

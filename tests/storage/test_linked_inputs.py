@@ -43,7 +43,7 @@ def fetch(folder: Path, settings: SourceSettings | None = None, listed: str | No
     return {raw.path: raw for raws in source.reader.fetch(source.units) for raw in raws}
 
 
-def test_a_link_that_leads_out_is_a_failure_of_which_nothing_is_told(scans: Path) -> None:
+def test_a_link_outside_the_input_fails_without_details(scans: Path) -> None:
     raws = fetch(scans)
 
     for name in ("secret.jpg", "box/out.jpg"):
@@ -54,7 +54,7 @@ def test_a_link_that_leads_out_is_a_failure_of_which_nothing_is_told(scans: Path
         assert raws[name].identity == ""
 
 
-def test_its_manifest_row_holds_neither_content_nor_length_nor_hash(scans: Path) -> None:
+def test_its_manifest_row_has_no_content_size_or_hash(scans: Path) -> None:
     source = open_source(str(scans), SourceSettings())
     loader = Loader(
         source.reader, LimitSettings(), TriageSettings(), Canvases(64, 32), 64**2, 1 << 20, Stamp("m", "", "", 1)
@@ -80,7 +80,7 @@ def test_a_link_to_a_folder_is_skipped(scans: Path) -> None:
     }
 
 
-def test_links_are_followed_everywhere_where_that_is_asked_for(scans: Path) -> None:
+def test_follow_links_follows_links_everywhere(scans: Path) -> None:
     raws = fetch(scans, SourceSettings(follow_links=True))
 
     assert raws["secret.jpg"].data == SECRET
@@ -88,7 +88,7 @@ def test_links_are_followed_everywhere_where_that_is_asked_for(scans: Path) -> N
     assert raws["folder"].skipped
 
 
-def test_a_list_cannot_name_what_lies_behind_a_link(scans: Path, tmp_path: Path) -> None:
+def test_a_list_cannot_name_files_behind_a_link(scans: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("folder/key\nsecret.jpg\nagain/a.jpg\nfolder\nbox/a.jpg\n")
     raws = fetch(scans, listed=str(tmp_path / "list.txt"))
 
@@ -102,11 +102,11 @@ def test_a_list_cannot_name_what_lies_behind_a_link(scans: Path, tmp_path: Path)
     assert raws["secret.jpg"].size == raws["folder/key"].size == -1
 
 
-def test_a_image_that_is_named_itself_may_be_a_link(scans: Path) -> None:
+def test_an_image_given_as_the_input_may_be_a_link(scans: Path) -> None:
     assert fetch(scans / "box/out.jpg")["out.jpg"].data == grey_jpeg(2)
 
 
-def test_an_input_may_be_a_link_itself(scans: Path, tmp_path: Path) -> None:
+def test_the_input_folder_may_be_a_link(scans: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(scans)
 
     assert fetch(tmp_path / "link")["box/a.jpg"].data == grey_jpeg(1)
@@ -130,14 +130,14 @@ def test_an_archive_that_is_a_link_counts_by_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../secrets/key", "box/../../secrets/key", "folder/key"])
-def test_no_name_is_read_that_leads_out(name: str, scans: Path) -> None:
+def test_names_that_escape_the_input_are_not_read(name: str, scans: Path) -> None:
     storage = Storage(scans)
     for read in (storage.read, storage.open, lambda name: storage.load(name, 10, 1, 100)):
         with pytest.raises(OSError, match="leads out of"):
             read(name)
 
 
-def test_a_page_shows_no_image_of_a_manifest_that_leads_out(scans: Path, tmp_path: Path) -> None:
+def test_a_report_shows_no_image_outside_the_input(scans: Path, tmp_path: Path) -> None:
     write_tree(tmp_path / "out", {"a.jpg": grey_jpeg(3)})
     row = {"path": "box/a.jpg", "output": "../secrets/b.jpg", "bytes_in": 9, "bytes_out": 9, "width": 8, "height": 8}
 
@@ -148,7 +148,7 @@ def test_a_page_shows_no_image_of_a_manifest_that_leads_out(scans: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_restoring_a_folder_leaves_links_that_lead_out(
+def test_restoring_a_folder_skips_links_that_lead_out(
     scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["restore-grey", str(scans), "-o", str(tmp_path / "grey"), "--force"]) == EXIT_FAILURES
@@ -161,9 +161,7 @@ def test_restoring_a_folder_leaves_links_that_lead_out(
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
-def test_a_run_says_what_it_left_and_says_the_same_again(
-    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_reports_skipped_links_each_time(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["bulk", "--input", str(scans), "--output", str(tmp_path / "out"), "--set", "colorizer.size=64"]
     (scans / "secret.jpg").unlink()
     (scans / "box/out.jpg").unlink()
@@ -180,7 +178,7 @@ def test_a_run_says_what_it_left_and_says_the_same_again(
     }
 
 
-def test_no_message_holds_content(tmp_path: Path) -> None:
+def test_no_message_contains_content(tmp_path: Path) -> None:
     write_tree(tmp_path, {"key.jpg": SECRET})
     source = open_source(str(tmp_path), SourceSettings())
     loader = Loader(
@@ -191,7 +189,7 @@ def test_no_message_holds_content(tmp_path: Path) -> None:
     assert (row["error"], row["message"]) == ("not_an_image", f"no known image format ({len(SECRET)} bytes)")
 
 
-def test_the_record_of_a_linked_file_is_that_of_no_file(scans: Path) -> None:
+def test_a_linked_run_record_is_ignored(scans: Path) -> None:
     entries = {entry.name: entry._asdict() for entry in Storage(scans).entries()}
 
     assert entries["secret.jpg"] == {"name": "secret.jpg", "size": 0, "identity": ""}

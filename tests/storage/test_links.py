@@ -112,7 +112,7 @@ def test_each_limit_is_named(port: int, path: str, message: str) -> None:
         ("http:///a.jpg", "not an http"),
     ],
 )
-def test_who_does_not_answer_is_named(link: str, message: str) -> None:
+def test_an_unresponsive_server_is_named(link: str, message: str) -> None:
     with pytest.raises(OSError, match=message) as fault:
         fetch_link(link, OPEN)
     assert "Errno" not in str(fault.value)
@@ -127,7 +127,7 @@ def test_who_does_not_answer_is_named(link: str, message: str) -> None:
      "[ff0e::1]", "[100::1]", "[100:0:0:1::1]", "168.63.129.16", "[2001:db8::1]",
      "[3fff::1]", "[fec0::1]", "[::7f00:1]"],
 )  # fmt: skip
-def test_addresses_that_are_not_public_are_refused_however_they_are_written(port: int, host: str) -> None:
+def test_non_public_addresses_are_refused_in_any_notation(port: int, host: str) -> None:
     with pytest.raises(OSError, match="private address"):
         fetch_link(f"http://{host}:{port}/plain/1", LinkLimits(seconds=3))
 
@@ -137,14 +137,14 @@ def test_public_addresses_are_public(address: str) -> None:
     assert links._is_public(address)
 
 
-def test_a_name_that_stands_for_a_private_address_too_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_also_resolves_to_a_private_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = [(2, 1, 6, "", (address, 80)) for address in ("8.8.8.8", "10.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
     with pytest.raises(OSError, match=r"rebind\.example is the private address 10\.0\.0\.1"):
         fetch_link("http://rebind.example/a.jpg")
 
 
-def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unresponsive_name_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     answered = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(20))
     started = time.monotonic()

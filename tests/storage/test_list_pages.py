@@ -50,7 +50,7 @@ def check(body: bytes) -> None:
 @pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1), min_size=1))
-def test_a_page_is_read_as_botocore_reads_it(keys: list[str]) -> None:
+def test_a_page_is_parsed_as_by_botocore(keys: list[str]) -> None:
     check(page(*(item(key.strip() or "x", size) for size, key in enumerate(keys))))
 
 
@@ -64,13 +64,13 @@ def test_a_page_is_read_as_botocore_reads_it(keys: list[str]) -> None:
         "<Owner><ID>a</ID><DisplayName>a</DisplayName></Owner>",
     ],
 )
-def test_what_else_is_said_of_objects_changes_nothing(between: str) -> None:
+def test_other_elements_of_objects_are_ignored(between: str) -> None:
     check(page(item("a"), item("b", between=between), item("c"), gap="\n" if between.isspace() else ""))
     check(page(item("a", before=between), item("b")))
 
 
 @pytest.mark.parametrize("tag", [TAG, TAG.replace("&quot;", '"'), TAG.replace("&quot;", ""), "&quot;a-2&quot;"])
-def test_tags_are_quoted_or_not(tag: str) -> None:
+def test_etags_may_be_quoted(tag: str) -> None:
     check(page(item("a", tag=tag), item("b", tag=tag)))
 
 

@@ -82,7 +82,7 @@ def test_every_key_is_listed_once_in_ranges(keys: list[str], skips: bool, short:
     ],
     ids=["flat", "folders", "hashed", "deep"],
 )
-def test_keys_are_shared_out_between_threads(key: Any) -> None:
+def test_keys_are_divided_among_threads(key: Any) -> None:
     keys = [key(i) for i in range(4000)]
     busy: dict[int, int] = {}
 
@@ -102,7 +102,7 @@ def test_keys_are_shared_out_between_threads(key: Any) -> None:
     assert max(busy.values()) < 0.6 * len(keys)
 
 
-def test_a_middle_is_a_key_between() -> None:
+def test_a_midpoint_is_a_key_between() -> None:
     keys = [f"1931/{i:04d}.jpg" for i in range(1000)]
 
     def ask(after: str, count: int) -> list[str]:
@@ -133,7 +133,7 @@ def test_a_server_without_order_is_listed_page_by_page() -> None:
     assert [entry.name for entries in bucket.pages(0) for entry in entries] == keys
 
 
-def test_a_fault_in_one_range_ends_the_listing() -> None:
+def test_an_error_in_one_range_ends_the_listing() -> None:
     class Broken(Keys):
         def call_s3(self, *args: Any, **options: Any) -> dict[str, Any]:
             if options.get("StartAfter", "") > "scan-2":
@@ -144,7 +144,7 @@ def test_a_fault_in_one_range_ends_the_listing() -> None:
         list(Bucket(Broken([f"scan-{i:04d}" for i in range(4000)]), "scans", "", 20, 2, 4).pages(0))
 
 
-def test_a_listing_that_nobody_reads_on_ends_its_threads() -> None:
+def test_an_abandoned_listing_ends_its_threads() -> None:
     pages = Bucket(Keys([f"scan-{i:05d}" for i in range(4000)]), "scans", "", 5, 2, 4).pages(0)
     for _ in range(5):
         next(pages)
@@ -207,7 +207,7 @@ def test_every_object_with_bytes_has_a_row(flat: FlatServer) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "/copies"])
-def test_a_copy_in_a_bucket_has_its_sources_key(flat: FlatServer, prefix: str) -> None:
+def test_a_copy_in_a_bucket_has_the_key_of_its_source(flat: FlatServer, prefix: str) -> None:
     storage = Storage(f"s3://{secrets.token_hex(6)}{prefix}")
     for key, data in ODD.items():
         storage.write(key, data)
@@ -216,7 +216,7 @@ def test_a_copy_in_a_bucket_has_its_sources_key(flat: FlatServer, prefix: str) -
     assert {key: storage.read(key) for key in ODD} == ODD
 
 
-def test_a_copy_on_disk_has_a_name_of_its_own_where_a_key_is_no_path(tmp_path: Path) -> None:
+def test_a_copy_on_disk_has_a_generated_name_if_its_key_is_not_a_path(tmp_path: Path) -> None:
     names = {key: disk_name(key) for key in (*ODD, "a/./b.jpg", "a/b.jpg", "/", ".hidden/c")}
     for name in names.values():
         Storage(tmp_path).write(name, b"x")
@@ -235,7 +235,7 @@ def test_a_prefix_in_a_bucket_is_listed_alone(flat: FlatServer) -> None:
 
 
 @pytest.mark.slow
-def test_a_bucket_is_listed_in_ranges_as_it_is_in_order(s3: S3) -> None:
+def test_listing_in_ranges_equals_listing_in_order(s3: S3) -> None:
     root = Storage(f"s3://scans/{secrets.token_hex(6)}")
     names = [f"{i % 5}/scan-{i:03d}.jpg" for i in range(120)]
     for name in names:

@@ -75,7 +75,7 @@ REMOVALS: list[Callable[[Storage, str], object]] = [Storage.delete, Storage.dele
 
 @pytest.mark.parametrize("change", WRITES + REMOVALS)
 @pytest.mark.parametrize("name", ["box/notes.txt", "box/new.txt", "deep/box/manifest/part.parquet", "box/a/b"])
-def test_no_folder_that_is_a_link_is_written_into(
+def test_nothing_is_written_through_a_linked_folder(
     change: Callable[[Storage, str], object], name: str, out: Path, elsewhere: Path
 ) -> None:
     before = content(elsewhere)
@@ -87,23 +87,21 @@ def test_no_folder_that_is_a_link_is_written_into(
 
 
 @pytest.mark.parametrize("write", [WRITES[0], create, publish, WRITES[4]])
-def test_a_file_that_is_a_link_is_replaced_by_what_is_written(
-    write: Callable[[Storage, str], object], out: Path, elsewhere: Path
-) -> None:
+def test_writing_replaces_a_symbolic_link(write: Callable[[Storage, str], object], out: Path, elsewhere: Path) -> None:
     write(Storage(out), "file")
 
     assert not (out / "file").is_symlink()
     assert (elsewhere / "notes.txt").read_bytes() == THEIRS
 
 
-def test_a_second_name_of_a_file_elsewhere_is_replaced_as_well(out: Path, elsewhere: Path) -> None:
+def test_writing_replaces_a_hard_link(out: Path, elsewhere: Path) -> None:
     (out / "twin").hardlink_to(elsewhere / "notes.txt")
     Storage(out).write("twin", b"ours")
 
     assert (elsewhere / "notes.txt").read_bytes() == THEIRS
 
 
-def test_a_draft_that_was_exchanged_for_a_link_is_not_written_to(out: Path, elsewhere: Path) -> None:
+def test_a_draft_replaced_by_a_link_is_not_written_to(out: Path, elsewhere: Path) -> None:
     draft = Storage(out).draft("a.tif")
     draft.path.unlink()
     draft.path.symlink_to(elsewhere / "notes.txt")
@@ -115,7 +113,7 @@ def test_a_draft_that_was_exchanged_for_a_link_is_not_written_to(out: Path, else
     assert (elsewhere / "notes.txt").read_bytes() == THEIRS
 
 
-def test_names_under_construction_cannot_be_guessed(tmp_path: Path) -> None:
+def test_temporary_names_are_unpredictable(tmp_path: Path) -> None:
     names = {Storage(tmp_path).draft("a.tif").name.removeprefix(TEMPORARY_PREFIX) for _ in range(50)}
 
     assert len(names) == 50
@@ -123,7 +121,7 @@ def test_names_under_construction_cannot_be_guessed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("remove", REMOVALS)
-def test_of_a_link_only_the_link_could_go(remove: Callable[[Storage, str], object], out: Path, elsewhere: Path) -> None:
+def test_deleting_a_link_keeps_its_target(remove: Callable[[Storage, str], object], out: Path, elsewhere: Path) -> None:
     before = content(elsewhere)
     if remove is Storage.delete_tree:
         with pytest.raises(OSError, match="remove the link"):
@@ -135,7 +133,7 @@ def test_of_a_link_only_the_link_could_go(remove: Callable[[Storage, str], objec
     assert content(elsewhere) == before
 
 
-def test_a_tree_goes_without_what_its_links_lead_to(out: Path, elsewhere: Path) -> None:
+def test_deleting_a_tree_keeps_the_targets_of_its_links(out: Path, elsewhere: Path) -> None:
     before = content(elsewhere)
     Storage(out).delete_tree("deep")
 
@@ -143,7 +141,7 @@ def test_a_tree_goes_without_what_its_links_lead_to(out: Path, elsewhere: Path) 
     assert content(elsewhere) == before
 
 
-def test_sweeping_stays_within_the_output(out: Path, elsewhere: Path) -> None:
+def test_temporary_files_are_deleted_only_within_the_output(out: Path, elsewhere: Path) -> None:
     before = content(elsewhere)
     (out / f"deep/{TEMPORARY_PREFIX}1").touch()
     (out / f"deep/{TEMPORARY_PREFIX}2").symlink_to(elsewhere / "notes.txt")
@@ -153,7 +151,7 @@ def test_sweeping_stays_within_the_output(out: Path, elsewhere: Path) -> None:
     assert content(elsewhere) == before
 
 
-def test_a_root_that_is_a_link_is_what_its_user_has_named(tmp_path: Path) -> None:
+def test_a_linked_root_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "disk")
     Storage(tmp_path / "out").write("box/a.jpg", b"ours")
@@ -161,14 +159,14 @@ def test_a_root_that_is_a_link_is_what_its_user_has_named(tmp_path: Path) -> Non
     assert (tmp_path / "disk/box/a.jpg").read_bytes() == b"ours"
 
 
-def test_faults_name_the_whole_path(tmp_path: Path) -> None:
+def test_errors_name_the_full_path(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/box").write_bytes(b"")
     with pytest.raises(NotADirectoryError, match=rf"{tmp_path}/out/box/a\.jpg"):
         Storage(tmp_path / "out").write("box/a.jpg", b"ours")
 
 
-def test_what_the_block_of_a_file_raises_keeps_its_own_words(tmp_path: Path) -> None:
+def test_exceptions_of_the_with_block_are_unchanged(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught, LocalRoot(str(tmp_path)).build("a.jpg"):
         raise OSError(5, "Input/output error")
 
@@ -188,7 +186,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], link: Path) ->
 
 
 @pytest.mark.parametrize("options", [[], ["--fresh"], ["--dry-run"]], ids=str)
-def test_a_linked_ledger_is_refused_before_anything_happens(
+def test_a_linked_ledger_is_refused_first(
     options: list[str], tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_tree(tmp_path, {"scans/a.jpg": grey_jpeg(1), "out/old.jpg": b"old"})
@@ -203,7 +201,7 @@ def test_a_linked_ledger_is_refused_before_anything_happens(
 @pytest.mark.parametrize(
     "name", ["manifest", "fragments", "lock", "run.log", "run.json", "report.html", "forgotten.parquet"]
 )
-def test_a_link_in_the_ledger_is_refused_before_anything_happens(
+def test_a_link_in_the_ledger_is_refused_first(
     name: str, tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_tree(tmp_path, {"scans/a.jpg": grey_jpeg(1), "out/_colorize/other": b""})
@@ -230,7 +228,7 @@ def test_an_evaluation_whose_file_is_a_link_is_refused(
 
 @pytest.mark.parametrize("name", RESULTS)
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_training_run_is_not_begun_where_a_result_is_a_link(
+def test_a_training_run_whose_file_is_a_link_is_refused(
     name: str, resume: bool, tmp_path: Path, elsewhere: Path
 ) -> None:
     (tmp_path / "run").mkdir()
@@ -244,7 +242,7 @@ def test_a_training_run_is_not_begun_where_a_result_is_a_link(
 
 
 @pytest.mark.slow
-def test_single_images_replace_a_link_and_leave_what_it_leads_to(
+def test_photo_replaces_a_link_and_keeps_its_target(
     tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`photo`, its sheets, `restore-grey` and `export`: each over links of the names that they write."""
@@ -264,7 +262,7 @@ def test_single_images_replace_a_link_and_leave_what_it_leads_to(
     assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]
 
 
-def test_restoring_a_tree_writes_into_no_linked_folder(
+def test_restoring_a_tree_writes_through_no_linked_folder(
     tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_tree(tmp_path, {"colored/box/a.jpg": grey_jpeg(1), "grey/other": b""})
@@ -276,7 +274,7 @@ def test_restoring_a_tree_writes_into_no_linked_folder(
     assert content(elsewhere) == before
 
 
-def test_a_log_replaces_a_link_that_was_planted_after_the_first_look(tmp_path: Path, elsewhere: Path) -> None:
+def test_a_log_replaces_a_link_planted_after_the_check(tmp_path: Path, elsewhere: Path) -> None:
     (tmp_path / "_colorize").mkdir()
     (tmp_path / LOG_NAME).symlink_to(elsewhere / "notes.txt")
     with run_log(Storage(tmp_path)):
@@ -289,7 +287,7 @@ def test_a_log_replaces_a_link_that_was_planted_after_the_first_look(tmp_path: P
 # The lock
 
 
-def test_whoever_may_only_read_an_output_cannot_hold_its_lock(tmp_path: Path) -> None:
+def test_a_reader_of_an_output_cannot_hold_its_lock(tmp_path: Path) -> None:
     reader = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(reader, fcntl.LOCK_EX)
     try:
@@ -299,7 +297,7 @@ def test_whoever_may_only_read_an_output_cannot_hold_its_lock(tmp_path: Path) ->
         os.close(reader)
 
 
-def test_a_lock_keeps_another_run_out_until_it_ends_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_lock_excludes_other_runs_and_is_removed(tmp_path: Path) -> None:
     with exclusive(Storage(tmp_path)), pytest.raises(UsageError, match="another run writes"):
         exclusive(Storage(tmp_path)).__enter__()
     with exclusive(Storage(tmp_path)):
@@ -308,7 +306,7 @@ def test_a_lock_keeps_another_run_out_until_it_ends_and_leaves_nothing(tmp_path:
     assert not (tmp_path / LOCK).exists()
 
 
-def test_a_process_that_was_killed_holds_no_lock(tmp_path: Path) -> None:
+def test_a_killed_process_holds_no_lock(tmp_path: Path) -> None:
     program = """
         import sys, time
         from colorize.storage.lock import exclusive
@@ -330,9 +328,7 @@ def test_a_process_that_was_killed_holds_no_lock(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_whose_file_went_while_it_was_waited_for_is_not_taken_for_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_replaced_while_waiting_is_not_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between opening and locking it the run before ends, and removes it."""
     opened = LocalRoot.open_private
     stale: list[int] = []
@@ -352,7 +348,7 @@ def test_a_lock_whose_file_went_while_it_was_waited_for_is_not_taken_for_the_new
             exclusive(Storage(tmp_path)).__enter__()
 
 
-def test_a_bucket_knows_neither_links_nor_locks(s3: S3) -> None:
+def test_buckets_have_neither_links_nor_locks(s3: S3) -> None:
     root = Storage(f"s3://colored/{secrets.token_hex(6)}")
     root.write("_colorize/run.json", b"{}")
     root.require_no_links("_colorize", "run.json")

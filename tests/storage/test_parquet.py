@@ -44,7 +44,7 @@ def read_all(archive: Archive, *columns: str) -> pa.Table:
     return pa.Table.from_batches(batches)
 
 
-def test_the_hostile_files_of_these_tests_do_act_when_read_without_care(tmp_path: Path) -> None:
+def test_the_malicious_files_act_when_read_without_protection(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     pq.read_table(parquet(pa.table({"bad": pickles(marker, 1)}))).to_pylist()
     assert marker.exists()
@@ -52,7 +52,7 @@ def test_the_hostile_files_of_these_tests_do_act_when_read_without_care(tmp_path
 
 @pytest.mark.parametrize("canonical", [False, True])
 @pytest.mark.parametrize("place", PLACES)
-def test_an_extension_type_comes_as_its_storage_at_any_depth(tmp_path: Path, place: str, canonical: bool) -> None:
+def test_extension_types_are_read_as_their_storage_at_any_depth(tmp_path: Path, place: str, canonical: bool) -> None:
     marker = tmp_path / "marker"
     archive = Archive(parquet(pa.table({"bad": placements(marker, 2)[place]})), canonical)
     rows = read_all(archive).to_pylist()
@@ -61,7 +61,7 @@ def test_an_extension_type_comes_as_its_storage_at_any_depth(tmp_path: Path, pla
     assert not marker.exists()
 
 
-def test_a_dictionary_that_is_called_an_extension_type_is_one(tmp_path: Path) -> None:
+def test_a_dictionary_extension_type_is_read_as_a_dictionary(tmp_path: Path) -> None:
     name = {"ARROW:extension:name": "ray.data.arrow_pickled_object", "ARROW:extension:metadata": ""}
     field = pa.field("bad", pa.dictionary(pa.int32(), pa.binary()), metadata=name)
     table = pa.Table.from_arrays([pa.array([b"1", b"1"]).dictionary_encode()], schema=pa.schema([field]))
@@ -97,7 +97,7 @@ def built() -> Iterator[list[bytes]]:
     pa.unregister_extension_type("tests.own")
 
 
-def test_no_registered_type_is_even_built(built: list[bytes]) -> None:
+def test_no_registered_type_is_instantiated(built: list[bytes]) -> None:
     """Ray's tensor types may load a pickle from their parameters: before any value is looked at."""
     file = parquet(pa.table({"own": pa.ExtensionArray.from_storage(Own(), pa.array([1]))}))
     pq.read_schema(file)
@@ -115,7 +115,7 @@ def with_schema(file: io.BytesIO, value: bytes, extra: bytes = b"") -> io.BytesI
     return io.BytesIO(data.replace(old, value))
 
 
-def test_an_arrow_schema_that_cannot_be_read_is_left_aside(tmp_path: Path) -> None:
+def test_an_unreadable_arrow_schema_is_ignored(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     file = parquet(pa.table({"bad": pickles(marker, 1)}))
     value = pq.read_metadata(file).metadata[b"ARROW:schema"]
@@ -125,7 +125,7 @@ def test_an_arrow_schema_that_cannot_be_read_is_left_aside(tmp_path: Path) -> No
     assert not marker.exists()
 
 
-def test_a_second_arrow_schema_leads_nobody_astray(tmp_path: Path) -> None:
+def test_a_second_arrow_schema_is_ignored(tmp_path: Path) -> None:
     """Which of the two would count? Neither does."""
     marker = tmp_path / "marker"
     table = pa.table({"bad": pickles(marker, 1)})
@@ -139,7 +139,7 @@ def test_a_second_arrow_schema_leads_nobody_astray(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_last", [False, True])
-def test_a_schema_under_the_hidden_name_hides_no_other(is_last: bool, built: list[bytes]) -> None:
+def test_a_schema_under_the_masked_name_masks_no_other(is_last: bool, built: list[bytes]) -> None:
     """A decoy, which would be made harmless in place of the one that Arrow reads."""
     table = pa.table({"own": pa.ExtensionArray.from_storage(Own(), pa.array([1]))})
     decoy = base64.b64encode(pa.schema([("own", pa.int64())]).serialize().to_pybytes())
@@ -192,7 +192,7 @@ def ordinary() -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def test_an_archive_comes_out_as_it_went_in(tmp_path: Path) -> None:
+def test_an_archive_round_trips(tmp_path: Path) -> None:
     pq.write_table(ordinary(), tmp_path / "a.parquet", row_group_size=1)
     target = Storage(tmp_path / "out")
     ParquetSink(target).write([Finished(Record(f"a.parquet#{i}"), b"image", "a.parquet", i) for i in range(2)])
@@ -208,7 +208,7 @@ def test_an_archive_comes_out_as_it_went_in(tmp_path: Path) -> None:
         assert str(kept.column(index)) == str(given.column(index)), name
 
 
-def test_rows_that_are_read_one_by_one_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_read_one_by_one_are_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one value of a dictionary is large each could be, as far as is known before they are read."""
     values = [bytes(90_000)] + [bytes([i]) * 10 for i in range(99)]
     pq.write_table(pa.table({"image": values}), tmp_path / "a.parquet")
@@ -264,7 +264,7 @@ def test_a_row_with_a_path_but_no_bytes_fails_with_advice() -> None:
 
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.string(), pa.list_(pa.binary()), pa.struct([("path", pa.string())])])
-def test_a_column_of_something_else_is_no_image(kind: pa.DataType) -> None:
+def test_a_column_of_another_type_is_not_an_image_column(kind: pa.DataType) -> None:
     archive = Archive(parquet(pa.table({"image": pa.nulls(1, kind)})))
     with pytest.raises(ParquetError, match="not bytes"):
         ImageColumn.of(archive.schema, "image")
@@ -292,7 +292,7 @@ def test_only_plain_columns_become_python_objects() -> None:
     assert rows == [{"id": 1, "place": "Köln"}, {"id": 2, "place": "Köln"}]
 
 
-def test_a_text_has_a_limit() -> None:
+def test_text_length_is_limited() -> None:
     table = pa.table({"path": ["a", "b" * TEXT_BYTES, "c" * (TEXT_BYTES + 1)]})
     assert list(read_texts(Archive(parquet(table.slice(0, 2))), "path")) == table["path"].to_pylist()[:2]
     with pytest.raises(ParquetError, match=f"has {TEXT_BYTES + 1} bytes; at most {TEXT_BYTES}") as fault:
@@ -326,14 +326,14 @@ def test_a_file_without_a_footer_or_with_an_encrypted_one_is_refused(monkeypatch
     assert fault.value.code == "too_large"
 
 
-def test_rows_that_a_file_cannot_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_do_not_fit_a_parquet_file_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "MANY_ROWS", 10)
     with pytest.raises(ParquetError, match=r"claims \d+ rows in a file of"):
         Archive(parquet(pa.table({"a": pa.nulls(100_000, pa.int8())})))
     assert Archive(parquet(pa.table({"a": pa.nulls(100, pa.int8())}))).num_rows == 100
 
 
-def test_a_list_of_a_fixed_size_takes_its_size_for_a_null_as_well() -> None:
+def test_a_null_fixed_size_list_counts_its_full_size() -> None:
     """The size stands in the Arrow schema alone: nothing in the file has to be as large."""
     file = parquet(pa.table({"a": pa.nulls(20, pa.list_(pa.int8(), 50))}))
     value = pq.read_metadata(file).metadata[b"ARROW:schema"]
@@ -378,13 +378,13 @@ def read_damaged(count: int) -> int:
 
 
 @pytest.mark.slow
-def test_a_damaged_file_is_a_fault_and_never_the_end_of_the_process() -> None:
+def test_a_damaged_file_never_ends_the_process() -> None:
     """Arrow ends the process where its own objects for the column chunks of the first of these are asked for."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         assert pool.submit(read_damaged, 300).result() > 50
 
 
-def test_the_class_that_these_tests_pickle_does_what_it_says(tmp_path: Path) -> None:
+def test_the_malicious_pickle_acts_when_loaded(tmp_path: Path) -> None:
     call, arguments = Touch(tmp_path / "x").__reduce__()
     call(*arguments)  # type: ignore[operator, misc]
     assert (tmp_path / "x").exists()

@@ -52,13 +52,13 @@ def test_a_dictionary_is_counted_for_each_row_that_repeats_it(codec: str, versio
 
 
 @pytest.mark.parametrize("options", [{}, DELTA], ids=["dictionary", "delta"])
-def test_a_kilobyte_that_says_the_same_again_and_again_is_read_in_small_batches(options: dict[str, Any]) -> None:
+def test_a_highly_compressed_kilobyte_is_read_in_small_batches(options: dict[str, Any]) -> None:
     file = parquet([VALUE] * 200, **options)
     assert len(file.getvalue()) < 2000
     assert largest_batch(file, 4 << 20) <= 4 << 20
 
 
-def test_a_page_that_becomes_far_more_than_it_is_packed_in_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_pages, "BOMB_BYTES", 10 << 20)
     file = parquet([VALUE] * 20, **PLAIN)
     with pytest.raises(ParquetError, match=r"column 'image' has a page of 128\d+ bytes, compressed to") as fault:
@@ -66,7 +66,7 @@ def test_a_page_that_becomes_far_more_than_it_is_packed_in_is_refused(monkeypatc
     assert fault.value.code == "too_large"
 
 
-def test_a_large_page_that_is_no_bomb_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_page_that_is_not_a_bomb_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dictionary of images, which cannot be packed."""
     monkeypatch.setattr(parquet_pages, "BOMB_BYTES", 100_000)
     images = [random.Random(i).randbytes(10_000) for i in range(100)]
@@ -85,7 +85,7 @@ NESTED: dict[str, Any] = {
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 @pytest.mark.parametrize("options", [{}, PLAIN, DELTA], ids=["dictionary", "plain", "delta"])
 @pytest.mark.parametrize("place", NESTED)
-def test_a_value_that_becomes_far_more_than_it_is_packed_in_is_refused(
+def test_a_value_decompression_bomb_is_refused(
     place: str, options: dict[str, Any], version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one value eight copies are made before it is an image, of a page of many only one."""
@@ -100,7 +100,7 @@ def test_a_value_that_becomes_far_more_than_it_is_packed_in_is_refused(
         assert largest_batch(page, 1 << 20)
 
 
-def test_a_page_of_many_values_is_not_walked_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_of_many_values_is_not_scanned_completely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_pages, "VALUE_BYTES", 50_000)
     assert largest_batch(parquet([b""] * 100_000, data_page_size=1 << 30, **PLAIN), 1 << 20)
     monkeypatch.setattr(parquet_pages, "MAX_WALKED", 10)
@@ -108,7 +108,7 @@ def test_a_page_of_many_values_is_not_walked_to_its_end(monkeypatch: pytest.Monk
         largest_batch(parquet([b""] * 100_000, data_page_size=1 << 30, **PLAIN), 1 << 20)
 
 
-def test_the_entries_of_a_dictionary_take_room_whatever_they_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dictionary_entries_count_their_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_pages, "BOMB_BYTES", 500_000)
     many = parquet(pa.array([f"{i:06}" for i in range(30_000)]), dictionary_pagesize_limit=1 << 30)
     assert many.getvalue()
@@ -139,7 +139,7 @@ def test_a_table_has_a_limit() -> None:
         read_table(file, schema, most=1_000_000)
 
 
-def test_a_broken_page_header_is_a_fault_of_the_file() -> None:
+def test_a_broken_page_header_is_an_error_of_the_file() -> None:
     file = parquet([VALUE] * 2)
     start = 4
     for junk in (b"\xff" * 20, b"\x15\x00" * 10, b"\x00" * 20):
@@ -192,7 +192,7 @@ def test_a_column_of_a_remote_file_is_fetched_once() -> None:
     assert remote.inner.fetched < 2_100_000
 
 
-def test_held_ranges_read_like_the_file() -> None:
+def test_cached_ranges_read_like_the_file() -> None:
     data = bytes(range(256)) * 10
     held = CachedRanges(Unbuffered(data))  # type: ignore[arg-type]
     held.prefetch([(100, 50), (1000, 500)])
@@ -203,7 +203,7 @@ def test_held_ranges_read_like_the_file() -> None:
     assert (held.seek(-5, io.SEEK_END), held.read()) == (len(data) - 5, data[-5:])
 
 
-def test_thrift_structures_are_read_strictly() -> None:
+def test_thrift_structures_are_parsed_strictly() -> None:
     data = (
         bytes([0x15, 0x04, 0x18, 0x03]) + b"abc" + bytes([0x11, 0x1C, 0x15, 0x01, 0x00, 0x29, 0x25, 0x02, 0x04, 0x00])
     )

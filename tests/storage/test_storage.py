@@ -39,7 +39,7 @@ AWKWARD = ["a b.jpg", "über, straße.png", "x#1?.tif", "100%/%41+é.jpg", "deep
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_what_is_written_is_read_back_under_any_name(root: Storage, name: str) -> None:
+def test_files_of_any_name_round_trip(root: Storage, name: str) -> None:
     root.write(name, b"first")
     root.write(name, b"second")
 
@@ -48,7 +48,7 @@ def test_what_is_written_is_read_back_under_any_name(root: Storage, name: str) -
     assert root.entry(name).size == 6
 
 
-def test_a_write_that_fails_leaves_nothing(root: Storage) -> None:
+def test_a_failed_write_leaves_nothing(root: Storage) -> None:
     root.write("kept", b"old")
     with pytest.raises(RuntimeError), root.create("kept") as file:
         file.write(b"half of the new cont")
@@ -58,7 +58,7 @@ def test_a_write_that_fails_leaves_nothing(root: Storage) -> None:
     assert [entry.name for entry in root.entries()] == ["kept"]
 
 
-def test_a_changed_file_has_another_identity(root: Storage) -> None:
+def test_a_changed_file_has_a_new_identity(root: Storage) -> None:
     root.write("a", b"one")
     before = root.entry("a").identity
     root.write("a", b"two!")
@@ -68,12 +68,12 @@ def test_a_changed_file_has_another_identity(root: Storage) -> None:
     assert next(iter(root.entries())).identity == root.entry("a").identity
 
 
-def test_deleting_what_is_not_there_is_no_fault(root: Storage) -> None:
+def test_deleting_a_missing_file_is_not_an_error(root: Storage) -> None:
     root.delete("nothing")
     root.delete_tree("nothing/either")
 
 
-def test_a_tree_is_deleted_and_its_neighbor_kept(root: Storage) -> None:
+def test_deleting_a_tree_keeps_its_siblings(root: Storage) -> None:
     write = root.write
     write("a*/1", b"1"), write("a*/b/2", b"2"), write("ab/3", b"3")
     root.delete_tree("a*")
@@ -81,7 +81,7 @@ def test_a_tree_is_deleted_and_its_neighbor_kept(root: Storage) -> None:
     assert [entry.name for entry in root.entries()] == ["ab/3"]
 
 
-def test_a_storage_pickles_as_its_uri_and_carries_no_keys(root: Storage) -> None:
+def test_a_pickled_storage_contains_no_credentials(root: Storage) -> None:
     root.write("a", b"x")
     frozen = pickle.dumps(root)
 
@@ -100,22 +100,22 @@ def test_everything_in_a_tree_is_listed_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("uri", ["", "s3://", "nothing://bucket/x"])
-def test_a_uri_that_names_nothing_is_refused(uri: str) -> None:
+def test_an_empty_uri_is_refused(uri: str) -> None:
     with pytest.raises(UsageError, match=r"is not a folder|unknown protocol"):
         Storage(uri)
 
 
-def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"scans: it does not exist"):
         Storage(tmp_path / "scans").is_file()
 
 
-def test_a_bucket_that_is_not_there_is_named(s3: S3) -> None:
+def test_a_missing_bucket_is_named(s3: S3) -> None:
     with pytest.raises(UsageError, match=r"s3://no-such-bucket"):
         Storage("s3://no-such-bucket/scans").is_file()
 
 
-def test_a_wrong_key_is_refused_access(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials_are_denied_access(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     Storage("s3://scans/x").write("a.jpg", b"there")
     S3FileSystem.clear_instance_cache()
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
@@ -129,7 +129,7 @@ def test_a_wrong_key_is_refused_access(s3: S3, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-def test_an_endpoint_where_nobody_listens_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_endpoint_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     S3FileSystem.clear_instance_cache()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_ports(1)[0]}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
@@ -144,7 +144,7 @@ def test_an_endpoint_where_nobody_listens_is_named_within_seconds(monkeypatch: p
 
 
 @pytest.mark.parametrize("read", [read_hints, find_model, lambda uri: find_model(f"eccv16={uri}")])
-def test_a_file_that_no_keys_open_is_a_usage_error(
+def test_an_inaccessible_object_is_a_usage_error(
     read: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a storage library's own faults many are no OSErrors."""
@@ -160,12 +160,12 @@ def test_a_file_that_no_keys_open_is_a_usage_error(
 
 
 @pytest.mark.parametrize("read", [read_hints, lambda uri: find_model(f"eccv16={uri}")])
-def test_a_file_that_is_not_in_a_bucket_is_said_not_to_be_there(read: Callable[[str], object], s3: S3) -> None:
+def test_a_missing_object_is_reported_as_missing(read: Callable[[str], object], s3: S3) -> None:
     with pytest.raises(UsageError, match=r"No such file.*s3://scans/file"):
         read("s3://scans/file")
 
 
-def test_an_endpoint_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unresponsive_endpoint_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROBE_SECONDS", 0.2)
     storage = Storage("/")
     with pytest.raises(UsageError, match="no answer"):
@@ -198,7 +198,7 @@ def test_overlap_sees_through_links(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../out.jpg", "a/../../out.jpg", "/../out.jpg", "", "a/\0.jpg", ".."])
-def test_nothing_is_written_outside_of_the_root(root: Storage, name: str) -> None:
+def test_nothing_is_written_outside_the_root(root: Storage, name: str) -> None:
     with pytest.raises(OSError, match="not a valid name of a file below"):
         root.write(name, b"x")
     with pytest.raises(OSError, match="not a valid name of a file below"), root.create(name) as file:
@@ -208,7 +208,7 @@ def test_nothing_is_written_outside_of_the_root(root: Storage, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["a//b.jpg", "a/./b.jpg", "./a.jpg", "/etc/a.jpg", "//a.jpg", "a.jpg/"])
-def test_names_of_a_bucket_that_would_share_a_file_on_disk_are_refused(tmp_path: Path, name: str) -> None:
+def test_keys_that_would_share_a_file_on_disk_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(OSError, match="not a valid name of a file below"):
         Storage(tmp_path).write(name, b"x")
     with pytest.raises(OSError, match="not a valid name of a file below"), Storage(tmp_path).create(name) as file:
@@ -217,7 +217,7 @@ def test_names_of_a_bucket_that_would_share_a_file_on_disk_are_refused(tmp_path:
         Storage(tmp_path).delete(name)
 
 
-def test_a_link_within_the_root_leads_nowhere(tmp_path: Path) -> None:
+def test_links_within_the_root_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out/box").symlink_to(tmp_path / "scans")
@@ -231,7 +231,7 @@ def test_a_link_within_the_root_leads_nowhere(tmp_path: Path) -> None:
     assert (tmp_path / "out/b.jpg").read_bytes() == b"color"
 
 
-def test_what_is_too_large_for_memory_is_a_file_on_this_machine(root: Storage) -> None:
+def test_large_objects_are_spooled_to_a_local_file(root: Storage) -> None:
     root.write("scan.tif", b"0123456789")
     held, file, unknown = (
         root.load("scan.tif", 10, 10, MOST),
@@ -247,7 +247,7 @@ def test_what_is_too_large_for_memory_is_a_file_on_this_machine(root: Storage) -
 
 @pytest.mark.parametrize("listed", [10, 3, -1])
 @pytest.mark.parametrize("most", [0, 9, 100])
-def test_of_a_file_that_is_larger_than_allowed_nothing_is_read(root: Storage, listed: int, most: int) -> None:
+def test_files_above_the_limit_are_not_read(root: Storage, listed: int, most: int) -> None:
     """Whatever a listing says of it, which may be older than the file."""
     root.write("scan.tif", b"0123456789")
     with pytest.raises(ImageDecodeError, match=r"10 bytes, the limit is 9: raise limits\.max_bytes") as caught:
@@ -256,7 +256,7 @@ def test_of_a_file_that_is_larger_than_allowed_nothing_is_read(root: Storage, li
     assert root.load("scan.tif", listed, most, 10)[:] == b"0123456789"
 
 
-def test_a_size_that_no_listing_told_is_found_out_without_reading_everything(s3: S3) -> None:
+def test_an_unknown_size_is_found_without_reading_the_file(s3: S3) -> None:
     root = Storage(f"s3://scans/{secrets.token_hex(6)}")
     root.write("scan.tif", b"0123456789")
     root.write("empty.tif", b"")
@@ -267,7 +267,7 @@ def test_a_size_that_no_listing_told_is_found_out_without_reading_everything(s3:
     assert root.load("empty.tif", -1, 9, MOST) == b""
 
 
-def test_an_empty_object_of_which_s3_refuses_a_range_is_empty(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_object_is_read_although_s3_refuses_ranges(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str, **limits: int) -> bytes:
         raise OSError(errno.EINVAL, "The requested range is not satisfiable")
 
@@ -281,7 +281,7 @@ def test_an_empty_object_of_which_s3_refuses_a_range_is_empty(s3: S3, monkeypatc
         root.load("scan.tif", -1, 9, MOST)
 
 
-def test_a_draft_becomes_a_file_at_once_and_leaves_nothing(root: Storage) -> None:
+def test_a_draft_is_published_atomically(root: Storage) -> None:
     draft = root.draft("deep/er.tif")
     with draft.open() as file:
         file.write(b"whole")
@@ -293,7 +293,7 @@ def test_a_draft_becomes_a_file_at_once_and_leaves_nothing(root: Storage) -> Non
     assert not draft.path.exists()
 
 
-def test_what_cannot_be_published_leaves_no_draft(tmp_path: Path) -> None:
+def test_a_failed_publish_leaves_no_draft(tmp_path: Path) -> None:
     root = Storage(tmp_path)
     draft = root.draft("a.tif")
     with draft.open() as file:
@@ -304,7 +304,7 @@ def test_what_cannot_be_published_leaves_no_draft(tmp_path: Path) -> None:
     assert not draft.path.exists()
 
 
-def test_what_cannot_be_uploaded_leaves_no_draft(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_upload_leaves_no_draft(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     S3FileSystem.clear_instance_cache()
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     root = Storage("s3://colored/x")
@@ -317,7 +317,7 @@ def test_what_cannot_be_uploaded_leaves_no_draft(s3: S3, monkeypatch: pytest.Mon
     assert not draft.path.exists()
 
 
-def test_a_file_is_built_anywhere_with_its_start_written_last(root: Storage) -> None:
+def test_a_draft_may_write_its_header_last(root: Storage) -> None:
     with root.build("a.tif") as file:
         file.write(b"____rest")
         file.seek(0)
@@ -330,7 +330,7 @@ def test_a_file_is_built_anywhere_with_its_start_written_last(root: Storage) -> 
     assert [entry.name for entry in root.entries()] == ["a.tif"]
 
 
-def test_a_draft_of_many_parts_is_uploaded_whole(s3: S3) -> None:
+def test_a_multipart_draft_is_uploaded_completely(s3: S3) -> None:
     root = Storage(f"s3://scans/{secrets.token_hex(6)}")
     draft = root.draft("huge.tif")
     with draft.open() as file:
@@ -347,11 +347,11 @@ def test_a_draft_of_many_parts_is_uploaded_whole(s3: S3) -> None:
      "HTTPS://127.0.0.1/", "reference://x", "zip://a.jpg::http://127.0.0.1/a.zip", "dir::file:///etc", "github://a:b@c/",
      "sftp://host/a", "data:image/png;base64://AAAA"],
 )  # fmt: skip
-def test_what_leads_to_any_address_is_no_storage(uri: str) -> None:
+def test_protocols_that_reach_any_address_are_refused(uri: str) -> None:
     with pytest.raises(UsageError, match="unknown protocol"):
         Storage(uri)
 
 
-def test_a_protocol_may_be_written_in_capitals(tmp_path: Path) -> None:
+def test_protocols_are_case_insensitive(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"scan")
     assert Storage(f"FILE://{tmp_path}").read("a.jpg") == b"scan"

@@ -13,21 +13,21 @@ import pytest
 from colorize.storage.subprocess_call import SubprocessCall
 
 
-def test_the_result_is_the_functions() -> None:
+def test_the_result_of_the_function_is_returned() -> None:
     assert SubprocessCall(math.factorial, 5).result() == 120
 
 
-def test_what_is_printed_is_no_part_of_it() -> None:
+def test_printed_output_is_not_part_of_the_result() -> None:
     assert SubprocessCall(print, "hello").result() is None
 
 
 @pytest.mark.parametrize("call", [(int, "five"), (sys.exit, 0)])
-def test_a_call_that_failed_has_none(call: tuple[type, object]) -> None:
+def test_a_failed_call_has_no_result(call: tuple[type, object]) -> None:
     with pytest.raises(EOFError):
         SubprocessCall(*call).result()
 
 
-def test_it_ends_with_the_process_that_asked() -> None:
+def test_the_child_ends_with_its_parent() -> None:
     program = "import time; from colorize.storage.subprocess_call import SubprocessCall as C; c = C(time.sleep, 600);"
     words = [sys.executable, "-c", f"{program} print(c._process.pid, flush=True); time.sleep(600)"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as asked:

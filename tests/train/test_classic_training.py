@@ -95,12 +95,12 @@ class TestConfigurations:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("name", [n for n in list_models() if n != "unet"])
-    def test_a_few_steps_learn_a_batch(self, name: str, rgb: Tensor) -> None:
+    def test_a_few_steps_overfit_a_batch(self, name: str, rgb: Tensor) -> None:
         state = create_state(recipe(name, "precision=float32"))
         history = [float(step(state, rgb)["loss"]) for _ in range(8)]
         assert min(history[4:]) < history[0]
 
-    def test_a_size_that_the_network_does_not_know_is_refused(self) -> None:
+    def test_an_unsupported_input_size_is_refused(self) -> None:
         with pytest.raises(UsageError, match=r"set them to \[32\] and 32"):
             create_state(recipe("dense", "trainer.sizes=[64]"))
 
@@ -116,7 +116,7 @@ class TestLosses:
             ("huber", (0.3**2 + 0.5**2) / 4),
         ],
     )
-    def test_they_are_what_their_names_say(self, name: str, expected: float) -> None:
+    def test_optimizers_are_what_their_names_say(self, name: str, expected: float) -> None:
         predicted, true = torch.tensor([0.5, 0.5]), torch.tensor([0.2, 1.0])
         assert float(DISTANCES[name](predicted, true)) == pytest.approx(expected, rel=1e-5)
 
@@ -125,7 +125,7 @@ class TestLosses:
         losses = create_objective(model, LossSettings(name="mse"))(L, model(L) + 64)
         assert losses["loss"].item() == pytest.approx(0.25)
 
-    def test_the_cross_entropy_of_an_untrained_palette_is_log_4(self) -> None:
+    def test_the_initial_cross_entropy_of_four_colors_is_log_4(self) -> None:
         model = PaletteCnn()
         for parameter in model.layers[-1].parameters():
             torch.nn.init.zeros_(parameter)
@@ -190,7 +190,7 @@ class TestPairs:
         torch.testing.assert_close(target, rgb[..., :32, :32], atol=1e-4, rtol=0)
         torch.testing.assert_close(L, grey_to_lightness(luma(target)), atol=1e-2, rtol=0)
 
-    def test_a_network_that_enlarges_gets_a_target_of_three_times_its_input(self, rgb: Tensor) -> None:
+    def test_an_upsampling_network_has_targets_of_three_times_its_input(self, rgb: Tensor) -> None:
         L, target = rgb_pair(rgb, 32, 2, recipe("superres_cnn"), enlarges=3)
         assert (L.shape, target.shape) == ((4, 1, 32, 32), (4, 3, 96, 96))
         torch.testing.assert_close(target, rgb, atol=1e-4, rtol=0)
@@ -226,7 +226,9 @@ class TestAdversary:
         assert all(p.grad is not None for p in state.model.parameters())
 
     @pytest.mark.parametrize(("limit", "trained"), [(0.95, False), (1.0, True)])
-    def test_a_discriminator_that_is_too_good_is_not_trained(self, rgb: Tensor, limit: float, trained: bool) -> None:
+    def test_a_discriminator_above_the_accuracy_limit_is_not_trained(
+        self, rgb: Tensor, limit: float, trained: bool
+    ) -> None:
         state = create_state(recipe("gan", "precision=float32", f"adversarial.max_accuracy={limit}"))
         adversary, (L, ab) = state.adversary, pair(rgb)
         assert adversary is not None
@@ -249,7 +251,7 @@ class TestAdversary:
             torch.equal(a, b) for a, b in zip(self.discriminator(state), self.discriminator(resumed), strict=True)
         )
 
-    def test_networks_that_paint_have_none(self) -> None:
+    def test_rgb_networks_have_none(self) -> None:
         with pytest.raises(UsageError, match="set adversarial=null"):
             create_state(recipe("dense", "adversarial={}"))
 
@@ -267,19 +269,19 @@ def weigh(discriminator: torch.nn.Module, lab: Tensor) -> Tensor:
 
 
 class TestAccuracy:
-    def test_of_channels_it_counts_pixels(self) -> None:
+    def test_channel_accuracy_counts_pixels(self) -> None:
         predicted = torch.tensor([[3.0, 0.0], [1.0, 2.0], [0.0, 1.0]]).reshape(1, 3, 1, 2)
         true = torch.tensor([[9.0, 1.0], [0.0, 1.0], [0.0, 5.0]]).reshape(1, 3, 1, 2)
         assert float(accuracy.channel_accuracy(predicted, true)) == 0.5
 
-    def test_of_values_it_counts_images(self) -> None:
+    def test_value_accuracy_counts_images(self) -> None:
         predicted = torch.zeros(2, 3, 2, 2)
         predicted[:, 1, 0, 1] = 1
         true = predicted.clone()
         true[1, 2, 1, 1] = 2
         assert float(accuracy.value_accuracy(predicted, true)) == 0.5
 
-    def test_of_a_palette_it_counts_pixels_of_the_right_color(self) -> None:
+    def test_palette_accuracy_counts_pixels_of_the_right_color(self) -> None:
         model, rgb = PaletteCnn(), torch.rand(2, 3, 32, 32)
         L = grey_to_lightness(luma(rgb))
         expected = (model.logits(L).argmax(dim=1) == model.classify(rgb)).float().mean()
@@ -294,14 +296,14 @@ class TestAccuracy:
             ("palette_cnn", {"mse", "channel_accuracy", "value_accuracy", "pixel_accuracy"}),
         ],
     )
-    def test_each_network_has_its_authors_figures(self, rgb: Tensor, name: str, found: set[str]) -> None:
+    def test_each_network_has_its_own_metrics(self, rgb: Tensor, name: str, found: set[str]) -> None:
         model = create_model(name).eval()
         assert accuracy.recorded_metrics(model, [rgb], 32).keys() == found == set(accuracy.recorded_names(model))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in list_models() if n != "unet"])
-def test_a_run_trains_resumes_is_tested_and_colors(name: str, tmp_path: Path) -> None:
+def test_a_run_trains_resumes_evaluates_and_colors(name: str, tmp_path: Path) -> None:
     archive = labeled_archive(tmp_path)
     short = ["trainer.batch_size=4", "trainer.epoch_steps=1", "validation.limit=4", "data.limit=8"]
     short += ["data.split={val: 0.2, test: 0.2}", "validation.test=true"]
@@ -318,7 +320,7 @@ def test_a_run_trains_resumes_is_tested_and_colors(name: str, tmp_path: Path) ->
     assert np.isfinite(ab).all()
 
 
-def test_the_best_epoch_is_chosen_by_a_figure_of_the_networks(tmp_path: Path) -> None:
+def test_the_best_epoch_is_chosen_by_a_metric(tmp_path: Path) -> None:
     settings = recipe("dense", "validation.best=pixel_accuracy", "trainer={epochs: 1, sizes: [32], epoch_steps: 1}")
     with pytest.raises(UsageError, match=r"validation\.best=pixel_accuracy: .* psnr_ab, .*, mse"):
         train_alone(settings, str(labeled_archive(tmp_path)), str(tmp_path / "run"))

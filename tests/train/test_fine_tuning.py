@@ -19,7 +19,7 @@ CONFIGS = Path(__file__).parents[2] / "configs/train"
 
 
 @pytest.mark.parametrize("name", published_models())
-def test_a_training_starts_from_its_weights_and_moves_on(name: str, tmp_path: Path) -> None:
+def test_training_starts_from_pretrained_weights_and_changes_them(name: str, tmp_path: Path) -> None:
     torch.manual_seed(7)
     started = create_model(name, **SMALL_ARGS[name])
     weights = tmp_path / "weights.safetensors"
@@ -39,7 +39,7 @@ def test_a_training_starts_from_its_weights_and_moves_on(name: str, tmp_path: Pa
     assert any(not torch.equal(value, before[key]) for key, value in state.model.named_parameters())
 
 
-def test_the_recipes_decay_weights_as_their_authors_did() -> None:
+def test_recipes_use_the_published_weight_decay() -> None:
     """Weight decay is part of the gradient in `adam`, as in Caffe, but not in `adamw`."""
     optimizers = {name: load_settings(TrainSettings, CONFIGS / f"{name}.yaml").optimizer for name in published_models()}
     assert {name: (optimizer.name, optimizer.weight_decay) for name, optimizer in optimizers.items()} == {

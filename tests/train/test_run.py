@@ -74,7 +74,7 @@ class TestRun:
         assert load_checkpoint(run / "checkpoints" / "epoch-002.safetensors").name == "unet"
 
     @pytest.mark.slow
-    def test_a_run_is_resumed_not_repeated(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
+    def test_a_completed_run_is_not_repeated(self, settings: TrainSettings, archive: Path, tmp_path: Path) -> None:
         train_alone(settings, str(archive), str(tmp_path / "run"))
         longer = settings.model_copy(update={"trainer": settings.trainer.model_copy(update={"epochs": 3})})
         figures = train_alone(longer, str(archive), str(tmp_path / "run"), resume=True)
@@ -109,7 +109,7 @@ class TestRun:
         assert all(float(row["seconds"]) < 0.6 for row in rows[:-1])
 
     @pytest.mark.slow
-    def test_the_state_is_saved_within_epochs(
+    def test_checkpoints_are_saved_within_epochs(
         self, settings: TrainSettings, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A killed process loses minutes, not an epoch: here it dies after the second step."""
@@ -137,7 +137,7 @@ class TestRun:
         assert not (tmp_path / "run/state.pt").exists()
 
     @pytest.mark.parametrize("rate", [1e30])
-    def test_a_loss_that_is_not_finite_ends_a_run(
+    def test_a_non_finite_loss_ends_a_run(
         self, settings: TrainSettings, archive: Path, tmp_path: Path, rate: float
     ) -> None:
         reckless = settings.optimizer.model_copy(update={"learning_rate": rate, "clip_norm": None, "warmup": 0.0})
@@ -182,7 +182,7 @@ class TestRun:
             other.check(resume=True)
         assert load_settings(TrainSettings, tmp_path / "run/config.yaml") == load_settings(TrainSettings)
 
-    def test_a_refused_command_leaves_no_run(self, archive: Path, tmp_path: Path) -> None:
+    def test_a_refused_command_leaves_no_run_folder(self, archive: Path, tmp_path: Path) -> None:
         words = [
             "train",
             "--no-ray",
@@ -197,7 +197,7 @@ class TestRun:
             assert run([*words, "--output", str(tmp_path / "run"), "--set", "loss.name=bce"]) == EXIT_USAGE
         assert not (tmp_path / "run/config.yaml").exists()
 
-    def test_a_run_from_before_a_setting_of_the_model_resumes(self, settings: TrainSettings, tmp_path: Path) -> None:
+    def test_a_run_from_before_a_new_model_setting_resumes(self, settings: TrainSettings, tmp_path: Path) -> None:
         RunFolder(tmp_path / "run", settings).claim()
         config = tmp_path / "run/config.yaml"
         written = yaml.safe_load(config.read_text())

@@ -29,7 +29,7 @@ def archive(tmp_path: Path) -> Path:
     return labeled_archive(tmp_path)
 
 
-def test_splits_follow_column_folder_or_archive() -> None:
+def test_splits_come_from_column_folder_or_archive() -> None:
     assert split_of({"split": "val", "path": "train/a.jpg"}) == "val"
     assert split_of({"split": "holdout", "path": "a.jpg"}) == "test"  # unknown: not for training
     assert split_of({"path": "flowers/test/a.jpg"}) == "test"
@@ -45,7 +45,7 @@ def test_nulls_are_ignored() -> None:
     assert len({split_of(row) for row in rows}) > 1
 
 
-def test_shares_are_near_and_complete() -> None:
+def test_split_fractions_are_approximate_and_complete() -> None:
     splits = [
         split_of({"path": f"flower/{i}.jpg", "split": "train"}, SplitSettings(val=0.07, test=0.3)) for i in range(8189)
     ]
@@ -61,7 +61,7 @@ def test_an_image_stays_in_its_split() -> None:
     assert cut(0) == cut(0) != cut(1)
 
 
-def test_given_test_images_stay_while_the_rest_is_split() -> None:
+def test_a_given_test_split_is_kept_and_the_rest_divided() -> None:
     settings = SplitSettings(val=0.5, of="train")
     named = {"archive": "train.parquet"}
     assert {split_of({"path": str(i), "archive": "test.parquet"}, settings) for i in range(50)} == {"test"}
@@ -70,19 +70,19 @@ def test_given_test_images_stay_while_the_rest_is_split() -> None:
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_no_recipe_trains_on_what_the_data_holds_out(recipe: Path) -> None:
+def test_no_recipe_trains_on_held_out_images(recipe: Path) -> None:
     cut = load_settings(TrainSettings, recipe).data.split
     assert {split_of({"path": f"test.parquet#{i}", "archive": "test.parquet"}, cut) for i in range(99)} == {"test"}
     assert {split_of({"path": f"{i}.jpg", "split": "val"}, cut) for i in range(99)} == {"val"}
     assert {"train", "val"} <= {split_of({"path": f"{i}.jpg"}, cut) for i in range(99)}
 
 
-def test_something_must_be_left_to_train_on() -> None:
+def test_an_empty_training_split_is_refused() -> None:
     with pytest.raises(UsageError, match="leave no images"):
         load_settings(TrainSettings, overrides=["data.split={val: 0.5, test: 0.5}"])
 
 
-def test_images_are_held_out_of_an_archive_that_says_nothing(archive: Path) -> None:
+def test_images_of_an_archive_without_splits_are_held_out(archive: Path) -> None:
     settings = DataSettings(short_side=32, split=SplitSettings(val=0.25))
     counts = [len(read(archive, split, settings)) for split in SPLITS]
     assert counts == pytest.approx([30, 10, 0], abs=5)
@@ -101,7 +101,7 @@ def read(path: Path, split: Split, data: DataSettings) -> DecodedImages:
     return collect_images(read_rows(shuffled_blocks(source, settings), reader, threads=1), data)
 
 
-def test_an_epoch_is_planned_by_what_it_will_hold(archive: Path) -> None:
+def test_an_epoch_is_planned_by_its_images(archive: Path) -> None:
     """40 images of two labels: split, filter and limit count, not the archive's size."""
     source, split = open_for_training(archive), SplitSettings(val=0.25)
     for settings in (DataSettings(split=split), DataSettings(split=split, labels=["bird"])):
@@ -109,13 +109,13 @@ def test_an_epoch_is_planned_by_what_it_will_hold(archive: Path) -> None:
     assert plan_epoch(source, DataSettings(limit=7)).images == 7
 
 
-def test_few_images_are_warned_of_unless_the_network_is_trained_already() -> None:
+def test_few_images_cause_a_warning_unless_fine_tuning() -> None:
     assert "40 images to train on are few" in EpochPlan(40).warning(ModelSettings())
     assert EpochPlan(40).warning(ModelSettings(weights="default")) == ""
     assert EpochPlan(1000).warning(ModelSettings()) == ""
 
 
-def test_an_epoch_of_nothing_is_refused(archive: Path) -> None:
+def test_an_empty_epoch_is_refused(archive: Path) -> None:
     """Each filter fits some images, both together none."""
     with pytest.raises(UsageError, match=r"no image is left to train on: see data\.labels"):
         plan_epoch(open_for_training(archive), DataSettings(labels=["bird"], include=["ship/*"]))
@@ -138,7 +138,7 @@ def test_large_sources_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert plan_epoch(open_for_training(tmp_path), DataSettings()).images == pytest.approx(120, abs=12)
 
 
-def test_a_folder_is_planned_by_its_names(tmp_path: Path) -> None:
+def test_a_folder_is_planned_by_its_file_names(tmp_path: Path) -> None:
     for name in ("train/a.jpg", "train/b.jpg", "val/c.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")

@@ -79,7 +79,7 @@ def metrics(storage: Storage) -> list[dict[str, str]]:
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
-def test_a_run_from_and_to_a_bucket_leaves_weights_that_color(
+def test_a_run_between_buckets_leaves_a_usable_checkpoint(
     s3: S3, archive: Path, astronaut: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two workers; broken images are left out."""
@@ -129,7 +129,7 @@ def test_one_worker_and_two_reach_the_same_loss(archive: Path, tmp_path: Path) -
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("name", ["palette_cnn", "gan"])
-def test_recipes_with_a_step_of_their_own_run_on_two_workers(name: str, archive: Path, tmp_path: Path) -> None:
+def test_recipes_with_a_custom_step_run_on_two_workers(name: str, archive: Path, tmp_path: Path) -> None:
     smaller = {"gan": ["model.args={width: 8, canvas: 32}", "trainer.sizes=[32]", "validation.size=32"]}.get(name, [])
     settings = [
         *smaller, *TWO_WORKERS, "trainer.epochs=1", "data.limit=16", "trainer.batch_size=8", "data.tolerate_broken=0.1",
@@ -205,7 +205,7 @@ def kill_tree(pid: int) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.usefixtures("cluster")
-def test_what_cannot_be_trained_stops_with_a_reason(
+def test_untrainable_data_stops_with_a_reason(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At once, without retries."""
@@ -299,13 +299,13 @@ def test_colors_are_counted_on_the_same_images_in_every_run(archive: Path, tmp_p
     assert torch.equal(first, second)
 
 
-def test_a_missing_config_names_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_for_a_missing_config_suggests_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "--data", "photos", "--output", "run"]) == EXIT_USAGE
     assert "--config configs/train/unet.yaml" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_quiet_training_says_warnings_alone_and_its_result_as_json(
+def test_a_quiet_training_prints_only_warnings_and_its_result_as_json(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["train", "--data", str(archive), "--output", str(tmp_path / "run"), "--no-ray", "--quiet", "--json"]

@@ -19,7 +19,7 @@ from colorize.train.selection import is_wanted
 from colorize.train.settings import DataSettings, TrainerSettings, TrainSettings
 
 
-def test_without_a_terminal_progress_is_a_line_every_few_seconds(
+def test_without_a_terminal_progress_is_printed_every_few_seconds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
@@ -45,7 +45,7 @@ def test_decoded_rows_survive_the_object_store() -> None:
 
 
 @pytest.mark.parametrize(("gb", "expected"), [(None, True), (1.0, False), (3.0, True)])
-def test_images_are_kept_where_they_fit(gb: float | None, expected: bool) -> None:
+def test_images_are_cached_where_they_fit(gb: float | None, expected: bool) -> None:
     """40,000 images of 128 x 176 pixels are 2.7 GB; a third of the memory is for them."""
     assert fits_in_memory(EpochPlan(40_000), DataSettings(short_side=128, memory_gb=gb), memory=12e9) == expected
     assert not fits_in_memory(EpochPlan(40_000), DataSettings(short_side=128), memory=6e9)
@@ -57,7 +57,7 @@ def test_gpu_workers_can_reduce_cpu_tensors() -> None:
     assert job._torch_config(ScalingConfig()).backend == "gloo"
 
 
-def test_workers_fit_what_the_cluster_can_grow_to() -> None:
+def test_workers_are_limited_by_the_autoscaled_cluster() -> None:
     now, most = {"CPU": 16.0, "GPU": 1.0}, {"CPU": 128, "GPU": 8}
     four = TrainerSettings(workers=4)
     scaling = job.scaling_for(four, now, most)

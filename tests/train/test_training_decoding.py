@@ -48,7 +48,7 @@ def by_threads(reader: SplitReader, blocks: list[pa.Table]) -> list[Row]:
 @pytest.mark.slow
 @pytest.mark.parametrize("read", [by_ray_data, by_threads])
 @pytest.mark.parametrize("apart", [False, True], ids=["here", "in child processes"])
-def test_broken_images_are_rows_in_their_places(
+def test_corrupt_images_are_rows_in_their_places(
     read: Callable[[SplitReader, list[pa.Table]], list[Row]], apart: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if apart:  # as in the second attempt of a task, and without Ray for all but plain images
@@ -74,7 +74,7 @@ def test_broken_images_are_rows_in_their_places(
         ("JPEG2000", {}, False),
     ],
 )
-def test_only_images_whose_header_says_what_they_take_are_decoded_beside_the_training(
+def test_only_images_with_a_known_decoded_size_are_decoded_in_the_training_process(
     format: str, options: dict[str, Any], plain: bool
 ) -> None:
     out = io.BytesIO()

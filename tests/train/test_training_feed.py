@@ -87,7 +87,7 @@ class TestDecoding:
         assert inside.any(axis=0).sum() == pytest.approx(inside.any(axis=1).sum(), abs=1)
         assert abs(np.argwhere(inside).mean(axis=0) - [23.5, 31.5]).max() < 0.6
 
-    def test_no_size_a_little_off_a_shape_breaks_it(self) -> None:
+    def test_sizes_near_a_shape_are_supported(self) -> None:
         """Regression: rounding made Pillow fail with `box offset can't be negative`."""
         for short_side, aspect in itertools.product((128, 144), (0.75, 1.0, 1.375)):
             (shape,) = shapes(DataSettings(short_side=short_side, aspects=[aspect]))
@@ -96,7 +96,7 @@ class TestDecoding:
             ):
                 assert cut(Image.new("RGB", (width, height)), shape).shape == (*shape, 3)
 
-    def test_images_are_upright_and_of_eight_bits(self) -> None:
+    def test_images_are_upright_uint8(self) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6  # stored on its side: its left is shown on top
         half = np.zeros((64, 64, 3), np.uint8)
@@ -109,12 +109,12 @@ class TestDecoding:
         assert grey.mean() == 127
 
     @pytest.mark.parametrize("data", [b"", b"broken"])
-    def test_what_is_no_image_is_none(self, data: bytes) -> None:
+    def test_an_undecodable_file_is_none(self, data: bytes) -> None:
         assert decode_image(data, SHAPES) is None
 
 
 class TestMemory:
-    def test_each_image_comes_once_in_a_round(self) -> None:
+    def test_each_image_is_drawn_once_per_round(self) -> None:
         images = collect_images((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(24)), DATA)
         batches = images.random_batches(4, "seed")
         rounds = [levels(batches, 6) for _ in range(2)]
@@ -130,7 +130,7 @@ class TestMemory:
         assert set(counts) == set(range(10))
         assert max(counts.values()) - min(counts.values()) <= 1
 
-    def test_it_can_start_at_any_batch(self) -> None:
+    def test_sampling_can_start_at_any_batch(self) -> None:
         images = collect_images(map(level, range(10)), DATA)
         whole = levels(images.random_batches(3, "seed"), 20)
         assert levels(images.random_batches(3, "seed", start=13), 7) == whole[39:]
@@ -142,7 +142,7 @@ class TestMemory:
         counts = Counter(levels(batches, 200))
         assert [counts[number] / 200 for number in range(4)] == pytest.approx([0.5, 1.0, 2.5, 1.0], rel=0.15)
 
-    def test_batches_are_colors_in_range(self, archive: Path) -> None:
+    def test_batches_are_rgb_in_range(self, archive: Path) -> None:
         batch = next(feed_of(archive).batches())
         assert (batch.shape[1], batch.dtype) == (3, torch.float32)
         assert 0 <= batch.min() <= batch.max() <= 1
@@ -159,13 +159,13 @@ class TestMemory:
         rates = torch.cat(feed.kept.rates).sort().values
         assert rates.tolist() == pytest.approx([4 / 7] * 7 + [4.0])  # both sources come four times in a round of eight
 
-    def test_in_order_each_comes_once(self) -> None:
+    def test_in_order_each_image_is_read_once(self) -> None:
         images = collect_images((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(9)), DATA)
         assert levels(images.in_order(2), 9) == [0, 2, 4, 6, 8, 1, 3, 5, 7]
         assert levels(images.singles(), 9) == list(range(9))  # alternating shapes
 
     @pytest.mark.slow
-    def test_broken_images_are_left_out_as_far_as_that_is_tolerated(self, archive: Path) -> None:
+    def test_corrupt_images_are_skipped_up_to_the_tolerance(self, archive: Path) -> None:
         rows = pq.read_table(archive).to_pylist()
         rows[0]["image"], rows[1]["image"] = b"broken", None
         pq.write_table(pa.Table.from_pylist(rows), archive)
@@ -175,7 +175,7 @@ class TestMemory:
         with pytest.raises(UsageError, match=r"1 of 1 images are broken: more than data\.tolerate_broken allows"):
             feed_of(archive, tolerate_broken=0.001)
 
-    def test_only_broken_images_are_an_error(self) -> None:
+    def test_only_corrupt_images_are_an_error(self) -> None:
         with pytest.raises(UsageError, match="each of the 3 images is broken"):
             collect_images([Row(None)] * 3, DATA)
 
@@ -201,7 +201,7 @@ class TestMemory:
 
 
 class TestStream:
-    def test_what_does_not_fit_is_streamed(self, archive: Path) -> None:
+    def test_data_larger_than_memory_is_streamed(self, archive: Path) -> None:
         feed = feed_of(archive, memory_gb=1e-5)
         assert isinstance(feed, StreamFeed)
         assert feed.epoch_images == 8
@@ -212,7 +212,7 @@ class TestStream:
 
     @pytest.mark.parametrize("broken", [0, 7])
     @pytest.mark.parametrize("rows", [40, 43, 47])
-    def test_equally_many_rows_give_equally_many_batches(self, rows: int, broken: int) -> None:
+    def test_equal_row_counts_give_equal_batch_counts(self, rows: int, broken: int) -> None:
         """For any shapes: workers with different numbers of steps would wait forever."""
         data = DataSettings(tolerate_broken=0.5)
         for seed in range(5):
@@ -223,17 +223,17 @@ class TestStream:
             batches = list(pass_batches(iter(ordered), 8, data, random))
             assert [len(batch) for batch in batches] == [8] * (rows // 8)
 
-    def test_each_image_comes_once_in_a_pass(self) -> None:
+    def test_each_image_is_read_once_per_epoch(self) -> None:
         batches = pass_batches(map(level, range(40)), 8, DATA, np.random.default_rng(0))
         seen = [int(rgb[0, 0, 0]) for batch in batches for rgb in batch]
         assert sorted(seen) == list(range(40))
         assert seen != sorted(seen)
 
-    def test_a_pass_of_few_images_is_filled(self) -> None:
+    def test_an_epoch_of_few_images_is_filled(self) -> None:
         (batch,) = pass_batches(map(level, range(3)), 8, DATA, np.random.default_rng(0))
         assert {int(rgb[0, 0, 0]) for rgb in batch} == {0, 1, 2}
 
-    def test_too_many_broken_images_end_a_pass(self) -> None:
+    def test_too_many_corrupt_images_end_an_epoch(self) -> None:
         rows = [level(0)] * 60 + [Row(None)] * 40
         with pytest.raises(UsageError, match="40 of 100 images are broken"):
             list(pass_batches(iter(rows), 8, DataSettings(tolerate_broken=0.1), np.random.default_rng(0)))

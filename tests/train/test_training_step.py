@@ -36,13 +36,13 @@ def rgb() -> torch.Tensor:
 
 
 class TestAugment:
-    def test_switched_off_it_changes_nothing(self, rgb: torch.Tensor) -> None:
+    def test_disabled_augmentation_changes_nothing(self, rgb: torch.Tensor) -> None:
         crops = augment.random_crops(rgb, (64, 64), CLEAN)
         assert (crops - rgb).abs().mean() < 0.02  # except for the slight stretch
         for grey in augment.scanned_grey(rgb, CLEAN):
             torch.testing.assert_close(grey, luma(rgb))
 
-    def test_crops_have_the_shape_asked_for(self, rgb: torch.Tensor) -> None:
+    def test_crops_have_the_requested_shape(self, rgb: torch.Tensor) -> None:
         assert augment.random_crops(rgb, (32, 96), AugmentSettings()).shape == (4, 3, 32, 96)
 
     def test_flips_mirror(self, rgb: torch.Tensor) -> None:
@@ -50,7 +50,7 @@ class TestAugment:
         assert (mirrored - rgb.flip(3)).abs().mean() < 0.02
 
     @pytest.mark.parametrize("name", [n for n in AugmentSettings.model_fields if n not in ("min_area", "p_flip")])
-    def test_each_damage_changes_the_grey_and_keeps_its_range(self, rgb: torch.Tensor, name: str) -> None:
+    def test_each_degradation_changes_the_grey_within_its_range(self, rgb: torch.Tensor, name: str) -> None:
         grey, _ = augment.scanned_grey(rgb, CLEAN.model_copy(update={name: 1.0}))
         assert grey.shape == (4, 1, 64, 64)
         assert 0 <= grey.min() <= grey.max() <= 1
@@ -66,7 +66,7 @@ class TestAugment:
     @pytest.mark.parametrize(
         ("sides", "shape"), [((128, 128), (256, 256)), ((100, 300), (160, 448)), ((1, 99), (32, 2560))]
     )
-    def test_a_canvas_keeps_aspect_and_area(self, sides: tuple[int, int], shape: tuple[int, int]) -> None:
+    def test_a_canvas_preserves_aspect_and_area(self, sides: tuple[int, int], shape: tuple[int, int]) -> None:
         assert augment.canvas_shape(sides, 256, 32) == shape
 
 
@@ -79,7 +79,7 @@ class TestLosses:
         assert (target > 0).sum() == 5
         torch.testing.assert_close(target @ bins, torch.tensor([12.0, -8.0]), atol=3, rtol=0)
 
-    def test_a_color_beyond_all_bins_goes_to_the_nearest(self) -> None:
+    def test_an_out_of_range_color_is_assigned_to_the_nearest_bin(self) -> None:
         bins = gamut_bins(10.0)
         target = losses.soft_targets(bins, 1, 5.0)[losses.cell_index(torch.full((1, 2, 1, 1), 500.0))]
         assert target.isfinite().all()
@@ -92,7 +92,7 @@ class TestLosses:
         assert (prior / 100 * weights).sum() == pytest.approx(1)
         assert losses.rebalancing(prior, 0.5, power=0.0).tolist() == pytest.approx([1, 1, 1])
 
-    def test_bins_are_counted_at_the_nearest(self) -> None:
+    def test_colors_are_counted_in_the_nearest_bin(self) -> None:
         bins = torch.tensor([[0.0, 0.0], [50.0, 0.0]])
         ab = torch.tensor([[10.0, 40.0], [3.0, 0.0]]).reshape(1, 2, 1, 2)
         assert losses.count_bins(ab, bins).tolist() == [1, 1]
@@ -100,7 +100,7 @@ class TestLosses:
 
 class TestStep:
     @pytest.mark.slow
-    def test_it_learns_one_batch(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
+    def test_it_overfits_one_batch(self, settings: TrainSettings, rgb: torch.Tensor) -> None:
         state = create_state(settings.model_copy(update={"augment": CLEAN}))
         state.progress = 0.1
         history = [float(step(state, rgb)["loss"]) for _ in range(12)]
@@ -108,7 +108,7 @@ class TestStep:
         assert state.steps == 12
 
     @pytest.mark.parametrize("damage", ["p_grain", "p_scratches"])
-    def test_grain_and_scratches_do_not_change_the_target(
+    def test_degradations_do_not_change_the_target(
         self, settings: TrainSettings, rgb: torch.Tensor, damage: str
     ) -> None:
         damaged = settings.model_copy(update={"augment": CLEAN.model_copy(update={damage: 1.0})})
@@ -154,7 +154,7 @@ class TestStep:
         assert rates[0] < rates[2] < rates[1] == pytest.approx(1e-3)
         assert rates[3] == pytest.approx(1e-5)
 
-    def test_images_grow_as_training_goes_on(self, settings: TrainSettings) -> None:
+    def test_image_size_grows_during_training(self, settings: TrainSettings) -> None:
         state = create_state(settings)
         sizes = []
         for state.progress in (0.0, 0.49, 0.51, 1.0):
@@ -207,11 +207,11 @@ class TestStep:
         with pytest.raises(UsageError, match=r"validation\.best=mse: the metrics of this network are psnr, "):
             create_state(settings.model_copy(update={"validation": by_mse}))
 
-    def test_pretraining_what_has_no_encoder_is_refused(self) -> None:
+    def test_pretrained_weights_without_an_encoder_are_refused(self) -> None:
         with pytest.raises(UsageError, match=r"model\.pretrained=false"):
             ColorModel().load_pretrained()
 
-    def test_it_starts_from_the_weights_of_another_run(self, settings: TrainSettings, tmp_path: Path) -> None:
+    def test_training_starts_from_the_weights_of_another_run(self, settings: TrainSettings, tmp_path: Path) -> None:
         other = create_state(settings.model_copy(update={"seed": 9})).model
         (tmp_path / "best.safetensors").write_bytes(
             dump_checkpoint(other, name=settings.model.name, args=settings.model.args)
@@ -235,14 +235,14 @@ class TestStep:
             initial_network(ModelSettings.model_validate({"name": "unet", **change}))
 
 
-def test_figures_are_averaged_over_the_steps_that_have_them() -> None:
+def test_metrics_are_averaged_over_the_steps_that_have_them() -> None:
     means = MetricAverager()
     for figures in ({"loss": 1.0}, {"loss": 3.0, "discriminator_loss": 5.0}):
         means.add({name: torch.tensor(value) for name, value in figures.items()})
     assert means.all() == {"loss": 2.0, "discriminator_loss": 5.0}
 
 
-def test_grey_images_cannot_be_measured(rgb: torch.Tensor) -> None:
+def test_grey_images_cannot_be_evaluated(rgb: torch.Tensor) -> None:
     grey = luma(rgb).expand_as(rgb)
     model = create_model("lab_cnn").eval()
     with pytest.raises(UsageError, match="all grey"):

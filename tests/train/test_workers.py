@@ -71,17 +71,17 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, torch.Tens
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-def test_every_worker_gets_the_sum_and_the_mean(found: list[dict[str, torch.Tensor]]) -> None:
+def test_all_reduce_gives_every_worker_the_sum_and_mean(found: list[dict[str, torch.Tensor]]) -> None:
     assert [(one["sum"].item(), one["mean"].item()) for one in found] == [(3, 1.5)] * 2
 
 
-def test_two_workers_fit_the_palette_that_one_would(found: list[dict[str, torch.Tensor]]) -> None:
+def test_two_workers_fit_the_same_palette_as_one(found: list[dict[str, torch.Tensor]]) -> None:
     alone = fit_palette([PIXELS], START, iterations=20)
     for one in found:
         torch.testing.assert_close(one["palette"], alone, atol=1e-5, rtol=0)
 
 
-def test_their_discriminators_stay_the_same(found: list[dict[str, torch.Tensor]]) -> None:
+def test_discriminators_stay_in_sync(found: list[dict[str, torch.Tensor]]) -> None:
     torch.testing.assert_close(found[0]["discriminator"], found[1]["discriminator"], atol=1e-6, rtol=0)
 
 
@@ -91,7 +91,7 @@ def test_reductions_do_nothing_in_one_process() -> None:
     assert torch.equal(mean_over_workers(value), value)
 
 
-def test_two_halves_of_a_batch_have_the_gradient_of_the_whole(found: list[dict[str, torch.Tensor]]) -> None:
+def test_two_half_batches_have_the_gradient_of_the_whole(found: list[dict[str, torch.Tensor]]) -> None:
     """1 x 64 and 2 x 32 images; the network has no statistics of its batch, which would differ."""
     alone = gradient(create_state(RECIPE), IMAGES)
     for one in found:
