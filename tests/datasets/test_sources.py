@@ -116,7 +116,7 @@ def test_a_link_to_a_folder_is_skipped_without_a_failure(tmp_path: Path) -> None
     assert "a link to a folder" in rows["more"].message
 
 
-def test_output_name_collisions_after_adding_suffixes_are_resolved(
+def test_names_that_collide_after_adding_suffixes_are_marked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grouped, "GROUP_ROWS", 2)
@@ -126,7 +126,7 @@ def test_output_name_collisions_after_adding_suffixes_are_resolved(
     assert {path for path, taken in rows.items() if taken} == {"b/scan", "c.png"}
 
 
-def test_ignored_files_are_counted(tmp_path: Path) -> None:
+def test_files_that_match_no_pattern_are_skipped_rows(tmp_path: Path) -> None:
     write_tree(tmp_path, {"a/1.jpg": b"1", "a/1.xmp": b"x", "Thumbs.db": b"t", "a/._1.jpg": b"m"})
     settings = SourceSettings(include=("*.jpg",))
     rows = {raw.path: raw for raw in fetch(open_source(str(tmp_path), settings))}

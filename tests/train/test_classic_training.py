@@ -116,7 +116,7 @@ class TestLosses:
             ("huber", (0.3**2 + 0.5**2) / 4),
         ],
     )
-    def test_optimizers_are_what_their_names_say(self, name: str, expected: float) -> None:
+    def test_distances_match_their_names(self, name: str, expected: float) -> None:
         predicted, true = torch.tensor([0.5, 0.5]), torch.tensor([0.2, 1.0])
         assert float(DISTANCES[name](predicted, true)) == pytest.approx(expected, rel=1e-5)
 
@@ -144,7 +144,7 @@ class TestOptimizers:
     @pytest.mark.parametrize(
         ("name", "kind"), [("adamw", "AdamW"), ("adam", "Adam"), ("rmsprop", "RMSprop"), ("adadelta", "Adadelta")]
     )
-    def test_they_are_what_their_names_say_and_descend(self, name: str, kind: str, rgb: Tensor) -> None:
+    def test_optimizers_match_their_names_and_descend(self, name: str, kind: str, rgb: Tensor) -> None:
         state = create_state(recipe("lab_cnn", f"optimizer.name={name}"))
         before = [p.clone() for p in state.model.parameters()]
         step(state, rgb)
