@@ -1,4 +1,4 @@
-"""Small files that claim to hold, or would unfold to, far more than they do: each as its format allows it."""
+"""Decompression bombs: small files that claim to contain, or expand to, far more than their size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GREY_TAGS = ((256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (26
 
 
 def tiff_of_many_directories(count: int) -> bytes:
-    """A chain of directories, each the same grey image of 8 x 8 pixels."""
+    """A chain of directories, each with the same grey image of 8 x 8 pixels."""
     tags = sorted((*GREY_TAGS, (273, 4, 1, 8)))
     size, start = 2 + 12 * len(tags) + 4, 8 + 64
     entries = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
@@ -31,7 +31,7 @@ def tiff_of_overlapping_tags(count: int, size: int) -> bytes:
 
 
 def tiff_of_nested_directories(count: int) -> bytes:
-    """A grey image with `count` tags, each of which points to one directory of as many tags."""
+    """A grey image with `count` tags, each of which points to the same directory with as many tags."""
     start = 8 + 64
     tags = (*GREY_TAGS, (273, 4, 1, 8), *[(34_665, 4, 1, start)] * count)
     entries = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
@@ -39,7 +39,7 @@ def tiff_of_nested_directories(count: int) -> bytes:
 
 
 def exif_of_nested_directories(count: int) -> bytes:
-    """An EXIF block whose every entry points to the directory that it stands in."""
+    """An EXIF block whose entries all point to their own directory."""
     return b"Exif\0\0II*\0" + struct.pack("<IH", 8, count) + struct.pack("<HHII", 0x8769, 4, 1, 8) * count + bytes(4)
 
 
@@ -54,7 +54,7 @@ def png(chunks: bytes, bits: int = 8) -> bytes:
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A color PNG that says it has so many pixels, and has the first ones of them."""
+    """A color PNG that declares so many pixels but contains only the first ones."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zeros(1 << 20))
 
@@ -64,14 +64,14 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def zeros(size: int) -> bytes:
-    """So many zeros, compressed to a thousandth."""
+    """So many zeros, compressed a thousandfold."""
     stream = zlib.compressobj(9)
     piece = bytes(1 << 20)
     return b"".join((*(stream.compress(piece) for _ in range(size >> 20)), stream.flush()))
 
 
 def profile_of_overlapping_tags(size: int) -> bytes:
-    """A grey color profile of `size` bytes each of whose tags holds nearly all of it."""
+    """A grey color profile of `size` bytes whose tags each cover nearly all of it."""
     names = (b"kTRC", b"desc", b"cprt", b"wtpt", b"chad")
     header = bytearray(128)
     header[16:24] = b"GRAYXYZ "
@@ -87,7 +87,7 @@ def xmp(body: str, encoding: str = "utf-8", prolog: str = "") -> bytes:
 
 
 def entities(size: int) -> str:
-    """A document type whose entity `&e;` stands for `size` characters."""
+    """A document type whose entity `&e;` expands to `size` characters."""
     return f'<!DOCTYPE x [<!ENTITY e "{"x" * size}">]>'
 
 

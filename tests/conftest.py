@@ -1,4 +1,4 @@
-"""What several tests share: photographs, a Ray cluster for the session, a real S3 server."""
+"""Shared fixtures: photographs, a Ray cluster for the session, a real S3 server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LOGICAL_CPUS = 4  # more than the machine may have: what hangs with too few is t
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs the session's cluster starts Ray, and says so; a browser takes seconds as well."""
+    """Tests that need the session's cluster print that Ray starts; a browser also takes seconds."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         for fixture, marker in (("cluster", pytest.mark.cluster), ("browser", pytest.mark.slow)):
@@ -77,7 +77,7 @@ def encode() -> Encode:
 
 @pytest.fixture(scope="session")
 def photo_files(astronaut: Image.Image, encode: Encode) -> dict[str, bytes]:
-    """Small photographs of several formats and shapes, by name; each a grey or color image of its own."""
+    """Small photographs of several formats and shapes, by name; all different."""
     wide, tall = astronaut.crop((0, 100, 512, 300)), astronaut.crop((150, 0, 350, 400))
     return {
         "grey.jpg": encode(astronaut.convert("L"), "JPEG"),
@@ -118,7 +118,7 @@ def write_tree(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def grey_jpeg(seed: int, width: int = 96, height: int = 64) -> bytes:
-    """A small grey JPEG unlike any of another seed: soft noise, cheap to make by the thousand."""
+    """A small grey JPEG, different for each seed: soft noise, cheap to make by the thousand."""
     noise = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(buffer, "JPEG")
@@ -127,7 +127,7 @@ def grey_jpeg(seed: int, width: int = 96, height: int = 64) -> bytes:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, headless; where there is none it is as with `program`."""
+    """The system's Chromium, headless; if it is missing, see `program`."""
     from playwright.sync_api import sync_playwright
 
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -147,7 +147,7 @@ class S3:
     secret: str
 
     def environment(self) -> dict[str, str]:
-        """What a client process needs."""
+        """The environment of a client process."""
         return {
             "AWS_ACCESS_KEY_ID": self.key,
             "AWS_SECRET_ACCESS_KEY": self.secret,
@@ -184,13 +184,13 @@ def s3_server(folder: Path) -> Iterator[S3]:
             _wait_for_s3(process, folder / "log")
             yield server
     finally:
-        process.kill()  # it would take its time: up to 12 seconds
+        process.kill()  # it may take up to 12 seconds to stop
         process.wait(20)
 
 
 @contextmanager
 def environment_of(server: S3) -> Iterator[None]:
-    """What clients of a server read, in this process's environment for the time of the block."""
+    """Sets the environment of a server's clients for the duration of the block."""
     saved = {name: os.environ.get(name) for name in server.environment()}
     os.environ.update(server.environment())
     try:
@@ -214,7 +214,7 @@ def cluster(s3: S3) -> Iterator[None]:
 
 
 def program(name: str, package: str) -> str:
-    """Where a program lies that tests need; a test that finds none fails, and says which Debian package holds it.
+    """The path of a program; if it is missing, the test fails and names the Debian package that contains it.
 
     With COLORIZE_SKIP_MISSING in the environment it is skipped.
     """
@@ -234,7 +234,7 @@ def jpegtran(data: bytes, *options: str) -> bytes:
 
 
 def filtered(name: str, package: str, data: bytes, *options: str) -> bytes:
-    """What a program makes of its standard input; a failure raises `CalledProcessError`, a warning (2) does not."""
+    """A program's output for this input; a failure raises `CalledProcessError`, a warning (2) does not."""
     done = subprocess.run([program(name, package), *options], input=data, capture_output=True, check=False)
     if done.returncode not in (0, 2):
         raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)

@@ -1,4 +1,4 @@
-"""What README.md and docs/ tell a person to type: their fenced blocks, the commands in them, and every code span."""
+"""Parses README.md and docs/: fenced blocks, the commands in them, and every code span."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 _SPAN = re.compile(r"`([^`]+)`")
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+|-[a-z])(?![\w-])")
-INSTEAD = {  # what stands in a command here for what stands in a document; the first that fits, of those that overlap
+INSTEAD = {  # substitutions in commands of documents; the first match wins where several overlap
     "https://example.org/street.png": "{web}/street.png --allow-private",
     "jobs/train.py --config configs/train/unet.yaml --data s3://... --output s3://...": "jobs/train.py "
     "--config configs/train/unet.yaml --data s3://bucket/photos --output s3://bucket/runs/mine",
@@ -29,7 +29,7 @@ INSTEAD = {  # what stands in a command here for what stands in a document; the 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block that a person may run.
+    """A fenced block that a reader may run.
 
     Attributes:
         document: its path below the repository.
@@ -48,7 +48,7 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """The commands of a shell's block, each on one line and without its comment; of Python's its lines."""
+        """A shell block's commands, one per line without comments; for Python its lines."""
         joined = self.text.replace("\\\n", " ") if self.language == "bash" else self.text
         lines = [re.sub(r"\s+", " ", re.sub(r"(^|\s)#.*", "", line)).strip() for line in joined.splitlines()]
         return [line for line in lines if line]
@@ -76,14 +76,14 @@ def block(document: str, first: str) -> Block:
 
 
 def here(command: str, web: str = "") -> str:
-    """A command of a document with what stands for its parts here; `web` is the address of a web server."""
+    """A command of a document with its placeholders replaced; `web` is the address of a web server."""
     for words, others in INSTEAD.items():
         command = command.replace(words, others.format(web=web))
     return command
 
 
 def code(path: Path) -> Iterator[str]:
-    """All that a document sets as code: the commands of its blocks, and its code spans on one line each."""
+    """All code in a document: the commands of its blocks, and its code spans on one line each."""
     text = path.read_text()
     for found in _FENCE.finditer(text):
         yield from Block("", found[1] or "text", found[2]).commands
@@ -96,5 +96,5 @@ def options(command: str) -> list[str]:
 
 
 def words(command: str) -> list[str]:
-    """A command as a shell would take it apart."""
+    """A command, split as by a shell."""
     return shlex.split(command)

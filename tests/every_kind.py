@@ -1,4 +1,4 @@
-"""Images of every kind that is read: formats x modes x bit depths x layouts x sizes x orientations, by name."""
+"""Images of every supported kind: formats x modes x bit depths x layouts x sizes x orientations, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proxy that makes an HTTP server as unreliable as wanted: refusals, answers cut in the middle, delays.
+"""A proxy that makes an HTTP server unreliable: refused requests, truncated responses, delays.
 
     python -m tests.faulty_proxy --to http://127.0.0.1:8333 --port 9000 --refuse 0.05 --cut 0.05 --delay 0.2
 
@@ -25,12 +25,12 @@ CHUNK = 1 << 16
 
 @dataclass
 class FaultyProxy:
-    """What to do to which share of the requests, and what was done."""
+    """The share of requests for each fault, and counts of those injected."""
 
     upstream: str
     refuse: float = 0.0  # answered by 503 without asking the server
-    cut: float = 0.0  # answers of GET that end in the middle of their body
-    delay: float = 0.0  # seconds at most before a request goes on
+    cut: float = 0.0  # GET responses that end in the middle of the body
+    delay: float = 0.0  # maximum seconds before a request is forwarded
     seed: int = 0
     seen: Counter[str] = field(default_factory=Counter)
 
@@ -96,7 +96,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @contextlib.contextmanager
 def running(proxy: FaultyProxy, port: int) -> Iterator[str]:
-    """The proxy in a thread of its own; yields its address."""
+    """The proxy in its own thread; yields its address."""
     loop, up = asyncio.new_event_loop(), threading.Event()
     task = loop.create_task(proxy.serve(port, up))
 
@@ -119,7 +119,7 @@ def main(
     cut: Annotated[float, typer.Option(help="share of GET answers cut in the middle")] = 0.05,
     delay: Annotated[float, typer.Option(help="seconds at most before a request goes on")] = 0.0,
 ) -> None:
-    """Runs until it is stopped."""
+    """Runs until stopped."""
     asyncio.run(FaultyProxy(to, refuse, cut, delay).serve(port))
 
 

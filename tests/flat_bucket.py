@@ -1,4 +1,4 @@
-"""An S3 server that takes keys as they are: SeaweedFS makes "x/y.jpg" of "x//y.jpg", which Amazon's does not.
+"""An S3 server that keeps keys unchanged: SeaweedFS turns "x//y.jpg" into "x/y.jpg", Amazon S3 does not.
 
 It knows what a bulk run asks: lists (version 2), GET with ranges, HEAD, PUT and DELETE, in memory and unsigned.
 """
@@ -42,7 +42,7 @@ class Objects:
                 self.keys.remove(key)
 
     def page(self, prefix: str, after: str, count: int) -> tuple[list[str], bool]:
-        """So many keys with a prefix after a key, and whether there are more."""
+        """At most so many keys with a prefix after a key, and whether there are more."""
         with self.lock:
             start = bisect_right(self.keys, after) if after >= prefix else bisect_left(self.keys, prefix)
             some = [key for key in self.keys[start : start + count + 1] if key.startswith(prefix)]
@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(204)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
     def _asked(self) -> tuple[Objects, str, dict[str, str]]:
         parts = urlsplit(f"http://host{self.path}")
@@ -158,7 +158,7 @@ def flat_server() -> Iterator[FlatServer]:
     server = FlatServer()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    S3FileSystem.clear_instance_cache()  # a client is kept by its arguments, not by what it read from the environment
+    S3FileSystem.clear_instance_cache()  # clients are cached by their arguments, not by the environment
     try:
         with environment_of(S3(f"http://127.0.0.1:{server.server_address[1]}", "any", "any")):
             yield server
@@ -174,7 +174,7 @@ def etag(data: bytes) -> str:
 
 
 def _unchunked(data: bytes) -> bytes:
-    """The content of `aws-chunked` encoding: sizes in hexadecimal before each piece, checksums after the last."""
+    """Decodes `aws-chunked` encoding: a hexadecimal size before each chunk, checksums after the last."""
     pieces = []
     while data:
         head, _, data = data.partition(b"\r\n")

@@ -1,4 +1,4 @@
-"""Parquet files whose extension types are pickles that act when they become Python objects."""
+"""Parquet files with extension types whose pickles execute code when they become Python objects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
 
 
 class Touch:
-    """Its pickle, once loaded, leaves a file."""
+    """Its pickle creates a file when loaded."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker

@@ -1,4 +1,4 @@
-"""Small images in every format and mode, and the way from bytes to colored bytes, for several tests."""
+"""Small images in every format and mode, and helpers to color bytes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def is_colored(image: Image.Image) -> bool:
 
 
 def labeled_archive(folder: Path) -> Path:
-    """A Parquet file of forty small color images, every second a bird, without a column of splits."""
+    """A Parquet file of forty small color images, every second a bird, without a split column."""
     rng = np.random.default_rng(0)
     rows = []
     for index in range(40):

@@ -1,4 +1,4 @@
-"""Makes chosen images deadly in every process of a run: the folder that `install` fills goes onto PYTHONPATH.
+"""Makes chosen images crash every process of a run: the folder filled by `install` goes onto PYTHONPATH.
 
 An image whose file ends in `poison:load:segfault` crashes the process that decodes its small copy, and so on for
 `write` (the full decode), `thumbnail` and for `hang`; `poison:load:until:PATH` makes it wait until a file is there. An

@@ -1,4 +1,4 @@
-"""Arguments that make large networks small enough to test, in every part that they have."""
+"""Arguments that make large networks small enough to test, with all their parts."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_alpha_and_orientation_are_kept(model: colorize.Colorizer, astronaut: Im
 def test_a_batch_is_colored_like_its_images(model: colorize.Colorizer, astronaut: Image.Image) -> None:
     images = [astronaut, astronaut.crop((0, 0, 512, 200)), astronaut.resize((100, 130))]
     for together, alone in zip(model.batch(images), map(model, images), strict=True):
-        assert np.abs(np.asarray(together).astype(int) - np.asarray(alone)).max() <= 8  # a batch changes last bits
+        assert np.abs(np.asarray(together).astype(int) - np.asarray(alone)).max() <= 8  # batching changes last bits
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)])

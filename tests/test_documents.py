@@ -1,4 +1,4 @@
-"""README and docs name only what there is: options, settings, files, error codes. `test_walk.py` runs them."""
+"""README and docs name only existing options, settings, files and error codes. `test_walk.py` runs them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TREES: dict[str, type[Settings]] = {
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
 }
-OF_OTHERS = {  # options of programs that are not ours, as the documents name them
+OF_OTHERS = {  # options of other programs in the documents
     "ray job": {"--runtime-env", "--no-wait", "--follow"},
     "ray start": {"--head"},
     "ray get-auth-token": {"--generate"},
@@ -44,7 +44,7 @@ each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: 
 
 
 def commands_of_ours() -> dict[str, set[str]]:
-    """The options of each command, by what one types: `photo`, `models download`."""
+    """The options of each command, by its words: `photo`, `models download`."""
     found: dict[str, set[str]] = {}
 
     def note(command: Any, name: str) -> None:
@@ -61,7 +61,7 @@ OURS = commands_of_ours()
 
 
 def program(command: str) -> str:
-    """The command line that is ours in a command, or "": jobs take the options of the command that they stand for."""
+    """The `colorize` command line in a command, or "": jobs take the options of the command they run."""
     if job := re.search(r"jobs/(?:bulk_colorize|train|evaluate)\.py", command):
         return {"bulk_colorize": "bulk"}.get(Path(job[0]).stem, Path(job[0]).stem)
     typed = re.match(r"colorize((?: [a-z-]+)*)", command)
@@ -81,7 +81,7 @@ def test_every_option_belongs_to_its_command(document: Path) -> None:
 
 @each_document
 def test_every_option_exists(document: Path) -> None:
-    """One that stands alone is one of ours, of a benchmark that the document names, or of a known other program."""
+    """An option on its own belongs to colorize, a benchmark that the document names, or a known other program."""
     text = document.read_text()
     sources = "".join((ROOT / f"{name.replace('.', '/')}.py").read_text() for name in MODULE.findall(text))
     sources += "".join((ROOT / name).read_text() for name in re.findall(r"python (scripts/\w+\.py)", text))
@@ -107,7 +107,7 @@ def test_every_setting_exists_and_accepts_the_documented_value(document: Path) -
 
 
 def refused(tree: type[Settings], override: str) -> str:
-    """Why a tree of settings does not take an override; "" where it does."""
+    """Why a tree of settings refuses an override; "" if it does not."""
     needed = ["model.name=unet"] if tree is TrainSettings and not override.startswith("model.name") else []
     try:
         load_settings(tree, overrides=[*needed, override])

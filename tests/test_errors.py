@@ -1,4 +1,4 @@
-"""What strangers have chosen is printed and logged as text, and does nothing to a terminal."""
+"""Untrusted text is escaped in output and logs, and cannot control a terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = r"\x1b]0;owned\x07\x1b[2Ka\rb\nc\u202egpj.\x9b31m\udcff.jpg"
 
 
 def acts(text: str) -> bool:
-    """Whether anything in a text but the end of its lines is no plain character."""
+    """Whether a text has control characters other than the ends of its lines."""
     return printable(text.replace("\n", "")) != text.replace("\n", "")
 
 
@@ -81,7 +81,7 @@ def test_usage_errors_escape_a_malicious_name(capsys: pytest.CaptureFixture[str]
 
 @pytest.fixture
 def rude_server() -> Iterator[str]:
-    """A server whose answer holds an escape sequence."""
+    """A server whose response contains an escape sequence."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:

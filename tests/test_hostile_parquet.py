@@ -1,4 +1,4 @@
-"""Every reader of Parquet gets files that would run code: none does, whatever column the code lies in."""
+"""Every reader of Parquet gets files with executable pickles: none executes, in any column."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from tests.hostile_parquet import placements
 from tests.test_structure import MODULES, module_name
 
 SETTINGS = SourceSettings()
-FAULTS = (UsageError, pa.ArrowException)  # a hostile file may be refused
+FAULTS = (UsageError, pa.ArrowException)  # a malicious file may be refused
 OWN = fragments_of("a.parquet", "", "", "")
 
 
 def archives(folder: Path, bad: pa.Array) -> Iterator[Path]:
-    """Archives of two rows that have the hostile column in the place of each that a reader asks for, or beside them."""
+    """Archives of two rows with the malicious column in place of each requested one, or beside them."""
     good = {"image": [grey_jpeg(1), grey_jpeg(2)]} | {name: ["train", "train"] for name in SAID}
     for name in (*good, "carried"):
         path = folder / f"archive-{name}/a.parquet"
@@ -95,7 +95,7 @@ def write_and_assemble(folder: Path, bad: pa.Array) -> None:
         ParquetSink(target).write(rows)
         assert assemble(Storage(path.parent), target, "a.parquet", OWN) == Lost()
     good = pa.table({"row": [0, 1], "colorized": [b"1", b"2"], "status": ["ok"] * 2, "error": [""] * 2})
-    for index, name in enumerate(FRAGMENT_SCHEMA.names):  # as somebody else may have left them in the output
+    for index, name in enumerate(FRAGMENT_SCHEMA.names):  # as an untrusted output may contain
         (fragment,) = target.entries(OWN)
         pq.write_table(good.set_column(index, name, bad), target.path(fragment.name))
         with suppress(*FAULTS):
@@ -123,7 +123,7 @@ def list_inputs(folder: Path, bad: pa.Array) -> None:
 
 
 def manifests(folder: Path, bad: pa.Array) -> Iterator[Storage]:
-    """Outputs in whose manifest a column is hostile, or one that no manifest has."""
+    """Outputs with a malicious column in the manifest, or one unknown to it."""
     good = records_table([Record("a.jpg"), Record("b.jpg")])
     for index, name in enumerate((*MANIFEST_SCHEMA.names, "more")):
         table = good.set_column(index, name, bad) if name in good.column_names else good.append_column(name, bad)
@@ -197,10 +197,10 @@ def test_a_job_and_its_report_execute_no_file_content(tmp_path: Path) -> None:
 
 # --- where Parquet and Arrow files may be read ---
 
-DOOR, FOOTER = "colorize.storage.parquet", "colorize.storage.parquet_footer"  # which is made harmless there
-FORMATS = ("parquet", "dataset", "ipc", "feather", "orc")  # of pyarrow, in whose files a type may be named
+DOOR, FOOTER = "colorize.storage.parquet", "colorize.storage.parquet_footer"  # where it is sanitized
+FORMATS = ("parquet", "dataset", "ipc", "feather", "orc")  # of pyarrow, whose files may name a type
 WRITING = {"write_table", "ParquetWriter", "FileMetaData", "ColumnChunkMetaData", "ColumnSchema"}
-OWN_FILES = {"colorize.storage.spooled": ["pa.ipc.open_file"]}  # temporary, and written by the process itself
+OWN_FILES = {"colorize.storage.spooled": ["pa.ipc.open_file"]}  # temporary, and written by the same process
 OTHER_READERS = (
     "read_parquet",
     "read_parquet_bulk",
@@ -213,7 +213,7 @@ OTHER_READERS = (
 
 
 def reads(path: Path) -> Iterator[str]:
-    """What a module uses of pyarrow's file formats beside writing, and other libraries' ways to read them."""
+    """A module's uses of pyarrow's file formats other than writing, and other libraries' readers."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     aliases = {"pa": "pyarrow"}
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""The shape of the code: which package may import which, where Ray may be known, and what no script may hide."""
+"""The structure of the code: allowed imports between packages, where Ray may be used, and naming."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "colorize").rglob("*.py")) + sorted((ROOT / "jobs").glob("*.py"))
 
-# The drawing of docs/architecture.md: what each package may import, beside itself. Nothing else, and no circle.
+# The diagram of docs/architecture.md: what each package may import. Nothing else, and no cycle.
 BASE = {"errors", "settings", "__init__"}
 IMAGING = BASE | {"imaging"}
 STORES = IMAGING | {"models", "storage", "metrics", "weights"}
 SERVICES = STORES | {"datasets", "predict", "report", "cluster"}
 JOBS = ("bulk", "train", "evaluate")
 MAY_IMPORT = {
-    "__init__": set[str](),  # the Python API imports `predict` when it is used, by name
+    "__init__": set[str](),  # the Python API imports `predict` on first use, by name
     "errors": set(),
     "settings": {"errors"},
     "metrics": BASE,
@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "jobs": {"cli"},
 }
-LOOSE = {"__init__", "__main__", "errors", "settings"}  # what may lie in the package's top
+LOOSE = {"__init__", "__main__", "errors", "settings"}  # allowed at the package's top level
 KNOW_RAY = ("jobs", "colorize.cli", "colorize.cluster", "colorize.bulk", "colorize.train.job", "colorize.train.worker",
             "colorize.evaluate")  # fmt: skip
 KNOW_NO_RAY = ("colorize.bulk.ledger",)
@@ -48,7 +48,7 @@ def module_name(path: Path) -> str:
 
 @cache
 def nodes(path: Path) -> list[ast.AST]:
-    """All that a module consists of."""
+    """The statements of a module."""
     return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
@@ -72,7 +72,7 @@ def package(name: str) -> str:
 
 
 def offenders(found: Callable[[Path], Iterable[str]]) -> dict[str, list[str]]:
-    """By module, what it has that it must not have."""
+    """Violations by module."""
     return {module_name(path): sorted(faults) for path in MODULES if (faults := set(found(path)))}
 
 
@@ -115,7 +115,7 @@ def test_private_parts_of_ray_are_used_in_one_package() -> None:
 
 
 def test_decoding_and_writing_workers_need_no_torch() -> None:
-    """Importing torch costs such a worker seconds and 300 MB, so nothing that it imports may import torch."""
+    """Importing torch costs such a worker seconds and 300 MB, so none of its imports may import torch."""
     reached, queue = (
         set[str](),
         ["colorize.bulk.load", "colorize.bulk.write", "colorize.train.rows", "colorize.train.progress_actor"],
@@ -141,7 +141,7 @@ def test_no_job_shadows_the_package() -> None:
 CHANGES = {"write_text", "write_bytes", "unlink", "rmdir", "mkdir", "makedirs", "removedirs", "touch", "symlink_to",
            "hardlink_to", "rename", "renames", "chmod", "rmtree", "copyfile", "copytree", "truncate", "FileHandler",
            "RotatingFileHandler", "pipe_file", "put_file", "rm_file"}  # fmt: skip
-OF_OS = {"open", "remove", "replace", "link", "symlink", "mknod", "mkfifo"}  # words that others use, too
+OF_OS = {"open", "remove", "replace", "link", "symlink", "mknod", "mkfifo"}  # names that other libraries use, too
 MAY_CHANGE_FILES = {
     "colorize.storage.local_root": "the one place: relative to the root's descriptor, following no link",
     "colorize.storage.root": "objects of a bucket, which knows no links",
@@ -189,7 +189,7 @@ def test_calls_that_change_no_file_are_not_reported(call: str, tmp_path: Path) -
 
 
 def test_output_is_printed_in_one_module() -> None:
-    """`say` alone prints: file names and servers' answers are text there, and no commands to a terminal."""
+    """Only `say` prints: it escapes file names and server responses."""
     ways = {"print", "typer.echo", "sys.stdout.write", "sys.stderr.write", "click.echo"}
 
     def printing(path: Path) -> set[str]:

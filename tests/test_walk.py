@@ -1,4 +1,4 @@
-"""README and docs, command by command: every fenced block runs here as it stands, in order, in an empty home.
+"""Runs README and docs command by command: every fenced block, unmodified, in order, in an empty home.
 
 A command runs unless it is listed below, with the reason why it cannot or as one that another test runs. What the text
 says of the outcome is checked after it: the files that it names are there.
@@ -33,7 +33,7 @@ from tests.weights_server import make_small, published_here, stand_in
 
 ROOT = Path(__file__).parent.parent
 
-CANNOT = {  # by how a command begins: why it does not run here
+CANNOT = {  # prefixes of commands that are not run, and why
     "make test": "these are the tests",
     "python3 -m venv": "fetches 5 GB of packages, which the tests run on",
     "pip install": "needs a package index",
@@ -81,11 +81,11 @@ def test_every_code_block_has_a_known_language() -> None:
     assert {each.language for each in WALKED} == {"bash", "python"}
 
 
-# --- a desk with what the documents speak of ---
+# --- fixtures for the documents ---
 
 
 def color_jpegs(count: int) -> dict[str, bytes]:
-    """Photographs in color, by split."""
+    """Color photographs, by split."""
     from skimage import data
 
     image, files = Image.fromarray(data.astronaut()), {}
@@ -104,7 +104,7 @@ def encoded(image: Image.Image, format: str = "JPEG") -> bytes:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, and a folder to type in that holds the names of the documents."""
+    """An empty home, and a working directory with the files that the documents name."""
     (tmp_path / "home").mkdir()
     folder = tmp_path / "desk"
     scans = {f"box {i % 2}/{i}.jpg": grey_jpeg(i) for i in range(3)}
@@ -125,7 +125,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def buckets(desk: Path, s3: S3) -> None:
-    """What the documents read from S3."""
+    """The S3 objects that the documents read."""
     filesystem = Storage("s3://scans").fs
     for bucket in ("archive", "bucket", "models"):
         if filesystem.exists(bucket):
@@ -141,7 +141,7 @@ def web(folder: Path) -> Iterator[str]:
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
-            """Nothing on the terminal."""
+            """Logs nothing."""
 
     write_tree(folder, {"street.png": encoded(Image.open(folder.parent / "tiny.png"), "PNG")})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
@@ -153,11 +153,11 @@ def web(folder: Path) -> Iterator[str]:
         server.server_close()
 
 
-# --- what a document needs beside that, and what it says of its outcome ---
+# --- set-up and checks of single documents ---
 
 
 def given_weights(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Published weights that somebody has copied here."""
+    """Published weights, downloaded elsewhere."""
     make_small(monkeypatch)
     write_tree(desk, {"siggraph17-df00044c.pth": stand_in("siggraph17"), "ddcolor.pth": stand_in("ddcolor_large")})
     Storage("s3://models").write("ddcolor_tiny.pth", stand_in("ddcolor_tiny"))
@@ -212,7 +212,7 @@ SAYS: dict[str, Callable[[Path], None]] = {
 
 
 def listed_files(document: str) -> list[str]:
-    """The files that a document lists in blocks of no language, as patterns: a path, and names in its folder."""
+    """The files that a document lists in blocks without a language, as patterns: a path, and names in its folder."""
     found = []
     for line in "".join(fenced(ROOT / document, "")).splitlines():
         first, *others = re.split(r"\s{2,}", line)
@@ -241,7 +241,7 @@ def test_the_commands_of_a_document_work(
 
 
 def walk(each: Block, address: str) -> None:
-    """Runs a block's commands, each of which must end well."""
+    """Runs a block's commands, each of which must succeed."""
     if each.language == "python":
         exec(compile(each.text, each.document, "exec"), {})
         return
@@ -255,7 +255,7 @@ def walk(each: Block, address: str) -> None:
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_the_demo_writes_its_files_and_prints_only_its_summary(desk: Path) -> None:
-    """As README has it, by a Ray of its own, in the environment that the tests run in: nothing is installed."""
+    """As README has it, with its own Ray, in the test environment: nothing is installed."""
     (desk / "scripts").symlink_to(ROOT / "scripts")
     venv = desk / "venv"
     (venv / "bin").mkdir(parents=True)

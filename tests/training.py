@@ -1,4 +1,4 @@
-"""A training in the test's own process, for several tests."""
+"""A training in the test process, for several tests."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from colorize.train.single import open_feed
 
 
 class Silent:
-    """Shows nothing; asks to stop after so many steps."""
+    """Displays nothing; requests a stop after so many steps."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.left = stop_after
 
     def progress(self, progress: Progress) -> None:
-        """Is not shown."""
+        """Not displayed."""
 
     def epoch(self, figures: Mapping[str, float]) -> None:
-        """Is not shown."""
+        """Not displayed."""
 
     def should_stop(self) -> bool:
-        """Asked after every step."""
+        """Called after every step."""
         if self.left is not None:
             self.left -= 1
         return self.left is not None and self.left <= 0
 
 
 def run_alone(settings: TrainSettings, data: Path, folder: Path, reporter: Silent) -> Run:
-    """As `train_alone` does it; goes on where there is a run."""
+    """As `train_alone` does; resumes an existing run."""
     source = open_training_source(str(data), settings.data)
     device = torch.device("cpu")
     feed = open_feed(source, settings, plan_epoch(source, settings.data), device)

@@ -1,4 +1,4 @@
-"""A server on the loopback interface that speaks the hub's protocol, and a bucket's: stand-ins for both places.
+"""A loopback server that implements the hub's protocol, and a bucket's.
 
 And for the weights: networks of the same layers and few channels.
 """
@@ -30,19 +30,19 @@ _RESOLVE = re.compile(r"/piddnad/DDColor-models/resolve/main/(.+)")
 
 @dataclass
 class WeightsServer:
-    """What it serves, what it spoils, and what it was asked."""
+    """What it serves, which faults it injects, and the requests it received."""
 
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
     announced: dict[str, str] = field(default_factory=dict)  # another SHA-256 than the file's
-    breaks: list[int] = field(default_factory=list)  # the next answers end after so many bytes
+    breaks: list[int] = field(default_factory=list)  # the next responses end after so many bytes
     stalls: bool = False  # a file stops coming halfway
-    stalled: threading.Event = field(default_factory=threading.Event)  # it has
+    stalled: threading.Event = field(default_factory=threading.Event)  # the file has stalled
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, range
 
     @property
     def fetched(self) -> list[str]:
-        """The ranges of the files that were sent, "" for a whole one."""
+        """The ranges of the files that were sent, "" for a complete one."""
         return [asked for method, _, asked in self.requests if method == "GET"]
 
 
@@ -60,7 +60,7 @@ def weights_server() -> Iterator[WeightsServer]:
             self._answer(send=True)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing on the terminal."""
+            """Logs nothing."""
 
         def _answer(self, send: bool) -> None:
             asked = self.headers.get("Range", "")
@@ -69,7 +69,7 @@ def weights_server() -> Iterator[WeightsServer]:
             name = resolved[1] if resolved else self.path.rpartition("/")[2]
             if name not in state.files:
                 self._head(404, {"Content-Length": "0", "X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
-            elif resolved:  # the hub sends on to where the large file lies
+            elif resolved:  # the hub redirects to the large file's location
                 self._head(302, {"Content-Length": "0", **self._about(name)})
             else:
                 self._body(name, asked, send)
@@ -94,7 +94,7 @@ def weights_server() -> Iterator[WeightsServer]:
             if send and state.stalls:
                 self.wfile.write(data[: len(data) // 2])
                 state.stalled.set()
-                threading.Event().wait(30)  # or until the client goes
+                threading.Event().wait(30)  # or until the client disconnects
             elif send:
                 end = first + state.breaks.pop(0) if state.breaks else len(data)
                 self.wfile.write(data[first:end])
@@ -118,13 +118,13 @@ def weights_server() -> Iterator[WeightsServer]:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A download that was stopped hangs up: that belongs to no other test's terminal."""
+        """A stopped download disconnects, which must not be logged in another test."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 def stand_in(architecture: str, seed: int = 0) -> bytes:
-    """A file as the authors', of a small network."""
+    """A file in the published layout, of a small network."""
     network = create_model(architecture, **SMALL_ARGS[architecture])
     assert isinstance(network, PublishedModel)
     generator, buffer = torch.Generator().manual_seed(seed), io.BytesIO()
@@ -135,7 +135,7 @@ def stand_in(architecture: str, seed: int = 0) -> bytes:
 
 
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gives published networks few channels, in checkpoints that say so, for the time of a test."""
+    """Makes published networks small for the duration of a test; their checkpoints record it."""
     real = create_model
 
     def small(name: str, **args: Any) -> Any:
@@ -150,7 +150,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def published_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
-    """The hub and the bucket, with a stand-in for `ddcolor_modelscope`, and caches below `folder` that are empty."""
+    """The hub and the bucket, with a stand-in for `ddcolor_modelscope`, and empty caches below `folder`."""
     with weights_server() as running:
         running.files = {"ddcolor_modelscope.pth": stand_in("ddcolor_large")}
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
@@ -163,7 +163,7 @@ def published_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[We
 
 
 def use_hub(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `HF_ENDPOINT` does, which the hub's client reads once, when it is imported."""
+    """Sets `HF_ENDPOINT`, which the hub's client reads once at import."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
     monkeypatch.setattr(
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"

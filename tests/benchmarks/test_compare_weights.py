@@ -1,4 +1,4 @@
-"""Weights compared at an even colorfulness: what a table's cell says."""
+"""Comparison of weights at equal colorfulness."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from colorize.models import ColorModel
 
 
 class Knowing(ColorModel):
-    """Gives each image the one color that all of it has."""
+    """Gives each image one uniform color."""
 
     def forward(self, L_B1HW: Tensor) -> Tensor:
         ab = rgb_to_lab(torch.tensor([0.75, 0.5, 0.25]).reshape(1, 3, 1, 1))[:, 1:]

@@ -1,4 +1,4 @@
-"""The study of confidence: its figures are those of textbooks, and it asks the network as it is in use."""
+"""The confidence study: its statistics match textbook formulas, and it uses the network as in production."""
 
 from __future__ import annotations
 

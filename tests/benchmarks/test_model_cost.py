@@ -1,4 +1,4 @@
-"""The benchmark of what networks cost: its counts are those of arithmetic."""
+"""The model cost benchmark: its counts match hand calculation."""
 
 from __future__ import annotations
 

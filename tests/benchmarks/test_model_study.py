@@ -1,4 +1,4 @@
-"""What the benchmarks of models measure on: the same images each time, and one budget a study."""
+"""The data of the model benchmarks: the same images each time, and one budget per study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The study of decodes: images by kind, distributions kept, and the same color as the network gives in use."""
+"""The study of decoding methods: images by kind, cached distributions, and the color that the network gives in use."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class TestCurves:
         images = [image(0, "sea"), image(1, "city"), image(2, "city")]
         truths = [GroundTruth(p) for p in images]
         city = Kind("city", images, truths)
-        steps = np.arange(1, len(SATURATIONS) + 1) / 4  # colorfulness of each saturation, as a part of the truth's
+        steps = np.arange(1, len(SATURATIONS) + 1) / 4  # colorfulness at each saturation, relative to the ground truth
         curve = np.stack([np.stack([t.grey + 8 * steps, t.colorfulness * steps], axis=1) for t in truths]).astype(
             np.float32
         )

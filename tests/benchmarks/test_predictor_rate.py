@@ -1,4 +1,4 @@
-"""The benchmark of the predict stage gives it rows as the load stage makes them."""
+"""The benchmark of the predict stage passes it rows as the load stage produces them."""
 
 from __future__ import annotations
 

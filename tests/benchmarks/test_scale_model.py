@@ -1,4 +1,4 @@
-"""The model of docs/scale.md: its table is what the program prints, and its limits are the ones that it names."""
+"""The cost model of docs/scale.md: its table is the printed one, and its limits are as documented."""
 
 from __future__ import annotations
 

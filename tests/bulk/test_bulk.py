@@ -1,4 +1,4 @@
-"""The bulk job end to end on a real Ray cluster: every input accounted for, every output what it should be."""
+"""The bulk job end to end on a real Ray cluster: every input is recorded and every output is correct."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def is_colored(data: bytes) -> bool:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, photo_files: dict[str, bytes]) -> Path:
-    """`photo_files` as the folder `scans`, and `out`: the output of a finished run over them."""
+    """`photo_files` as the folder `scans`, and `out`, the output of a finished run."""
     folder = tmp_path_factory.mktemp("finished")
     write_tree(folder / "scans", photo_files)
     assert bulk(folder / "scans", folder / "out", "--set", "colorizer.size=128") == 0
@@ -118,7 +118,7 @@ def test_a_run_writes_its_record(finished: Path) -> None:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Two good images among what an archive also holds."""
+    """Two valid images in an archive with other content."""
     good = grey_jpeg(1, 256, 192)
     noise = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(noise, "PNG")
@@ -137,7 +137,7 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def test_bad_files_are_failed_rows_and_the_rest_is_colored(mixed: Path, tmp_path: Path) -> None:
-    """The status of the run says so, unless as many may fail."""
+    """The exit status reflects failures above the tolerance."""
     assert bulk(mixed, tmp_path / "out", "--tolerate-failures", "0.7") == 0
     assert bulk(mixed, tmp_path / "out", "--tolerate-failures", "0.1") == EXIT_FAILURES
     assert bulk(mixed, tmp_path / "out") == EXIT_FAILURES
@@ -362,7 +362,7 @@ def test_an_unwritable_output_is_a_usage_error(
 
 @pytest.fixture
 def busy_cluster() -> Iterator[None]:
-    """Another job holds all CPUs."""
+    """Another job occupies all CPUs."""
 
     class Hog:
         def ready(self) -> bool:

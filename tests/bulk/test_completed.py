@@ -1,4 +1,4 @@
-"""Inputs that earlier runs have completed: the manifest compared with the source and the output, without Ray."""
+"""Inputs completed by earlier runs: the manifest compared with source and output, without Ray."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def row(name: str, **said: Any) -> Record:
 
 
 def completed(target: Storage, planned: pa.Table, there: Iterable[str], criteria: Criteria = CRITERIA) -> list[str]:
-    """The status of each input, "" where there is work to do: by the manifest in `target`, with outputs of 5 bytes."""
+    """The status of each input, "" if it is pending, by the manifest in `target`; outputs have 5 bytes."""
     for name in there:
         target.write(name, b"12345")
     inputs = Inputs(Source(FileReader(target, SourceSettings()), planned))
@@ -104,7 +104,7 @@ def test_an_output_may_have_another_name_than_its_input(target: Storage) -> None
 
 
 def test_a_manifest_of_an_earlier_release_counts(target: Storage) -> None:
-    """It has fewer columns, and all its rows in one row group."""
+    """It has fewer columns, and one row group."""
     rows = records_table([row("a.jpg", width=9, height=9), row("b.jpg").failed("truncated", "ends early")])
     write_rows(
         target, f"{MANIFEST}/manifest-001-00000.parquet", rows.drop_columns(["finished", "confidence", "frames"])
@@ -146,7 +146,7 @@ def test_rows_of_archives_are_found_among_files(tmp_path: Path, target: Storage)
     ("limits", "to_do"),
     [
         ({}, []),
-        ({"max_pixels": 10_000}, ["ok"]),  # what was refused for one limit may be so for the other
+        ({"max_pixels": 10_000}, ["ok"]),  # what one limit refused, another may refuse, too
         ({"max_pixels": 500_000_000}, ["large"]),
         ({"min_side": 100}, ["ok"]),
         ({"min_side": 10}, ["small"]),
@@ -161,7 +161,7 @@ def test_changed_limits_redo_only_the_affected_images(
         "ok": row("ok", width=200, height=90, bytes_in=501),
         "large": row("large", width=20_010, height=20_000).failed("too_large", ""),
         "small": row("small", width=900, height=15).failed("too_small", ""),
-        "huge": row("huge").failed("too_large", ""),  # no size is known
+        "huge": row("huge").failed("too_large", ""),  # the size is unknown
         "sparse": row("sparse", bytes_in=7 << 40).failed("too_large", "... raise limits.max_bytes"),
         "broken": row("broken").failed("truncated", ""),
     }
@@ -190,7 +190,7 @@ def test_a_changed_policy_redoes_only_images_of_its_kind(
         "page": row("page", triage="text"),
         "modern": row("modern", triage="color", status="skipped", error="already_color", output=""),
         "copied": row("copied", triage="toned", status="skipped", error="triage_toned"),
-        "older": row("older"),  # of a release that did not look
+        "older": row("older"),  # from a release that did not record it
         "failed": row("failed", triage="text").failed("render_failed", ""),
     }
     criteria = replace(CRITERIA, triage=TriageSettings(**({"toned": "copy"} | policies)))

@@ -1,4 +1,4 @@
-"""`colorize bulk --dry-run`: counts, a measured sample, an estimate; and nothing is written."""
+"""`colorize bulk --dry-run`: counts, a measured sample and an estimate, with nothing written."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_archives_are_sampled_without_reading_them_whole(tmp_path: Path, capsys:
 
 
 def test_the_slowest_stage_determines_the_run_time() -> None:
-    """A sample of ten images, a run of a thousand, eight CPUs."""
+    """A sample of ten images for a run of a thousand on eight CPUs."""
     predict = Sample(ok=10, predict=10.0, compose=2.0)
     assert work_seconds(predict, 1000, CPU_PLAN, cpus=8) == pytest.approx(1000 / 2)
     assert work_seconds(predict, 1000, GPU_PLAN, cpus=8) == pytest.approx(1000 / 4)

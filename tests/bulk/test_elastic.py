@@ -1,4 +1,4 @@
-"""A cluster that changes while a job runs: new nodes get work, and what a lost node held is done again."""
+"""A cluster that changes during a job: new nodes get work, and the work of a lost node is repeated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.conftest import grey_jpeg, write_tree
 
 ROOT = Path(__file__).parents[2]
 IMAGES = 96
-PATIENCE = 240.0  # seconds, for a machine that is busy with other things
+PATIENCE = 240.0  # seconds, on a busy machine
 
 
 def test_a_pool_scales_with_the_cluster_up_to_its_limit() -> None:
@@ -40,7 +40,7 @@ def test_a_pool_has_no_more_predictors_than_there_are_batches() -> None:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """One small node, whose workers find the stand-in predictor: they get the environment of who starts the node."""
+    """A small node whose workers use the stand-in predictor: they inherit the environment that starts the node."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv(SECONDS, "0.4")
     node = {"num_cpus": 2, "object_store_memory": 300 << 20, "include_dashboard": False}
@@ -75,7 +75,7 @@ def test_a_run_uses_an_added_node_and_survives_its_loss(cluster: Cluster, tmp_pa
 
 
 def recorded(folder: Path) -> int:
-    """How many inputs the manifest names."""
+    """The number of inputs in the manifest."""
     return len(read_manifest(Storage(folder / "out")))
 
 

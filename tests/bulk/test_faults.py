@@ -1,4 +1,4 @@
-"""Images that kill or block the process that works on them: blamed in their rows, while all the others go on."""
+"""Images that crash or hang their process: only their rows fail."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ LIMITS = LimitSettings(seconds=60, memory_mb=300)
 
 
 def on_retry(function: object, seconds: float = LIMITS.seconds) -> Guarded[object, object]:
-    """As it is from a task's second attempt on."""
+    """As from the second attempt of a task on."""
     return Guarded(function, LIMITS.model_copy(update={"seconds": seconds}), isolated=True)  # type: ignore[arg-type]
 
 
 def work(item: str) -> str:
-    """Stands for the decoding of one image."""
+    """Stands in for decoding an image."""
     if item == "segfault":
         os.kill(os.getpid(), 11)
     if item == "exit":
@@ -87,7 +87,7 @@ def test_a_sandbox_raises_the_error_and_remains_usable() -> None:
 def test_a_first_attempt_works_in_process() -> None:
     guarded: Guarded[str, object] = Guarded(
         lambda item: (item, os.getpid()), LIMITS, isolated=False
-    )  # a lambda cannot be sent away
+    )  # a lambda cannot be pickled
     assert guarded("x") == ("x", os.getpid())
 
 

@@ -1,4 +1,4 @@
-"""Archives as table formats, dataset hubs and desktops leave them, in one job on a real Ray cluster."""
+"""Archives as written by table formats, dataset hubs and desktops, in one job on a real Ray cluster."""
 
 from __future__ import annotations
 

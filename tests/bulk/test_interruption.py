@@ -1,4 +1,4 @@
-"""Stopping and killing: a signal ends a run within seconds, and whatever was killed, the next run finishes the job."""
+"""Signals and kills: a signal ends a run within seconds, and the next run finishes the job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from colorize.storage.root import Storage
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
-PATIENCE = 400  # seconds, of a test on a machine that others use as well
+PATIENCE = 400  # seconds, on a shared machine
 QUICK = ("--set", "colorizer.size=64")
 IMAGES = 200
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module", autouse=True)
 def own_environment() -> Iterator[None]:
-    """Each command starts a cluster of its own, or gets one named."""
+    """Each command starts its own cluster, or gets the address of one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("PYTHONPATH", str(ROOT))
@@ -38,7 +38,7 @@ def own_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of `scans`, and the output of a run over them that nobody disturbed: `out`."""
+    """A folder of `scans`, and `out`, the output of an undisturbed run."""
     folder = tmp_path_factory.mktemp("calm")
     write_photographs(folder / "scans", IMAGES)
     others = ["--set", "source.rows_per_task=23", "--set", "pool.batch_size=5"]  # other batches, and other actors
@@ -51,7 +51,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """`colorize bulk` in a process of its own, which the test's end ends."""
+    """`colorize bulk` in its own process, which ends with the test."""
     started = []
 
     def run(scans: Path, target: Path, *options: str) -> subprocess.Popen[str]:
@@ -100,7 +100,7 @@ def test_signals_and_kills_lose_nothing_and_do_not_change_outputs(start: Start, 
 
     totals = json.loads((target / "_colorize/run.json").read_text())["totals"]
     assert (totals["inputs"], totals["ok"]) == (IMAGES, IMAGES)
-    assert IMAGES > totals["done_before"] >= done  # workers of the killed driver may have finished what they were at
+    assert IMAGES > totals["done_before"] >= done  # workers of the killed driver may have finished their images
     assert differences(Storage(calm / "out"), Storage(target), names(calm)) == []
 
 
@@ -124,5 +124,5 @@ def test_a_full_disk_stops_the_run_in_one_line(start: Start, small_disk: Path, t
     assert process.returncode == EXIT_FAULT
     assert "no space left on device" in text.splitlines()[-1]
     assert "Traceback" not in text
-    assert "streaming_executor" not in text  # Ray Data's own log of what it raises
+    assert "streaming_executor" not in text  # Ray Data's own log of exceptions
     assert all(os.path.getsize(small_disk / name) for name in contents(Storage(small_disk)))  # noqa: PTH202

@@ -1,4 +1,4 @@
-"""`ray job submit` against a local head, as the README writes it; stopping a job keeps what is done."""
+"""`ray job submit` to a local head node, as documented; stopping a job keeps completed images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-UNSAID = "RAY_ADDRESS", "RAY_JOB", "RAY_AUTH"  # what the surroundings of the tests say is not for their heads
+UNSAID = "RAY_ADDRESS", "RAY_JOB", "RAY_AUTH"  # the heads must not inherit the test environment
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Head:
 
     address: str
     environment: dict[str, str]
-    port: int  # that drivers connect to
+    port: int  # for drivers
 
     def submit(
         self, *words: str, job: str = "bulk_colorize", wait: bool = True
     ) -> tuple[str, subprocess.CompletedProcess[str]]:
-        """`ray job submit --runtime-env configs/runtime_env.yaml -- python jobs/JOB.py WORDS`, and the job's id."""
+        """Submits `python jobs/JOB.py WORDS` with configs/runtime_env.yaml; returns the job id and the process."""
         return self.run("python", f"jobs/{job}.py", *words, wait=wait)
 
     def run(self, *command: str, wait: bool = True) -> tuple[str, subprocess.CompletedProcess[str]]:
@@ -62,7 +62,7 @@ class Head:
         )
 
     def type(self, command: str) -> tuple[str, subprocess.CompletedProcess[str]]:
-        """Runs a command line in the repository's folder as a person would; and the id of the job that it submits."""
+        """Runs a command line in the repository's folder; returns the submitted job's id and the result."""
         done = subprocess.run(
             ["bash", "-ec", command], env=self.environment, capture_output=True, text=True, timeout=400, check=False,
             cwd=ROOT,
@@ -70,13 +70,13 @@ class Head:
         return next((word for word in re.split(r"[\s']", done.stdout) if word.startswith("raysubmit_")), ""), done
 
     def job(self, name: str) -> JobDetails:
-        """What the head says of a job."""
+        """The head's information on a job."""
         return JobSubmissionClient(self.address).get_job_info(name)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home where `colorize bulk` has run on its own, and nothing else."""
+    """A home in which `colorize bulk` has only run locally."""
     folder = tmp_path_factory.mktemp("home")
     write_tree(folder / "scans", {"a.jpg": grey_jpeg(0)})
     local = colorize_bulk(folder / "scans", folder / "local", folder)
@@ -86,7 +86,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def head(home: Path, s3: S3) -> Iterator[Head]:
-    """A head for most tests, which asks for no token; it reads the S3 server's keys from its environment."""
+    """A head for most tests, without authentication; it reads the S3 credentials from its environment."""
     with started_head(home, {"HOME": str(home)}) as running:
         yield running
 
@@ -103,7 +103,7 @@ def started_head(folder: Path, settings: dict[str, str]) -> Iterator[Head]:
     environment |= {
         "PATH": f"{BIN}{os.pathsep}{environment['PATH']}",  # `python` of a job is the head's
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # its end waits for nobody; 30 seconds otherwise
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # stops at once instead of after 30 seconds
         **settings,
     }
     log = folder / "log"
@@ -119,7 +119,7 @@ def started_head(folder: Path, settings: dict[str, str]) -> Iterator[Head]:
         )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
-        while not (listens(dashboard) and listens(agent)):  # which takes the jobs
+        while not (listens(dashboard) and listens(agent)):  # the jobs server
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the head did not start: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.2)
@@ -131,7 +131,7 @@ def started_head(folder: Path, settings: dict[str, str]) -> Iterator[Head]:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody answers at a port of the loopback interface."""
+    """Whether a port of the loopback interface accepts connections."""
     with suppress(OSError):
         socket.create_connection(("127.0.0.1", port), 1).close()
         return True
@@ -170,7 +170,7 @@ def test_a_submitted_job_gets_what_it_needs_and_requires_no_token(head: Head, ho
 
 @pytest.fixture
 def archive(s3: S3, scans: Path, tmp_path: Path) -> None:
-    """What the documents' commands read: `s3://archive/scans`, `s3://bucket/photos`."""
+    """The documented inputs: `s3://archive/scans`, `s3://bucket/photos`."""
     write_tree(
         tmp_path / "photos", {f"{split}/{i}.jpg": color_jpeg(i) for split in ("train", "val", "test") for i in range(8)}
     )
@@ -196,7 +196,7 @@ def test_the_documented_jobs_run_as_written(head: Head) -> None:
         assert (head.job(name).status, head.job(name).driver_exit_code) == (JobStatus.SUCCEEDED, 0)
         said[re.findall(r"jobs/(\w+)\.py", command)[0]] = done.stdout
 
-    assert "epoch 1" in said["train"]  # its log was followed
+    assert "epoch 1" in said["train"]  # the log was followed
     assert "20 inputs: 20 colored, 0 skipped, 0 failed" in said["bulk_colorize"]
     bucket = Storage("s3://bucket")
     assert bucket.fs.exists("bucket/runs/mine/best.safetensors")
@@ -205,7 +205,7 @@ def test_the_documented_jobs_run_as_written(head: Head) -> None:
 
 
 def color_jpeg(seed: int) -> bytes:
-    """A small image in color, unlike any of another seed."""
+    """A small color image, different for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((96, 80), Image.Resampling.BICUBIC).save(buffer, "JPEG")
@@ -236,7 +236,7 @@ def test_a_stopped_job_keeps_and_records_completed_images(head: Head, tmp_path: 
 
 
 class TestAuthenticationLeftOn:
-    """The sequence of docs/cluster.md in a home of its own, with nothing said of authentication but by the document."""
+    """The sequence of docs/cluster.md in a fresh home, with only the documented authentication settings."""
 
     @pytest.mark.usefixtures("archive")
     def test_it_works_in_a_fresh_home_and_rejects_requests_without_a_token(self, scans: Path, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ class TestAuthenticationLeftOn:
             asked = time.monotonic()
             refused = colorize_bulk(scans, tmp_path / "refused", tmp_path / "elsewhere", f"127.0.0.1:{head.port}")
             assert refused.returncode == EXIT_USAGE, refused.stderr
-            assert time.monotonic() - asked < 20  # Ray itself would ask for longer
+            assert time.monotonic() - asked < 20  # Ray itself would wait longer
             assert refused.stderr.splitlines() == [
                 f"error: the Ray cluster at 127.0.0.1:{head.port} asks for its token, and got none or another: export "
                 "RAY_AUTH_MODE=token, and the token as RAY_AUTH_TOKEN or in ~/.ray/auth_token (`ray get-auth-token` "
@@ -267,7 +267,7 @@ class TestAuthenticationLeftOn:
 
 
 def documented_setup() -> tuple[str, dict[str, str]]:
-    """What docs/cluster.md has a person type before `ray start --head`, and the variables that it exports."""
+    """The commands of docs/cluster.md before `ray start --head`, and the variables that they export."""
     block = re.search(r"```bash\n(.*?)^ray start --head\n", (ROOT / "docs/cluster.md").read_text(), re.S | re.M)
     assert block
     return block[1], dict(re.findall(r"^export (\w+)=(\S+)", block[1], re.M))
@@ -276,7 +276,7 @@ def documented_setup() -> tuple[str, dict[str, str]]:
 def colorize_bulk(
     scans: Path, output: Path, home: Path, address: str = "", **exported: str
 ) -> subprocess.CompletedProcess[str]:
-    """`colorize bulk` in a home, with authentication left on."""
+    """`colorize bulk` with the given home and authentication left enabled."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(UNSAID)} | exported
     environment["HOME"] = str(home)
     words = ["--input", str(scans), "--output", str(output), *(["--ray", address] if address else [])]

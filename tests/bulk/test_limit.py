@@ -1,4 +1,4 @@
-"""`colorize bulk --limit N`: a part of what is left, and a run that goes on from it."""
+"""`colorize bulk --limit N`: a part of the remaining inputs, and a run that continues."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.conftest import grey_jpeg, write_tree
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Four files, one of them broken, and an archive of eight rows in two groups."""
+    """Four files, one of them corrupt, and an archive of eight rows in two groups."""
     folder = tmp_path / "scans"
     write_tree(folder, {f"{i}.jpg": grey_jpeg(i) for i in range(3)} | {"broken.jpg": b"no image"})
     table = pa.table({"image": [grey_jpeg(i) for i in range(8)], "id": range(8)})
@@ -38,7 +38,7 @@ def test_a_limit_samples_deterministically_and_keeps_order(mixed: Path, count: i
     assert part.remaining.total == count
     assert part.deferred == 12 - count
     assert part.remaining.units == limited(whole, count).remaining.units
-    assert part.remaining.parts == {"a.parquet": 8}  # which waits for all of its rows
+    assert part.remaining.parts == {"a.parquet": 8}  # the archive is written when all its rows are complete
     order = whole.remaining.units.select(["name", "skip", "first"]).to_pylist()
     places = [order.index(unit) for unit in part.remaining.units.select(["name", "skip", "first"]).to_pylist()]
     assert places == sorted(places)

@@ -1,4 +1,4 @@
-"""The load stage: what becomes of a file that changes or cannot be read any more while it is examined."""
+"""The load stage: files that change or become unreadable while being read."""
 
 from __future__ import annotations
 

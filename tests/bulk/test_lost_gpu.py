@@ -1,4 +1,4 @@
-"""A GPU that has failed ends its predictor's process: Ray starts an actor again that died, not one that raised."""
+"""A failed GPU ends its predictor's process: Ray restarts an actor that died, not one that raised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from colorize.bulk.predictor import GPU_LOST, Predictor
 
 @pytest.fixture
 def predicting(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A predictor whose network raises what its batch says."""
+    """A predictor whose network raises the exception in its batch."""
 
     def fail(_: object, messages: list[str], *__: object) -> NoReturn:
         raise RuntimeError(messages[0])

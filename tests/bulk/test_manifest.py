@@ -1,4 +1,4 @@
-"""The manifest: parts that replace themselves, and compaction to one row per input."""
+"""The manifest: replaceable parts, and compaction to one row per input."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_compaction_leaves_one_row_per_input_in_files_of_the_target_size(tmp_pat
     storage = Storage(tmp_path)
     for start in range(0, 50, 5):
         write_part(storage, [Record(f"{i:03d}") for i in range(start, start + 5)])
-    write_part(storage, [Record("003"), Record("050")])  # a retried task whose batch was cut differently
+    write_part(storage, [Record("003"), Record("050")])  # a retried task with other batch boundaries
 
     assert compact(storage, 0, rows_per_file=20).states == {"ok": 51}
     assert parts(storage) == [f"manifest-000001-{n:05d}.parquet" for n in range(3)]
@@ -71,7 +71,7 @@ def test_compaction_is_idempotent_and_can_be_interrupted(tmp_path: Path) -> None
     compact(storage, 2, rows_per_file=8)
     assert sorted(read_manifest(storage)["path"].to_pylist()) == [f"{i:03d}" for i in range(30)]
 
-    for name, data in before.items():  # killed before the old parts were gone
+    for name, data in before.items():  # killed before the old parts were deleted
         storage.write(name, data)
     assert read_manifest(storage).num_rows == 30
 
@@ -128,7 +128,7 @@ def test_a_compacted_manifest_is_not_rewritten(tmp_path: Path) -> None:
 def test_the_last_completed_row_of_a_run_wins(tmp_path: Path) -> None:
     storage = Storage(tmp_path)
     write_part(storage, [Record("a", bytes_out=2, run=1, finished=2.0), Record("b", run=1)])
-    for others in ("c", "d", "e", "f"):  # names by chance, some before the other part's
+    for others in ("c", "d", "e", "f"):  # random names, some before the other part's
         write_part(storage, [Record("a", bytes_out=1, run=1, finished=1.0), Record(others, run=1)])
 
     assert {row["bytes_out"] for row in read_manifest(storage).to_pylist() if row["path"] == "a"} == {2}

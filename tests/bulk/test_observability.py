@@ -1,4 +1,4 @@
-"""What a running job tells machines: logs with the run's id, numbers for Prometheus, operators with names."""
+"""Observability of a running job: logs with the run id, Prometheus metrics, named operators."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_operators_have_descriptive_names(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def exported(name: str, label: str) -> float:
-    """The sum of a counter's series that carry a label, as this node's agent exports it."""
+    """The sum of a counter's series with a label, as exported by this node's agent."""
     node = ray.nodes()[0]
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     with urllib.request.urlopen(url, timeout=10) as answer:

@@ -1,4 +1,4 @@
-"""Which outputs that the manifest names are there, found in this process or in another."""
+"""Which outputs in the manifest exist, checked in this process or another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from colorize.storage.subprocess_call import SubprocessCall
 
 @pytest.fixture
 def target(tmp_path: Path) -> Storage:
-    """A manifest of four rows, of which the second and the last one's outputs are there."""
+    """A manifest of four rows; the outputs of the second and the last exist."""
     found = Storage(tmp_path)
     names = ["gone.jpg", "there.jpg", "shorter.jpg", "", "there.png"]
     write_part(found, [Record(f"{index}.jpg", output=name, bytes_out=5) for index, name in enumerate(names)])

@@ -1,4 +1,4 @@
-"""Running again: what is settled is left alone, and what changed, failed, vanished or is new is done."""
+"""Resuming: completed inputs are skipped; changed, failed, missing and new ones are processed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def bulk(source: object, target: object, *options: str) -> int:
 
 
 def runs(target: object) -> dict[str, int]:
-    """Which run made the row of each input."""
+    """The run id of each input's row."""
     return {row["path"]: row["run"] for row in read_manifest(Storage(str(target))).to_pylist()}
 
 
@@ -43,7 +43,7 @@ def report(target: object) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five images and one that is broken, and the output of a finished run over them."""
+    """Five images and a corrupt one, and the output of a finished run."""
     folder = tmp_path_factory.mktemp("finished")
     write_tree(folder / "scans", {f"box/{i}.jpg": grey_jpeg(i) for i in range(5)} | {"broken.jpg": b"no image"})
     assert bulk(folder / "scans", folder / "out") == EXIT_FAILURES
@@ -52,7 +52,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def scans(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the images, times and all."""
+    """A copy of the images with their timestamps."""
     return Path(shutil.copytree(finished / "scans", tmp_path / "scans"))
 
 
@@ -116,7 +116,7 @@ def test_changed_settings_redo_everything(scans: Path, done: Path) -> None:
 
 
 def test_fresh_redoes_everything_and_drops_vanished_inputs(scans: Path, done: Path) -> None:
-    """Until then the rows of inputs that vanished stay. Their copies stay, too; stale ones do not."""
+    """Until then the rows of vanished inputs stay. Their copies stay, too; stale ones do not."""
     (scans / "box/1.jpg").unlink()
     (scans / "broken.jpg").unlink()
     assert bulk(scans, done) == 0
@@ -147,13 +147,13 @@ def test_a_copied_image_that_vanished_is_copied_again(scans: Path, tmp_path: Pat
 
 
 def test_verifying_by_hash_detects_changes_that_stat_misses(scans: Path, done: Path) -> None:
-    os.utime(scans / "box/0.jpg", (1, 1))  # touched, and the same
+    os.utime(scans / "box/0.jpg", (1, 1))  # touched, but equal
     path = scans / "box/1.jpg"
     before = path.stat()
-    path.write_bytes(path.read_bytes()[:-3] + b"\x01\xff\xd9")  # changed, and looks the same
+    path.write_bytes(path.read_bytes()[:-3] + b"\x01\xff\xd9")  # changed, but with equal size and time
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     output = bytearray((done / "box/2.jpg").read_bytes())
-    output[-3] ^= 1  # an output that rotted
+    output[-3] ^= 1  # a damaged output
     (done / "box/2.jpg").write_bytes(output)
     assert bulk(scans, done, "--verify", "hash") == EXIT_FAILURES
 
@@ -184,7 +184,7 @@ def test_changed_patterns_and_limits_affect_previously_excluded_inputs(scans: Pa
 
 
 def test_several_lists_can_share_an_output(scans: Path, tmp_path: Path) -> None:
-    """A file that changed in between is done again."""
+    """A file that changed in between is redone."""
     for day, names in enumerate((["box/0.jpg", "box/1.jpg"], ["box/0.jpg", "box/1.jpg", "box/2.jpg"])):
         (tmp_path / f"{day}.txt").write_text("\n".join(names))
         assert bulk(scans, tmp_path / "out", "--input-list", str(tmp_path / f"{day}.txt")) == 0
@@ -220,7 +220,7 @@ def test_manifest_parts_are_merged_during_a_large_run(
 
 
 def test_a_killed_run_is_resumed(scans: Path, done: Path) -> None:
-    """Its rows lie in parts, one of them twice, and there is no compacted manifest."""
+    """Its rows are in parts, one of them duplicated, without a compacted manifest."""
     rows = read_manifest(Storage(done)).sort_by("path")
     Storage(done).delete_tree(MANIFEST)
     (done / MANIFEST).mkdir()
@@ -251,7 +251,7 @@ def archive(path: Path, seeds: range, **extra: Any) -> None:
 
 
 def test_completed_archives_are_skipped_and_changed_ones_redone(tmp_path: Path) -> None:
-    """One that was broken and is repaired has no rows of its broken time."""
+    """A repaired archive has no rows from before the repair."""
     archive(tmp_path / "in/a.parquet", range(12))
     archive(tmp_path / "in/b.parquet", range(8))
     archive(tmp_path / "in/broken.parquet", range(3))

@@ -1,4 +1,4 @@
-"""The log of a run: what it holds, and that storing it hides nothing."""
+"""The log of a run: its content, and that storing it hides no error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("colorize")
 
 
 def test_progress_is_logged_by_existing_loggers(tmp_path: Path) -> None:
-    assert not log.isEnabledFor(logging.INFO)  # a logger remembers its answers
+    assert not log.isEnabledFor(logging.INFO)  # a logger caches its level
     with run_log(Storage(tmp_path)) as path:
         log.info("done %d/%d", 1, 2)
 

@@ -1,4 +1,4 @@
-"""Sinks: images under their names, archives joined with every column they came with."""
+"""Sinks: images under their names, archives with all their columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from colorize.bulk.ledger.manifest import Record
 from colorize.bulk.sinks import FRAGMENTS, Finished, FolderSink, ParquetSink, fragments_of
 from colorize.storage.root import Storage
 
-OWN = fragments_of("p.parquet", "", "", "")  # the fragments of records that name no model
+OWN = fragments_of("p.parquet", "", "", "")  # the fragments of records without a model
 
 
 def test_a_folder_sink_writes_successful_rows(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_an_image_is_stored_even_if_the_next_ran_out_of_memory(tmp_path: Path, m
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Finished]:
-    """An input archive of 40 rows, and their outcomes; every seventh failed."""
+    """An input archive of 40 rows, and their results; every seventh failed."""
     table = pa.table(
         {
             "image": pa.array([{"bytes": bytes([i]), "path": f"{i}.jpg"} for i in range(40)]),

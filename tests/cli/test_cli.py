@@ -181,7 +181,11 @@ def test_skipped_images_are_reported_with_the_setting_that_colors_them(code: str
 def test_a_refused_run_creates_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "scans").mkdir()
     out = tmp_path / "new/folders/out"
-    for words in (["--model", "nosuch"], ["--input-list", "nosuch.txt"], []):  # refused ever later; the last: no files
+    for words in (
+        ["--model", "nosuch"],
+        ["--input-list", "nosuch.txt"],
+        [],
+    ):  # each refused at a later point; the last has no files
         assert run(["bulk", "--input", str(tmp_path / "scans"), "--output", str(out), *words]) == EXIT_USAGE
         assert not (tmp_path / "new").exists()
 

@@ -1,4 +1,4 @@
-"""Plans of CPUs and GPUs for the stages: none can hang."""
+"""Plans of CPUs and GPUs for the stages: none can deadlock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from colorize.errors import UsageError
 
 
 def needed_cpus(cpus: float, gpus: float, **pool: object) -> float:
-    """CPUs of the plan at its largest, with a load and a write task beside it."""
+    """CPUs of the largest plan, with a load and a write task."""
     plan = plan_stages(PoolSettings.model_validate(pool), cpus, gpus)
     return plan.max_actors * plan.cpus_per_actor + 2 * plan.task_cpus
 

@@ -1,4 +1,4 @@
-"""What tests of sources share: how an archive is made, and how a worker reads a source."""
+"""Helpers for tests of sources: writing archives, and reading sources as a worker does."""
 
 from __future__ import annotations
 

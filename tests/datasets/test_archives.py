@@ -1,4 +1,4 @@
-"""Parquet archives as sources: their rows, their columns, and damage that fails rows and not the run."""
+"""Parquet archives as sources: rows, columns, and damage that fails rows but not the run."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_an_archive_without_a_footer_is_a_failed_row(tmp_path: Path) -> None:
 
 
 class Flaky(Storage):
-    """A storage that fails whoever opens `b.parquet`."""
+    """A storage that fails when `b.parquet` is opened."""
 
     fault: Exception
 

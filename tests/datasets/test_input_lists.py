@@ -1,4 +1,4 @@
-"""Input lists and inventories instead of a listing: what they may name, and how little memory they take."""
+"""Input lists and inventories instead of a listing: valid content, and bounded memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S3 inventories: the manifest lists all files."""
+"""S3 inventories, whose manifest lists all files."""
 
 from __future__ import annotations
 

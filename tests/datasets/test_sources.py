@@ -1,4 +1,4 @@
-"""Sources: what is planned, what a worker fetches of it, and which faults are rows and which are usage errors."""
+"""Sources: planning, fetching, and which errors are rows and which are usage errors."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ def test_a_link_to_a_folder_is_skipped_without_a_failure(tmp_path: Path) -> None
     assert "a link to a folder" in rows["more"].message
 
 
-def test_names_that_collide_after_adding_suffixes_are_marked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_that_collide_after_adding_suffixes_are_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grouped, "GROUP_ROWS", 2)
     write_tree(tmp_path, dict.fromkeys(("a.gif", "b/scan", "b/scan.png", "c.png", "c.png.png", "z.gif.png"), b"p"))
     rows = {raw.path: raw.name_taken for raw in fetch(open_source(str(tmp_path), SETTINGS))}
@@ -146,7 +144,7 @@ def test_an_empty_folder_is_a_usage_error(tmp_path: Path) -> None:
 
 def test_a_key_that_escapes_the_bucket_is_a_failed_row(tmp_path: Path) -> None:
     class Bucket(Storage):
-        """Lists a name that no disk could hold."""
+        """Lists a name that is invalid on disk."""
 
         def pages(self, below: str = "") -> Iterator[list[Entry]]:
             yield [Entry("a/../../b.jpg", 3, "tag")]

@@ -44,7 +44,7 @@ def png(image: NDArray[np.uint8]) -> bytes:
 
 
 def cropped(name: str) -> NDArray[np.uint8]:
-    """The center crop of a photograph, 256 x 256, which is measured."""
+    """The center crop of a photograph, 256 x 256, as evaluated."""
     image = Image.fromarray(getattr(data, name)())
     edge = min(image.size)
     left, top = (image.width - edge) / 2, (image.height - edge) / 2
@@ -137,7 +137,7 @@ def test_a_grey_image_compared_with_itself_is_perfect(photos: Path, tmp_path: Pa
 
 
 def test_archives_and_checkpoints_from_bucket_to_bucket(s3: S3, cluster: None, tmp_path: Path) -> None:
-    """Only the split asked for is measured, and a limit picks the same images every time."""
+    """Only the requested split is evaluated, and a limit picks the same images every time."""
     rows = [
         {"image": png(cropped(PHOTOS[i % 4])[i * 8 :]), "path": f"p/{i}.png", "split": "val" if i % 2 else "train"}
         for i in range(12)

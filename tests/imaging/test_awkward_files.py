@@ -1,4 +1,4 @@
-"""Every file of an imaging library's own test suite, and real scans, on the way from bytes to bytes.
+"""Every file of an imaging library's test suite, and real scans, colored from bytes to bytes.
 
 The images are not part of the repository: where they are absent these tests are skipped, and `test_image_io.py`
 covers the same ground with images of its own.
@@ -39,7 +39,7 @@ def colored(data: bytes) -> tuple[DecodedImage, bytes]:
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(DATA)))
-@pytest.mark.filterwarnings("ignore")  # the reference readings below go through Pillow as it is
+@pytest.mark.filterwarnings("ignore")  # the reference below uses Pillow unmodified
 def test_each_file_gives_an_image_of_equal_size_or_an_error_code(path: Path) -> None:
     data = path.read_bytes()
     try:
@@ -51,7 +51,7 @@ def test_each_file_gives_an_image_of_equal_size_or_an_error_code(path: Path) -> 
     try:
         source = Image.open(io.BytesIO(data))
         source.load()
-    except (OSError, ValueError, SyntaxError):  # what the reference gives up: the copy must be readable to us
+    except (OSError, ValueError, SyntaxError):  # the reference fails: the copy must be readable by this package
         assert np.array_equal(decode(out, max_pixels=10**8).luma, image.luma)
         return
     written = Image.open(io.BytesIO(out))

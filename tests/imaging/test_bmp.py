@@ -1,4 +1,4 @@
-"""BMP with opacity, which most programs write and few read."""
+"""BMP with alpha, which most programs write and few read."""
 
 from __future__ import annotations
 

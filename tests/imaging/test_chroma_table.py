@@ -1,4 +1,4 @@
-"""Chroma by table is the formula's, within what an eye sees, for every luma and every color."""
+"""The chroma table matches the formula within a just noticeable difference, for every luma and color."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def colors(reach: float, seed: int = 0) -> Float:
 
 
 def errors(luma: NDArray[np.uint8], ab: Float) -> NDArray[np.int64]:
-    """Levels by which the table differs from the formula."""
+    """The difference between table and formula in levels."""
     read, exact = chroma_table(chroma)(luma, ab), by_formula(chroma, luma, ab)
     return np.asarray(np.abs(np.stack(read).astype(int) - np.stack(exact)))
 
@@ -49,7 +49,7 @@ def test_very_wide_images_are_triaged() -> None:
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
-@pytest.mark.parametrize("spread", [20.0, 60.0, 200.0])  # beyond REACH the formula is taken
+@pytest.mark.parametrize("spread", [20.0, 60.0, 200.0])  # beyond REACH the formula is used
 def test_a_photograph_has_the_chroma_of_the_formula(name: str, spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
     luma = np.asarray(Image.fromarray(getattr(data, name)()).convert("L"))
     ab = np.random.default_rng(3).uniform(-spread, spread, (2, 20, 30)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Color mathematics against scikit-image, Pillow and known values."""
+"""Color conversions against scikit-image, Pillow and known values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from colorize.imaging import color
 
 @pytest.fixture(scope="module")
 def rgb() -> torch.Tensor:
-    """Every 15th level of each channel, so that both ends and dark colors are in: float64 (3, 18, 324)."""
+    """Every 15th level of each channel, including both ends and dark colors: float64 (3, 18, 324)."""
     levels = torch.linspace(0, 1, 18, dtype=torch.float64)
     return torch.cartesian_prod(levels, levels, levels).T.reshape(3, 18, 324)
 

@@ -1,4 +1,4 @@
-"""What a colored copy says, as exiftool reads it: nothing of the source is missing, nothing draws a warning."""
+"""The metadata of a colored copy as read by exiftool: complete and without warnings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WRITTEN = [
     "-XMP-photoshop:City=K\u00f6ln", "-IPTC:Headline=Pier", "-IPTC:Keywords=pier", "-IPTC:Keywords=sea",
     "-IPTC:CodedCharacterSet=UTF8", "-Comment=box 12",
 ]  # fmt: skip
-# How the samples are stored, and what exiftool says of the file itself, changes by itself.
+# Sample storage and file properties differ by nature.
 STRUCTURE = ("File:", "System:", "ExifTool:", "SourceFile", "IFD0:BitsPerSample", "IFD0:Photometric", "IFD0:Strip",
              "IFD0:RowsPerStrip", "PNG:ColorType", "PNG:BitDepth", "Jpeg2000:NumberOfComponents", "Jpeg2000:ColorSpace",
              "RIFF:", "PNG:Palette", "IFD0:ColorMap", "IFD0:Compression")  # fmt: skip
@@ -58,7 +58,7 @@ def complaints(path: Path) -> set[str]:
 
 @pytest.fixture
 def source(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A scan of the format asked for, with every kind of metadata that the format holds."""
+    """A scan of this format with every kind of metadata that the format supports."""
     path = tmp_path / f"scan.{SUFFIXES[request.param]}"
     path.write_bytes(scan(request.param))
     return path
@@ -83,7 +83,7 @@ def written(format: str, tmp_path: Path) -> Path:
         thumbnail = tmp_path / "thumbnail.jpg"
         thumbnail.write_bytes(saved(photograph("L", (80, 60)), "JPEG"))
         added.append(f"-ThumbnailImage<={thumbnail}")
-    if format != "TIFF":  # where these two tags are no part of the standard
+    if format != "TIFF":  # these two tags are not part of the standard there
         added += ["-EXIF:ExifImageWidth=9", "-EXIF:ExifImageHeight=9"]
     exiftool("-overwrite_original", "-m", *added, path)
     return path

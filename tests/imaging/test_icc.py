@@ -1,4 +1,4 @@
-"""Grey profiles and their RGB equivalents mean the same colors, as a color management library reads them."""
+"""Grey profiles and their RGB equivalents give the same colors in a color management library."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_frames_are_counted() -> None:
         ("a/b.jpg", "JPEG", "a/b.jpg"),
         ("A.JPEG", "JPEG", "A.JPEG"),
         ("a.mpo", "MPO", "a.mpo"),
-        ("a.png", "JPEG", "a.png"),  # what the suffix says is not ours to correct
+        ("a.png", "JPEG", "a.png"),  # the suffix is not corrected
         ("scan", "TIFF", "scan"),
         ("a.gif", "GIF", "a.gif.png"),  # `a.png` may lie beside it
         ("a.PGM", "PPM", "a.PGM.png"),

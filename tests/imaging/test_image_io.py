@@ -48,7 +48,7 @@ def test_a_colored_copy_converted_to_grey_equals_the_source_converted_to_grey(fo
     assert image.luma_exact
     assert opened(out).size == opened(source).size
     assert np.array_equal(grey(opened(out)), grey(opened(source)))
-    assert is_colored(opened(out)) or mode == "1"  # between black and white there is no room for color
+    assert is_colored(opened(out)) or mode == "1"  # at black and white there is no room for color
     assert read_info(out).format == image.info.output_format
 
 
@@ -66,7 +66,7 @@ def test_any_size_is_preserved(format: str, size: tuple[int, int]) -> None:
     ("compression", "expected"),
     [("raw", "raw"), ("tiff_lzw", "tiff_lzw"), ("packbits", "packbits"), ("zstd", "zstd"),
      ("tiff_adobe_deflate", "tiff_adobe_deflate"), ("tiff_deflate", "tiff_adobe_deflate"),
-     ("jpeg", "tiff_adobe_deflate")],  # lossy: the copy keeps what was decoded
+     ("jpeg", "tiff_adobe_deflate")],  # lossy: the copy keeps the decoded luma
 )  # fmt: skip
 def test_tiffs_keep_their_compression(compression: str, expected: str) -> None:
     source = saved(photograph(size=(200, 300)), "TIFF", compression=compression)
@@ -285,7 +285,7 @@ def damaged(encoded: bytes, seed: int) -> bytes:
 
 
 @pytest.mark.parametrize("format", [*LOSSLESS, "JPEG", "GIF", "PPM", "TGA", "PCX", "QOI", "SGI"])
-@pytest.mark.filterwarnings("ignore")  # of Pillow's own reading of the damaged file, for its size
+@pytest.mark.filterwarnings("ignore")  # of Pillow reading the damaged file, for its size
 def test_a_damaged_file_gives_an_image_or_an_error_code(format: str) -> None:
     intact = saved(photograph("RGB" if format == "QOI" else "L", (40, 30)), format)
     for seed in range(40):

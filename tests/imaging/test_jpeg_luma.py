@@ -1,4 +1,4 @@
-"""Luma that is coded again: the same bytes with the system's libjpeg-turbo and without it."""
+"""Reencoded luma: the same bytes with and without the system's libjpeg-turbo."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def carried(data: bytes) -> bytes:
 
 
 def transformed(source: bytes) -> bytes:
-    program("jpegtran", "libjpeg-turbo-progs")  # which brings the library along
+    program("jpegtran", "libjpeg-turbo-progs")  # includes the library
     made = jpeg_luma._transformed(source)
     assert made is not None
     return made

@@ -1,4 +1,4 @@
-"""Huge TIFF and PNG: read and written a few rows at a time, with the pixels, the words and the errors of small ones."""
+"""Huge TIFF and PNG, read and written by rows: the same pixels, messages and errors as for small ones."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_every_uncompressed_layout_is_read_by_rows(by_rows: None) -> None:
 @pytest.mark.slow
 def test_reading_by_rows_equals_reading_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, data in {**kinds(), **oriented()}.items():
-        area = LIMIT if "orientation" in name else 64  # a mirrored image is cut into other cells at its edges
+        area = LIMIT if "orientation" in name else 64  # a mirrored image is divided into other cells at its edges
         once, small = decode(data, max_pixels=LIMIT), decode_small(data, area, max_pixels=LIMIT)
         with monkeypatch.context() as patched:
             patched.setattr(tiff_rows, "LARGE", 0)
@@ -202,7 +202,7 @@ def test_a_temporary_file_is_deleted_after_its_last_reader(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
-    """17 megapixels of 16-bit RGB are 101 MB; a process that holds little more than its imports makes the copy."""
+    """17 megapixels of 16-bit RGB are 101 MB; the process may use little more than its imports."""
     path = tmp_path / "scan.tif"
     make(path, Kind(4200, 4000, "tif", channels=3))
     command = [sys.executable, "-m", "benchmarks.image_cost", "--way", "ours", "--path", str(path)]

@@ -1,4 +1,4 @@
-"""Metadata has a budget: of no file is more of it read, held or written than a file of that size can honestly hold."""
+"""Metadata budgets: time and memory are bounded by what a valid file of the same size can contain."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TITLE = Name("urn:n", "n", "title")
 
 @contextmanager
 def within(seconds: float, megabytes: int) -> Iterator[None]:
-    """The block takes no more CPU time, and allocates no more than that at any time."""
+    """Limits the block's CPU time and its peak of allocated memory."""
     started = time.process_time()
     tracemalloc.start()
     try:
@@ -45,7 +45,7 @@ def within(seconds: float, megabytes: int) -> Iterator[None]:
 
 
 def outcome(folder: Path, name: str, size: int) -> dict[str, object]:
-    """What the load stage of a bulk run makes of one file."""
+    """The load stage's result for one file."""
     settings = BulkSettings()
     reader = FileReader(Storage(folder), SourceSettings(), settings.limits.max_bytes)
     loader = Loader(
@@ -94,7 +94,7 @@ def test_a_broken_page_chain_ends(end: bytes) -> None:
     ("data", "code"),
     [
         (bombs.tiff_of_overlapping_tags(2700, 336_000), "oversized_metadata"),
-        (bombs.tiff_of_nested_directories(8000), "unreadable"),  # more tags than a directory is read with
+        (bombs.tiff_of_nested_directories(8000), "unreadable"),  # more tags than are read from a directory
         (bombs.tiff_of_nested_directories(4000), "oversized_metadata"),
     ],
     ids=["overlapping", "too many", "nested"],

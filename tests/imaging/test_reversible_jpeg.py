@@ -1,4 +1,4 @@
-"""A colored JPEG's luma is its source's, coefficient by coefficient, as libjpeg-turbo's own `jpegtran` sees it.
+"""A colored JPEG has the luma coefficients of its source, verified with libjpeg-turbo's `jpegtran`.
 
 `jpegtran -grayscale -optimize` writes the same bytes for the same coefficients, tables and size.
 """
@@ -44,7 +44,7 @@ def colored(source: bytes, subsampling: Any = "4:2:0") -> tuple[DecodedImage, by
 
 
 def check_reversible(source: bytes, subsampling: Any = "4:2:0") -> bytes:
-    """The copy has the source's luma, can be read from end to end, and gives the source's grey back."""
+    """The copy has the source's luma, decodes completely, and restores to the source's grey."""
     image, out = colored(source, subsampling)
     assert image.luma_exact
     grey = jpegtran(source, "-grayscale", "-optimize")
@@ -81,7 +81,7 @@ def test_every_subsampling_of_the_source(sampling: str, coding: tuple[str, ...],
 
 
 def resampled(image: Image.Image, sampling: str) -> bytes:
-    """A JPEG with luma sampling factors as told ("2x1"), which libjpeg's own encoder takes."""
+    """A JPEG with these luma sampling factors ("2x1"), which libjpeg's own encoder accepts."""
     return cjpeg(image, "-sample", f"{sampling},1x1,1x1", "-quality", "80")
 
 
@@ -99,7 +99,7 @@ def test_any_quantization_table(tables: list[list[int]], mode: str) -> None:
 def test_16_bit_quantization_tables(mode: str) -> None:
     options = ("-grayscale",) if mode == "L" else ()
     source = cjpeg(photograph("RGB"), "-quality", "1", *options)  # without -baseline, so with tables above 255
-    assert b"\xff\xc1" in source  # extended sequential: those tables ask for it
+    assert b"\xff\xc1" in source  # extended sequential, because of those tables
     check_reversible(source)
 
 
@@ -130,7 +130,7 @@ def test_orientation_only_affects_the_network_input(orientation: int, mode: str)
 
 
 def test_a_grey_source_keeps_its_encoding() -> None:
-    """Its scans are in the copy byte for byte."""
+    """The copy contains its scans byte for byte."""
     for options in ({}, {"progressive": True}, {"restart_marker_blocks": 2}):
         source = saved(photograph("L", (61, 47)), "JPEG", **options)
         plane, copied = first_plane(source), first_plane(colored(source)[1])
@@ -142,7 +142,7 @@ def test_a_grey_source_keeps_its_encoding() -> None:
 def test_a_copy_can_be_colored_again_without_growing() -> None:
     once = colored(saved(photograph("L", (200, 150)), "JPEG"))[1]
     twice = check_reversible(once)
-    assert abs(len(twice) - len(once)) < 8  # the mode that its source had, in words
+    assert abs(len(twice) - len(once)) < 8  # the provenance names the source's mode
 
 
 def test_the_color_adds_few_bytes() -> None:
@@ -152,7 +152,7 @@ def test_the_color_adds_few_bytes() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
 def test_damage_in_the_scan_never_yields_other_luminance(options: dict[str, Any]) -> None:
-    """What still decodes has the luma that the decoder sees in the source; what does not has a code."""
+    """If it decodes, its luma is what the decoder reads from the source; otherwise there is an error code."""
     source = saved(photograph("L", (90, 70)), "JPEG", **options)
     rng = np.random.default_rng(11)
     for _ in range(60):
@@ -176,7 +176,7 @@ def test_damage_in_the_scan_never_yields_other_luminance(options: dict[str, Any]
 def test_out_of_range_coefficients_are_refused(
     place: tuple[int, int], value: int, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A damaged scan may decode to any coefficients; coded with the standard's tables they would come out as others."""
+    """A damaged scan may decode to any coefficients; reencoded with the standard tables they would differ."""
     y = np.zeros((2, 3, 8, 8), np.int16)
     y[(1, 1, *place)] = value
     monkeypatch.setattr(jpeg_luma, "_transformed", lambda source: None)
@@ -193,7 +193,7 @@ def test_out_of_range_coefficients_are_refused(
 @pytest.mark.parametrize("bits", [11, 12, 15])
 @pytest.mark.parametrize("entry", range(0, 40, 3))
 def test_extreme_tables_give_equal_coefficients_or_an_error_code(entry: int, bits: int) -> None:
-    """One symbol of the luma's AC table, with other bits: of damage the decoder warns of nothing."""
+    """One symbol of the luma's AC table with other bits: damage that causes no decoder warning."""
     source = bytearray(saved(astronaut().resize((64, 48)), "JPEG", quality=85))
     at = source.index(bytes((0xFF, 0xC4, 0, 181, 0x10))) + 21 + entry
     source[at] = source[at] & 0xF0 | bits
@@ -232,7 +232,7 @@ def test_stray_bytes_around_segments_are_tolerated() -> None:
     check_reversible(source[:-2] + comment + source[-2:])  # a comment after the scan
 
 
-# What cannot be exact
+# Not exact
 
 
 def test_12_bits_are_refused_with_an_error_code() -> None:

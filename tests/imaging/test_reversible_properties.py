@@ -1,4 +1,4 @@
-"""Any image with any color, saturated ones included, has the luma that its source had."""
+"""Any image with any color, including saturated ones, keeps the luma of its source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that is called `luma_exact` is exact, as decoders other than ours see it, and that is nearly everything.
+"""Everything marked `luma_exact` is exact according to independent decoders, and nearly everything is marked.
 
 JPEG: `jpegtran`. Lossless formats: tifffile and imagecodecs read the copy, Pillow (8 bits) and those two (16 bits)
 the source.
@@ -43,7 +43,7 @@ def test_generated_images_of_every_kind(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.skipif(not (DATA / "archive").is_dir(), reason="../shared/data is not beside the repository")
 @pytest.mark.parametrize("folder", ["archive", "awkward"])
-@pytest.mark.filterwarnings("ignore")  # the reference readings go through Pillow as it is
+@pytest.mark.filterwarnings("ignore")  # the reference uses Pillow unmodified
 def test_downloaded_images(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     figures = swept(found(DATA / folder))
     report(figures, folder, capsys)
@@ -56,7 +56,7 @@ def found(folder: Path) -> Iterator[Kind]:
 
 
 def swept(kinds: Iterable[Kind]) -> Counter[tuple[str, bool]]:
-    """How many images of each format are exact, and are not called so; fails on a false claim."""
+    """Counts exact images, and those not marked so, by format; fails on a false claim."""
     figures = Counter[tuple[str, bool]]()
     for number, (name, data) in enumerate(kinds):
         try:
@@ -89,7 +89,7 @@ def report(figures: Counter[tuple[str, bool]], what: str, capsys: pytest.Capture
 
 
 def is_exact(image: DecodedImage, source: bytes, out: bytes) -> bool:
-    """Whether the copy's grey is the source's, each read by other code than ours."""
+    """Whether the copy's grey equals the source's, both read by other code than this package's."""
     if image.info.output_format == "JPEG":
         return same_luma(source, out)
     if image.info.bits == 16:
@@ -98,7 +98,7 @@ def is_exact(image: DecodedImage, source: bytes, out: bytes) -> bool:
 
 
 def same_luma(source: bytes, out: bytes) -> bool:
-    """Equal coefficients; of a damaged source, of which `jpegtran` can make nothing, equal decoded luma."""
+    """Equal coefficients, or equal decoded luma for a damaged source that `jpegtran` cannot read."""
     try:
         grey = jpegtran(source, "-grayscale", "-optimize")
     except subprocess.CalledProcessError:
@@ -124,7 +124,7 @@ def grey8(rgb: Array) -> Array:
 
 
 def grey16(samples: Array) -> Array:
-    """round(0.299 R + 0.587 G + 0.114 B), or the grey that is there."""
+    """round(0.299 R + 0.587 G + 0.114 B), or the grey itself."""
     wide = samples.astype(np.int64).reshape(*samples.shape[:2], -1)
     if wide.shape[2] < 3:
         return wide[..., 0]
@@ -133,7 +133,7 @@ def grey16(samples: Array) -> Array:
 
 
 def grey8_of_source(image: DecodedImage, source: bytes) -> Array:
-    with patch.object(PngImagePlugin, "MAX_TEXT_CHUNK", len(source) * 1100):  # text is no reason to refuse pixels
+    with patch.object(PngImagePlugin, "MAX_TEXT_CHUNK", len(source) * 1100):  # text never makes pixels unreadable
         pil_image: Image.Image = Image.open(io.BytesIO(source))
         pil_image.load()
     if pil_image.mode == "LAB":  # Pillow turns it into RGB only
@@ -156,14 +156,14 @@ def grey16_of_source(image: DecodedImage, source: bytes) -> Array:
         samples = samples.astype(np.int64) << (16 - page.bitspersample)  # type: ignore[union-attr]
         white_is_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE  # type: ignore[union-attr]
         associated = page.extrasamples == (tifffile.EXTRASAMPLE.ASSOCALPHA,)  # type: ignore[union-attr]
-    if associated:  # TIFF 6.0, ExtraSamples: the color was multiplied with alpha
+    if associated:  # TIFF 6.0, ExtraSamples: premultiplied alpha
         color = samples[..., :3] * (65535 / np.maximum(samples[..., 3:], 1))
         return grey16(np.minimum(np.rint(color), 65535))
     return grey16(65535 - samples if white_is_zero else samples)
 
 
 def bits_missing(image: DecodedImage, source: bytes) -> int:
-    """How far the samples of a file with 9 to 15 bits are shifted up."""
+    """The left shift of the samples of a file with 9 to 15 bits."""
     if image.info.format != "JPEG2000":
         return 0
     codestream = source.index(b"\xff\x4f\xff\x51")

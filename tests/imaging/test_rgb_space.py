@@ -1,4 +1,4 @@
-"""Color under other RGB profiles: one scan looks the same whatever it carries, and its luma stays what it was."""
+"""Color under other RGB profiles: a scan looks the same under any profile, and its luma is unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.images import LIMIT, PROVENANCE, photograph, saved
 from tests.imaging.test_icc import SRGB, grey_profile
 
 D50 = (0.9642, 1.0, 0.8249)
-# Primaries and white as chromaticities, and the power of the curve; colorants are made from them below.
+# Primaries and white as chromaticities, and the curve's exponent; colorants are derived below.
 SPACES: dict[str, tuple[list[tuple[float, float]], tuple[float, float], float]] = {
     "Adobe RGB": ([(0.64, 0.33), (0.21, 0.71), (0.15, 0.06)], (0.3127, 0.3290), 563 / 256),
     "ProPhoto RGB": ([(0.734699, 0.265301), (0.159597, 0.840403), (0.036598, 0.000105)], (0.345704, 0.358540), 1.8),
@@ -67,7 +67,7 @@ def shown(encoded: bytes) -> np.ndarray:
 
 
 def scan(profile: bytes, mode: str = "RGB") -> Image.Image:
-    """One scan, with its greys as the profile's curve has them."""
+    """One scan, with its greys encoded by the profile's curve."""
     grey = photograph().convert("L").resize((96, 64)).convert("RGB")
     transform = ImageCms.buildTransform(
         ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile)), "RGB", "RGB"

@@ -1,4 +1,4 @@
-"""What a copy must not say, since it shows the source or held for it alone; and what must not be lost over that."""
+"""Metadata that a copy must drop because it describes or depicts the source, and what must be kept."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def with_segments(*extra: Segment, mode: str = "L") -> bytes:
 
 
 def after(source: bytes, tmp_path: Path) -> tuple[dict[str, object], dict[str, object]]:
-    """What exiftool says of the source and of its copy."""
+    """exiftool's output for the source and for its copy."""
     before, copy = tmp_path / "before.jpg", tmp_path / "copy.jpg"
     before.write_bytes(source)
     copy.write_bytes(colored(source)[1])
@@ -240,7 +240,7 @@ def test_metadata_of_an_rgb_source_is_kept_in_the_copy() -> None:
     "said", ['tiff:SamplesPerPixel="1"', 'tiff:PhotometricInterpretation="1"', 'photoshop:ColorMode="1"']
 )
 def test_the_copy_of_an_rgb_source_tagged_grey_is_not_tagged_grey(said: str) -> None:
-    """As where a grey scan was saved in color by a program that left the XMP alone."""
+    """As when a program saved a grey scan in color without updating the XMP."""
     declared = 'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"'
     description = f'<rdf:Description rdf:about="" {declared} {said} dc:source="box 12"/>'
     _, out = colored(with_segments(Segment(APP1, MAIN + packet(description)), mode="RGB"))

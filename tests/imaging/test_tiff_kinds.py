@@ -1,4 +1,4 @@
-"""TIFFs as archives hold them: every way of storing samples is read, and nothing is taken for what it is not."""
+"""TIFF variants found in archives: every sample layout is read, and nothing is misread."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ CFA, LINEAR = 32803, 34892
 
 
 def with_sensor_data(photometric: int, extratags: list[Any] | None = None) -> bytes:
-    """A preview, and below it what a sensor saw, as cameras store them."""
+    """A preview with the sensor's data below it, as cameras store them."""
     out = io.BytesIO()
     thumbnail = np.asarray(photograph("RGB", (64, 48)))
     with tifffile.TiffWriter(out) as writer:
@@ -321,7 +321,7 @@ def test_other_ink_sets_are_refused() -> None:
     "tags", [{279: 0}, {279: 10**6}, {278: 1}, {322: 64, 323: 0}, {322: 16, 323: 16, 324: 8, 325: 9}]
 )
 def test_a_missing_strip_or_tile_is_not_read_as_black(tags: dict[int, int]) -> None:
-    """By a layout that libtiff decodes: it goes on after an error."""
+    """In a layout that libtiff decodes, which continues after errors."""
     ycbcr = {258: 8, 262: 6, 277: 3, 530: 0x00020002}
     with pytest.raises(ImageDecodeError) as failed:
         decode(directory(bytes(64 * 48 * 3 // 2), 64, 48, ycbcr | tags), max_pixels=LIMIT)

@@ -1,4 +1,4 @@
-"""TIFFs of several pages, and TIFFs beyond 4 GB: a copy has all that its source has."""
+"""TIFFs of several pages, and TIFFs beyond 4 GB: a copy has everything that its source has."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_copied_page_that_lacks_a_strip_is_truncated() -> None:
         for _ in range(2):
             writer.write(np.zeros((30, 20), np.uint8), metadata=None, rowsperstrip=10)
     source = bytearray(out.getvalue())
-    struct.pack_into("<I", source, pages_of(bytes(source))[1].tags[273].offset + 4, 2)  # places of three strips
+    struct.pack_into("<I", source, pages_of(bytes(source))[1].tags[273].offset + 4, 2)  # offsets of three strips
     with pytest.raises(ImageDecodeError) as failed:
         render(bytes(source), {0: smooth_ab()}, PROVENANCE, max_pixels=LIMIT)
     assert failed.value.code == "truncated"

@@ -1,4 +1,4 @@
-"""What an image is taken for: color, grey, grey stored as RGB, toned, blank, a page of text, a color negative."""
+"""Triage: color, grey, grey stored as RGB, toned, blank, a page of text, a color negative."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ FINE = ChromaRounding(0.25, 1)
 
 
 def spotted(size: int, share: float, tints: tuple[np.ndarray, ...]) -> float:
-    """How much color beyond its tone a grey image of 128 pixels has, squares of which are tinted."""
+    """The color beyond its tone of a grey image of 128 pixels with tinted squares."""
     random = np.random.default_rng(0)
     grey = np.asarray(Image.fromarray(data.camera()).resize((128, 128)), np.float32)[..., None]
     cells = 128 // size

@@ -1,4 +1,4 @@
-"""Files that decoders give up, though all that matters of them can be read; and those that cannot, with what to do."""
+"""Files that decoders reject although their essential data is readable, and unreadable ones with a remedy."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_jpeg_with_truncated_headers_has_an_error_code(marker: bytes) -> None:
             decode(emptied, max_pixels=LIMIT)
 
 
-# What is not read
+# Unsupported files
 
 
 def psd(depth: int, version: int = 1) -> bytes:

@@ -1,4 +1,4 @@
-"""Color at full size follows the luminance's edges, stays within the prediction, and comes in seamless strips."""
+"""Upsampled color follows luminance edges, stays within the prediction, and has no seams between strips."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def enlarged(ab: Float, luma: NDArray[np.unsignedinteger]) -> Float:
 
 
 def two_halves(width: int = 90) -> tuple[NDArray[np.uint8], Float]:
-    """A dark blue left and a light red right side, the edge within a cell of the grid."""
+    """Dark blue on the left, light red on the right, with the edge inside a grid cell."""
     left = np.arange(width) < width // 2
     luma = np.broadcast_to(np.where(left, 60, 200).astype(np.uint8), (64, width)).copy()
     ab = np.stack([np.where(left, -20.0, 50.0), np.where(left, -40.0, 20.0)]).astype(np.float32)

@@ -32,7 +32,7 @@ Floats = NDArray[np.floating]
 
 @pytest.fixture(scope="module")
 def pair(astronaut: Image.Image) -> tuple[Floats, Floats]:
-    """A photograph and a damaged copy of it, float64 (H, W, 3) in [0, 1]."""
+    """A photograph and a distorted copy, float64 (H, W, 3) in [0, 1]."""
     true = np.asarray(astronaut.resize((120, 90)), np.float64) / 255
     noise = np.random.default_rng(0).normal(0, 0.05, true.shape)
     return np.clip(0.9 * true[..., [0, 2, 1]] + noise, 0, 1), true

@@ -1,4 +1,4 @@
-"""The published networks: their authors' outputs and files, and the refusal of others."""
+"""The published networks: outputs and files of the original implementations, and refusal of others."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def rand(seed: int, *shape: int) -> Tensor:
 class TestTheAuthorsNumbers:
     @pytest.fixture
     def _without_numbers(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        """Large networks on the meta device, which costs no time."""
+        """Large networks on the meta device, which takes no time."""
         monkeypatch.setattr("colorize.models.eccv16._bins", lambda: torch.empty(313, 2))
         with torch.device("meta"):
             yield
@@ -175,7 +175,7 @@ class TestEveryPublishedNetwork:
 
 
 def loaded_small(name: str, monkeypatch: pytest.MonkeyPatch, shared: bool = False) -> Callable[[Any], PublishedModel]:
-    """`load_published`, of a network small enough for tests; a `shared` one where none will be filled."""
+    """`load_published` for a network small enough for tests, `shared` if no weights are loaded."""
     monkeypatch.setattr("colorize.models.checkpoint.create_model", _small if shared else small)
     return lambda state: load_published(name, state)
 

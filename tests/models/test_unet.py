@@ -16,7 +16,7 @@ from colorize.models.efficientnet_lite import VARIANTS, EfficientNetLite, Invert
 from colorize.models.unet import EVEN, Unet, fading, gamut_bins
 from colorize.predict.confidence import color_and_uncertainty
 
-MAX_GFLOP = 6.0  # multiplications and additions, for 256 x 256
+MAX_GFLOP = 6.0  # multiply-accumulates for 256 x 256
 MAX_PARAMETERS = 10e6
 
 

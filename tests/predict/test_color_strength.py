@@ -1,4 +1,4 @@
-"""How vivid colors come out: the temperature of the bins, the saturation, and the guard against blotches."""
+"""Color strength: the temperature of the bins, the saturation, and the compression of chroma outliers."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class TestWithoutBins:
 
 class TestBlotches:
     def muted(self) -> np.ndarray:
-        """An image of little color, `(2, 48, 64)`."""
+        """An image of low chroma, `(2, 48, 64)`."""
         return np.random.default_rng(0).normal(0, 6, (2, 48, 64)).astype(np.float32)
 
     def test_an_ordinary_image_is_unchanged(self) -> None:
@@ -145,7 +145,7 @@ class TestBlotches:
         assert compressed[5, 5] > compressed[0, 0] > MIN_LIMIT
 
     def test_a_colorful_image_may_have_more_vivid_spots(self) -> None:
-        ab = self.muted() * np.float32(25 / 12.9)  # nine tenths of it stay below a chroma of about 25
+        ab = self.muted() * np.float32(25 / 12.9)  # nine tenths are below a chroma of about 25
         ab[:, 0, 0] = 40
         limit = FACTOR * float(np.quantile(np.hypot(*ab), 0.9))
         assert limit > np.hypot(40, 40)

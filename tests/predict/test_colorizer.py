@@ -1,4 +1,4 @@
-"""The colorizer: aspect kept, canvases shared, colors back in the right order and for the right region."""
+"""The colorizer: preserved aspect, shared canvases, colors in order and aligned with the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from colorize.predict.torch_network import torch_colorizer
 
 
 class Echo(nn.Module):
-    """A network whose a is the mean lightness of each 4 x 4 cell and whose b counts its images a call."""
+    """A network whose a is the mean lightness of each 4 x 4 cell and whose b is the batch size."""
 
     stride = 32
 
@@ -80,7 +80,7 @@ def test_colors_are_in_the_order_of_the_images() -> None:
 
 @pytest.mark.parametrize("shape", [(100, 100), (90, 160), (160, 90), (20, 400)])
 def test_colors_cover_the_image_without_the_padding(shape: tuple[int, int]) -> None:
-    """An image that is bright on its right and lower half gives colors that are, too, right up to the edge."""
+    """An image that is bright in its right and lower half gives colors that are, too, up to the edge."""
     image = grey(*shape, 0)
     image[:, shape[1] // 2 :] = 255
     (ab,) = torch_colorizer(Echo(), size=128, precision="float32")([image])

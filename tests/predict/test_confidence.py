@@ -1,4 +1,4 @@
-"""A network's confidence: what the formulas say, and that it points at the images whose colors are worst."""
+"""Confidence: it matches the formulas, and it is lowest for the images with the worst colors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TestTheDefaultsDoubt:
         return Unet().eval()
 
     def certain(self, model: Unet, *bins: int) -> Tensor:
-        """Logits `(1, Q, 1, 1)` of a distribution that is even over some bins and nothing elsewhere."""
+        """Logits `(1, Q, 1, 1)` of a uniform distribution over some of the bins."""
         logits = torch.full((1, len(model.bins_Q2), 1, 1), -100.0)
         logits[0, list(bins)] = 0
         return logits
@@ -97,7 +97,7 @@ class TestTheDefaultsDoubt:
 
 
 class LeftIsRed(nn.Module):
-    """Paints the left half red: a network that knows nothing of the image."""
+    """Colors the left half red, regardless of the image."""
 
     stride = 1
 

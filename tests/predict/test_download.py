@@ -1,4 +1,4 @@
-"""`colorize models download`, and `--model` by the names it knows.
+"""`colorize models download`, and `--model` with the names of published weights.
 
 The real places cannot be reached from a test: a server on the loopback interface speaks their protocols, with networks
 of the same layers and few channels for weights.
@@ -39,7 +39,7 @@ def _few_channels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
-    """The hub and the bucket, and a home folder that has seen neither."""
+    """The hub and the bucket, and an empty home folder."""
     with published_here(tmp_path, monkeypatch) as running:
         yield running
 
@@ -48,7 +48,7 @@ Terminal = pytest.CaptureFixture[str]
 
 
 def refusal(words: list[str], terminal: Terminal) -> str:
-    """The one line that a command is refused with."""
+    """The one-line error of a command."""
     terminal.readouterr()
     assert run(words) == EXIT_USAGE
     shown = terminal.readouterr()
@@ -92,7 +92,7 @@ def test_an_interrupted_download_resumes(server: WeightsServer, capfd: Terminal)
 
 @pytest.mark.slow
 def test_a_stopped_download_leaves_no_partial_file(server: WeightsServer, tmp_path: Path, capfd: Terminal) -> None:
-    """As a user meets it: another process, with the mirror in its environment."""
+    """As a user runs it: in another process, with the mirror in its environment."""
     environment = {**os.environ, "HOME": str(tmp_path), "HF_HOME": str(tmp_path), "HF_ENDPOINT": server.address}
     server.stalls = True
     process = subprocess.Popen(
@@ -141,7 +141,7 @@ def test_weights_of_another_architecture_are_refused(server: WeightsServer, capf
 
 
 def test_a_replaced_cache_file_is_refused(server: WeightsServer, tmp_path: Path, capfd: Terminal) -> None:
-    """What was fetched first is known from then on, also when the cache is gone."""
+    """A hash recorded at the first download is known afterwards, even without the cache."""
     assert run(["models", "download", NAME]) == 0
     (tmp_path / "hub").rename(tmp_path / "gone")
     server.files[f"{NAME}.pth"] = stand_in("ddcolor_large", seed=1)

@@ -1,4 +1,4 @@
-"""A model as an ONNX file: what ONNX Runtime computes is what torch computes, at sizes that were not traced."""
+"""Exported ONNX models: ONNX Runtime matches torch, also at sizes that were not traced."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_onnx_runtime_matches_torch(name: str, tmp_path: Path, capsys: pytest.Ca
 def test_an_export_with_different_outputs_is_refused(tmp_path: Path) -> None:
     network = load_checkpoint(checkpoint("palette_cnn", tmp_path)).model
     data = exporting.to_onnx(network)
-    network.state_dict()["palette_K3"].copy_(torch.eye(4, 3))  # of greys, until then
+    network.state_dict()["palette_K3"].copy_(torch.eye(4, 3))  # greys until then
     with pytest.raises(exporting.ExportError, match="differs from torch by"):
         exporting.difference(network, data)
 

@@ -1,4 +1,4 @@
-"""Color hints: what a file may say, and that a hinted color is the output's color."""
+"""Color hints: the file formats, and that a hinted color appears in the output."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from colorize.predict.torch_network import torch_colorizer
 from colorize.storage.root import Storage
 from tests.small_models import SMALL_ARGS
 
-TOLERANCE = 3.0  # Lab units, where sRGB has the color at that lightness
+TOLERANCE = 3.0  # Lab units, if the color is in gamut at that lightness
 JPEG_TOLERANCE = 6.0
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A siggraph17 that has learned nothing: what a hint is held to, it is held to by us."""
+    """An untrained siggraph17: hints are applied by the colorizer, not by the network."""
     torch.manual_seed(0)
     target = tmp_path_factory.mktemp("model") / "small.safetensors"
     args = SMALL_ARGS["siggraph17"]
@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def scan(astronaut: Image.Image, tmp_path: Path) -> Path:
     grey = astronaut.convert("L").resize((400, 300))
-    soft = grey.point(lambda v: 90 + v * 0.3)  # mid-tones: sRGB has the hinted colors at these
+    soft = grey.point(lambda v: 90 + v * 0.3)  # mid-tones, where the hinted colors are in gamut
     soft.save(tmp_path / "scan.png")
     soft.save(tmp_path / "scan.jpg", quality=92)
     return tmp_path / "scan.png"
@@ -156,7 +156,7 @@ class TestPhoto:
     @pytest.mark.slow
     def test_coordinates_are_those_of_the_upright_image(self, scan: Path, checkpoint: Path) -> None:
         exif = Image.Exif()
-        exif[0x0112] = 6  # to be turned by 90 degrees when it is shown: 300 x 400
+        exif[0x0112] = 6  # displayed rotated by 90 degrees: 300 x 400
         Image.open(scan).save(scan.with_name("turned.png"), exif=exif)
         source, target = scan.with_name("turned.png"), scan.with_name("out.png")
         hints = write(scan.parent, f"{source},250,380,#a06050")

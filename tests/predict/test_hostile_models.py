@@ -1,4 +1,4 @@
-"""Models from strangers: files of a few bytes that would take gigabytes, before or after they are loaded."""
+"""Malicious models: files of a few bytes that would take gigabytes, during or after loading."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def zipped(pickle: bytes, compression: int = zipfile.ZIP_STORED, name: str = "w/
 
 
 def call_of(module: str, name: str, argument: bytes) -> bytes:
-    """A pickle of what a global returns for one argument."""
+    """A pickle that calls a global with one argument."""
     return f"\x80\x02c{module}\n{name}\n".encode("latin-1") + argument + b"\x85R."
 
 
 def compressed(data: bytes) -> bytes:
-    """The same archive as no version of torch writes it."""
+    """The same archive in a layout that no version of torch writes."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
@@ -101,7 +101,7 @@ def test_valid_weights_are_accepted(state: object, legacy: bool) -> None:
 
 
 def checkpoint(path: Path, **args: object) -> str:
-    """A small network's, whose metadata says the given arguments beside its own."""
+    """A small network's checkpoint, whose metadata has these arguments in addition."""
     network = create_model("lab_cnn", widths=[2, 2, 2])
     path.write_bytes(dump_checkpoint(network, name="lab_cnn", args={"widths": [2, 2, 2], **args}))
     return str(path)

@@ -1,4 +1,4 @@
-"""ONNX Runtime on CPUs: the same colors as PyTorch for every model built as a shipped one, without importing it."""
+"""ONNX Runtime on CPUs: the colors of PyTorch for every model with a shipped architecture, without importing it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def opened(checkpoint: bytes = DEFAULT, **settings: Any) -> Colorizer:
 
 
 def trained_further(**args: object) -> bytes:
-    """A checkpoint built as the default but for `args`, with weights of its own."""
+    """A checkpoint with the default's architecture except for `args`, with random weights."""
     metadata = checkpoint_metadata(DEFAULT)
     built = json.loads(metadata["args"]) | args
     torch.manual_seed(0)

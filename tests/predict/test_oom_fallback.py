@@ -1,4 +1,4 @@
-"""When memory runs out: less and less is asked for, what was given up is told, and other faults are not hidden."""
+"""The OOM fallback: smaller batches and canvases, a report of each reduction, and other errors raised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from colorize.predict.torch_network import torch_colorizer
 
 
 class Hungry(nn.Module):
-    """A network that has memory for so many pixels at once, and remembers what it was asked for."""
+    """A network that has memory for so many pixels at once, and records its calls."""
 
     stride = 32
 

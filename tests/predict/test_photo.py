@@ -1,4 +1,4 @@
-"""`colorize photo`: files and links in, colored copies out, no Ray, sources never touched."""
+"""`colorize photo`: files and links in, colored copies out, without Ray, and with sources unmodified."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def web(photo_folder: Path) -> Iterator[str]:
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
-            """Says nothing: the tests look at stderr."""
+            """Logs nothing: the tests read stderr."""
 
     handler = functools.partial(Quiet, directory=str(photo_folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -183,7 +183,7 @@ def test_no_image_can_end_the_command(
 def test_no_file_name_can_end_the_command(
     web: str, photo_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Links in a circle, and links on the web whose names are none: `Path` raises for each of them."""
+    """A cycle of links, and web links whose names are invalid: `Path` raises for each of them."""
     circle = tmp_path / "circle.jpg"
     circle.symlink_to(circle)
     odd = [f"{web}/%00.jpg", f"{web}/a/..", "http://[::1/a.png", f"{web}/{'x' * 5000}.jpg"]
@@ -242,7 +242,7 @@ def test_a_usage_error_is_one_line(arguments: list[str], message: str, capsys: p
 
 @pytest.mark.slow
 def test_sources_are_never_modified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever names the copies get: those of other sources, ones with an added suffix, and the sheets' names."""
+    """Whatever the names of copies: those of other sources, ones with an added suffix, and the sheets' names."""
     monkeypatch.chdir(tmp_path)
     gif = io.BytesIO()
     Image.fromarray(np.full((40, 60), 90, np.uint8)).save(gif, "GIF")

@@ -1,4 +1,4 @@
-"""`colorize photo` on a folder: its tree is kept, and no copy lands in it or outside of the output."""
+"""`colorize photo` on a folder: its tree is kept, and no copy lands in it or outside the output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import grey_jpeg, write_tree
 
 @pytest.fixture
 def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of good images, with what systems leave among such, in the folder where commands are given."""
+    """A folder of valid images and system files, in the working directory."""
     files = {"a.jpg": grey_jpeg(1), "box 1/a.jpg": grey_jpeg(2), ".DS_Store": b"\0", "_colorize/run.json": b"{}"}
     write_tree(tmp_path / "scans", files)
     monkeypatch.chdir(tmp_path)

@@ -36,7 +36,7 @@ def test_no_sheet_replaces_a_source_or_another_sheet(
 
 @pytest.fixture
 def training_run(tmp_path: Path) -> Path:
-    """What a training of three epochs leaves, as far as coloring is concerned."""
+    """The run folder of three epochs of training, as far as coloring needs it."""
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
     for epoch in (1, 2, 10):
@@ -54,7 +54,7 @@ def test_a_runs_history_shows_each_epoch_side_by_side(training_run: Path, photo_
 
     sheet = Image.open(tmp_path / "wide.history.png")
     panels = [sheet.crop((i * sheet.width // 4, 0, (i + 1) * sheet.width // 4, sheet.height - 30)) for i in range(4)]
-    assert len({panel.tobytes() for panel in panels}) == 4  # grey, and three epochs that differ
+    assert len({panel.tobytes() for panel in panels}) == 4  # grey, and three different epochs
     lumas = [np.asarray(panel.convert("L")).astype(int) for panel in panels]
     assert all((abs(luma - lumas[0]) <= 1).all() for luma in lumas)
 

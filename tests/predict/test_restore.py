@@ -1,4 +1,4 @@
-"""`colorize restore-grey`: the scan back out of a colored copy, compared with the original."""
+"""`colorize restore-grey`: the scan restored from a colored copy, compared with the original."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_trees_are_restored_under_their_names(tmp_path: Path, capsys: pytest.Cap
 def test_existing_files_are_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The name of a scan is what comes to mind for what gives it back."""
+    """The original's own name is the obvious choice for the output."""
     monkeypatch.chdir(tmp_path)
     scan, copy = saved(photograph("L"), "JPEG"), Path("colored/grandma.jpg")
     copy.parent.mkdir()
@@ -203,7 +203,7 @@ def test_buckets_are_restored_too(s3: S3) -> None:
 
 @pytest.mark.slow
 def test_an_archive_is_restored_with_every_other_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A copy, none (a row that failed), an image that is no copy, and what is no image."""
+    """A copy, none (a failed row), an image that is not a copy, and a file that is not an image."""
     scan = saved(photograph("L"), "JPEG", quality=88)
     copies = [colored(scan)[1], None, scan, b"no image"]
     table = pa.table({"id": [7, 8, 9, 10], "colorized": copies, "status": ["ok"] * 4, "error": [""] * 4})
@@ -223,7 +223,7 @@ def test_an_archive_is_restored_with_every_other_column(tmp_path: Path, capsys: 
     assert shown.out.splitlines()[0].endswith("grey.parquet (1 of 4 rows, in column restored)")
     assert shown.out.splitlines()[1:] == ["3 images: 1 restored, 2 failed"]
 
-    assert run([*words, "--overwrite", "--force"]) == EXIT_FAILURES  # what is no image
+    assert run([*words, "--overwrite", "--force"]) == EXIT_FAILURES  # not an image
     assert "2 of 4 rows" in capsys.readouterr().out
 
 

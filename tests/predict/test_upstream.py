@@ -1,4 +1,4 @@
-"""The authors' own processing, against the libraries that their programs use."""
+"""The original pipelines of published networks, against the libraries that they use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIDES = {"eccv16": 256, "siggraph17": 256, "ddcolor_tiny": 512}
 
 
 def checkpoint(name: str, folder: Path) -> Path:
-    """A small network whose colors are strong, and change from place to place."""
+    """A small network with saturated colors that vary across the image."""
     torch.manual_seed(0)
     network = create_model(name, **SMALL_ARGS[name])
     for key, value in network.state_dict().items():
@@ -36,7 +36,7 @@ def checkpoint(name: str, folder: Path) -> Path:
 
 
 def as_their_programs_do(name: str, network: ColorModel, image: Image.Image) -> np.ndarray:
-    """Pillow or a bilinear look at four pixels, scikit-image's Lab, torch's interpolation."""
+    """Pillow or bilinear interpolation of four pixels, scikit-image's Lab, torch's interpolation."""
     rgb, side = np.asarray(image.convert("RGB")), SIDES[name]
     if name == "ddcolor_tiny":
         small = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float()

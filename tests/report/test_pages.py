@@ -36,7 +36,7 @@ HOSTILE = "<img src=x onerror=alert(1)> & \"quotes' #100%.jpg"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, cluster: None) -> Path:
-    """The output of a real bulk run with hostile names, and a failure."""
+    """The output of a real bulk run with malicious names, and a failure."""
     folder = tmp_path_factory.mktemp("run")
     files = {f"{i}.jpg": grey_jpeg(i, 320, 240) for i in range(4)} | {"strip.jpg": grey_jpeg(9, 800, 96)}
     write_tree(folder / "in", files | {HOSTILE: grey_jpeg(5, 240, 320), f"broken {HOSTILE}": b"no image"})
@@ -62,7 +62,7 @@ def page_file(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(params=["light", "dark"])
 def opened(request: pytest.FixtureRequest, browser: Browser, page_file: Path) -> Iterator[Page]:
-    """The page on a phone, in both themes; fails on console messages and requests."""
+    """The page on a narrow screen, in both themes; fails on console messages and requests."""
     page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=request.param)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
@@ -191,7 +191,7 @@ def test_chart_units_are_above_the_axes() -> None:
 
 
 def invented_evaluation() -> bytes:
-    """The page of an evaluation of two models on forty images, with random figures."""
+    """The evaluation page of two models on forty images, with random metrics."""
     random = np.random.default_rng(0)
 
     def vector(length: int) -> bytes:

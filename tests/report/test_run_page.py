@@ -1,4 +1,4 @@
-"""The page of a bulk run: what it shows of a manifest of any size, and what a stranger cannot make it show."""
+"""The report of a bulk run: bounded for any manifest, and safe for untrusted outputs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_failed_report_is_a_warning_and_does_not_change_the_exit_status(
 
 @pytest.mark.slow
 def test_a_report_of_an_untrusted_output_shows_nothing_outside_it(tmp_path: Path) -> None:
-    """Its run.json names a folder of ours as the input, its manifest files of ours as copies."""
+    """Its run.json has one of our folders as the input, and its manifest our files as copies."""
     target = invented_run(tmp_path, rows=40, output="../secret.png")
     (tmp_path / "in").mkdir()
     for path in (tmp_path / "secret.png", tmp_path / "in/secret.png"):
@@ -65,7 +65,7 @@ def test_a_report_of_an_untrusted_output_shows_nothing_outside_it(tmp_path: Path
     shown = bulk_page(target, read_run(target))
     assert shown.count(b'<figure class="slide">') > 0
     assert shown == bulk_page(target, read_run(target), None)
-    assert shown != bulk_page(target, read_run(target), str(tmp_path / "in"))  # who asks says where the scans are
+    assert shown != bulk_page(target, read_run(target), str(tmp_path / "in"))  # the input given on the command line
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def invented_run(
     folder_in: Path | None = None,
     reasons: bool = False,
 ) -> Storage:
-    """An output with a compacted manifest of many rows, whose images are as hard to compress as any."""
+    """An output with a compacted manifest of many rows, with incompressible images."""
     target = Storage(folder / "out")
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
     (folder / "out").mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Damaged archives: what can be read is, row by row, and what cannot is named. Nothing here starts Ray."""
+"""Damaged archives: readable rows are read, and lost ones are reported. Without Ray."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def broken(data: bytes, column: str, place: float, group: int = 1) -> bytes:
 
 
 def read(data: bytes, *columns: str) -> tuple[list[dict[str, Any]], set[int]]:
-    """The rows of the second row group, and those of them that are said to be lost, counted in the whole file."""
+    """The readable rows of the second row group, and its lost ones, numbered in the whole file."""
     archive = Archive(io.BytesIO(data))
     rows: list[dict[str, Any]] = []
     lost: set[int] = set()
@@ -74,7 +74,7 @@ def read(data: bytes, *columns: str) -> tuple[list[dict[str, Any]], set[int]]:
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 @pytest.mark.parametrize("place", [0.3, 0.5, 0.9])
 def test_a_damaged_page_loses_only_its_rows(codec: str, version: str, place: float) -> None:
-    """Images as random as these are packed as they are, so that a place in the chunk is a row."""
+    """Random images are stored uncompressed, so that an offset in the chunk identifies a row."""
     data = parquet(table(), compression=codec, data_page_version=version)
     damaged = next(
         bad for at in range(40) if read(bad := broken(data, "image.bytes", place + at / 1000), "image.bytes")[1]
@@ -90,7 +90,7 @@ def test_a_damaged_page_loses_only_its_rows(codec: str, version: str, place: flo
 
 
 def test_an_unreadable_page_header_loses_the_rest_of_the_column() -> None:
-    """Where the next page begins stands in the header of the one before."""
+    """The next page's offset follows from the header of the one before."""
     rows, lost = read(broken(parquet(table()), "image.bytes", 0.0))
 
     assert lost == set(range(GROUP, ROWS))
@@ -112,12 +112,12 @@ def test_list_and_required_columns_are_lost_for_the_row_group(column: str) -> No
 
 
 def test_a_damaged_dictionary_loses_the_pages_that_use_it() -> None:
-    """Arrow begins with a dictionary and goes on without one when it has grown too large."""
+    """Arrow starts with a dictionary and continues without one when it has grown too large."""
     data = parquet(table(struct=False), use_dictionary=["image"], dictionary_pagesize_limit=40_000)
     rows, lost = read(broken(data, "image", 0.0), "image")
     assert lost == set(range(GROUP, ROWS))  # its header
 
-    start = data.index(IMAGES[GROUP]) - 4  # the length of the first of its entries
+    start = data.index(IMAGES[GROUP]) - 4  # the length of its first entry
     rows, lost = read(data[:start] + b"\xff" * 4 + data[start + 4 :], "image")
     assert GROUP in lost
     assert len(lost) < GROUP - 5
@@ -125,7 +125,7 @@ def test_a_damaged_dictionary_loses_the_pages_that_use_it() -> None:
 
 
 def test_page_checksums_are_verified() -> None:
-    """Without one a changed image reads well, and is left to its decoder."""
+    """Without one a changed image reads well, and its decoder has to detect it."""
     for checked in (False, True):
         data = parquet(table(), compression="none", write_page_checksum=checked)
         at = data.index(IMAGES[30]) + 2500
@@ -147,7 +147,7 @@ def test_missing_bytes_lose_what_follows() -> None:
 
 @pytest.mark.parametrize("tries", [3, 6, 500])
 def test_the_search_for_bad_pages_is_bounded(tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An archive made to be slow has very many of them."""
+    """A malicious archive has very many of them."""
     monkeypatch.setattr(parquet_repair, "TRIES", tries)
     looked, real = [], Archive._reads
 
@@ -214,7 +214,7 @@ OWN = fragments_of("a.parquet", "", "", "")
 
 
 def joined(folder: Path, data: bytes, failed: range = range(0)) -> tuple[Lost, pa.Table]:
-    """The output of a damaged archive whose `failed` rows the load stage could not read, and what is lost of it."""
+    """The output of a damaged archive whose `failed` rows the load stage could not read, and the lost rows."""
     (folder / "a.parquet").write_bytes(data)
     rows = [Finished(Record(f"a.parquet#{i}"), b"color", "a.parquet", i) for i in range(ROWS)]
     for i in failed:
@@ -238,7 +238,7 @@ def test_an_output_has_every_readable_row_in_its_place(tmp_path: Path) -> None:
 
 
 def test_a_row_that_lost_another_column_fails_uncolored(tmp_path: Path) -> None:
-    """Who reads `colorized` may rely on it: what is there belongs to a row that is whole."""
+    """Readers of `colorized` may rely on it: every value belongs to a complete row."""
     lost, after = joined(tmp_path, broken(parquet(table()), "caption", 0.0))
 
     assert after["colorized"].to_pylist() == [b"color"] * GROUP + [None] * GROUP

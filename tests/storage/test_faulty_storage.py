@@ -1,4 +1,4 @@
-"""Storage that refuses, cuts off and dawdles: transient faults are retried, permanent ones are not, full is full."""
+"""Storage that refuses, truncates and stalls: transient errors are retried, permanent ones and full disks are not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.faulty_proxy import FaultyProxy, running
 
 @pytest.fixture
 def proxy(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """The S3 server seen through a proxy that does no harm yet."""
+    """The S3 server behind a proxy that injects no faults yet."""
     faulty = FaultyProxy(s3.endpoint)
     with running(faulty, free_ports(1)[0]) as endpoint:
         S3FileSystem.clear_instance_cache()
@@ -60,7 +60,7 @@ def test_a_missing_object_is_requested_once(proxy: FaultyProxy) -> None:
 @pytest.mark.cluster
 @pytest.mark.timeout(900)
 def test_a_job_over_a_faulty_connection_loses_nothing(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One in twenty requests refused, one in twenty answers cut, in processes that know the faulty way only."""
+    """One in twenty requests refused, one in twenty responses truncated, in processes that only know the proxy."""
     source, target = "s3://scans/through", "s3://colored/through"
     for i in range(60):
         Storage(source).write(f"{i}.jpg", grey_jpeg(i))

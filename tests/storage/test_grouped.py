@@ -1,4 +1,4 @@
-"""Tables in groups: equal names in one group, every row once, in memory or by way of the disk."""
+"""Tables in groups: equal names share a group, every row appears once, in memory or on disk."""
 
 from __future__ import annotations
 

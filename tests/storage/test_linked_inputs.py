@@ -1,4 +1,4 @@
-"""Links among the inputs: what they lead to outside of the input is not read, hashed or measured unasked."""
+"""Links among the inputs: targets outside the input are not read, hashed or measured by default."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_run_reports_skipped_links_each_time(scans: Path, tmp_path: Path, monk
     words = ["bulk", "--input", str(scans), "--output", str(tmp_path / "out"), "--set", "colorizer.size=64"]
     (scans / "secret.jpg").unlink()
     (scans / "box/out.jpg").unlink()
-    assert run(words) == 0  # links to folders are no failures
+    assert run(words) == 0  # links to folders are not failures
     monkeypatch.setattr("colorize.bulk.job.ray_session", None)
     assert run(words) == 0
 

@@ -1,4 +1,4 @@
-"""Links: bounded in bytes, seconds and redirects, and no way to an address that is not public."""
+"""HTTP links: limits on bytes, seconds and redirects, and no access to non-public addresses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPEN = LinkLimits(seconds=5, allow_private=True)
 
 
 class Site(http.server.BaseHTTPRequestHandler):
-    """A server with the habits that the limits are for."""
+    """A server that provokes each limit."""
 
     def do_GET(self) -> None:
         kind, _, rest = self.path[1:].partition("/")
@@ -62,12 +62,12 @@ class Site(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """Where the server listens, on every loopback address."""
+    """The server's addresses, on every loopback interface."""
     server = http.server.ThreadingHTTPServer(("", 0), Site)
     server.handle_error = lambda request, address: None  # type: ignore[method-assign, assignment]
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Pages of a bucket's list: read here they say what botocore says of them, and what is unusual is left to botocore."""
+"""Pages of a bucket's list: parsed as by botocore, to which unusual pages are left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listing: every object of a bucket once, whatever its key, and every file of a tree, in bounded memory."""
+"""Listing: every object of a bucket and every file of a tree once, in bounded memory."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ ODD = {"x//y.jpg": b"1", "x/y.jpg": b"2", "//top.jpg": b"3", "/lead.jpg": b"4", 
 
 
 class Keys:
-    """A file system that answers lists as S3 does; `skips` makes it leave out a folder as SeaweedFS does."""
+    """A file system that lists like S3; with `skips` it omits a folder, as SeaweedFS does."""
 
     req_kw: dict[str, Any] = {}  # noqa: RUF012
-    s3 = SimpleNamespace(meta=SimpleNamespace(events=HierarchicalEmitter()))  # a client, as far as it is asked
+    s3 = SimpleNamespace(meta=SimpleNamespace(events=HierarchicalEmitter()))  # a client, as far as it is used
 
     def __init__(self, keys: list[str], skips: bool = False, short: int = 1000) -> None:
         self.keys = sorted(keys)
         self.skips = skips
-        self.short = short  # the most that it puts on a page, whatever is asked
+        self.short = short  # the maximum page size, regardless of the request
         self.asked = 0
 
     def call_s3(
@@ -159,7 +159,7 @@ def test_an_abandoned_listing_ends_its_threads() -> None:
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_keys() -> None:
     class Endless(Keys):
-        """Makes its keys up."""
+        """Generates its keys."""
 
         def __init__(self, total: int) -> None:
             super().__init__([])

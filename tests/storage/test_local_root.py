@@ -1,4 +1,4 @@
-"""Links planted in an output: nothing is written or removed through them, by any command."""
+"""Links planted in an output: no command writes or deletes through them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ THEIRS = b"what somebody else has written"
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A folder outside of the output, whose files must not change."""
+    """A folder outside the output, whose files must not change."""
     write_tree(
         tmp_path / "elsewhere",
         {"notes.txt": THEIRS, "manifest/part.parquet": THEIRS, f"{TEMPORARY_PREFIX}0": THEIRS, "fragments/1": THEIRS},
@@ -178,7 +178,7 @@ def test_exceptions_of_the_with_block_are_unchanged(tmp_path: Path) -> None:
 
 
 def refused(capsys: pytest.CaptureFixture[str], words: list[str], link: Path) -> None:
-    """The command fails as wrong usage with one line that names the link and the way out."""
+    """The command fails with a one-line usage error that names the link and the remedy."""
     assert run(words) == EXIT_USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert str(link) in line
@@ -245,7 +245,7 @@ def test_a_training_run_whose_file_is_a_link_is_refused(
 def test_photo_replaces_a_link_and_keeps_its_target(
     tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`photo`, its sheets, `restore-grey` and `export`: each over links of the names that they write."""
+    """`photo`, its sheets, `restore-grey` and `export`: each over links with the names that they write."""
     write_tree(tmp_path, {"a.jpg": grey_jpeg(1), "colored/other": b"", "grey/other": b""})
     before = content(elsewhere)
     for name in ("colored/a.jpg", "colored/a.jpg.compare.jpg", "grey/a.jpg", "model.safetensors"):
@@ -323,13 +323,13 @@ def test_a_killed_process_holds_no_lock(tmp_path: Path) -> None:
             exclusive(Storage(tmp_path)).__enter__()
         other.send_signal(signal.SIGKILL)
         other.wait()
-    assert (tmp_path / LOCK).exists()  # which locks nothing any more
+    assert (tmp_path / LOCK).exists()  # no longer locked
     with exclusive(Storage(tmp_path)):
         pass
 
 
 def test_a_lock_file_replaced_while_waiting_is_not_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between opening and locking it the run before ends, and removes it."""
+    """Between opening and locking the file, the earlier run ends and removes it."""
     opened = LocalRoot.open_private
     stale: list[int] = []
 

@@ -1,4 +1,4 @@
-"""The door for Parquet: what a file says never becomes code, and only what a reader declares becomes Python's."""
+"""Safe Parquet reading: file content never executes, and only declared columns become Python objects."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_dictionary_extension_type_is_read_as_a_dictionary(tmp_path: Path) -> 
 
 
 class Own(pa.ExtensionType):  # type: ignore[misc]
-    """A type that says when it is built."""
+    """A type that records when it is instantiated."""
 
     built: ClassVar[list[bytes]] = []
 
@@ -90,7 +90,7 @@ class Own(pa.ExtensionType):  # type: ignore[misc]
 
 @pytest.fixture
 def built() -> Iterator[list[bytes]]:
-    """The parameters of each `Own` that a file has built."""
+    """The parameters of each `Own` that a file has instantiated."""
     Own.built.clear()
     pa.register_extension_type(Own())
     yield Own.built
@@ -98,7 +98,7 @@ def built() -> Iterator[list[bytes]]:
 
 
 def test_no_registered_type_is_instantiated(built: list[bytes]) -> None:
-    """Ray's tensor types may load a pickle from their parameters: before any value is looked at."""
+    """Ray's tensor types may load a pickle from their parameters when the schema is read."""
     file = parquet(pa.table({"own": pa.ExtensionArray.from_storage(Own(), pa.array([1]))}))
     pq.read_schema(file)
     assert built
@@ -108,7 +108,7 @@ def test_no_registered_type_is_instantiated(built: list[bytes]) -> None:
 
 
 def with_schema(file: io.BytesIO, value: bytes, extra: bytes = b"") -> io.BytesIO:
-    """A file whose Arrow schema is another of the same length."""
+    """A file with its Arrow schema replaced by one of equal length."""
     data = file.getvalue()
     old = pq.read_metadata(io.BytesIO(data)).metadata[b"ARROW:schema"]
     assert len(old) == len(value)
@@ -126,7 +126,7 @@ def test_an_unreadable_arrow_schema_is_ignored(tmp_path: Path) -> None:
 
 
 def test_a_second_arrow_schema_is_ignored(tmp_path: Path) -> None:
-    """Which of the two would count? Neither does."""
+    """It is undefined which of the two counts, so neither does."""
     marker = tmp_path / "marker"
     table = pa.table({"bad": pickles(marker, 1)})
     value = pq.read_metadata(parquet(table)).metadata[b"ARROW:schema"]
@@ -140,13 +140,13 @@ def test_a_second_arrow_schema_is_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_last", [False, True])
 def test_a_schema_under_the_masked_name_masks_no_other(is_last: bool, built: list[bytes]) -> None:
-    """A decoy, which would be made harmless in place of the one that Arrow reads."""
+    """A decoy that would be sanitized instead of the schema that Arrow reads."""
     table = pa.table({"own": pa.ExtensionArray.from_storage(Own(), pa.array([1]))})
     decoy = base64.b64encode(pa.schema([("own", pa.int64())]).serialize().to_pybytes())
     evil = pq.read_metadata(parquet(table)).metadata[b"ARROW:schema"]
     first, table = (evil, table.cast(pa.schema([("own", pa.int64())]))) if is_last else (decoy, table)
     data = parquet(table.replace_schema_metadata({b"ARROW-schema": first})).getvalue()
-    if is_last:  # the names change places
+    if is_last:  # the names are swapped
         data = data.replace(b"ARROW-schema", b"ARROW.schema").replace(b"ARROW:schema", b"ARROW-schema")
         data = data.replace(b"ARROW.schema", b"ARROW:schema")
     pq.read_schema(io.BytesIO(data))
@@ -209,7 +209,7 @@ def test_an_archive_round_trips(tmp_path: Path) -> None:
 
 
 def test_rows_read_one_by_one_are_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where one value of a dictionary is large each could be, as far as is known before they are read."""
+    """If one value of a dictionary is large, any could be, as far as is known before reading."""
     values = [bytes(90_000)] + [bytes([i]) * 10 for i in range(99)]
     pq.write_table(pa.table({"image": values}), tmp_path / "a.parquet")
     monkeypatch.setattr(joining, "HELD_BYTES", 100_000)
@@ -334,7 +334,7 @@ def test_rows_that_do_not_fit_a_parquet_file_are_refused(monkeypatch: pytest.Mon
 
 
 def test_a_null_fixed_size_list_counts_its_full_size() -> None:
-    """The size stands in the Arrow schema alone: nothing in the file has to be as large."""
+    """The size is only in the Arrow schema: the file itself may be small."""
     file = parquet(pa.table({"a": pa.nulls(20, pa.list_(pa.int8(), 50))}))
     value = pq.read_metadata(file).metadata[b"ARROW:schema"]
     schema = base64.b64decode(value)
@@ -351,7 +351,7 @@ def test_a_null_fixed_size_list_counts_its_full_size() -> None:
 
 
 def damaged(count: int) -> Iterator[bytes]:
-    """Files with a damaged footer; the first has a column that may be null, and says of it that it may not."""
+    """Files with a damaged footer; the first has a nullable column that is declared required."""
     data = parquet(pa.table({"a": [1, None]})).getvalue()
     optional = b"\x15\x04\x25\x02\x18\x01a"
     assert optional in data
@@ -367,7 +367,7 @@ def damaged(count: int) -> Iterator[bytes]:
 
 
 def read_damaged(count: int) -> int:
-    """Reads damaged files; how many of them could be told to be so."""
+    """Reads damaged files; returns how many of them were detected."""
     told = 0
     for data in damaged(count):
         try:
@@ -379,7 +379,7 @@ def read_damaged(count: int) -> int:
 
 @pytest.mark.slow
 def test_a_damaged_file_never_ends_the_process() -> None:
-    """Arrow ends the process where its own objects for the column chunks of the first of these are asked for."""
+    """Arrow aborts the process if its own column chunk objects are requested for the first of these."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         assert pool.submit(read_damaged, 300).result() > 50
 

@@ -1,4 +1,4 @@
-"""What a Parquet column comes to before it is read: files of a few kilobytes that would fill the memory."""
+"""The size of a Parquet column before it is read: files of a few kilobytes that would fill the memory."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_page_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_large_page_that_is_not_a_bomb_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dictionary of images, which cannot be packed."""
+    """A dictionary of incompressible images."""
     monkeypatch.setattr(parquet_pages, "BOMB_BYTES", 100_000)
     images = [random.Random(i).randbytes(10_000) for i in range(100)]
     assert size_of(parquet(images)).value == 10_000
@@ -88,14 +88,14 @@ NESTED: dict[str, Any] = {
 def test_a_value_decompression_bomb_is_refused(
     place: str, options: dict[str, Any], version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of one value eight copies are made before it is an image, of a page of many only one."""
+    """One value is copied eight times before it is an image, a page of many only once."""
     monkeypatch.setattr(parquet_pages, "VALUE_BYTES", 1 << 20)
     bomb = parquet(NESTED[place]([b"small"] * 500 + [VALUE * 2]), data_page_version=version, **options)
     with pytest.raises(ParquetError, match=r"column 'image.*' has values of \d+ bytes") as fault:
         largest_batch(bomb, 1 << 20)
     assert fault.value.code == "too_large"
 
-    if options != DELTA:  # where any value may begin with all of the others
+    if options != DELTA:  # where any value may start with all of the others
         page = parquet(NESTED[place]([VALUE] * 20 + [b"small"] * 500), data_page_version=version, **options)
         assert largest_batch(page, 1 << 20)
 
@@ -104,7 +104,7 @@ def test_a_page_of_many_values_is_not_scanned_completely(monkeypatch: pytest.Mon
     monkeypatch.setattr(parquet_pages, "VALUE_BYTES", 50_000)
     assert largest_batch(parquet([b""] * 100_000, data_page_size=1 << 30, **PLAIN), 1 << 20)
     monkeypatch.setattr(parquet_pages, "MAX_WALKED", 10)
-    with pytest.raises(ParquetError, match="has values of"):  # for all that was seen of it
+    with pytest.raises(ParquetError, match="has values of"):  # as far as has been read
         largest_batch(parquet([b""] * 100_000, data_page_size=1 << 30, **PLAIN), 1 << 20)
 
 
@@ -157,7 +157,7 @@ def test_too_many_pages_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Remote(io.BytesIO):
-    """A file of which it is known how many bytes were fetched."""
+    """A file that counts the bytes fetched."""
 
     fetched = 0
 
@@ -168,7 +168,7 @@ class Remote(io.BytesIO):
 
 
 class Unbuffered(io.RawIOBase):
-    """Stands for a file in a bucket."""
+    """Stands in for a file in a bucket."""
 
     def __init__(self, data: bytes) -> None:
         self.inner = Remote(data)

@@ -1,4 +1,4 @@
-"""Storage: names, atomic writes, listings, and faults that a person can act on."""
+"""Storage: names, atomic writes, listings, and actionable errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST = 1 << 30  # bytes of a file that is read
 
 @pytest.fixture(params=["local", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """An empty root, on disk and in a bucket: the same behavior is asked of both."""
+    """An empty root, on disk and in a bucket, with the same expected behavior."""
     if request.param == "local":
         return Storage(tmp_path / "root")
     request.getfixturevalue("s3")
@@ -147,7 +147,7 @@ def test_an_unreachable_endpoint_is_named_within_seconds(monkeypatch: pytest.Mon
 def test_an_inaccessible_object_is_a_usage_error(
     read: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a storage library's own faults many are no OSErrors."""
+    """Many of a storage library's errors are not OSErrors."""
 
     def refuse(storage: Storage, name: str) -> NoReturn:
         raise NoCredentialsError
@@ -225,7 +225,7 @@ def test_links_within_the_root_are_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="remove the link"):
         Storage(tmp_path / "out").write("box/a.jpg", b"color")
     (tmp_path / "out/b.jpg").symlink_to(tmp_path / "scans/a.jpg")
-    Storage(tmp_path / "out").write("b.jpg", b"color")  # replaces the link, not what it leads to
+    Storage(tmp_path / "out").write("b.jpg", b"color")  # replaces the link, not its target
 
     assert (tmp_path / "scans/a.jpg").read_bytes() == b"scan"
     assert (tmp_path / "out/b.jpg").read_bytes() == b"color"
@@ -248,7 +248,7 @@ def test_large_objects_are_spooled_to_a_local_file(root: Storage) -> None:
 @pytest.mark.parametrize("listed", [10, 3, -1])
 @pytest.mark.parametrize("most", [0, 9, 100])
 def test_files_above_the_limit_are_not_read(root: Storage, listed: int, most: int) -> None:
-    """Whatever a listing says of it, which may be older than the file."""
+    """Regardless of the listed size, which may be outdated."""
     root.write("scan.tif", b"0123456789")
     with pytest.raises(ImageDecodeError, match=r"10 bytes, the limit is 9: raise limits\.max_bytes") as caught:
         root.load("scan.tif", listed, most, 9)
@@ -334,7 +334,7 @@ def test_a_multipart_draft_is_uploaded_completely(s3: S3) -> None:
     root = Storage(f"s3://scans/{secrets.token_hex(6)}")
     draft = root.draft("huge.tif")
     with draft.open() as file:
-        file.truncate(110 << 20)  # above the size that one PUT takes
+        file.truncate(110 << 20)  # above the limit of a single PUT
     root.publish(draft, "huge.tif")
 
     assert root.entry("huge.tif").size == 110 << 20

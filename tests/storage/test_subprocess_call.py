@@ -1,4 +1,4 @@
-"""Calls in a process of their own: the result, a failure, and the end of the process that asked."""
+"""Calls in a child process: the result, a failure, and the end of the parent."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def crops(astronaut: Image.Image, count: int) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory, astronaut: Image.Image) -> Path:
-    """80 images, the last 12 of which are held out by a column, and two that are broken."""
+    """80 images, the last 12 of which are held out by a column, and two that are corrupt."""
     images = [*crops(astronaut, 80), b"broken", b""]
     path = tmp_path_factory.mktemp("data") / "photos.parquet"
     split = ["train"] * 68 + ["val"] * 12 + ["train"] * 2
@@ -82,7 +82,7 @@ def metrics(storage: Storage) -> list[dict[str, str]]:
 def test_a_run_between_buckets_leaves_a_usable_checkpoint(
     s3: S3, archive: Path, astronaut: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two workers; broken images are left out."""
+    """Two workers; corrupt images are skipped."""
     Storage("s3://scans/photos").write("photos.parquet", archive.read_bytes())
     arguments = ["train", "--data", "s3://scans/photos", "--output", "s3://colored/run"]
     more = options("trainer.epochs=2", *TWO_WORKERS, "data.tolerate_broken=0.1")
@@ -106,7 +106,7 @@ def test_a_run_between_buckets_leaves_a_usable_checkpoint(
 
     astronaut.convert("L").save(tmp_path / "grey.jpg")
     assert run(["photo", str(tmp_path / "grey.jpg"), "-o", str(tmp_path / "out"), "--model", "s3://colored/run"]) == 0
-    assert run([*arguments, *more]) == EXIT_USAGE  # a run is there already
+    assert run([*arguments, *more]) == EXIT_USAGE  # a run exists already
 
 
 @pytest.mark.cluster

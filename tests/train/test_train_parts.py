@@ -1,4 +1,4 @@
-"""What a training on Ray is made of, without Ray: its memory, its workers, its splits, its choice of images."""
+"""Parts of training on Ray, without Ray: memory, workers, splits, choice of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding for training: hostile images are broken, and the others are read."""
+"""Decoding for training: malicious images are corrupt rows, and the others are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = TrainSettings(data=DataSettings(short_side=32))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two valid images, and two broken ones between them."""
+    """Two valid images, and two corrupt ones between them."""
     out = io.BytesIO()
     Image.new("RGB", (40, 30), (200, 30, 20)).save(out, "PNG")
     images = [out.getvalue(), b"no image", bombs.tiff_of_many_directories(24_000)[:64], out.getvalue()]

@@ -98,7 +98,7 @@ class TestDecoding:
 
     def test_images_are_upright_uint8(self) -> None:
         exif = Image.Exif()
-        exif[0x0112] = 6  # stored on its side: its left is shown on top
+        exif[0x0112] = 6  # stored on its side: its left is displayed on top
         half = np.zeros((64, 64, 3), np.uint8)
         half[:, 32:] = 255
         upright = decode_image(encoded(Image.fromarray(half), exif=exif), SHAPES)
@@ -122,7 +122,7 @@ class TestMemory:
         assert rounds[0] != rounds[1] != sorted(rounds[1])
 
     def test_the_remainder_of_a_round_starts_the_next(self) -> None:
-        """Batches are always full, and all images come equally often in the long run."""
+        """Batches are always full, and all images are drawn equally often in the long run."""
         images = collect_images((level(number, ((16, 16), (16, 32))[number % 2]) for number in range(10)), DATA)
         batches = list(itertools.islice(images.random_batches(4, "seed"), 10))
         assert {len(batch) for batch in batches} == {4}
