@@ -53,7 +53,11 @@ def main() -> None:
     function, args = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     output, sys.stdout = sys.stdout.buffer, sys.stderr  # keep printed text out of the result
-    pickle.dump(function(*args), output)
+    try:
+        pickle.dump(function(*args), output)
+        output.flush()
+    finally:
+        os._exit(0)  # a normal exit would wait a second for the thread that reads stdin, then abort
 
 
 def _end_with_parent() -> None:

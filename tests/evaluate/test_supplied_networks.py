@@ -105,6 +105,7 @@ def test_a_pickle_that_runs_code_is_not_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["fid_weights", "lpips_weights"])
 def test_tensors_that_share_storage_are_refused(setting: str, tmp_path: Path) -> None:
     shared = torch.zeros(1 << 20)

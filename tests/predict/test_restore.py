@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from colorize.cli import EXIT_FAILURES, EXIT_USAGE, run
 from colorize.imaging.formats import read_info
 from colorize.storage.root import Storage
-from tests.conftest import S3, jpegtran
+from tests.conftest import S3, jpegtran, write_tree
 from tests.every_kind import samples
 from tests.images import colored, grey, opened, photograph, saved
 
@@ -29,6 +29,13 @@ def restored(source: bytes, folder: Path, name: str = "a.bin") -> bytes:
     target = folder / "restored" / name
     assert run(["restore-grey", str(folder / name), "-o", str(target)]) == 0
     return target.read_bytes()
+
+
+def restored_together(sources: dict[str, bytes], folder: Path) -> dict[str, bytes]:
+    """The same for several files, by name, with one command."""
+    write_tree(folder / "copies", {name: colored(source)[1] for name, source in sources.items()})
+    assert run(["restore-grey", str(folder / "copies"), "-o", str(folder / "grey")]) == 0
+    return {name: (folder / "grey" / name).read_bytes() for name in sources}
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}], ids=str)
@@ -52,15 +59,13 @@ def test_the_luminance_of_a_toned_jpeg_is_restored(kind: str, tmp_path: Path) ->
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "JPEG2000"])
 def test_lossless_formats_are_restored_exactly(format: str, tmp_path: Path) -> None:
     images = {mode: photograph(mode) for mode in ("L", "LA", "RGB", "RGBA", *(["1"] if format != "JPEG2000" else []))}
-    (tmp_path / "copies").mkdir()
     for mode, image in images.items():
         if "A" in mode:
             image.putalpha(Image.linear_gradient("L").resize(image.size))
-        (tmp_path / "copies" / mode).write_bytes(colored(saved(image, format))[1])
-    assert run(["restore-grey", str(tmp_path / "copies"), "-o", str(tmp_path / "grey")]) == 0
+    found = restored_together({mode: saved(image, format) for mode, image in images.items()}, tmp_path)
 
     for mode, image in images.items():
-        back = opened((tmp_path / "grey" / mode).read_bytes())
+        back = opened(found[mode])
         assert np.array_equal(grey(back), grey(image)), mode
         if "A" in mode:
             assert back.getchannel("A").tobytes() == image.getchannel("A").tobytes(), mode
@@ -80,17 +85,17 @@ def test_16_bits_are_restored_exactly(channels: int, tmp_path: Path) -> None:
         assert np.array_equal(imagecodecs.jpeg2k_decode(jp2), pixels)
 
 
-@pytest.mark.parametrize("format", SUFFIXES)
-def test_restoring_keeps_metadata_and_removes_provenance(format: str, tmp_path: Path) -> None:
+def test_restoring_keeps_metadata_and_removes_provenance(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "Pier, 1931"
-    options = {"exif": exif} if format != "JPEG2000" else {}
-    back = restored(saved(photograph("L"), format, **options), tmp_path)
-    assert b"Colors inferred" not in back
-    assert b"colorize:" not in back
-    if format != "JPEG2000":
-        assert read_info(back).orientation == 6
-        assert opened(back).getexif()[0x010E] == "Pier, 1931"
+    options = {format: {"exif": exif} if format != "JPEG2000" else {} for format in SUFFIXES}
+    scans = {format: saved(photograph("L"), format, **options[format]) for format in SUFFIXES}
+    for format, back in restored_together(scans, tmp_path).items():
+        assert b"Colors inferred" not in back, format
+        assert b"colorize:" not in back, format
+        if format != "JPEG2000":
+            assert read_info(back).orientation == 6, format
+            assert opened(back).getexif()[0x010E] == "Pier, 1931", format
 
 
 def test_trees_are_restored_under_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -330,6 +330,7 @@ def test_a_draft_may_write_its_header_last(root: Storage) -> None:
     assert [entry.name for entry in root.entries()] == ["a.tif"]
 
 
+@pytest.mark.slow
 def test_a_multipart_draft_is_uploaded_completely(s3: S3) -> None:
     root = Storage(f"s3://scans/{secrets.token_hex(6)}")
     draft = root.draft("huge.tif")

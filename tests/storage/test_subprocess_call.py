@@ -14,7 +14,9 @@ from colorize.storage.subprocess_call import SubprocessCall
 
 
 def test_the_result_of_the_function_is_returned() -> None:
-    assert SubprocessCall(math.factorial, 5).result() == 120
+    call = SubprocessCall(math.factorial, 5)
+    assert call.result() == 120
+    assert call._process.returncode == 0
 
 
 def test_printed_output_is_not_part_of_the_result() -> None:
