@@ -1,12 +1,12 @@
-"""Images a second of the whole bulk job, of the same stages in one process, and of a usual script; the start-up time.
+"""Throughput of the whole bulk job, of its stages in one process, and of a typical script; and the start-up time.
 
     python -m benchmarks.bulk_throughput --images 2000
     python -m benchmarks.bulk_throughput --images 100 --plain 0 --usual 30 --width 4000
 
-Makes grey JPEGs from scikit-image's photographs (no two alike), runs `colorize bulk` over them as a user would, then
-the same stages one after the other in one process, and then what colorization scripts do: Lab at full size in float
-(OpenCV), the same network in PyTorch image by image, a new JPEG. Prints a table, and each process's peak memory
-within each quarter of the job, which must not grow.
+Generates grey JPEGs from scikit-image's photographs (all different) and colors them in three ways: with `colorize
+bulk`; with the same stages in sequence in one process; and as typical colorization scripts do, with full-size float Lab
+(OpenCV), the same network in PyTorch one image at a time, and a new JPEG. Prints a table, and the peak memory of each
+process in each quarter of the job, which must not grow.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main(
 
 
 def make_scans(folder: Path, count: int, pixels: int = 1152) -> None:
-    """Grey JPEGs, so many pixels wide, cut from photographs at random places and scales."""
+    """Grey JPEGs of this width, cut from photographs at random positions and scales."""
     from skimage import data
 
     folder.mkdir()
@@ -85,7 +85,7 @@ def make_scans(folder: Path, count: int, pixels: int = 1152) -> None:
 
 
 def run_job(scans: Path, colored: Path, overrides: list[str]) -> tuple[dict[str, Any], float]:
-    """`colorize bulk` in a process of its own; what it recorded, and its wall time."""
+    """Runs `colorize bulk` in its own process; returns its record and wall time."""
     options = [word for override in overrides for word in ("--set", override)]
     command = [sys.executable, "-m", "colorize", "bulk", "--input", str(scans), "--output", str(colored), *options]
     started = time.perf_counter()
@@ -95,7 +95,7 @@ def run_job(scans: Path, colored: Path, overrides: list[str]) -> tuple[dict[str,
 
 
 def run_plain(files: list[Path], target: Path) -> float:
-    """The same stages over `files`, one after the other; images a second."""
+    """The same stages over `files`, in sequence; images per second."""
     model = find_model("default")
     colorizer = open_colorizer(model.data, ColorizerSettings())
     storage = Storage(target)
@@ -111,7 +111,7 @@ def run_plain(files: list[Path], target: Path) -> float:
 
 
 def run_usual(files: list[Path], target: Path) -> float:
-    """What scripts do: each image in Lab at full size in float, and through the network; images a second."""
+    """A typical script: each image through full-size float Lab and the network; images per second."""
     torch.set_num_threads(available_cpus())
     checkpoint = find_model("default")
     network = load_checkpoint(checkpoint.data).model.eval()

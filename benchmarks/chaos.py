@@ -1,13 +1,12 @@
-"""Kills what a bulk job consists of at random moments, runs it again, and compares with a run that nobody disturbed.
+"""Kills parts of a bulk job at random, resumes it, and compares the output with that of an undisturbed run.
 
     python -m benchmarks.chaos --images 2000 --restarts 5
     python -m benchmarks.chaos --images 2000 --restarts 5 --faulty
 
-Colors photographs on a local cluster of three nodes. While it does, workers, actors and a whole node are killed, and
-the driver is, too, until the restarts are used up; then the job is run until it ends. `--faulty` puts source and
-output into SeaweedFS behind a proxy that refuses 5 % of the requests and cuts 5 % of the answers. At the end each
-input must have one row, each output must equal that of the undisturbed run byte for byte, and nothing else may lie
-in the output.
+Colors photographs on a local cluster of three nodes while killing workers, actors, a whole node and, until the
+restarts are used up, the driver; then runs the job to its end. With `--faulty` source and output are in SeaweedFS
+behind a proxy that refuses 5 % of the requests and truncates 5 % of the responses. At the end each input must have one
+row, each output must equal that of the undisturbed run byte for byte, and the output must contain no other files.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ from colorize.storage.root import Storage
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-STRIKES = 6  # at one start of the driver
-SPARED = ("IDLE", "Agent")  # no work in progress; a part of the node, which dies with it
+STRIKES = 6  # per start of the driver
+SPARED = ("IDLE", "Agent")  # idle, or part of the node, with which it dies
 NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 300 << 20}
 
 
 @dataclass
 class Chaos:
-    """A cluster of several nodes, and the hand that kills its parts."""
+    """A cluster of several nodes whose parts can be killed."""
 
     nodes: int = 3
     seed: int = 0
@@ -57,7 +56,7 @@ class Chaos:
         self.cluster.wait_for_nodes()
 
     def strike(self) -> None:
-        """Kills a worker, an actor or, seldom, a node, which another replaces."""
+        """Kills a worker, an actor or, rarely, a node, which is then replaced."""
         if self.extra and self.random.random() < 0.15:
             self.cluster.remove_node(self.extra.pop(), allow_graceful=False)
             self.extra.append(self.cluster.add_node(**NODE))
@@ -68,7 +67,7 @@ class Chaos:
             self.killed[kind] += 1
 
     def workers(self) -> Iterator[tuple[psutil.Process, str]]:
-        """The processes that do the job's work, and what each is."""
+        """The processes that do the job's work, by kind."""
         for node in self.cluster.list_all_nodes():
             raylet = node.all_processes["raylet"][0].process.pid
             for process in psutil.Process(raylet).children():
@@ -80,12 +79,12 @@ class Chaos:
                     yield process, "actors" if "Worker" in name or "Actor" in name else "workers"
 
     def shutdown(self) -> None:
-        """Stops the cluster's processes, and no others."""
+        """Stops the cluster's processes only."""
         self.cluster.shutdown()
 
 
 def disturbed_run(command: list[str], chaos: Chaos, restarts: int, log: Path, pace: tuple[float, float]) -> list[str]:
-    """Runs the command until it succeeds, killing as it goes; returns how each start of it ended."""
+    """Runs the command until it succeeds, killing parts meanwhile; returns how each start ended."""
     ends: list[str] = []
     while True:
         started, life = time.monotonic(), chaos.random.uniform(6 * pace[0], 6 * pace[1])
@@ -98,7 +97,7 @@ def disturbed_run(command: list[str], chaos: Chaos, restarts: int, log: Path, pa
                     process.kill()
                     process.wait()
                     chaos.killed["drivers"] += 1
-                elif strikes < STRIKES:  # without an end of them a slow machine would never load the network
+                elif strikes < STRIKES:  # without a limit a slow machine would never load the network
                     chaos.strike()
                     strikes += 1
         ends.append("killed" if process.returncode == -9 else f"status {process.returncode}")
@@ -109,7 +108,7 @@ def disturbed_run(command: list[str], chaos: Chaos, restarts: int, log: Path, pa
 
 
 def differences(calm: Storage, disturbed: Storage, inputs: set[str]) -> list[str]:
-    """What is not as it should be in the disturbed output; nothing, if all is well."""
+    """Differences between the disturbed output and the expected one; empty if there are none."""
     rows = read_manifest(disturbed).to_pylist()
     problems = [f"{len(rows)} rows for {len(inputs)} inputs"] if len(rows) != len(inputs) else []
     problems += [f"no row for {name}" for name in inputs - {row["path"] for row in rows}]
@@ -121,7 +120,7 @@ def differences(calm: Storage, disturbed: Storage, inputs: set[str]) -> list[str
 
 
 def contents(output: Storage) -> dict[str, str]:
-    """The hash of every file in an output but the run's own."""
+    """The hash of every file in an output except the run's own."""
     names = [entry.name for entry in output.entries() if not entry.name.startswith("_colorize/")]
     return {name: hashlib.sha256(output.read(name)).hexdigest() for name in names}
 
@@ -134,7 +133,7 @@ def bulk(source: str, target: str, *options: str) -> list[str]:
 
 @contextmanager
 def faulty_bucket(folder: Path) -> Iterator[str]:
-    """The prefix of an empty bucket in SeaweedFS, seen through the faulty proxy by all processes started within."""
+    """An empty prefix of a SeaweedFS bucket, behind the faulty proxy for all processes started inside the block."""
     from tests.conftest import free_ports, s3_server
     from tests.faulty_proxy import FaultyProxy, running
 

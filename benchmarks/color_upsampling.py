@@ -1,14 +1,14 @@
-"""How to bring low-resolution color to full size: nearest, bilinear, bicubic, guided, joint bilateral, and ours.
+"""Upsampling of low-resolution color: nearest, bilinear, bicubic, guided, joint bilateral, and ours.
 
     python -m benchmarks.color_upsampling
     python -m benchmarks.color_upsampling --sweep
     python -m benchmarks.color_upsampling --images photographs/ --cells 64 --cells 128 --cells 256 --cells 512
     python -m benchmarks.color_upsampling --figure docs/upsampling.jpg
 
-The true color of photographs is averaged to grids of about N x N cells ("what a perfect network would give") and
-brought back; in another column stands the shipped model's own prediction. Two figures each: PSNR of ab (peak 220),
-over all pixels, and near edges, that is within 4 pixels of the 5 % of pixels where Lab changes most (Gaussian
-gradient, sigma 1). The photographs are scikit-image's and scikit-learn's; `--images` names a folder of others.
+The ground truth color of photographs is averaged to grids of about N x N cells ("what a perfect network would give")
+and upsampled; another column uses the shipped model's prediction. Two metrics each: PSNR of ab (peak 220) over all
+pixels, and near edges, that is, within 4 pixels of the 5 % of pixels with the largest Lab gradient (Gaussian, sigma
+1). The photographs are scikit-image's and scikit-learn's; `--images` takes a folder of others.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ AB_PEAK = 220.0
 
 @dataclass(frozen=True)
 class Scene:
-    """A color photograph: its luma, true ab (2, H, W), where edges are near, and what the model predicts."""
+    """A color photograph: its luma, ground truth ab (2, H, W), an edge mask, and the model's prediction."""
 
     luma: Grey
     ab: Float
     edges: NDArray[np.bool_]
 
     def grid(self, cells: int) -> tuple[int, int]:
-        """Sides of a grid of about cells x cells with the image's aspect."""
+        """The sides of a grid of about cells x cells with the image's aspect."""
         height, width = self.luma.shape
         scale = cells / (height * width) ** 0.5
         return max(1, round(height * scale)), max(1, round(width * scale))
@@ -77,12 +77,12 @@ def bicubic(ab: Float, luma: Grey) -> Float:
 
 
 def reduced(ab: Float, shape: tuple[int, ...]) -> Float:
-    """Averages over the cells of a grid."""
+    """The means over the cells of a grid."""
     return _resized(ab, shape, Image.Resampling.BOX)
 
 
 def guided(ab: Float, luma: Grey, radius: int = 1, eps: float = 0.001) -> Float:
-    """Fast guided filter: He and Sun (2015), coefficients on the grid, brought to full size bilinearly."""
+    """Fast guided filter (He and Sun, 2015): coefficients on the grid, upsampled bilinearly."""
     full = _unit(luma)
     grey = reduced(full[None], ab.shape[1:])[0]
     mean, mean_ab = _box(grey[None], radius)[0], _box(ab, radius)
@@ -94,7 +94,7 @@ def guided(ab: Float, luma: Grey, radius: int = 1, eps: float = 0.001) -> Float:
 
 
 def joint_bilateral(ab: Float, luma: Grey, spatial: float = 0.5, tonal: float = 0.05, radius: int = 2) -> Float:
-    """Joint bilateral upsampling: Kopf, Cohen, Lischinski and Uyttendaele (2007); spatial in cells, tonal in luma."""
+    """Joint bilateral upsampling (Kopf, Cohen, Lischinski and Uyttendaele, 2007): spatial in cells, range in luma."""
     full = _unit(luma)
     grey = reduced(full[None], ab.shape[1:])[0]
     (row, near_row), (column, near_column) = (_cells(n, m) for n, m in zip(luma.shape, grey.shape, strict=True))
@@ -128,12 +128,12 @@ METHODS: Mapping[str, Method] = {
 
 
 def psnr(error: Float) -> float:
-    """dB of ab errors, peak 220."""
+    """PSNR of ab in dB, peak 220."""
     return float(10 * np.log10(AB_PEAK**2 / max(float(np.mean(np.square(error, dtype=np.float64))), 1e-12)))
 
 
 def photographs(folder: Path | None) -> dict[str, Grey]:
-    """By name, RGB (H, W, 3)."""
+    """Photographs by name, RGB (H, W, 3)."""
     if folder is not None:
         return {path.name: np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.iterdir())}
     from sklearn.datasets import load_sample_images
@@ -145,7 +145,7 @@ def photographs(folder: Path | None) -> dict[str, Grey]:
 
 
 def predictions(scenes: Mapping[str, Scene]) -> dict[str, Float]:
-    """The shipped model's ab of each."""
+    """The shipped model's ab for each photograph."""
     from colorize.predict.model_files import find_model
     from colorize.predict.opening import open_colorizer
     from colorize.predict.settings import ColorizerSettings
@@ -156,7 +156,7 @@ def predictions(scenes: Mapping[str, Scene]) -> dict[str, Float]:
 
 
 def measured(method: Method, scenes: Mapping[str, Scene], lows: Mapping[str, Float]) -> tuple[float, float, float]:
-    """Mean PSNR overall and near edges, in dB, and CPU milliseconds a megapixel."""
+    """Mean PSNR overall and near edges, in dB, and CPU milliseconds per megapixel."""
     whole, near, seconds, pixels = [], [], 0.0, 0
     for name, image in scenes.items():
         started = time.process_time()
@@ -169,7 +169,7 @@ def measured(method: Method, scenes: Mapping[str, Scene], lows: Mapping[str, Flo
 
 
 def table(methods: Mapping[str, Method], scenes: Mapping[str, Scene], cells: Sequence[int]) -> Iterator[str]:
-    """Markdown rows: a column for each grid and one for the model's prediction."""
+    """Markdown rows, with a column for each grid and one for the model's prediction."""
     inputs = {str(n): {k: reduced(s.ab, s.grid(n)) for k, s in scenes.items()} for n in cells}
     inputs["`default`"] = predictions(scenes)
     yield "| | " + " | ".join(inputs) + " | ms/MP |"
@@ -181,7 +181,7 @@ def table(methods: Mapping[str, Method], scenes: Mapping[str, Scene], cells: Seq
 
 
 def swept() -> dict[str, Method]:
-    """Every method's parameters, and ours."""
+    """The parameters of every method, and ours."""
     found: dict[str, Method] = {}
     for radius, eps in product((1, 2), (0.001, 0.003, 0.01)):
         found[f"guided filter, radius {radius}, eps {eps}"] = partial(guided, radius=radius, eps=eps)
@@ -204,7 +204,7 @@ def _ours_with(ab: Float, luma: Grey, luma_variance: float, ab_variance: float) 
 
 
 def figure(path: Path) -> None:
-    """Crops of scikit-image's photographs: true color; its 32 x 32 averages bilinearly, joint bilateral, and ours."""
+    """Crops of scikit-image's photographs: ground truth; its 32 x 32 means by bilinear, joint bilateral, and ours."""
     rows = []
     for name, (left, top) in {"astronaut": (130, 190), "coffee": (330, 180), "chelsea": (150, 60)}.items():
         image = scene(getattr(data, name)())
@@ -219,7 +219,7 @@ def figure(path: Path) -> None:
 
 
 def _shown(image: Scene, ab: Float) -> Grey:
-    """With the L* of the true image's luma."""
+    """RGB with the L* of the original."""
     lightness = rgb2lab(np.repeat(image.luma[..., None], 3, axis=2))[..., 0]
     rgb: Grey = np.rint(lab2rgb(np.dstack((lightness, *ab))) * 255).astype(np.uint8)
     return rgb
@@ -238,7 +238,7 @@ def _box(planes: Float, radius: int) -> Float:
 
 
 def _cells(pixels: int, cells: int) -> tuple[Float, NDArray[np.intp]]:
-    """Where pixels lie in units of cells, and the cell nearest to each."""
+    """Pixel positions in units of cells, and the nearest cell of each."""
     place = ((np.arange(pixels) + 0.5) * cells / pixels - 0.5).astype(np.float32)
     return place, np.rint(place).astype(np.intp)
 
@@ -249,7 +249,7 @@ def main(
     cells: Annotated[list[int], typer.Option(help="the square root of a grid's number of cells")] = list(CELLS),  # noqa: B006
     figure_path: Annotated[Path | None, typer.Option("--figure", help="write the figure there instead")] = None,
 ) -> None:
-    """Measures and prints a Markdown table."""
+    """Runs the benchmark and prints a Markdown table."""
     if figure_path is not None:
         figure(figure_path)
         return

@@ -1,10 +1,10 @@
-"""Gain over the grey image where colors are as vivid as told, by kind of image, of several weights of one decode.
+"""PSNR gain over grey at equal colorfulness, by kind of image, for several checkpoints with the same decoding.
 
     python -m benchmarks.compare_weights first.safetensors second.safetensors --historical historical/ --photos photos/
 
-A duller network is closer to the truth by being dull, so weights are compared at an even colorfulness: colors are
-scaled by `SATURATIONS`, and the gain is read off between two of them. It takes seconds a network on a GPU, a minute on
-CPUs; `operating_point` has intervals and more figures.
+Less colorful output is closer to the ground truth merely by being duller, so checkpoints are compared at equal
+colorfulness: colors are scaled by `SATURATIONS`, and the gain is interpolated between two of them. It takes seconds per
+network on a GPU and a minute on CPUs; `operating_point` adds intervals and more metrics.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from colorize.models.checkpoint import load_checkpoint
 from colorize.predict.model_files import find_model
 from colorize.train.validation import composed_rgb
 
-# DOCUMERICA is left out: its slides are faded, and the truth of their colors with them.
+# DOCUMERICA is excluded: its slides are faded, and so is their ground truth.
 LEVELS = {kind: levels[0] for kind, levels in ALL_LEVELS.items() if kind != "Documerica"}
 SATURATIONS = (0.3, 0.45, 0.6, 0.8, 1.0, 1.25, 1.6, 2.1, 2.8)
 CANVAS, SIDE, BATCH = 192, 128, 32
 
-Trade = npt.NDArray[np.float32]  # (saturations, 3, N): gain, colorfulness and true colorfulness of each image
+Trade = npt.NDArray[np.float32]  # (saturations, 3, N): gain, colorfulness and ground truth colorfulness of each image
 
 
 @torch.inference_mode()
 def trade(model: ColorModel, rgb_N3HW: Tensor) -> Trade:
-    """What each image gains at each saturation.
+    """The gain of each image at each saturation.
 
     Args:
         model: in eval mode.
@@ -62,13 +62,13 @@ def _measured(model: ColorModel, rgb_B3HW: Tensor) -> Trade:
 
 
 def gain_at(found: Trade, level: float) -> float:
-    """The mean gain where the mean colorfulness is this part of the truth's."""
+    """The mean gain where the mean colorfulness is this fraction of the ground truth's."""
     vivid = found[:, 1].mean(axis=1) / found[:, 2].mean(axis=1)
     return float(np.interp(level, vivid, found[:, 0].mean(axis=1), np.nan, np.nan))
 
 
 def row(name: str, found: Trade, images: Sequence[DecodedImage]) -> str:
-    """A line of the table."""
+    """A table row."""
     kinds = np.array([image.kind for image in images])
     gains = [gain_at(found[:, :, kinds == kind], level) for kind, level in LEVELS.items()]
     return f"| {name} | {' | '.join(f'{gain:+.2f}' for gain in [*gains, float(np.mean(gains))])} |"
@@ -79,7 +79,7 @@ def main(
     historical_folder: Annotated[Path, typer.Option("--historical", help="true images and `provenance.csv`")],
     photos: Annotated[Path, typer.Option(help="Parquet photographs with the split `val`")],
 ) -> None:
-    """Prints a Markdown table, a row a model."""
+    """Prints a Markdown table with a row per model."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     images = [*historical(historical_folder), *modern(photos)]
     rgb = torch.stack([torch.from_numpy(image.rgb.copy()) for image in images]).permute(0, 3, 1, 2).to(device)

@@ -1,11 +1,11 @@
-"""Does a network's confidence find the images whose colors are wrong? Ways to say how sure it is, kind by kind.
+"""Does a network's confidence identify images with wrong colors? Uncertainty measures compared, by kind of image.
 
     python -m benchmarks.confidence --model default --historical historical/ --photos photos/ --cache cache/
 
-The network runs once a view (see `distributions`). Each way makes one number of an image, the larger the more
-doubtful, and is held against the image's mean CIEDE2000: Spearman's rank correlation with its 95 % interval, the
-error of the most doubtful tenth against that of the others, and whether it tells the images that had better stayed
-grey (area under the ROC curve, 0.5 being chance). Ways of one view cost little; "mirrored" runs the network twice.
+The network runs once per view (see `distributions`). Each measure gives one number per image, larger if more
+uncertain, which is compared with the image's mean CIEDE2000: Spearman's rank correlation with its 95 % interval, the
+error of the most uncertain tenth and of the others, and the area under the ROC curve for detecting images that would
+have been better left grey (0.5 is chance). Measures of one view cost little; "mirrored" runs the network twice.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from colorize.models.checkpoint import load_checkpoint
 from colorize.models.unet import fading
 from colorize.predict.model_files import find_model
 
-SIDE = 128  # pixels of the square in which errors are measured
+SIDE = 128  # side in pixels of the square in which errors are computed
 MIRRORED = View(CANVAS.size, mirrored=True)
 OLD = ("Kodachromes", "Documerica", "Prokudin-Gorskii")
-SHADOWS = 45.0  # L* below which the errors that are possible shrink
+SHADOWS = 45.0  # L* below which possible errors shrink
 
 Floats = npt.NDArray[np.float64]
 
 
-class Doubted:
-    """An image, and what a network says of it on the standard canvas."""
+class ImagePrediction:
+    """An image and the network's prediction on the standard canvas."""
 
     def __init__(self, known: Distributions, network: BinModel, image: DecodedImage, index: int) -> None:
         self.known, self.network, self.index = known, network, index
@@ -53,7 +53,7 @@ class Doubted:
         self.rgb = np.asarray(Image.fromarray(image.rgb).resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255
 
     def logits(self, view: View = CANVAS) -> Tensor:
-        """`(1, Q, h, w)`"""
+        """Logits `(1, Q, h, w)`."""
         return torch.from_numpy(self.known.of(self.index, view))[None]
 
     def color_from(self, view: View = CANVAS) -> Tensor:
@@ -62,23 +62,23 @@ class Doubted:
 
     @cached_property
     def ab(self) -> Tensor:
-        """The same, of the canvas that is used."""
+        """The color as used, at the resolution of the canvas."""
         return self.color_from()
 
     @cached_property
     def p(self) -> Tensor:
-        """Probabilities of the bins, `(Q, h, w)`."""
+        """Bin probabilities, `(Q, h, w)`."""
         return self.logits()[0].softmax(dim=0)
 
     @cached_property
     def chroma(self) -> Tensor:
-        """Of the color as used, `(h, w)`."""
+        """Chroma of the color as used, `(h, w)`."""
         chroma: Tensor = torch.linalg.vector_norm(self.ab, dim=0)
         return chroma
 
     @cached_property
     def entropy(self) -> Tensor:
-        """Of each distribution, 0 to 1, `(h, w)`."""
+        """Normalized entropy of each distribution, 0 to 1, `(h, w)`."""
         return entropy(self.logits())[0]
 
     @cached_property
@@ -88,24 +88,24 @@ class Doubted:
 
     @cached_property
     def distance(self) -> Tensor:
-        """How far the color as used is from each bin, Lab units, `(Q, h, w)`."""
+        """Distance of the color as used from each bin, Lab units, `(Q, h, w)`."""
         distance: Tensor = torch.linalg.vector_norm(self.network.bins_Q2[:, :, None, None] - self.ab, dim=1)
         return distance
 
     @cached_property
     def expected(self) -> Tensor:
-        """The distance that the distribution expects, `(h, w)`."""
+        """The expected distance under the distribution, `(h, w)`."""
         return (self.p * self.distance).sum(dim=0)
 
     @cached_property
     def difference(self) -> Tensor:
-        """The CIEDE2000 that the distribution expects, the color as used being that of the nearest bin, `(h, w)`."""
+        """The expected CIEDE2000 under the distribution, from the bin nearest to the color as used, `(h, w)`."""
         bins = self.network.bins_Q2
         between = ciede2000(at_one_lightness(bins.T[:, :, None]), at_one_lightness(bins.T[:, None]))[0]
         return (self.p * between[self.distance.argmin(dim=0)].permute(2, 0, 1)).sum(dim=0)
 
     def errors(self) -> tuple[float, float]:
-        """The mean CIEDE2000 of the image as colored, and of the image left grey."""
+        """The mean CIEDE2000 of the colored image, and of the grey image."""
         luma = np.asarray(np.tensordot(self.rgb, np.array(LUMA_WEIGHTS, np.float32), 1), np.float32)
         red, blue = chroma_offsets(luma, resized(self.ab.numpy(), SIDE))
         green = -(LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[2] * blue) / LUMA_WEIGHTS[1]
@@ -115,7 +115,7 @@ class Doubted:
 
 
 def at_one_lightness(ab_2HW: Tensor) -> Tensor:
-    """Lab `(1, 3, H, W)`: of two colors of one lightness CIEDE2000 asks for no more."""
+    """Lab `(1, 3, H, W)` at a constant lightness, which does not affect the CIEDE2000 of two such colors."""
     return torch.cat((torch.full_like(ab_2HW[:1], 60.0), ab_2HW))[None]
 
 
@@ -123,35 +123,35 @@ def _lab(rgb: npt.NDArray[Any]) -> Tensor:
     return rgb_to_lab(torch.from_numpy(np.ascontiguousarray(rgb, np.float32)).clamp(0, 1)[None])
 
 
-def by_chroma(values: Tensor, seen: Doubted) -> Tensor:
-    """Their mean, weighted by chroma."""
+def by_chroma(values: Tensor, seen: ImagePrediction) -> Tensor:
+    """The mean, weighted by chroma."""
     return (values * seen.chroma).sum() / seen.chroma.sum()
 
 
-def spread(seen: Doubted) -> Tensor:
+def spread(seen: ImagePrediction) -> Tensor:
     """Standard deviation of each distribution around its mean, Lab units."""
     bins = seen.network.bins_Q2
     mean = torch.einsum("qhw,qc->chw", seen.p, bins)
     return (torch.einsum("qhw,q->hw", seen.p, bins.square().sum(dim=1)) - mean.square().sum(dim=0)).clamp(min=0).sqrt()
 
 
-def root_mean_square(seen: Doubted) -> Tensor:
-    """Of the distance, place by place."""
+def root_mean_square(seen: ImagePrediction) -> Tensor:
+    """The root mean square distance at each cell."""
     return (seen.p * seen.distance.square()).sum(dim=0).sqrt()
 
 
-def mirrored(seen: Doubted) -> Tensor:
-    """How far the mirrored image's colors are, Lab units."""
+def mirrored(seen: ImagePrediction) -> Tensor:
+    """The distance to the colors of the mirrored image, Lab units."""
     distance: Tensor = torch.linalg.vector_norm(seen.ab - seen.color_from(MIRRORED), dim=0)
     return distance.mean()
 
 
-def shaded(seen: Doubted) -> Tensor:
-    """What shrinks in the shade as chroma does."""
+def shaded(seen: ImagePrediction) -> Tensor:
+    """A factor that shrinks in shadows as chroma does."""
     return fading(seen.light, SHADOWS)
 
 
-Way = Callable[[Doubted], Tensor]
+Way = Callable[[ImagePrediction], Tensor]
 WAYS: Mapping[str, Way] = {
     "entropy (before)": lambda seen: seen.entropy.mean(),
     "entropy by chroma": lambda seen: by_chroma(seen.entropy, seen),
@@ -176,39 +176,39 @@ WAYS: Mapping[str, Way] = {
 
 
 def ranks(values: Floats) -> Floats:
-    """Ranks from 0."""
+    """Ranks, starting at 0."""
     return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64)
 
 
 def rank_correlation(uncertainty: Floats, error: Floats) -> Interval:
-    """Spearman's, with its bootstrap interval: images are drawn again, their ranks stay."""
+    """Spearman's rank correlation with its bootstrap interval; images are resampled, their ranks are not recomputed."""
     x, y = ranks(uncertainty), ranks(error)
 
     def correlation(counts: Floats) -> Floats:
         n = counts.sum(axis=1)
         mean = {name: counts @ values / n for name, values in (("x", x), ("y", y), ("xy", x * y))}
         spreads = [counts @ (values**2) / n - (counts @ values / n) ** 2 for values in (x, y)]
-        product = np.maximum(spreads[0] * spreads[1], 1e-12)  # 0 where one image alone was drawn
+        product = np.maximum(spreads[0] * spreads[1], 1e-12)  # 0 if a single image was drawn throughout
         return np.asarray((mean["xy"] - mean["x"] * mean["y"]) / np.sqrt(product))
 
     return bootstrap({"rho": correlation}, len(x))["rho"]
 
 
 def tenths(uncertainty: Floats, error: Floats) -> tuple[float, float]:
-    """The mean error of the most doubtful tenth, and of the others."""
+    """The mean error of the most uncertain tenth, and of the others."""
     order, tenth = np.argsort(-uncertainty, kind="stable"), max(1, len(uncertainty) // 10)
     return float(error[order[:tenth]].mean()), float(error[order[tenth:]].mean())
 
 
 def area_under_roc(uncertainty: Floats, wrong: npt.NDArray[np.bool_]) -> float:
-    """How likely a wrong image is the more doubtful one of two, the other being right: Mann and Whitney's U."""
+    """The probability that a wrong image is more uncertain than a right one: Mann and Whitney's U."""
     count = int(wrong.sum())
     pairs = count * (len(uncertainty) - count)
     return float((ranks(uncertainty)[wrong].sum() - count * (count - 1) / 2) / pairs) if pairs else float("nan")
 
 
 def groups(images: Sequence[DecodedImage]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Which images are of each kind, of the historical ones, and of the modern ones."""
+    """Masks of the images of each kind, of historical ones, and of modern ones."""
     kinds = np.array([image.kind for image in images])
     old = np.isin(kinds, OLD)
     members = {kind: kinds == kind for kind in dict.fromkeys(kinds.tolist())} | {"historical": old, "modern": ~old}
@@ -218,7 +218,7 @@ def groups(images: Sequence[DecodedImage]) -> dict[str, npt.NDArray[np.bool_]]:
 def table(
     uncertainties: Mapping[str, Floats], errors: Floats, grey: Floats, members: Mapping[str, npt.NDArray[np.bool_]]
 ) -> Iterator[str]:
-    """Markdown, a row a way; the pooled groups, the last two, have their tenths and areas, too."""
+    """Markdown with a row per measure; the pooled groups, the last two, also have tenths and areas."""
     pooled = list(members)[-2:]
     heads = [f"{name} ({chosen.sum()}, error {errors[chosen].mean():.1f})" for name, chosen in members.items()]
     heads += [f"{name}: {what}" for name in pooled for what in ("worst tenth / others", "grey was better")]
@@ -246,12 +246,12 @@ def main(
     found = find_model(model)
     known = Distributions(found, images, kept)
     network = load_checkpoint(found.data).model.eval()
-    assert isinstance(network, BinModel)  # or `Distributions` had refused it
+    assert isinstance(network, BinModel)  # or `Distributions` would have refused it
     for view in (CANVAS, MIRRORED):
         known.prepare(view)
     rows = []
     for index, image in enumerate(images):
-        seen = Doubted(known, network, image, index)
+        seen = ImagePrediction(known, network, image, index)
         rows.append([*seen.errors(), *(float(way(seen)) for way in WAYS.values())])
     errors, grey, *uncertainties = np.array(rows).T
     for line in table(dict(zip(WAYS, uncertainties, strict=True)), errors, grey, groups(images)):

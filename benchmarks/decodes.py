@@ -1,4 +1,4 @@
-"""Ways to make one color of a distribution over bins: the candidates of `operating_point`."""
+"""Decodings of a distribution over bins to one color: the candidates of `operating_point`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CANVAS = View(192)
 
 @dataclass(frozen=True)
 class GreyInput:
-    """One image, and what a network said of it."""
+    """An image and the network's prediction for it."""
 
     known: Distributions
     index: int
-    lightness: Float  # L* of its pixels, of any size
+    lightness: Float  # L* of its pixels, at any size
 
     def log_p(self, view: View = CANVAS) -> Float:
         """`(Q, h, w)`"""
@@ -44,7 +44,7 @@ Decode = Callable[[GreyInput], Float]  # to ab (2, h, w), Lab units
 
 @dataclass(frozen=True)
 class Way:
-    """A decode, and the views that it takes: of several it makes the mean of their colors."""
+    """A decoding and its views; the colors of several views are averaged."""
 
     decode: Callable[[GreyInput, View], Float]
     views: tuple[View, ...] = (CANVAS,)
@@ -61,26 +61,26 @@ def annealed(seen: GreyInput, view: View, temperature: float = 0.85) -> Float:
 
 
 def undone(seen: GreyInput, view: View, part: float, log_weights: Callable[[], Float]) -> Float:
-    """The same, of probabilities without a part of the weights that training gave the bins."""
+    """The annealed mean with part of the class rebalancing undone."""
     log_p = seen.log_p(view) - part * log_weights()[:, None, None]
     return seen.mean(_softmax(np.asarray(log_p / 0.85, np.float32)))
 
 
 def in_shadows(seen: GreyInput, view: View, decode: Callable[[GreyInput, View], Float], below: float = 45.0) -> Float:
-    """Another decode's color, faded with the light below this L*."""
+    """Another decoding's color, faded with lightness below this L*."""
     color = decode(seen, view)
     return np.asarray(color * fading(torch.from_numpy(seen.lightness_of(color)), below).numpy())
 
 
 def by_entropy(seen: GreyInput, view: View, power: float, temperature: float = 0.85) -> Float:
-    """More color where the distribution is broad (power > 0), or where it is narrow (power < 0)."""
+    """More color where the distribution is broad (power > 0) or narrow (power < 0)."""
     log_p = seen.log_p(view)
     entropy = -(np.exp(log_p) * log_p).sum(axis=0) / np.log(np.float32(len(log_p)))
     return np.asarray(annealed(seen, view, temperature) * np.exp(power * (entropy - EVEN)), np.float32)
 
 
 def by_concentration(seen: GreyInput, view: View, power: float) -> Float:
-    """A factor for the image: how far its mean colors are from what its distributions hold, to a power."""
+    """Scales the image by a power of its concentration: RMS chroma of the means over that of the distributions."""
     p = _softmax(seen.log_p(view))
     color, square = seen.mean(p), np.einsum("qhw,q->hw", p, (seen.known.bins_Q2**2).sum(axis=1))
     concentration = float((color**2).sum(axis=0).mean() / square.mean())
@@ -88,13 +88,13 @@ def by_concentration(seen: GreyInput, view: View, power: float) -> Float:
 
 
 def by_chroma(seen: GreyInput, view: View, power: float) -> Float:
-    """More color where there is much (power > 0), or where there is little."""
+    """More color where chroma is high (power > 0) or low."""
     color = annealed(seen, view)
     return np.asarray(color * ((np.hypot(*color) + 2) / 15) ** power, np.float32)
 
 
 def limited(seen: GreyInput, view: View, times: float = 1.5, ordinary: float = 20.0) -> Float:
-    """Chroma bent softly below a limit that the image sets: a multiple of its median, and some."""
+    """Chroma softly compressed above an image-dependent limit: a multiple of its median, plus a constant."""
     color = annealed(seen, view)
     chroma = np.hypot(*color) + np.float32(1e-6)
     limit = np.float32(times * np.median(chroma) + ordinary)
@@ -102,7 +102,7 @@ def limited(seen: GreyInput, view: View, times: float = 1.5, ordinary: float = 2
 
 
 def smoothed(seen: GreyInput, view: View, cells: int) -> Float:
-    """Averaged over so many cells each way, where these are as light: a bilateral mean in luminance."""
+    """Averaged over so many cells in each direction with similar lightness: a bilateral filter guided by luminance."""
     color = annealed(seen, view)
     light = seen.lightness_of(color)
     total, weight = np.zeros_like(color), np.zeros_like(light)
@@ -116,13 +116,13 @@ def smoothed(seen: GreyInput, view: View, cells: int) -> Float:
 
 
 def centered(seen: GreyInput, view: View, part: float) -> Float:
-    """Without a part of the image's mean color."""
+    """With part of the image's mean color subtracted."""
     color = annealed(seen, view)
     return np.asarray(color - part * color.mean(axis=(1, 2), keepdims=True), np.float32)
 
 
 def candidates(log_weights: Callable[[], Float]) -> Mapping[str, Way]:
-    """All ways by name; `log_weights` is asked only by those that undo the rebalancing (`training.losses`)."""
+    """All decodings by name; `log_weights` is only called by those that undo the rebalancing (`training.losses`)."""
     ways = {f"temperature {t}": Way(partial(annealed, temperature=t)) for t in (0.3, 0.38, 0.5, 0.7, 0.85, 1.0, 1.5)}
     ways |= {
         f"rebalancing undone, {part:g}": Way(partial(undone, part=part, log_weights=log_weights))
@@ -140,7 +140,7 @@ def candidates(log_weights: Callable[[], Float]) -> Mapping[str, Way]:
 
 
 def resized(planes: Float, side: int) -> Float:
-    """Square planes `(n, h, h)` at another size: the mean of what a cell covers, or bicubic."""
+    """Square planes `(n, h, h)` at another size: area means, or bicubic."""
     if planes.shape[1] == side:
         return planes
     how = Image.Resampling.BICUBIC if planes.shape[1] < side else Image.Resampling.BOX

@@ -1,6 +1,6 @@
-"""What a network with color bins says of images, kept in files, so that any number of decodes runs it once.
+"""Cached predictions of a network with color bins, so that any number of decodings runs it once.
 
-A view is a canvas of a size, as it is or mirrored (and its distributions mirrored back).
+A view is a canvas size, plain or mirrored (with the distributions mirrored back).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BATCH = 8
 
 
 class View(NamedTuple):
-    """How a network is shown a square image."""
+    """How an image is presented to the network, as a square."""
 
     size: int
     mirrored: bool = False
@@ -37,7 +37,7 @@ class View(NamedTuple):
 
 @dataclass
 class Distributions:
-    """The logarithms of a model's probabilities for images, by view: `(N, Q, size / 4, size / 4)`, float16."""
+    """A model's log probabilities for images, by view: `(N, Q, size / 4, size / 4)`, float16."""
 
     model: ModelFile
     images: Sequence[DecodedImage]
@@ -54,13 +54,13 @@ class Distributions:
         self.bins_Q2 = network.bins_Q2.numpy().astype(np.float32)
 
     def of(self, index: int, view: View) -> Float:
-        """Those of one image, `(Q, h, w)`."""
+        """Log probabilities of one image, `(Q, h, w)`."""
         if view not in self._open:
             self._open[view] = np.load(self._file(view), mmap_mode="r")
         return np.asarray(self._open[view][index], np.float32)
 
     def prepare(self, view: View) -> None:
-        """Runs the network, unless an earlier run did."""
+        """Runs the network, unless its output is cached."""
         if not self._file(view).exists():
             self.cache.mkdir(parents=True, exist_ok=True)
             unfinished = self._file(view).with_suffix(".part.npy")

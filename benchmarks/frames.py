@@ -1,4 +1,4 @@
-"""Black-and-white photographs with something in color in the frame: what lies beside a print on a scanner, or on it."""
+"""Black-and-white photographs with a colored object in the frame: beside the print on the scanner, or on the print."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def grey(photograph: Image.Image, random: Random) -> Image.Image:
 
 
 def sepia(photograph: Image.Image, random: Random) -> Image.Image:
-    """A print toned evenly, of any hue."""
+    """A print with a uniform tone of any hue."""
     levels = np.asarray(photograph.convert("L"), np.float32)[..., None] / 255
     dark, light = np.array([40, 20, 5]) * random.uniform(0.3, 1.3, 3), np.array([255, 240, 205])
     return _image(dark + (light * random.uniform(0.85, 1, 3) - dark) * levels)
@@ -70,7 +70,7 @@ def crop_marks(image: Image.Image, random: Random) -> Image.Image:
 
 
 def strip(image: Image.Image, random: Random) -> Image.Image:
-    """A color target laid along one side, of 4 to 14 % of the scan."""
+    """A color target along one side, covering 4 to 14 % of the scan."""
     turned = random.random() < 0.5
     scan = image.transpose(Image.Transpose.ROTATE_90) if turned else image
     width, band = scan.width, round(scan.height * random.uniform(0.05, 0.16))
@@ -96,7 +96,7 @@ def foxing(image: Image.Image, random: Random) -> Image.Image:
 
 
 def watermark(image: Image.Image, random: Random) -> Image.Image:
-    """A site's name across the image, half seen through."""
+    """A site's name across the image, semi-transparent."""
     mask, text = Image.new("L", image.size), "archive.example"
     size = image.width / len(text) * random.uniform(0.8, 1.7)
     place = random.uniform(0, 0.2) * image.width, random.uniform(0.1, 0.8) * image.height
@@ -105,7 +105,7 @@ def watermark(image: Image.Image, random: Random) -> Image.Image:
 
 
 def mount(image: Image.Image, random: Random) -> Image.Image:
-    """On a card of another color, whose rim takes 15 to 45 % of the scan."""
+    """On a card of another color, whose rim covers 15 to 45 % of the scan."""
     share = random.uniform(0.15, 0.45)
     factor = 1 / math.sqrt(1 - share)
     width, height = (round(side * factor) for side in image.size)
@@ -129,7 +129,7 @@ TONES: Mapping[str, Print] = {"grey_as_rgb": grey, "toned": sepia}
 
 
 def framed(tone: Print, thing: Callable[[Image.Image, Random], Image.Image]) -> Print:
-    """A maker of prints of one tone with the thing in the frame."""
+    """A generator of toned prints with the object in the frame."""
     return lambda photograph, random: thing(tone(photograph, random), random)
 
 

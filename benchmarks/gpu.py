@@ -1,12 +1,12 @@
-"""Every figure of this program on a GPU, in a few minutes, on a machine with torch: no Ray, no network access.
+"""All GPU measurements of this project in a few minutes, on a machine with torch: no Ray, no network access.
 
     python -m benchmarks.gpu                  # needs torch, numpy, Pillow, pydantic, PyYAML and safetensors
-    python -m benchmarks.gpu --seconds 1      # of each figure; in a minute
-    python -m benchmarks.gpu --quick          # a smoke test, on a CPU too
+    python -m benchmarks.gpu --seconds 1      # per measurement; takes a minute
+    python -m benchmarks.gpu --quick          # a smoke test, also on a CPU
 
-Prints Markdown: the network alone by batch size and canvas, with its share of what the card reaches in a large matrix
-product; the colorizer around it, and what of that is Python; colors against the CPU's; memory that runs out for real,
-and what is done about it; the training step. The images are noise with structure: cost does not depend on them.
+Prints Markdown: the network alone by batch size and canvas, with its share of the GPU's throughput in a large matrix
+product; the whole colorizer, and the share of Python in it; the difference from CPU colors; a real out-of-memory error
+and the fallback; the training step. The images are structured noise, since cost does not depend on their content.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Effort:
     """How much is measured."""
 
     batches: tuple[int, ...]
-    seconds: float  # of each figure
-    images: int  # of a call of the colorizer
+    seconds: float  # per measurement
+    images: int  # per call of the colorizer
     train_batches: tuple[int, ...]
     train_side: int
 
@@ -53,7 +53,7 @@ QUICK = Effort((1, 4), 0.2, 16, (2,), 64)
 
 
 class Device:
-    """The card, or the CPU where there is none."""
+    """The GPU, or the CPU if there is none."""
 
     def __init__(self) -> None:
         self.has_gpu = torch.cuda.is_available()
@@ -65,7 +65,7 @@ class Device:
             torch.cuda.synchronize()
 
     def peak_mb(self) -> float:
-        """Memory that tensors have taken at most since the last call."""
+        """Peak memory of tensors since the last call."""
         if not self.has_gpu:
             return float("nan")
         peak = torch.cuda.max_memory_allocated() / 2**20
@@ -73,7 +73,7 @@ class Device:
         return peak
 
     def rate(self, work: Callable[[], object], seconds: float) -> float:
-        """How often a second `work` is done, after two times that warm up."""
+        """Calls of `work` per second, after two warm-up calls."""
         work(), work()
         self.wait()
         started, count = time.perf_counter(), 0
@@ -110,14 +110,14 @@ def main() -> None:
 
 
 def matrix_tflops(device: Device, effort: Effort) -> float:
-    """What the card reaches in bfloat16, in a product of large square matrices."""
+    """The GPU's bfloat16 throughput in a product of large square matrices."""
     side = 8192 if device.has_gpu else 512
     a = torch.randn(side, side, device=device.type, dtype=torch.bfloat16)
     return 2 * side**3 * device.rate(lambda: a @ a, effort.seconds) / 1e12
 
 
 def network_table(model: ColorModel, device: Device, effort: Effort, peak: float) -> Iterator[str]:
-    """The network's forward pass and the decoding of its output, on lightness that lies on the device."""
+    """The network's forward pass and decoding, with lightness already on the device."""
     yield "| canvas | batch | images/s | TFLOP/s | of the matrix product | peak memory, MB |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for canvas in CANVASES:
@@ -135,7 +135,7 @@ def network_table(model: ColorModel, device: Device, effort: Effort, peak: float
 
 
 def colorizer_table(model: ColorModel, device: Device, effort: Effort) -> Iterator[str]:
-    """Fitted images of four shapes in, colors and confidence out; and how long the CPU worked for it."""
+    """Fitted images of four shapes in, colors and confidence out; and the CPU time."""
     yield "| images a call | batch | images/s | ms of the CPU an image | peak memory, MB |"
     yield "| ---: | ---: | ---: | ---: | ---: |"
     seen = images(effort.images)
@@ -155,7 +155,7 @@ def colorizer_table(model: ColorModel, device: Device, effort: Effort) -> Iterat
 
 
 def images(count: int) -> list[Fitted]:
-    """Smooth noise in four shapes, as the load stage fits it."""
+    """Smooth noise in four shapes, fitted as by the load stage."""
     random, canvases = np.random.default_rng(0), Canvases(SIZE, 32)
     shapes = ((600, 800), (800, 600), (600, 900), (900, 600))
     return [canvases.fitted(_smooth(random, shapes[number % len(shapes)])) for number in range(count)]
@@ -177,7 +177,7 @@ def error_lines(model: ColorModel, device: Device) -> Iterator[str]:
 
 
 def shortage_lines(model: ColorModel, device: Device, effort: Effort) -> Iterator[str]:
-    """A limit on the card's memory that the batch does not fit into: nothing is simulated."""
+    """A real memory limit that the batch does not fit into."""
     if not device.has_gpu:
         yield "Out of memory: not provoked, there is no GPU"
         return
@@ -200,11 +200,11 @@ def shortage_lines(model: ColorModel, device: Device, effort: Effort) -> Iterato
 
 
 def training_table(device: Device, effort: Effort) -> Iterator[str]:
-    """Steps of the recipe of `unet` on images that lie on the device."""
+    """Training steps of the `unet` recipe, with images on the device."""
     try:
         from colorize.train.settings import TrainSettings
         from colorize.train.step import create_state, step
-    except ImportError as error:  # of what reads images, which a machine with torch alone may lack
+    except ImportError as error:  # packages that read images, which a machine with only torch may lack
         yield f"Training step: not measured ({error})"
         return
     yield "| training step, batch | samples/s | peak memory, MB |\n| ---: | ---: | ---: |"

@@ -1,14 +1,13 @@
-"""Files made to harm, through every command that reads images: does each keep to its limits, and are good ones done?
+"""Malicious files through every command that reads images: does each keep its limits, and are valid images colored?
 
     python -m benchmarks.hostile_corpus --mutations 4 --seconds 20 --memory-mb 512 [--commands photo restore-grey ...]
 
-The corpus (`hostile_files`) holds, of every format and of Parquet, damaged copies (bytes changed, cut, repeated,
-lengths made huge) and bombs: files that claim, or would unfold to, far more than they hold. Beside them lie good
-images, in files and in archives. `lists` gives bombs to `bulk --input-list`, and `report` is given outputs whose
-images, manifests and `run.json` somebody else made. Each command must do all the good ones and account for each of
-the others in a line or row; keep every one of its processes below `limits.memory_mb` plus BASE_MB, and from working on
-one image for longer than `limits.seconds` plus SPARE_SECONDS; and run no code that a file holds. The exit status is 1
-where one does not.
+The corpus (`hostile_files`) contains, for every image format and Parquet, damaged copies (bytes changed, removed or
+repeated, huge lengths) and decompression bombs: files that claim, or would expand to, far more than their size. Valid
+images lie beside them, as files and in archives. `lists` passes bombs to `bulk --input-list`, and `report` gets outputs
+with untrusted images, manifests and `run.json`. Each command must process all valid images; report each other one in a
+line or row; keep each of its processes below `limits.memory_mb` plus BASE_MB and each image below `limits.seconds` plus
+SPARE_SECONDS; and execute no code from a file. Otherwise the exit status is 1.
 """
 
 from __future__ import annotations
@@ -38,18 +37,18 @@ DONE, FAILURES, REFUSED = 0, 3, 2  # exit statuses
 
 @dataclass(frozen=True)
 class Watched:
-    """How a command went: its exit status, what it said, and what its processes took at most."""
+    """The result of a command: exit status, output, and peak resource use of its processes."""
 
     status: int
     lines: list[str]
     peak_mb: int
-    longest: float  # seconds that a process worked on one image
+    longest: float  # the longest seconds of a process on one image
     seconds: float
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What the commands are tried on, and by which bounds."""
+    """The inputs of the commands, and their limits."""
 
     folder: Path
     corpus: Corpus
@@ -57,13 +56,13 @@ class Trial:
     memory_mb: int
 
     def run(self, command: str, *words: str) -> Watched:
-        """Runs `colorize COMMAND` within the limits and watches it."""
+        """Runs `colorize COMMAND` within the limits and monitors it."""
         bounds = ("--set", f"limits.seconds={self.seconds}", "--set", f"limits.memory_mb={self.memory_mb}")
         with tempfile.TemporaryDirectory(dir=self.folder) as notes:
             return watch([sys.executable, "-m", "colorize", command, *words, *bounds], Path(notes))
 
     def faults(self, done: Watched, *statuses: int) -> Iterator[str]:
-        """What the command did not keep to."""
+        """The requirements that the command violated."""
         if done.peak_mb > self.memory_mb + BASE_MB:
             yield f"a process of {done.peak_mb} MB"
         if done.longest > self.seconds + SPARE_SECONDS:
@@ -76,17 +75,17 @@ class Trial:
 
     @property
     def inputs(self) -> Path:
-        """Where the corpus lies."""
+        """The corpus folder."""
         return self.folder / "in"
 
     @property
     def marker(self) -> Path:
-        """What the code in the files would make."""
+        """The file that malicious code would create."""
         return self.folder / "marker"
 
 
 def watch(words: list[str], notes: Path) -> Watched:
-    """Runs a command and looks at its processes ten times a second; each leaves in `notes` when it began what."""
+    """Runs a command and samples its processes ten times a second; each logs the start of its work in `notes`."""
     paths = (str(STOPWATCH), str(ROOT))
     environment = os.environ | {"STOPWATCH": str(notes), "PYTHONPATH": os.pathsep.join(paths)}
     started, peak, last_seen = time.monotonic(), 0, dict[int, float]()
@@ -104,7 +103,7 @@ def watch(words: list[str], notes: Path) -> Watched:
 
 
 def _longest(notes: Path, last_seen: float) -> float:
-    """The longest time between a begin and its end, or the process's."""
+    """The longest time between a start and its end, or the process's end."""
     longest, begun = 0.0, 0.0
     for line in notes.read_text().splitlines():
         at, sign = line.split()
@@ -150,7 +149,7 @@ def lists(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
 
 
 def evaluate(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
-    """The whole folder; of broken images the first hundred are named and all are counted."""
+    """The whole folder; the first hundred corrupt images are named and all are counted."""
     out = trial.folder / "evaluation"
     anyway = ("--set", "run.tolerate_failures=1", "--set", "measure.features=false")
     done = trial.run(
@@ -167,7 +166,7 @@ def evaluate(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
 
 
 def report(trial: Trial) -> Iterator[tuple[Watched, list[str]]]:
-    """The page of the bulk run, then of outputs that somebody else made."""
+    """The report of the bulk run, then of untrusted outputs."""
     own = trial.folder / "bulk"
     if own.exists():
         done = trial.run("report", str(own), "--input", str(trial.inputs))
@@ -188,7 +187,7 @@ COMMANDS: dict[str, Callable[[Trial], Iterator[tuple[Watched, list[str]]]]] = {
 
 
 def _unsaid(trial: Trial, done: Watched) -> list[str]:
-    """Every name stands in a line of what a command said; good images were done."""
+    """Every name is in a line of the command's output; valid images were colored."""
     files = trial.corpus.good & trial.corpus.rows
     missing = {name for name in trial.corpus.names if not any(name in line for line in done.lines)}
     undone = {name for name in files if not any(name in line and " -> " in line for line in done.lines)}
@@ -196,7 +195,7 @@ def _unsaid(trial: Trial, done: Watched) -> list[str]:
 
 
 def _unaccounted(trial: Trial, rows: set[str], done: set[str]) -> list[str]:
-    """Every file has a row, or its rows have; good images are done."""
+    """Every file has a row, or its rows do; valid images were colored."""
     files = {row.rpartition("#")[0] or row for row in rows}
     return _missing("without a row", set(trial.corpus.names) - files) + _missing("not done", trial.corpus.rows - done)
 
@@ -208,13 +207,13 @@ def _missing(word: str, names: set[str] | frozenset[str]) -> list[str]:
 def _resident(process: psutil.Process) -> int:
     try:
         memory = process.memory_info()
-        return int(memory.rss - memory.shared)  # Ray's store is mapped into each of its processes
+        return int(memory.rss - memory.shared)  # Ray's object store is mapped into each of its processes
     except psutil.Error:
         return 0
 
 
 def main() -> int:
-    """Makes the corpus, runs the commands on it and prints a line for each."""
+    """Generates the corpus, runs the commands on it and prints a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutations", type=int, default=8, help="damaged copies of each format")
     parser.add_argument("--seconds", type=float, default=20)

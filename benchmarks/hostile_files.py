@@ -1,4 +1,4 @@
-"""Files made to harm, and good ones to lie beside them: what `benchmarks.hostile_corpus` gives to each command."""
+"""Malicious files, with valid ones beside them: the corpus of `benchmarks.hostile_corpus`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.hostile_parquet import placements
 
 FORMATS = ("PNG", "TIFF", "JPEG", "JPEG2000", "WEBP", "AVIF", "GIF", "BMP")
 GOOD, ARCHIVE = "good-", "good-archive.parquet"
-CELLS = "cells.parquet"  # good images and bombs in one archive
+CELLS = "cells.parquet"  # valid images and bombs in one archive
 VALUE = b"\xff\xd8" + b"x" * 640_000
 PLAIN: dict[str, Any] = {"use_dictionary": False, "write_statistics": False}
 RUN = {
@@ -37,7 +37,7 @@ RUN = {
 
 @dataclass(frozen=True)
 class Corpus:
-    """What lies in the input.
+    """The content of the input.
 
     Attributes:
         good: names of the good files.
@@ -51,13 +51,13 @@ class Corpus:
 
     @property
     def names(self) -> list[str]:
-        """Of all files."""
+        """All files."""
         return sorted(self.good | self.bad)
 
 
 @cache
 def seeds() -> dict[str, bytes]:
-    """A small color photograph in every format, with EXIF, a profile and XMP where it takes them."""
+    """A small color photograph in every format, with EXIF, a profile and XMP where supported."""
     noise = np.random.default_rng(0).integers(0, 40, (96, 128, 3))
     ramp = np.linspace(0, 200, 128)[None, :, None] * np.array([1, 0.8, 0.5])
     image = Image.fromarray(np.uint8(np.clip(noise + ramp, 0, 255)))
@@ -69,7 +69,7 @@ def seeds() -> dict[str, bytes]:
 
 
 def mutations(data: bytes, count: int, chance: random.Random) -> Iterator[bytes]:
-    """Damaged copies: bytes changed, the end cut off, a part repeated, four bytes made the largest number."""
+    """Damaged copies: bytes changed, the end removed, a part repeated, four bytes set to the largest number."""
     for number in range(count):
         changed, place = bytearray(data), chance.randrange(len(data))
         if number % 4 == 0:
@@ -87,7 +87,7 @@ def mutations(data: bytes, count: int, chance: random.Random) -> Iterator[bytes]
 
 @cache
 def image_bombs() -> dict[str, bytes]:
-    """Images that claim, or would unfold to, far more than they hold."""
+    """Images that claim, or would expand to, far more than their size."""
     xmp = b"http://ns.adobe.com/xap/1.0/\0"
     deep = bombs.xmp("<n:a>" * 6000 + "</n:a>" * 6000)
     icc = b"ICC_PROFILE\0\1\1" + bombs.profile_of_overlapping_tags(60_000)
@@ -119,7 +119,7 @@ def image_bombs() -> dict[str, bytes]:
 
 @cache
 def parquet_bombs(marker: Path) -> dict[str, bytes]:
-    """Archives, lists and manifests that become far more than they hold; in some lies code that makes `marker`."""
+    """Archives, lists and manifests that expand to far more than their size; some hold code that creates `marker`."""
     fixed = pa.array([None], pa.list_(pa.int8(), 1 << 28))
     found = {
         "dictionary": _parquet({"image": [VALUE] * 1000}),
@@ -137,7 +137,7 @@ def parquet_bombs(marker: Path) -> dict[str, bytes]:
 
 
 def list_bombs() -> dict[str, bytes]:
-    """Input lists of at most a few hundred kilobytes that become hundreds of megabytes."""
+    """Input lists of at most a few hundred kilobytes that expand to hundreds of megabytes."""
     alike = [f"{'a' * 4000}{number}" for number in range(100_000)]
     return {
         "empty-lines.txt.gz": _gzip(b"\n" * (1 << 20), 300),
@@ -152,7 +152,7 @@ def list_bombs() -> dict[str, bytes]:
 
 
 def write_corpus(folder: Path, count: int, marker: Path) -> Corpus:
-    """Writes an input: good files, `count` damaged copies of each kind, all bombs, a sparse file."""
+    """Writes an input: valid files, `count` damaged copies of each kind, all bombs, a sparse file."""
     chance, bad = random.Random(0), dict[str, bytes]()
     good = {f"{GOOD}{format}": data for format, data in seeds().items()}
     three = [good[f"{GOOD}{format}"] for format in ("jpeg", "png", "tiff")]
@@ -175,7 +175,7 @@ def write_corpus(folder: Path, count: int, marker: Path) -> Corpus:
 
 
 def write_outputs(folder: Path, marker: Path) -> dict[str, bool]:
-    """Outputs that somebody else made, each in a folder below; says of each whether a page can be made of it."""
+    """Untrusted outputs, each in its own folder; for each whether a report can be generated."""
     found = {}
     images = list(image_bombs().items())
     for number, start in enumerate(range(0, len(images), 6)):
@@ -240,14 +240,14 @@ def _saved(image: Image.Image, format: str, **options: object) -> bytes:
 
 
 def _jpeg_of_many_scans(count: int) -> bytes:
-    """A progressive JPEG whose last scan is there many times, each of which a decoder must go through."""
+    """A progressive JPEG whose last scan is repeated many times, each of which a decoder must process."""
     data = _saved(Image.new("L", (2048, 2048), 90), "JPEG", progressive=True)
     start = data.rindex(b"\xff\xda")
     return data[:start] + data[start:-2] * count + data[-2:]
 
 
 def _jpeg_2000_of(side: int) -> bytes:
-    """A JPEG 2000 file of 32 x 32 pixels whose headers say that it has `side` x `side`, in one tile."""
+    """A JPEG 2000 file of 32 x 32 pixels whose headers declare `side` x `side`, in one tile."""
     data = bytearray(bombs.jp2(b""))
     box, size = data.index(b"ihdr") + 4, data.index(b"\xff\x51") + 6
     struct.pack_into(">II", data, box, side, side)

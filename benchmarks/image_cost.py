@@ -1,11 +1,11 @@
-"""What one large image costs beside the network: CPU seconds and peak memory of one worker process.
+"""Cost of a large image without the network: CPU seconds and peak memory of one worker process.
 
     python -m benchmarks.image_cost
 
-A 12-megapixel JPEG and 200-megapixel TIFF and PNG, made of a photograph of scikit-image's with grain, each in a process
-of its own: what the load and the write stage of the bulk job do (hash, decode the small copy; hash, decode, compose,
-encode into a file, hash), and the usual way of colorization scripts, full-size Lab in float with scikit-image. Memory
-is the process's peak resident set, its imports included.
+A 12-megapixel JPEG and 200-megapixel TIFF and PNG, generated from a scikit-image photograph with grain, each in its own
+process: the load and write stages of the bulk job (hash, decode the small copy; hash, decode, compose, encode into a
+file, hash), and the usual way of colorization scripts, full-size float Lab with scikit-image. Memory is the process's
+peak resident set, including imports.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from colorize.predict.render import Provenance, render_into
 
 @dataclass(frozen=True)
 class Kind:
-    """An image to be made and measured: its size, format, compression, and channels of how many bits."""
+    """An image to generate and measure: size, format, compression, channels and bit depth."""
 
     width: int
     height: int
@@ -53,7 +53,7 @@ IMAGES = {
     "200-megapixel 16-bit PNG": Kind(16000, 12500, "png"),
 }
 MAX_PIXELS = 400_000_000
-MOST_MEMORY = 8 << 30  # a process that asks for more is stopped: the machine has other work
+MOST_MEMORY = 8 << 30  # a process that needs more is stopped: the machine has other work
 
 
 def make(path: Path, kind: Kind) -> None:
@@ -81,7 +81,7 @@ def make(path: Path, kind: Kind) -> None:
 
 
 def ours(path: Path, ab: NDArray[np.float16], target: Path) -> None:
-    """The load and the write stage."""
+    """The load and write stages."""
     source = FileBytes(path)
     digest = sha256(source)
     decode_small(source, 65536, max_pixels=MAX_PIXELS)
@@ -92,7 +92,7 @@ def ours(path: Path, ab: NDArray[np.float16], target: Path) -> None:
 
 
 def usual(path: Path, ab: NDArray[np.float16], target: Path) -> None:
-    """As colorization scripts do: full-size Lab in float, color enlarged bilinearly, 8 bits out."""
+    """A typical script: full-size float Lab, color upsampled bilinearly, 8-bit output."""
     from skimage.color import lab2rgb, rgb2lab
     from skimage.transform import resize
 
@@ -108,7 +108,7 @@ WAYS = {"ours": ours, "usual": usual}
 
 
 def measured(way: str, path: Path) -> str:
-    """CPU seconds and peak megabytes, or why there are none, from a process of its own."""
+    """CPU seconds and peak megabytes of a new process, or why there are none."""
     command = [sys.executable, "-m", "benchmarks.image_cost", "--way", way, "--path", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -118,7 +118,7 @@ def measured(way: str, path: Path) -> str:
 
 
 def run_one(way: str, path: Path) -> None:
-    """Prints what one run costs, the process's start and imports left out of the seconds, not of the memory."""
+    """Prints the cost of one run; the start-up and imports are excluded from the seconds, not from the memory."""
     Image.MAX_IMAGE_PIXELS = None
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     ab = np.random.default_rng(0).uniform(-40, 40, (2, 56, 72)).astype(np.float16)
@@ -131,7 +131,7 @@ def run_one(way: str, path: Path) -> None:
 
 
 def peak_mb() -> float:
-    """Of this process; `getrusage` would count what its parent had before it started this one."""
+    """Of this process; `getrusage` would include its parent's memory from before the fork."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

@@ -1,10 +1,10 @@
-"""Ways to run the shipped network faster on a CPU: what each gains, and how far it moves the colors.
+"""Ways to run the shipped network faster on a CPU: the speed-up of each, and the error that it introduces.
 
     python -m benchmarks.inference_ways [--rounds 15] [--threads 1]
 
-All ways take turns, image by image, so that other work on the machine slows them alike; CPU seconds of the process
-are counted, and each way's time is compared with the plain one's of the same turn. Errors are distances in Lab units
-from what plain float32 gives, on scikit-image's photographs. Ways whose package or compiler is missing say so.
+The ways are interleaved image by image, so that other work on the machine slows them alike; CPU seconds of the process
+are measured, and the time of each way is compared with that of the plain one in the same round. Errors are distances in
+Lab units from plain float32, on scikit-image's photographs. Ways whose package or compiler is missing are reported so.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ Run = Callable[[Tensor], Tensor]  # L (1, 1, 256, 256) -> ab
 
 @dataclass(frozen=True)
 class Way:
-    """A way to run the network, or why it cannot be run here."""
+    """A way to run the network, or why it is unavailable."""
 
     run: Run | None
     missing: str = ""
 
 
 def ways(model: nn.Module) -> dict[str, Callable[[], Run]]:
-    """What builds each way, by its name; the first is what the others are compared with."""
+    """Constructors of the ways by name; the first is the baseline."""
     last = copy.deepcopy(model).to(memory_format=torch.channels_last)
     folded = fused(last).to(memory_format=torch.channels_last)
     return {
@@ -66,37 +66,37 @@ def call(model: nn.Module, L_B1HW: Tensor, bfloat16: bool = False) -> Tensor:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same numbers, a pixel's channels side by side."""
+    """The same computation in channels-last layout."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def attempt(build: Callable[[], Run]) -> Way:
-    """The way, after its first call; or the first line of what stood against it."""
+    """The way, after its first call; or the first line of the error."""
     try:
         run = build()
         run(torch.full((1, 1, SIDE, SIDE), 50.0))
-    except Exception as error:  # whatever a compiler or an exporter may raise is this way's result
+    except Exception as error:  # any exception of a compiler or exporter is this way's result
         return Way(None, f"{type(error).__name__}: {error}".splitlines()[0][:100])
     return Way(run)
 
 
 def int8(model: nn.Module) -> Run:
-    """Weights of the attention blocks as 8-bit numbers, activations quantized on the fly."""
+    """Attention weights as 8-bit integers, with dynamically quantized activations."""
     quantization: Any = importlib.import_module("torch.ao.quantization")
     small = quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
     return lambda L: call(small, channels_last(L))
 
 
 def compiled(model: nn.Module, bfloat16: bool) -> Run:
-    """TorchInductor's code for this very shape."""
+    """TorchInductor, compiled for this shape."""
     fast: Any = torch.compile(model)
     return lambda L: call(fast, channels_last(L), bfloat16)
 
 
 def onnx(model: nn.Module) -> Run:
-    """The exported graph in ONNX Runtime, with as many threads as torch has."""
+    """The exported graph in ONNX Runtime, with as many threads as torch."""
     runtime: Any = importlib.import_module("onnxruntime")
-    export: Any = torch.onnx.export  # writes into open files, too, which its types do not say
+    export: Any = torch.onnx.export  # also writes into open files, which its type hints omit
     file = io.BytesIO()
     export(model, (torch.zeros(1, 1, SIDE, SIDE),), file, dynamo=False, input_names=["L"])
     options = runtime.SessionOptions()
@@ -113,7 +113,7 @@ def images() -> list[Tensor]:
 
 
 def table(found: dict[str, Way], rounds: int) -> Iterator[str]:
-    """Markdown, a row a way."""
+    """Markdown with a row per way."""
     able = {name: way.run for name, way in found.items() if way.run is not None}
     inputs = images()
     spent: dict[str, list[float]] = {name: [] for name in able}

@@ -1,7 +1,7 @@
-"""Held-out color images by kind: what the default model is for, each kind measured apart.
+"""Held-out color images by kind: the kinds that the default model is for, each evaluated separately.
 
-Historical images lie in a folder beside a `provenance.csv` with the columns `file` and `collection`; modern ones in
-Parquet files with the columns `image`, `path`, `source` and `split`, of which the split `val` is taken.
+Historical images are in a folder with a `provenance.csv` that has the columns `file` and `collection`; modern ones in
+Parquet files with the columns `image`, `path`, `source` and `split`, of which the split `val` is used.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch import Tensor
 from colorize.imaging.color import rgb_to_lab
 from colorize.imaging.formats.upright import RGB, center_crop, upright_rgb
 
-SIDE = 256  # pixels of the centered square that is measured
+SIDE = 256  # side in pixels of the center crop that is evaluated
 _LIMIT = 1 << 28
 COLLECTIONS = {"fsa-owi-color": "Kodachromes", "documerica": "Documerica", "prokudin-gorskii": "Prokudin-Gorskii"}
-# At most so many images of each source, so that none outweighs its kind.
+# The maximum number of images per source, so that none dominates its kind.
 SOURCES: Mapping[str, Mapping[str, int]] = {
     "like BSDS": {"voc": 50, "flickr8k": 50, "coco": 50, "osie": 10, "voc2007": 20, "vocanimals": 5, "landscape": 5},
     "like ImageNet": {"imagen": 50, "nips17": 50, "duts": 70},
@@ -34,7 +34,7 @@ SOURCES: Mapping[str, Mapping[str, int]] = {
         "sun": 30, "miniplaces": 30,
     },
 }  # fmt: skip
-# Of each kind, the parts of its true colorfulness at which colors are compared.
+# For each kind, the fractions of ground truth colorfulness at which colors are compared.
 LEVELS: Mapping[str, tuple[float, ...]] = {
     "Kodachromes": (0.70, 0.75), "like BSDS": (0.65, 0.75), "like ImageNet": (0.50, 0.65), "people, scenes": (0.60,),
     "Prokudin-Gorskii": (0.60,), "Documerica": (0.60,),
@@ -43,7 +43,7 @@ LEVELS: Mapping[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A true image: its kind, what tells it from others, and its center."""
+    """An original: its kind, its identifier, and its center crop."""
 
     kind: str
     path: str
@@ -51,7 +51,7 @@ class DecodedImage:
 
 
 def historical(folder: Path) -> list[DecodedImage]:
-    """The images that `provenance.csv` in `folder` lists, in its order."""
+    """The images listed in the folder's `provenance.csv`, in order."""
     with (folder / "provenance.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     return [
@@ -61,7 +61,7 @@ def historical(folder: Path) -> list[DecodedImage]:
 
 
 def modern(folder: Path, sources: Mapping[str, Mapping[str, int]] = SOURCES) -> list[DecodedImage]:
-    """Images of the split `val` in a folder's Parquet files: of each source always the same ones."""
+    """Images of the split `val` in a folder's Parquet files, sampled deterministically for each source."""
     found = _by_source(folder)
     return [
         DecodedImage(kind, path, center_crop(upright_rgb(data, _LIMIT), SIDE))
@@ -72,7 +72,7 @@ def modern(folder: Path, sources: Mapping[str, Mapping[str, int]] = SOURCES) -> 
 
 
 def greys(images: Sequence[DecodedImage]) -> list[npt.NDArray[np.uint8]]:
-    """What a scan of each would hold: its luma as Pillow's mode "L"."""
+    """The simulated scan of each: its luma as Pillow's mode "L"."""
     return [np.asarray(Image.fromarray(image.rgb).convert("L")) for image in images]
 
 
@@ -97,7 +97,7 @@ def _held_out(folder: Path) -> Iterator[tuple[str, str, bytes]]:
 
 
 def train_colors(folder: Path, count: int) -> Iterator[Tensor]:
-    """The ab `(1, 2, 36, 36)` of about so many images of the split `train`, evenly from all files."""
+    """The ab `(1, 2, 36, 36)` of about so many images of the split `train`, evenly sampled from all files."""
     files = sorted(folder.glob("*.parquet"))
     for file in files:
         table = pq.read_table(file, columns=["image"], filters=[("split", "==", "train")])

@@ -1,10 +1,10 @@
-"""Time and memory of a job over very many inputs, and how soon a second start finds nothing to do.
+"""Time and memory of a job over very many inputs, and the time until a second start finds nothing to do.
 
     python -m benchmarks.ledger_scale --inputs 10000 --inputs 100000
     python -m benchmarks.ledger_scale --inputs 20000 --side 100
 
-Tiny images and a network that costs next to nothing, so that what is left is the price of accounting: planning, one
-manifest row an input, compaction, and the comparison of manifest, source and output when the job is started again.
+Images are tiny and the network is trivial, so that the cost of bookkeeping remains: planning, one manifest row per
+input, compaction, and the comparison of manifest, source and output at the second start.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _write_images(folder: Path, count: int, side: int) -> None:
 
 
 def _run(folder: Path) -> tuple[dict[str, Any], float]:
-    """`colorize bulk` in a process of its own: what it recorded, and its wall time."""
+    """Runs `colorize bulk` in its own process; returns its record and wall time."""
     words = ["--input", str(folder / "scans"), "--output", str(folder / "out")]
     words += ["--model", str(folder / "model.safetensors"), "--set", "colorizer.size=32"]
     started = time.perf_counter()

@@ -1,7 +1,7 @@
-"""An S3 server whose lists are made up: as many objects as one likes below `scans/` and `out/`, none of which exists.
+"""An S3 server with generated listings: any number of objects below `scans/` and `out/`, none of which exists.
 
-Names, sizes and ETags are functions of an object's number. What lies below `out/_colorize/` is real: files of a folder,
-and what is written there is kept in memory.
+Names, sizes and ETags are functions of an object's index. Objects below `out/_colorize/` are real: files of a folder,
+with writes kept in memory.
 
     python -m benchmarks.made_up_bucket COUNT FOLDER      prints its port
 """
@@ -22,7 +22,7 @@ IN, OUT, LEDGER = "scans/", "out/", "out/_colorize/"
 
 
 def name_of(number: int) -> str:
-    """The name of an object below `scans/` and `out/`; in the order of the numbers."""
+    """The name of an object below `scans/` and `out/`; names sort by index."""
     return f"box-{number // PER_FOLDER:06d}/scan-{number:09d}.jpg"
 
 
@@ -33,7 +33,7 @@ def tag_of(number: int) -> str:
 
 @cache
 def _items_of_a_folder(prefix: str) -> list[str]:
-    """The entries of a folder's objects on a page, with a mark for its number: made once, since a server takes CPU."""
+    """A page of entries with a placeholder for the index: built once, to save the server's CPU time."""
     return [
         f"<Contents><Key>{prefix}box-\0/scan-\0{number:03d}.jpg</Key>"
         "<LastModified>2025-01-01T00:00:00.000Z</LastModified>"
@@ -53,7 +53,7 @@ def items_of(prefix: str, start: int, stop: int) -> Iterator[str]:
 
 
 class MadeUp(Handler):
-    """Answers lists by arithmetic; the rest as `Handler` does."""
+    """Generates listings; handles other requests as `Handler` does."""
 
     count = 0
 
@@ -81,7 +81,7 @@ def _read(path: Path) -> bytes:
 
 
 class OnDisk(dict[str, bytes]):
-    """Objects that are read from a folder each time; new ones stay in memory."""
+    """Objects that are read from a folder each time; new ones are kept in memory."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class OnDisk(dict[str, bytes]):
 
 
 def main(count: int, folder: Path) -> None:
-    """Serves until it is ended."""
+    """Serves until killed."""
     MadeUp.count = count
     server = FlatServer()
     server.RequestHandlerClass = MadeUp

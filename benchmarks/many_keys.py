@@ -1,12 +1,12 @@
-"""What a job over very many inputs costs the driver before and after the images: time for each, and memory.
+"""The driver's cost of a job over very many inputs, before and after the images: time of each step, and memory.
 
     python -m benchmarks.many_keys 10000 100000 1000000 10000000
 
-No images and no Ray: the bucket's lists are made up (`made_up_bucket`), and so are the rows of the manifest. Each in
-a process of its own there are: the compaction of the parts that a run of such a size leaves; planning from the listing;
-and a second start (`colorize bulk`) that lists input and output, compares both with the manifest, and finds nothing to
-do. Memory is what the process and those that it starts hold for themselves (RssAnon) at its highest; mapped files are
-the system's to drop. The CPU time of the server that makes lists up is not counted, and printed apart.
+No images and no Ray: the bucket's listings (`made_up_bucket`) and the manifest's rows are generated. Each step runs in
+its own process: the compaction of the parts that a run of this size leaves; planning from the listing; and a second
+start (`colorize bulk`) that lists input and output, compares both with the manifest, and finds nothing to do. Memory
+is the peak of the private memory (RssAnon) of the process and its children; mapped files are excluded, since the
+system can drop them. The CPU time of the server is printed separately.
 """
 
 from __future__ import annotations
@@ -103,13 +103,13 @@ def step(name: str, count: int, folder: Path) -> None:
 
 
 def _own_cpu_seconds() -> float:
-    """Of this process and of those that it has started and that have ended."""
+    """CPU seconds of this process and of its finished children."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def start_again(count: int) -> None:
-    """`colorize bulk` over what is settled."""
+    """Runs `colorize bulk` over completed inputs."""
     from colorize.bulk.job import run_bulk
 
     job = BulkJob(f"s3://{BUCKET}/{IN}", f"s3://{BUCKET}/{OUT}", settings=BulkSettings())
@@ -117,7 +117,7 @@ def start_again(count: int) -> None:
 
 
 def write_parts(folder: Path, count: int) -> None:
-    """The rows of a run that is done with all images but has not compacted its manifest."""
+    """The rows of a run that has completed all images but has not compacted its manifest."""
     model, settings = find_model("default"), BulkSettings().pixels_digest()
     chance = np.random.default_rng(0)
     for number, start in enumerate(range(0, count, PART_ROWS)):
@@ -156,7 +156,7 @@ def _hashes(count: int, chance: np.random.Generator) -> list[str]:
 
 @contextmanager
 def made_up_bucket(count: int, folder: Path) -> Iterator[int]:
-    """The number of the process that serves; the environment is what its clients read."""
+    """The server's process id; its clients' environment is set."""
     words = [sys.executable, "-m", "benchmarks.made_up_bucket", str(count), str(folder)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -169,7 +169,7 @@ def made_up_bucket(count: int, folder: Path) -> Iterator[int]:
 
 
 def anonymous_mb(processes: Iterable[int]) -> float:
-    """Memory that some processes hold for themselves."""
+    """The private memory of some processes."""
     return sum(map(_anonymous_kb, processes)) / 1024
 
 

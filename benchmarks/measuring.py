@@ -1,7 +1,7 @@
-"""Held-out photographs, and `colorize evaluate`'s figures of ways to color them, in one process.
+"""Held-out photographs, and the metrics of `colorize evaluate` for several colorizations, in one process.
 
-The held-out images are halved by a hash of their paths: what is chosen (a temperature, a variant) is chosen on one
-half, so that figures of the other, or of images from elsewhere, say what the choice is worth.
+The held-out images are divided in two halves by a hash of their paths: choices (a temperature, a variant) are made on
+one half, so that metrics on the other, or on other images, are unbiased.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from colorize.imaging.formats import Encoded, whole
 from colorize.imaging.formats.upright import RGB, center_crop, upright_rgb
 from colorize.metrics import Interval
 
-SEEN = 256  # pixels of a side that the network sees
+SEEN = 256  # side in pixels of the network's input
 BATCH = 8
 _LIMIT = 1 << 28
 _RESAMPLES = 1000
@@ -34,19 +34,19 @@ Half = Literal["choice", "report"]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A colored image to measure on: its path in the archive, and its center, `(side, side, 3)`."""
+    """A color image to evaluate on: its path in the archive, and its center crop, `(side, side, 3)`."""
 
     path: str
     rgb: RGB
 
 
 def half_of(path: str) -> Half:
-    """Which half of the held-out images one belongs to, by its path."""
+    """The half to which a held-out image belongs, by its path."""
     return "choice" if hashlib.sha256(path.encode()).digest()[0] % 2 == 0 else "report"
 
 
 def held_out(data: Path, half: Half, count: int, side: int) -> list[HeldOut]:
-    """Images of the split `val`, always the same ones, in an order that nothing else follows."""
+    """A deterministic sample of the split `val`, in an order independent of everything else."""
     source = open_source(str(data), SourceSettings()).with_columns("path", "split")
     several, encoded = len(source.parts or ()) > 1, dict[str, Encoded]()
     for block in source.blocks():
@@ -59,7 +59,7 @@ def held_out(data: Path, half: Half, count: int, side: int) -> list[HeldOut]:
 
 
 def measure(paints: Mapping[str, Paint], images: Sequence[HeldOut]) -> dict[str, dict[str, Interval]]:
-    """Each way's figures by name, with 95 % intervals, and `true_colorfulness` beside them."""
+    """The metrics of each by name, with 95 % intervals, and `true_colorfulness`."""
     evaluator = Evaluator("cpu", SEEN**2, Lite0(), Supplied())
     rows: list[dict[str, Any]] = []
     for start in range(0, len(images), BATCH):

@@ -1,11 +1,11 @@
-"""What the shipped model and each registered network cost: parameters, arithmetic, and images a second.
+"""Cost of the shipped model and each registered network: parameters, arithmetic, and images per second.
 
     python -m benchmarks.model_cost [--seconds 5] [--threads 2] [--device cpu] [NAME ...]
 
-Prints a Markdown table. A network is as registered, with random weights: cost does not depend on them; a NAME may be
-that of weights, too. It sees one image of 256 x 256 pixels, or of the size that it was made for. GFLOP counts a
-multiplication and an addition as two, as torch's counter does (convolutions, matrix products, attention). Speed is the
-network's alone, batch 1, float32, channels last: of CPU time, which other work on the machine disturbs less, and of
+Prints a Markdown table. Networks have random weights, since cost does not depend on them; a NAME may also be one of
+weights. The input is an image of 256 x 256 pixels, or of the network's fixed size. GFLOP counts a multiplication and
+an addition as two, as torch's counter does (convolutions, matrix products, attention). Speed is that of the network
+alone, with batch size 1, float32 and channels last: by CPU time, which other work on the machine affects less, and by
 wall time.
 """
 
@@ -29,12 +29,12 @@ SIZE = 256
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one network."""
+    """The cost of one network."""
 
     parameters: int
-    side: int  # of the image that it sees
+    side: int  # of the input
     gflop: float
-    cpu_seconds: float  # of all threads, an image
+    cpu_seconds: float  # of all threads, per image
     wall_seconds: float
 
 
@@ -55,12 +55,12 @@ def main() -> None:
 
 
 def _network(name: str) -> ColorModel:
-    """One of the registry, or weights as for `colorize evaluate`."""
+    """A registered network, or weights as for `colorize evaluate`."""
     return create_model(name) if name in list_models() else load_checkpoint(find_model(name).data).model
 
 
 def row(name: str, cost: Cost) -> str:
-    """A line of the table."""
+    """A table row."""
     parameters = f"{cost.parameters / 1e6:.2f} M"
     speed = f"{cost.cpu_seconds:.3g} | {1 / cost.wall_seconds:.3g}"
     return f"| `{name}` | {parameters} | {cost.side} x {cost.side} | {cost.gflop:.3g} | {speed} |"
@@ -80,7 +80,7 @@ def measure(model: ColorModel, seconds: float, device: str = "cpu") -> Cost:
 
 
 def _timed(model: ColorModel, L_B1HW: Tensor, seconds: float) -> tuple[float, float]:
-    """CPU and wall seconds an image."""
+    """CPU and wall seconds per image."""
     started, cpu, count = time.perf_counter(), time.process_time(), 0
     while not count or time.perf_counter() - started < seconds:
         model(L_B1HW)

@@ -2,11 +2,11 @@
 
     python -m benchmarks.model_study --data photos/ --output study/ --scans archive/
 
-One variant after the other, each a run folder of `colorize train` under the output, from one seed and by one
-schedule. It can be killed at any time: finished variants are skipped, the one under way goes on from its last epoch.
-Measured on the "choice" half of the held-out images (see `measuring`), as they come and once more with the saturation
-at which all are equally colorful, since a duller network is closer to the truth by being dull. `table.md` and
-`scans.jpg` in the output are made of what is finished.
+Variants are trained one after the other, each in a run folder of `colorize train` under the output, with the same seed
+and schedule. The study can be killed at any time: finished variants are skipped, and an interrupted one resumes from
+its last epoch. Variants are evaluated on the "choice" half of the held-out images (see `measuring`), as they are and
+at the saturation at which all are equally colorful, because less colorful output is closer to the ground truth merely
+by being duller. `table.md` and `scans.jpg` in the output cover the finished variants.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ from colorize.train.settings import TrainSettings
 from colorize.train.single import open_feed
 
 log = logging.getLogger("study")
-Figures = dict[str, list[float]]  # by name: value, low and high end of its 95 % interval
+Figures = dict[str, list[float]]  # by name: value, lower and upper end of its 95 % interval
 
 CONFIG = Path(__file__).parents[2] / "configs/train/unet.yaml"
 FIGURES, BUDGET = "figures.json", "budget.json"
-EPOCHS = 2  # a kill costs half of a variant
-EVEN = 0.6  # colorfulness, as a part of the truth's, at which variants are compared once more
+EPOCHS = 2  # a kill loses half of a variant
+EVEN = 0.6  # colorfulness, as a fraction of the ground truth's, at which variants are also compared
 MOST_SATURATION = 3.0
 _CLEAN = [f"augment.p_{damage}=0" for damage in ("spectrum", "blur", "gamma", "fade", "shade", "grain", "scratches")]
 
-# What each variant changes in the recipe of `default`. The first is that recipe, the next two show what chance does.
+# Changes of each variant to the recipe of `default`. The first is that recipe; the next two show the random variation.
 VARIANTS: dict[str, list[str]] = {
     "default": [],
     "default, second seed": ["seed=1"],
@@ -74,7 +74,7 @@ VARIANTS: dict[str, list[str]] = {
 
 
 def recipe(variant: str, samples: int, batch: int, limit: int) -> TrainSettings:
-    """The settings of a variant: those of `default`, its own, and the budget, which is the same for all."""
+    """The settings of a variant: those of `default`, its changes, and the common budget."""
     budget = [
         f"trainer.epochs={EPOCHS}", f"trainer.epoch_steps={samples // batch // EPOCHS}", f"trainer.batch_size={batch}",
         "trainer.sizes=[128]", f"data.limit={limit}", "validation.size=128", "validation.limit=32",
@@ -84,7 +84,7 @@ def recipe(variant: str, samples: int, batch: int, limit: int) -> TrainSettings:
 
 
 def require_same_budget(output: Path, budget: dict[str, int]) -> None:
-    """Keeps what a study was begun with; raises BadParameter for another, whose results would stand beside its own."""
+    """Saves the study's budget; raises BadParameter if another is saved, since results would not compare."""
     file = output / BUDGET
     begun = json.loads(file.read_text()) if file.exists() else budget
     if changed := [f"--{name} {begun[name]}" for name in budget if begun[name] != budget[name]]:
@@ -94,7 +94,7 @@ def require_same_budget(output: Path, budget: dict[str, int]) -> None:
 
 
 def train_variant(variant: str, settings: TrainSettings, feed: Feed, folder: Path) -> Path:
-    """Trains a variant to its end, or goes on with it; returns its last weights."""
+    """Trains a variant to its end, or resumes it; returns its last weights."""
     weights = folder / f"checkpoints/epoch-{EPOCHS:03d}.safetensors"
     if not weights.exists():
         log.info("training %s", variant)
@@ -105,19 +105,19 @@ def train_variant(variant: str, settings: TrainSettings, feed: Feed, folder: Pat
 
 
 def paint_of(weights: Path, saturation: float = 1.0) -> Paint:
-    """Colors with these weights, as in use."""
+    """A colorizer with these weights, as in use."""
     model = load_checkpoint(weights.read_bytes()).model
     return partial(torch_colorizer(model, saturation=saturation).color, confidence=False)
 
 
 def figures_of(paint: Paint, images: list[HeldOut]) -> Figures:
-    """Value, low and high end of each figure."""
+    """Value, lower and upper end of each metric."""
     found = measure({"it": paint}, images)["it"]
     return {name: [interval.value, interval.low, interval.high] for name, interval in found.items()}
 
 
 def figures_of_weights(weights: Path, images: list[HeldOut]) -> Figures:
-    """The figures, and `even_*` where the saturation has made the colors as vivid as those of all variants."""
+    """The metrics, and `even_*` at the saturation that makes all variants equally colorful."""
     plain = figures_of(paint_of(weights), images)
     saturation = min(EVEN * plain["true_colorfulness"][0] / plain["colorfulness"][0], MOST_SATURATION)
     even = figures_of(paint_of(weights, saturation), images)
@@ -125,12 +125,12 @@ def figures_of_weights(weights: Path, images: list[HeldOut]) -> Figures:
 
 
 def vividness(figures: Figures, prefix: str = "") -> float:
-    """Colorfulness as a part of the truth's."""
+    """Colorfulness as a fraction of the ground truth's."""
     return figures[f"{prefix}colorfulness"][0] / figures["true_colorfulness"][0]
 
 
 def table(output: Path) -> list[str]:
-    """What is finished, as Markdown: grey first, then in the study's order."""
+    """The finished variants as Markdown: grey first, then in the study's order."""
     heads = ["variant", "RGB PSNR (95 %)", "ab PSNR", "CIEDE2000", "AuC, rebalanced", "Lite0 Frechet", "colorfulness"]
     heads += ["at equal colorfulness: RGB PSNR, Lite0 Frechet, colorfulness"]
     lines = [f"| {' | '.join(heads)} |", "| " + " | ".join(["---"] * len(heads)) + " |"]
@@ -163,7 +163,7 @@ def folder_of(output: Path, variant: str) -> Path:
 
 
 def sheet(weights: dict[str, Path], scans: Path, height: int = 144) -> Image.Image:
-    """A row for each scan of a folder: grey, then by each variant."""
+    """A row for each scan of a folder: grey, then colored by each variant."""
     files = sorted(path for path in scans.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     colorizers = [torch_colorizer(load_checkpoint(path.read_bytes()).model) for path in weights.values()]
     rows = [_row(path, colorizers, height) for path in files]
@@ -195,7 +195,7 @@ def main(
     images: Annotated[int, typer.Option(help="held-out images that are measured")] = 256,
     side: Annotated[int, typer.Option(help="of the square crops that are measured")] = 128,
 ) -> None:
-    """Trains and measures what is missing, then writes table and sheet."""
+    """Trains and evaluates missing variants, then writes table and sheet."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     require_same_budget(output, {"samples": samples, "batch": batch, "limit": limit, "pictures": images, "side": side})
     settings = recipe("default", samples, batch, limit)

@@ -1,14 +1,13 @@
-"""How the default model's output is decoded: accuracy against colorfulness, on each kind of image that it is for.
+"""Decodings of the default model's output: accuracy against colorfulness, on each kind of image that it is for.
 
     python -m benchmarks.operating_point --model default --historical historical/ --photos photos/ --cache cache/
 
-The network runs once a view (see `distributions`); then every way of `decodes` is measured at several saturations:
-RGB PSNR over that of the grey image, and colorfulness as a part of the truth's. Of each the table holds the gain at
-even colorfulness, between two saturations, with its 95 % interval, and the gains at the one saturation at which
-images like BSDS have `EVEN` of their colorfulness, since a default is one setting for all. The model as shipped,
-with the settings' defaults, follows with all figures of `colorize evaluate`, after a table of how much of the
-predicted chroma is true in each tone. The images are there to choose on:
-figures of others say what a choice is worth.
+The network runs once per view (see `distributions`); then every decoding in `decodes` is evaluated at several
+saturations: RGB PSNR gain over grey, and colorfulness as a fraction of the ground truth's. The table has the gain at
+equal colorfulness, interpolated between two saturations, with its 95 % interval, and the gains at the saturation at
+which images like BSDS have `EVEN` of their colorfulness, since a default is one setting for all. A table of the
+reliable share of predicted chroma by lightness follows, then the shipped model with default settings and all metrics of
+`colorize evaluate`. These images are for making choices: other images measure what a choice is worth.
 """
 
 from __future__ import annotations
@@ -40,19 +39,19 @@ from colorize.predict.settings import ColorizerSettings
 from colorize.train.losses import count_bins, rebalancing
 from colorize.train.settings import LossSettings
 
-SIDE = 128  # pixels of the square that a decode is measured on: how its color is enlarged is the same for all
+SIDE = 128  # side in pixels of the square on which decodings are evaluated; color is upsampled the same way for all
 SATURATIONS = (0.45, 0.6, 0.8, 1.0, 1.25, 1.6, 2.1)
 TONES = (0, 15, 30, 45, 60, 75, 90, 100)  # L*
 REFERENCE, EVEN = "like BSDS", 0.60
 FIGURES = ("psnr", "colorfulness", "ciede2000", "auc", "frechet_lite0")
-_PRIOR = 2000  # training images that the bins are counted in
+_PRIOR = 2000  # training images for counting bins
 
 Curve = npt.NDArray[np.float32]  # (N, saturations, 2): PSNR and colorfulness of each image
 Counts = npt.NDArray[np.float64]
 
 
 class GroundTruth:
-    """A true image, small, and what leaving it grey is worth."""
+    """An original at reduced size, and the PSNR of leaving it grey."""
 
     def __init__(self, image: DecodedImage) -> None:
         small = Image.fromarray(image.rgb).resize((SIDE, SIDE), Image.Resampling.BOX)
@@ -69,24 +68,24 @@ class GroundTruth:
         return float(psnr(ours, torch.from_numpy(self.rgb)[None])), float(colorfulness(ours))
 
     def curve(self, ab_2hw: Float) -> Float:
-        """Those of a color at each saturation."""
+        """PSNR and colorfulness of a color at each saturation."""
         color = resized(ab_2hw, SIDE)
         return np.array([self.compared(self._painted(color * np.float32(s))) for s in SATURATIONS], np.float32)
 
     def _painted(self, ab_2HW: Float) -> Float:
-        """As `compose` does, without rounding."""
+        """As `compose`, without rounding."""
         red, blue = chroma_offsets(self.luma, ab_2HW)
         green = -(LUMA_WEIGHTS[0] * red + LUMA_WEIGHTS[2] * blue) / np.float32(LUMA_WEIGHTS[1])
         return np.asarray(self.luma + np.stack((red, green, blue)), np.float32)
 
 
 def curve_of(way: Way, known: Distributions, truths: Sequence[GroundTruth]) -> Curve:
-    """A way's worth on every image."""
+    """The results of a decoding on every image."""
     return np.stack([truth.curve(way(GreyInput(known, i, truth.lightness))) for i, truth in enumerate(truths)])
 
 
 class Kind:
-    """The images of one kind among all: from their curves to gains."""
+    """The images of one kind: from their curves to gains."""
 
     def __init__(self, name: str, images: Sequence[DecodedImage], truths: Sequence[GroundTruth]) -> None:
         self.members = [i for i, image in enumerate(images) if image.kind == name]
@@ -94,18 +93,18 @@ class Kind:
         self.colorfulness = np.array([truths[i].colorfulness for i in self.members])
 
     def trade(self, curve: Curve, counts: Counts) -> tuple[Counts, Counts]:
-        """Gain and colorfulness `(R, saturations)` of resamples `(R, N)`, N counted within this kind."""
+        """Gain and colorfulness `(R, saturations)` of resamples `(R, N)`, with N counted within this kind."""
         own = curve[self.members].astype(np.float64)
         gain = counts @ (own[:, :, 0] - self.grey[:, None]) / len(self.members)
         return gain, counts @ own[:, :, 1] / (counts @ self.colorfulness)[:, None]
 
     def gain_at(self, curve: Curve, level: float, counts: Counts) -> Counts:
-        """`(R,)`, between two saturations; NaN out of their reach."""
+        """`(R,)`, interpolated between two saturations; NaN outside their range."""
         pairs = zip(*self.trade(curve, counts), strict=True)
         return np.array([np.interp(level, vivid, gain, np.nan, np.nan) for gain, vivid in pairs])
 
     def interval(self, curve: Curve, level: float) -> Interval:
-        """The gain at a colorfulness."""
+        """The gain at this colorfulness."""
         statistic = partial(self.gain_at, curve, level)
         return bootstrap({"gain": statistic}, len(self.members), resamples=500)["gain"]
 
@@ -115,13 +114,13 @@ class Kind:
         return f"{np.interp(saturation, SATURATIONS, gain):+.2f} / {np.interp(saturation, SATURATIONS, vivid):.0%}"
 
     def saturation_at(self, curve: Curve, level: float) -> float:
-        """The one at which the kind has this colorfulness."""
+        """The saturation at which the kind has this colorfulness."""
         _, vivid = self.trade(curve, np.ones((1, len(self.members))))
         return float(np.interp(level, vivid[0], SATURATIONS))
 
 
 def table(curves: Mapping[str, Curve], kinds: Mapping[str, Kind]) -> Iterator[str]:
-    """Markdown, a row a way."""
+    """Markdown with a row per decoding."""
     heads = [f"{kind} at {level:.0%}" for kind, levels in LEVELS.items() for level in levels]
     heads += [f"saturation for {EVEN:.0%} {REFERENCE}", *(f"{kind} there" for kind in LEVELS)]
     yield f"| decode | {' | '.join(heads)} |"
@@ -135,7 +134,7 @@ def table(curves: Mapping[str, Curve], kinds: Mapping[str, Kind]) -> Iterator[st
 
 
 def as_shipped(model: ModelFile, images: Sequence[DecodedImage], settings: ColorizerSettings) -> Iterator[str]:
-    """All figures of the model as it is used, kind by kind, as Markdown."""
+    """All metrics of the model as used, by kind, as Markdown."""
     color = open_colorizer(model.data, settings).color
     yield f"| kind | images | {' | '.join(FIGURES)} | true colorfulness |"
     yield "|" + " --- |" * (len(FIGURES) + 3)
@@ -147,7 +146,7 @@ def as_shipped(model: ModelFile, images: Sequence[DecodedImage], settings: Color
 
 
 def by_lightness(known: Distributions, images: Sequence[DecodedImage], truths: Sequence[GroundTruth]) -> Iterator[str]:
-    """How much of the predicted chroma is true, by lightness: least squares of true on mean ab, through 0; Markdown."""
+    """The reliable share of predicted chroma by lightness: least squares of true on mean ab, through 0; Markdown."""
     yield f"| L* of the cell | {' | '.join(LEVELS)} |"
     yield "|" + " --- |" * (len(LEVELS) + 1)
     sums = {kind: np.zeros((2, len(TONES) - 1)) for kind in LEVELS}
@@ -164,7 +163,7 @@ def by_lightness(known: Distributions, images: Sequence[DecodedImage], truths: S
 
 
 def log_weights(photos: Path, bins_Q2: Float) -> Float:
-    """The logarithms of the weights that the default training gives the bins, of a sample of its images."""
+    """The log weights of the bins in the default training, from a sample of its images."""
     bins, loss = torch.from_numpy(bins_Q2), LossSettings()
     counts = sum((count_bins(ab, bins) for ab in train_colors(photos, _PRIOR)), torch.zeros(len(bins)))
     return rebalancing(counts, loss.uniform, loss.rebalance).log().numpy()
@@ -187,7 +186,7 @@ def main(
     for view in {CANVAS, *(view for way in chosen.values() for view in way.views)}:
         known.prepare(view)
     truths = [GroundTruth(image) for image in images]
-    with ThreadPoolExecutor(threads) as pool:  # NumPy and torch let go of the interpreter's lock
+    with ThreadPoolExecutor(threads) as pool:  # NumPy and torch release the GIL
         measured = pool.map(partial(curve_of, known=known, truths=truths), chosen.values())
         curves = dict(zip(chosen, measured, strict=True))
     for line in table(curves, {kind: Kind(kind, images, truths) for kind in LEVELS}):

@@ -1,4 +1,4 @@
-"""Grey images cut from real photographs, small and of several shapes and formats, no two alike."""
+"""Small grey images cut from real photographs, in several shapes and formats, all different."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""How many images a second pass through one predictor where network and GPU cost nothing: Python's own limit.
+"""Throughput of one predictor if network and GPU cost nothing: the limit set by Python.
 
     python -m benchmarks.predictor_rate
 
-The predict stage as it is, on Arrow tables of the load stage's schema, in batches of 512 images of the four most
-common shapes; only what a GPU would do (the batch's lightness, the network) is left out: colors that lie ready take
-its place. One thread; the second column is CPU time, which other work on the machine disturbs less than wall time.
+The unmodified predict stage, on Arrow tables with the load stage's schema, in batches of 512 images of the four most
+common shapes; only the GPU's work (the batch's lightness, the network) is replaced by precomputed colors. One thread;
+the second column is CPU time, which other work on the machine affects less than wall time.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from colorize.predict.settings import ColorizerSettings
 SHAPES = ((600, 800), (800, 600), (600, 900), (900, 600))  # of the small grey copies
 BATCH, ROWS = 64, 512
 STRIDE, SIZE = 32, 256
-MOST_CHROMA = 20.0  # Lab units: as in most images, nothing is tamed
+MOST_CHROMA = 20.0  # Lab units: as in most images, without chroma outliers
 
 
 class Instant:
-    """A network whose device answers at once."""
+    """A network whose device responds at once."""
 
     stride, takes_hints, device = STRIDE, False, "cpu"
     canvas: int | None = None
@@ -66,7 +66,7 @@ def predictor() -> Predictor:
 
 
 def loaded(count: int) -> pa.Table:
-    """Rows as the load stage makes them."""
+    """Rows as produced by the load stage."""
     random, canvases = np.random.default_rng(0), Canvases(SIZE, STRIDE)
     rows = []
     for number in range(count):
@@ -90,7 +90,7 @@ def loaded(count: int) -> pa.Table:
 
 
 def main(rounds: Annotated[int, typer.Option(min=1)] = 15) -> None:
-    """Measures and prints; the fastest round counts."""
+    """Prints the fastest of several rounds."""
     stage, batch = predictor(), loaded(ROWS)
     stage(batch)
     wall, cpu = [], []

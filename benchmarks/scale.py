@@ -4,12 +4,12 @@
     python -m benchmarks.scale --inputs 10000 --inputs 200000
     python -m benchmarks.scale --images 100
 
-Simulated are the nodes (processes on this machine, each of which says that it has 4 CPUs and 2 GPUs) and the network,
-which sleeps so long that this machine's own CPUs do not matter. Real are planning, Ray's scheduling, loading,
-composing and writing, and all accounting. Weak scaling gives each node as many images whatever their number; counted
-is the time from the end of the first wave of batches to the end of the last.
+The nodes are simulated (processes on this machine that each declare 4 CPUs and 2 GPUs), and so is the network, which
+sleeps long enough that this machine's CPUs do not matter. Planning, Ray's scheduling, loading, composing, writing and
+bookkeeping are real. Weak scaling: each node gets the same number of images; the time is measured from the end of the
+first wave of batches to the end of the last.
 
-For the driver's memory the inputs are empty files, each of which becomes a row in the manifest: accounting alone.
+For the driver's memory the inputs are empty files, each of which becomes a row in the manifest: bookkeeping only.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from colorize.storage.root import Storage
 from tests.conftest import grey_jpeg
 
 CPUS, GPUS = 4, 2  # of a simulated node
-PER_CALL = 16  # images that a predictor takes at once
+PER_CALL = 16  # batch size of a predictor
 PER_FOLDER = 1000
 MANY = {"source": {"rows_per_task": 256}, "run": {"tolerate_failures": 1.0}}
 
@@ -78,7 +78,7 @@ def main(
 
 
 def weak_scaling(nodes: int, calls: int, seconds: float) -> float:
-    """Images a second, once every predictor has returned its first batch."""
+    """Images per second, once every predictor has returned its first batch."""
     wave = nodes * GPUS * PER_CALL
     with tempfile.TemporaryDirectory() as temporary, simulated_cluster(nodes, seconds) as address:
         folder = Path(temporary)
@@ -97,7 +97,7 @@ def weak_scaling(nodes: int, calls: int, seconds: float) -> float:
 
 
 def driver_memory(inputs: int) -> tuple[list[float], float]:
-    """Of a run over so many empty files: the driver's peak in each quarter in MB, and its CPU seconds."""
+    """A run over so many empty files: the driver's peak in each quarter in MB, and its CPU seconds."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for number in range(inputs):
@@ -111,7 +111,7 @@ def driver_memory(inputs: int) -> tuple[list[float], float]:
 
 
 def stage_costs(images: int) -> None:
-    """Prints the CPU time and the bytes of an image in the stages, run one after the other in this process."""
+    """Prints the CPU time and bytes per image of the stages, run in sequence in this process."""
     from benchmarks.bulk_throughput import make_scans
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -155,7 +155,7 @@ def simulated_cluster(nodes: int, seconds: float) -> Any:
 
 
 def _start(folder: Path, settings: dict[str, Any], address: str | None) -> dict[str, Any]:
-    """Runs the job in a process of its own, whose memory is the driver's; returns its `run.json`."""
+    """Runs the job in its own process, whose memory is the driver's; returns its `run.json`."""
     request = json.dumps({"folder": str(folder), "settings": settings, "address": address})
     subprocess.run([sys.executable, "-m", "benchmarks.scale", "job", request], check=True)
     report: dict[str, Any] = json.loads((folder / "out/_colorize/run.json").read_text())
@@ -174,7 +174,7 @@ def _finished(output: Path) -> list[float]:
 
 @app.command(hidden=True)
 def job(request: str) -> None:
-    """The bulk job with the stand-in as its predictor."""
+    """The bulk job with the stand-in predictor."""
     from colorize.bulk.job import run_bulk
     from colorize.bulk.settings import BulkJob, BulkSettings
 

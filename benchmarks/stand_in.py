@@ -1,4 +1,4 @@
-"""A predictor that sleeps instead of coloring: it stands for a GPU, and leaves the CPUs to what is measured."""
+"""A predictor that sleeps instead of coloring: it simulates a GPU, and leaves the CPUs to the rest."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pyarrow as pa
 from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
 from colorize.bulk.worker_stats import note
 
-SECONDS = "COLORIZE_STAND_IN_SECONDS"  # environment variable: how long an image takes
-SIDE = 8  # of the colors that it returns
+SECONDS = "COLORIZE_STAND_IN_SECONDS"  # environment variable: seconds per image
+SIDE = 8  # side of the colors that it returns
 
 
 class SleepingPredictor:
-    """Takes the place of `Predictor`; imports no torch."""
+    """Replaces `Predictor`; imports no torch."""
 
     def __init__(self, *args: object, **options: object) -> None:
         self.seconds = float(os.environ[SECONDS])
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """`batch` with a faint red as each image's color."""
+        """`batch` with a faint red as the color of each image."""
         good = [status == "ok" for status in batch["status"].to_pylist()]
         time.sleep(self.seconds * sum(good))
         ab = np.full((2, SIDE, SIDE), 5, np.float16).tobytes()

@@ -1,10 +1,10 @@
-"""Samples a second of `colorize train`, on Ray and without, against a plain PyTorch loop; the start-up time apart.
+"""Samples per second of `colorize train`, with and without Ray, against a plain PyTorch loop; start-up time apart.
 
     python -m benchmarks.training_throughput --recipe lab_cnn --side 64 --images 8192
 
-The plain loop takes the same steps (same network, batch, precision, threads) on images that lie in memory. The
-command reads the same images as JPEG out of a Parquet file. Its rate is that of the last epoch, from its first batch
-on; what an epoch waits for that batch, and the time from the command to the first step, are printed beside it.
+The plain loop takes the same steps (same network, batch size, precision, threads) on images in memory. The command
+reads the same images as JPEG from a Parquet file. Its rate is that of the last epoch after its first batch; the wait
+for that batch, and the time from the command to the first step, are printed separately.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(
 
 
 def crops(count: int, side: int) -> npt.NDArray[np.uint8]:
-    """Squares `(count, side, side, 3)` cut from scikit-image's photographs at random places."""
+    """Squares `(count, side, side, 3)` cut from scikit-image's photographs at random positions."""
     from skimage import data
 
     random = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def crops(count: int, side: int) -> npt.NDArray[np.uint8]:
 
 
 def write_archive(squares: npt.NDArray[np.uint8], path: Path) -> None:
-    """The squares as JPEGs, with 64 more to validate."""
+    """The squares as JPEGs, with 64 more for validation."""
     encoded = []
     for square in [*squares, *squares[:64]]:
         buffer = io.BytesIO()
@@ -92,7 +92,7 @@ def write_archive(squares: npt.NDArray[np.uint8], path: Path) -> None:
 
 
 def plain_rate(settings: TrainSettings, squares: npt.NDArray[np.uint8]) -> float:
-    """Samples a second of the step alone, in this process."""
+    """Samples per second of the step alone, in this process."""
     configure_device(torch.device("cpu"))
     state = create_state(settings)
     rgb, size = torch.from_numpy(squares), settings.trainer.batch_size
@@ -108,7 +108,7 @@ def plain_rate(settings: TrainSettings, squares: npt.NDArray[np.uint8]) -> float
 def command_rates(
     config: Path, settings: list[str], words: list[str], folder: Path, name: str
 ) -> tuple[float, float, float]:
-    """Seconds to the first step of all, to the last epoch's first batch; samples a second from there."""
+    """Seconds to the first step, and to the last epoch's first batch; samples per second after it."""
     overrides = [word for setting in [*settings, "data.split=null"] for word in ("--set", setting)]
     places = ["--config", str(config), "--data", str(folder / "images.parquet"), "--output", str(folder / name)]
     command = [sys.executable, "-m", "colorize", "train", *places, *words, *overrides]

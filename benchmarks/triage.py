@@ -1,14 +1,14 @@
-"""What triage takes images for: a table of what they are against what they are taken for, and each kind's precision.
+"""Triage accuracy: a confusion matrix of kinds, and the precision of each kind.
 
     python -m benchmarks.triage
     python -m benchmarks.triage --photographs photos.parquet --limit 800
-    python -m benchmarks.triage --data sorted/        # folders called color, grey, toned, text, ... or anything
+    python -m benchmarks.triage --data sorted/        # folders named color, grey, toned, text, ... or anything
 
-Photographs in color are taken from an archive with a column `image`, or a folder; without either they are crops of
-scikit-image's. Made of each by program: a copy of a third of its saturation with a cast, its grey copy, that stored as
-RGB, an unevenly faded sepia copy with noise, its color negative behind an orange mask, its black-and-white negative,
-and grey and sepia prints with something in color in the frame (see `frames`); every one a JPEG of quality 40 to 95. As
-many pages of text and blank sheets are drawn. With `--data` the images are yours, in folders named by what they are.
+Color photographs come from an archive with a column `image`, or a folder; by default they are crops of scikit-image's.
+From each are generated: a copy with a third of its saturation and a cast, its grey copy, the same stored as RGB, an
+unevenly faded sepia copy with noise, its color negative behind an orange mask, its black-and-white negative, and grey
+and sepia prints with a colored object in the frame (see `frames`); each a JPEG of quality 40 to 95. As many pages of
+text and blank sheets are drawn. `--data` takes your own images, in folders named by kind.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ Make: TypeAlias = Callable[[Image.Image, Random], Image.Image]
 
 SHARED = Path(__file__).parents[3] / "shared/data/photos"
 MAX_PIXELS = 400_000_000
-AREA = 65536  # pixels that the network sees
+AREA = 65536  # area in pixels of the network's input
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def toned(photograph: Image.Image, random: Random) -> Image.Image:
-    """Sepia of any hue, cast by up to 12 levels from side to side, with noise."""
+    """Sepia of any hue, varying by up to 12 levels from side to side, with noise."""
     grey = _levels(photograph.convert("L"))[..., None] / 255
     dark = np.array([40, 20, 5]) * random.uniform(0.3, 1.3, 3)
     light = np.array([255, 240, 205]) * random.uniform(0.85, 1, 3)
@@ -59,7 +59,7 @@ def muted(photograph: Image.Image, random: Random) -> Image.Image:
 
 
 def color_negative(photograph: Image.Image, random: Random) -> Image.Image:
-    """Inverted, seen through the orange mask of color film."""
+    """Inverted, behind the orange mask of color film."""
     mask = np.array([235, 150, 95]) * random.uniform(0.9, 1.08, 3)
     return _image((1 - _levels(photograph) / 255) ** random.uniform(0.6, 1.2) * mask)
 
@@ -71,7 +71,7 @@ def grey_negative(photograph: Image.Image, random: Random) -> Image.Image:
 
 
 def page(photograph: Image.Image, random: Random) -> Image.Image:
-    """Lines of words on paper that is lit a little unevenly."""
+    """Lines of words on slightly unevenly lit paper."""
     width, height = 900, 1200
     image = Image.new("L", (width, height), 255)
     draw, size = ImageDraw.Draw(image), int(random.integers(14, 34))
@@ -105,7 +105,7 @@ MADE: Mapping[str, Make] = {
 
 
 def photographs(source: Path | None, limit: int) -> Iterator[Image.Image]:
-    """About `limit` color photographs, spread over the source."""
+    """About `limit` color photographs, sampled across the source."""
     if source is None and SHARED.is_dir():
         source = SHARED
     if source is None:
@@ -134,7 +134,7 @@ def _crops(limit: int) -> Iterator[Image.Image]:
 
 
 def made(source: Path | None, limit: int) -> Iterator[tuple[str, bytes]]:
-    """What each is, and its JPEG."""
+    """The kind of each generated image, and its JPEG."""
     for number, photograph in enumerate(photographs(source, limit)):
         random = np.random.default_rng(number)
         for name, make in MADE.items():
@@ -144,13 +144,13 @@ def made(source: Path | None, limit: int) -> Iterator[tuple[str, bytes]]:
 
 
 def sorted_images(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Images by the name of the folder that they lie in."""
+    """Images by the name of their folder."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         yield path.parent.name, path.read_bytes()
 
 
 def counted(images: Iterator[tuple[str, bytes]]) -> dict[str, Counter[str]]:
-    """For each name how often its images are taken for which kind."""
+    """For each name, the number of images classified as each kind."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for name, encoded in images:
         try:
@@ -161,7 +161,7 @@ def counted(images: Iterator[tuple[str, bytes]]) -> dict[str, Counter[str]]:
 
 
 def table(counts: Mapping[str, Counter[str]]) -> Iterator[str]:
-    """Markdown: shares of each row, then the precision of each column were all rows equally frequent."""
+    """Markdown: fractions of each row, then the precision of each column if all rows were equally frequent."""
     columns = [*KINDS, *sorted({kind for row in counts.values() for kind in row} - set(KINDS))]
     yield "| is, taken for | " + " | ".join(columns) + " | images |"
     yield "| --- |" + " --- |" * (len(columns) + 1)

@@ -1,10 +1,10 @@
-"""The weighted mean of checkpoints of one network that lie on one path of training.
+"""The weighted mean of checkpoints of one network from the same training trajectory.
 
     python -m scripts.average_weights 0.3=runs/first 0.7=runs/second -o averaged.safetensors
 
-Weights between those of a training and of one that went on from it can be better than both on images unlike the
-training's: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022), https://arxiv.org/abs/2109.01903.
-The shipped weights are such a mean (docs/model.md).
+Weights between those of a training and of its fine-tuning can be better than both on images unlike the training data:
+Wortsman et al., "Robust fine-tuning of zero-shot models" (2022), https://arxiv.org/abs/2109.01903. The shipped weights
+are such a mean (docs/model.md).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from colorize.predict.model_files import find_model
 
 
 def average(checkpoints: Sequence[LoadedCheckpoint], parts: Sequence[float]) -> LoadedCheckpoint:
-    """The first checkpoint with the mean of all weights; the parts are scaled to a sum of 1.
+    """The first checkpoint with the mean of all weights; the fractions are normalized to a sum of 1.
 
     Raises:
         UsageError: they are of different networks.

@@ -1,4 +1,4 @@
-"""Writes configs/*/default.yaml: every setting of a job with its default and what it is, from the code.
+"""Writes configs/*/default.yaml from the code: every setting of a job with its default and description.
 
 python -m scripts.default_configs
 """
@@ -25,7 +25,7 @@ WIDTH = 120
 
 
 def documented(command: str, settings: type[Settings]) -> str:
-    """The settings' defaults as YAML, each under a comment that describes it."""
+    """The settings' defaults as YAML, each below a comment with its description."""
     head = f"# Every setting of `{command}` with its default, written by scripts/default_configs.py.\n"
     return (
         head

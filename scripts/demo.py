@@ -1,4 +1,4 @@
-"""What `make demo` needs beside the program: photographs that packages carry, and a sheet of before and after.
+"""Helpers of `make demo`: sample photographs from installed packages, and a before-and-after sheet.
 
 python scripts/demo.py prepare FOLDER           writes grey "scans" of color photographs, and old grey photographs
 python scripts/demo.py sheet SCANS COLORED OUT  puts each scan beside its colored copy
@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 app = typer.Typer(add_completion=False)
 
-TILE = 256  # pixels, height of an image before its row is brought to the sheet's width
+TILE = 256  # pixels, height of an image before its row is scaled to the sheet's width
 WIDTH = 1400
 PAIRS_PER_ROW = 2
 GAP = 6
@@ -23,7 +23,7 @@ GAP = 6
 
 @app.command()
 def prepare(folder: Path) -> None:
-    """Writes the demo's scans: scikit-image's and scikit-learn's photographs, made grey, in several formats."""
+    """Writes the demo's scans: scikit-image's and scikit-learn's photographs, converted to grey, in several formats."""
     from skimage import data
     from sklearn.datasets import load_sample_images
 
@@ -46,7 +46,7 @@ def prepare(folder: Path) -> None:
 
 @app.command()
 def sheet(scans: Path, colored: Path, out: Path) -> None:
-    """Draws pairs of scan and colored copy, and saves them as one image."""
+    """Saves pairs of scan and colored copy as one image."""
     pairs = [_pair(path, colored / path.relative_to(scans)) for path in sorted(scans.rglob("*.*")) if path.is_file()]
     rows = [_beside(pairs[i : i + PAIRS_PER_ROW]) for i in range(0, len(pairs), PAIRS_PER_ROW)]
     rows = [row.resize((WIDTH, round(row.height * WIDTH / row.width)), Image.Resampling.LANCZOS) for row in rows]

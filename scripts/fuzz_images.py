@@ -1,10 +1,10 @@
-"""Mutated files of every format on the way from bytes to colored bytes: no crash, no hang, no false claim.
+"""Fuzzes the path from bytes to colored bytes with mutated files of every format: no crash, no hang, no false claim.
 
 python scripts/fuzz_images.py [--seconds 1800] [--seed 1] [--keep FOLDER]
 
-Each file is read, colored and encoded as a worker would do it. What must come of it is a copy whose luminance is the
-source's where that is claimed, or an `ImageDecodeError` with a code. Anything else is printed, its file is left in
-FOLDER, and the exit status is 1. A crash or a hang ends the process: the file is then FOLDER/present.bin.
+Each file is read, colored and encoded as by a worker. The result must be a copy whose luminance equals the source's if
+it claims so, or an `ImageDecodeError` with a code. Anything else is printed, its file is saved in FOLDER, and the exit
+status is 1. A crash or a hang ends the process: the file is then FOLDER/present.bin.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def main(
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """The file with one to ten changes, half of them where headers are."""
+    """The file with one to ten changes, half of them in the headers."""
     changed = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4, 10))):
         at = rng.randrange(min(len(changed), 600) if rng.random() < 0.5 else len(changed))
-        if rng.random() < 0.3:  # TIFF's directories are often the end
+        if rng.random() < 0.3:  # a TIFF's directories are often at the end
             at = len(changed) - 1 - rng.randrange(min(len(changed), 400))
         match rng.randrange(6):
             case 0 | 1:
@@ -81,7 +81,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 
 def outcome_of(data: bytes) -> tuple[str, bool]:
-    """What became of a file, in a countable word that starts with "!" where it should not have; and if that is fine."""
+    """The outcome of a file as a word to count, starting with "!" if it is wrong; and whether it is right."""
     try:
         info = decode_small(data, 64 * 64, max_pixels=MAX_PIXELS).info
         colored = range(0, info.frames, 2) if has_pages(info) else (0,)
@@ -89,7 +89,7 @@ def outcome_of(data: bytes) -> tuple[str, bool]:
         made = render(data, ab, PROVENANCE, max_pixels=MAX_PIXELS)
     except ImageDecodeError as error:
         return error.code, True
-    except Exception as error:  # of any kind: that is what is looked for
+    except Exception as error:  # of any kind: that is what the fuzzer looks for
         return f"! {type(error).__name__}: {error}"[:200], False
     if made.luma_exact and not is_exact(data, made, colored):
         return f"! a false luma_exact of {info.format} {info.mode}", False
@@ -97,7 +97,7 @@ def outcome_of(data: bytes) -> tuple[str, bool]:
 
 
 def is_exact(data: bytes, made: Rendered, colored: range | tuple[int, ...]) -> bool:
-    """Whether the copy's luminance is the source's: of a JPEG its scans' bits or its coefficients, else every pixel.
+    """Whether the copy's luminance is the source's: a JPEG's scan bits or coefficients, otherwise every pixel.
 
     Of a damaged scan the same bits may decode to other coefficients: libjpeg-turbo has two Huffman decoders, and
     chooses by how many bytes follow.

@@ -1,10 +1,10 @@
-"""Pairs of an image and its copy as exiftool reads them: nothing is lost, nothing is stale, no warning is new.
+"""Compares the metadata of images and their copies with exiftool: nothing lost, nothing stale, no new warnings.
 
 python scripts/metadata_pairs.py [FOLDER...] [--generated 300] [--seed 1] [--keep pairs]
 
-Colors every image of the folders, and generated ones whose metadata is random: EXIF, IPTC, XMP and color profiles,
-split over segments, too large for one, and with wrong pointers. Both files of a pair that differs stay in `--keep`, and
-the exit status is 1. Needs exiftool.
+Colors every image of the folders, and generated ones with random metadata: EXIF, IPTC, XMP and color profiles, split
+over segments, too large for one, and with wrong pointers. Pairs that differ are saved in `--keep`, and the exit status
+is then 1. Needs exiftool.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Said = dict[str, list[Any]]
 
 MAX_PIXELS = 100_000_000
 PROVENANCE = Provenance("pairs", "0" * 64, "source", "1" * 64)
-# Of the file, or of how its samples are stored, which is the copy's own.
+# Properties of the file or its sample storage, which differ in the copy.
 OWN = (
     "SourceFile", "System", "ExifTool", "File", "Composite", "RIFF", "GIF", "BMP", "Photoshop:Image", "PNG:BitDepth",
     "PNG:ColorType", "PNG:Interlace", "PNG:Filter", "PNG:Compression", "PNG:Palette", "PNG:Transparency", "PNG-pHYs",
@@ -47,7 +47,7 @@ OF_SAMPLES = frozenset(
      "NumberOfComponents", "BitsPerComponent", "DigitalSourceType", "ColorMode", "ICCProfileName", "DotRange",
      "TargetPrinter", "ProcessingSoftware", "FreeOffsets", "FreeByteCounts", "PixelFormat", "XMPToolkit")
 )  # fmt: skip
-# What shows the source, or held for it alone.
+# Metadata that depicts the source or only applies to it.
 GONE = (
     "Thumbnail", "Preview", "JpgFromRaw", "OtherImage", "JUMBF", "C2PA", "MPF", "MPImage", "GainMap", "MotionPhoto",
     "MicroVideo", "XMP-GContainer", "XMP-Container", "ImageSourceData", "IFD1:", "XMP-hdrgm", "EmbeddedVideo", "Layer",
@@ -102,7 +102,7 @@ def _colored(name: str, data: bytes, keep: Path) -> str:
 
 
 def _said(folder: Path) -> dict[str, Said]:
-    """Every tag of every file in a folder, by file name: what is said more than once has more than one value."""
+    """Every tag of every file in a folder, by file name; repeated tags have several values."""
     command = ["exiftool", "-a", "-G1:4", "-n", "-j", "-struct", "-api", "largefilesupport=1", "-all", str(folder)]
     done = subprocess.run(command, capture_output=True, check=False)
     said = defaultdict[str, Said](lambda: defaultdict(list))
@@ -113,13 +113,13 @@ def _said(folder: Path) -> dict[str, Said]:
 
 
 def differences(before: Said, after: Said) -> Iterator[str]:
-    """In words, what the copy lacks, and what it should not say."""
+    """Descriptions of what the copy lacks, and of what it should not contain."""
     is_grey = any("GRAY" in values for key, values in before.items() if key.endswith("ColorSpaceData"))
     for key, values in before.items():
         name = key.rpartition(":")[2]
         if key.startswith(OWN) or name in OF_SAMPLES or any(word in key for word in GONE):
             continue
-        if is_grey and key.startswith("ICC"):  # an RGB profile with the same curve takes its place
+        if is_grey and key.startswith("ICC"):  # replaced by an RGB profile with the same curve
             continue
         if lost := [
             value for value in values if str(value).strip() and values.count(value) > after.get(key, []).count(value)
@@ -134,7 +134,7 @@ def differences(before: Said, after: Said) -> Iterator[str]:
 
 
 def _kinds(complaints: list[Any]) -> set[str]:
-    """Complaints without their numbers: the tags of a copy have other places."""
+    """Warnings without their numbers, since tags have other offsets in a copy."""
     return {re.sub("[0-9]+", "#", str(complaint)) for complaint in complaints}
 
 

@@ -1,4 +1,4 @@
-"""Images whose metadata is random: what `metadata_pairs` compares, and tests take a few of."""
+"""Images with random metadata, for `metadata_pairs` and the tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DATASETS = (5, 25, 55, 80, 85, 90, 101, 105, 110, 115, 116, 120, 122)
 
 
 def images(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each, the formats in turn."""
+    """Name and content of each image, cycling through the formats."""
     for number in range(count):
         rng = random.Random(f"{seed}-{number}")
         format = list(SUFFIXES)[number % len(SUFFIXES)]
@@ -31,7 +31,7 @@ def images(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def image(format: str, rng: random.Random) -> bytes:
-    """A small image of this format that says a lot."""
+    """A small image of this format with much metadata."""
     mode = rng.choice(("L", "RGB"))
     pixels = np.random.default_rng(rng.randrange(2**32)).integers(0, 256, (24, 32, len(mode)), np.uint8)
     image = Image.fromarray(pixels[..., 0] if mode == "L" else pixels)
@@ -70,7 +70,7 @@ def _jpeg(image: Image.Image, rng: random.Random) -> bytes:
 
 
 def _split(marker: int, heading: bytes, body: bytes, rng: random.Random) -> list[Segment]:
-    """The body over segments whose borders lie anywhere."""
+    """The body divided into segments at arbitrary positions."""
     room = rng.choice((200, 5000, 65_000))
     return [Segment(marker, heading + body[at : at + room]) for at in range(0, len(body), room)]
 
@@ -107,7 +107,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _tiff(image: Image.Image, rng: random.Random) -> bytes:
-    """Its directory holds what others have in EXIF."""
+    """A TIFF, whose directory holds the tags that other formats have in EXIF."""
     tags = Image.Exif()
     for tag in rng.sample(_TEXTS, rng.randrange(1, 8)):
         tags[tag] = rng.choice(WORDS).encode("ascii", "ignore").decode() or "?"
@@ -130,7 +130,7 @@ def _jp2_box(rng: random.Random) -> bytes:
 
 
 def exif(rng: random.Random) -> bytes:
-    """A block of either byte order whose thumbnail's pointers are right, wrong, or absent."""
+    """An EXIF block of either byte order whose thumbnail pointers are right, wrong, or absent."""
     order = rng.choice("<>")
     inner, gps = _texts(rng, _INNER), _texts(rng, _GPS)
     first = _texts(rng, _TEXTS)
@@ -159,7 +159,7 @@ def exif(rng: random.Random) -> bytes:
 
 
 def _texts(rng: random.Random, tags: tuple[int, ...]) -> dict[int, bytes]:
-    """A value of an even number of bytes, more than fit an entry, for some of the tags."""
+    """A value of an even number of bytes, too long for an entry, for some of the tags."""
     chosen = sorted(rng.sample(tags, rng.randrange(1, len(tags) + 1)))
     values = {tag: rng.choice(WORDS).encode("ascii", "ignore") + b"text\0" for tag in chosen}
     return {tag: value + bytes(len(value) % 2) for tag, value in values.items()}
@@ -181,7 +181,7 @@ def _directory(
 
 
 def iptc(rng: random.Random) -> bytes:
-    """Datasets of the application record, the first of which says that they are UTF-8."""
+    """Datasets of the application record, the first of which declares UTF-8."""
     found = b"\x1c\x01\x5a\0\3\x1b%G"
     for number in sorted(rng.sample(_DATASETS, rng.randrange(1, 10))):
         text = rng.choice(WORDS).encode()[:60]
@@ -190,7 +190,7 @@ def iptc(rng: random.Random) -> bytes:
 
 
 def resources(rng: random.Random) -> bytes:
-    """Photoshop's, in any order: IPTC, a thumbnail, a resolution, an unknown one that may be large."""
+    """Photoshop resources in any order: IPTC, a thumbnail, a resolution, an unknown one that may be large."""
     thumbnail = struct.pack(">IIIIIIHH", 1, 80, 60, 240, 14400, 400, 24, 1) + b"\xff\xd8" + rng.randbytes(399)
     listed = [
         (1028, iptc(rng)),

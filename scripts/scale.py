@@ -1,4 +1,4 @@
-"""What a bulk job takes and costs, calculated: the table of docs/scale.md, and yours with your own numbers.
+"""Estimates the time and cost of a bulk job: the table of docs/scale.md, or one with your own numbers.
 
 python scripts/scale.py
 python scripts/scale.py --images 5e6 --cpu-nodes 4 --gpu-nodes 1 --cpu-price 0.31
@@ -14,47 +14,47 @@ import typer
 
 @dataclass(frozen=True)
 class Model:
-    """Constants. Those in the first block are measured (docs/scale.md says how), the others are assumptions."""
+    """Constants. Those of the first block are measured (see docs/scale.md), the others are assumptions."""
 
-    load_ms: float = 4.5  # CPU time of an image of one megapixel, fetching excluded
+    load_ms: float = 4.5  # CPU time of an image of one megapixel, without the download
     write_ms: float = 9.7
-    predict_ms: float = 22.4  # of one CPU core, where there is no GPU
-    other_ms: float = 23.0  # what the whole job takes beyond its stages: Ray, its agents, its object store
-    driver_ms: float = 0.2  # CPU time of an input on the driver, which is one process, with 256 inputs a task
+    predict_ms: float = 22.4  # of one CPU core, if there is no GPU
+    other_ms: float = 23.0  # overhead of the whole job beyond its stages: Ray, its agents, its object store
+    driver_ms: float = 0.2  # CPU time per input on the driver, which is one process, with 256 inputs per task
     start_seconds: float = 8.0  # from the command to the first output
     bytes_out: float = 118_000.0
-    list_ms: float = 0.0051  # CPU time of the driver for one name in a bucket's list, and for planning it
+    list_ms: float = 0.0051  # the driver's CPU time for listing and planning one object
     compact_ms: float = 0.0032  # for one row at the end
-    bytes_disk: float = 370.0  # of its temporary folder for one more input, while a second start compares
+    bytes_disk: float = 370.0  # of the driver's temporary folder per input, during the comparison at a second start
     bytes_row: float = 128.0  # of the manifest
-    efficiency: float = 0.99  # what several nodes keep of what each does alone
+    efficiency: float = 0.99  # of several nodes relative to one
 
-    gpu_rate: float = 1500.0  # images a second of one GPU
-    cpus: int = 16  # of a CPU node; a GPU node's are left to its predictor
-    cpu_price: float = 0.33  # USD an hour: a spot machine of 16 CPUs
+    gpu_rate: float = 1500.0  # images per second of one GPU
+    cpus: int = 16  # per CPU node; a GPU node's are left to its predictor
+    cpu_price: float = 0.33  # USD per hour: a spot machine of 16 CPUs
     gpu_price: float = 0.55  # a spot machine with one small GPU
     head_price: float = 0.23
-    node_minutes: float = 6.0  # until a new machine works: boot, installation
-    put_price: float = 5.4e-6  # one request
+    node_minutes: float = 6.0  # until a new machine is ready: boot, installation
+    put_price: float = 5.4e-6  # per request
     get_price: float = 4.3e-7
-    list_price: float = 5.4e-6  # of 1000 names
-    store_price: float = 0.0245  # a gigabyte a month
-    losses: float = 0.05  # spot machines that are taken back, of those that run for an hour
-    lost_seconds: float = 60.0  # of a machine's work that is done again after each
+    list_price: float = 5.4e-6  # per 1000 names
+    store_price: float = 0.0245  # per gigabyte and month
+    losses: float = 0.05  # fraction of spot machines reclaimed per hour
+    lost_seconds: float = 60.0  # of a machine's work that is repeated after each loss
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What one job takes."""
+    """The resources and cost of one job."""
 
     hours: float
-    listing_hours: float  # part of it, before anything else starts
-    rate: float  # images a second
+    listing_hours: float  # included in the total, before anything else starts
+    rate: float  # images per second
     limit: str
     machines: float  # USD
     requests: float
-    storage: float  # a month
-    losses: float  # machines lost on the way
+    storage: float  # USD per month
+    losses: float  # machines lost during the job
     disk_gb: float  # of the driver's temporary folder
     manifest_gb: float
 
@@ -97,7 +97,7 @@ HEAD = (
 
 
 def line(model: Model, images: float, cpu_nodes: int, gpu_nodes: int) -> str:
-    """A row of the table."""
+    """A table row."""
     b = bill(model, images, cpu_nodes, gpu_nodes)
     hours = f"{b.hours:.2f} ({b.listing_hours:.2f})"
     money = " | ".join(f"${value:,.2f}" for value in (b.machines, b.requests, b.storage))

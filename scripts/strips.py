@@ -1,8 +1,8 @@
-"""One strip for each trained approach: grey, colored, true, of scikit-image's photographs.
+"""One strip for each trained approach: grey, colored, original, of scikit-image's photographs.
 
     python scripts/strips.py palette_cnn=runs/palette_cnn lab_cnn=runs/lab_cnn
 
-Each `NAME=RUN` becomes `docs/approaches/NAME.jpg`, colored as `colorize photo --run RUN` would.
+Each `NAME=RUN` becomes `docs/approaches/NAME.jpg`, colored as by `colorize photo --run RUN`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def strip(run: str) -> Image.Image:
-    """Grey, colored and true of each photograph, side by side."""
+    """Grey, colored and original of each photograph, side by side."""
     colorizer = open_colorizer(find_model(run).data, ColorizerSettings())
     panels = []
     for photograph in (data.astronaut(), data.coffee(), data.chelsea()):
@@ -45,7 +45,7 @@ def strip(run: str) -> Image.Image:
 
 
 def square(photograph: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Its middle, `(SIDE, SIDE, 3)`."""
+    """The center square, `(SIDE, SIDE, 3)`."""
     height, width = photograph.shape[:2]
     edge = min(height, width)
     left, top = (width - edge) // 2, (height - edge) // 2

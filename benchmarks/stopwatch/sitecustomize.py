@@ -1,7 +1,7 @@
-"""Notes when each image's work begins and ends, in every process that finds this folder on PYTHONPATH.
+"""Logs the start and end of each image's work, in every process with this folder on PYTHONPATH.
 
-The file `STOPWATCH/<process id>` gets a line for each: the time of the monotonic clock, and `+` or `-`. An image whose
-process dies has no end. That a child process comes up is no image's time: its begin is noted once more after that.
+`STOPWATCH/<process id>` gets a line for each: the monotonic clock's time, and `+` or `-`. An image whose process dies
+has no end. The start of a child process is not counted: the image's start is logged again afterwards.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SANDBOX = "colorize.imaging.sandbox."
 
 
 def note(sign: str) -> None:
-    """One line."""
+    """Writes one line."""
     with Path(os.environ["STOPWATCH"], str(os.getpid())).open("a", encoding="ascii") as file:
         file.write(f"{time.monotonic()} {sign}\n")
 
 
 def timed(module: ModuleType) -> None:
-    """Has the module's calls noted."""
+    """Wraps the module's calls."""
     if module.__name__ == f"{SANDBOX}guarded":
         call: Callable[..., Any] = module.Guarded.__call__
 
@@ -50,10 +50,10 @@ def timed(module: ModuleType) -> None:
 
 
 class Patcher(importlib.abc.MetaPathFinder):
-    """Finds the sandbox's modules as they are, and changes them once they are there."""
+    """Patches the sandbox's modules after they are imported."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """As importlib has it."""
+        """As in importlib."""
         if name not in (f"{SANDBOX}guarded", f"{SANDBOX}child"):
             return None
         sys.meta_path.remove(self)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.confidence import WAYS, Doubted, area_under_roc, groups, rank_correlation, table, tenths
+from benchmarks.confidence import WAYS, ImagePrediction, area_under_roc, groups, rank_correlation, table, tenths
 from benchmarks.decodes import CANVAS
 from benchmarks.distributions import Distributions, View
 from benchmarks.kinds import greys
@@ -48,7 +48,7 @@ def test_every_method_has_a_row_and_the_shipped_one_matches_a_run(weights: str, 
     known = Distributions(found, images, tmp_path)
     for view in (CANVAS, View(CANVAS.size, mirrored=True)):
         known.prepare(view)
-    seen = [Doubted(known, network, each, index) for index, each in enumerate(images)]
+    seen = [ImagePrediction(known, network, each, index) for index, each in enumerate(images)]
     with torch.inference_mode():
         uncertainties = {name: np.array([float(way(each)) for each in seen]) for name, way in WAYS.items()}
         errors, grey = np.array([each.errors() for each in seen]).T
