@@ -39,20 +39,20 @@ BATCH = 16
 
 
 def main(
-    images: Annotated[int, typer.Option(help="how many")] = 2000,
-    plain: Annotated[int, typer.Option(help="how many of them in the plain process")] = 300,
-    usual: Annotated[int, typer.Option(help="how many of them by the usual script")] = 100,
-    width: Annotated[int, typer.Option(help="of an image; 1152 are 1 megapixel, 4000 are 12")] = 1152,
+    images: Annotated[int, typer.Option(help="number of images")] = 2000,
+    plain: Annotated[int, typer.Option(help="number of images in the plain process")] = 300,
+    usual: Annotated[int, typer.Option(help="number of images in the typical script")] = 100,
+    width: Annotated[int, typer.Option(help="image width; 1152 is 1 megapixel, 4000 is 12")] = 1152,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="settings of the job")] = None,
 ) -> None:
-    """Measures and prints."""
+    """Runs the benchmark and prints the results."""
     with tempfile.TemporaryDirectory() as folder:
         scans, colored = Path(folder, "scans"), Path(folder, "colored")
         make_scans(scans, images, width)
         report, seconds = run_job(scans, colored, overrides or [])
         files = sorted(scans.iterdir())
         rates = {"one plain process": run_plain(files[:plain], Path(folder, "plain")) if plain else None}
-        rates["usual script"] = run_usual(files[:usual], Path(folder, "usual")) if usual else None
+        rates["typical script"] = run_usual(files[:usual], Path(folder, "usual")) if usual else None
     start = report["seconds_to_first_output"]
     steady = (images - BATCH) / (report["seconds"] - start)
     print(f"{images} grey JPEGs of {width} x {width * 3 // 4}, {available_cpus()} CPU threads in one process")
@@ -60,7 +60,7 @@ def main(
     print(f"  after the start     {steady:7.2f} images/s  (first output after {start:.1f} s)")
     for name, rate in rates.items():
         if rate:
-            print(f"{name:21} {rate:7.2f} images/s  (start-up left out); the job is {steady / rate:.2f} times that")
+            print(f"{name:21} {rate:7.2f} images/s  (without start-up); the job is {steady / rate:.2f} times that")
     for entry in report["processes"]:
         print(f"memory of {entry['role']:8} {entry['pid']:>8}: {entry['peak_mb_by_quarter']} MB by quarter of the run")
 

@@ -146,13 +146,13 @@ def faulty_bucket(folder: Path) -> Iterator[str]:
 
 
 def main(
-    images: Annotated[int, typer.Option(help="how many")] = 2000,
-    restarts: Annotated[int, typer.Option(help="how often the driver is killed")] = 5,
-    nodes: Annotated[int, typer.Option(help="of the cluster")] = 3,
-    seed: Annotated[int, typer.Option(help="of the random moments")] = 0,
+    images: Annotated[int, typer.Option(help="number of images")] = 2000,
+    restarts: Annotated[int, typer.Option(help="number of times the driver is killed")] = 5,
+    nodes: Annotated[int, typer.Option(help="nodes of the cluster")] = 3,
+    seed: Annotated[int, typer.Option(help="random seed")] = 0,
     faulty: Annotated[bool, typer.Option("--faulty", help="buckets behind a faulty proxy instead of folders")] = False,
 ) -> None:
-    """Runs, compares, prints, and fails if anything differs."""
+    """Runs both, compares, prints the result, and fails if anything differs."""
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
         names = write_photographs(folder / "scans", images)
@@ -170,7 +170,7 @@ def main(
         print(f"{images} images, {nodes} nodes, {time.monotonic() - started:.0f} s; starts ended: {', '.join(ends)}")
         print(f"killed: {dict(chaos.killed)}")
         problems = differences(Storage(folder / "calm"), Storage(target), set(names))
-        print("\n".join(problems[:20]) or "each input has one row, each output is that of the undisturbed run")
+        print("\n".join(problems[:20]) or "each input has one row, each output equals that of the undisturbed run")
         if problems:
             raise SystemExit(1)
 

@@ -247,7 +247,7 @@ def main(
     sweep: Annotated[bool, typer.Option(help="every method with several parameters")] = False,
     images: Annotated[Path | None, typer.Option(help="a folder of color photographs")] = None,
     cells: Annotated[list[int], typer.Option(help="the square root of a grid's number of cells")] = list(CELLS),  # noqa: B006
-    figure_path: Annotated[Path | None, typer.Option("--figure", help="write the figure there instead")] = None,
+    figure_path: Annotated[Path | None, typer.Option("--figure", help="write the figure to this file instead")] = None,
 ) -> None:
     """Runs the benchmark and prints a Markdown table."""
     if figure_path is not None:

@@ -76,7 +76,7 @@ def row(name: str, found: Trade, images: Sequence[DecodedImage]) -> str:
 
 def main(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="as for `colorize evaluate`")],
-    historical_folder: Annotated[Path, typer.Option("--historical", help="true images and `provenance.csv`")],
+    historical_folder: Annotated[Path, typer.Option("--historical", help="originals and `provenance.csv`")],
     photos: Annotated[Path, typer.Option(help="Parquet photographs with the split `val`")],
 ) -> None:
     """Prints a Markdown table with a row per model."""

@@ -236,9 +236,9 @@ def table(
 
 @torch.inference_mode()
 def main(
-    historical_folder: Annotated[Path, typer.Option("--historical", help="true images and `provenance.csv`")],
+    historical_folder: Annotated[Path, typer.Option("--historical", help="originals and `provenance.csv`")],
     photos: Annotated[Path, typer.Option(help="Parquet photographs with the split `val`")],
-    kept: Annotated[Path, typer.Option("--cache", help="a folder for the network's distributions: 1 GB")],
+    kept: Annotated[Path, typer.Option("--cache", help="folder for the network's distributions, 1 GB")],
     model: Annotated[str, typer.Option(help="as for `colorize evaluate`")] = "default",
 ) -> None:
     """Prints a Markdown table."""

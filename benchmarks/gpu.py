@@ -90,7 +90,7 @@ def main() -> None:
     """Prints all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smoke test")
-    parser.add_argument("--seconds", type=float, default=FULL.seconds, help="how long each figure is measured")
+    parser.add_argument("--seconds", type=float, default=FULL.seconds, help="duration of each measurement")
     asked, device = parser.parse_args(), Device()
     effort = QUICK if asked.quick else replace(FULL, seconds=asked.seconds)
     model = load_checkpoint(shipped_weights()["default"]).model
@@ -118,7 +118,7 @@ def matrix_tflops(device: Device, effort: Effort) -> float:
 
 def network_table(model: ColorModel, device: Device, effort: Effort, peak: float) -> Iterator[str]:
     """The network's forward pass and decoding, with lightness already on the device."""
-    yield "| canvas | batch | images/s | TFLOP/s | of the matrix product | peak memory, MB |"
+    yield "| canvas | batch | images/s | TFLOP/s | fraction of the matrix product | peak memory, MB |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for canvas in CANVASES:
         for batch in effort.batches:
@@ -136,7 +136,7 @@ def network_table(model: ColorModel, device: Device, effort: Effort, peak: float
 
 def colorizer_table(model: ColorModel, device: Device, effort: Effort) -> Iterator[str]:
     """Fitted images of four shapes in, colors and confidence out; and the CPU time."""
-    yield "| images a call | batch | images/s | ms of the CPU an image | peak memory, MB |"
+    yield "| images per call | batch | images/s | CPU ms per image | peak memory, MB |"
     yield "| ---: | ---: | ---: | ---: | ---: |"
     seen = images(effort.images)
     for batch in effort.batches[-4:]:
@@ -173,13 +173,13 @@ def error_lines(model: ColorModel, device: Device) -> Iterator[str]:
     for precision in ("auto", "float32"):
         colorizer = torch_colorizer(copy.deepcopy(model), size=SIZE, device=device.type, precision=precision)
         error = np.concatenate([np.abs(a - b).ravel() for a, b in zip(colorizer(seen), exact, strict=True)])
-        yield f"Error against the CPU, {precision}: {error.mean():.4f} Lab units in the mean, {error.max():.3f} at most"
+        yield f"Error against the CPU, {precision}: {error.mean():.4f} Lab units mean, {error.max():.3f} maximum"
 
 
 def shortage_lines(model: ColorModel, device: Device, effort: Effort) -> Iterator[str]:
     """A real memory limit that the batch does not fit into."""
     if not device.has_gpu:
-        yield "Out of memory: not provoked, there is no GPU"
+        yield "Out of memory: not tested, there is no GPU"
         return
     seen, batch = images(effort.images), effort.batches[-1]
     colorizer = torch_colorizer(copy.deepcopy(model), size=SIZE, batch_size=batch, device="cuda")

@@ -71,7 +71,7 @@ class Trial:
             yield f"status {done.status}: {done.lines[-1:]}"
         if self.marker.exists():
             self.marker.unlink()
-            yield "code of a file was run"
+            yield "code from a file was executed"
 
     @property
     def inputs(self) -> Path:
@@ -225,7 +225,7 @@ def main() -> int:
         folder = Path(place)
         (folder / "in").mkdir()
         corpus = write_corpus(folder / "in", asked.mutations, folder / "marker")
-        print(f"{len(corpus.good)} good files, {len(corpus.bad)} bad ones", flush=True)
+        print(f"{len(corpus.good)} valid files, {len(corpus.bad)} malicious ones", flush=True)
         trial = Trial(folder, corpus, asked.seconds, asked.memory_mb)
         for name in asked.commands:
             runs = list(COMMANDS[name](trial))
@@ -233,7 +233,7 @@ def main() -> int:
             failed += bool(found)
             peak, longest = (max(getattr(done, each) for done, _ in runs) for each in ("peak_mb", "longest"))
             figures = f"{sum(done.seconds for done, _ in runs):6.1f} s, {peak:5d} MB, {longest:5.1f} s on one image"
-            print(f"{name:12} {figures}: {'; '.join(found) or 'kept to its limits'}", flush=True)
+            print(f"{name:12} {figures}: {'; '.join(found) or 'within its limits'}", flush=True)
     return int(bool(failed))
 
 

@@ -139,9 +139,9 @@ def peak_mb() -> float:
 def main(
     way: Annotated[str, typer.Option()] = "",
     path: Annotated[Path | None, typer.Option()] = None,
-    only: Annotated[str, typer.Option(help="images whose name holds this")] = "",
+    only: Annotated[str, typer.Option(help="only images whose name contains this")] = "",
 ) -> None:
-    """Measures and prints a Markdown table."""
+    """Runs the benchmark and prints a Markdown table."""
     if path is not None:
         run_one(way, path)
         return

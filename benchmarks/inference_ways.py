@@ -124,11 +124,11 @@ def table(found: dict[str, Way], rounds: int) -> Iterator[str]:
             spent[name].append(time.process_time() - started)
     plain, *_ = able
     truth = [able[plain](L) for L in inputs]
-    yield "| way | CPU time an image, least / median | of plain, median | mean / largest error, Lab units |"
+    yield "| way | CPU time per image, minimum / median | relative to plain, median | mean / largest error, Lab units |"
     yield "| --- | --- | --- | --- |"
     for name, way in found.items():
         if way.run is None:
-            yield f"| {name} | not here: {way.missing} | | |"
+            yield f"| {name} | unavailable: {way.missing} | | |"
             continue
         times = np.array(spent[name][1:])
         ratio = np.median(times / np.array(spent[plain][1:]))
@@ -140,9 +140,9 @@ def table(found: dict[str, Way], rounds: int) -> Iterator[str]:
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="times that each way colors an image")] = 15,
-    threads: Annotated[int, typer.Option(help="of torch and ONNX Runtime")] = 1,
-    only: Annotated[list[str] | None, typer.Option(help="ways whose names contain this, beside the first")] = None,
+    rounds: Annotated[int, typer.Option(help="repetitions per image and way")] = 15,
+    threads: Annotated[int, typer.Option(help="threads of torch and ONNX Runtime")] = 1,
+    only: Annotated[list[str] | None, typer.Option(help="only ways whose names contain this, and the first")] = None,
 ) -> None:
     """Prints the table."""
     torch.set_num_threads(threads)

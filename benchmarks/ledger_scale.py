@@ -30,10 +30,10 @@ COSTS_NOTHING = {"widths": [4, 4, 4]}  # arguments of lab_cnn
 
 
 def main(
-    inputs: Annotated[list[int] | None, typer.Option(help="how many; may be repeated")] = None,
-    side: Annotated[int, typer.Option(help="of an image, in pixels")] = 16,
+    inputs: Annotated[list[int] | None, typer.Option(help="number of inputs; may be repeated")] = None,
+    side: Annotated[int, typer.Option(help="side of an image in pixels")] = 16,
 ) -> None:
-    """Measures and prints."""
+    """Runs the benchmark and prints the results."""
     for count in inputs or [10_000, 100_000]:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)

@@ -49,7 +49,7 @@ app = typer.Typer()
 
 @app.command()
 def main(counts: list[int]) -> None:
-    """Measures and prints."""
+    """Runs the benchmark and prints the results."""
     for count in counts:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)

@@ -41,12 +41,12 @@ class Cost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", default=["default", *list_models()])
-    parser.add_argument("--seconds", type=float, default=5.0, help="to measure each network")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print("| model | parameters | sees | GFLOP | CPU s an image | images/s |")
+    print("| model | parameters | input | GFLOP | CPU s per image | images/s |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name in options.names:
         print(row(name, measure(_network(name), options.seconds, options.device)), flush=True)

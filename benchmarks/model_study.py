@@ -186,14 +186,14 @@ def _row(path: Path, colorizers: list[Colorizer], height: int) -> Image.Image:
 
 def main(
     data: Annotated[Path, typer.Option(help="Parquet photographs, as for training")],
-    output: Annotated[Path, typer.Option(help="folder of the study, new or begun")],
-    scans: Annotated[Path | None, typer.Option(help="a folder of grey images to look at")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="a variant's name, repeatable; default: all")] = None,
-    samples: Annotated[int, typer.Option(help="images that each variant is trained on, with repetition")] = 4096,
-    batch: Annotated[int, typer.Option(help="images of a step")] = 16,
-    limit: Annotated[int, typer.Option(help="photographs that are decoded and kept in memory")] = 4096,
-    images: Annotated[int, typer.Option(help="held-out images that are measured")] = 256,
-    side: Annotated[int, typer.Option(help="of the square crops that are measured")] = 128,
+    output: Annotated[Path, typer.Option(help="folder of a new or interrupted study")],
+    scans: Annotated[Path | None, typer.Option(help="folder of grey images for the sheet")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="name of a variant, repeatable; default: all")] = None,
+    samples: Annotated[int, typer.Option(help="training images per variant, with repetition")] = 4096,
+    batch: Annotated[int, typer.Option(help="batch size")] = 16,
+    limit: Annotated[int, typer.Option(help="photographs decoded and cached in memory")] = 4096,
+    images: Annotated[int, typer.Option(help="held-out images to evaluate")] = 256,
+    side: Annotated[int, typer.Option(help="side of the square crops to evaluate")] = 128,
 ) -> None:
     """Trains and evaluates missing variants, then writes table and sheet."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")

@@ -170,12 +170,12 @@ def log_weights(photos: Path, bins_Q2: Float) -> Float:
 
 
 def main(
-    historical_folder: Annotated[Path, typer.Option("--historical", help="true images and `provenance.csv`")],
+    historical_folder: Annotated[Path, typer.Option("--historical", help="originals and `provenance.csv`")],
     photos: Annotated[Path, typer.Option(help="Parquet photographs with the splits `train` and `val`")],
-    kept: Annotated[Path, typer.Option("--cache", help="a folder for the network's distributions: 1 to 2 GB")],
+    kept: Annotated[Path, typer.Option("--cache", help="folder for the network's distributions, 1 to 2 GB")],
     model: Annotated[str, typer.Option(help="as for `colorize evaluate`")] = "default",
-    only: Annotated[list[str] | None, typer.Option(help="a decode's name, repeatable; default: all")] = None,
-    threads: Annotated[int, typer.Option(help="that decode")] = 2,
+    only: Annotated[list[str] | None, typer.Option(help="name of a decoding, repeatable; default: all")] = None,
+    threads: Annotated[int, typer.Option(help="threads for decoding")] = 2,
 ) -> None:
     """Prints three Markdown tables."""
     images = [*historical(historical_folder), *modern(photos)]

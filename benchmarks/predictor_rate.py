@@ -99,7 +99,7 @@ def main(rounds: Annotated[int, typer.Option(min=1)] = 15) -> None:
         stage(batch)
         wall.append(time.perf_counter() - began)
         cpu.append(time.process_time() - began_cpu)
-    print("| images/s by wall time | by CPU time | ms of Python an image |\n| ---: | ---: | ---: |")
+    print("| images/s by wall time | by CPU time | Python ms per image |\n| ---: | ---: | ---: |")
     print(f"| {ROWS / min(wall):,.0f} | {ROWS / min(cpu):,.0f} | {1000 * min(cpu) / ROWS:.3f} |")
 
 

@@ -53,13 +53,15 @@ app = typer.Typer()
 
 @app.command()
 def main(
-    nodes: Annotated[list[int] | None, typer.Option(help="how many; may be repeated")] = None,
-    inputs: Annotated[list[int] | None, typer.Option(help="how many, for the driver's memory; may be repeated")] = None,
-    images: Annotated[int, typer.Option(help="of one megapixel, for what an image costs in each stage")] = 0,
-    calls: Annotated[int, typer.Option(help="batches of 16 images for each predictor")] = 6,
-    seconds: Annotated[float, typer.Option(help="that the stand-in takes for an image")] = 1.0,
+    nodes: Annotated[list[int] | None, typer.Option(help="number of nodes; may be repeated")] = None,
+    inputs: Annotated[
+        list[int] | None, typer.Option(help="number of inputs, for the driver's memory; repeatable")
+    ] = None,
+    images: Annotated[int, typer.Option(help="number of one-megapixel images, for the cost of each stage")] = 0,
+    calls: Annotated[int, typer.Option(help="batches of 16 images per predictor")] = 6,
+    seconds: Annotated[float, typer.Option(help="seconds per image of the stand-in")] = 1.0,
 ) -> None:
-    """Measures and prints."""
+    """Runs the benchmark and prints the results."""
     alone: float | None = None
     for count in nodes or []:
         rate = weak_scaling(count, calls, seconds)

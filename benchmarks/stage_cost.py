@@ -102,7 +102,7 @@ def main(
     image: Annotated[Path | None, typer.Option(help="a JPEG of your own, instead of the generated ones")] = None,
     rounds: Annotated[int, typer.Option(min=1)] = 9,
 ) -> None:
-    """Measures and prints a Markdown table."""
+    """Runs the benchmark and prints a Markdown table."""
     colorizer = open_colorizer(shipped_weights()["default"].read_bytes(), ColorizerSettings(), threads=1)
     chosen = {image.name: image.read_bytes()} if image else {n: make(*kind) for n, kind in IMAGES.items()}
     table = {}

@@ -37,14 +37,14 @@ WARM_STEPS = 5
 
 
 def main(
-    recipe: Annotated[str, typer.Option(help="a file's name in configs/train")] = "lab_cnn",
-    side: Annotated[int, typer.Option(help="of the square images")] = 64,
-    images: Annotated[int, typer.Option(help="in an epoch")] = 8192,
-    batch: Annotated[int, typer.Option(help="images in a step")] = 64,
+    recipe: Annotated[str, typer.Option(help="name of a file in configs/train")] = "lab_cnn",
+    side: Annotated[int, typer.Option(help="side of the square images")] = 64,
+    images: Annotated[int, typer.Option(help="images per epoch")] = 8192,
+    batch: Annotated[int, typer.Option(help="batch size")] = 64,
     epochs: int = 2,
-    rounds: Annotated[int, typer.Option(help="both are measured so often, in turns")] = 2,
+    rounds: Annotated[int, typer.Option(help="interleaved measurements of each")] = 2,
 ) -> None:
-    """Measures and prints."""
+    """Runs the benchmark and prints the results."""
     settings = [
         f"trainer.sizes=[{side}]", f"validation.size={side}", f"data.short_side={side}", f"trainer.batch_size={batch}",
         f"trainer.epochs={epochs}", "trainer.workers=1", "validation.limit=16", "data.aspects=[1.0]",

@@ -163,7 +163,7 @@ def counted(images: Iterator[tuple[str, bytes]]) -> dict[str, Counter[str]]:
 def table(counts: Mapping[str, Counter[str]]) -> Iterator[str]:
     """Markdown: fractions of each row, then the precision of each column if all rows were equally frequent."""
     columns = [*KINDS, *sorted({kind for row in counts.values() for kind in row} - set(KINDS))]
-    yield "| is, taken for | " + " | ".join(columns) + " | images |"
+    yield "| actual, predicted | " + " | ".join(columns) + " | images |"
     yield "| --- |" + " --- |" * (len(columns) + 1)
     shares = {name: {kind: row[kind] / row.total() for kind in columns} for name, row in counts.items()}
     for name, row in shares.items():
@@ -189,10 +189,10 @@ def _image(levels: NDArray[np.floating]) -> Image.Image:
 
 def main(
     photographs: Annotated[Path | None, typer.Option(help="color photographs: Parquet or a folder")] = None,
-    data: Annotated[Path | None, typer.Option(help="images in folders named by what they are")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="photographs")] = 400,
+    data: Annotated[Path | None, typer.Option(help="your images, in folders named by kind")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="number of photographs")] = 400,
 ) -> None:
-    """Measures and prints a Markdown table."""
+    """Runs the benchmark and prints a Markdown table."""
     for line in table(counted(sorted_images(data) if data else made(photographs, limit))):
         print(line, flush=True)
 

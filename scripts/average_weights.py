@@ -42,7 +42,9 @@ def average(checkpoints: Sequence[LoadedCheckpoint], parts: Sequence[float]) -> 
 
 
 def main(
-    weighted: Annotated[list[str], typer.Argument(metavar="PART=MODEL...", help="0.5=runs/a: how much of which")],
+    weighted: Annotated[
+        list[str], typer.Argument(metavar="PART=MODEL...", help="weight and checkpoint, as 0.5=runs/a")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="the checkpoint to write, in half precision")],
 ) -> None:
     """Averages checkpoints."""

@@ -111,15 +111,15 @@ def table() -> str:
 
 
 def main(
-    images: Annotated[float | None, typer.Option(help="how many; left out: the table of docs/scale.md")] = None,
-    cpu_nodes: Annotated[int, typer.Option(help="that load, compose and write")] = 4,
-    gpu_nodes: Annotated[int, typer.Option(help="that predict; 0: the CPU nodes do it, too")] = 0,
-    cpus: Annotated[int, typer.Option(help="of a CPU node")] = Model.cpus,
-    megapixels: Annotated[float, typer.Option(help="of an image")] = 1.0,
-    cpu_price: Annotated[float, typer.Option(help="of a CPU node, an hour")] = Model.cpu_price,
-    gpu_price: Annotated[float, typer.Option(help="of a GPU node, an hour")] = Model.gpu_price,
-    gpu_rate: Annotated[float, typer.Option(help="images a second of a GPU")] = Model.gpu_rate,
-    losses: Annotated[float, typer.Option(help="spot machines lost in an hour, as a fraction")] = Model.losses,
+    images: Annotated[float | None, typer.Option(help="number of images; default: the table of docs/scale.md")] = None,
+    cpu_nodes: Annotated[int, typer.Option(help="nodes that load, compose and write")] = 4,
+    gpu_nodes: Annotated[int, typer.Option(help="nodes that predict; 0: the CPU nodes predict")] = 0,
+    cpus: Annotated[int, typer.Option(help="CPUs per CPU node")] = Model.cpus,
+    megapixels: Annotated[float, typer.Option(help="megapixels per image")] = 1.0,
+    cpu_price: Annotated[float, typer.Option(help="USD per CPU node and hour")] = Model.cpu_price,
+    gpu_price: Annotated[float, typer.Option(help="USD per GPU node and hour")] = Model.gpu_price,
+    gpu_rate: Annotated[float, typer.Option(help="images per second of a GPU")] = Model.gpu_rate,
+    losses: Annotated[float, typer.Option(help="fraction of spot machines lost per hour")] = Model.losses,
 ) -> None:
     """Prints."""
     if images is None:

@@ -36,7 +36,7 @@ class DataSettings(Settings):
         description="memory for decoded images, of all workers; more images are decoded again in each epoch; "
         "None: a third of the memory",
     )
-    tolerate_broken: float = Field(0.01, ge=0, le=1, description="fraction of images that may be broken")
+    tolerate_broken: float = Field(0.01, ge=0, le=1, description="fraction of images that may be corrupt")
     balance: float = Field(
         1.0, ge=0, le=1, description="a source of n images is sampled as if it had n**balance; 1: as is"
     )
