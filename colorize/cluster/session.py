@@ -31,7 +31,7 @@ from colorize.errors import UsageError, one_line
 STORE_BYTES = 2 << 30  # streaming jobs hold few blocks
 CONNECT_SECONDS = 5.0
 _OF_TOKENS = "unauthenticated", "authentication token", "invalidauthtoken"  # in errors of several classes
-_WATCHERS = "start_api_server", "start_monitor", "start_log_monitor"  # methods of Ray's `Node`, as of 2.60
+_MONITORS = "start_api_server", "start_monitor", "start_log_monitor"  # methods of Ray's `Node`, as of 2.60
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def _connect(address: str | None) -> bool:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _keep_token_here()
     store = min(STORE_BYTES, int(psutil.virtual_memory().available * 0.2))
-    with Path(os.devnull).open("wb") as nowhere, _stderr_into(nowhere), _without_watchers():
+    with Path(os.devnull).open("wb") as nowhere, _stderr_into(nowhere), _without_monitors():
         ray.init(
             "local",
             object_store_memory=store,
@@ -72,20 +72,20 @@ def _connect(address: str | None) -> bool:
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
-    # Ray Train asks the dashboard whether a training lives. Without an address it would wait for one: 12 seconds at
-    # the end of each training. Nobody listens at this one, which ends the question at once.
+    # Ray Train queries the dashboard for the state of a training. Without an address it would wait for one, 12 seconds
+    # at the end of each training. At this address nothing listens, so the query fails at once.
     _internal_kv_put(DASHBOARD_ADDRESS, "127.0.0.1:0", namespace=KV_NAMESPACE_DASHBOARD)
     return False
 
 
 @contextmanager
-def _without_watchers() -> Iterator[None]:
-    """Starts a local cluster without its watchers, which take 2 seconds of CPU and are of no use to it.
+def _without_monitors() -> Iterator[None]:
+    """Starts a local cluster without its monitors, which take 2 seconds of CPU and are useless to it.
 
     They are the dashboard's server (which Ray starts even without a dashboard, and waits for), the autoscaler's
     monitor and the log monitor.
     """
-    names = [name for name in _WATCHERS if hasattr(Node, name)]
+    names = [name for name in _MONITORS if hasattr(Node, name)]
     kept = {name: getattr(Node, name) for name in names}
     for name in names:
         setattr(Node, name, _nothing)
@@ -97,7 +97,7 @@ def _without_watchers() -> Iterator[None]:
 
 
 def _nothing(node: Node, **options: object) -> None:
-    """In place of a method of `Node`."""
+    """Replaces a method of `Node`."""
 
 
 def _connect_to(address: str) -> None:

@@ -21,21 +21,20 @@ from colorize.storage.parquet_cells import read_texts
 from colorize.storage.root import LEDGER, Storage
 
 LIST_BYTES = 16 << 30
-LINE_LENGTH = 1 << 16  # characters; of a name S3 allows 1024 bytes
+LINE_LENGTH = 1 << 16  # characters; S3 allows keys of 1024 bytes
 EMPTY_LINES, ROW_LINES = 250_000, 1000
-NAME_LENGTH, NAME_BYTES = 4096, 150  # characters of a name, at most; what the driver keeps of each beside them
-FREE_BYTES = 64 << 20  # that a list's names may take on the driver's disk, and as many times its size:
-NAMES_RATIO, PARQUET_RATIO = 200, 50  # the latter of a Parquet file, which is packed already, that was gzipped
-PIECE = 1 << 20
+NAME_LENGTH, NAME_BYTES = 4096, 150  # maximum characters of a name; the driver's overhead per name
+FREE_BYTES = 64 << 20  # names may take this much of the driver's disk, plus a multiple of the list's size:
+NAMES_RATIO, PARQUET_RATIO = 200, 50  # the latter for gzipped Parquet, which is compressed twice
+CHUNK_BYTES = 1 << 20
 
 
 def read_input_list(uri: str, root: Storage) -> Iterator[str]:
-    """The names in a list: one path a line, or the column `path` of a CSV or Parquet file, gzipped or not.
+    """The names in a list: one path per line, or the column `path` of a CSV or Parquet file, optionally gzipped.
 
-    Paths may be relative to `root` or full; they come back relative, in the order of the list, as often as they stand
-    there. Instead of `path` the column may be `key`, as in S3's inventories, whose CSV has no header: keys count from
-    the bucket on. An inventory's `manifest.json` stands for all of its files. Never more than a piece of a list is in
-    memory.
+    Paths may be relative to `root` or full; they are returned relative, in order, with repetitions. The column may also
+    be `key`, relative to the bucket, as in S3 inventories, whose CSV has no header. An inventory's `manifest.json`
+    includes all of its files. The list is streamed, not loaded into memory.
 
     Raises:
         UsageError: no such file, no such column, or a path outside the root.
@@ -46,7 +45,7 @@ def read_input_list(uri: str, root: Storage) -> Iterator[str]:
             yield from _read(file, root)
     except UsageError:
         raise
-    except Exception as error:  # storage libraries and parsers raise many classes, all of them the list's fault
+    except Exception as error:  # storage libraries and parsers raise many classes
         raise UsageError(f"cannot read the input list {uri}: {one_line(error)}") from None
 
 
@@ -61,11 +60,11 @@ def _read(uri: str, root: Storage) -> Iterator[str]:
         raise UsageError(f"{uri} has {size:,} bytes; at most {LIST_BYTES:,} are read")
     with ExitStack() as stack:
         file = stack.enter_context(folder.open(base))
-        if packed := base.lower().endswith(".gz"):
+        if compressed := base.lower().endswith(".gz"):
             file = cast("IO[bytes]", gzip.GzipFile(fileobj=file))
-            if base.lower().endswith(".parquet.gz"):  # read from its end
-                file = stack.enter_context(_unpacked(file, FREE_BYTES + PARQUET_RATIO * size))
-        listed = _listed(base.lower()[: -len(".gz") if packed else None], file, uri, root)
+            if base.lower().endswith(".parquet.gz"):  # needs random access
+                file = stack.enter_context(_decompressed(file, FREE_BYTES + PARQUET_RATIO * size))
+        listed = _listed(base.lower()[: -len(".gz") if compressed else None], file, uri, root)
         for name in _bounded(listed, FREE_BYTES + NAMES_RATIO * size):
             yield _relative(name, root, uri)
 
@@ -73,41 +72,41 @@ def _read(uri: str, root: Storage) -> Iterator[str]:
 def _listed(base: str, file: IO[bytes], uri: str, root: Storage) -> Iterable[str]:
     if base.endswith(".parquet"):
         return _from_parquet(file, uri, root)
-    lines = _lines(io.TextIOWrapper(file, "utf-8-sig", newline="\n"))  # and not at every mark that Unicode calls one
+    lines = _lines(io.TextIOWrapper(file, "utf-8-sig", newline="\n"))  # not at other Unicode line separators
     if base.endswith(".csv"):
         return _from_csv(lines, uri, root)
     return (line.removesuffix("\n").removesuffix("\r") for line in lines)
 
 
-def _bounded(names: Iterable[str], most: int) -> Iterator[str]:
-    """The same names without empty ones, which count as others do: a megabyte may hold half a billion of them.
+def _bounded(names: Iterable[str], max_bytes: int) -> Iterator[str]:
+    """The names without empty ones, which count towards the limit: a megabyte may contain half a billion of them.
 
-    Raises ValueError for a name that no file has, or for more of them than `most` bytes.
+    Raises ValueError for an implausibly long name, or for names of more than `max_bytes`.
     """
-    left = most
+    left = max_bytes
     for name in names:
         if len(name) > NAME_LENGTH:
             raise ValueError(f"a name of {len(name):,} characters, {name[:20]!r}...; at most {NAME_LENGTH:,} are read")
         if (left := left - len(name) - NAME_BYTES) < 0:
-            raise ValueError(f"its names take more than {most:,} bytes, far more than the file holds")
+            raise ValueError(f"its names take more than {max_bytes:,} bytes, far more than the file's size")
         if name:
             yield name
 
 
-def _unpacked(packed: IO[bytes], most: int) -> IO[bytes]:
-    """A temporary file without a name."""
-    file, left = tempfile.TemporaryFile(prefix="colorize-list-"), most  # noqa: SIM115 (the caller closes it)
-    while piece := packed.read(PIECE):
-        if (left := left - len(piece)) < 0:
-            raise ValueError(f"it unpacks to more than {most:,} bytes, far more than it holds")
-        file.write(piece)
+def _decompressed(compressed: IO[bytes], max_bytes: int) -> IO[bytes]:
+    """An unnamed temporary file with the decompressed content."""
+    file, left = tempfile.TemporaryFile(prefix="colorize-list-"), max_bytes  # noqa: SIM115 (the caller closes it)
+    while chunk := compressed.read(CHUNK_BYTES):
+        if (left := left - len(chunk)) < 0:
+            raise ValueError(f"it decompresses to more than {max_bytes:,} bytes, far more than its size")
+        file.write(chunk)
     return file
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    """The lines one by one, so that a list that was compressed to a thousandth is never in memory whole.
+    """The lines one by one, so that a decompression bomb is never in memory as a whole.
 
-    Raises ValueError for a line, or for an amount of empty ones, that no list of files has.
+    Raises ValueError for an implausibly long line, or for too many empty ones.
     """
     empty = 0
     while line := text.readline(LINE_LENGTH):
@@ -127,7 +126,9 @@ def _from_parquet(file: IO[bytes], uri: str, root: Storage) -> Iterable[str]:
 def _from_csv(lines: Iterator[str], uri: str, root: Storage) -> Iterable[str]:
     rows = _rows(lines)
     first = next(rows, [])
-    if not root.is_local and first[:1] == [_bucket(root)] and len(first) > 1:  # S3's own: Bucket, Key, ...; no header
+    if (
+        not root.is_local and first[:1] == [_bucket(root)] and len(first) > 1
+    ):  # an S3 inventory: Bucket, Key, ... without a header
         return _in_bucket((unquote_plus(row[1]) if len(row) > 1 else "" for row in chain([first], rows)), root)
     column = _column(first, uri)
     index = first.index(column)
@@ -136,7 +137,7 @@ def _from_csv(lines: Iterator[str], uri: str, root: Storage) -> Iterable[str]:
 
 
 def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
-    """The rows of a CSV file. Raises ValueError for one of more lines than a name can have."""
+    """The rows of a CSV file. Raises ValueError for a row of implausibly many lines."""
     taken = 0
 
     def counted() -> Iterator[str]:
@@ -160,7 +161,7 @@ def _column(columns: Sequence[str], uri: str) -> str:
 
 
 def _in_bucket(keys: Iterable[str], root: Storage) -> Iterable[str]:
-    """The full names of a bucket's keys; none of those that stand for folders."""
+    """The full names of a bucket's keys; "" for keys of folders."""
     if root.is_local:
         return keys
     bucket = f"{root.protocol}://{_bucket(root)}"
@@ -173,11 +174,11 @@ def _bucket(root: Storage) -> str:
 
 def _relative(name: str, root: Storage, uri: str) -> str:
     below = root.path().rstrip("/") + "/"
-    # without its protocol a bucket's path is no full name: the key "scans/a.jpg" of the bucket "scans" begins so, too
+    # a full name needs its protocol: "scans/a.jpg" may also be a key in the bucket "scans"
     prefixes = (f"file://{below}", below) if root.is_local else (f"{root.protocol}://{below}",)
     rest = next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
     clean = posixpath.normpath(rest) if root.is_local else rest  # in a bucket "a//b" and "a/b" differ
-    parts = [part for part in clean.split("/") if part not in ("", ".")]  # `PurePath` would intern each for good
+    parts = [part for part in clean.split("/") if part not in ("", ".")]  # `PurePath` would intern each forever
     if rest.startswith("/") or "://" in rest or ".." in parts or parts[:1] in ([], [LEDGER]):
-        raise UsageError(f"the input list {uri} names {name!r}, which is no image below {root.url()}")
+        raise UsageError(f"the input list {uri} names {name!r}, which is not an image below {root.url()}")
     return clean

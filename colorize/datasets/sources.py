@@ -1,7 +1,7 @@
-"""Where images come from: a tree of files, Parquet archives, or both, planned as units that a load task can fetch.
+"""Input sources: a tree of files, Parquet archives, or both, planned as units for load tasks.
 
-Planning happens on the driver and touches names, sizes and Parquet footers, never an image. Only a source
-that cannot be used at all raises; a broken file or archive is planned like any other and fails in its row.
+Planning happens on the driver and reads names, sizes and Parquet footers, but no images. Only an unusable source
+raises; a corrupt file or archive is planned like any other and fails in its row.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from colorize.storage.root import LEDGER, Storage
 
 __all__ = ["OUTPUT_COLUMNS", "Source", "open_source"]
 
-WINDOW_BLOCKS = 10_000  # each is an object that Ray keeps track of
+WINDOW_BLOCKS = 10_000  # each is an object that Ray tracks
 PAGE = 1000
 _NUMBERED = pa.schema([UNIT_SCHEMA.field("name"), ("number", pa.int64())])
 
 
 @dataclass(frozen=True)
 class Source:
-    """A planned source: who reads it, the units of work, and how many images they hold.
+    """A planned source: its reader and its units of work.
 
-    Units of files come before those of archives, and an archive's stand side by side.
+    Units of files come before those of archives, and the units of an archive are contiguous.
     """
 
     reader: Reader
     units: pa.Table = field(repr=False)  # of UNIT_SCHEMA
-    parts: dict[str, int] | None = None  # archives to be written, and how many rows they wait for; None without any
+    parts: dict[str, int] | None = None  # number of rows that each archive waits for; None without archives
     versions: dict[str, str] = field(default_factory=dict)  # the identity of each archive
 
     @property
@@ -56,43 +56,43 @@ class Source:
 
     @property
     def total(self) -> int:
-        """Images planned."""
+        """Number of planned images."""
         return pc.sum(self.units["count"]).as_py() or 0
 
     @property
     def rows_per_task(self) -> int:
-        """How many images a task is to handle: as the settings say, or by what there is to do."""
+        """Images per task: from the settings, or by the number and size of the images."""
         return self.reader.settings.rows_per_task or rows_per_task(self.units)
 
     def names(self) -> Iterator[str]:
-        """Each unit's name, in order; only some of them are in memory as Python's."""
+        """Each unit's name, in order, converted to Python chunk by chunk."""
         return (name for chunk in self.units["name"].chunks for name in chunk.to_pylist())
 
     def only(self, units: pa.Table, parts: dict[str, int] | None = None) -> Source:
-        """A part of this source: fewer units, and of archives how many rows are still awaited."""
+        """This source with fewer units; `parts` are the rows that archives still wait for."""
         return replace(self, units=units, parts=parts)
 
     def with_columns(self, *names: str) -> Source:
-        """The same source; an archive's rows come with these of its columns, too."""
+        """This source, which also reads these columns of archives."""
         return replace(self, reader=self.reader.with_columns(names))
 
     @property
     def files(self) -> int:
-        """How many units are single files; those of archives come after them."""
+        """Number of units that are single files; those of archives follow them."""
         return pc.sum(pc.less(self.units["row_group"], 0)).as_py() or 0
 
     def blocks(self) -> list[pa.Table]:
-        """The units as tables of `UNIT_SCHEMA`, each the work of one load task."""
+        """The units as tables of `UNIT_SCHEMA`, one per load task."""
         return [self.units.slice(start, stop - start).combine_chunks() for start, stop in pairwise(self._edges())]
 
     def windows(self) -> Iterator[Source]:
-        """This source in parts that Ray can have in hand at once, one after the other."""
+        """This source in consecutive parts of bounded size for Ray."""
         edges = self._edges()
         for start, stop in pairwise([*edges[:-1:WINDOW_BLOCKS], edges[-1]]):
             yield replace(self, units=self.units.slice(start, stop - start))
 
     def _edges(self) -> list[int]:
-        """Where each block starts, and where the last one ends."""
+        """The start of each block, and the end of the last one."""
         files = self.files
         return [*range(0, files, self.rows_per_task), *range(files, self.units.num_rows), self.units.num_rows]
 
@@ -100,10 +100,10 @@ class Source:
 def open_source(
     uri: str, settings: SourceSettings, input_list: str | None = None, limits: SizeLimits | None = None
 ) -> Source:
-    """The source at `uri`, planned: a tree of image files, a single file, Parquet archives, or archives and images.
+    """Plans the source at `uri`: a tree of image files, a single file, Parquet archives, or archives and images.
 
-    In a folder without images every `*.parquet` file is an archive, and other files are ignored. Beside
-    images those are archives that have the image column.
+    In a folder without images every `*.parquet` file is an archive, and other files are ignored. Beside images only
+    those with the image column are archives.
 
     Raises:
         UsageError: nothing is there, it is empty, or no archive has the image column.
@@ -114,7 +114,7 @@ def open_source(
 def _plan(root: Storage, input_list: str | None, settings: SourceSettings, limits: SizeLimits) -> Source:
     storage, pages = _listing(root, input_list)
     listed = list_units(pages, Exclusion(settings.include, settings.exclude), storage.is_bucket)
-    if input_list is not None:  # which may name one twice
+    if input_list is not None:  # it may contain duplicates
         listed.units, listed.archives = _each_once(listed.units), list(dict.fromkeys(listed.archives))
     if not listed.units.num_rows and not listed.archives and input_list is not None:
         raise UsageError(f"--input-list {input_list} names no files: it is empty")
@@ -126,7 +126,7 @@ def _plan(root: Storage, input_list: str | None, settings: SourceSettings, limit
 
 
 def _listing(storage: Storage, input_list: str | None) -> tuple[Storage, Iterable[Page | Sequence[Entry]]]:
-    """The root that names are relative to, and the files to color below it."""
+    """The root of all names, and the files below it."""
     is_file = storage.is_file()
     if input_list is not None:
         if is_file:
@@ -143,7 +143,7 @@ def _plan_archives(storage: Storage, listed: Listed, settings: SourceSettings, l
     plan = plan_archives(storage, listed.archives, settings)
     files = FileReader(storage, settings, limits.max_bytes)
     alone = units_table([unit for unit in plan.units if unit["row_group"] < 0])
-    if listed.images and not plan.parts:  # tables beside images, of whatever they may be
+    if listed.images and not plan.parts:  # other tables beside images
         return Source(files, _with_taken_names(pa.concat_tables([listed.units, alone])))
     runs = units_table([unit for unit in plan.units if unit["row_group"] >= 0])
     archives = ArchiveReader(storage, settings, max_bytes=min(limits.max_bytes, IMAGE_BYTES))
@@ -156,12 +156,12 @@ def _plan_archives(storage: Storage, listed: Listed, settings: SourceSettings, l
 
 
 def _only_archives(left_out: pa.Table) -> pa.Table:
-    """Of files other than archives those that are left out for what they are, and called so: no others are inputs."""
+    """The excluded units that have an archive's suffix: in a source of archives no other files are inputs."""
     return left_out.filter(pc.match_substring(left_out["name"], ARCHIVE_SUFFIX, ignore_case=True))
 
 
 def _beside_archives(files: pa.Table) -> pa.Table:
-    """The same files; one whose suffix no image has is left out: archives come with cards, scripts and licenses."""
+    """Excludes files with a foreign suffix: archives come with dataset cards, scripts and licenses."""
     suffix = [PurePosixPath(name).suffix.lower() for name in files["name"].to_pylist()]
     foreign = pa.array([bool(own) and own not in IMAGE_SUFFIXES for own in suffix], pa.bool_())
     foreign = pc.and_(pc.equal(files["error"], ""), foreign)
@@ -172,7 +172,7 @@ def _beside_archives(files: pa.Table) -> pa.Table:
 
 
 def _each_once(units: pa.Table) -> pa.Table:
-    """The units without those whose name an earlier one has."""
+    """The units without duplicate names; the first one stays."""
     again = mapped_array(units.num_rows, np.bool_, False)
     with Grouped(_NUMBERED, "name", groups_of(units.num_rows)) as named:
         for table in _numbered(units["name"]):

@@ -57,9 +57,9 @@ def test_an_inventory_replaces_the_listing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("l.txt", "../../etc/passwd", "no image below"),
-        ("l.txt", "s3://other/a.jpg", "no image below"),
-        ("l.txt", "_colorize/run.json", "no image below"),
+        ("l.txt", "../../etc/passwd", "not an image below"),
+        ("l.txt", "s3://other/a.jpg", "not an image below"),
+        ("l.txt", "_colorize/run.json", "not an image below"),
         ("l.parquet", "no parquet", "cannot read the input list"),
         ("l.csv", "file\na.jpg", "no column 'path' or 'key'"),
         ("absent.txt", None, "cannot read the input list"),
@@ -94,7 +94,7 @@ def test_an_s3_inventory_is_accepted_as_delivered(tmp_path: Path) -> None:
     for name, content in {"i.csv.gz": gzip.compress(rows.encode()), "i.parquet": inventory.getvalue()}.items():
         assert listed(tmp_path, name, content, "s3://archive") == keys
         assert listed(tmp_path, name, content, "s3://archive/1931") == [key.removeprefix("1931/") for key in keys]
-        with pytest.raises(UsageError, match="no image below s3://archive/1932"):
+        with pytest.raises(UsageError, match="not an image below s3://archive/1932"):
             listed(tmp_path, name, content, "s3://archive/1932")
 
 
@@ -141,7 +141,7 @@ PREFIXED: dict[str, Any] = {"use_dictionary": False, "column_encoding": "DELTA_B
         ("l.parquet", list_as_parquet(["a" * 4000] * 2000), "take more than"),
         ("l.parquet", list_as_parquet(["a" * 4000 + str(i) for i in range(2000)], **PREFIXED), "take more than"),
         ("l.txt.gz", gzip.compress(b"".join(b"%s%d\n" % (b"a" * 4000, i) for i in range(9000))), "take more than"),
-        ("l.parquet.gz", gzip.compress(bytes(16 << 20)), "unpacks to more than"),
+        ("l.parquet.gz", gzip.compress(bytes(16 << 20)), "decompresses to more than"),
     ],
     ids=["one long name", "one name again and again", "names that begin alike", "lines that begin alike", "zeros"],
 )
