@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE  # otherwise every process compiles the tests a
 help:
 	@echo "make demo    install, color real photographs, print where they are (about 3 minutes, plus a 5 GB download)"
 	@echo "make test    install, run all tests (21 minutes on two cores)"
-	@echo "make quick   run the tests without Ray that take less than a second each (2.5 minutes on two cores)"
+	@echo "make quick   run the tests without Ray that take less than a second each (90 seconds on two cores)"
 	@echo "make check   lint, check types and import rules"
 
 install: $(INSTALLED)
@@ -31,9 +31,8 @@ demo: $(INSTALLED)
 	@echo "Look at demo/before-and-after.jpg, at the images in demo/colored/ and at the report of the run:"
 	@echo "demo/colored/_colorize/report.html"
 
-# Three workers for the first half, where some tests wait for time limits; the second half keeps two cores busy.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q --durations=10 -n 3 --dist worksteal -m 'not cluster'
+	$(BIN)/python -m pytest -q --durations=10 -n 2 --dist worksteal -m 'not cluster'
 	$(BIN)/python -m pytest -q --durations=10 -n 2 --dist loadfile -m cluster tests
 
 quick: $(INSTALLED)
