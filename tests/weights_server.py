@@ -43,7 +43,8 @@ class WeightsServer:
     @property
     def fetched(self) -> list[str]:
         """The ranges of the files that were sent, "" for a complete one."""
-        return [asked for method, _, asked in self.requests if method == "GET"]
+        # the hub's client asks once in each process for `/api/agent-harnesses`
+        return [asked for method, path, asked in self.requests if method == "GET" and not path.startswith("/api/")]
 
 
 @contextmanager
