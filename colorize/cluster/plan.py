@@ -102,7 +102,7 @@ def _require_room(plan: StagePlan, room: int, cpus: float, gpus: float) -> None:
     if plan.gpus_per_actor:
         need += f" and {plan.min_actors * plan.gpus_per_actor:g} GPUs"
     raise UsageError(
-        f"{plan.min_actors} predictor(s) of {plan.cpus_per_actor:g} CPU and {plan.gpus_per_actor:g} GPU, with loading "
-        f"and writing beside them, need {need}; the cluster has {cpus:g} CPUs and {gpus:g} GPUs: "
+        f"{plan.min_actors} predictor(s) of {plan.cpus_per_actor:g} CPU and {plan.gpus_per_actor:g} GPU, plus loading "
+        f"and writing, need {need}; the cluster has {cpus:g} CPUs and {gpus:g} GPUs: "
         "lower pool.min, pool.cpus_per_actor or pool.gpus_per_actor, or add nodes"
     )

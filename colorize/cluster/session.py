@@ -152,7 +152,7 @@ def _require_token(address: str) -> None:
 
 def _token_refused(address: str) -> UsageError:
     return UsageError(
-        f"the Ray cluster at {address} asks for its token, and got none or another: export RAY_AUTH_MODE=token, and "
+        f"the Ray cluster at {address} requires a token, and got none or a wrong one: export RAY_AUTH_MODE=token, and "
         "the token as RAY_AUTH_TOKEN or in ~/.ray/auth_token (`ray get-auth-token` shows it on the head)"
     )
 
@@ -201,7 +201,7 @@ def _require_free(plan: StagePlan, seconds: float) -> None:
         remove_placement_group(group)
     free = ray.available_resources()
     raise UsageError(
-        f"the cluster has not had {_total(plan)} free within {seconds:.0f} s (free now: "
+        f"the cluster did not have {_total(plan)} free within {seconds:.0f} s (free now: "
         f"{free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs): stop other jobs, lower pool.min, "
         "or wait longer with --set run.start_seconds=..."
     )

@@ -77,7 +77,7 @@ def _plan(storage: Storage, entry: Entry, settings: SourceSettings) -> list[Unit
     except Exception as error:  # storage libraries raise many classes
         if not is_damage(error) and not isinstance(error, FileNotFoundError):  # whose earlier rows still count
             raise UsageError(
-                f"cannot read {storage.url(entry.name)}: {one_line(error)}; run again once it can be"
+                f"cannot read {storage.url(entry.name)}: {one_line(error)}; run again when it is available"
             ) from None
         return [unit_of(entry, error=code_of(error), message=one_line(error))]
     if fault := _fault(archive.schema, settings.image_column, storage.url(entry.name)):

@@ -89,9 +89,9 @@ def litter_reason(name: str) -> str:
     if base.startswith(".") and suffix not in (*IMAGE_SUFFIXES, ARCHIVE_SUFFIX):
         return "a hidden file"
     if suffix in COMPANIONS and stem:
-        return "beside an image: what a program notes of it"
+        return "a sidecar file of an image"
     if suffix == ARCHIVE_SUFFIX and any(part.startswith(("_", ".")) for part in (*above.split("/"), base)):
-        return "a hidden archive: tables keep their logs in such"
+        return "a hidden archive, as table formats use for logs"
     return ""
 
 

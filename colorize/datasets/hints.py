@@ -54,7 +54,7 @@ class Hints:
             if not (0 <= hint.x < width and 0 <= hint.y < height):
                 place = f"x={hint.x:g}, y={hint.y:g}"
                 raise ImageDecodeError(
-                    "bad_hint", f"the hint at {place} lies outside of the image, which is {width} x {height} pixels"
+                    "bad_hint", f"the hint at {place} is outside the image, which is {width} x {height} pixels"
                 )
         spots = [(_middle(hint.x, width), _middle(hint.y, height), hint.a, hint.b) for hint in own]
         return np.array(spots, np.float32).reshape(-1, 4)
@@ -70,7 +70,7 @@ class Hints:
         """Raises UsageError for hints whose image is not in `paths`."""
         unknown = sorted(self.of.keys() - set(paths))
         if unknown:
-            raise UsageError(f"--hints names {unknown[0]!r}, which is none of the inputs: write paths as these are")
+            raise UsageError(f"--hints names {unknown[0]!r}, which is not an input: write paths as in the input")
 
 
 NO_HINTS = Hints({})
@@ -103,17 +103,17 @@ def _entries(text: str, uri: str) -> list[tuple[str, Mapping[str, Any]]]:
         try:
             listed = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"the hints {uri} are no valid JSON: {one_line(error)}") from None
+            raise UsageError(f"the hints {uri} are not valid JSON: {one_line(error)}") from None
         entries = [(f"entry {number} of {uri}", entry) for number, entry in enumerate(listed, 1)]
     else:
         reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
         try:
             entries = [(f"line {reader.line_num} of {uri}", row) for row in reader]
         except csv.Error as error:
-            raise UsageError(f"the hints {uri} are no valid CSV: {one_line(error)}") from None
+            raise UsageError(f"the hints {uri} are not valid CSV: {one_line(error)}") from None
     for where, entry in entries:
         if not isinstance(entry, Mapping) or any(entry.get(name) in (None, "") for name in COLUMNS):
-            raise UsageError(f"{where} is no hint: it needs {', '.join(COLUMNS[:-1])} and {COLUMNS[-1]}")
+            raise UsageError(f"{where} is not a hint: it needs {', '.join(COLUMNS[:-1])} and {COLUMNS[-1]}")
     return entries
 
 
@@ -123,14 +123,14 @@ def _hint(entry: Mapping[str, Any], where: str) -> Hint:
         x, y = float(entry["x"]), float(entry["y"])
     except (TypeError, ValueError, OverflowError):
         given = f"x={str(entry['x'])[:_SHOWN]!r}, y={str(entry['y'])[:_SHOWN]!r}"
-        raise UsageError(f"{where}: {given} are no pixel's coordinates") from None
+        raise UsageError(f"{where}: {given} are not pixel coordinates") from None
     try:
         red, green, blue = ImageColor.getrgb(color)[:3]
         if max(red, green, blue) > 255:  # Pillow takes any number
             raise ValueError(color)
     except ValueError:
         raise UsageError(
-            f"{where}: {color[:_SHOWN]!r} is no color: write #b03060, rgb(176, 48, 96) or maroon"
+            f"{where}: {color[:_SHOWN]!r} is not a color: write #b03060, rgb(176, 48, 96) or maroon"
         ) from None
     return Hint(x, y, color, *_ab((red, green, blue)))
 

@@ -41,16 +41,16 @@ def inventory_files(uri: str, root: Storage) -> list[str]:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{uri} is no manifest of an S3 inventory: {place}: {first['msg']}") from None
+        raise UsageError(f"{uri} is not the manifest of an S3 inventory: {place}: {first['msg']}") from None
     bucket = root.root.partition("/")[0]
     if root.is_local or found.source_bucket != bucket:
         raise UsageError(
             f"{uri} lists the bucket {found.source_bucket!r}, --input is {root.url()}: name s3://{found.source_bucket}"
         )
     if found.format.lower() not in _READ:
-        raise UsageError(f"{uri}: its files are {found.format}; let the inventory be made as CSV or Parquet")
+        raise UsageError(f"{uri}: its files are {found.format}; configure the inventory as CSV or Parquet")
     if "islatest" in found.file_schema.replace("_", "").lower():
-        raise UsageError(f"{uri} lists all versions of objects; let the inventory be made of current versions only")
+        raise UsageError(f"{uri} lists all versions of objects; configure the inventory for current versions only")
     return [_place(uri, found.destination_bucket, file.key) for file in found.files]
 
 

@@ -85,7 +85,7 @@ def leave_grey(greys: Sequence[Grey], *, confidence: bool = False) -> list[Color
 
 
 class FinitePainter:
-    """Wraps a painter for one batch: replaces colors that are not finite by grey, and records where."""
+    """Wraps a `Paint` for one batch: replaces colors that are not finite by grey, and records where."""
 
     def __init__(self, paint: Painter) -> None:
         self.paint = paint

@@ -22,7 +22,7 @@ def frechet_distance(predicted_ND: Vectors, true_MD: Vectors) -> float:
         ValueError: fewer than two vectors in a set.
     """
     if min(len(predicted_ND), len(true_MD)) < 2:
-        raise ValueError(f"a Frechet distance needs two images at least, not {min(len(predicted_ND), len(true_MD))}")
+        raise ValueError(f"a Frechet distance needs at least two images, not {min(len(predicted_ND), len(true_MD))}")
     (mean1, x1), (mean2, x2) = (_centered(np.asarray(x, np.float64)) for x in (predicted_ND, true_MD))
     overlap = _singular_sum(x1, x2)
     distance = ((mean1 - mean2) ** 2).sum() + (x1**2).sum() + (x2**2).sum() - 2 * overlap

@@ -161,10 +161,10 @@ def _identity(metadata: Mapping[str, str], where: str) -> tuple[str, dict[str, A
 
 
 def _shapes(name: str, args: Mapping[str, Any], tensors: int, where: str) -> dict[str, torch.Size]:
-    """The shapes of a model's tensors; it is built without memory, since a file may ask for any size and any depth.
+    """The shapes of a model's tensors, built on the meta device, since a file may declare any width and depth.
 
     Raises:
-        CheckpointError: no such model, not with these arguments, or one of far more tensors than the file has.
+        CheckpointError: unknown model, invalid arguments, or far more tensors than the file has.
     """
     left = 2 * tensors + 64  # some are registered more than once
 
@@ -172,13 +172,13 @@ def _shapes(name: str, args: Mapping[str, Any], tensors: int, where: str) -> dic
         nonlocal left
         left -= 1
         if left < 0:
-            raise CheckpointError(f"its arguments ask for a network of more than the {tensors} tensors that it holds")
+            raise CheckpointError(f"its arguments describe a network of more than its {tensors} tensors")
 
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.device("meta"):
             return {key: value.shape for key, value in create_model(name, **args).state_dict().items()}
-    except Exception as error:  # of arguments that anybody may have written a constructor raises anything
+    except Exception as error:  # untrusted arguments can raise any exception
         raise CheckpointError(f"{where}: {_line(error)}") from None
     finally:
         hook.remove()
@@ -188,7 +188,7 @@ def _require_fit(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor]
     faults = {
         "lacks": sorted(expected.keys() - state.keys()),
         "has unknown": sorted(state.keys() - expected.keys()),
-        "has another shape of": [
+        "has a wrong shape of": [
             f"{key} {tuple(state[key].shape)} for {tuple(shape)}"
             for key, shape in expected.items()
             if key in state and state[key].shape != shape

@@ -47,7 +47,7 @@ class Destinations:
             raise UsageError(f"--output {output} is a file; give a folder for {_number(inputs)}")
         for folder, base in {(each.folder, self._base(each)) for each in inputs if each.folder}:
             if overlap(Storage(folder), Storage(base)):
-                raise UsageError(f"the copies of {folder} cannot go into {base}: choose an --output outside of it")
+                raise UsageError(f"the copies of {folder} cannot go into {base}: choose an --output outside it")
         self._sources = {local_path(each.source) for each in inputs if not is_remote(each.source)}
         self._claimed: set[Path] = set()
 
@@ -66,7 +66,7 @@ class Destinations:
             target = self._copy(each)
             if taken.setdefault(target, each) is not each:
                 both = f"{taken[target].source} and {each.source}"
-                raise UsageError(f"{both} would both become {target}: color them one by one")
+                raise UsageError(f"{both} would both become {target}: color them separately")
         return list(taken)
 
     def sheet(self, given: Input, suffix: str) -> Path:

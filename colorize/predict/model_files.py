@@ -120,7 +120,7 @@ def _read(name: str, shipped: list[str]) -> bytes:
                 f"model {name!r} is an architecture without shipped weights: give {weights}a training run's folder"
             ) from error
         raise UsageError(
-            f"unknown model {name!r}{nearest(name, [*shipped, *PUBLISHED])}, nor is there such a file"
+            f"unknown model {name!r}{nearest(name, [*shipped, *PUBLISHED])}, and there is no such file"
         ) from error
     except OSError as error:
         raise UsageError(f"model {name!r}: the run has no best.safetensors ({one_line(error)})") from None

@@ -57,7 +57,7 @@ class OnnxNetwork:
 
 
 def matrix_sizes(height: int, width: int, *, stride: int, levels: int) -> dict[str, int]:
-    """The graph's inputs beside the grey, and the size that each is `upsampling` of: two for each decoder level."""
+    """The graph's matrices, two per decoder level, and the size that each is `upsampling` of."""
     sides = {"rows": height, "columns": width}
     return {f"{side}{level}": size // stride << level for level in range(levels) for side, size in sides.items()}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from colorize.errors import UsageError
 from colorize.storage.local_root import LocalRoot
-from colorize.weights.mistaken import GLANCE_BYTES, mistaken_for_weights
+from colorize.weights.mistaken import PREFIX_BYTES, mistaken_for_weights
 
 DDCOLOR = "piddnad/DDColor-models"
 BUCKET = "https://colorizers.s3.us-east-2.amazonaws.com"
@@ -112,7 +112,7 @@ def verify_weights(weights: PublishedWeights, path: Path, where: str = "") -> st
         UsageError: the copy is not the published file.
     """
     with path.open("rb") as file:
-        wrong = mistaken_for_weights(file.read(GLANCE_BYTES))
+        wrong = mistaken_for_weights(file.read(PREFIX_BYTES))
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     where = f"{weights.name}: {where or path}"

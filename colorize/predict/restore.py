@@ -79,7 +79,7 @@ def restore_grey(
         other = taken.setdefault(work.target.url(work.target_name), work)
         if other is not work:
             both = " and ".join(w.source.url(w.name) for w in (other, work))
-            raise UsageError(f"{both} would both become {work.target.url(work.target_name)}: restore them one by one")
+            raise UsageError(f"{both} would both become {work.target.url(work.target_name)}: restore them separately")
     return _outcomes(works, limits or LimitSettings(), force, overwrite)
 
 

@@ -96,7 +96,7 @@ def collect_images(rows: Iterable[Row], data: DataSettings, device: str | torch.
         else:
             chunks.setdefault(row.rgb.shape, _Bucket(device)).add(row)
     if broken and broken == seen:
-        raise UsageError(f"each of the {seen} images is broken")
+        raise UsageError(f"all {seen} images are corrupt")
     ordered = [chunks[shape] for shape in sorted(chunks)]
     return DecodedImages([bucket.tensor() for bucket in ordered], [torch.tensor(bucket.rates) for bucket in ordered])
 

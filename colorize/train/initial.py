@@ -25,7 +25,7 @@ def initial_network(settings: ModelSettings) -> ColorModel:
 
 def _take_weights(model: ColorModel, settings: ModelSettings, weights: str) -> None:
     if settings.pretrained:
-        raise UsageError(f"model.weights={weights} brings a trained encoder with it: set model.pretrained=false")
+        raise UsageError(f"model.weights={weights} includes a trained encoder: set model.pretrained=false")
     checkpoint = load_checkpoint(find_model(weights).data)
     wanted, given = (settings.name, _shapes(model)), (checkpoint.name, _shapes(checkpoint.model))
     if wanted != given:

@@ -146,7 +146,7 @@ def scaling_for(trainer: TrainerSettings, now: Mapping[str, float], most: Mappin
     each = trainer.cpus_per_worker or (1.0 if use_gpu else share)
     if each * workers > cpus - 2 * LOAD_CPUS:
         raise UsageError(
-            f"trainer.workers={workers} of {each:g} CPUs and loading beside them need {each * workers + 1:g} CPUs; "
+            f"trainer.workers={workers} of {each:g} CPUs plus loading need {each * workers + 1:g} CPUs; "
             f"the cluster has {cpus:g} CPUs: lower trainer.workers or trainer.cpus_per_worker"
         )
     return ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": each, "GPU": int(use_gpu)})

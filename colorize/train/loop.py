@@ -176,7 +176,7 @@ def test(run: Run) -> None:
     best = load_checkpoint(run.folder.storage.read(BEST)).model.to(run.device)
     measured = measure(best, run.feed.held_out("test"), run)
     if not measured:
-        raise UsageError("validation.test: no image is of the split `test`; see data.split.test")
+        raise UsageError("validation.test: there are no images in the split `test`; see data.split.test")
     run.folder.write_test(measured)
 
 
@@ -184,7 +184,7 @@ def divergence(mean: float, latest: float, gradient: float) -> str:
     """Why training cannot continue with this loss, or ""."""
     if not math.isfinite(latest) or not math.isfinite(gradient):
         what = f"the loss is {latest}" if not math.isfinite(latest) else f"the length of the gradient is {gradient}"
-        return f"{what}: lower optimizer.learning_rate; the state before it is kept, go on from it with --resume"
+        return f"{what}: lower optimizer.learning_rate; the previous state is saved, continue from it with --resume"
     if latest > EXPLOSION * max(mean, 1e-6):
         return f"the loss exploded to {latest:.3g} (mean {mean:.3g}): lower optimizer.learning_rate or clip_norm"
     return ""

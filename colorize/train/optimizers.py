@@ -58,7 +58,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> N
     rates = [{name: group[name] for name in ("factor", "weight_decay")} for group in optimizer.param_groups]
     sizes = [[len(group["params"]) for group in groups] for groups in (optimizer.param_groups, saved["param_groups"])]
     if sizes[0] != sizes[1]:
-        raise UsageError("an earlier version began this run: start from its weights (model.weights) in a new --output")
+        raise UsageError(
+            "an earlier version started this run: start from its weights (model.weights) in a new --output"
+        )
     optimizer.load_state_dict(saved)
     for group, ours in zip(optimizer.param_groups, rates, strict=True):
         group.update(ours)

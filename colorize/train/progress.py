@@ -8,7 +8,7 @@ from typing import Protocol
 
 from colorize.report.durations import duration
 
-GO_ON = "give the same command with --resume to go on"
+GO_ON = "run the same command with --resume to continue"
 
 
 @dataclass(frozen=True)

@@ -56,10 +56,10 @@ class RunFolder:
         self.storage.check_writable()
         before = self._read(CONFIG)
         if before is None and resume:
-            raise UsageError(f"--resume: {self.storage.url()} holds no training run; drop --resume to begin one")
+            raise UsageError(f"--resume: {self.storage.url()} holds no training run; drop --resume to start one")
         if before is not None and not resume:
             raise UsageError(
-                f"{self.storage.url()} holds a training run: give --resume to go on with it, or another --output"
+                f"{self.storage.url()} holds a training run: add --resume to continue it, or choose another --output"
             )
         if before is not None and (reason := _cannot_go_on(before, self.settings)):
             raise UsageError(f"{self.storage.url()} {reason}")

@@ -37,7 +37,9 @@ def start_or_resume(run: Run) -> tuple[TrainState, Record]:
     """
     saved = run.folder.load_state()
     if saved and "record" not in saved:
-        raise UsageError("an earlier version began this run: start from its weights (model.weights) in a new --output")
+        raise UsageError(
+            "an earlier version started this run: start from its weights (model.weights) in a new --output"
+        )
     record = Record(**saved["record"]) if saved else Record()
     palette = None if saved else _look_at_images(run, record)
     state = create_state(run.settings, run.device, record.prior, palette)

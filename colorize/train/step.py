@@ -149,8 +149,8 @@ def _check_fit(model: ColorModel, settings: TrainSettings) -> None:
     canvas, sizes = model.canvas, settings.trainer.sizes
     if canvas and (set(sizes) | {settings.validation.size}) != {canvas}:
         raise UsageError(
-            f"model {settings.model.name} sees {canvas} x {canvas} pixels, trainer.sizes={sizes} and "
-            f"validation.size={settings.validation.size} do not: set them to [{canvas}] and {canvas}"
+            f"model {settings.model.name} requires {canvas} x {canvas} pixels, not trainer.sizes={sizes} and "
+            f"validation.size={settings.validation.size}: set them to [{canvas}] and {canvas}"
         )
     names, best = metric_names(model), settings.validation.best
     if best not in names:

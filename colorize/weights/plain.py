@@ -37,11 +37,11 @@ def require_plain(data: bytes) -> None:
     """
     try:
         if data.startswith(ZIP):
-            _look_at_zip(data)
+            _check_zip(data)
         elif data.startswith(PICKLE):
             file = io.BytesIO(data[:PICKLE_BYTES])
             for _ in range(LEGACY_PICKLES):
-                _look_at_pickle(file)
+                _check_pickle(file)
     except NotPlainError:
         raise
     except Exception as error:  # parsers of damaged files raise many classes
@@ -61,21 +61,21 @@ def load_plain(data: bytes) -> Any:
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
-def _look_at_zip(data: bytes) -> None:
+def _check_zip(data: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise NotPlainError("is compressed, as torch.save writes none: unpack it and save it again")
+            raise NotPlainError("is compressed, unlike files of torch.save: decompress it and save it again")
         if sum(member.file_size for member in members) > len(data):
             raise NotPlainError(f"holds more than its {len(data):,} bytes")
         for member in members:
             if member.filename.endswith(".pkl"):
                 if member.file_size > PICKLE_BYTES:
-                    raise NotPlainError(f"has {member.file_size:,} bytes beside its tensors; at most {PICKLE_BYTES:,}")
-                _look_at_pickle(io.BytesIO(archive.read(member)))
+                    raise NotPlainError(f"has {member.file_size:,} bytes besides its tensors; at most {PICKLE_BYTES:,}")
+                _check_pickle(io.BytesIO(archive.read(member)))
 
 
-def _look_at_pickle(file: io.BytesIO) -> None:
+def _check_pickle(file: io.BytesIO) -> None:
     for opcode, argument, _ in pickletools.genops(file):
         if opcode.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
             raise NotPlainError(f"holds more than weights ({opcode.name})")

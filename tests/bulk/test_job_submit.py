@@ -260,9 +260,9 @@ class TestAuthenticationLeftOn:
             assert refused.returncode == EXIT_USAGE, refused.stderr
             assert time.monotonic() - asked < 20  # Ray itself would wait longer
             assert refused.stderr.splitlines() == [
-                f"error: the Ray cluster at 127.0.0.1:{head.port} asks for its token, and got none or another: export "
-                "RAY_AUTH_MODE=token, and the token as RAY_AUTH_TOKEN or in ~/.ray/auth_token (`ray get-auth-token` "
-                "shows it on the head)"
+                f"error: the Ray cluster at 127.0.0.1:{head.port} requires a token, and got none or a wrong one: "
+                "export RAY_AUTH_MODE=token, and the token as RAY_AUTH_TOKEN or in ~/.ray/auth_token "
+                "(`ray get-auth-token` shows it on the head)"
             ]
 
 

@@ -144,7 +144,7 @@ def test_an_unreachable_archive_is_not_reported_as_damaged(tmp_path: Path, fault
         archive(tmp_path / f"{name}.parquet", [b"1"])
     storage = Flaky(tmp_path)
     storage.fault = fault
-    with pytest.raises(UsageError, match=r"cannot read .*/b.parquet: .*; run again once it can be"):
+    with pytest.raises(UsageError, match=r"cannot read .*/b.parquet: .*; run again when it is available"):
         _plan(storage, None, SETTINGS, SizeLimits())
 
 

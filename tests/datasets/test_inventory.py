@@ -47,12 +47,12 @@ def test_a_local_inventory_copy_finds_its_files_beside_it(tmp_path: Path) -> Non
     ("changes", "message"),
     [
         ({"sourceBucket": "other"}, "lists the bucket 'other', --input is s3://scans: name s3://other"),
-        ({"fileFormat": "ORC"}, "its files are ORC; let the inventory be made as CSV or Parquet"),
+        ({"fileFormat": "ORC"}, "its files are ORC; configure the inventory as CSV or Parquet"),
         (
             {"fileSchema": "Bucket, Key, VersionId, IsLatest, IsDeleteMarker"},
-            "all versions of objects; let the inventory",
+            "all versions of objects; configure the inventory",
         ),
-        ({"files": None}, "is no manifest of an S3 inventory: files"),
+        ({"files": None}, "is not the manifest of an S3 inventory: files"),
     ],
 )
 def test_an_invalid_inventory_is_a_usage_error(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -114,7 +114,7 @@ def test_an_unknown_tensor_is_named(file: Path) -> None:
 
 
 def test_a_wrong_shape_is_named_with_both_shapes(file: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"another shape of head\.bias \(3,\) for \(\d+,\)"):
+    with pytest.raises(CheckpointError, match=r"a wrong shape of head\.bias \(3,\) for \(\d+,\)"):
         load_checkpoint(rewrite(file, {"head.bias": torch.zeros(3)}))
 
 

@@ -164,7 +164,7 @@ class TestEveryPublishedNetwork:
         with pytest.raises(CheckpointError, match=r"has unknown surprise$"):
             load({**state, "surprise": torch.zeros(1)})
         for key in state:
-            with pytest.raises(CheckpointError, match=rf"another shape of {key} \(3, 1\)".replace(".", r"\.")):
+            with pytest.raises(CheckpointError, match=rf"a wrong shape of {key} \(3, 1\)".replace(".", r"\.")):
                 load({**state, key: torch.zeros(3, 1)})
 
     def test_it_colors_images_with_confidence(self, name: str) -> None:

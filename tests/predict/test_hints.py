@@ -79,14 +79,14 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("row", "message"),
         [
-            ("a.jpg,1,2,blurple", r"line 2 of .*hints\.csv: 'blurple' is no color"),
-            ("a.jpg,left,2,red", r"line 2 of .*x='left', y='2' are no pixel"),
-            ("a.jpg,1,2", "line 2 of .* is no hint: it needs path, x, y and color"),
-            (",1,2,red", "line 2 of .* is no hint"),
-            (f"{'a' * 200_000},1,2,red", "no valid CSV: field larger than"),
-            (f"a,1,2,{'r' * 200}", "'r{80}' is no color"),
-            ('a,1,2,"rgb(256,0,0)"', "is no color"),
-            ('a,1,2,"hsl(0,900%,50%)"', "is no color"),
+            ("a.jpg,1,2,blurple", r"line 2 of .*hints\.csv: 'blurple' is not a color"),
+            ("a.jpg,left,2,red", r"line 2 of .*x='left', y='2' are not pixel"),
+            ("a.jpg,1,2", "line 2 of .* is not a hint: it needs path, x, y and color"),
+            (",1,2,red", "line 2 of .* is not a hint"),
+            (f"{'a' * 200_000},1,2,red", "not valid CSV: field larger than"),
+            (f"a,1,2,{'r' * 200}", "'r{80}' is not a color"),
+            ('a,1,2,"rgb(256,0,0)"', "is not a color"),
+            ('a,1,2,"hsl(0,900%,50%)"', "is not a color"),
         ],
     )
     def test_errors_are_one_line(self, row: str, message: str, tmp_path: Path) -> None:
@@ -172,13 +172,13 @@ class TestPhoto:
         hints = write(scan.parent, f"{scan},400,10,red")
         words = ["photo", str(scan), "-o", str(scan.parent / "out"), "--model", str(checkpoint), "--hints", str(hints)]
         assert run(words) == EXIT_FAILURES
-        assert "x=400, y=10 lies outside of the image, which is 400 x 300 pixels" in capsys.readouterr().err
+        assert "x=400, y=10 is outside the image, which is 400 x 300 pixels" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("model", "row", "message"),
         [
             ("default", "{scan},1,1,red", "a unet takes no color hints; choose siggraph17"),
-            ("{checkpoint}", "other.png,1,1,red", "'other.png', which is none of the inputs"),
+            ("{checkpoint}", "other.png,1,1,red", "'other.png', which is not an input"),
         ],
     )
     def test_unsupported_hints_are_refused(

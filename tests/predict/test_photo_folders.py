@@ -72,12 +72,12 @@ def test_copies_of_a_folder_stay_within_the_output(scans: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["."], "the copies of . cannot go into {here}.colorized: choose an --output outside of it"),
+        (["."], "the copies of . cannot go into {here}.colorized: choose an --output outside it"),
         (["scans", "-o", "scans/colored"], "the copies of scans cannot go into scans/colored: choose an --output"),
-        (["scans", "-o", "."], "the copies of scans cannot go into .: choose an --output outside of it"),
+        (["scans", "-o", "."], "the copies of scans cannot go into .: choose an --output outside it"),
         (["scans", "-o", "out.jpg"], "--output out.jpg is a file; give a folder for 2 images"),
         (["empty"], "there are no files in empty: give images, or a folder with images"),
-        (["scans", "scans/a.jpg", "-o", "out"], "would both become out/a.jpg: color them one by one"),
+        (["scans", "scans/a.jpg", "-o", "out"], "would both become out/a.jpg: color them separately"),
     ],
 )
 def test_folder_usage_errors_are_one_line(

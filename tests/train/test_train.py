@@ -166,7 +166,7 @@ def test_a_killed_or_stopped_run_resumes(archive: Path, tmp_path: Path) -> None:
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(120) == EXIT_STOPPED, (tmp_path / "log").read_text()
     last = (tmp_path / "log").read_text().splitlines()[-1]
-    assert last == "error: stopped; the state is saved: give the same command with --resume to go on"
+    assert last == "error: stopped; the state is saved: run the same command with --resume to continue"
     assert killed_at < steps(output) < 135
     subprocess.run([*command, "--resume", "--no-ray"], check=True, timeout=240)
 

@@ -176,7 +176,7 @@ class TestMemory:
             feed_of(archive, tolerate_broken=0.001)
 
     def test_only_corrupt_images_are_an_error(self) -> None:
-        with pytest.raises(UsageError, match="each of the 3 images is broken"):
+        with pytest.raises(UsageError, match="all 3 images are corrupt"):
             collect_images([Row(None)] * 3, DATA)
 
     def test_images_may_be_structs_as_dataset_hubs_have_them(self, archive: Path) -> None:

@@ -191,7 +191,7 @@ class TestStep:
     def test_a_state_with_other_parameter_groups_is_refused(self, settings: TrainSettings) -> None:
         state = create_state(settings)
         merged = torch.optim.AdamW(state.model.parameters())
-        with pytest.raises(UsageError, match="an earlier version began this run"):
+        with pytest.raises(UsageError, match="an earlier version started this run"):
             state.load_state_dict(state.state_dict() | {"optimizer": merged.state_dict()})
 
     @pytest.mark.parametrize(("pretrained", "factors"), [(False, {1.0}), (True, {0.3, 1.0})])
