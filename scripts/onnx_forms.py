@@ -1,11 +1,11 @@
-"""The shipped network in forms that ONNX Runtime computes faster than PyTorch's: the same numbers but for rounding.
+"""The shipped network rewritten for ONNX Runtime, which computes it faster: equal to PyTorch's up to rounding.
 
 Most of the gain is in the decoder. A 1x1 convolution commutes with upsampling, and a 3x3 convolution is the sum of nine
-1x1 ones, each shifted by a pixel: the channels to be upsampled are convolved before they are, at a quarter of the
-multiplications. Upsampling, shifting and adding up are then one matrix for the rows and one for the columns, which
-depend on the size alone (`colorize.predict.onnx_network.upsampling`). From there on channels lie side by side, as
-matrix products want them. Sizes that the weights fix are written as constants, since each node that computes a shape
-costs as much as a small layer.
+1x1 ones, each shifted by a pixel. So channels are convolved before they are upsampled, with a quarter of the
+multiplications. Upsampling, shifting and summing are then one matrix for the rows and one for the columns, which only
+depend on the size (`colorize.predict.onnx_network.upsampling`). From there on the layout is channels last, as matrix
+products require. Sizes given by the weights are constants, since each node that computes a shape costs as much as a
+small layer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from colorize.models.unet_trunk import ContextBlock, UpBlock
 
 
 class Graph(nn.Module):
-    """Grey in, color and uncertainty out: what `TorchNetwork` does for a batch with a `Unet`."""
+    """Maps grey to color and uncertainty: the computation of `TorchNetwork` for a batch with a `Unet`."""
 
     lightness: Tensor
 
@@ -80,7 +80,7 @@ def color_from(net: Unet, x_BhwC: Tensor, faded_Bhw1: Tensor) -> tuple[Tensor, T
     """`Unet.color_from` and `Unet.uncertainty`."""
     logits_BhwQ = F.linear(x_BhwC, net.head.weight.flatten(1), net.head.bias)
     p_BhwQ, bins_Q2 = logits_BhwQ.softmax(dim=-1), net.bins_Q2
-    # The logarithm of the softmax's denominator, as its greatest term shows it.
+    # The logarithm of the softmax's denominator, from its largest term.
     normalizer = logits_BhwQ.amax(-1, keepdim=True) - p_BhwQ.amax(-1, keepdim=True).log()
     entropy = (normalizer - (p_BhwQ * logits_BhwQ).sum(-1, keepdim=True)) / math.log(len(bins_Q2))
     factor = (net.spread * (entropy - EVEN)).exp() * faded_Bhw1
@@ -97,13 +97,13 @@ def _squares(ab: Tensor) -> Tensor:
 
 
 def _reshaped(x: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Reshaped; a size of 0 stays as it is."""
+    """Reshapes `x`; a size of 0 keeps that dimension, as in ONNX."""
     out: Tensor = _Reshape.apply(x, sizes)
     return out
 
 
 class _Reshape(torch.autograd.Function):
-    """One node of ONNX, where PyTorch's exporter takes the shape apart first."""
+    """Exports as one ONNX node; PyTorch's exporter would add nodes that compute the shape."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, sizes: Sequence[int]) -> Tensor:

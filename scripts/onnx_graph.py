@@ -1,9 +1,8 @@
-"""Writes the graph that ONNX Runtime runs the shipped model by: `python -m scripts.onnx_graph`.
+"""Exports the shipped model's graph for ONNX Runtime: `python -m scripts.onnx_graph`.
 
-To be run after a change of the architecture's code or of the shipped model's arguments. The graph holds no weights:
-they come from a checkpoint, under the names that they have there. It maps grey (B, 1, H, W), uint8, sides multiples of
-the network's stride, and two matrices for each level of the decoder (`upsampling`) to ab (B, 2, h, w) and uncertainty
-(B, h, w), all that a colorizer asks of a network.
+Run it after a change of the architecture's code or of the shipped model's arguments. The graph contains no weights:
+they are loaded from a checkpoint by name. It maps grey (B, 1, H, W), uint8, with sides that are multiples of the
+stride, and two matrices for each level of the decoder (`upsampling`) to ab (B, 2, h, w) and uncertainty (B, h, w).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ PREFIX = "network."
 
 
 def graph(checkpoint: bytes) -> bytes:
-    """The ONNX file of a checkpoint's network, its weights left out."""
+    """The ONNX file of a checkpoint's network, without weights."""
     network = load_checkpoint(checkpoint).model
     assert isinstance(network, Unet)
     model = Graph(network).eval().requires_grad_(False)
@@ -40,7 +39,7 @@ def graph(checkpoint: bytes) -> bytes:
     axes[OUTPUTS[1]] = {0: "batch", 1: "rows", 2: "columns"}
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # it advises the newer exporter, which renames the weights
+        warnings.simplefilter("ignore")  # it recommends the newer exporter, which renames the weights
         export: Any = torch.onnx.export
         export(
             model,
@@ -48,7 +47,7 @@ def graph(checkpoint: bytes) -> bytes:
             file,
             dynamo=False,
             opset_version=OPSET,
-            do_constant_folding=False,  # or some weights are stored transposed, under other names
+            do_constant_folding=False,  # otherwise some weights are stored transposed, under other names
             input_names=list(inputs),
             output_names=list(OUTPUTS),
             dynamic_axes=axes,
@@ -57,7 +56,7 @@ def graph(checkpoint: bytes) -> bytes:
 
 
 def with_merged_padding(model: onnx.ModelProto) -> onnx.ModelProto:
-    """TensorFlow's "same" padding as an attribute of the convolution: PyTorch has no uneven one, and pads before."""
+    """Merges `Pad` nodes into convolutions: TensorFlow's "same" padding is uneven, which PyTorch exports separately."""
     nodes = model.graph.node
     padded = {node.output[0]: node for node in nodes if node.op_type == "Pad"}
     for node in nodes:
@@ -72,7 +71,7 @@ def with_merged_padding(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def without_weights(model: onnx.ModelProto) -> bytes:
-    """The file with each of the network's tensors named as in the checkpoint, to be given from outside."""
+    """The file with the network's tensors as external initializers, named as in the checkpoint."""
     for tensor in model.graph.initializer:
         if tensor.name.startswith(PREFIX):
             tensor.name = tensor.name.removeprefix(PREFIX)

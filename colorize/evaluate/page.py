@@ -107,7 +107,7 @@ def _charts(done: Evaluation) -> list[tuple[Metric, Markup]]:
             if name in model.columns and model.columns[name].any()  # grey has no colorfulness to plot
         ]
         if name == "colorfulness":
-            series.append(Series("truth", "series-truth", done.scores.true_columns[name]))
+            series.append(Series("ground truth", "series-truth", done.scores.true_columns[name]))
         if series:
             label = f"Distribution of {METRICS[name].title} over the images"
             charts.append((METRICS[name], distribution_chart(series, label)))
@@ -128,7 +128,7 @@ def _gallery(done: Evaluation, shown: Mapping[str, Shown]) -> list[dict[str, Any
 def _entry(
     done: Evaluation, number: int, metric: Metric, shown: Mapping[str, Shown], memo: dict[str, list[tuple[str, str]]]
 ) -> dict[str, Any] | None:
-    """One image of the gallery: its name, and a panel for grey, each model and the truth."""
+    """One image of the gallery: its name, and a panel for grey, each model and the ground truth."""
     row = done.scores.images[number]
     path = row["path"]
     if path not in shown:
@@ -147,4 +147,4 @@ def _entry(
 def _panels(shown: Shown) -> list[tuple[str, str]]:
     grey = Image.fromarray(shown.truth).convert("L")
     colored = [(label, thumbnail(image, THUMBNAIL)) for label, image in shown.colored.items() if label != GREY]
-    return [(GREY, thumbnail(grey, THUMBNAIL)), *colored, ("truth", thumbnail(shown.truth, THUMBNAIL))]
+    return [(GREY, thumbnail(grey, THUMBNAIL)), *colored, ("ground truth", thumbnail(shown.truth, THUMBNAIL))]

@@ -64,10 +64,10 @@ def matrix_sizes(height: int, width: int, *, stride: int, levels: int) -> dict[s
 
 @lru_cache(maxsize=32)
 def upsampling(size: int) -> Float:
-    """Doubles a line of pixels (bilinear) that holds the three taps of a convolution, and adds the taps up.
+    """A matrix (2 * size, 3 * size) that doubles a line of pixels bilinearly and sums three shifted taps.
 
-    (2 * size, 3 * size): from pixel and tap to the doubled line. Tap t of an output is the doubled line's pixel t - 1
-    further, 0 past its ends.
+    Its columns are pairs of pixel and tap, of a convolution with three taps computed before the upsampling. Tap t is
+    shifted by t - 1 pixels of the doubled line, with zeros past its ends.
     """
     source = np.arange(-1, 2 * size + 1) / 2 - 0.25
     weights = 1 - np.abs(source.clip(0, size - 1)[:, None] - np.arange(size))
