@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import IO, Any
@@ -39,6 +39,7 @@ from colorize.storage.faults import storage_exhausted
 from colorize.storage.local_root import Draft
 from colorize.storage.root import Storage, on_failure
 
+LARGE = ["data", "ab", "more_ab"]  # columns
 HUGE = 1 << 24  # pixels: the copy of a larger image is written to a file, not to memory, unless it is JPEG
 
 
@@ -62,7 +63,7 @@ class Writer:
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
     """Stores a batch of predicted rows and their manifest part; returns one row of `SUMMARY_SCHEMA`."""
     started = time.perf_counter()
-    rows = (batch.slice(i, 1).to_pylist()[0] for i in range(batch.num_rows))  # one at a time: images are large
+    rows = _rows(batch)
     finished, is_heavy = partial(_finish, writer=writer), partial(_is_heavy, limits=writer.limits)
     with Guarded(finished, writer.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as finish:
         stored = writer.sink.write(
@@ -75,6 +76,13 @@ def write(batch: pa.Table, writer: Writer) -> pa.Table:
         count_completed(records)
     notes = {*batch["loaded_by"].to_pylist(), *batch["predicted_by"].to_pylist(), note("write")}
     return _summary(records, batch, sorted(notes), part)
+
+
+def _rows(batch: pa.Table) -> Iterator[dict[str, Any]]:
+    """The batch's rows; what is large becomes Python's one row at a time."""
+    large = batch.select(LARGE)
+    for index, row in enumerate(batch.drop_columns(LARGE).to_pylist()):
+        yield row | {name: large[name][index].as_py() for name in LARGE}
 
 
 def _is_heavy(row: dict[str, Any], limits: LimitSettings) -> bool:

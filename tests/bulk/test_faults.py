@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -116,8 +117,8 @@ def test_the_watchdog_kills_a_stuck_process() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60, check=False)
 
-    assert done.returncode == 1
-    assert b"Timeout" in done.stderr
+    assert done.returncode == -signal.SIGALRM
+    assert b"in work" in done.stderr  # where it was
 
 
 @pytest.mark.cluster
