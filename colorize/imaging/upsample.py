@@ -33,7 +33,7 @@ LUMA_VARIANCE = 0.003  # of luma in [0, 1] in 3 x 3 cells: regularization of the
 AB_VARIANCE = 1.0  # squared Lab units: regularization of the correlation
 _WINDOW = np.ones((3, 3), np.uint8)
 _CACHED_ROWS = 16  # rows of the grid cached at full width
-_MIXED_ROWS = 16  # output rows per matrix product; more of them would need more rows of the grid
+_MIXED_ROWS, _MIXED_COLUMNS = 16, 96  # per matrix product; more of them would need more cells of the grid
 _FINER = 4  # back-projection uses a grid that is finer than the prediction's by this factor,
 _FINEST = 1 << 20  # with at most this number of pixels
 _BILINEAR, _BICUBIC, _BOX = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX
@@ -71,7 +71,6 @@ class Upsampler:
     def __init__(self, planes: Float, height: int, how: Image.Resampling) -> None:
         self.planes, self.how = planes, how
         self.down = _weights(planes.shape[1], height, how)
-        self.across = np.empty((0, 0), np.float32)  # (w, W), computed for the first strip
         self._cached = 0, np.empty((0, 0, 0), np.float32)  # index of the first cached row, and the rows at full width
 
     def rows(self, rows: slice, width: int) -> Float:
@@ -92,11 +91,20 @@ class Upsampler:
         start, wide = self._cached
         if not (start <= first and last <= start + wide.shape[1] and width == wide.shape[2]):
             start, stop = first, max(last, first + _CACHED_ROWS)
-            if self.across.shape[1] != width:
-                self.across = _weights(self.planes.shape[2], width, self.how).each.T
-            wide = self.planes[:, start:stop] @ self.across
+            wide = self._widened(self.planes[:, start:stop], width)
             self._cached = start, wide
         return wide[:, first - start : last - start]
+
+    def _widened(self, planes: Float, width: int) -> Float:
+        """Planes (n, h, w) as (n, h, width)."""
+        weights, starts, stops = _weights(planes.shape[2], width, self.how)
+        narrow = planes.reshape(-1, planes.shape[2])  # one product for all planes
+        wide = np.empty((len(narrow), width), np.float32)
+        for left in range(0, width, _MIXED_COLUMNS):
+            right = min(left + _MIXED_COLUMNS, width)
+            low, high = starts[left], stops[right - 1]
+            np.matmul(narrow[:, low:high], weights[left:right, low:high].T, out=wide[:, left:right])
+        return wide.reshape(*planes.shape[:2], width)
 
 
 class _Weights(NamedTuple):
