@@ -62,7 +62,7 @@ def main() -> None:
 
 def _end_with_parent() -> None:
     sys.stdin.buffer.read()
-    os._exit(1)
+    os._exit(0)  # also if the parent closes the pipe after it received the result, before `main` exits
 
 
 if __name__ == "__main__":
