@@ -79,7 +79,7 @@ def write(batch: pa.Table, writer: Writer) -> pa.Table:
 
 
 def _rows(batch: pa.Table) -> Iterator[dict[str, Any]]:
-    """The batch's rows; what is large becomes Python's one row at a time."""
+    """The batch's rows; large columns are converted to Python one row at a time."""
     large = batch.select(LARGE)
     for index, row in enumerate(batch.drop_columns(LARGE).to_pylist()):
         yield row | {name: large[name][index].as_py() for name in LARGE}

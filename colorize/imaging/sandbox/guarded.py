@@ -40,7 +40,7 @@ def watchdog(seconds: float) -> Iterator[None]:
 
 @cache
 def _dump_on_alarm() -> None:
-    """Once a process: SIGALRM prints where each thread is, then ends the process, which is its default action.
+    """Call once per process: SIGALRM then prints the traceback of each thread and ends the process, its default action.
 
     `faulthandler.dump_traceback_later` does the same by a thread that it starts and joins for each block: 0.1 ms, and
     1 ms on a busy machine.
