@@ -42,16 +42,14 @@ def bulk(
     hints: HintsFile = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", min=1, help="process at most N missing inputs, chosen at random"),
+        typer.Option("--limit", metavar="N", min=1, help="process at most N missing inputs, sampled at random"),
     ] = None,
     tolerate_failures: Annotated[
         float | None,
         typer.Option(metavar="FRACTION", help="fraction of inputs that may fail with exit status 0"),
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="retry what failed in earlier runs")] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="redo everything, including what earlier runs completed")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="redo everything, even completed inputs")] = False,
     verify: Annotated[Verify, typer.Option(help="detect changed inputs by time and size, or by content")] = Verify.stat,
     dry_run: Annotated[
         bool,
