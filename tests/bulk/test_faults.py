@@ -121,6 +121,18 @@ def test_the_watchdog_kills_a_stuck_process() -> None:
     assert b"in work" in done.stderr  # where it was
 
 
+def test_a_timer_of_the_process_is_suspended_while_an_item_is_watched() -> None:
+    before = signal.setitimer(signal.ITIMER_REAL, 100)
+    try:
+        with Guarded(work, LimitSettings(seconds=50), isolated=False) as guarded:
+            guarded("a")
+        remaining, _ = signal.getitimer(signal.ITIMER_REAL)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *before)
+
+    assert 90 < remaining <= 100
+
+
 @pytest.mark.cluster
 def test_poison_images_fail_and_the_run_continues(tmp_path: Path) -> None:
     black = io.BytesIO()

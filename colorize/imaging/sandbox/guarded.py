@@ -29,13 +29,16 @@ P = ParamSpec("P")
 
 @contextmanager
 def watchdog(seconds: float) -> Iterator[None]:
-    """Kills the process if the block takes longer, by a signal, which does not need the GIL. Blocks cannot nest."""
+    """Kills the process if the block takes longer, by a signal, which does not need the GIL.
+
+    The process has one such timer: one that was running is suspended for the block.
+    """
     _dump_on_alarm()
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    suspended, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, suspended)
 
 
 @cache
