@@ -19,7 +19,7 @@ class Model:
     load_ms: float = 4.5  # CPU time of an image of one megapixel, without the download
     write_ms: float = 9.7
     predict_ms: float = 22.4  # of one CPU core, if there is no GPU
-    other_ms: float = 23.0  # overhead of the whole job beyond its stages: Ray, its agents, its object store
+    other_ms: float = 19.0  # overhead of the whole job beyond its stages: Ray, its agents, its object store
     driver_ms: float = 0.2  # CPU time per input on the driver, which is one process, with 256 inputs per task
     start_seconds: float = 8.0  # from the command to the first output
     bytes_out: float = 118_000.0

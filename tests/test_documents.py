@@ -148,8 +148,18 @@ def test_every_file_mentioned_exists(document: Path) -> None:
 
 @each_document
 def test_every_link_target_exists(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text()):
-        assert target.startswith("http") or (document.parent / target).exists(), target
+    for target, section in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", document.read_text()):
+        if target.startswith("http"):
+            continue
+        path = document.parent / target if target else document
+        assert path.exists(), target
+        assert not section or section in sections(path), f"{target}#{section}"
+
+
+def sections(document: Path) -> set[str]:
+    """The headings, as links name them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_documented_error_code_occurs() -> None:
