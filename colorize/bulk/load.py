@@ -19,6 +19,7 @@ from colorize.bulk.settings import TriageSettings
 from colorize.bulk.telemetry import add_work_seconds
 from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import task_attempt
+from colorize.cluster.priority import yield_to_predictors
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import Raw, Reader
 from colorize.errors import one_line
@@ -82,6 +83,7 @@ class Loader:
 
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Loads the units of a table (`UNIT_SCHEMA`); yields tables of a few rows (`LOADED_SCHEMA`)."""
+    yield_to_predictors()
     examined, is_heavy = partial(_row, loader=loader), partial(_is_heavy, loader=loader)
     with Guarded(examined, loader.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as row_of:
         for raws, waited in _timed(loader.reader.fetch(units)):
