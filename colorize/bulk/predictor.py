@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
+from colorize.bulk.rows import INPUT_COLUMNS, PREDICTED_FIELDS
 from colorize.bulk.telemetry import add_work_seconds
 from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import actor_was_restarted
@@ -64,7 +64,7 @@ class Predictor:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Replaces the grey images of `batch` (LOADED_SCHEMA) by `PREDICTED_FIELDS`."""
         started = time.perf_counter()
-        rows = batch.select([*SEEN_COLUMNS, "status"]).to_pylist()
+        rows = batch.select([*INPUT_COLUMNS, "status"]).to_pylist()
         wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
         pages = {i: pages_from(rows[i]) for i in wanted}
         flat, degraded = self._color([page for of_row in pages.values() for page in of_row])
@@ -138,7 +138,7 @@ def _with_colors(
         batch = batch.set_column(batch.schema.get_field_index("degraded"), "degraded", texts)
     spent = [before + (seconds if i in colors else 0.0) for i, before in enumerate(batch["seconds"].to_pylist())]
     sure = [round(sum(p.confidence for p in good[i]) / len(good[i]), 4) if i in good else 0.0 for i in indices]
-    result = batch.drop_columns(list(SEEN_COLUMNS))
+    result = batch.drop_columns(list(INPUT_COLUMNS))
     for name, numbers in (("seconds", spent), ("confidence", sure)):
         result = result.set_column(result.schema.get_field_index(name), name, pa.array(numbers, pa.float64()))
     for kind, values in zip(PREDICTED_FIELDS, columns, strict=True):

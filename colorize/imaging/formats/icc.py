@@ -43,7 +43,7 @@ def for_grey(profile: bytes | None) -> bytes | None:
     return _assembled(profile, _GREY, {**_shared(tags), b"kTRC": curve})
 
 
-def fitting(profile: bytes | None, components: int) -> bytes | None:
+def for_components(profile: bytes | None, components: int) -> bytes | None:
     """`for_grey` for 1 or 2 components, `for_rgb` for 3 or 4."""
     return for_rgb(profile) if components > 2 else for_grey(profile)
 

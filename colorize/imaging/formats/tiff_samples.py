@@ -35,7 +35,7 @@ Convert = Callable[[Plane], Plane]
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class Interpretation:
     """The interpretation of a page's samples."""
 
     mode: str  # like Pillow's
@@ -90,7 +90,7 @@ class Meaning:
         return (scaled >> 8).astype(np.uint8) if scaled.dtype.itemsize * 8 > self.bits else scaled
 
 
-def meaning(page: tifffile.TiffPage) -> Meaning:
+def interpretation(page: tifffile.TiffPage) -> Interpretation:
     """The interpretation of the samples of a page.
 
     Raises:
@@ -109,10 +109,10 @@ def meaning(page: tifffile.TiffPage) -> Meaning:
     if count < colors:
         raise ImageDecodeError("unsupported", f"TIFF of {_NAMES[kind]} with {count} samples: convert it to RGB first")
     extra = _extra_samples(page, count - colors)
-    alpha = next((i for i, said in enumerate(extra) if said in (_ASSOCIATED, _UNASSOCIATED)), None)
+    alpha = next((i for i, role in enumerate(extra) if role in (_ASSOCIATED, _UNASSOCIATED)), None)
     bits = 8 if page.bitspersample <= 8 or kind == _PALETTE else 16
     convert, luma, channels = _conversion(page, kind, colors)
-    return Meaning(
+    return Interpretation(
         mode=_mode(kind, page.bitspersample, bits, len(extra), alpha),
         bits=bits,
         colors=colors,
@@ -128,8 +128,8 @@ def meaning(page: tifffile.TiffPage) -> Meaning:
 
 def _extra_samples(page: tifffile.TiffPage, count: int) -> tuple[int, ...]:
     """The types of the extra samples; 0 if unspecified."""
-    said = page.tags.valueof(_EXTRA_SAMPLES, ())
-    values = said if isinstance(said, tuple) else (said,)
+    stored = page.tags.valueof(_EXTRA_SAMPLES, ())
+    values = stored if isinstance(stored, tuple) else (stored,)
     return tuple(int(value) for value in (*values, *(0 for _ in range(count))))[:count]
 
 
