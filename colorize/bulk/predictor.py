@@ -73,7 +73,7 @@ class Predictor:
         share = spent / max(len(wanted), 1)
         add_work_seconds("predict", spent)
         found = {i: _of_row(list(islice(colors, len(of_row)))) for i, of_row in pages.items()}
-        return _with_colors(_blamed(batch, found), found, rows, share, degraded or self.shortfall)
+        return _with_colors(_with_faults(batch, found), found, rows, share, degraded or self.shortfall)
 
     def _color(self, greys: list[Fitted]) -> tuple[Sequence[Colored | Fault], str]:
         if self.suspects:
@@ -106,7 +106,7 @@ def _of_row(colors: list[Colored | Fault]) -> Colors | Fault:
     return fault or [color for color in colors if not isinstance(color, Fault)]
 
 
-def _blamed(batch: pa.Table, colors: Mapping[int, Colors | Fault]) -> pa.Table:
+def _with_faults(batch: pa.Table, colors: Mapping[int, Colors | Fault]) -> pa.Table:
     """The batch, with the images that crashed their process as failed rows."""
     faults = {index: fault for index, fault in colors.items() if isinstance(fault, Fault)}
     if not faults:

@@ -51,9 +51,9 @@ class ChromaTable:
             halves = [self(luma[:, part], ab[..., part]) for part in (slice(_MAX_WIDTH), slice(_MAX_WIDTH, None))]
             cb, cr = (np.hstack(planes) for planes in zip(*halves, strict=True))
             return cb, cr
-        down, across = ab * np.float32(1 / STEP) + np.float32(MAX_AB / STEP)
-        down += cv2.LUT(luma, _OFFSETS)
-        scaled = (cv2.remap(table, across, down, cv2.INTER_LINEAR) for table in self.tables)
+        map_y, map_x = ab * np.float32(1 / STEP) + np.float32(MAX_AB / STEP)
+        map_y += cv2.LUT(luma, _OFFSETS)
+        scaled = (cv2.remap(table, map_x, map_y, cv2.INTER_LINEAR) for table in self.tables)
         cb, cr = (np.asarray(cv2.convertScaleAbs(levels, alpha=1 / _SCALE), np.uint8) for levels in scaled)
         steep = _is_steep(luma, cr)
         if steep.any():

@@ -102,19 +102,19 @@ def _spans(block: bytearray, directory: int, order: str, *, linked: bool) -> Ite
 
 def _difference(removed: list[range], kept: list[range], size: int) -> Iterator[tuple[int, int]]:
     """The parts of `gone` that do not overlap `kept`, within the block."""
-    held = iter(_union(kept))
-    other = next(held, None)
+    kept_spans = iter(_union(kept))
+    kept_span = next(kept_spans, None)
     for span in _union(removed):
         at, end = span.start, min(span.stop, size)
         while at < end:
-            while other and other.stop <= at:
-                other = next(held, None)
-            if other is None or other.start >= end:
+            while kept_span and kept_span.stop <= at:
+                kept_span = next(kept_spans, None)
+            if kept_span is None or kept_span.start >= end:
                 yield at, end
                 break
-            if other.start > at:
-                yield at, other.start
-            at = other.stop
+            if kept_span.start > at:
+                yield at, kept_span.start
+            at = kept_span.stop
 
 
 def _union(spans: list[range]) -> list[range]:

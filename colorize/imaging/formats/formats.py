@@ -288,15 +288,15 @@ def sample_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
 
 
 def stored_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
-    """The bits per sample in the file, which Pillow's mode does not tell (it reads 16-bit RGB as 8-bit RGB)."""
+    """The bits per sample in the file, which Pillow's mode does not show (it reads 16-bit RGB as 8-bit RGB)."""
     if image.format == "PNG":
         return data[24:25][0]
     if image.format == "PPM":
         return 16 if largest_sample(image) > 255 else 8
     if image.format == "JPEG2000":
-        held = whole(data)
-        codestream = held.find(b"\xff\x4f\xff\x51")  # SOC, SIZ; the precision is the first byte after Csiz
-        return (held[codestream + 42] & 0x7F) + 1
+        content = whole(data)
+        codestream = content.find(b"\xff\x4f\xff\x51")  # SOC, SIZ; the precision is the first byte after Csiz
+        return (content[codestream + 42] & 0x7F) + 1
     return 8
 
 

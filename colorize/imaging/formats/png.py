@@ -119,9 +119,9 @@ def read_xmp(data: Encoded) -> bytes | None:
     if chunk is None:
         raw = next((c for c in source_chunks if png_profiles.profile_name(c.type, c.data) == png_profiles.XMP), None)
         return png_profiles.profile_bytes(raw.type, raw.data) if raw else None
-    packed, rest = chunk.data[len(_XMP) : len(_XMP) + 1], chunk.data[len(_XMP) + 2 :]
+    compression_flag, rest = chunk.data[len(_XMP) : len(_XMP) + 1], chunk.data[len(_XMP) + 2 :]
     text = rest.partition(b"\0")[2].partition(b"\0")[2]
-    if packed != b"\1":
+    if compression_flag != b"\1":
         return text
     try:
         return zlib.decompressobj().decompress(text, _MAX_TEXT_BYTES)

@@ -43,9 +43,9 @@ def stored_rows(data: Encoded, page: tifffile.TiffPage) -> Rows:
     with decode_errors(data, "TIFF"):
         page.decode  # noqa: B018  # a cached property that needs the open file
         bands = _Bands(data, page, page.jpegtables, page.jpegheader if page.compression in _JPEG else None)
-    kind = np.dtype(np.uint8 if page.bitspersample <= 8 else np.uint16)
+    dtype = np.dtype(np.uint8 if page.bitspersample <= 8 else np.uint16)
     shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
-    return Rows(shape, kind, bands.rows)
+    return Rows(shape, dtype, bands.rows)
 
 
 def require_integers(page: tifffile.TiffPage) -> None:
@@ -143,13 +143,13 @@ class _Bands:
 
     def _uncompressed(self, number: int, rows: slice) -> Plane:
         """Rows of an uncompressed strip, which may be the whole image, so only these are read."""
-        page, kind = self.page, np.dtype(f"{self.page.parent.byteorder}u{self.page.bitspersample // 8}")
-        stride = page.imagewidth * page.samplesperpixel * kind.itemsize
+        page, dtype = self.page, np.dtype(f"{self.page.parent.byteorder}u{self.page.bitspersample // 8}")
+        stride = page.imagewidth * page.samplesperpixel * dtype.itemsize
         start, size = page.dataoffsets[number], page.databytecounts[number]
         if rows.stop * stride > size:
             raise EOFError("a strip is truncated")
-        stored = np.frombuffer(self._bytes(start + rows.start * stride, (rows.stop - rows.start) * stride), kind)
-        return stored.reshape(-1, page.imagewidth, page.samplesperpixel).astype(kind.newbyteorder("="), copy=False)
+        stored = np.frombuffer(self._bytes(start + rows.start * stride, (rows.stop - rows.start) * stride), dtype)
+        return stored.reshape(-1, page.imagewidth, page.samplesperpixel).astype(dtype.newbyteorder("="), copy=False)
 
     def _band(self, number: int) -> Plane:
         if self.last[0] != number:
