@@ -112,7 +112,7 @@ def joint_bilateral(ab: Float, luma: Grey, spatial: float = 0.5, tonal: float = 
 
 def ours(ab: Float, luma: Grey) -> Float:
     """`colorize.imaging.upsample`."""
-    color = colorize.imaging.upsample.guide(ab, luma)
+    color = colorize.imaging.upsample.guided_color(ab, luma)
     strips = [slice(top, min(top + 64, len(luma))) for top in range(0, len(luma), 64)]
     return np.concatenate([color.rows(rows, _unit(luma[rows])) for rows in strips], axis=1)
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
+from colorize.bulk.rows import INPUT_COLUMNS, PREDICTED_FIELDS
 from colorize.bulk.worker_stats import note
 
 SECONDS = "COLORIZE_STAND_IN_SECONDS"  # environment variable: seconds per image
@@ -36,4 +36,4 @@ class SleepingPredictor:
         )
         for kind, values in zip(PREDICTED_FIELDS, columns, strict=True):
             batch = batch.append_column(kind, pa.array(values, kind.type))
-        return batch.drop_columns(list(SEEN_COLUMNS))
+        return batch.drop_columns(list(INPUT_COLUMNS))

@@ -17,7 +17,7 @@ from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import MANIFEST, MANIFEST_SCHEMA, Record, records_table
 from colorize.bulk.ledger.newest import read_manifest
 from colorize.bulk.samples import read_cell
-from colorize.bulk.sinks import FRAGMENT_SCHEMA, Finished, ParquetSink, fragments_of
+from colorize.bulk.sinks import FRAGMENT_SCHEMA, ImageResult, ParquetSink, fragments_of
 from colorize.cli import EXIT_FAILURES, run
 from colorize.datasets.input_list import read_input_list
 from colorize.datasets.settings import SourceSettings
@@ -91,7 +91,7 @@ def show(folder: Path, bad: pa.Array) -> None:
 def write_and_assemble(folder: Path, bad: pa.Array) -> None:
     for path in archives(folder, bad):
         target = Storage(path.parent / "out")
-        rows = [Finished(Record(f"a.parquet#{i}"), b"colored", "a.parquet", i) for i in range(2)]
+        rows = [ImageResult(Record(f"a.parquet#{i}"), b"colored", "a.parquet", i) for i in range(2)]
         ParquetSink(target).write(rows)
         assert assemble(Storage(path.parent), target, "a.parquet", OWN) == Lost()
     good = pa.table({"row": [0, 1], "colorized": [b"1", b"2"], "status": ["ok"] * 2, "error": [""] * 2})

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from colorize.bulk.ledger.lost import ARCHIVE_UNREADABLE, Lost
-from colorize.bulk.sinks import FRAGMENT_SCHEMA, HELD_BYTES
+from colorize.bulk.sinks import BUFFER_BYTES, FRAGMENT_SCHEMA
 from colorize.datasets.archives import OUTPUT_COLUMNS
 from colorize.errors import one_line
 from colorize.storage.parquet import Archive, read_table
@@ -97,7 +97,7 @@ class _Held:
     def has_room(self, batch: pa.RecordBatch) -> bool:
         pieces = [*self.batches, batch]
         rows, size = sum(piece.num_rows for piece in pieces), sum(piece.nbytes for piece in pieces)
-        return rows <= GROUP_ROWS and bool(size <= HELD_BYTES)
+        return rows <= GROUP_ROWS and bool(size <= BUFFER_BYTES)
 
     def columns(self) -> list[pa.ChunkedArray]:
         return [pa.chunked_array(pieces) for pieces in zip(*(batch.columns for batch in self.batches), strict=True)]
@@ -123,10 +123,12 @@ def _row_batches(archive: Archive, names: list[str], repaired: bool) -> Iterator
 
 def _batches(archive: Archive, names: list[str], repaired: bool) -> Iterator[tuple[pa.RecordBatch, Losses]]:
     if not repaired:
-        yield from ((batch, Losses(batch.num_rows)) for _, batch in archive.all_batches(names, HELD_BYTES, GROUP_ROWS))
+        yield from (
+            (batch, Losses(batch.num_rows)) for _, batch in archive.all_batches(names, BUFFER_BYTES, GROUP_ROWS)
+        )
         return
     for group in range(len(archive.row_counts)):
-        yield from archive.readable(group, names, HELD_BYTES, GROUP_ROWS)
+        yield from archive.readable(group, names, BUFFER_BYTES, GROUP_ROWS)
 
 
 def _join(pieces: Iterator[_Held], finished: Iterator[pa.Table], writer: pq.ParquetWriter, lost: Lost) -> None:

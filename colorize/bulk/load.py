@@ -40,7 +40,7 @@ from colorize.imaging.settings import LimitSettings
 from colorize.predict.columns import more_pages
 from colorize.predict.upstream import Upstream
 
-BLAMED_SECONDS = 2.0  # timeout for hashing a failed image; without a hash, resuming compares only its identity
+HASH_TIMEOUT_SECONDS = 2.0  # of a failed image; without a hash, resuming compares only its identity
 Pages: TypeAlias = dict[int, SmallGrey]  # by 0-based page number; most images have one
 
 
@@ -69,7 +69,7 @@ class Loader:
     upstream: Upstream | None = None
     all_pages: bool = True  # of a TIFF
 
-    def seen(self, raw: Raw, small: SmallGrey, page: int = 0) -> Fitted:
+    def network_input(self, raw: Raw, small: SmallGrey, page: int = 0) -> Fitted:
         """The network's input for an image. Raises ImageDecodeError, also for a hint outside of it."""
         grey = self._grey(raw, small, page)
         spots = self.hints.spots(raw.path, small.info)
@@ -84,10 +84,10 @@ class Loader:
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Loads the units of a table (`UNIT_SCHEMA`); yields tables of a few rows (`LOADED_SCHEMA`)."""
     yield_to_predictors()
-    examined, is_heavy = partial(_row, loader=loader), partial(_is_heavy, loader=loader)
-    with Guarded(examined, loader.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as row_of:
+    load_row, is_heavy = partial(_load_row, loader=loader), partial(_is_heavy, loader=loader)
+    with Guarded(load_row, loader.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as guarded:
         for raws, waited in _timed(loader.reader.fetch(units)):
-            rows = [_blamed(raw, row, loader) if isinstance(row := row_of(raw), Fault) else row for raw in raws]
+            rows = [_failed_row(raw, row, loader) if isinstance(row := guarded(raw), Fault) else row for raw in raws]
             shared = {"fetch_seconds": waited / max(len(rows), 1), "loaded_by": note("load")}
             for row in rows:
                 row |= shared
@@ -109,47 +109,47 @@ def _is_heavy(raw: Raw, loader: Loader) -> bool:
     return decoding_may_exceed(raw.data, loader.limits, whole=loader.upstream is not None)
 
 
-def _row(raw: Raw, loader: Loader) -> dict[str, Any]:
+def _load_row(raw: Raw, loader: Loader) -> dict[str, Any]:
     started = time.perf_counter()
-    record, seen = _record(raw, loader), dict[int, Fitted]()
+    record, inputs = _record(raw, loader), dict[int, Fitted]()
     try:
         record, pages = _examine(raw, loader, record)
-        seen = {number: loader.seen(raw, small, number) for number, small in pages.items()}
+        inputs = {number: loader.network_input(raw, small, number) for number, small in pages.items()}
     except (ImageDecodeError, OSError, MemoryError) as error:  # large files are read in place, so any read can fail
-        record = record.failed(*_reason(error))
-    return _loaded(raw, replace(record, seconds=time.perf_counter() - started), seen, loader)
+        record = record.failed(*_code_and_message(error))
+    return _to_row(raw, replace(record, seconds=time.perf_counter() - started), inputs, loader)
 
 
-def _reason(error: Exception) -> tuple[str, str]:
-    """Code and message."""
+def _code_and_message(error: Exception) -> tuple[str, str]:
+    """The error code and message for the manifest."""
     return known_fault(error) or ("unreadable", one_line(error))
 
 
-def _blamed(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
+def _failed_row(raw: Raw, fault: Fault, loader: Loader) -> dict[str, Any]:
     record = _record(raw, loader)
     with suppress(ImageDecodeError, OSError):  # a file that changed or is slow: the row has the original fault
-        record = replace(record, sha256_in=sha256(raw.data, BLAMED_SECONDS))
-    return _loaded(raw, record.failed(fault.code, fault.message), {}, loader)
+        record = replace(record, sha256_in=sha256(raw.data, HASH_TIMEOUT_SECONDS))
+    return _to_row(raw, record.failed(fault.code, fault.message), {}, loader)
 
 
-def _loaded(raw: Raw, record: Record, pages: dict[int, Fitted], loader: Loader) -> dict[str, Any]:
-    first, seen = next(iter(pages.items()), (-1, None))
+def _to_row(raw: Raw, record: Record, inputs: dict[int, Fitted], loader: Loader) -> dict[str, Any]:
+    first, fitted = next(iter(inputs.items()), (-1, None))
     is_paged = loader.all_pages and record.format == "TIFF" and record.frames > 1
     return record.as_row() | {
         "page": first if is_paged else -1,
-        "more": more_pages([(number, page) for number, page in pages.items() if number != first]),
+        "more": more_pages([(number, page) for number, page in inputs.items() if number != first]),
         "part": raw.part,
         "row": raw.row,
         "name_taken": raw.name_taken,
         "data": whole(raw.data)
-        if (seen is not None or record.output) and (raw.part or len(raw.data) <= loader.inline_bytes)
+        if (fitted is not None or record.output) and (raw.part or len(raw.data) <= loader.inline_bytes)
         else b"",
-        "grey": seen.grey.tobytes() if seen is not None else b"",
-        "grey_height": seen.shape[0] if seen is not None else 0,
-        "grey_width": seen.shape[1] if seen is not None else 0,
-        "canvas_height": seen.canvas[0] if seen is not None else 0,
-        "canvas_width": seen.canvas[1] if seen is not None else 0,
-        "hints": seen.spots.tobytes() if seen is not None else b"",
+        "grey": fitted.grey.tobytes() if fitted is not None else b"",
+        "grey_height": fitted.shape[0] if fitted is not None else 0,
+        "grey_width": fitted.shape[1] if fitted is not None else 0,
+        "canvas_height": fitted.canvas[0] if fitted is not None else 0,
+        "canvas_width": fitted.canvas[1] if fitted is not None else 0,
+        "hints": fitted.spots.tobytes() if fitted is not None else b"",
     }
 
 
@@ -163,11 +163,11 @@ def _examine(raw: Raw, loader: Loader, record: Record) -> tuple[Record, Pages]:
     try:
         small = decode_small(raw.data, loader.area, max_pixels=loader.limits.max_pixels)
     except (ImageDecodeError, MemoryError) as error:
-        code, message = _reason(error)
-        return (_sized(record, raw) if code == "too_large" else record).failed(code, message), {}
-    record = _described(record, small)
-    shortest = min(record.width, record.height)
-    if shortest < loader.limits.min_side:
+        code, message = _code_and_message(error)
+        return (_with_size(record, raw) if code == "too_large" else record).failed(code, message), {}
+    record = _with_info(record, small)
+    min_side = min(record.width, record.height)
+    if min_side < loader.limits.min_side:
         reason = f"{record.width} x {record.height} pixels; limits.min_side is {loader.limits.min_side}"
         return record.failed("too_small", reason), {}
     if loader.all_pages and has_pages(small.info):
@@ -175,7 +175,7 @@ def _examine(raw: Raw, loader: Loader, record: Record) -> tuple[Record, Pages]:
         return _triaged_pages(record, smalls, loader)
     policy = getattr(loader.triage, small.kind)
     if policy != "color":
-        return _left_alone(record, copied=policy == "copy"), {}
+        return _skipped(record, copied=policy == "copy"), {}
     return record, {0: small}
 
 
@@ -184,15 +184,15 @@ def _triaged_pages(record: Record, smalls: Pages, loader: Loader) -> tuple[Recor
     policies = {number: getattr(loader.triage, small.kind) for number, small in smalls.items()}
     chosen = {number: small for number, small in smalls.items() if policies[number] == "color"}
     if not chosen:
-        return _left_alone(record, copied="copy" in policies.values()), {}
+        return _skipped(record, copied="copy" in policies.values()), {}
     others = ", the others copied as they are" if len(chosen) < record.frames else ""
-    words = f"{len(chosen)} of {record.frames} {PAGES_COLORED}{others}"
+    message = f"{len(chosen)} of {record.frames} {PAGES_COLORED}{others}"
     kind = next(iter(chosen.values())).kind
-    return replace(record, triage=kind, message=words), chosen
+    return replace(record, triage=kind, message=message), chosen
 
 
-def _sentence(*words: str) -> str:
-    return "; ".join(word for word in words if word)
+def _joined_notes(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
 
 
 def _record(raw: Raw, loader: Loader) -> Record:
@@ -200,14 +200,14 @@ def _record(raw: Raw, loader: Loader) -> Record:
     return Record(path=raw.path, identity=raw.identity, bytes_in=max(len(raw.data), raw.size), **asdict(stamp))
 
 
-def _left_alone(record: Record, copied: bool) -> Record:
+def _skipped(record: Record, copied: bool) -> Record:
     """A skipped image. If its file is to be copied, `output` is set for the writer."""
     error = "already_color" if record.triage == "color" else f"triage_{record.triage}"
-    words = f"classified as {record.triage}: {'copied' if copied else 'skipped'} by triage.{record.triage}"
-    return replace(record, status="skipped", error=error, message=words, output=record.path if copied else "")
+    message = f"classified as {record.triage}: {'copied' if copied else 'skipped'} by triage.{record.triage}"
+    return replace(record, status="skipped", error=error, message=message, output=record.path if copied else "")
 
 
-def _sized(record: Record, raw: Raw) -> Record:
+def _with_size(record: Record, raw: Raw) -> Record:
     """Adds the image's size, so that a later run can check it against its limits."""
     with suppress(ImageDecodeError):  # even the header may be too large
         info = read_info(raw.data)
@@ -215,7 +215,7 @@ def _sized(record: Record, raw: Raw) -> Record:
     return record
 
 
-def _described(record: Record, small: SmallGrey) -> Record:
+def _with_info(record: Record, small: SmallGrey) -> Record:
     info = small.info
     return replace(
         record,
@@ -225,5 +225,5 @@ def _described(record: Record, small: SmallGrey) -> Record:
         height=info.height,
         frames=info.frames,
         triage=small.kind,
-        message=_sentence(f"the first of {info.frames} frames or pages" if info.frames > 1 else "", info.note),
+        message=_joined_notes(f"the first of {info.frames} frames or pages" if info.frames > 1 else "", info.note),
     )

@@ -21,7 +21,7 @@ from colorize.storage.root import LEDGER
 
 MODEL_FILE = f"{LEDGER}/model.safetensors"  # stored with the outputs, so they can be reproduced
 RETRIES = 10  # of a task whose worker died; an image that crashes its worker fails in the first (see sandbox)
-SHAPES = 8  # common canvases: a GPU predictor's call has enough images for a full batch of each
+CANVAS_SHAPES = 8  # common shapes: a call of a GPU predictor has enough images for a full batch of each
 ACTOR_RESTARTS = 100  # high, because nodes may come and go
 
 
@@ -38,8 +38,8 @@ def stream(
     Yields a row of SUMMARY_SCHEMA for each batch of inputs that is stored and in the manifest.
     """
     configure(settings.run.stall_seconds)
-    rows = source.rows_per_task
-    together = max(rows, (SHAPES if plan.device == "cuda" else 2) * plan.batch_size)
+    rows_per_task = source.rows_per_task
+    rows_per_call = max(rows_per_task, (CANVAS_SHAPES if plan.device == "cuda" else 2) * plan.batch_size)
     predicted = (
         ray.data.from_arrow(source.blocks())
         .map_batches(
@@ -58,21 +58,21 @@ def stream(
                 "batch_size": plan.batch_size,
                 "confidence": settings.run.confidence,
             },
-            batch_size=together,
+            batch_size=rows_per_call,
             batch_format="pyarrow",
             num_cpus=plan.cpus_per_actor,
             num_gpus=plan.gpus_per_actor,
             ray_remote_args_fn=_actor_limits,
             compute=ActorPoolStrategy(
-                min_size=plan.min_actors, max_size=plan.limit_for(math.ceil(source.total / together))
+                min_size=plan.min_actors, max_size=plan.limit_for(math.ceil(source.total / rows_per_call))
             ),
         )
     )
     if plan.device == "cuda":  # otherwise all rows of a call are one block, written by one task
-        predicted = predicted.repartition(target_num_rows_per_block=rows)
+        predicted = predicted.repartition(target_num_rows_per_block=rows_per_task)
     dataset = predicted.map_batches(
         partial(write, writer=writer),
-        batch_size=rows,
+        batch_size=rows_per_task,
         batch_format="pyarrow",
         num_cpus=plan.task_cpus,
         ray_remote_args_fn=_task_limits,

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from colorize.bulk.rows import PREDICTED_FIELDS, SEEN_COLUMNS
+from colorize.bulk.rows import INPUT_COLUMNS, PREDICTED_FIELDS
 from colorize.bulk.telemetry import add_work_seconds
 from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import actor_was_restarted
@@ -64,7 +64,7 @@ class Predictor:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Replaces the grey images of `batch` (LOADED_SCHEMA) by `PREDICTED_FIELDS`."""
         started = time.perf_counter()
-        rows = batch.select([*SEEN_COLUMNS, "status"]).to_pylist()
+        rows = batch.select([*INPUT_COLUMNS, "status"]).to_pylist()
         wanted = [index for index, row in enumerate(rows) if row["status"] == "ok"]
         pages = {i: pages_from(rows[i]) for i in wanted}
         flat, degraded = self._color([page for of_row in pages.values() for page in of_row])
@@ -73,7 +73,7 @@ class Predictor:
         share = spent / max(len(wanted), 1)
         add_work_seconds("predict", spent)
         found = {i: _of_row(list(islice(colors, len(of_row)))) for i, of_row in pages.items()}
-        return _with_colors(_blamed(batch, found), found, rows, share, degraded or self.shortfall)
+        return _with_colors(_with_faults(batch, found), found, rows, share, degraded or self.shortfall)
 
     def _color(self, greys: list[Fitted]) -> tuple[Sequence[Colored | Fault], str]:
         if self.suspects:
@@ -106,7 +106,7 @@ def _of_row(colors: list[Colored | Fault]) -> Colors | Fault:
     return fault or [color for color in colors if not isinstance(color, Fault)]
 
 
-def _blamed(batch: pa.Table, colors: Mapping[int, Colors | Fault]) -> pa.Table:
+def _with_faults(batch: pa.Table, colors: Mapping[int, Colors | Fault]) -> pa.Table:
     """The batch, with the images that crashed their process as failed rows."""
     faults = {index: fault for index, fault in colors.items() if isinstance(fault, Fault)}
     if not faults:
@@ -138,7 +138,7 @@ def _with_colors(
         batch = batch.set_column(batch.schema.get_field_index("degraded"), "degraded", texts)
     spent = [before + (seconds if i in colors else 0.0) for i, before in enumerate(batch["seconds"].to_pylist())]
     sure = [round(sum(p.confidence for p in good[i]) / len(good[i]), 4) if i in good else 0.0 for i in indices]
-    result = batch.drop_columns(list(SEEN_COLUMNS))
+    result = batch.drop_columns(list(INPUT_COLUMNS))
     for name, numbers in (("seconds", spent), ("confidence", sure)):
         result = result.set_column(result.schema.get_field_index(name), name, pa.array(numbers, pa.float64()))
     for kind, values in zip(PREDICTED_FIELDS, columns, strict=True):

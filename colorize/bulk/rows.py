@@ -31,7 +31,7 @@ LOADED_SCHEMA = pa.schema(
         ("fetch_seconds", pa.float64()),  # waiting for storage, which the record's `seconds` exclude
     ]
 )
-SEEN_COLUMNS = (*GREY_COLUMNS, "canvas_height", "canvas_width", "hints", "more")
+INPUT_COLUMNS = (*GREY_COLUMNS, "canvas_height", "canvas_width", "hints", "more")
 PREDICTED_FIELDS = (
     pa.field("ab", pa.binary()),  # float16 (2, ab_height, ab_width), Lab units; empty if there is none
     pa.field("ab_height", pa.int64()),

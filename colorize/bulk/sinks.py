@@ -24,14 +24,14 @@ from colorize.storage.local_root import Draft
 from colorize.storage.root import LEDGER, Storage
 
 FRAGMENTS = f"{LEDGER}/fragments"
-HELD_BYTES = 64 << 20
+BUFFER_BYTES = 64 << 20
 FRAGMENT_SCHEMA = pa.schema(
     [("row", pa.int64()), ("colorized", pa.large_binary()), ("status", pa.string()), ("error", pa.string())]
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ImageResult:
     """The result of one input: its record, and the encoded image if it is `ok`.
 
     `fault` is an error that affects all images, such as a full disk: the sink raises it.
@@ -51,7 +51,7 @@ class Sink(Protocol):
         """A temporary file for the huge image `name`, or None if the sink only takes bytes."""
         ...
 
-    def write(self, finished: Iterable[Finished]) -> list[Record]:
+    def write(self, results: Iterable[ImageResult]) -> list[Record]:
         """Stores the images one after another; an image that cannot be stored becomes a failed record."""
         ...
 
@@ -70,34 +70,34 @@ class FolderSink:
     def draft(self, name: str) -> Draft:
         return self.storage.draft(name)
 
-    def write(self, finished: Iterable[Finished]) -> list[Record]:
-        """Writes in threads while the next image is rendered, with at most `HELD_BYTES` (or one image) in memory."""
+    def write(self, results: Iterable[ImageResult]) -> list[Record]:
+        """Writes in threads while the next image is rendered, with at most `BUFFER_BYTES` (or one image) in memory."""
         records: list[Record] = []
-        pending: deque[tuple[int, Finished, Future[Record]]] = deque()
-        held = 0
+        pending: deque[tuple[int, ImageResult, Future[Record]]] = deque()
+        pending_bytes = 0
         with ThreadPoolExecutor(self.threads) as pool:
-            for item in finished:
+            for item in results:
                 if item.fault:
                     raise item.fault
                 size = item.data.size if isinstance(item.data, Draft) else len(item.data or b"")
-                while pending and held + size > HELD_BYTES:
-                    done, first, future = pending.popleft()
-                    records.append(self._written(first, future))
-                    held -= done
+                while pending and pending_bytes + size > BUFFER_BYTES:
+                    first_size, first, future = pending.popleft()
+                    records.append(self._completed(first, future))
+                    pending_bytes -= first_size
                 pending.append((size, item, pool.submit(self._write_file, item)))
-                held += size
-            return records + [self._written(first, future) for _, first, future in pending]
+                pending_bytes += size
+            return records + [self._completed(first, future) for _, first, future in pending]
 
     def record(self, records: Sequence[Record]) -> str:
         return write_part(self.storage, records)
 
-    def _written(self, item: Finished, future: Future[Record]) -> Record:
+    def _completed(self, item: ImageResult, future: Future[Record]) -> Record:
         try:
             return future.result()
         except MemoryError:  # an image rendered at the same time used up its limit; now none is being rendered
             return self._write_file(item)
 
-    def _write_file(self, item: Finished) -> Record:
+    def _write_file(self, item: ImageResult) -> Record:
         if item.data is None:
             return item.record
         try:
@@ -123,33 +123,33 @@ class ParquetSink:
     def draft(self, name: str) -> None:
         return None
 
-    def write(self, finished: Iterable[Finished]) -> list[Record]:
-        """Writes a fragment for every `HELD_BYTES` of images, or for one larger image.
+    def write(self, results: Iterable[ImageResult]) -> list[Record]:
+        """Writes a fragment for every `BUFFER_BYTES` of images, or for one larger image.
 
         Raises if a fragment cannot be written, because the archive needs all of them.
         """
         records: list[Record] = []
-        held: list[Finished] = []
+        buffer: list[ImageResult] = []
         size = 0
-        for item in finished:
+        for item in results:
             records.append(replace(item.record, output=item.record.path) if item.data else item.record)
-            held.append(item)
+            buffer.append(item)
             size += len(item.data) if isinstance(item.data, bytes) else 0
-            if size >= HELD_BYTES:
-                self._write_fragments(held)
-                held, size = [], 0
-        self._write_fragments(held)
+            if size >= BUFFER_BYTES:
+                self._write_fragments(buffer)
+                buffer, size = [], 0
+        self._write_fragments(buffer)
         return records
 
     def record(self, records: Sequence[Record]) -> str:
         return write_part(self.storage, records)
 
-    def _write_fragments(self, finished: Iterable[Finished]) -> None:
-        in_archive = [item for item in finished if item.row >= 0]
+    def _write_fragments(self, results: Iterable[ImageResult]) -> None:
+        in_archive = [item for item in results if item.row >= 0]
         for run in _runs(sorted(in_archive, key=lambda item: (item.part, item.row))):
             self._write_fragment(run)
 
-    def _write_fragment(self, run: Sequence[Finished]) -> None:
+    def _write_fragment(self, run: Sequence[ImageResult]) -> None:
         rows = [{"row": i.row, "colorized": i.data, "status": i.record.status, "error": i.record.error} for i in run]
         record = run[0].record
         folder = fragments_of(run[0].part, record.model_sha256, record.settings_sha256, record.identity)
@@ -168,8 +168,8 @@ class MixedSink:
     def draft(self, name: str) -> Draft:
         return self.files.draft(name)
 
-    def write(self, finished: Iterable[Finished]) -> list[Record]:
-        runs = groupby(finished, key=lambda item: bool(item.part))
+    def write(self, results: Iterable[ImageResult]) -> list[Record]:
+        runs = groupby(results, key=lambda item: bool(item.part))
         return [record for rows, run in runs for record in (self.archives if rows else self.files).write(run)]
 
     def record(self, records: Sequence[Record]) -> str:
@@ -182,10 +182,10 @@ class DiscardSink:
     def draft(self, name: str) -> None:
         return None
 
-    def write(self, finished: Iterable[Finished]) -> list[Record]:
+    def write(self, results: Iterable[ImageResult]) -> list[Record]:
         """Returns the records. Raises the fault of an item that has one."""
         records: list[Record] = []
-        for item in finished:
+        for item in results:
             if item.fault:
                 raise item.fault
             records.append(item.record)
@@ -197,11 +197,11 @@ class DiscardSink:
 
 def fragments_of(part: str, model_sha256: str, settings_sha256: str, identity: str) -> str:
     """The folder of an archive's fragments, separate for each model, settings and version of the archive."""
-    made_by = hashlib.sha256("\n".join((model_sha256, settings_sha256, identity)).encode()).hexdigest()[:16]
-    return f"{FRAGMENTS}/{made_by}/{part}"
+    digest = hashlib.sha256("\n".join((model_sha256, settings_sha256, identity)).encode()).hexdigest()[:16]
+    return f"{FRAGMENTS}/{digest}/{part}"
 
 
-def _runs(items: Sequence[Finished]) -> Iterator[Sequence[Finished]]:
+def _runs(items: Sequence[ImageResult]) -> Iterator[Sequence[ImageResult]]:
     """Splits sorted items into runs of consecutive rows of one archive."""
     cuts = [index + 1 for index, (a, b) in enumerate(pairwise(items)) if a.part != b.part or b.row != a.row + 1]
     for start, stop in pairwise([0, *cuts, len(items)]):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from colorize.bulk.ledger.manifest import Record, record_from
 from colorize.bulk.rows import SUMMARY_SCHEMA
 from colorize.bulk.settings import OutputSettings
-from colorize.bulk.sinks import Finished, Sink
+from colorize.bulk.sinks import ImageResult, Sink
 from colorize.bulk.telemetry import add_work_seconds, count_completed
 from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import task_attempt
@@ -40,8 +40,8 @@ from colorize.storage.faults import storage_exhausted
 from colorize.storage.local_root import Draft
 from colorize.storage.root import Storage, on_failure
 
-LARGE = ["data", "ab", "more_ab"]  # columns
-HUGE = 1 << 24  # pixels: the copy of a larger image is written to a file, not to memory, unless it is JPEG
+LARGE_COLUMNS = ["data", "ab", "more_ab"]
+IN_MEMORY_PIXELS = 1 << 24  # larger copies are encoded to a file instead of to memory, except JPEGs
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ def write(batch: pa.Table, writer: Writer) -> pa.Table:
     yield_to_predictors()
     started = time.perf_counter()
     rows = _rows(batch)
-    finished, is_heavy = partial(_finish, writer=writer), partial(_is_heavy, limits=writer.limits)
-    with Guarded(finished, writer.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as finish:
+    finish, is_heavy = partial(_finish, writer=writer), partial(_is_heavy, limits=writer.limits)
+    with Guarded(finish, writer.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as guarded:
         stored = writer.sink.write(
-            _blamed(row, done) if isinstance(done := finish(row), Fault) else done for row in rows
+            _failed(row, result) if isinstance(result := guarded(row), Fault) else result for row in rows
         )
     records = [replace(record, finished=round(time.time(), 3)) for record in stored]
     part = writer.sink.record(records)
@@ -82,40 +82,40 @@ def write(batch: pa.Table, writer: Writer) -> pa.Table:
 
 def _rows(batch: pa.Table) -> Iterator[dict[str, Any]]:
     """The batch's rows; large columns are converted to Python one row at a time."""
-    large = batch.select(LARGE)
-    for index, row in enumerate(batch.drop_columns(LARGE).to_pylist()):
-        yield row | {name: large[name][index].as_py() for name in LARGE}
+    large = batch.select(LARGE_COLUMNS)
+    for index, row in enumerate(batch.drop_columns(LARGE_COLUMNS).to_pylist()):
+        yield row | {name: large[name][index].as_py() for name in LARGE_COLUMNS}
 
 
 def _is_heavy(row: dict[str, Any], limits: LimitSettings) -> bool:
     return row["status"] == "ok" and may_exceed(row["width"] * row["height"], limits)
 
 
-def _blamed(row: dict[str, Any], fault: Fault) -> Finished:
-    return Finished(record_from(row).failed(fault.code, fault.message), part=row["part"], row=row["row"])
+def _failed(row: dict[str, Any], fault: Fault) -> ImageResult:
+    return ImageResult(record_from(row).failed(fault.code, fault.message), part=row["part"], row=row["row"])
 
 
-def _finish(row: dict[str, Any], writer: Writer) -> Finished:
+def _finish(row: dict[str, Any], writer: Writer) -> ImageResult:
     """Renders the image of a row; a failure, from an earlier stage or from this one, becomes a failed record."""
     record = record_from(row)
-    place = {"part": row["part"], "row": row["row"]}
+    location = {"part": row["part"], "row": row["row"]}
     if record.status == "skipped" and record.output:
         return _copied(row, record, writer)
     if record.status != "ok":
-        return Finished(record, **place)
+        return ImageResult(record, **location)
     if not row["ab"]:
         message = "the network's output for this image is not finite; try --set colorizer.precision=float32"
-        return Finished(record.failed("not_finite", message), **place)
+        return ImageResult(record.failed("not_finite", message), **location)
     started = time.perf_counter()
     try:
         record, data = _render(row, record, writer)
-    except Exception as error:  # any fault of one image becomes its row and must not stop the run
-        return Finished(record.failed(*_reason(error)), **place, fault=_storage_fault(error))
-    return Finished(replace(record, seconds=record.seconds + time.perf_counter() - started), data, **place)
+    except Exception as error:  # an error of one image becomes its failed record and must not stop the run
+        return ImageResult(record.failed(*_code_and_message(error)), **location, fault=_storage_fault(error))
+    return ImageResult(replace(record, seconds=record.seconds + time.perf_counter() - started), data, **location)
 
 
-def _reason(error: Exception) -> tuple[str, str]:
-    """Code and message."""
+def _code_and_message(error: Exception) -> tuple[str, str]:
+    """The error code and message for the manifest."""
     return known_fault(error) or ("render_failed", f"{type(error).__name__}: {one_line(error)}")
 
 
@@ -124,18 +124,18 @@ def _storage_fault(error: Exception) -> OSError | None:
     return error if isinstance(error, OSError) and storage_exhausted(error) else None
 
 
-def _copied(row: dict[str, Any], record: Record, writer: Writer) -> Finished:
+def _copied(row: dict[str, Any], record: Record, writer: Writer) -> ImageResult:
     """Copies the source's bytes, for the triage policy `copy`."""
-    place = {"part": row["part"], "row": row["row"]}
+    location = {"part": row["part"], "row": row["row"]}
     record = replace(record, output=writer.stored_as(record.output))
     try:
         source = row["data"] or _read_again(record, writer)
-        made = _made(record, writer, lambda file: file.writelines(pieces(source)), row["part"])
+        data = _encoded(record, writer, lambda file: file.writelines(pieces(source)), row["part"])
     except (ImageDecodeError, OSError) as error:
         failed = record.failed(getattr(error, "code", "unreadable"), one_line(error))
-        return Finished(failed, **place, fault=_storage_fault(error))
+        return ImageResult(failed, **location, fault=_storage_fault(error))
     record = replace(record, bytes_out=len(source), sha256_out=record.sha256_in, luma_exact=True)
-    return Finished(record, made, **place)
+    return ImageResult(record, data, **location)
 
 
 def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record, bytes | Draft]:
@@ -146,7 +146,7 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
     )
     exact = False
 
-    def make(file: IO[bytes]) -> None:
+    def encode(file: IO[bytes]) -> None:
         nonlocal exact
         exact = render_into(
             file,
@@ -159,21 +159,22 @@ def _render(row: dict[str, Any], record: Record, writer: Writer) -> tuple[Record
         )
 
     record = replace(record, output=writer.stored_as(output_name(record.path, record.format, row["name_taken"])))
-    made = _made(record, writer, make, row["part"])
-    copy = FileBytes(made.path) if isinstance(made, Draft) else made
-    return replace(record, bytes_out=len(copy), sha256_out=sha256(copy), luma_exact=exact), made
+    data = _encoded(record, writer, encode, row["part"])
+    copy = FileBytes(data.path) if isinstance(data, Draft) else data
+    return replace(record, bytes_out=len(copy), sha256_out=sha256(copy), luma_exact=exact), data
 
 
-def _made(record: Record, writer: Writer, make: Callable[[IO[bytes]], None], part: str) -> bytes | Draft:
-    """The output of `make`: bytes, or a draft if the image is huge and not in an archive."""
-    huge = record.width * record.height * max(record.frames, 1) >= HUGE and output_format(record.format) != "JPEG"
-    draft = writer.sink.draft(record.output) if huge and not part else None
+def _encoded(record: Record, writer: Writer, encode: Callable[[IO[bytes]], None], part: str) -> bytes | Draft:
+    """The output of `encode`: bytes, or a draft if the image is huge and not in an archive."""
+    pixels = record.width * record.height * max(record.frames, 1)
+    is_huge = pixels >= IN_MEMORY_PIXELS and output_format(record.format) != "JPEG"
+    draft = writer.sink.draft(record.output) if is_huge and not part else None
     if draft is None:
         out = io.BytesIO()
-        make(out)
+        encode(out)
         return out.getvalue()
     with on_failure(draft.discard), draft.open() as file:
-        make(file)
+        encode(file)
     return draft
 
 
@@ -186,9 +187,9 @@ def _read_again(record: Record, writer: Writer) -> Encoded:
 
 
 def _summary(records: Sequence[Record], batch: pa.Table, notes: Sequence[str], manifest_part: str) -> pa.Table:
-    states = Counter(record.status for record in records)
+    counts = Counter(record.status for record in records)
     row = {
-        **{status: states[status] for status in ("ok", "skipped", "failed")},
+        **{status: counts[status] for status in ("ok", "skipped", "failed")},
         "bytes_in": sum(record.bytes_in for record in records),
         "bytes_out": sum(record.bytes_out for record in records),
         "seconds": sum(record.seconds for record in records),

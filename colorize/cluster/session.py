@@ -102,18 +102,18 @@ def _nothing(node: Node, **options: object) -> None:
 
 def _connect_to(address: str) -> None:
     """Connects to a running cluster. Raises UsageError if there is none or it refuses."""
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as stderr:
         try:
             _require_listener(address)
-            with _stderr_into(said):
+            with _stderr_into(stderr):
                 _require_token(address)
                 ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
         except AuthenticationError:
             raise _token_refused(address) from None
         except (OSError, ValueError, RuntimeError) as error:
-            said.seek(0)
-            words = f"{error} {said.read().decode(errors='replace')}".lower()  # the reason may only be in Ray's log
-            if any(word in words for word in _OF_TOKENS):
+            stderr.seek(0)
+            message = f"{error} {stderr.read().decode(errors='replace')}".lower()  # the reason may only be in Ray's log
+            if any(word in message for word in _OF_TOKENS):
                 raise _token_refused(address) from None
             reason = (getattr(error, "strerror", None) or one_line(error)).lower()
             raise UsageError(

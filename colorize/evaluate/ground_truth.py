@@ -65,7 +65,7 @@ def load_truth(units: pa.Table, loader: GroundTruthLoader, *, isolated: bool | N
     with Guarded(function, loader.limits, isolated=isolated, is_heavy=is_heavy) as row_of:
         for raws in loader.reader.fetch(units):
             made = [(raw, row_of(raw)) for raw in raws if _belongs(raw, loader)]
-            rows = [_blamed(raw, row) if isinstance(row, Fault) else row for raw, row in made]
+            rows = [_failed_row(raw, row) if isinstance(row, Fault) else row for raw, row in made]
             yield pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA)
 
 
@@ -84,7 +84,7 @@ def _is_heavy(raw: Raw, limits: LimitSettings) -> bool:
     return decoding_may_exceed(raw.data, limits)
 
 
-def _blamed(raw: Raw, fault: Fault) -> dict[str, Any]:
+def _failed_row(raw: Raw, fault: Fault) -> dict[str, Any]:
     return _empty_row(raw) | {"error": fault.code, "message": fault.message}
 
 

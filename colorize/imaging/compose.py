@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from colorize.imaging.chroma_table import REACH, by_formula, chroma_table
+from colorize.imaging.chroma_table import MAX_AB, by_formula, chroma_table
 from colorize.imaging.colorimetry import (
     CB_SCALE,
     CR_SCALE,
@@ -31,7 +31,7 @@ from colorize.imaging.colorimetry import (
 from colorize.imaging.formats.decoded_image import Chroma, Color, DecodedImage, Pixels, Plane, Rows, Subsampling
 from colorize.imaging.formats.orientation import unorient
 from colorize.imaging.rgb_space import STEPS, RgbSpace, look_up, rgb_space
-from colorize.imaging.upsample import guide
+from colorize.imaging.upsample import guided_color
 
 Float = NDArray[np.float32]
 Offsets = Callable[[Float, Float], tuple[Float, Float]]  # of luma and Lab color: see `chroma_offsets`
@@ -55,7 +55,7 @@ def compose(image: DecodedImage, ab_2hw: NDArray[np.floating], subsampling: Subs
     Raises:
         ValueError: the prediction is not finite.
     """
-    ab, offsets = as_stored(ab_2hw, image), offsets_for(image)
+    ab, offsets = to_stored_layout(ab_2hw, image), offsets_for(image)
     if image.info.output_format == "JPEG":
         luma, info = np.asarray(image.luma), image.info
         is_halved = luma.shape != (info.height, info.width)
@@ -69,7 +69,7 @@ def offsets_for(image: DecodedImage) -> Offsets | None:
     return None if space is None else partial(chroma_offsets, space=space)
 
 
-def as_stored(ab_2hw: NDArray[np.floating], image: DecodedImage) -> Float:
+def to_stored_layout(ab_2hw: NDArray[np.floating], image: DecodedImage) -> Float:
     """Upright color in the layout of the image's file.
 
     Raises:
@@ -108,13 +108,13 @@ def _offsets(luma: Float, ab: Float, space: RgbSpace | None) -> tuple[Float, Flo
 def chroma_planes(luma: Plane, ab: Float, subsampling: Subsampling = "4:2:0", offsets: Offsets | None = None) -> Chroma:
     """Chroma planes for luma (H, W) and ab (2, h, w) in the same layout; with 4:2:0 of half the size, rounded up."""
     stored = luma if subsampling == "4:4:4" else np.asarray(Image.fromarray(luma).reduce(2))
-    color = guide(ab, stored)
+    color = guided_color(ab, stored)
     cb, cr = np.empty_like(stored), np.empty_like(stored)
     formula = chroma if offsets is None else partial(chroma, offsets=offsets)
-    tabled = offsets is None and color.largest <= REACH  # only for sRGB: a table per profile would not pay off
-    levels = chroma_table(chroma) if tabled else partial(by_formula, formula)
+    use_table = offsets is None and color.max_abs <= MAX_AB  # only for sRGB: a table per profile would not pay off
+    levels = chroma_table(chroma) if use_table else partial(by_formula, formula)
     for rows in strips(stored):
-        cb[rows], cr[rows] = levels(stored[rows], color.rows(rows, _unit(stored[rows])))
+        cb[rows], cr[rows] = levels(stored[rows], color.rows(rows, _normalized(stored[rows])))
     return Chroma(cb, cr)
 
 
@@ -131,24 +131,24 @@ def exact_rgb(luma: Plane, ab: Float) -> Plane:
 
 def exact_rows(luma: Pixels, ab: Float, offsets: Offsets | None = None) -> Rows:
     """Like `exact_rgb`, but computed as its rows are read."""
-    color = guide(ab, luma)
+    color = guided_color(ab, luma)
 
     def read(rows: slice) -> Plane:
         part = luma[rows]
         rgb = np.empty((*part.shape, 3), part.dtype)
         for strip in strips(part):
-            unit = _unit(part[strip])
+            normalized = _normalized(part[strip])
             within = slice(rows.start + strip.start, rows.start + strip.stop)
-            red, blue = (offsets or chroma_offsets)(unit, color.rows(within, unit))
+            red, blue = (offsets or chroma_offsets)(normalized, color.rows(within, normalized))
             rgb[strip] = solve_rgb(part[strip], red, blue)
         return rgb
 
     return Rows((*luma.shape, 3), luma.dtype, read)
 
 
-def lab_strip(luma: Plane, ab: Float) -> tuple[Float, Float, Float]:
+def srgb_with_lightness_of(luma: Plane, ab: Float) -> tuple[Float, Float, Float]:
     """Clipped sRGB in [0, 1] for ab (2, ...) with the L* of the grey `luma` (...), uint8 or uint16."""
-    return _lab_rgb(_lightness(_unit(luma)), ab[0] / np.float32(500), ab[1] / np.float32(200))
+    return _lab_rgb(_lightness(_normalized(luma)), ab[0] / np.float32(500), ab[1] / np.float32(200))
 
 
 def solve_rgb(luma: Plane, red: Float, blue: Float) -> Plane:
@@ -164,7 +164,7 @@ def solve_rgb(luma: Plane, red: Float, blue: Float) -> Plane:
     g = _solve_green(y, r, b)
     outside = (g < 0) | (g > white)
     if outside.any():
-        r[outside], g[outside], b[outside] = _give_way(y[outside], r[outside], b[outside], white)
+        r[outside], g[outside], b[outside] = _adjust_red_and_blue(y[outside], r[outside], b[outside], white)
     return np.stack((r, g, b), axis=-1).astype(luma.dtype)
 
 
@@ -172,16 +172,16 @@ def _solve_green(y: Float, r: Float, b: Float) -> Float:
     return np.asarray(np.rint((y - _RED * r - _BLUE * b) / _GREEN), np.float32)
 
 
-def _give_way(y: Float, r: Float, b: Float, white: np.float32) -> tuple[Float, Float, Float]:
+def _adjust_red_and_blue(y: Float, r: Float, b: Float, white: np.float32) -> tuple[Float, Float, Float]:
     """R and B changed by at most one level so that G is in range, or grey if there is no solution."""
     solved = y.copy(), y.copy(), y.copy()
-    left = np.ones(y.shape, dtype=bool)
+    unsolved = np.ones(y.shape, dtype=bool)
     for dr, db in ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (1, 1), (-1, 1), (1, -1)):
-        near = r + dr, _solve_green(y, r + dr, b + db), b + db
-        fits = left & np.logical_and.reduce([(c >= 0) & (c <= white) for c in near])
-        for channel, value in zip(solved, near, strict=True):
+        candidate = r + dr, _solve_green(y, r + dr, b + db), b + db
+        fits = unsolved & np.logical_and.reduce([(c >= 0) & (c <= white) for c in candidate])
+        for channel, value in zip(solved, candidate, strict=True):
             channel[fits] = value[fits]
-        left &= ~fits
+        unsolved &= ~fits
     return solved
 
 
@@ -199,7 +199,7 @@ def _gamut_scale(luma: Float, *offsets: Float) -> Float:
 def _lab_rgb(f: Float, a: Float, b: Float, space: RgbSpace | None = None) -> tuple[Float, Float, Float]:
     """Clipped RGB in [0, 1] of the Lab color with f = (L* + 16) / 116, a = a* / 500 and b = b* / 200 (CIE 1976)."""
     white = D65_WHITE
-    x, y, z = _curve_inverse(f + a), _curve_inverse(f), _curve_inverse(f - b)
+    x, y, z = _inverse_lab_f(f + a), _inverse_lab_f(f), _inverse_lab_f(f - b)
     if space is not None:
         return space.encoded(x, y, z)
     red, green, blue = (
@@ -209,24 +209,24 @@ def _lab_rgb(f: Float, a: Float, b: Float, space: RgbSpace | None = None) -> tup
     return red, green, blue
 
 
-def _curve_inverse(f: Float) -> Float:
+def _inverse_lab_f(f: Float) -> Float:
     """Inverse of CIE 1976's cube root with its linear part."""
-    bend = np.float32(LAB_THRESHOLD ** (1 / 3))
-    upper = np.maximum(f, bend)
-    line: Float = (np.minimum(f, bend) - bend) / np.float32(LAB_SLOPE)
-    return upper * upper * upper + line
+    threshold = np.float32(LAB_THRESHOLD ** (1 / 3))
+    upper = np.maximum(f, threshold)
+    linear: Float = (np.minimum(f, threshold) - threshold) / np.float32(LAB_SLOPE)
+    return upper * upper * upper + linear
 
 
 def _gamma(linear: Float) -> Float:
-    return _look_up("gamma", linear)
+    return _interpolated("gamma", linear)
 
 
 def _lightness(grey: Float) -> Float:
     """(L* + 16) / 116 of sRGB grey in [0, 1]."""
-    return _look_up("lightness", grey)
+    return _interpolated("lightness", grey)
 
 
-def _look_up(name: str, value: Float) -> Float:
+def _interpolated(name: str, value: Float) -> Float:
     return look_up(_table(name), value)
 
 
@@ -247,7 +247,7 @@ def _luma(rgb: tuple[Float, Float, Float]) -> Float:
     return luma
 
 
-def _unit(luma: Plane) -> Float:
+def _normalized(luma: Plane) -> Float:
     return luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max)
 
 

@@ -34,18 +34,18 @@ ROUNDS = 6  # of iteratively reweighted least squares; after four the weights ha
 FLOOR = 1.0  # levels: smaller residuals all have full weight
 RIDGE = 1e-3  # regularization, for tones that do not occur
 PIXEL_NOISE = 94.0  # squared levels: variance of a pixel's color in a JPEG of medium quality
-OWN_NOISE = 2.0  # factor for the variance within cells
-# Parameters of `_shared`, tuned on the development images of docs/performance.md (Triage).
+CELL_NOISE = 2.0  # factor for the variance within cells
+# Parameters of `_shared_color`, tuned on the development images of docs/performance.md (Triage).
 QUANTILE_RESIDUAL, QUANTILE_SHARED = 0.6, 0.7
-LEAST = 0.3  # levels: regularization of the ratio
+MIN_RESIDUAL = 0.3  # levels: regularization of the ratio
 COARSENESS = 0.3  # exponent of the quantization step by which the shared color is divided
-SHARED = 2.3  # maximum ratio of `beyond` to the shared color
+SHARED = 2.3  # maximum ratio of the residual color to the shared color
 
 
 class Toning(NamedTuple):
     """The color of a photograph, in levels of 255."""
 
-    beyond: float  # color that is not explained by tone and shared by neighboring cells
+    colorfulness: float  # color that is not explained by tone and shared by neighboring cells
     saturation: float  # median over the cells of max(R, G, B) - min(R, G, B)
 
 
@@ -62,30 +62,32 @@ def toning(rgb: Float, pixels_each: int, rounding: ChromaRounding) -> Toning:
     luma = cells.pixels @ np.array(LUMA_WEIGHTS, np.float32)
     spacing = np.float32(255 / (KNOTS - 1))
     knots = np.arange(KNOTS, dtype=np.float32) * spacing
-    near = 1 - np.abs(luma[..., None] - knots) / spacing  # (h, w, KNOTS)
-    curve: Float = np.maximum(near, 0).astype(np.float32)
+    hat = 1 - np.abs(luma[..., None] - knots) / spacing  # (h, w, KNOTS)
+    basis: Float = np.maximum(hat, 0).astype(np.float32)
     opponents = _opponents(cells.pixels)
-    base = np.concatenate([cells.mean(curve), cells.positions()], axis=1)
+    predictors = np.concatenate([cells.mean(basis), cells.positions()], axis=1)
     colors = cells.mean(opponents)
     weights, distances, residuals = np.ones(len(colors), np.float32), np.zeros(len(colors), np.float32), colors
-    slopes = np.zeros((base.shape[1], 2), np.float32)
+    slopes = np.zeros((predictors.shape[1], 2), np.float32)
     for _ in range(ROUNDS):
-        weighted = (base * weights[:, None]).T
-        slopes = np.linalg.solve(weighted @ base + RIDGE * np.eye(base.shape[1], dtype=np.float32), weighted @ colors)
-        residuals = np.asarray(colors - base @ slopes, np.float32)
+        weighted = (predictors * weights[:, None]).T
+        slopes = np.linalg.solve(
+            weighted @ predictors + RIDGE * np.eye(predictors.shape[1], dtype=np.float32), weighted @ colors
+        )
+        residuals = np.asarray(colors - predictors @ slopes, np.float32)
         distances = np.hypot(*residuals.T)
         weights = 1 / np.maximum(distances, FLOOR)
-    within = np.asarray(opponents - curve @ slopes[:KNOTS], np.float32)
-    own = (cells.mean(np.square(within)) - np.square(cells.mean(within))).sum(axis=1)
-    noise = OWN_NOISE * float(np.median(own)) / cells.side**2 + PIXEL_NOISE / (pixels_each * cells.side**2)
+    within = np.asarray(opponents - basis @ slopes[:KNOTS], np.float32)
+    cell_variance = (cells.mean(np.square(within)) - np.square(cells.mean(within))).sum(axis=1)
+    noise = CELL_NOISE * float(np.median(cell_variance)) / cells.side**2 + PIXEL_NOISE / (pixels_each * cells.side**2)
     total = float(np.quantile(distances, QUANTILE))
     direction = residuals[distances >= total].mean(axis=0, dtype=np.float32)
     off_axis = float(np.quantile(_off_axis(residuals, direction), QUANTILE_OFF_AXIS))
-    beyond = math.sqrt(max(0.0, min(total, off_axis) ** 2 - noise))
+    colorfulness = math.sqrt(max(0.0, min(total, off_axis) ** 2 - noise))
     coarse = rounding.step * max(1.0, rounding.block / cells.side)
-    shared = _shared(residuals.T.reshape(2, *cells.shape)) / max(1.0, coarse) ** COARSENESS
+    shared = _shared_color(residuals.T.reshape(2, *cells.shape)) / max(1.0, coarse) ** COARSENESS
     means = cells.mean(cells.pixels)
-    return Toning(min(beyond, SHARED * shared), float(np.median(means.max(axis=1) - means.min(axis=1))))
+    return Toning(min(colorfulness, SHARED * shared), float(np.median(means.max(axis=1) - means.min(axis=1))))
 
 
 class _Cells(NamedTuple):
@@ -113,8 +115,8 @@ class _Cells(NamedTuple):
         """The mean of planes (h, w, n) in each cell: (cells, n)."""
         height, width, count = planes.shape
         rows, columns = self.shape
-        tall = self._averaging(rows) @ planes.reshape(height, width * count)  # several times as fast as `mean`
-        means = self._averaging(columns) @ tall.reshape(rows, width, count)
+        row_means = self._averaging(rows) @ planes.reshape(height, width * count)  # several times as fast as `mean`
+        means = self._averaging(columns) @ row_means.reshape(rows, width, count)
         return np.asarray(means.reshape(rows * columns, count), np.float32)
 
     def _averaging(self, cells: int) -> Float:
@@ -130,20 +132,20 @@ class _Cells(NamedTuple):
 
 def _off_axis(colors: Float, direction: Float) -> Float:
     """The distance of each color (n, 2) from the ray in this direction."""
-    along = colors @ (direction / max(float(np.hypot(*direction)), 1e-6))
+    projections = colors @ (direction / max(float(np.hypot(*direction)), 1e-6))
     return np.asarray(
-        np.sqrt(np.maximum(np.square(colors).sum(axis=1) - np.square(np.maximum(along, 0)), 0)), np.float32
+        np.sqrt(np.maximum(np.square(colors).sum(axis=1) - np.square(np.maximum(projections, 0)), 0)), np.float32
     )
 
 
-def _shared(residuals: Float) -> float:
+def _shared_color(residuals: Float) -> float:
     """The color that neighbors share: a 3 x 3 median of the residuals (2, rows, columns), relative to all color."""
     padded = np.pad(residuals, ((0, 0), (1, 1), (1, 1)), mode="symmetric")
-    nine = sliding_window_view(padded, (3, 3), axis=(1, 2)).reshape(*residuals.shape, 9)
-    medians = np.partition(nine, 4, axis=-1)[..., 4]
+    windows = sliding_window_view(padded, (3, 3), axis=(1, 2)).reshape(*residuals.shape, 9)
+    medians = np.partition(windows, 4, axis=-1)[..., 4]
     shared = np.quantile(np.hypot(*medians), QUANTILE_SHARED)
     total = np.quantile(np.hypot(*residuals), QUANTILE_RESIDUAL)
-    return float(shared**2 / (total + LEAST))
+    return float(shared**2 / (total + MIN_RESIDUAL))
 
 
 def _opponents(rgb: Float) -> Float:

@@ -43,7 +43,7 @@ NAMES: dict[Kind, str] = {
 Float = NDArray[np.float32]
 Grey = NDArray[np.uint8]
 
-COLOR = 1.85  # minimum color besides the tone, in levels of 255 (`Toning.beyond`)
+COLOR = 1.85  # minimum color besides the tone, in levels of 255 (`Toning.colorfulness`)
 TONED = 3.0  # minimum saturation in levels of 255
 BLANK = 24.0  # maximum difference of the 0.5th and 99.5th percentiles in levels
 PAPER, STROKES, UNEVEN = 100.0, 7.0, 4.0  # a page: minimum median, minimum mean of strokes, maximum deviation of paper
@@ -64,7 +64,7 @@ def triage(grey: Image.Image, color: Image.Image | None, toned: Toning) -> Kind:
     reduced = _reduced(grey)
     if _percentile(np.asarray(reduced), 99.5) - _percentile(np.asarray(reduced), 0.5) < BLANK:
         return "blank"
-    if color is not None and toned.beyond > COLOR:
+    if color is not None and toned.colorfulness > COLOR:
         return "negative" if _has_orange_mask(color) else "color"
     if _is_text(reduced):
         return "text"
@@ -84,7 +84,7 @@ def toning_of(color: Image.Image, pixels: int, rounding: ChromaRounding) -> Toni
 
 def _is_text(grey: Image.Image) -> bool:
     """Whether the image is even, light paper with enough strokes, which are removed by morphological closing."""
-    closed = Image.fromarray(filled_in(np.asarray(grey)))
+    closed = Image.fromarray(close_strokes(np.asarray(grey)))
     if _percentile(np.asarray(closed), 50) <= PAPER:
         return False
     light = closed.resize((8, 8), Image.Resampling.BOX).resize(grey.size, Image.Resampling.BICUBIC)
@@ -96,12 +96,12 @@ def _is_text(grey: Image.Image) -> bool:
 def _percentile(levels: Grey, percent: float) -> float:
     """Like `np.percentile`, but from a histogram, which is several times as fast."""
     counts = np.cumsum(np.bincount(levels.ravel(), minlength=256))
-    place = percent / 100 * (levels.size - 1)
-    lower, upper = np.searchsorted(counts, (math.floor(place), math.ceil(place)), side="right")
-    return float(lower + (upper - lower) * (place - math.floor(place)))
+    position = percent / 100 * (levels.size - 1)
+    lower, upper = np.searchsorted(counts, (math.floor(position), math.ceil(position)), side="right")
+    return float(lower + (upper - lower) * (position - math.floor(position)))
 
 
-def filled_in(grey: Grey) -> Grey:
+def close_strokes(grey: Grey) -> Grey:
     """Morphological closing with a square of `_STROKE` pixels: removes thinner dark strokes."""
     return np.asarray(cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((_STROKE, _STROKE), np.uint8)), np.uint8)
 
@@ -110,9 +110,9 @@ def _has_orange_mask(color: Image.Image) -> bool:
     rgb = np.asarray(_reduced(color).convert("RGB"), np.float32).reshape(-1, 3)
     luma = rgb @ np.array(LUMA_WEIGHTS, np.float32)
     red, green, blue = rgb[luma >= np.percentile(luma, 95)].mean(axis=0)
-    most = np.percentile(rgb, 99, axis=0)
-    passes = most[1] < MASK_GREEN * most[0] and most[2] < MASK_BLUE * most[0]
-    return bool(passes and red > green > blue and red - blue > MASK)
+    maxima = np.percentile(rgb, 99, axis=0)
+    is_orange = maxima[1] < MASK_GREEN * maxima[0] and maxima[2] < MASK_BLUE * maxima[0]
+    return bool(is_orange and red > green > blue and red - blue > MASK)
 
 
 def _reduced(image: Image.Image) -> Image.Image:

@@ -33,9 +33,9 @@ LUMA_VARIANCE = 0.003  # of luma in [0, 1] in 3 x 3 cells: regularization of the
 AB_VARIANCE = 1.0  # squared Lab units: regularization of the correlation
 _WINDOW = np.ones((3, 3), np.uint8)
 _CACHED_ROWS = 16  # rows of the grid cached at full width
-_MIXED_ROWS, _MIXED_COLUMNS = 16, 96  # per matrix product; more of them would need more cells of the grid
-_FINER = 4  # back-projection uses a grid that is finer than the prediction's by this factor,
-_FINEST = 1 << 20  # with at most this number of pixels
+_BLOCK_ROWS, _BLOCK_COLUMNS = 16, 96  # per matrix product; more of them would need more cells of the grid
+_BACK_PROJECTION_FACTOR = 4  # back-projection uses a grid that is finer than the prediction's by this factor,
+_BACK_PROJECTION_PIXELS = 1 << 20  # with at most this number of pixels
 _BILINEAR, _BICUBIC, _BOX = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX
 
 
@@ -48,7 +48,7 @@ class GuidedColor:
     bilinear: Upsampler  # (6, h, w): slopes of a and b with luma, and their minima and maxima in 3 x 3 cells
 
     @property
-    def largest(self) -> float:
+    def max_abs(self) -> float:
         """The maximum absolute value of a and b."""
         return float(np.abs(self.bilinear.planes[2:]).max())
 
@@ -68,40 +68,40 @@ class Upsampler:
     Uses small matrix products, which are several times faster than Pillow's two passes.
     """
 
-    def __init__(self, planes: Float, height: int, how: Image.Resampling) -> None:
-        self.planes, self.how = planes, how
-        self.down = _weights(planes.shape[1], height, how)
+    def __init__(self, planes: Float, height: int, resampling: Image.Resampling) -> None:
+        self.planes, self.resampling = planes, resampling
+        self.vertical = _weights(planes.shape[1], height, resampling)
         self._cached = 0, np.empty((0, 0, 0), np.float32)  # index of the first cached row, and the rows at full width
 
     def rows(self, rows: slice, width: int) -> Float:
         """A strip of the upsampled planes, (n, rows, width)."""
-        weights, starts, stops = self.down
+        weights, starts, stops = self.vertical
         first = starts[rows.start]
-        wide = self._wide(first, stops[rows.stop - 1], width)
+        wide = self._full_width_rows(first, stops[rows.stop - 1], width)
         enlarged = np.empty((len(self.planes), rows.stop - rows.start, width), np.float32)
-        for top in range(rows.start, rows.stop, _MIXED_ROWS):
-            end = min(top + _MIXED_ROWS, rows.stop)
+        for top in range(rows.start, rows.stop, _BLOCK_ROWS):
+            end = min(top + _BLOCK_ROWS, rows.stop)
             low, high = starts[top], stops[end - 1]
-            mixed = enlarged[:, top - rows.start : end - rows.start]
-            np.matmul(weights[top:end, low:high], wide[:, low - first : high - first], out=mixed)
+            block = enlarged[:, top - rows.start : end - rows.start]
+            np.matmul(weights[top:end, low:high], wide[:, low - first : high - first], out=block)
         return enlarged
 
-    def _wide(self, first: int, last: int, width: int) -> Float:
+    def _full_width_rows(self, first: int, last: int, width: int) -> Float:
         """Rows of the grid at full width, (n, last - first, width); caches some more for the following strips."""
         start, wide = self._cached
         if not (start <= first and last <= start + wide.shape[1] and width == wide.shape[2]):
             start, stop = first, max(last, first + _CACHED_ROWS)
-            wide = self._widened(self.planes[:, start:stop], width)
+            wide = self._resized_to_width(self.planes[:, start:stop], width)
             self._cached = start, wide
         return wide[:, first - start : last - start]
 
-    def _widened(self, planes: Float, width: int) -> Float:
+    def _resized_to_width(self, planes: Float, width: int) -> Float:
         """Planes (n, h, w) as (n, h, width)."""
-        weights, starts, stops = _weights(planes.shape[2], width, self.how)
+        weights, starts, stops = _weights(planes.shape[2], width, self.resampling)
         narrow = planes.reshape(-1, planes.shape[2])  # one product for all planes
         wide = np.empty((len(narrow), width), np.float32)
-        for left in range(0, width, _MIXED_COLUMNS):
-            right = min(left + _MIXED_COLUMNS, width)
+        for left in range(0, width, _BLOCK_COLUMNS):
+            right = min(left + _BLOCK_COLUMNS, width)
             low, high = starts[left], stops[right - 1]
             np.matmul(narrow[:, low:high], weights[left:right, low:high].T, out=wide[:, left:right])
         return wide.reshape(*planes.shape[:2], width)
@@ -116,54 +116,54 @@ class _Weights(NamedTuple):
         stops: for each pixel, the cell after the last one with a weight for it or an earlier pixel.
     """
 
-    each: Float
+    matrix: Float
     starts: list[int]
     stops: list[int]
 
 
 @lru_cache(maxsize=16)  # an image needs eight; images of one size share them
-def _weights(cells: int, pixels: int, how: Image.Resampling) -> _Weights:
-    unit = Image.fromarray(np.eye(cells, dtype=np.float32))
-    each = np.asarray(unit.resize((cells, pixels), how))
-    used = each != 0
+def _weights(cells: int, pixels: int, resampling: Image.Resampling) -> _Weights:
+    identity = Image.fromarray(np.eye(cells, dtype=np.float32))
+    matrix = np.asarray(identity.resize((cells, pixels), resampling))
+    used = matrix != 0
     starts, stops = used.argmax(axis=1), cells - used[:, ::-1].argmax(axis=1)
-    return _Weights(each, np.minimum.accumulate(starts[::-1])[::-1].tolist(), np.maximum.accumulate(stops).tolist())
+    return _Weights(matrix, np.minimum.accumulate(starts[::-1])[::-1].tolist(), np.maximum.accumulate(stops).tolist())
 
 
-def guide(ab: Float, luma: Pixels) -> GuidedColor:
+def guided_color(ab: Float, luma: Pixels) -> GuidedColor:
     """Prepares ab (2, h, w) for an image with `luma` (H, W), uint8 or uint16, in the same layout."""
     height, width = luma.shape
     grid = min(ab.shape[1], height), min(ab.shape[2], width)
     ab = np.stack([_resized(plane, grid) for plane in ab])
-    finer = _finer(grid, (height, width))
-    fine = _reduced(luma, finer)
+    shape = _back_projection_shape(grid, (height, width))
+    fine = _reduced(luma, shape)
     grey = _resized(fine, grid)
-    first = _fitted(ab, grey, finer).rows(slice(0, finer[0]), fine)
-    missing = ab - np.stack([_resized(plane, grid) for plane in first])
-    return _fitted(ab + missing, grey, (height, width))
+    initial = _fit(ab, grey, shape).rows(slice(0, shape[0]), fine)
+    residual = ab - np.stack([_resized(plane, grid) for plane in initial])
+    return _fit(ab + residual, grey, (height, width))
 
 
-def _fitted(ab: Float, grey: Float, shape: tuple[int, int]) -> GuidedColor:
+def _fit(ab: Float, grey: Float, shape: tuple[int, int]) -> GuidedColor:
     mean, mean_ab = _mean(grey), _filtered(_mean, ab)
     variance = np.maximum(_mean(grey * grey) - mean * mean, 0)
     variance_ab = np.maximum(_filtered(_mean, ab * ab) - mean_ab * mean_ab, 0)
     covariance = _filtered(_mean, ab * grey) - mean_ab * mean
-    explained = covariance**2 / ((variance + np.float32(1e-8)) * (variance_ab + np.float32(AB_VARIANCE)))
-    slope = covariance / (variance + np.float32(LUMA_VARIANCE)) * np.minimum(explained, 1)
+    r_squared = covariance**2 / ((variance + np.float32(1e-8)) * (variance_ab + np.float32(AB_VARIANCE)))
+    slope = covariance / (variance + np.float32(LUMA_VARIANCE)) * np.minimum(r_squared, 1)
     bilinear: Float = np.concatenate((slope, _filtered(_minimum, ab), _filtered(_maximum, ab)))
     bicubic = np.concatenate((ab, grey[None]))
     height, width = shape
     return GuidedColor(width, Upsampler(bicubic, height, _BICUBIC), Upsampler(bilinear, height, _BILINEAR))
 
 
-def _finer(grid: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
-    times = max(1, min(_FINER, int((_FINEST / (grid[0] * grid[1])) ** 0.5)))
-    return min(grid[0] * times, shape[0]), min(grid[1] * times, shape[1])
+def _back_projection_shape(grid: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
+    factor = max(1, min(_BACK_PROJECTION_FACTOR, int((_BACK_PROJECTION_PIXELS / (grid[0] * grid[1])) ** 0.5)))
+    return min(grid[0] * factor, shape[0]), min(grid[1] * factor, shape[1])
 
 
-def _filtered(merge: Callable[[Float], Float], planes: Float) -> Float:
+def _filtered(apply: Callable[[Float], Float], planes: Float) -> Float:
     """Applies a filter of 3 x 3 windows to each plane: (n, h, w) -> (n, h, w)."""
-    return np.stack([merge(plane) for plane in planes])
+    return np.stack([apply(plane) for plane in planes])
 
 
 def _mean(plane: Float) -> Float:
@@ -188,14 +188,14 @@ def _image(luma: Pixels) -> Image.Image:
     """The luma as a Pillow image; subsampled if it has 16 bits, which Pillow averages slowly, or is read by rows."""
     if isinstance(luma, np.ndarray) and luma.dtype == np.uint8:
         return Image.fromarray(luma)
-    step = max(1, int((luma.shape[0] * luma.shape[1] / (4 * _FINEST)) ** 0.5))
-    return Image.fromarray(_sampled(luma, step).astype(np.float32))
+    step = max(1, int((luma.shape[0] * luma.shape[1] / (4 * _BACK_PROJECTION_PIXELS)) ** 0.5))
+    return Image.fromarray(_subsampled(luma, step).astype(np.float32))
 
 
-def _sampled(luma: Pixels, step: int) -> Plane:
+def _subsampled(luma: Pixels, step: int) -> Plane:
     """Every `step`-th row and column, read in bands."""
     height, width = luma.shape
-    band = step * max(1, _FINEST // (step * width))
+    band = step * max(1, _BACK_PROJECTION_PIXELS // (step * width))
     bands = (luma[top : top + band] for top in range(0, height, band))
     return np.concatenate([rows[::step, ::step].copy() for rows in bands])  # a view would keep its whole band in memory
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from colorize.errors import UsageError
 from colorize.imaging.formats import output_format, output_name
-from colorize.imaging.formats.formats import fitting_name
+from colorize.imaging.formats.formats import append_suffix
 from colorize.predict.inputs import Input, is_remote, local_path, real_path
 from colorize.storage.root import Storage, overlap
 
@@ -115,13 +115,13 @@ class Destinations:
     def _base(self, given: Input) -> Path:
         """The folder that the input's name is relative to."""
         if given.folder and self.output is None:
-            return self.path / fitting_name(local_path(given.folder).name, ".colorized")
+            return self.path / append_suffix(local_path(given.folder).name, ".colorized")
         return self.path
 
     def _copy(self, given: Input) -> Path:
         target = self._base(given) / given.name
         if (self.output is None and not given.folder) or self._is_source(target):
-            return target.with_name(fitting_name(target.stem, f".colorized{target.suffix}"))
+            return target.with_name(append_suffix(target.stem, f".colorized{target.suffix}"))
         return target
 
     def _is_source(self, path: Path) -> bool:

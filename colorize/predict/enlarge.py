@@ -53,12 +53,12 @@ def write_enlarged(
         raise UsageError(f"--enlarge: {found.name} is not a superres_cnn, the only network with larger output")
     data = fetch(given, allow_private, settings.limits.max_bytes)
     limit = settings.limits.max_pixels // network.enlarges**2
-    seen = sandbox(inspect, data, limit, limit)
+    inspection = sandbox(inspect, data, limit, limit)
     target = destinations.sheet(given, ".enlarged.png")
     encoded = io.BytesIO()
     text = PngInfo()
-    text.add_text("Description", _sentence(found, base_name(given.source), seen.sha256))
-    Image.fromarray(enlarge(network, seen.small.luma)).save(encoded, "PNG", pnginfo=text)
+    text.add_text("Description", _sentence(found, base_name(given.source), inspection.sha256))
+    Image.fromarray(enlarge(network, inspection.small.luma)).save(encoded, "PNG", pnginfo=text)
     folder, name = destinations.place(given, target)
     folder.write(name, encoded.getvalue())
     return target, "three times the size"

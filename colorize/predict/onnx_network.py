@@ -17,7 +17,7 @@ from safetensors.numpy import load
 
 from colorize.predict.network import Float, Prediction
 
-INPUT, OUTPUTS = "grey", ("ab", "doubt")  # "doubt" is the uncertainty, see `Prediction`
+INPUT, OUTPUTS = "grey", ("ab", "uncertainty")
 
 
 class OnnxNetwork:

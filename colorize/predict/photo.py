@@ -119,13 +119,14 @@ class PhotoColorizer:
         """Writes the colored copy of an input; returns its path and the kind of the image."""
         limits, output, area = self.settings.limits, self.settings.output, self.colorizer.size**2
         data = fetch(given, self.allow_private, limits.max_bytes)
-        seen = self.sandbox(inspect, data, area, limits.max_pixels, self.upstream, all_pages=output.pages == "all")
-        ab = self._colors(seen, self.hints.spots(given.source, seen.small.info), all_pages=output.pages == "all")
+        all_pages = output.pages == "all"
+        inspection = self.sandbox(inspect, data, area, limits.max_pixels, self.upstream, all_pages=all_pages)
+        ab = self._colors(inspection, self.hints.spots(given.source, inspection.small.info), all_pages=all_pages)
         provenance = Provenance(
-            self.model.name, self.model.sha256, base_name(given.source), seen.sha256, output.digital_source_type
+            self.model.name, self.model.sha256, base_name(given.source), inspection.sha256, output.digital_source_type
         )
-        self.destinations.require_suffix(seen.small.info.format)
-        path = self.destinations.claim(target.with_name(output_name(target.name, seen.small.info.format)))
+        self.destinations.require_suffix(inspection.small.info.format)
+        path = self.destinations.claim(target.with_name(output_name(target.name, inspection.small.info.format)))
         sheet = path.with_name(f"{path.name}{COMPARED}")
         if self.compare:
             self.destinations.claim(sheet)
@@ -143,13 +144,14 @@ class PhotoColorizer:
             )
         if self.compare:
             folder.write(f"{name}{COMPARED}", self.sandbox(side_by_side, data, path, limits.max_pixels))
-        return path, "; ".join(filter(None, (NAMES[seen.small.kind], seen.small.info.note)))
+        return path, "; ".join(filter(None, (NAMES[inspection.small.kind], inspection.small.info.note)))
 
-    def _colors(self, seen: Inspection, spots: Spots, all_pages: bool) -> Ab | dict[int, Ab]:
+    def _colors(self, inspection: Inspection, spots: Spots, all_pages: bool) -> Ab | dict[int, Ab]:
         """The color of the image, or of each page of a TIFF; hints are for the first page."""
-        pages = [Hinted(grey, spots) if number == 0 else grey for number, grey in seen.greys.items()]
+        pages = [Hinted(grey, spots) if number == 0 else grey for number, grey in inspection.greys.items()]
         colors = self.colorizer(pages)
-        return dict(zip(seen.greys, colors, strict=True)) if all_pages and has_pages(seen.small.info) else colors[0]
+        is_paged = all_pages and has_pages(inspection.small.info)
+        return dict(zip(inspection.greys, colors, strict=True)) if is_paged else colors[0]
 
 
 def _hints(uri: str | None, model: ModelFile, sources: Sequence[str]) -> Hints:

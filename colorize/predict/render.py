@@ -81,7 +81,7 @@ def render_into(
     Huge TIFFs and PNGs are written a few rows at a time, and a TIFF that is not `bytes` is read the same way.
     """
 
-    def composed(image: DecodedImage, ab: Ab) -> tuple[DecodedImage, Color]:
+    def compose_image(image: DecodedImage, ab: Ab) -> tuple[DecodedImage, Color]:
         return upstream.compose(image, ab) if upstream else (image, compose(image, ab, subsampling))
 
     if isinstance(ab_2hw, Mapping):
@@ -90,11 +90,11 @@ def render_into(
             out,
             data,
             set(colors),
-            lambda page, image: composed(image, colors[page]),
+            lambda page, image: compose_image(image, colors[page]),
             provenance,
             max_pixels=max_pixels,
         )
     halved = upstream is None and subsampling == "4:2:0"
-    image, color = composed(decode(data, max_pixels=max_pixels, halved=halved), ab_2hw)
+    image, color = compose_image(decode(data, max_pixels=max_pixels, halved=halved), ab_2hw)
     encode_into(out, image, color, provenance)
     return image.luma_exact

@@ -16,7 +16,7 @@ from colorize.storage.root import Storage
 
 COLORIZED = OUTPUT_COLUMNS[0]
 ADDED = (pa.field("restored", pa.large_binary()), pa.field("error", pa.string()))
-HELD_BYTES = 64 << 20  # maximum bytes of rows in memory
+BUFFER_BYTES = 64 << 20  # maximum bytes of rows in memory
 ROWS = 256
 NO_COPY = "no colored copy"
 
@@ -46,7 +46,7 @@ def restore_archive(
         kept = [each for each in archive.schema.names if each not in (*OUTPUT_COLUMNS, ADDED[0].name)]
         schema = pa.schema([*map(archive.schema.field, kept), *ADDED], archive.schema.metadata)
         with pq.ParquetWriter(out, schema, compression="zstd") as writer:
-            for first, batch in archive.all_batches([*kept, *copies.leaves], HELD_BYTES, ROWS):
+            for first, batch in archive.all_batches([*kept, *copies.leaves], BUFFER_BYTES, ROWS):
                 rows = [_restored(batch, row, copies, restore, max_bytes) for row in range(batch.num_rows)]
                 added = [
                     pa.array(values, each.type) for values, each in zip(zip(*rows, strict=True), ADDED, strict=True)

@@ -58,7 +58,7 @@ class TorchNetwork:
         batch_B1HW = torch.from_numpy(grey_B1HW).to(self.device, non_blocking=True)
         hints = tuple(torch.from_numpy(plane).to(self.device) for plane in hints_BCHW)
         ab_B2hw, uncertainty_Bhw = self.forward(self.lightness[batch_B1HW.int()], hints, confidence)
-        return lambda: Prediction(_fetched(ab_B2hw), None if uncertainty_Bhw is None else _fetched(uncertainty_Bhw))
+        return lambda: Prediction(_to_numpy(ab_B2hw), None if uncertainty_Bhw is None else _to_numpy(uncertainty_Bhw))
 
     def forward(self, L_B1HW: Tensor, hints: tuple[Tensor, ...], confidence: bool) -> tuple[Tensor, Tensor | None]:
         """The ab `(B, 2, h, w)` and, with `confidence`, the uncertainty `(B, h, w)`, on the device."""
@@ -112,6 +112,6 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _fetched(x: Tensor) -> Float:
+def _to_numpy(x: Tensor) -> Float:
     array: Float = x.float().cpu().numpy()
     return array

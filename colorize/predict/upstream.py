@@ -15,7 +15,7 @@ from PIL import Image
 
 from colorize.errors import UsageError
 from colorize.imaging.colorimetry import CB_SCALE, CR_SCALE, LUMA_WEIGHTS
-from colorize.imaging.compose import as_stored, lab_strip, strips
+from colorize.imaging.compose import srgb_with_lightness_of, strips, to_stored_layout
 from colorize.imaging.formats import DecodedImage, Encoded, decode
 from colorize.imaging.formats.decoded_image import Chroma, Color
 from colorize.imaging.formats.orientation import orient
@@ -61,13 +61,13 @@ class Upstream:
         Raises:
             ValueError: the color is not finite.
         """
-        ab = as_stored(ab_2hw, image)
+        ab = to_stored_layout(ab_2hw, image)
         ab = _bilinear(ab, (ab.shape[1] * self.upscale, ab.shape[2] * self.upscale), slice(None))
         enlarge = _bilinear if self.bilinear else _nearest
         white = np.iinfo(image.luma.dtype).max
         rgb = np.empty((*image.luma.shape, 3), image.luma.dtype)
         for rows in strips(image.luma):
-            strip = lab_strip(image.luma[rows], enlarge(ab, image.luma.shape, rows))
+            strip = srgb_with_lightness_of(image.luma[rows], enlarge(ab, image.luma.shape, rows))
             rgb[rows] = np.rint(np.stack(strip, axis=-1) * np.float32(white))
         if image.info.output_format != "JPEG":
             return replace(image, luma_exact=False), rgb

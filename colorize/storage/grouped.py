@@ -21,7 +21,7 @@ from colorize.storage.spooled import SpooledTables
 
 GROUP_ROWS = 50_000  # approximate rows per group
 RUN_ROWS = 128  # approximate rows of a group that are written together
-HELD_BYTES = 64 << 20  # maximum size of rows in memory before they are written
+BUFFER_BYTES = 64 << 20  # maximum size of rows in memory before they are written
 
 
 def groups_of(rows: int) -> int:
@@ -59,7 +59,7 @@ class Grouped:
             self._pending.append(piece := rows.slice(start, most))
             self._rows += piece.num_rows
             self._bytes += piece.nbytes
-            if self._rows >= most or self._bytes >= HELD_BYTES:
+            if self._rows >= most or self._bytes >= BUFFER_BYTES:
                 self._spill()
 
     def __iter__(self) -> Iterator[pa.Table]:

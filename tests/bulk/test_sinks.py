@@ -18,14 +18,14 @@ from colorize.bulk import sinks
 from colorize.bulk.joining import assemble
 from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import Record
-from colorize.bulk.sinks import FRAGMENTS, Finished, FolderSink, ParquetSink, fragments_of
+from colorize.bulk.sinks import FRAGMENTS, FolderSink, ImageResult, ParquetSink, fragments_of
 from colorize.storage.root import Storage
 
 OWN = fragments_of("p.parquet", "", "", "")  # the fragments of records without a model
 
 
 def test_a_folder_sink_writes_successful_rows(tmp_path: Path) -> None:
-    done = [Finished(Record("a.jpg", "a.jpg"), b"A"), Finished(Record("b.jpg").failed("truncated", ""))]
+    done = [ImageResult(Record("a.jpg", "a.jpg"), b"A"), ImageResult(Record("b.jpg").failed("truncated", ""))]
     records = FolderSink(Storage(tmp_path), threads=2).write(done)
 
     assert records == [item.record for item in done]
@@ -34,7 +34,9 @@ def test_a_folder_sink_writes_successful_rows(tmp_path: Path) -> None:
 
 def test_an_image_that_cannot_be_stored_fails(tmp_path: Path) -> None:
     (tmp_path / "taken").write_bytes(b"a file where a folder is needed")
-    (record,) = FolderSink(Storage(tmp_path), threads=2).write([Finished(Record("taken/a.jpg", "taken/a.jpg"), b"A")])
+    (record,) = FolderSink(Storage(tmp_path), threads=2).write(
+        [ImageResult(Record("taken/a.jpg", "taken/a.jpg"), b"A")]
+    )
 
     assert (record.status, record.error, record.output) == ("failed", "write_failed", "")
 
@@ -49,14 +51,14 @@ def test_an_image_is_stored_even_if_the_next_ran_out_of_memory(tmp_path: Path, m
         write(storage, name, data)
 
     monkeypatch.setattr(Storage, "write", short_of_memory)
-    (record,) = FolderSink(Storage(tmp_path), threads=2).write([Finished(Record("a.jpg", "a.jpg"), b"A")])
+    (record,) = FolderSink(Storage(tmp_path), threads=2).write([ImageResult(Record("a.jpg", "a.jpg"), b"A")])
 
     assert (record.error, tries) == ("", ["a.jpg", "a.jpg"])
     assert (tmp_path / "a.jpg").read_bytes() == b"A"
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> list[Finished]:
+def rows(tmp_path: Path) -> list[ImageResult]:
     """An input archive of 40 rows, and their results; every seventh failed."""
     table = pa.table(
         {
@@ -71,7 +73,7 @@ def rows(tmp_path: Path) -> list[Finished]:
         record = Record(f"p.parquet#{i}")
         failed = i % 7 == 0
         outcomes.append(
-            Finished(
+            ImageResult(
                 record.failed("truncated", "") if failed else record, None if failed else bytes([i]) * 3, "p.parquet", i
             )
         )
@@ -89,13 +91,13 @@ def check_joined(tmp_path: Path) -> None:
 
 
 def test_finished_rows_are_flushed_at_a_limit(
-    tmp_path: Path, rows: list[Finished], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rows: list[ImageResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sinks, "HELD_BYTES", 12)  # four images
+    monkeypatch.setattr(sinks, "BUFFER_BYTES", 12)  # four images
     target = Storage(tmp_path / "out")
     written = []
 
-    def come() -> Iterator[Finished]:
+    def come() -> Iterator[ImageResult]:
         for item in rows:
             written.append(sum(1 for _ in target.entries(FRAGMENTS)))
             yield item
@@ -107,7 +109,7 @@ def test_finished_rows_are_flushed_at_a_limit(
     check_joined(tmp_path)
 
 
-def test_an_archive_keeps_its_columns_and_row_order(tmp_path: Path, rows: list[Finished]) -> None:
+def test_an_archive_keeps_its_columns_and_row_order(tmp_path: Path, rows: list[ImageResult]) -> None:
     target = Storage(tmp_path / "out")
     batches = [rows[i : i + 6] for i in range(0, 40, 6)]
     random.Random(1).shuffle(batches)
@@ -118,7 +120,7 @@ def test_an_archive_keeps_its_columns_and_row_order(tmp_path: Path, rows: list[F
     check_joined(tmp_path)
 
 
-def test_rewriting_a_batch_with_other_boundaries_changes_nothing(tmp_path: Path, rows: list[Finished]) -> None:
+def test_rewriting_a_batch_with_other_boundaries_changes_nothing(tmp_path: Path, rows: list[ImageResult]) -> None:
     target = Storage(tmp_path / "out")
     for start, stop in [(0, 10), (5, 20), (0, 3), (20, 40), (18, 25)]:
         ParquetSink(target).write(rows[start:stop])
@@ -127,7 +129,7 @@ def test_rewriting_a_batch_with_other_boundaries_changes_nothing(tmp_path: Path,
     check_joined(tmp_path)
 
 
-def test_a_second_pass_replaces_the_columns_of_the_first(tmp_path: Path, rows: list[Finished]) -> None:
+def test_a_second_pass_replaces_the_columns_of_the_first(tmp_path: Path, rows: list[ImageResult]) -> None:
     first, second = Storage(tmp_path / "out"), Storage(tmp_path / "again")
     ParquetSink(first).write(rows)
     assemble(Storage(tmp_path), first, "p.parquet", OWN)
@@ -139,7 +141,7 @@ def test_a_second_pass_replaces_the_columns_of_the_first(tmp_path: Path, rows: l
 
 
 def test_a_storage_error_loses_no_finished_row(
-    tmp_path: Path, rows: list[Finished], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rows: list[ImageResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = Storage(tmp_path / "out")
     ParquetSink(target).write(rows)
@@ -157,7 +159,7 @@ def full_disk(*_: object) -> NoReturn:
 
 
 @pytest.mark.parametrize("missing", [slice(0, 6), slice(12, 18), slice(36, 40)])
-def test_an_archive_with_missing_rows_is_not_written(tmp_path: Path, rows: list[Finished], missing: slice) -> None:
+def test_an_archive_with_missing_rows_is_not_written(tmp_path: Path, rows: list[ImageResult], missing: slice) -> None:
     target = Storage(tmp_path / "out")
     absent = rows[missing]
     ParquetSink(target).write([row for row in rows if row not in absent])
@@ -166,7 +168,7 @@ def test_an_archive_with_missing_rows_is_not_written(tmp_path: Path, rows: list[
     assert not (tmp_path / "out/p.parquet").exists()
 
 
-def test_an_archive_damaged_or_replaced_during_the_run_has_no_output(tmp_path: Path, rows: list[Finished]) -> None:
+def test_an_archive_damaged_or_replaced_during_the_run_has_no_output(tmp_path: Path, rows: list[ImageResult]) -> None:
     target, source = Storage(tmp_path / "out"), Storage(tmp_path)
     planned = source.entry("p.parquet").identity
     ParquetSink(target).write(rows)
@@ -179,13 +181,13 @@ def test_an_archive_damaged_or_replaced_during_the_run_has_no_output(tmp_path: P
     assert not (tmp_path / "out/p.parquet").exists()
 
 
-def test_records_of_an_archive_have_the_output_location(tmp_path: Path, rows: list[Finished]) -> None:
+def test_records_of_an_archive_have_the_output_location(tmp_path: Path, rows: list[ImageResult]) -> None:
     records = ParquetSink(Storage(tmp_path / "out")).write(rows[:2])
 
     assert [record.output for record in records] == ["", "p.parquet#1"]
 
 
-def test_fragments_of_another_model_or_archive_version_are_ignored(tmp_path: Path, rows: list[Finished]) -> None:
+def test_fragments_of_another_model_or_archive_version_are_ignored(tmp_path: Path, rows: list[ImageResult]) -> None:
     target = Storage(tmp_path / "out")
     others = [replace(item, record=replace(item.record, model_sha256="other"), data=b"other") for item in rows]
     ParquetSink(target).write(others)
@@ -202,12 +204,12 @@ def test_a_draft_is_published_under_its_name(tmp_path: Path) -> None:
         file.write(b"whole")
     record = Record("1931/huge.tif", "1931/huge.tif")
 
-    assert sink.write([Finished(record, draft)]) == [record]
+    assert sink.write([ImageResult(record, draft)]) == [record]
     assert [path.name for path in (tmp_path / "1931").iterdir()] == ["huge.tif"]
 
 
 def test_a_full_disk_stops_the_sink(tmp_path: Path) -> None:
     fault = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.tif")
-    failed = Finished(Record("a.tif").failed("render_failed", ""), fault=fault)
+    failed = ImageResult(Record("a.tif").failed("render_failed", ""), fault=fault)
     with pytest.raises(OSError, match="No space left"):
         FolderSink(Storage(tmp_path), threads=2).write([failed])

@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data
 
 from colorize.imaging import compose
-from colorize.imaging.chroma_table import REACH, by_formula, chroma_table
+from colorize.imaging.chroma_table import MAX_AB, by_formula, chroma_table
 from colorize.imaging.compose import chroma, chroma_planes
 
 Float = NDArray[np.float32]
@@ -27,7 +27,7 @@ def errors(luma: NDArray[np.uint8], ab: Float) -> NDArray[np.int64]:
     return np.asarray(np.abs(np.stack(read).astype(int) - np.stack(exact)))
 
 
-@pytest.mark.parametrize("reach", [5, 20, 40, REACH])
+@pytest.mark.parametrize("reach", [5, 20, 40, MAX_AB])
 def test_every_luma_and_color_is_within_three_levels(reach: float) -> None:
     luma = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (256, WIDTH)).copy()
     error = errors(luma, colors(reach))
@@ -49,12 +49,12 @@ def test_very_wide_images_are_triaged() -> None:
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
-@pytest.mark.parametrize("spread", [20.0, 60.0, 200.0])  # beyond REACH the formula is used
+@pytest.mark.parametrize("spread", [20.0, 60.0, 200.0])  # beyond MAX_AB the formula is used
 def test_a_photograph_has_the_chroma_of_the_formula(name: str, spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
     luma = np.asarray(Image.fromarray(getattr(data, name)()).convert("L"))
     ab = np.random.default_rng(3).uniform(-spread, spread, (2, 20, 30)).astype(np.float32)
     fast = np.stack(chroma_planes(luma, ab)).astype(int)
-    monkeypatch.setattr(compose, "REACH", 0)
+    monkeypatch.setattr(compose, "MAX_AB", 0)
     error = np.abs(fast - np.stack(chroma_planes(luma, ab)))
     assert error.mean() < 0.3
     assert error.max() <= 3

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from colorize.imaging.formats import Provenance, decode_small, read_info, read_origin
-from colorize.imaging.formats.exif import refreshed
+from colorize.imaging.formats.exif import updated
 from colorize.imaging.formats.jpeg_stream import segments
-from colorize.imaging.formats.metadata import Restored
+from colorize.imaging.formats.metadata import ProvenanceRemoval
 from colorize.imaging.formats.orientation import orient, unorient
 from tests.images import (
     LIMIT,
@@ -131,7 +131,7 @@ def test_any_xmp_packet_is_merged_and_can_be_restored(packet: bytes) -> None:
     origin = read_origin(merged)
     assert origin is not None
     assert (origin.source_sha256, origin.luma_exact) == ("b" * 64, True)
-    restored = Restored().xmp(merged)
+    restored = ProvenanceRemoval().xmp(merged)
     assert restored is not None
     assert b"box 12" in restored
     assert b"colorize" not in restored
@@ -139,8 +139,8 @@ def test_any_xmp_packet_is_merged_and_can_be_restored(packet: bytes) -> None:
 
 
 def test_restoring_a_source_without_xmp_leaves_none() -> None:
-    assert Restored().xmp(PROVENANCE.xmp(None)) is None
-    assert Restored().xmp(XMP) == XMP
+    assert ProvenanceRemoval().xmp(PROVENANCE.xmp(None)) is None
+    assert ProvenanceRemoval().xmp(XMP) == XMP
 
 
 def test_recoloring_replaces_the_provenance() -> None:
@@ -162,8 +162,8 @@ def test_damaged_exif_is_tolerated(seed: int) -> None:
     rng = np.random.default_rng(seed)
     for position in rng.integers(6, len(block), 6):
         block[position] = rng.integers(0, 256)
-    assert refreshed(bytes(block), (10, 20), 3).startswith(b"Exif")
-    assert refreshed(bytes(block[: rng.integers(0, len(block))]), (10, 20), 3) is not None
+    assert updated(bytes(block), (10, 20), 3).startswith(b"Exif")
+    assert updated(bytes(block[: rng.integers(0, len(block))]), (10, 20), 3) is not None
 
 
 def test_stale_jpeg_thumbnails_are_removed_and_the_rest_kept() -> None:

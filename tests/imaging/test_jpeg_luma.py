@@ -9,7 +9,7 @@ import pytest
 
 from colorize.imaging.formats import jpeg_luma
 from colorize.imaging.formats.jpeg_luma import grey_jpeg, luma_coefficients
-from colorize.imaging.formats.jpeg_stream import first_plane, merged
+from colorize.imaging.formats.jpeg_stream import assemble, first_plane
 from tests.conftest import jpegtran, program
 from tests.images import photograph, saved
 
@@ -19,10 +19,10 @@ CODINGS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def carried(data: bytes) -> bytes:
+def luma_only(data: bytes) -> bytes:
     plane = first_plane(data)
     assert plane is not None
-    return merged((plane,), ())
+    return assemble((plane,), ())
 
 
 def transformed(source: bytes) -> bytes:
@@ -42,13 +42,13 @@ def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_both_backends_give_the_same_bytes(options: dict[str, Any], size: tuple[int, int]) -> None:
     source = saved(photograph("RGB", size), "JPEG", **options)
     made = transformed(source)
-    assert carried(made) == carried(jpeg_luma._by_jpeglib(source, size))
+    assert luma_only(made) == luma_only(jpeg_luma._by_jpeglib(source, size))
     assert np.array_equal(luma_coefficients(made), luma_coefficients(source))
 
 
 def test_arithmetic_coding_gives_the_same_bytes_in_both_backends() -> None:
     source = jpegtran(saved(photograph("RGB"), "JPEG"), "-arithmetic")
-    assert carried(transformed(source)) == carried(jpeg_luma._by_jpeglib(source, (61, 47)))
+    assert luma_only(transformed(source)) == luma_only(jpeg_luma._by_jpeglib(source, (61, 47)))
 
 
 @pytest.mark.usefixtures("without_library")

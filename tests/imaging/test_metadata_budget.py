@@ -140,7 +140,7 @@ def test_an_image_of_thousands_of_pieces_is_refused(data: bytes) -> None:
 def test_exif_parsing_is_linear() -> None:
     block = bombs.exif_of_nested_directories(60_000)
     with within(5, 40):
-        assert len(exif_blocks.refreshed(block, (8, 8), 3)) == len(block)
+        assert len(exif_blocks.updated(block, (8, 8), 3)) == len(block)
 
 
 def test_a_profile_whose_tags_overlap_has_no_equivalent() -> None:

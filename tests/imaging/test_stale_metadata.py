@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from colorize.imaging.formats import decode, encode_grey, exif, photoshop, read_origin
-from colorize.imaging.formats.jpeg_segments import carried
+from colorize.imaging.formats.jpeg_segments import copied_segments
 from colorize.imaging.formats.jpeg_stream import APP1, APP2, APP11, APP13, SOI, Segment, segments
 from colorize.imaging.formats.jpeg_xmp import read_xmp
-from colorize.imaging.formats.metadata import Restored
+from colorize.imaging.formats.metadata import ProvenanceRemoval
 from tests.images import LIMIT, PROVENANCE, colored, photograph, saved
 from tests.imaging.test_exiftool import exiftool, tags
 
@@ -76,7 +76,7 @@ def exif_block(order: str, pointer: int, length: int, tail: bytes = b"") -> byte
 def test_a_bad_thumbnail_pointer_loses_nothing_else(order: str, pointer: int, length: int) -> None:
     block = exif_block(order, pointer, length, tail=b"\xff\xd8thumbnail\xff\xd9")
     found = Image.Exif()
-    found.load(exif.refreshed(block, (10, 20), 3))
+    found.load(exif.updated(block, (10, 20), 3))
     assert found[0x010E] == "Market square, seen from the town hall"
     assert (found[0x8298], found[0x013B]) == ("City Archive", "Unknown")
     assert found.get_ifd(0x8769)[0x9003] == "1931:05:06 10:00:00"
@@ -87,10 +87,10 @@ def test_a_bad_thumbnail_pointer_loses_nothing_else(order: str, pointer: int, le
 def test_a_thumbnail_is_removed_with_its_data(order: str) -> None:
     thumbnail = saved(photograph("L", (80, 60)), "JPEG")
     start = len(exif_block(order, 0, 0)) - len(exif.PREFIX)
-    at_the_end = exif.refreshed(exif_block(order, start, len(thumbnail), thumbnail), (10, 20), 3)
+    at_the_end = exif.updated(exif_block(order, start, len(thumbnail), thumbnail), (10, 20), 3)
     assert thumbnail[:20] not in at_the_end
     assert len(at_the_end) < start + 20
-    cut = exif.refreshed(exif_block(order, start, 10**9, thumbnail), (10, 20), 3)
+    cut = exif.updated(exif_block(order, start, 10**9, thumbnail), (10, 20), 3)
     assert thumbnail[:20] not in cut
 
 
@@ -117,7 +117,7 @@ def test_resources_that_span_segments_are_preserved(listed: list[tuple[int, int]
     body = b"".join(resources)
     pieces = [body[i : i + room] for i in range(0, len(body), room)]
     header = [Segment(APP13, photoshop.HEADING + piece) for piece in pieces]
-    written = carried(header, Restored(), (10, 20), 3)
+    written = copied_segments(header, ProvenanceRemoval(), (10, 20), 3)
     joined = b"".join(s.payload[len(photoshop.HEADING) :] for s in written)
     assert joined == b"".join(
         data for data, (number, _) in zip(resources, listed, strict=True) if number not in (1033, 1036)

@@ -130,7 +130,7 @@ def test_a_copy_above_4_gib_is_bigtiff(order: str, monkeypatch: pytest.MonkeyPat
     with tifffile.TiffWriter(out, byteorder=">" if order == ">" else "<") as writer:
         writer.write(pixels, metadata=None, extratags=[(34665, 4, 1, 0, True)])
     small = colored(out.getvalue())[1]
-    monkeypatch.setattr(tiff, "_LARGEST", 1000)
+    monkeypatch.setattr(tiff, "_MAX_CLASSIC_BYTES", 1000)
     large = colored(out.getvalue())[1]
     assert struct.unpack_from(order + "H", small, 2) == (42,)
     assert struct.unpack_from(order + "H", large, 2) == (43,)

@@ -17,7 +17,7 @@ from colorize.imaging.formats import decode_small
 from colorize.imaging.formats.pillow_reader import chroma_rounding
 from colorize.imaging.tone import ChromaRounding, toning
 from colorize.imaging.triage import COLOR as COLORED
-from colorize.imaging.triage import filled_in
+from colorize.imaging.triage import close_strokes
 from tests.images import LIMIT, saved
 
 ARCHIVE = Path(__file__).parents[3] / "shared/data/archive"
@@ -81,7 +81,7 @@ def spotted(size: int, share: float, tints: tuple[np.ndarray, ...]) -> float:
     cells = 128 // size
     tint = np.stack(tints)[random.integers(len(tints), size=(cells, cells))]
     chosen = np.where((random.random((cells, cells)) < share)[..., None], tint, 0)
-    return toning(np.asarray(grey + np.kron(chosen, np.ones((size, size, 1))), np.float32), 16, FINE).beyond
+    return toning(np.asarray(grey + np.kron(chosen, np.ones((size, size, 1))), np.float32), 16, FINE).colorfulness
 
 
 def test_faint_spots_of_one_hue_are_stains_and_of_two_are_color() -> None:
@@ -164,4 +164,4 @@ def test_among_real_scans_only_color_photographs_are_color() -> None:
 def test_strokes_are_filled_as_by_pillow_rank_filters(shape: tuple[int, int]) -> None:
     grey = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     closed = Image.fromarray(grey).filter(ImageFilter.MaxFilter(9)).filter(ImageFilter.MinFilter(9))
-    assert np.array_equal(filled_in(grey), np.asarray(closed))
+    assert np.array_equal(close_strokes(grey), np.asarray(closed))

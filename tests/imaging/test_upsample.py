@@ -11,13 +11,15 @@ from PIL import Image
 from skimage import data
 
 from benchmarks.color_upsampling import Scene, bilinear, ours, psnr, reduced, scene
-from colorize.imaging.upsample import guide
+from colorize.imaging.upsample import guided_color
 
 Float = NDArray[np.float32]
 
 
 def enlarged(ab: Float, luma: NDArray[np.unsignedinteger]) -> Float:
-    return guide(ab, luma).rows(slice(0, luma.shape[0]), luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max))
+    return guided_color(ab, luma).rows(
+        slice(0, luma.shape[0]), luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max)
+    )
 
 
 def two_halves(width: int = 90) -> tuple[NDArray[np.uint8], Float]:
@@ -59,7 +61,7 @@ def test_upsampling_stays_within_the_predicted_range() -> None:
 def test_a_strip_equals_the_strip_of_the_whole() -> None:
     luma = np.random.default_rng(4).integers(0, 65536, (101, 43), np.uint16)
     unit = luma.astype(np.float32) / np.float32(65535)
-    color = guide(np.random.default_rng(5).uniform(-90, 90, (2, 11, 6)).astype(np.float32), luma)
+    color = guided_color(np.random.default_rng(5).uniform(-90, 90, (2, 11, 6)).astype(np.float32), luma)
     whole = color.rows(slice(0, 101), unit)
     for rows in (slice(0, 1), slice(37, 61), slice(100, 101)):
         assert np.allclose(color.rows(rows, unit[rows]), whole[:, rows], atol=1e-3)

@@ -18,7 +18,7 @@ from colorize.bulk.ledger.compaction import compact
 from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import Record, write_part
 from colorize.bulk.ledger.newest import read_manifest
-from colorize.bulk.sinks import Finished, ParquetSink, fragments_of
+from colorize.bulk.sinks import ImageResult, ParquetSink, fragments_of
 from colorize.datasets.settings import SourceSettings
 from colorize.datasets.sources import open_source
 from colorize.storage import parquet_pages, parquet_repair
@@ -216,7 +216,7 @@ OWN = fragments_of("a.parquet", "", "", "")
 def joined(folder: Path, data: bytes, failed: range = range(0)) -> tuple[Lost, pa.Table]:
     """The output of a damaged archive whose `failed` rows the load stage could not read, and the lost rows."""
     (folder / "a.parquet").write_bytes(data)
-    rows = [Finished(Record(f"a.parquet#{i}"), b"color", "a.parquet", i) for i in range(ROWS)]
+    rows = [ImageResult(Record(f"a.parquet#{i}"), b"color", "a.parquet", i) for i in range(ROWS)]
     for i in failed:
         rows[i] = replace(rows[i], record=rows[i].record.failed("corrupt_parquet", ""), data=None)
     ParquetSink(Storage(folder / "out")).write(rows)

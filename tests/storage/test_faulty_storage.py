@@ -14,7 +14,7 @@ from s3fs import S3FileSystem
 from benchmarks.chaos import bulk, contents
 from colorize.bulk.ledger.manifest import Record
 from colorize.bulk.ledger.newest import read_manifest
-from colorize.bulk.sinks import Finished, FolderSink
+from colorize.bulk.sinks import FolderSink, ImageResult
 from colorize.imaging.formats import sha256
 from colorize.storage.faults import storage_exhausted
 from colorize.storage.root import Storage
@@ -81,7 +81,7 @@ def test_a_job_over_a_faulty_connection_loses_nothing(proxy: FaultyProxy, monkey
 
 def test_a_full_disk_fails_no_image_and_leaves_no_partial_file(small_disk: Path) -> None:
     sink = FolderSink(Storage(small_disk), threads=2)
-    images = [Finished(Record(f"{i}.jpg", f"{i}.jpg"), bytes(200_000)) for i in range(8)]
+    images = [ImageResult(Record(f"{i}.jpg", f"{i}.jpg"), bytes(200_000)) for i in range(8)]
     with pytest.raises(OSError, match="No space left") as caught:
         sink.write(images)
 

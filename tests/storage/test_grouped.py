@@ -30,7 +30,7 @@ def test_equal_names_share_a_group_and_every_row_has_one(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(grouped, "GROUP_ROWS", waiting)
     monkeypatch.setattr(grouped, "RUN_ROWS", 1)
-    monkeypatch.setattr(grouped, "HELD_BYTES", held)
+    monkeypatch.setattr(grouped, "BUFFER_BYTES", held)
     spooled = Mock(wraps=SpooledTables)
     monkeypatch.setattr(grouped, "SpooledTables", spooled)
     with Grouped(SCHEMA, "name", 7) as found:

@@ -21,7 +21,7 @@ from colorize.bulk import joining
 from colorize.bulk.joining import assemble
 from colorize.bulk.ledger.lost import Lost
 from colorize.bulk.ledger.manifest import Record
-from colorize.bulk.sinks import Finished, ParquetSink, fragments_of
+from colorize.bulk.sinks import ImageResult, ParquetSink, fragments_of
 from colorize.storage import parquet as door
 from colorize.storage import parquet_footer
 from colorize.storage.parquet import Archive, read_table
@@ -195,7 +195,7 @@ def ordinary() -> pa.Table:
 def test_an_archive_round_trips(tmp_path: Path) -> None:
     pq.write_table(ordinary(), tmp_path / "a.parquet", row_group_size=1)
     target = Storage(tmp_path / "out")
-    ParquetSink(target).write([Finished(Record(f"a.parquet#{i}"), b"image", "a.parquet", i) for i in range(2)])
+    ParquetSink(target).write([ImageResult(Record(f"a.parquet#{i}"), b"image", "a.parquet", i) for i in range(2)])
     assert assemble(Storage(tmp_path), target, "a.parquet", fragments_of("a.parquet", "", "", "")) == Lost()
 
     after, before = pq.read_table(tmp_path / "out/a.parquet"), pq.read_table(tmp_path / "a.parquet")
@@ -212,9 +212,9 @@ def test_rows_read_one_by_one_are_written_in_groups(tmp_path: Path, monkeypatch:
     """If one value of a dictionary is large, any could be, as far as is known before reading."""
     values = [bytes(90_000)] + [bytes([i]) * 10 for i in range(99)]
     pq.write_table(pa.table({"image": values}), tmp_path / "a.parquet")
-    monkeypatch.setattr(joining, "HELD_BYTES", 100_000)
+    monkeypatch.setattr(joining, "BUFFER_BYTES", 100_000)
     target = Storage(tmp_path / "out")
-    ParquetSink(target).write([Finished(Record(f"a.parquet#{i}"), b"image", "a.parquet", i) for i in range(100)])
+    ParquetSink(target).write([ImageResult(Record(f"a.parquet#{i}"), b"image", "a.parquet", i) for i in range(100)])
     assert assemble(Storage(tmp_path), target, "a.parquet", fragments_of("a.parquet", "", "", "")) == Lost()
 
     with (tmp_path / "a.parquet").open("rb") as file:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from colorize.bulk.ledger.manifest import HELD_BYTES, MANIFEST, MANIFEST_SCHEMA, part_entries, row_tables, rows_about
+from colorize.bulk.ledger.manifest import BUFFER_BYTES, MANIFEST, MANIFEST_SCHEMA, part_entries, row_tables, rows_about
 from colorize.bulk.sinks import FRAGMENTS
 from colorize.storage.grouped import Grouped, groups_of
 from colorize.storage.parquet import table_batches
@@ -61,7 +61,7 @@ def _previous(storage: Storage) -> Iterator[pa.Table]:
     """The saved rows; none if the manifest was not reset."""
     try:
         with storage.open(PREVIOUS) as file:
-            yield from table_batches(file, _SCHEMA, max_bytes=HELD_BYTES)
+            yield from table_batches(file, _SCHEMA, max_bytes=BUFFER_BYTES)
     except FileNotFoundError:
         return
 

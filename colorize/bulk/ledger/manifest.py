@@ -63,7 +63,7 @@ MANIFEST_SCHEMA = pa.schema(
 )
 READ_THREADS = 16
 SMALL_BYTES = 256 << 10  # up to this size, files are read whole and concurrently
-HELD_BYTES = 8 << 20  # approximate size of the tables read from larger files
+BUFFER_BYTES = 8 << 20  # approximate size of the tables read from larger files
 GROUP_ROWS = 50_000  # rows per row group, which readers hold in memory
 ROW_BYTES = 100  # approximate size of a row in a file
 # Names and hashes are mostly unique, so dictionary encoding would only take time.
@@ -190,7 +190,7 @@ def read_rows(storage: Storage, part: str, columns: Sequence[str] = tuple(MANIFE
 def row_tables(
     storage: Storage, parts: Sequence[Entry], columns: Sequence[str] = tuple(MANIFEST_SCHEMA.names)
 ) -> Iterator[tuple[int, pa.Table]]:
-    """Reads several files in order; yields tables of at most `HELD_BYTES`, each with the index of its file.
+    """Reads several files in order; yields tables of at most `BUFFER_BYTES`, each with the index of its file.
 
     Small files are read ahead concurrently; only one table of a large file is in memory.
     """
@@ -213,7 +213,7 @@ def row_tables(
 
 def _tables(storage: Storage, part: str, columns: Sequence[str]) -> Iterator[pa.Table]:
     with _opened(storage, part) as file:
-        yield from map(_without_nulls, table_batches(file, MANIFEST_SCHEMA, columns, HELD_BYTES))
+        yield from map(_without_nulls, table_batches(file, MANIFEST_SCHEMA, columns, BUFFER_BYTES))
 
 
 @contextmanager

@@ -19,7 +19,14 @@ from colorize.imaging.formats.formats import ImageInfo, check_pixels, decode_err
 from colorize.imaging.formats.jp2 import write_jp2
 from colorize.imaging.formats.jpeg import has_luma_plane, write_grey_jpeg, write_jpeg
 from colorize.imaging.formats.jpeg_end import completed
-from colorize.imaging.formats.metadata import Metadata, Provenance, Restored, Words, read_metadata, read_origin
+from colorize.imaging.formats.metadata import (
+    Metadata,
+    MetadataUpdate,
+    Provenance,
+    ProvenanceRemoval,
+    read_metadata,
+    read_origin,
+)
 from colorize.imaging.formats.orientation import orient
 from colorize.imaging.formats.pillow_reader import UNKNOWN_ROUNDING, chroma_rounding, halved_luma, planes, small_copies
 from colorize.imaging.formats.png import write_png
@@ -60,7 +67,7 @@ def decode_small(data: Encoded, area: int, *, max_pixels: int, page: int = 0) ->
         with tiff_page(data, page) as found:
             check_pixels(found.info, max_pixels)
             return small_grey(found, area)
-    return _mended(data, lambda whole_data: _decode_small(whole_data, area, max_pixels))
+    return _retry_with_end_marker(data, lambda whole_data: _decode_small(whole_data, area, max_pixels))
 
 
 def decode_thumbnail(data: Encoded, area: int, *, max_pixels: int) -> Image.Image:
@@ -105,11 +112,11 @@ def decode(data: Encoded, *, max_pixels: int, page: int = 0, halved: bool = Fals
         with tiff_page(data, page) as found:
             check_pixels(found.info, max_pixels)
             return found.image()
-    return _mended(data, lambda whole_data: _decode(whole_data, max_pixels, halved))
+    return _retry_with_end_marker(data, lambda whole_data: _decode(whole_data, max_pixels, halved))
 
 
-def _mended(data: Encoded, read: Callable[[Encoded], R]) -> R:
-    """Calls `read`; for a JPEG that only lacks its end marker, with the marker added and a note in the result."""
+def _retry_with_end_marker(data: Encoded, read: Callable[[Encoded], R]) -> R:
+    """Calls `read`; if a JPEG only lacks its end marker, calls it again with the marker added, and adds a note."""
     try:
         return read(data)
     except ImageDecodeError as error:
@@ -142,8 +149,8 @@ def _decode(data: Encoded, max_pixels: int, halved: bool) -> DecodedImage:
                 (luma, alpha), expected = planes(image, info, data), (info.height, info.width)
             if luma.shape != expected:
                 raise ImageDecodeError("unreadable", f"decoded to {luma.shape}, but its header says {expected}")
-            said = _header(image, info, data)
-            return DecodedImage(info, luma, alpha, said.luma_exact, said.metadata, data)
+            header = _header(image, info, data)
+            return DecodedImage(info, luma, alpha, header.luma_exact, header.metadata, data)
 
 
 def decode_header(data: Encoded) -> Header:
@@ -196,12 +203,12 @@ def encode_into(out: IO[bytes], image: DecodedImage, color: Color, provenance: P
     Raises:
         ImageDecodeError: the pixels of a huge source, which are only decoded now, are damaged.
     """
-    words = provenance.of(image.info.mode, image.luma_exact)
+    update = provenance.for_image(image.info.mode, image.luma_exact)
     if isinstance(color, Chroma):
         luma = None if image.luma_exact else np.asarray(image.luma, np.uint8)
-        out.write(write_jpeg(whole(image.source), luma, color.cb, color.cr, words))
+        out.write(write_jpeg(whole(image.source), luma, color.cb, color.cr, update))
     else:
-        _write_lossless(out, image, color, words)
+        _write_lossless(out, image, color, update)
 
 
 def encode_grey(image: DecodedImage) -> bytes:
@@ -217,26 +224,26 @@ def encode_grey(image: DecodedImage) -> bytes:
 def encode_grey_into(out: IO[bytes], image: DecodedImage) -> None:
     """Like `encode_grey`, but writes to an empty seekable file; see `encode_into`."""
     if image.info.output_format == "JPEG":
-        out.write(write_grey_jpeg(whole(image.source), Restored()))
+        out.write(write_grey_jpeg(whole(image.source), ProvenanceRemoval()))
     else:
-        _write_lossless(out, image, image.luma, Restored())
+        _write_lossless(out, image, image.luma, ProvenanceRemoval())
 
 
-def _write_lossless(out: IO[bytes], image: DecodedImage, color: Pixels, words: Words) -> None:
+def _write_lossless(out: IO[bytes], image: DecodedImage, color: Pixels, update: MetadataUpdate) -> None:
     pixels = joined(color, image.alpha)
     match image.info.output_format:
         case "TIFF":
             writer = TiffWriter(out, image.source)
-            writer.add(color, image, words)
+            writer.add(color, image, update)
             writer.close()
         case "JPEG2000":
-            out.write(write_jp2(np.asarray(pixels), whole(image.source), words))
+            out.write(write_jp2(np.asarray(pixels), whole(image.source), update))
         case "WEBP":
-            out.write(write_webp(np.asarray(pixels), image.metadata, words))
+            out.write(write_webp(np.asarray(pixels), image.metadata, update))
         case "BMP":
             write_bmp(out, np.asarray(pixels), image.metadata)
         case _:
-            write_png(out, pixels, image.source, image.metadata, words)
+            write_png(out, pixels, image.source, image.metadata, update)
 
 
 def _header(image: ImageFile.ImageFile, info: ImageInfo, data: Encoded) -> Header:
@@ -257,5 +264,5 @@ def small_grey(page: TiffPage, area: int) -> SmallGrey:
 
 
 def _triaged(info: ImageInfo, grey: Image.Image, color: Image.Image | None, rounding: ChromaRounding) -> SmallGrey:
-    toned = toning_of(color, info.width * info.height, rounding) if color else Toning(0.0, 0.0)
-    return SmallGrey(info, np.asarray(grey), toned.beyond, triage(grey, color, toned))
+    measured = toning_of(color, info.width * info.height, rounding) if color else Toning(0.0, 0.0)
+    return SmallGrey(info, np.asarray(grey), measured.colorfulness, triage(grey, color, measured))

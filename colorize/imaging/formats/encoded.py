@@ -13,7 +13,7 @@ from typing import IO, Protocol
 
 from colorize.imaging.formats.errors import ImageDecodeError
 
-_PIECE = 1 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 class Encoded(Protocol):
@@ -35,7 +35,7 @@ class FileBytes:
         self.path = Path(path)
         self.owned = owned
         self._file = self.path.open("rb", buffering=0)
-        self._state = self._present()
+        self._state = self._stat()
 
     def __del__(self) -> None:
         if file := getattr(self, "_file", None):
@@ -51,15 +51,15 @@ class FileBytes:
 
     def __getitem__(self, part: slice, /) -> bytes:
         start, stop, step = part.indices(len(self))
-        if self._present() != self._state:
+        if self._stat() != self._state:
             raise ImageDecodeError("changed", "the file changed while the job ran; run again")
         found = list[bytes]()
-        while start < stop and (piece := os.pread(self._file.fileno(), stop - start, start)):
-            found.append(piece)  # a single read is limited to 2 GB
-            start += len(piece)
+        while start < stop and (chunk := os.pread(self._file.fileno(), stop - start, start)):
+            found.append(chunk)  # a single read is limited to 2 GB
+            start += len(chunk)
         return (found[0] if len(found) == 1 else b"".join(found))[::step]
 
-    def _present(self) -> tuple[int, int]:
+    def _stat(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())
         return status.st_size, status.st_mtime_ns
 
@@ -82,14 +82,14 @@ def whole(data: Encoded) -> bytes:
 
 def pieces(data: Encoded) -> Iterator[bytes]:
     """The content in consecutive pieces."""
-    return (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
+    return (data[start : start + _CHUNK_BYTES] for start in range(0, len(data), _CHUNK_BYTES))
 
 
 def sha256(data: Encoded, seconds: float = math.inf) -> str:
     """The content's SHA-256, hexadecimal. Raises TimeoutError if it takes longer than `seconds`."""
     digest, end = hashlib.sha256(), time.monotonic() + seconds
-    for piece in pieces(data):
-        digest.update(piece)
+    for chunk in pieces(data):
+        digest.update(chunk)
         if time.monotonic() > end:
             raise TimeoutError(f"hashing {len(data):,} bytes takes more than {seconds:g} s")
     return digest.hexdigest()

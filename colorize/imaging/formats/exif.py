@@ -35,7 +35,7 @@ class _Entry(NamedTuple):
         return range(self.value, self.value + size) if size > 4 else range(0)
 
 
-def refreshed(exif: bytes, size: tuple[int, int], components: int) -> bytes:
+def updated(exif: bytes, size: tuple[int, int], components: int) -> bytes:
     """Updates a block for a copy of `size` (width, height) with 1 or 3 `components`; damaged blocks are unchanged.
 
     Removes the thumbnail, which shows the source, and updates dimensions and sample layout if present. A leading
@@ -47,13 +47,13 @@ def refreshed(exif: bytes, size: tuple[int, int], components: int) -> bytes:
         order = {b"II": "<", b"MM": ">"}[bytes(block[:2])]
         (first,) = struct.unpack_from(order + "I", block, 4)
         _drop_thumbnail(block, first, order)
-        _refresh(block, first, order, size, components)
+        _update_sizes(block, first, order, size, components)
     except (struct.error, KeyError):
         return exif
     return prefix + bytes(block)
 
 
-def _refresh(block: bytearray, first: int, order: str, size: tuple[int, int], components: int) -> None:
+def _update_sizes(block: bytearray, first: int, order: str, size: tuple[int, int], components: int) -> None:
     layout = {_WIDTH: size[0], _HEIGHT: size[1], _PHOTOMETRIC: _RGB if components == 3 else _GREY, _SAMPLES: components}
     inner = 0
     for entry in _entries(block, first, order):
@@ -75,11 +75,11 @@ def _drop_thumbnail(block: bytearray, first: int, order: str) -> None:
     if not second:
         return
     kept = [range(8), *_spans(block, first, order, linked=True)]
-    gone = [*_spans(block, second, order, linked=False), *_images(block, second, order)]
-    for start, stop in _beside(gone, kept, len(block)):
+    removed = [*_spans(block, second, order, linked=False), *_images(block, second, order)]
+    for start, stop in _difference(removed, kept, len(block)):
         block[start:stop] = bytes(stop - start)
     last = max(span.stop for span in kept if span)
-    if any(span.start <= last < len(block) <= span.stop for span in gone) or not any(block[last:]):
+    if any(span.start <= last < len(block) <= span.stop for span in removed) or not any(block[last:]):
         del block[last:]
 
 
@@ -100,24 +100,24 @@ def _spans(block: bytearray, directory: int, order: str, *, linked: bool) -> Ite
         yield from _spans(block, place, order, linked=tag == _EXIF_IFD)
 
 
-def _beside(gone: list[range], kept: list[range], size: int) -> Iterator[tuple[int, int]]:
+def _difference(removed: list[range], kept: list[range], size: int) -> Iterator[tuple[int, int]]:
     """The parts of `gone` that do not overlap `kept`, within the block."""
-    held = iter(_merged(kept))
-    other = next(held, None)
-    for span in _merged(gone):
+    kept_spans = iter(_union(kept))
+    kept_span = next(kept_spans, None)
+    for span in _union(removed):
         at, end = span.start, min(span.stop, size)
         while at < end:
-            while other and other.stop <= at:
-                other = next(held, None)
-            if other is None or other.start >= end:
+            while kept_span and kept_span.stop <= at:
+                kept_span = next(kept_spans, None)
+            if kept_span is None or kept_span.start >= end:
                 yield at, end
                 break
-            if other.start > at:
-                yield at, other.start
-            at = other.stop
+            if kept_span.start > at:
+                yield at, kept_span.start
+            at = kept_span.stop
 
 
-def _merged(spans: list[range]) -> list[range]:
+def _union(spans: list[range]) -> list[range]:
     """The union of ranges, as sorted disjoint ranges."""
     found = list[range]()
     for span in sorted((s for s in spans if s), key=lambda s: s.start):

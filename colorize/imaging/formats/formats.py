@@ -46,7 +46,7 @@ from PIL import (
 from colorize.imaging.formats.encoded import Encoded, opened, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.jpeg_stream import frame_marker
-from colorize.imaging.formats.png_sound import sound
+from colorize.imaging.formats.png_cleanup import without_bad_chunks
 from colorize.imaging.formats.ppm import largest_sample
 
 # TGA is last, because it has no signature and would accept files of other formats. TIFF is read by `tiff_reader`.
@@ -68,7 +68,7 @@ IMAGE_SUFFIXES = frozenset(
 _WRITTEN = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "JPEG2000")
 
 # Signatures of image files that are not supported, for a clearer message.
-_REFUSED = {
+_UNSUPPORTED = {
     b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "EPS", b"%PDF": "PDF", b"DDS ": "DDS texture",
     b"BLP": "BLP texture", b"\xd7\xcd\xc6\x9a": "WMF", b"icns": "ICNS icon", b"\x00\x00\x01\x00": "ICO icon",
     b"\x00\x00\x02\x00": "CUR cursor", b"SIMPLE  =": "FITS", b"\xd0\xcf\x11\xe0": "OLE container (FPX, MIC)",
@@ -80,7 +80,7 @@ RAW = "camera and film scanner raw files are not supported: develop them and exp
 _RAW_SIGNATURES = (b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM", b"ARRI")
 _RAW_BRANDS = (b"crx ",)  # CR3
 
-_END_MARKS = {
+_END_MARKERS = {
     "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";", "JPEG2000": b"\xff\xd9",
 }  # fmt: skip
 
@@ -143,7 +143,7 @@ def output_name(name: str, format: str, taken: bool = False) -> str:
     kept = output_format(format) != "PNG" or format == "PNG" or name.lower().endswith(ADDED_SUFFIX)
     if kept:
         return name
-    return fitting_name(name, f".colorized{ADDED_SUFFIX}" if taken else ADDED_SUFFIX)
+    return append_suffix(name, f".colorized{ADDED_SUFFIX}" if taken else ADDED_SUFFIX)
 
 
 def disk_name(name: str) -> str:
@@ -159,7 +159,7 @@ def disk_name(name: str) -> str:
     return f"{stem}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}{suffix}"
 
 
-def fitting_name(name: str, suffix: str) -> str:
+def append_suffix(name: str, suffix: str) -> str:
     """`name` with an appended suffix; if it is too long for file systems, its end is replaced by a hash."""
     folder, slash, base = name.rpartition("/")
     if len(os.fsencode(base + suffix)) <= NAME_BYTES:
@@ -181,7 +181,7 @@ def decode_errors(data: Encoded, format: str) -> Iterator[None]:
     except Image.DecompressionBombError as e:
         raise ImageDecodeError("too_large", f"{format}: {e} limits.max_pixels does not raise this one.") from e
     except Exception as e:  # decoders may raise anything: OSError, SyntaxError, KeyError, struct.error
-        code = "truncated" if _ends_early(data, format, e) else "unreadable"
+        code = "truncated" if _is_truncated(data, format, e) else "unreadable"
         if isinstance(e, SyntaxError) and "cannot handle" in str(e):  # 12-bit JPEG
             code = "unsupported"
         if "unsupported" in str(e).lower():
@@ -206,10 +206,10 @@ def open_image(data: Encoded) -> Iterator[ImageFile.ImageFile]:
         factory, accept = Image.OPEN[format]
         if accept is not None and accept(prefix) is not True:
             continue
-        with opened(sound(data) if format == "PNG" else data) as file:
+        with opened(without_bad_chunks(data) if format == "PNG" else data) as file:
             try:
                 with decode_errors(data, format):
-                    _require_known(data, format)
+                    _check_variant(data, format)
                     image = factory(file, "")
             except ImageDecodeError as e:
                 failure = failure or (e if accept is not None else None)
@@ -217,10 +217,10 @@ def open_image(data: Encoded) -> Iterator[ImageFile.ImageFile]:
             with image:
                 yield image
             return
-    raise failure or _refusal(data)
+    raise failure or _unsupported(data)
 
 
-def _require_known(data: Encoded, format: str) -> None:
+def _check_variant(data: Encoded, format: str) -> None:
     """Refuse unsupported variants of a format, which its decoder would report as damaged."""
     if format == "PSD":
         version, depth = int.from_bytes(data[4:6], "big"), int.from_bytes(data[22:24], "big")
@@ -288,15 +288,15 @@ def sample_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
 
 
 def stored_bits(image: ImageFile.ImageFile, data: Encoded) -> int:
-    """The bits per sample in the file, which Pillow's mode does not tell (it reads 16-bit RGB as 8-bit RGB)."""
+    """The bits per sample in the file, which Pillow's mode does not show (it reads 16-bit RGB as 8-bit RGB)."""
     if image.format == "PNG":
         return data[24:25][0]
     if image.format == "PPM":
         return 16 if largest_sample(image) > 255 else 8
     if image.format == "JPEG2000":
-        held = whole(data)
-        codestream = held.find(b"\xff\x4f\xff\x51")  # SOC, SIZ; the precision is the first byte after Csiz
-        return (held[codestream + 42] & 0x7F) + 1
+        content = whole(data)
+        codestream = content.find(b"\xff\x4f\xff\x51")  # SOC, SIZ; the precision is the first byte after Csiz
+        return (content[codestream + 42] & 0x7F) + 1
     return 8
 
 
@@ -308,20 +308,20 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _ends_early(data: Encoded, format: str, error: Exception) -> bool:
-    words = str(error).lower()
-    if isinstance(error, EOFError) or "truncated" in words or "not enough" in words or "end of file" in words:
+def _is_truncated(data: Encoded, format: str, error: Exception) -> bool:
+    message = str(error).lower()
+    if isinstance(error, EOFError) or "truncated" in message or "not enough" in message or "end of file" in message:
         return True
     if format == "WEBP":
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    mark = _END_MARKS.get(format)
+    mark = _END_MARKERS.get(format)
     return mark is not None and mark not in data[-64:]
 
 
-def _refusal(data: Encoded) -> ImageDecodeError:
+def _unsupported(data: Encoded) -> ImageDecodeError:
     if data[:16].startswith(_RAW_SIGNATURES) or data[6:14] == b"HEAPCCDR" or data[8:12] in _RAW_BRANDS:
         return ImageDecodeError("unsupported", RAW)
-    for signature, name in _REFUSED.items():
+    for signature, name in _UNSUPPORTED.items():
         if data[: len(signature)] == signature:
             return ImageDecodeError("unsupported", f"{name} is not a format that can be colored")
     if data[4:8] == b"ftyp":

@@ -43,7 +43,7 @@ def for_grey(profile: bytes | None) -> bytes | None:
     return _assembled(profile, _GREY, {**_shared(tags), b"kTRC": curve})
 
 
-def fitting(profile: bytes | None, components: int) -> bytes | None:
+def for_components(profile: bytes | None, components: int) -> bytes | None:
     """`for_grey` for 1 or 2 components, `for_rgb` for 3 or 4."""
     return for_rgb(profile) if components > 2 else for_grey(profile)
 
@@ -78,13 +78,13 @@ def _fixed(*values: float) -> bytes:
 
 def _assembled(source: bytes, space: bytes, tags: dict[bytes, bytes]) -> bytes:
     """A display profile with the source's header, in which equal tags share their data."""
-    body, places = bytearray(), dict[bytes, int]()
+    body, offsets = bytearray(), dict[bytes, int]()
     start = _HEADER + 4 + 12 * len(tags)
     for data in tags.values():
-        if data not in places:
-            places[data] = start + len(body)
+        if data not in offsets:
+            offsets[data] = start + len(body)
             body += data + bytes(-len(data) % 4)
-    table = b"".join(struct.pack(">4sII", name, places[data], len(data)) for name, data in tags.items())
+    table = b"".join(struct.pack(">4sII", name, offsets[data], len(data)) for name, data in tags.items())
     header = bytearray(source[:_HEADER])
     header[0:4] = (start + len(body)).to_bytes(4, "big")
     header[12:20] = _DISPLAY + space

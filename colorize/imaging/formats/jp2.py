@@ -12,10 +12,10 @@ import imagecodecs
 import numpy as np
 
 from colorize.imaging.formats import exif
-from colorize.imaging.formats.budget import counted
+from colorize.imaging.formats.budget import limited
 from colorize.imaging.formats.decoded_image import Plane, channels
-from colorize.imaging.formats.icc import fitting
-from colorize.imaging.formats.metadata import Words
+from colorize.imaging.formats.icc import for_components
+from colorize.imaging.formats.metadata import MetadataUpdate
 
 _CODESTREAM = b"\xff\x4f\xff\x51"  # markers SOC and SIZ
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification, part 3
@@ -35,21 +35,21 @@ class Box(NamedTuple):
         return (len(self.data) + 8).to_bytes(4, "big") + self.type + self.data
 
 
-def write_jp2(pixels: Plane, source: bytes, words: Words) -> bytes:
+def write_jp2(pixels: Plane, source: bytes, update: MetadataUpdate) -> bytes:
     """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels losslessly, as JP2 or bare codestream like `source`."""
     codestream = bytes(imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="j2k"))
-    if words.sentence:
-        codestream = _with_comment(codestream, words.sentence)
+    if update.sentence:
+        codestream = _with_comment(codestream, update.sentence)
     if source.startswith(_CODESTREAM):
         return codestream
-    own = list(counted(boxes(source)))
-    out = [Box(b"jP  ", b"\r\n\x87\n"), Box(b"ftyp", b"jp2 \0\0\0\0jp2 "), _header(pixels, own)]
-    xmp = [b for b in own if b.type == b"uuid" and b.data.startswith(_XMP_UUID)]
-    kept = [b for b in own if b.type in (b"xml ", b"uuid", b"uinf") and b not in xmp and not _is_claim(b)]
-    out += [_refreshed(b, pixels) for b in kept]
-    packet = words.xmp(xmp[0].data[len(_XMP_UUID) :] if xmp else None)
-    said = [Box(b"uuid", _XMP_UUID + packet)] if packet else []
-    return b"".join(b.encoded() for b in [*out, *said, Box(b"jp2c", codestream)])
+    source_boxes = list(limited(boxes(source)))
+    out = [Box(b"jP  ", b"\r\n\x87\n"), Box(b"ftyp", b"jp2 \0\0\0\0jp2 "), _header(pixels, source_boxes)]
+    xmp = [b for b in source_boxes if b.type == b"uuid" and b.data.startswith(_XMP_UUID)]
+    kept = [b for b in source_boxes if b.type in (b"xml ", b"uuid", b"uinf") and b not in xmp and not _is_claim(b)]
+    out += [_updated(b, pixels) for b in kept]
+    packet = update.xmp(xmp[0].data[len(_XMP_UUID) :] if xmp else None)
+    xmp_boxes = [Box(b"uuid", _XMP_UUID + packet)] if packet else []
+    return b"".join(b.encoded() for b in [*out, *xmp_boxes, Box(b"jp2c", codestream)])
 
 
 def read_xmp(data: bytes) -> bytes | None:
@@ -76,20 +76,20 @@ def _is_claim(box: Box) -> bool:
     return box.type == b"uuid" and box.data.startswith(_CLAIM_UUID)
 
 
-def _refreshed(box: Box, pixels: Plane) -> Box:
+def _updated(box: Box, pixels: Plane) -> Box:
     """An EXIF box without its thumbnail; other boxes unchanged."""
     if not box.data.startswith(_EXIF_UUID):
         return box
     size, components = (pixels.shape[1], pixels.shape[0]), 3 if channels(pixels) > 2 else 1
-    return Box(box.type, _EXIF_UUID + exif.refreshed(box.data[len(_EXIF_UUID) :], size, components))
+    return Box(box.type, _EXIF_UUID + exif.updated(box.data[len(_EXIF_UUID) :], size, components))
 
 
-def _header(pixels: Plane, own: list[Box]) -> Box:
+def _header(pixels: Plane, source_boxes: list[Box]) -> Box:
     """The `jp2h` box, with the copy's size and color space and the source's resolution."""
     count = channels(pixels)
     depth = bytes((0, count, pixels.itemsize * 8 - 1, 7, 0, 0))
-    inner = list(counted(b for box in own if box.type == b"jp2h" for b in boxes(box.data)))
-    profiles = (fitting(b.data[3:], count) for b in inner if b.type == b"colr" and b.data[:1] == b"\2")
+    inner = list(limited(b for box in source_boxes if box.type == b"jp2h" for b in boxes(box.data)))
+    profiles = (for_components(b.data[3:], count) for b in inner if b.type == b"colr" and b.data[:1] == b"\2")
     profile = next((p for p in profiles if p), None)
     space = (_SRGB if count > 2 else _GREY).to_bytes(4, "big")
     color = Box(b"colr", b"\2\0\0" + profile if profile else b"\1\0\0" + space)

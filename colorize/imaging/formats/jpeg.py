@@ -20,9 +20,9 @@ from PIL import Image, JpegImagePlugin
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import decode_errors
 from colorize.imaging.formats.jpeg_luma import grey_jpeg
-from colorize.imaging.formats.jpeg_segments import carried
-from colorize.imaging.formats.jpeg_stream import Plane, first_plane, merged, segments
-from colorize.imaging.formats.metadata import Words
+from colorize.imaging.formats.jpeg_segments import copied_segments
+from colorize.imaging.formats.jpeg_stream import Plane, assemble, first_plane, segments
+from colorize.imaging.formats.metadata import MetadataUpdate
 
 # ITU-T T.81, annex K: the sum of table K.1, and table K.2; encoders scale these by quality.
 _STANDARD_LUMA_SUM = 3688
@@ -46,7 +46,7 @@ def has_luma_plane(image: JpegImagePlugin.JpegImageFile) -> bool:
 
 
 def write_jpeg(
-    source: bytes, luma: NDArray[np.uint8] | None, cb: NDArray[np.uint8], cr: NDArray[np.uint8], words: Words
+    source: bytes, luma: NDArray[np.uint8] | None, cb: NDArray[np.uint8], cr: NDArray[np.uint8], update: MetadataUpdate
 ) -> bytes:
     """A colored copy of the JPEG `source`.
 
@@ -55,7 +55,7 @@ def write_jpeg(
         luma: (H, W), encoded with the source's tables; None copies the source's luma coefficients.
         cb: chroma of the image's size (4:4:4), or half of it, rounded up (4:2:0).
         cr: likewise.
-        words: metadata for the copy.
+        update: of the copy's metadata.
 
     Raises:
         ImageDecodeError: `unreadable`, for a damaged source with coefficients that cannot be encoded.
@@ -65,17 +65,17 @@ def write_jpeg(
     y = luma_plane(source) if luma is None else _encoded(luma, luma_table, progressive=False)
     planes = (y, *(_encoded(plane, chroma_table, y.progressive) for plane in (cb, cr)))
     factors = 1 if cb.shape == (y.height, y.width) else 2
-    return merged(planes, carried(segments(source), words, (y.width, y.height), components=3), factors)
+    return assemble(planes, copied_segments(segments(source), update, (y.width, y.height), components=3), factors)
 
 
-def write_grey_jpeg(source: bytes, words: Words) -> bytes:
+def write_grey_jpeg(source: bytes, update: MetadataUpdate) -> bytes:
     """A grey JPEG with the luma coefficients of `source`.
 
     Raises:
         ImageDecodeError: `unreadable`, for a damaged source.
     """
     y = luma_plane(source)
-    return merged((y,), carried(segments(source), words, (y.width, y.height), components=1))
+    return assemble((y,), copied_segments(segments(source), update, (y.width, y.height), components=1))
 
 
 def luma_plane(source: bytes) -> Plane:

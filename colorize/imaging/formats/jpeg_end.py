@@ -23,10 +23,10 @@ _FILLERS = (b"", b"\x5a\xa5\x3c\x0f\x17" * 40, b"\x00" * 200)  # without FF, so 
 def completed(data: Encoded, error: ImageDecodeError) -> bytes | None:
     """The file with its end marker, if only that was missing when the decoder raised `error`; else None."""
     is_cut = error.code == "truncated" and data[: len(SOI)] == SOI
-    return with_end_mark(whole(data)) if is_cut else None
+    return with_end_marker(whole(data)) if is_cut else None
 
 
-def with_end_mark(data: bytes) -> bytes | None:
+def with_end_marker(data: bytes) -> bytes | None:
     """The file with its end marker, if only that is missing; else None."""
     tail = data.rstrip(b"\xff")  # half of the marker may be present
     if not _has_all_scans(tail):
@@ -47,12 +47,12 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
 def _has_all_scans(data: bytes) -> bool:
     """Whether every component, and in progressive files every bit of every coefficient, has a scan."""
     try:
-        return _are_all(*scans_of_file(data))
+        return _is_complete(*scans_of_file(data))
     except (IndexError, ValueError):  # truncated segments
         return False
 
 
-def _are_all(marker: int, frame: bytes, scans: list[Scan]) -> bool:
+def _is_complete(marker: int, frame: bytes, scans: list[Scan]) -> bool:
     components = set(frame[6 : 6 + 3 * frame[5] : 3])
     if marker != SOF2:
         return components == {c for scan in scans for c in scan.components}

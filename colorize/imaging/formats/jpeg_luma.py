@@ -20,12 +20,12 @@ from jpeglib._bind import CJpegLib
 from numpy.typing import NDArray
 
 from colorize.imaging.formats.errors import ImageDecodeError
-from colorize.imaging.formats.jpeg_stream import DHT, SOF0, SOF1, bare, segments
+from colorize.imaging.formats.jpeg_stream import DHT, SOF0, SOF1, segments, without_metadata
 
 Coefficients = NDArray[np.int16]  # (blocks down, blocks across, 8, 8)
 
 _LIBRARIES = ("libturbojpeg.so.0", "libturbojpeg.0.dylib", "libturbojpeg.dylib")
-_LARGEST = 1023  # maximum coefficient with a code in the standard's Huffman tables, for 8-bit samples
+_MAX_COEFFICIENT = 1023  # maximum coefficient with a code in the standard's Huffman tables, for 8-bit samples
 _AC_BITS, _DC_BITS = 10, 11  # maximum sizes of AC coefficients and DC differences in those tables
 _GREY_WITHOUT_MARKERS = 8 | 64  # TJXOPT_GRAY, TJXOPT_COPYNONE
 
@@ -45,7 +45,7 @@ def grey_jpeg(source: bytes, size: tuple[int, int]) -> bytes:
     Raises:
         ImageDecodeError: `unreadable`.
     """
-    return (_is_ordinary(source) and _transformed(source)) or _by_jpeglib(source, size)
+    return (_is_transformable(source) and _transformed(source)) or _by_jpeglib(source, size)
 
 
 def luma_coefficients(data: bytes) -> Coefficients:
@@ -58,7 +58,7 @@ def luma_coefficients(data: bytes) -> Coefficients:
         return _read_luma(data, scratch)[0]
 
 
-def _is_ordinary(source: bytes) -> bool:
+def _is_transformable(source: bytes) -> bool:
     """Whether it is sequential, and all of its Huffman codes are for coefficients that the standard's tables have.
 
     The transform does not check coefficients, and would write wrong ones for a damaged file.
@@ -80,14 +80,14 @@ def _transformed(source: bytes) -> bytes | None:
     library = _turbojpeg()
     if library is None:
         return None
-    handle, made, length = ctypes.c_void_p(library.tjInitTransform()), ctypes.c_void_p(), ctypes.c_ulong()
-    wanted = _Transform(options=_GREY_WITHOUT_MARKERS)
-    references = (ctypes.byref(each) for each in (made, length, wanted))
+    handle, output, length = ctypes.c_void_p(library.tjInitTransform()), ctypes.c_void_p(), ctypes.c_ulong()
+    transform = _Transform(options=_GREY_WITHOUT_MARKERS)
+    references = (ctypes.byref(each) for each in (output, length, transform))
     try:
         failed = library.tjTransform(handle, source, ctypes.c_ulong(len(source)), 1, *references, 0)
-        return None if failed or not made.value else ctypes.string_at(made.value, length.value)
+        return None if failed or not output.value else ctypes.string_at(output.value, length.value)
     finally:
-        library.tjFree(made)
+        library.tjFree(output)
         library.tjDestroy(handle)
 
 
@@ -107,7 +107,11 @@ def _by_jpeglib(source: bytes, size: tuple[int, int]) -> bytes:
     with _scratch() as scratch:
         y, table = _read_luma(source, scratch)
         blocks = y.reshape(-1, 64)
-        if blocks.max() > _LARGEST or blocks[:, 0].min() < -_LARGEST - 1 or blocks[:, 1:].min() < -_LARGEST:
+        if (
+            blocks.max() > _MAX_COEFFICIENT
+            or blocks[:, 0].min() < -_MAX_COEFFICIENT - 1
+            or blocks[:, 1:].min() < -_MAX_COEFFICIENT
+        ):
             # The encoder would not refuse them, but write wrong data.
             raise ImageDecodeError("unreadable", "JPEG with coefficients out of range: damaged data")
         copy = jpeglib.from_dct(Y=y, qt=table[np.newaxis])
@@ -121,7 +125,7 @@ def _read_luma(data: bytes, scratch: Path) -> tuple[Coefficients, NDArray[np.uin
     """Luma coefficients and their table. Calls jpeglib's C library: its reader leaks temporary files on errors."""
     _choose_library()
     path = scratch / "read.jpg"
-    path.write_bytes(bare(data))  # jpeglib reads no file with more than 49 metadata segments
+    path.write_bytes(without_metadata(data))  # jpeglib reads no file with more than 49 metadata segments
     down, across = jpeglib.read_dct(str(path)).block_dims[0]
     y = np.zeros((down, across, 8, 8), np.int16)
     tables, used = np.zeros((4, 8, 8), np.uint16), np.zeros(4, np.int16)

@@ -8,26 +8,28 @@ dropped, because they are only valid for the source.
 from __future__ import annotations
 
 from colorize.imaging.formats import exif, photoshop
-from colorize.imaging.formats.icc import fitting
+from colorize.imaging.formats.icc import for_components
 from colorize.imaging.formats.jpeg_stream import APP0, APP1, APP2, APP11, APP13, APP14, APP15, COM, Segment
 from colorize.imaging.formats.jpeg_xmp import is_xmp, xmp_segments
-from colorize.imaging.formats.metadata import Words, is_own_sentence
+from colorize.imaging.formats.metadata import MetadataUpdate, is_own_sentence
 
 _ICC, _MPF, _ADOBE = b"ICC_PROFILE\0", b"MPF\0", b"Adobe"
 _GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 _JFIF, _JFXX = b"JFIF\0", b"JFXX\0"
-LONGEST = 65533  # maximum payload of a segment in bytes
+MAX_PAYLOAD = 65533  # maximum payload of a segment in bytes
 
 
-def carried(header: list[Segment], words: Words, size: tuple[int, int], components: int) -> list[Segment]:
-    """The source's metadata for a copy of `size` (width, height) with 1 or 3 `components`, and the `words`."""
+def copied_segments(
+    header: list[Segment], update: MetadataUpdate, size: tuple[int, int], components: int
+) -> list[Segment]:
+    """The source's metadata for a copy of `size` (width, height) with 1 or 3 `components`, with the `update`."""
     kept = [_without_thumbnail(s, size, components) for s in header if _is_metadata(s) and not _is_own(s)]
     kept = [s for s in _without_photoshop_thumbnails(kept) if not is_xmp(s) and not _is_profile(s)]
     first = [s for s in kept if s.marker == APP0]  # JFIF must be the first segment
     rest = [s for s in kept if s.marker != APP0]
-    said = xmp_segments([s for s in header if is_xmp(s)], words)
-    said += [Segment(COM, words.sentence.encode())] if words.sentence else []
-    return [*first, *rest, *_profile(header, components), *said]
+    added = xmp_segments([s for s in header if is_xmp(s)], update)
+    added += [Segment(COM, update.sentence.encode())] if update.sentence else []
+    return [*first, *rest, *_profile(header, components), *added]
 
 
 def _profile(header: list[Segment], components: int) -> list[Segment]:
@@ -36,11 +38,11 @@ def _profile(header: list[Segment], components: int) -> list[Segment]:
     count = len(chunks)
     if any(chunk[12:14] != bytes((number, count)) for number, chunk in enumerate(chunks, 1)):
         return []
-    profile = fitting(b"".join(chunk[14:] for chunk in chunks), components)
+    profile = for_components(b"".join(chunk[14:] for chunk in chunks), components)
     if not profile:
         return []
-    room = LONGEST - 14
-    parts = [profile[at : at + room] for at in range(0, len(profile), room)]
+    part_size = MAX_PAYLOAD - 14
+    parts = [profile[at : at + part_size] for at in range(0, len(profile), part_size)]
     return [Segment(APP2, _ICC + bytes((i, len(parts))) + part) for i, part in enumerate(parts, 1)]
 
 
@@ -68,18 +70,18 @@ def _without_thumbnail(segment: Segment, size: tuple[int, int], components: int)
     if marker == APP0 and payload.startswith(_JFIF) and len(payload) >= 14:
         return Segment(marker, payload[:12] + b"\0\0")
     if marker == APP1 and payload.startswith(exif.PREFIX):
-        return Segment(marker, exif.refreshed(payload, size, components))
+        return Segment(marker, exif.updated(payload, size, components))
     return segment
 
 
 def _without_photoshop_thumbnails(header: list[Segment]) -> list[Segment]:
     """Photoshop's resources, which may span segments, at the position of the first of these segments."""
-    own = [s for s in header if s.marker == APP13 and s.payload.startswith(photoshop.HEADING)]
-    if not own:
+    photoshop_segments = [s for s in header if s.marker == APP13 and s.payload.startswith(photoshop.HEADING)]
+    if not photoshop_segments:
         return header
-    at = header.index(own[0])
-    kept = photoshop.without_thumbnails(b"".join(s.payload[len(photoshop.HEADING) :] for s in own))
-    pieces = photoshop.in_segments(kept, LONGEST - len(photoshop.HEADING))
-    again = [Segment(APP13, photoshop.HEADING + piece) for piece in pieces]
-    before, after = header[:at], [s for s in header[at:] if s not in own]
-    return [*before, *again, *after]
+    at = header.index(photoshop_segments[0])
+    kept = photoshop.without_thumbnails(b"".join(s.payload[len(photoshop.HEADING) :] for s in photoshop_segments))
+    pieces = photoshop.in_segments(kept, MAX_PAYLOAD - len(photoshop.HEADING))
+    rebuilt = [Segment(APP13, photoshop.HEADING + piece) for piece in pieces]
+    before, after = header[:at], [s for s in header[at:] if s not in photoshop_segments]
+    return [*before, *rebuilt, *after]

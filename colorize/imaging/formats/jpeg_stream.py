@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from colorize.imaging.formats.budget import counted
+from colorize.imaging.formats.budget import limited
 from colorize.imaging.formats.errors import ImageDecodeError
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
@@ -78,14 +78,14 @@ def first_plane(data: bytes) -> Plane | None:
     Also None for arithmetic coding, 12 bits and files with a damaged structure.
     """
     try:
-        return _first_plane(list(counted(_parts(data))))
+        return _first_plane(list(limited(_parts(data))))
     except ImageDecodeError:
         raise
     except (IndexError, ValueError):
         return None
 
 
-def merged(planes: tuple[Plane, ...], segments: Iterable[Segment], factors: int = 1) -> bytes:
+def assemble(planes: tuple[Plane, ...], segments: Iterable[Segment], factors: int = 1) -> bytes:
     """A JPEG of one or three planes, the first with sampling factors `factors` x `factors`, the others 1 x 1.
 
     The image has the first plane's size. Metadata `segments` come first.
@@ -105,7 +105,7 @@ def merged(planes: tuple[Plane, ...], segments: Iterable[Segment], factors: int 
 
 def segments(data: bytes) -> list[Segment]:
     """The marker segments of a JPEG's header, up to its first scan."""
-    return [segment for segment, _ in counted(_header(data))]
+    return [segment for segment, _ in limited(_header(data))]
 
 
 def frame_marker(data: bytes) -> int | None:
@@ -130,9 +130,9 @@ def _is_frame(marker: int) -> bool:
     return SOF0 <= marker <= 0xCF and marker not in (DHT, DAC, 0xC8)
 
 
-def bare(data: bytes) -> bytes:
+def without_metadata(data: bytes) -> bytes:
     """The JPEG without its metadata."""
-    found = list(counted(_header(data)))
+    found = list(limited(_header(data)))
     needed = b"".join(s.encoded() for s, _ in found if not (APP0 <= s.marker <= APP15 or s.marker == COM))
     return SOI + needed + data[found[-1][1] :] if found else data
 
@@ -202,9 +202,9 @@ def _first_plane(parts: list[tuple[Segment, bytes]]) -> Plane | None:
     if DQT in markers[scans_begin:] or frames[0].payload[0] != 8:
         return None
     frame = frames[0].payload
-    identifier, wanted = frame[6], frame[8]
+    identifier, table_id = frame[6], frame[8]
     scans = _scans_of(identifier, parts)
-    table = next((t for s, _ in reversed(parts) if s.marker == DQT for t in _tables(s) if t[0] & 15 == wanted), None)
+    table = next((t for s, _ in reversed(parts) if s.marker == DQT for t in _tables(s) if t[0] & 15 == table_id), None)
     height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
     if not scans or table is None or not height:
         return None

@@ -4,7 +4,7 @@ The copy keeps EXIF (including orientation; without the thumbnail, which shows t
 and color profile; a grey profile is converted to RGB (`icc`). The source's values are never overwritten, except for
 the digital source type, which is no longer true and moves to another property.
 
-The provenance, which tells that the color is not the scan's, is in:
+The provenance, which states that the color is not the scan's, is in:
 
 | format    | machine-readable                        | plain sentence |
 | --------- | --------------------------------------- | -------------- |
@@ -38,7 +38,7 @@ _TOOL = Name("http://ns.adobe.com/xap/1.0/", "xmp", "CreatorTool")
 _SENTENCE_START, _SENTENCE_ENDS = "Colors inferred by ", ("luminance as scanned.", "luminance nearly as scanned.")
 
 
-class Words(Protocol):
+class MetadataUpdate(Protocol):
     """The metadata that a copy adds or removes."""
 
     @property
@@ -71,7 +71,7 @@ class Provenance:
     luma_exact: bool = True
     source_mode: str = ""
 
-    def of(self, mode: str, luma_exact: bool) -> Provenance:
+    def for_image(self, mode: str, luma_exact: bool) -> Provenance:
         """The provenance for an image with this mode."""
         return replace(self, source_mode=mode, luma_exact=luma_exact)
 
@@ -91,13 +91,13 @@ class Provenance:
 
     def xmp(self, existing: bytes | None = None) -> bytes:
         """The XMP packet with an additional description, or a new packet."""
-        packet = Packet(Restored().xmp(existing))  # replace the provenance of an earlier coloring
+        packet = Packet(ProvenanceRemoval().xmp(existing))  # replace the provenance of an earlier coloring
         remove_stale(packet, was_rgb=self.source_mode.startswith("RGB"))
-        values = {_own(name): value for name, value in self._properties().items()}
-        before = packet.get(_TYPE)
-        if before is not None:
+        values = {_property(name): value for name, value in self._properties().items()}
+        original_type = packet.get(_TYPE)
+        if original_type is not None:
             packet.remove(_TYPE)
-            values[_own("OriginalDigitalSourceType")] = before
+            values[_property("OriginalDigitalSourceType")] = original_type
         values[_TYPE] = SOURCE_TYPES + self.digital_source_type
         if packet.get(_TOOL) is None:
             values[_TOOL] = CREATOR_TOOL
@@ -120,25 +120,25 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
-    """Restores the metadata of the source, for an image whose inferred colors are removed."""
+class ProvenanceRemoval:
+    """Removes the additions of `Provenance`, for an image whose inferred colors are removed."""
 
     sentence: str = ""
 
     def xmp(self, existing: bytes | None) -> bytes | None:
-        """The packet without the additions of `Provenance`; None if nothing is left."""
+        """The source's packet; None if nothing is left."""
         if not existing:
             return None
         packet = Packet(existing)
-        tool, before = packet.get(_own("CreatorTool")), packet.get(_own("OriginalDigitalSourceType"))
+        tool, original_type = packet.get(_property("CreatorTool")), packet.get(_property("OriginalDigitalSourceType"))
         if tool is None:
             return existing
         if packet.get(_TOOL) == tool:
             packet.remove(_TOOL)
         packet.remove(_TYPE)
         packet.remove_namespace(NAMESPACE)
-        if before is not None:
-            packet.add({_TYPE: before})
+        if original_type is not None:
+            packet.add({_TYPE: original_type})
         return packet.encoded()
 
 
@@ -155,10 +155,10 @@ class Origin:
 def read_origin(xmp: bytes | None) -> Origin | None:
     """The origin in the XMP of a colored copy made by this program; None for other images."""
     packet = Packet(xmp)
-    said = [packet.get(_own(name)) for name in ("Source", "SourceSHA256", "SourceMode", "Luminance")]
-    if said[3] is None:
+    values = [packet.get(_property(name)) for name in ("Source", "SourceSHA256", "SourceMode", "Luminance")]
+    if values[3] is None:
         return None
-    return Origin(said[0] or "", said[1] or "", said[2] or "", said[3] == "exact")
+    return Origin(values[0] or "", values[1] or "", values[2] or "", values[3] == "exact")
 
 
 def is_own_sentence(text: str) -> bool:
@@ -195,7 +195,7 @@ def read_metadata(info: dict[Any, Any]) -> Metadata:
     )
 
 
-def _own(name: str) -> Name:
+def _property(name: str) -> Name:
     return Name(NAMESPACE, "colorize", name)
 
 

@@ -9,12 +9,12 @@ from colorize.imaging.formats.codec import small_grey
 from colorize.imaging.formats.decoded_image import Color, DecodedImage, Pixels, SmallGrey
 from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.formats import ImageInfo, check_pixels
-from colorize.imaging.formats.metadata import Origin, Provenance, Restored, read_origin
+from colorize.imaging.formats.metadata import Origin, Provenance, ProvenanceRemoval, read_origin
 from colorize.imaging.formats.tiff import TiffWriter
 from colorize.imaging.formats.tiff_pages import is_tiff
-from colorize.imaging.formats.tiff_reader import OtherPage, TiffPage, require_all, tiff_pages
+from colorize.imaging.formats.tiff_reader import TiffPage, UnsupportedPage, require_all, tiff_pages
 
-Paint = Callable[[int, DecodedImage], tuple[DecodedImage, Color]]
+ColorPage = Callable[[int, DecodedImage], tuple[DecodedImage, Color]]
 
 
 def decode_small_pages(data: Encoded, area: int, *, max_pixels: int) -> dict[int, SmallGrey]:
@@ -37,7 +37,13 @@ def has_pages(info: ImageInfo) -> bool:
 
 
 def encode_pages_into(
-    out: IO[bytes], data: Encoded, colored: Collection[int], paint: Paint, provenance: Provenance, *, max_pixels: int
+    out: IO[bytes],
+    data: Encoded,
+    colored: Collection[int],
+    color_page: ColorPage,
+    provenance: Provenance,
+    *,
+    max_pixels: int,
 ) -> bool:
     """Writes all pages of a TIFF to an empty seekable file; returns whether the luminance of all is exact.
 
@@ -57,12 +63,12 @@ def encode_pages_into(
         require_all(found)
         writer = TiffWriter(out, data)
         for number, page in enumerate(found):
-            if number not in colored or isinstance(page, OtherPage):
+            if number not in colored or isinstance(page, UnsupportedPage):
                 page.copy_into(writer)
                 continue
             check_pixels(page.info, max_pixels)
-            image, color = paint(number, page.image())
-            writer.add(_pixels(color), image, provenance.of(image.info.mode, image.luma_exact))
+            image, color = color_page(number, page.image())
+            writer.add(_pixels(color), image, provenance.for_image(image.info.mode, image.luma_exact))
             exact = exact and image.luma_exact
         writer.close()
     return exact
@@ -88,11 +94,11 @@ def encode_grey_pages_into(out: IO[bytes], data: Encoded) -> None:
             copied = set()
         writer = TiffWriter(out, data)
         for page in found:
-            if isinstance(page, OtherPage) or page.offset in copied:
+            if isinstance(page, UnsupportedPage) or page.offset in copied:
                 page.copy_into(writer)
             else:
                 image = page.image()
-                writer.add(image.luma, image, Restored())
+                writer.add(image.luma, image, ProvenanceRemoval())
         writer.close()
 
 

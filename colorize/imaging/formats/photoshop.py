@@ -24,14 +24,14 @@ class Resource(NamedTuple):
     data: bytes
 
 
-def begins(data: bytes) -> bool:
+def starts_with_resources(data: bytes) -> bool:
     """Whether data begins with image resources, with or without their heading."""
     return data.startswith((HEADING, *_SIGNATURES))
 
 
-def metadata_of(listed: Iterable[tuple[int, bytes, bytes]]) -> Metadata:
+def metadata_of(resources: Iterable[tuple[int, bytes, bytes]]) -> Metadata:
     """The metadata in the resources of a PSD file, given as number, name and data."""
-    found = {number: data for number, _, data in listed}
+    found = {number: data for number, _, data in resources}
     iptc, density = found.get(_IPTC), found.get(_RESOLUTION, b"")
     header = b"8BIM" + _IPTC.to_bytes(2, "big") + bytes(2)
     return Metadata(
@@ -55,28 +55,28 @@ def without_thumbnails(body: bytes) -> list[bytes]:
     return [*kept, rest] if rest.strip(b"\0") else kept
 
 
-def in_segments(resources: list[bytes], room: int) -> Iterator[bytes]:
+def in_segments(resources: list[bytes], max_bytes: int) -> Iterator[bytes]:
     """Packs resources into pieces of at most `room` bytes, and splits only resources that are larger."""
-    held = b""
+    buffer = b""
     for resource in resources:
-        if held and len(held) + len(resource) > room:
-            yield held
-            held = b""
-        held += resource
-        while len(held) > room:
-            yield held[:room]
-            held = held[room:]
-    if held:
-        yield held
+        if buffer and len(buffer) + len(resource) > max_bytes:
+            yield buffer
+            buffer = b""
+        buffer += resource
+        while len(buffer) > max_bytes:
+            yield buffer[:max_bytes]
+            buffer = buffer[max_bytes:]
+    if buffer:
+        yield buffer
 
 
 def _resources(body: bytes) -> Iterator[Resource]:
     """Each resource: signature, number, Pascal string, length, data; string and data are padded to even."""
     position = 0
     while body[position : position + 4] in _SIGNATURES and position + 12 <= len(body):
-        named = position + 6 + 1 + body[position + 6]
-        named += (named - position) % 2
-        end = named + 4 + int.from_bytes(body[named : named + 4], "big")
+        name_end = position + 6 + 1 + body[position + 6]
+        name_end += (name_end - position) % 2
+        end = name_end + 4 + int.from_bytes(body[name_end : name_end + 4], "big")
         if end > len(body):
             return
         end = min(end + (end - position) % 2, len(body))

@@ -11,24 +11,24 @@ import imagecodecs
 import numpy as np
 
 from colorize.imaging.formats import exif, png_profiles
-from colorize.imaging.formats.budget import PROFILE_BYTES, counted, decompressed
+from colorize.imaging.formats.budget import PROFILE_BYTES, decompressed, limited
 from colorize.imaging.formats.decoded_image import Pixels, Plane, channels
 from colorize.imaging.formats.encoded import Encoded
-from colorize.imaging.formats.icc import fitting
-from colorize.imaging.formats.metadata import Metadata, Words, is_own_sentence
+from colorize.imaging.formats.icc import for_components
+from colorize.imaging.formats.metadata import Metadata, MetadataUpdate, is_own_sentence
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33  # signature (8), then length, type, 13 bytes and checksum of IHDR
 _LEVEL = 3  # takes a third of the time of level 6, for 3 % larger files (photographs with grain)
 _HUGE = 1 << 26  # bytes of pixels: larger images are compressed here strip by strip, because libpng needs all pixels
 _STRIP_BYTES = 1 << 20
-_LONGEST_TEXT = 1 << 26  # maximum size of decompressed metadata
+_MAX_TEXT_BYTES = 1 << 26  # maximum size of decompressed metadata
 _SUB = 1  # filter type; for images with grain as good as adaptive filters (ISO/IEC 15948, section 9)
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _XMP, _COMMENT, _DISCLAIMER = b"XML:com.adobe.xmp\0", b"Comment\0", b"Disclaimer\0"
 
 # Chunks that are valid for the copy, too. Not kept: tRNS, PLTE, sBIT, bKGD, hIST, which depend on the color type.
-_CARRIED = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"sCAL", b"oFFs", b"eXIf", b"tEXt", b"zTXt", b"iTXt",
+_COPIED = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"sCAL", b"oFFs", b"eXIf", b"tEXt", b"zTXt", b"iTXt",
             b"tIME")  # fmt: skip
 
 
@@ -43,22 +43,26 @@ class Chunk(NamedTuple):
         return struct.pack(">I", len(self.data)) + self.type + self.data + struct.pack(">I", checksum)
 
 
-def write_png(out: IO[bytes], pixels: Pixels, source: Encoded, metadata: Metadata, words: Words) -> None:
+def write_png(out: IO[bytes], pixels: Pixels, source: Encoded, metadata: Metadata, update: MetadataUpdate) -> None:
     """Encode (H, W) or (H, W, 2 to 4) uint8 or uint16 pixels as PNG.
 
     Ancillary chunks are copied from `source` if it is a PNG, otherwise created from `metadata`.
     """
-    own = list(counted(chunks(source))) if source[: len(_SIGNATURE)] == _SIGNATURE else _from_metadata(metadata)
-    kept = (_adapted(c, pixels) for c in own if c.type in _CARRIED and not _is_replaced(c))
-    carried = [c for c in kept if c]
-    carried += _said(metadata.xmp, words, commented=any(c.data.lower().startswith(_COMMENT.lower()) for c in carried))
-    said = b"".join(c.encoded() for c in carried)
+    source_chunks = (
+        list(limited(chunks(source))) if source[: len(_SIGNATURE)] == _SIGNATURE else _from_metadata(metadata)
+    )
+    kept = (_adapted(c, pixels) for c in source_chunks if c.type in _COPIED and not _is_replaced(c))
+    added = [c for c in kept if c]
+    added += _provenance_chunks(
+        metadata.xmp, update, commented=any(c.data.lower().startswith(_COMMENT.lower()) for c in added)
+    )
+    ancillary = b"".join(c.encoded() for c in added)
     if pixels.shape[0] * _row_bytes(pixels) > _HUGE:
-        out.write(_SIGNATURE + _header(pixels).encoded() + said)
+        out.write(_SIGNATURE + _header(pixels).encoded() + ancillary)
         out.writelines(chunk.encoded() for chunk in _pixel_chunks(pixels))
         return
     encoded = bytes(imagecodecs.png_encode(np.asarray(pixels), level=_LEVEL))
-    out.write(encoded[:_IHDR_END] + said + encoded[_IHDR_END:])
+    out.write(encoded[:_IHDR_END] + ancillary + encoded[_IHDR_END:])
 
 
 def _header(pixels: Pixels) -> Chunk:
@@ -110,28 +114,28 @@ def chunks(data: Encoded) -> Iterator[Chunk]:
 
 def read_xmp(data: Encoded) -> bytes | None:
     """The XMP packet of a PNG file, compressed or not."""
-    own = list(chunks(data))
-    chunk = next((c for c in own if c.type == b"iTXt" and c.data.startswith(_XMP)), None)
+    source_chunks = list(chunks(data))
+    chunk = next((c for c in source_chunks if c.type == b"iTXt" and c.data.startswith(_XMP)), None)
     if chunk is None:
-        raw = next((c for c in own if png_profiles.profile_name(c.type, c.data) == png_profiles.XMP), None)
+        raw = next((c for c in source_chunks if png_profiles.profile_name(c.type, c.data) == png_profiles.XMP), None)
         return png_profiles.profile_bytes(raw.type, raw.data) if raw else None
-    packed, rest = chunk.data[len(_XMP) : len(_XMP) + 1], chunk.data[len(_XMP) + 2 :]
+    compression_flag, rest = chunk.data[len(_XMP) : len(_XMP) + 1], chunk.data[len(_XMP) + 2 :]
     text = rest.partition(b"\0")[2].partition(b"\0")[2]
-    if packed != b"\1":
+    if compression_flag != b"\1":
         return text
     try:
-        return zlib.decompressobj().decompress(text, _LONGEST_TEXT)
+        return zlib.decompressobj().decompress(text, _MAX_TEXT_BYTES)
     except zlib.error:
         return None
 
 
-def _said(xmp: bytes | None, words: Words, commented: bool) -> list[Chunk]:
+def _provenance_chunks(xmp: bytes | None, update: MetadataUpdate, commented: bool) -> list[Chunk]:
     """The chunks for the XMP packet and the plain sentence, which does not replace the source's comment."""
-    packet = words.xmp(xmp)
+    packet = update.xmp(xmp)
     found = [Chunk(b"iTXt", _XMP + b"\0\0\0\0" + packet)] if packet else []
-    if words.sentence:
+    if update.sentence:
         keyword = _DISCLAIMER if commented else _COMMENT
-        found.append(Chunk(b"tEXt", keyword + words.sentence.encode("latin-1", "replace")))
+        found.append(Chunk(b"tEXt", keyword + update.sentence.encode("latin-1", "replace")))
     return found
 
 
@@ -162,12 +166,12 @@ def _adapted(chunk: Chunk, pixels: Pixels) -> Chunk | None:
     """The chunk for the copy: EXIF without thumbnail, and a converted color profile; None if it is dropped."""
     size, components = (pixels.shape[1], pixels.shape[0]), 3 if channels(pixels) > 2 else 1
     if chunk.type == b"eXIf":
-        return Chunk(b"eXIf", exif.refreshed(chunk.data, size, components))
+        return Chunk(b"eXIf", exif.updated(chunk.data, size, components))
     if png_profiles.profile_name(chunk.type, chunk.data):
-        data = png_profiles.refreshed(chunk.type, chunk.data, size, components)
+        data = png_profiles.updated(chunk.type, chunk.data, size, components)
         return Chunk(chunk.type, data) if data else None
     if chunk.type != b"iCCP":
         return chunk
     name, _, compressed = chunk.data.partition(b"\0")
-    profile = fitting(decompressed(compressed[1:], PROFILE_BYTES), channels(pixels))
+    profile = for_components(decompressed(compressed[1:], PROFILE_BYTES), channels(pixels))
     return Chunk(b"iCCP", name + b"\0\0" + zlib.compress(profile)) if profile else None

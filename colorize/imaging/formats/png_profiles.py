@@ -11,7 +11,7 @@ from colorize.imaging.formats import exif, photoshop
 
 _KEYWORD = b"Raw profile type "
 _EXIF, _PHOTOSHOP, XMP, _COLOR = (b"exif", b"APP1"), (b"8bim", b"iptc"), b"xmp", (b"icc", b"icm")
-_LONGEST = 1 << 26  # maximum size of a decompressed profile
+_MAX_BYTES = 1 << 26  # maximum size of a decompressed profile
 
 
 def profile_name(kind: bytes, data: bytes) -> bytes:
@@ -26,7 +26,7 @@ def profile_bytes(kind: bytes, data: bytes) -> bytes | None:
     text = data.partition(b"\0")[2]
     try:
         if kind == b"zTXt":
-            text = zlib.decompressobj().decompress(text[1:], _LONGEST)
+            text = zlib.decompressobj().decompress(text[1:], _MAX_BYTES)
         _, length, digits = text.lstrip(b"\n").split(b"\n", 2)
         found = bytes.fromhex(digits.decode("ascii"))
         return found if len(found) == int(length) else None
@@ -39,7 +39,7 @@ def iptc_text(resource: bytes) -> bytes:
     return _as_text(b"zTXt", b"iptc", resource)
 
 
-def refreshed(kind: bytes, data: bytes, size: tuple[int, int], components: int) -> bytes | None:
+def updated(kind: bytes, data: bytes, size: tuple[int, int], components: int) -> bytes | None:
     """The chunk's data for a copy of `size` (width, height): EXIF and resources without thumbnails.
 
     None for XMP, which is merged elsewhere, for color profiles, which are for the source's samples, and for damaged
@@ -50,8 +50,8 @@ def refreshed(kind: bytes, data: bytes, size: tuple[int, int], components: int) 
     if profile is None or name == XMP or name in _COLOR:
         return None
     if name in _EXIF:
-        return _as_text(kind, name, exif.refreshed(profile, size, components))
-    if name in _PHOTOSHOP and photoshop.begins(profile):
+        return _as_text(kind, name, exif.updated(profile, size, components))
+    if name in _PHOTOSHOP and photoshop.starts_with_resources(profile):
         heading = photoshop.HEADING if profile.startswith(photoshop.HEADING) else b""
         kept = photoshop.without_thumbnails(profile[len(heading) :])
         return _as_text(kind, name, heading + b"".join(kept))

@@ -18,8 +18,8 @@ from colorize.imaging.formats.decoded_image import DecodedImage, Pixels, Plane, 
 from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import decode_errors
-from colorize.imaging.formats.icc import fitting
-from colorize.imaging.formats.metadata import Words, is_own_sentence
+from colorize.imaging.formats.icc import for_components
+from colorize.imaging.formats.metadata import MetadataUpdate, is_own_sentence
 from colorize.imaging.formats.samples import joined
 from colorize.imaging.formats.tiff_tags import (
     BYTE,
@@ -41,7 +41,7 @@ _LEVEL = 3  # of Deflate; higher levels hardly compress grain better
 _NONE, _LZW, _DEFLATE, _PACKBITS, _ZSTD = 1, 5, 8, 32773, 50000
 _PREDICTED = (_LZW, _DEFLATE, _ZSTD)
 _GREY, _RGB = 1, 2  # photometric interpretations: 0 is black, red green blue
-_COMPRESSION, _STARTS, _SIZES, _DESCRIPTION, _XMP, _ICC = 259, 273, 279, 270, 700, 34675
+_COMPRESSION, _STRIP_OFFSETS, _STRIP_BYTE_COUNTS, _DESCRIPTION, _XMP, _ICC = 259, 273, 279, 270, 700, 34675
 _EXIF, _PIXEL_X, _PIXEL_Y, _X_RESOLUTION, _EXTRA = 34665, 0xA002, 0xA003, 282, 338
 _UNASSOCIATED = 2
 
@@ -53,14 +53,14 @@ _STRUCTURAL = {
     341, 342, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 40965,
 }  # fmt: skip
 # Tags that are only valid for the source: Photoshop's layers, and a signed claim (C2PA).
-_SOURCES_OWN = {37724, 52545}
+_SOURCE_ONLY = {37724, 52545}
 _PHOTOSHOP = 34377
 _PAGE_KIND = 254
 _COLORIMETRY = {318, 319}  # white point and primaries
-_PLACES = {273, 279, 324, 325, 330}  # offsets and sizes of strips and tiles, which are rewritten, and SubIFDs
-_TILE_STARTS, _TILE_SIZES = 324, 325
+_OFFSETS_AND_SIZES = {273, 279, 324, 325, 330}  # of strips and tiles, which are rewritten, and SubIFDs
+_TILE_OFFSETS, _TILE_BYTE_COUNTS = 324, 325
 _HEADER_BYTES = 16  # of BigTIFF; TIFF needs half
-_LARGEST = 2**32 - 1  # maximum size of a TIFF that is not BigTIFF
+_MAX_CLASSIC_BYTES = 2**32 - 1  # maximum size of a TIFF that is not BigTIFF
 
 
 class TiffWriter:
@@ -77,7 +77,7 @@ class TiffWriter:
         self.pages = list[_Page]()
         out.write(bytes(_HEADER_BYTES))
 
-    def add(self, color: Pixels, image: DecodedImage, words: Words) -> None:
+    def add(self, color: Pixels, image: DecodedImage, update: MetadataUpdate) -> None:
         """Adds a page of color (H, W) or (H, W, 3), alpha and further channels; pixels are read once, strip by strip.
 
         Uses the source's compression, or Deflate if that is lossy (JPEG), for bilevel images only, or rare.
@@ -86,60 +86,63 @@ class TiffWriter:
             ImageDecodeError: the directory of the source is damaged.
         """
         pixels, order = joined(color, image.alpha, image.further), self.layout.order
-        own = self._own_tags(image.directory)
-        compression = _compression(own, order)
+        source_tags = self._source_tags(image.directory)
+        compression = _compression(source_tags, order)
         row_bytes = pixels.shape[1] * channels(pixels) * pixels.itemsize
         rows = min(max(1, _STRIP_BYTES // row_bytes), pixels.shape[0])
         strips = (_strip(pixels[top : top + rows], order, compression) for top in range(0, pixels.shape[0], rows))
-        tags = [*_carried(own, order, color, words, _left_out(image)), *_extra_samples(order, own, image)]
+        tags = [
+            *_copied_tags(source_tags, order, color, update, _dropped_tags(image)),
+            *_extra_samples(order, source_tags, image),
+        ]
         tags += _layout(order, pixels, channels(color), rows, compression)
-        self.pages.append(_Page(tags, _STARTS, _SIZES, *self._placed(strips)))
+        self.pages.append(_Page(tags, _STRIP_OFFSETS, _STRIP_BYTE_COUNTS, *self._write_parts(strips)))
 
-    def copy(self, directory: int, places: Sequence[int], sizes: Sequence[int], is_tiled: bool) -> None:
+    def copy(self, directory: int, offsets: Sequence[int], sizes: Sequence[int], is_tiled: bool) -> None:
         """Copies a page of the source with its strips or tiles, but without SubIFDs.
 
         Raises:
             ImageDecodeError: `truncated`.
         """
-        own = [tag for tag in self._own_tags(directory) if tag.number not in _PLACES]
-        lie_within = (at + size <= len(self.source) for at, size in zip(places, sizes, strict=False))
-        if len(places) != len(sizes) or not all(lie_within):
+        source_tags = [tag for tag in self._source_tags(directory) if tag.number not in _OFFSETS_AND_SIZES]
+        in_file = (at + size <= len(self.source) for at, size in zip(offsets, sizes, strict=False))
+        if len(offsets) != len(sizes) or not all(in_file):
             raise ImageDecodeError("truncated", "TIFF with a page that ends early")
-        parts = (self.source[at : at + size] for at, size in zip(places, sizes, strict=True))
-        numbers = (_TILE_STARTS, _TILE_SIZES) if is_tiled else (_STARTS, _SIZES)
-        self.pages.append(_Page(own, *numbers, *self._placed(parts)))
+        parts = (self.source[at : at + size] for at, size in zip(offsets, sizes, strict=True))
+        numbers = (_TILE_OFFSETS, _TILE_BYTE_COUNTS) if is_tiled else (_STRIP_OFFSETS, _STRIP_BYTE_COUNTS)
+        self.pages.append(_Page(source_tags, *numbers, *self._write_parts(parts)))
 
     def close(self) -> None:
         """Writes the directories and the header."""
         order = self.layout.order
         end = self.out.tell() + sum(page.directory_bytes for page in self.pages)
-        layout = Layout(order, self.layout.is_big or end > _LARGEST)
+        layout = Layout(order, self.layout.is_big or end > _MAX_CLASSIC_BYTES)
         link = layout.link
         for page in self.pages:
             self.out.write(bytes(self.out.tell() % 2))
             at = self.out.tell()
-            starts = numbers(order, page.starts_tag, layout.pointer, page.starts)
+            offsets = numbers(order, page.offsets_tag, layout.pointer, page.offsets)
             sizes = numbers(order, page.sizes_tag, layout.pointer, page.sizes)
-            data, next_link = encoded(layout, [*page.tags, starts, sizes], at)
+            data, next_link = encoded(layout, [*page.tags, offsets, sizes], at)
             self.out.write(data)
             self._write_at(link, layout.offset.pack(at))
             link = next_link
         self._write_at(0, layout.header())
 
-    def _own_tags(self, directory: int) -> list[Tag]:
+    def _source_tags(self, directory: int) -> list[Tag]:
         with decode_errors(self.source, "TIFF"):
             return read_tags(self.source, directory)
 
-    def _placed(self, parts: Iterable[bytes]) -> tuple[list[int], list[int]]:
+    def _write_parts(self, parts: Iterable[bytes]) -> tuple[list[int], list[int]]:
         """Writes strips or tiles; returns their offsets and sizes."""
-        starts, sizes = list[int](), list[int]()
+        offsets, sizes = list[int](), list[int]()
         for part in parts:
-            starts.append(self.out.tell())
+            offsets.append(self.out.tell())
             sizes.append(self.out.write(part))
-        return starts, sizes
+        return offsets, sizes
 
-    def _write_at(self, place: int, data: bytes) -> None:
-        self.out.seek(place)
+    def _write_at(self, position: int, data: bytes) -> None:
+        self.out.seek(position)
         self.out.write(data)
         self.out.seek(0, os.SEEK_END)
 
@@ -149,39 +152,39 @@ class _Page:
     """A page whose pixels are written: its tags, and the offsets and sizes of its strips or tiles."""
 
     tags: list[Tag]
-    starts_tag: int
+    offsets_tag: int
     sizes_tag: int
-    starts: list[int]
+    offsets: list[int]
     sizes: list[int]
 
     @property
     def directory_bytes(self) -> int:
         """An upper bound of the size of its directory."""
-        return 4096 + 16 * len(self.starts) + sum(_tag_bytes(tag) for tag in self.tags)
+        return 4096 + 16 * len(self.offsets) + sum(_tag_bytes(tag) for tag in self.tags)
 
 
 def _tag_bytes(tag: Tag) -> int:
     return 24 + len(tag.data) + sum(map(_tag_bytes, tag.inner))
 
 
-def _left_out(image: DecodedImage) -> set[int]:
+def _dropped_tags(image: DecodedImage) -> set[int]:
     """Tags that are not copied. The page's kind is kept for several pages, colorimetry for an RGB source."""
-    holds = {_PAGE_KIND} if image.info.frames > 1 else set()
-    return _STRUCTURAL - holds - (_COLORIMETRY if image.info.mode.startswith("RGB") else set())
+    kept = {_PAGE_KIND} if image.info.frames > 1 else set()
+    return _STRUCTURAL - kept - (_COLORIMETRY if image.info.mode.startswith("RGB") else set())
 
 
-def _extra_samples(order: str, own: list[Tag], image: DecodedImage) -> list[Tag]:
+def _extra_samples(order: str, source_tags: list[Tag], image: DecodedImage) -> list[Tag]:
     """The ExtraSamples tag: unassociated alpha, and unspecified for further channels."""
     alpha = (_UNASSOCIATED,) if image.alpha is not None else ()
     count = channels(image.further) if image.further is not None else 0
-    if not alpha and not any(tag.number == _EXTRA for tag in own):
+    if not alpha and not any(tag.number == _EXTRA for tag in source_tags):
         return []  # like in the source, so that readers interpret both in the same way
     return [numbers(order, _EXTRA, SHORT, (*alpha, *(0,) * count))] if alpha or count else []
 
 
-def _compression(own: list[Tag], order: str) -> int:
+def _compression(source_tags: list[Tag], order: str) -> int:
     """The copy's compression: the source's, if it is lossless for all kinds of pixels."""
-    data = next((tag.data for tag in own if tag.number == _COMPRESSION and tag.type == SHORT), b"")
+    data = next((tag.data for tag in source_tags if tag.number == _COMPRESSION and tag.type == SHORT), b"")
     value = struct.unpack(order + "H", data[:2])[0] if data else _NONE
     return value if value in (_NONE, _LZW, _PACKBITS, _ZSTD) else _DEFLATE
 
@@ -200,10 +203,14 @@ def _layout(order: str, pixels: Pixels, colors: int, rows: int, compression: int
     ]
 
 
-def _carried(own: list[Tag], order: str, pixels: Pixels, words: Words, left_out: set[int]) -> list[Tag]:
-    """The source's tags that are valid for the copy, and the words."""
-    found = {tag.number: _adapted(tag, order, pixels) for tag in own if tag.number not in left_out | _SOURCES_OWN}
-    packet = words.xmp(found[_XMP].data if _XMP in found else None)
+def _copied_tags(
+    source_tags: list[Tag], order: str, pixels: Pixels, update: MetadataUpdate, dropped: set[int]
+) -> list[Tag]:
+    """The source's tags that are valid for the copy, with the update."""
+    found = {
+        tag.number: _adapted(tag, order, pixels) for tag in source_tags if tag.number not in dropped | _SOURCE_ONLY
+    }
+    packet = update.xmp(found[_XMP].data if _XMP in found else None)
     found.pop(_XMP, None)
     if packet:
         found[_XMP] = Tag(_XMP, BYTE, packet)
@@ -211,8 +218,8 @@ def _carried(own: list[Tag], order: str, pixels: Pixels, words: Words, left_out:
     if is_own_sentence(description):
         del found[_DESCRIPTION]
         description = ""
-    if words.sentence and not description:
-        found[_DESCRIPTION] = text(_DESCRIPTION, words.sentence)
+    if update.sentence and not description:
+        found[_DESCRIPTION] = text(_DESCRIPTION, update.sentence)
     if _X_RESOLUTION not in found:
         found |= _no_resolution(order)
     return [tag for tag in found.values() if tag.data or tag.inner]
@@ -228,7 +235,7 @@ def _no_resolution(order: str) -> dict[int, Tag]:
 def _adapted(tag: Tag, order: str, pixels: Pixels) -> Tag:
     """The tag for the copy: a converted color profile, EXIF with new dimensions; other tags unchanged."""
     if tag.number == _ICC:
-        return Tag(_ICC, UNDEFINED, fitting(tag.data, channels(pixels)) or b"")
+        return Tag(_ICC, UNDEFINED, for_components(tag.data, channels(pixels)) or b"")
     if tag.number == _PHOTOSHOP:
         return tag._replace(data=b"".join(photoshop.without_thumbnails(tag.data)))
     if tag.number != _EXIF:

@@ -25,15 +25,15 @@ from colorize.imaging.formats.tiff_tags import directory_offsets
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Canon's CR2, whose first directory is at offset 16, and Phase One's IIQ.
 _RAW_HEADS = re.compile(rb"II\*\0\x10\0\0\0CR\x02|(II\*\0|MM\0\*)....(IIII.waR|MMMMRaw)", re.DOTALL)
-MOST_PAGES = 2000  # maximum number of pages of a file
+MAX_PAGES = 2000  # maximum number of pages of a file
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _OLD_REDUCED = 2  # SubfileType, its predecessor
 _SUBFILE, _OLD_SUBFILE, _DNG_VERSION, _CR2_SLICES = 254, 255, 50706, 50752
 _SENSOR = (32803, 34892)  # photometric interpretations: color filter array, linear raw
 _SENSOR_TAGS = (_DNG_VERSION, _CR2_SLICES)
-_TWINS = 8  # maximum number of directories that are compared with the largest one
+_MAX_COMPARED = 8  # maximum number of directories that are compared with the largest one
 _GRID = 32  # side of the compared thumbnails in pixels
-_ALIKE = 0.95  # minimum correlation of reduced copies
+_MIN_CORRELATION = 0.95  # minimum correlation of reduced copies
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs each damaged tag
 
@@ -50,7 +50,7 @@ def is_tiff(data: Encoded) -> bool:
 def directories(data: Encoded) -> Iterator[tuple[list[Page], int]]:
     """All readable directories of the main chain, while the file is open, and their total number.
 
-    If there are more than `MOST_PAGES`, only the first is read.
+    If there are more than `MAX_PAGES`, only the first is read.
 
     Raises:
         ImageDecodeError: `truncated` or `unreadable`.
@@ -63,7 +63,7 @@ def directories(data: Encoded) -> Iterator[tuple[list[Page], int]]:
             offsets = directory_offsets(data)
             if not offsets:
                 raise ImageDecodeError("unreadable", "TIFF without a directory")
-            read = offsets if len(offsets) <= MOST_PAGES else offsets[:1]
+            read = offsets if len(offsets) <= MAX_PAGES else offsets[:1]
             found = list(_pages_at(tiff, read))
         yield found, len(offsets)
 
@@ -91,19 +91,19 @@ def pages(found: list[Page], preview: Preview) -> list[Page]:
     sized = [page for page in found if page.imagewidth > 0 and page.imagelength > 0]
     if not sized:
         raise ImageDecodeError("unreadable", "TIFF without the dimensions of its image")
-    full = [page for page in sized if not _is_said_reduced(page)] or [max(sized, key=_area)]
-    return _without_twins(full, preview)
+    full_size = [page for page in sized if not _is_marked_reduced(page)] or [max(sized, key=_area)]
+    return _without_reduced_copies(full_size, preview)
 
 
 def _is_raw(found: list[Page]) -> bool:
     """Whether the file has sensor data; then its first directory is a preview."""
-    below = [inner for page in found[:_TWINS] for inner in _subdirectories(page)]
-    if any(page.photometric in _SENSOR for page in (*found, *below)):
+    nested = [inner for page in found[:_MAX_COMPARED] for inner in _subdirectories(page)]
+    if any(page.photometric in _SENSOR for page in (*found, *nested)):
         return True
     if any(tag in page.tags for page in found for tag in _SENSOR_TAGS):
         return True
     largest = max(found, key=_area)
-    return _is_said_reduced(largest) and any(_area(inner) > _area(largest) for inner in below)
+    return _is_marked_reduced(largest) and any(_area(inner) > _area(largest) for inner in nested)
 
 
 def _subdirectories(page: Page) -> list[Page]:
@@ -115,22 +115,22 @@ def _subdirectories(page: Page) -> list[Page]:
         return []
 
 
-def _is_said_reduced(page: Page) -> bool:
-    said = page.tags.valueof(_SUBFILE, 0)
+def _is_marked_reduced(page: Page) -> bool:
+    subfile_type = page.tags.valueof(_SUBFILE, 0)
     old = page.tags.valueof(_OLD_SUBFILE, 0)
-    flags = int(said) if isinstance(said, int) else 0
+    flags = int(subfile_type) if isinstance(subfile_type, int) else 0
     return bool(flags & (_REDUCED | _MASK)) or (_SUBFILE not in page.tags and old == _OLD_REDUCED)
 
 
-def _without_twins(full: list[Page], preview: Preview) -> list[Page]:
+def _without_reduced_copies(full_size: list[Page], preview: Preview) -> list[Page]:
     """The directories that are not reduced copies of the largest one."""
-    largest = max(full, key=_area)
-    candidates = [page for page in full if _may_be_copy(page, largest)][:_TWINS]
+    largest = max(full_size, key=_area)
+    candidates = [page for page in full_size if _may_be_copy(page, largest)][:_MAX_COMPARED]
     if not candidates:
-        return full
+        return full_size
     whole = _grid(preview(largest))
-    copies = {page.offset for page in candidates if _correlation(_grid(preview(page)), whole) > _ALIKE}
-    return [page for page in full if page.offset not in copies]
+    copies = {page.offset for page in candidates if _correlation(_grid(preview(page)), whole) > _MIN_CORRELATION}
+    return [page for page in full_size if page.offset not in copies]
 
 
 def _may_be_copy(page: Page, largest: Page) -> bool:

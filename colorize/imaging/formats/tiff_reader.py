@@ -16,11 +16,11 @@ from colorize.imaging.formats.decoded_image import DecodedImage, Pixels
 from colorize.imaging.formats.encoded import Encoded
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import ImageInfo, decode_errors
-from colorize.imaging.formats.metadata import Metadata, Restored
+from colorize.imaging.formats.metadata import Metadata, ProvenanceRemoval
 from colorize.imaging.formats.samples import reduced
 from colorize.imaging.formats.tiff import TiffWriter
-from colorize.imaging.formats.tiff_pages import MOST_PAGES, Page, directories, pages
-from colorize.imaging.formats.tiff_samples import Meaning, meaning
+from colorize.imaging.formats.tiff_pages import MAX_PAGES, Page, directories, pages
+from colorize.imaging.formats.tiff_samples import Interpretation, interpretation
 
 _ORIENTATION, _XMP = 274, 700
 _OLD_JPEG = 6
@@ -33,7 +33,7 @@ class TiffPage:
 
     data: Encoded
     page: Page
-    meaning: Meaning
+    interpretation: Interpretation
     info: ImageInfo
 
     def is_large(self) -> bool:
@@ -56,14 +56,18 @@ class TiffPage:
             width, height = self.info.width, self.info.height
             fraction = min(1.0, math.sqrt(area / (width * height)))
             factor = min(width // math.ceil(width * fraction), height // math.ceil(height * fraction))
-            return reduced(self.meaning.color(self._stored()), max(1, factor), self.info.orientation)
+            return reduced(self.interpretation.color(self._stored()), max(1, factor), self.info.orientation)
 
     def image(self) -> DecodedImage:
         """The page at full size."""
         with decode_errors(self.data, "TIFF"):
             stored = self._stored()
-            planes = self.meaning.luminance(stored), self.meaning.opacity(stored), self.meaning.further(stored)
-            luma, alpha, further = (self._held(plane) for plane in planes)
+            planes = (
+                self.interpretation.luminance(stored),
+                self.interpretation.opacity(stored),
+                self.interpretation.further(stored),
+            )
+            luma, alpha, further = (self._loaded(plane) for plane in planes)
             assert luma is not None
             metadata = Metadata(xmp=self.xmp)
             return DecodedImage(self.info, luma, alpha, True, metadata, self.data, further, self.page.offset)
@@ -72,7 +76,7 @@ class TiffPage:
         """Copies the page: its strips or tiles byte for byte, except for old-style JPEG, which is decoded."""
         page = self.page
         if page.compression == _OLD_JPEG or not page.dataoffsets:
-            writer.add(self.meaning.color(self._stored()), self.image(), Restored())
+            writer.add(self.interpretation.color(self._stored()), self.image(), ProvenanceRemoval())
         else:
             writer.copy(page.offset, page.dataoffsets, page.databytecounts, page.is_tiled)
 
@@ -80,12 +84,12 @@ class TiffPage:
         rows = tiff_rows.stored_rows(self.data, self.page)
         return rows if self.is_large() else np.asarray(rows)
 
-    def _held(self, plane: Pixels | None) -> Pixels | None:
+    def _loaded(self, plane: Pixels | None) -> Pixels | None:
         return plane if plane is None or self.is_large() else np.asarray(plane)
 
 
 @dataclass(frozen=True, slots=True)
-class OtherPage:
+class UnsupportedPage:
     """A page that can be copied, but not colored."""
 
     page: Page
@@ -97,7 +101,7 @@ class OtherPage:
 
 
 @contextmanager
-def tiff_pages(data: Encoded) -> Iterator[list[TiffPage | OtherPage]]:
+def tiff_pages(data: Encoded) -> Iterator[list[TiffPage | UnsupportedPage]]:
     """The pages of a TIFF, while the file is open. The first one can be colored.
 
     Raises:
@@ -106,18 +110,18 @@ def tiff_pages(data: Encoded) -> Iterator[list[TiffPage | OtherPage]]:
     with directories(data) as (found, count):
         with decode_errors(data, "TIFF"):
             chosen = pages(found, lambda page: _preview(data, page))
-            frames = len(chosen) if count <= MOST_PAGES else count
-            described = [_any_page(data, page, number, frames) for number, page in enumerate(chosen)]
-        yield described
+            frames = len(chosen) if count <= MAX_PAGES else count
+            result = [_page_or_unsupported(data, page, number, frames) for number, page in enumerate(chosen)]
+        yield result
 
 
-def require_all(found: Sequence[TiffPage | OtherPage]) -> None:
+def require_all(found: Sequence[TiffPage | UnsupportedPage]) -> None:
     """Raises ImageDecodeError, `unsupported`, if a file has so many pages that only the first was read."""
     first = require_page(found, 0)
     if first.info.frames > len(found):
         raise ImageDecodeError(
             "unsupported",
-            f"TIFF of {first.info.frames:,} pages, the limit is {MOST_PAGES:,}: split it, or set output.pages=first",
+            f"TIFF of {first.info.frames:,} pages, the limit is {MAX_PAGES:,}: split it, or set output.pages=first",
         )
 
 
@@ -128,28 +132,28 @@ def tiff_page(data: Encoded, number: int = 0) -> Iterator[TiffPage]:
         yield require_page(found, number)
 
 
-def require_page(found: Sequence[TiffPage | OtherPage], number: int) -> TiffPage:
+def require_page(found: Sequence[TiffPage | UnsupportedPage], number: int) -> TiffPage:
     """The page with this number. Raises ImageDecodeError if there is none, or if it cannot be colored."""
     if not 0 <= number < len(found):
         raise ImageDecodeError("unreadable", f"TIFF of {len(found)} pages has no page {number + 1}")
     page = found[number]
-    if isinstance(page, OtherPage):
+    if isinstance(page, UnsupportedPage):
         raise page.reason
     return page
 
 
-def _any_page(data: Encoded, page: Page, number: int, frames: int) -> TiffPage | OtherPage:
+def _page_or_unsupported(data: Encoded, page: Page, number: int, frames: int) -> TiffPage | UnsupportedPage:
     try:
-        return _described(data, page, frames)
+        return _page(data, page, frames)
     except ImageDecodeError as error:
         if error.code != "unsupported" or not number or page.compression == _OLD_JPEG:
             raise
-        return OtherPage(page, error)
+        return UnsupportedPage(page, error)
 
 
-def _described(data: Encoded, page: Page, frames: int) -> TiffPage:
+def _page(data: Encoded, page: Page, frames: int) -> TiffPage:
     tiff_rows.require_integers(page)
-    samples = meaning(page)
+    samples = interpretation(page)
     orientation = page.tags.valueof(_ORIENTATION, 1)
     info = ImageInfo(
         format="TIFF",
@@ -166,7 +170,7 @@ def _described(data: Encoded, page: Page, frames: int) -> TiffPage:
 def _preview(data: Encoded, page: Page) -> NDArray[np.uint8]:
     """A page's small grey image; a single black pixel, unlike any other page, if it cannot be decoded."""
     try:
-        return np.asarray(_described(data, page, 1).small(_PREVIEW).convert("L"))
+        return np.asarray(_page(data, page, 1).small(_PREVIEW).convert("L"))
     except ImageDecodeError:
         return np.zeros((1, 1), np.uint8)
 

@@ -22,7 +22,7 @@ from colorize.imaging.formats.formats import decode_errors
 LARGE = 1 << 24  # pixels: smaller images are decoded as a whole, so that nothing is decoded twice
 _NONE = 1
 _OLD_JPEG = 6  # TIFF 6.0 (1992)
-_LIBTIFFS = (2, 3, 4, _OLD_JPEG, 32766, 32809)  # fax, NeXT, ThunderScan
+_LIBTIFF_COMPRESSIONS = (2, 3, 4, _OLD_JPEG, 32766, 32809)  # fax, NeXT, ThunderScan
 _JPEG = (_OLD_JPEG, 7, 34892, 33007)
 _WHITE_IS_ZERO, _YCBCR = 0, 6
 
@@ -43,9 +43,9 @@ def stored_rows(data: Encoded, page: tifffile.TiffPage) -> Rows:
     with decode_errors(data, "TIFF"):
         page.decode  # noqa: B018  # a cached property that needs the open file
         bands = _Bands(data, page, page.jpegtables, page.jpegheader if page.compression in _JPEG else None)
-    kind = np.dtype(np.uint8 if page.bitspersample <= 8 else np.uint16)
+    dtype = np.dtype(np.uint8 if page.bitspersample <= 8 else np.uint16)
     shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
-    return Rows(shape, kind, bands.rows)
+    return Rows(shape, dtype, bands.rows)
 
 
 def require_integers(page: tifffile.TiffPage) -> None:
@@ -66,7 +66,7 @@ def needs_libtiff(page: tifffile.TiffPage) -> bool:
     """Whether only libtiff can decode the page."""
     subsampled = page.photometric == _YCBCR and page.compression not in _JPEG and page.is_subsampled
     predicted = page.compression == _NONE and page.predictor != 1  # a predictor without compression is ignored
-    return subsampled or predicted or page.bitspersample == 1 or page.compression in _LIBTIFFS
+    return subsampled or predicted or page.bitspersample == 1 or page.compression in _LIBTIFF_COMPRESSIONS
 
 
 def _by_libtiff(data: Encoded, page: tifffile.TiffPage) -> Plane:
@@ -104,8 +104,8 @@ def _bilevel(data: Encoded, page: tifffile.TiffPage) -> Plane:
     try:
         return np.asarray(imagecodecs.tiff_decode(whole(data), index=page.index)).astype(np.uint8)
     except imagecodecs.TiffError:
-        seen = np.asarray(imagecodecs.tiff_decode(whole(data), index=page.index, asrgb=True))[..., 0]
-        return ((seen < 128) if page.photometric == _WHITE_IS_ZERO else (seen >= 128)).astype(np.uint8)
+        grey = np.asarray(imagecodecs.tiff_decode(whole(data), index=page.index, asrgb=True))[..., 0]
+        return ((grey < 128) if page.photometric == _WHITE_IS_ZERO else (grey >= 128)).astype(np.uint8)
 
 
 @dataclass
@@ -133,7 +133,7 @@ class _Bands:
         for number in range(rows.start // self.height, math.ceil(rows.stop / self.height)):
             top = number * self.height
             within = slice(max(rows.start - top, 0), min(rows.stop - top, self.height))
-            yield self._stored(number, within) if self._is_raw else self._band(number)[within]
+            yield self._uncompressed(number, within) if self._is_raw else self._band(number)[within]
 
     @property
     def _is_raw(self) -> bool:
@@ -141,27 +141,27 @@ class _Bands:
         plain = page.bitspersample in (8, 16) and page.planarconfig == 1 and page.fillorder == 1
         return plain and page.compression == _NONE and not page.is_tiled
 
-    def _stored(self, number: int, rows: slice) -> Plane:
+    def _uncompressed(self, number: int, rows: slice) -> Plane:
         """Rows of an uncompressed strip, which may be the whole image, so only these are read."""
-        page, kind = self.page, np.dtype(f"{self.page.parent.byteorder}u{self.page.bitspersample // 8}")
-        stride = page.imagewidth * page.samplesperpixel * kind.itemsize
+        page, dtype = self.page, np.dtype(f"{self.page.parent.byteorder}u{self.page.bitspersample // 8}")
+        stride = page.imagewidth * page.samplesperpixel * dtype.itemsize
         start, size = page.dataoffsets[number], page.databytecounts[number]
         if rows.stop * stride > size:
             raise EOFError("a strip is truncated")
-        stored = np.frombuffer(self._bytes(start + rows.start * stride, (rows.stop - rows.start) * stride), kind)
-        return stored.reshape(-1, page.imagewidth, page.samplesperpixel).astype(kind.newbyteorder("="), copy=False)
+        stored = np.frombuffer(self._bytes(start + rows.start * stride, (rows.stop - rows.start) * stride), dtype)
+        return stored.reshape(-1, page.imagewidth, page.samplesperpixel).astype(dtype.newbyteorder("="), copy=False)
 
     def _band(self, number: int) -> Plane:
         if self.last[0] != number:
             page = self.page
-            down = math.ceil(page.imagelength / self.height)
-            apart = page.samplesperpixel if page.planarconfig == 2 else 1
-            planes = [self._across(plane * down + number) for plane in range(apart)]
-            band = planes[0] if apart == 1 else np.concatenate(planes, axis=2)
+            band_count = math.ceil(page.imagelength / self.height)
+            plane_count = page.samplesperpixel if page.planarconfig == 2 else 1
+            planes = [self._row_of_tiles(plane * band_count + number) for plane in range(plane_count)]
+            band = planes[0] if plane_count == 1 else np.concatenate(planes, axis=2)
             self.last = number, band
         return self.last[1]
 
-    def _across(self, band: int) -> Plane:
+    def _row_of_tiles(self, band: int) -> Plane:
         """A row of tiles or a strip, of one plane if planar."""
         page = self.page
         across = math.ceil(page.imagewidth / page.tilewidth) if page.is_tiled else 1

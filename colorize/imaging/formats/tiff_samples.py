@@ -35,7 +35,7 @@ Convert = Callable[[Plane], Plane]
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class Interpretation:
     """The interpretation of a page's samples."""
 
     mode: str  # like Pillow's
@@ -90,37 +90,41 @@ class Meaning:
         return (scaled >> 8).astype(np.uint8) if scaled.dtype.itemsize * 8 > self.bits else scaled
 
 
-def meaning(page: tifffile.TiffPage) -> Meaning:
+def interpretation(page: tifffile.TiffPage) -> Interpretation:
     """The interpretation of the samples of a page.
 
     Raises:
         ImageDecodeError: `unsupported`, for color spaces without a defined conversion to RGB, or with too few samples.
     """
-    kind, count = int(page.photometric), int(page.samplesperpixel)
-    if kind not in _COLORS:
-        raise ImageDecodeError("unsupported", f"TIFF with photometric interpretation {kind}: convert it to RGB first")
-    if kind == _SEPARATED and page.tags.valueof(_INK_SET, 1) != 1:
+    photometric, count = int(page.photometric), int(page.samplesperpixel)
+    if photometric not in _COLORS:
+        raise ImageDecodeError(
+            "unsupported", f"TIFF with photometric interpretation {photometric}: convert it to RGB first"
+        )
+    if photometric == _SEPARATED and page.tags.valueof(_INK_SET, 1) != 1:
         raise ImageDecodeError("unsupported", "TIFF with inks other than CMYK: convert it to RGB first")
-    if needs_libtiff(page) and kind == _YCBCR:
-        kind, count = _RGB, 3
-    elif kind == _YCBCR and page.compression in _JPEGS and page.planarconfig == 1:
-        kind = _RGB
-    colors = 1 if count == 1 and kind in (_CIELAB, _ICCLAB) else _COLORS[kind]
+    if needs_libtiff(page) and photometric == _YCBCR:
+        photometric, count = _RGB, 3
+    elif photometric == _YCBCR and page.compression in _JPEGS and page.planarconfig == 1:
+        photometric = _RGB
+    colors = 1 if count == 1 and photometric in (_CIELAB, _ICCLAB) else _COLORS[photometric]
     if count < colors:
-        raise ImageDecodeError("unsupported", f"TIFF of {_NAMES[kind]} with {count} samples: convert it to RGB first")
+        raise ImageDecodeError(
+            "unsupported", f"TIFF of {_NAMES[photometric]} with {count} samples: convert it to RGB first"
+        )
     extra = _extra_samples(page, count - colors)
-    alpha = next((i for i, said in enumerate(extra) if said in (_ASSOCIATED, _UNASSOCIATED)), None)
-    bits = 8 if page.bitspersample <= 8 or kind == _PALETTE else 16
-    convert, luma, channels = _conversion(page, kind, colors)
-    return Meaning(
-        mode=_mode(kind, page.bitspersample, bits, len(extra), alpha),
+    alpha = next((i for i, role in enumerate(extra) if role in (_ASSOCIATED, _UNASSOCIATED)), None)
+    bits = 8 if page.bitspersample <= 8 or photometric == _PALETTE else 16
+    convert, luma, channels = _conversion(page, photometric, colors)
+    return Interpretation(
+        mode=_mode(photometric, page.bitspersample, bits, len(extra), alpha),
         bits=bits,
         colors=colors,
         convert=convert,
         luma=luma,
         channels=channels,
         alpha=None if alpha is None else colors + alpha,
-        is_premultiplied=alpha is not None and extra[alpha] == _ASSOCIATED and kind in (_BLACK_IS_ZERO, _RGB),
+        is_premultiplied=alpha is not None and extra[alpha] == _ASSOCIATED and photometric in (_BLACK_IS_ZERO, _RGB),
         others=tuple(colors + i for i in range(len(extra)) if i != alpha),
         depth=int(page.bitspersample),
     )
@@ -128,26 +132,26 @@ def meaning(page: tifffile.TiffPage) -> Meaning:
 
 def _extra_samples(page: tifffile.TiffPage, count: int) -> tuple[int, ...]:
     """The types of the extra samples; 0 if unspecified."""
-    said = page.tags.valueof(_EXTRA_SAMPLES, ())
-    values = said if isinstance(said, tuple) else (said,)
+    stored = page.tags.valueof(_EXTRA_SAMPLES, ())
+    values = stored if isinstance(stored, tuple) else (stored,)
     return tuple(int(value) for value in (*values, *(0 for _ in range(count))))[:count]
 
 
-def _mode(kind: int, stored_bits: int, bits: int, extra: int, alpha: int | None) -> str:
-    name = _NAMES[kind]
+def _mode(photometric: int, stored_bits: int, bits: int, extra: int, alpha: int | None) -> str:
+    name = _NAMES[photometric]
     if name == "L" and not extra:
         return "1" if stored_bits == 1 else "I;16" if bits == 16 else "L"
     letter = "" if not extra else "A" if alpha is not None else "X"
     return f"{name}{letter}{';16' if bits == 16 else ''}"
 
 
-def _conversion(page: tifffile.TiffPage, kind: int, colors: int) -> tuple[Convert, Convert, int]:
+def _conversion(page: tifffile.TiffPage, photometric: int, colors: int) -> tuple[Convert, Convert, int]:
     """The conversions of stored colors to grey or RGB and to luma, and the number of channels of the first."""
     depth = int(page.bitspersample)
-    if kind in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) or (colors == 1 and kind != _PALETTE):
-        grey = partial(_scaled, depth=depth, invert=kind == _WHITE_IS_ZERO)
+    if photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) or (colors == 1 and photometric != _PALETTE):
+        grey = partial(_scaled, depth=depth, invert=photometric == _WHITE_IS_ZERO)
         return grey, lambda stored: grey(stored)[..., 0], 1
-    if kind == _YCBCR:
+    if photometric == _YCBCR:
         return _from_ycbcr, lambda stored: np.ascontiguousarray(stored[..., 0]), 3
     converts: dict[int, Convert] = {
         _RGB: partial(_scaled, depth=depth, invert=False),
@@ -155,7 +159,7 @@ def _conversion(page: tifffile.TiffPage, kind: int, colors: int) -> tuple[Conver
         _CIELAB: lambda stored: _from_lab(_scaled(stored, depth, invert=False), is_signed=True),
         _ICCLAB: lambda stored: _from_lab(_scaled(stored, depth, invert=False), is_signed=False),
     }
-    convert = partial(_from_palette, colors=_palette(page)) if kind == _PALETTE else converts[kind]
+    convert = partial(_from_palette, colors=_palette(page)) if photometric == _PALETTE else converts[photometric]
     return convert, lambda stored: luma_of(convert(stored)), 3
 
 

@@ -12,17 +12,17 @@ from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
-from colorize.imaging.formats.budget import MOST_PIECES, Budget
+from colorize.imaging.formats.budget import MAX_PIECES, Budget
 from colorize.imaging.formats.encoded import Encoded
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
-_FORMS = {SHORT: "H", LONG: "I", LONG8: "Q"}
+_STRUCT_CODES = {SHORT: "H", LONG: "I", LONG8: "Q"}
 # type -> bytes of one value: BYTE, ASCII, SHORT, LONG, RATIONAL, SBYTE, UNDEFINED, SSHORT, SLONG, SRATIONAL, FLOAT,
 # DOUBLE, IFD, LONG8, SLONG8, IFD8; and UTF-8 (EXIF 3.0)
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
-_ONLY_BIG = (16, 17, 18)
+_BIGTIFF_TYPES = (16, 17, 18)
 _NESTED = (34665, 34853, 40965)  # EXIF, GPS and interoperability directories
-MOST_DIRECTORIES = 100_000  # maximum number of directories that are counted
+MAX_DIRECTORIES = 100_000  # maximum number of directories that are counted
 
 
 class Tag(NamedTuple):
@@ -86,9 +86,9 @@ def read_tags(data: Encoded, directory: int) -> list[Tag]:
     """The tags of the directory at an offset, including nested directories, without damaged tags.
 
     Raises:
-        ImageDecodeError: there are more than `MOST_PIECES`, or overlapping values are larger than the file.
+        ImageDecodeError: there are more than `MAX_PIECES`, or overlapping values are larger than the file.
     """
-    return list(_directory(data, directory, layout_of(data), Budget(MOST_PIECES, len(data)), depth=0))
+    return list(_directory(data, directory, layout_of(data), Budget(MAX_PIECES, len(data)), depth=0))
 
 
 def directory_offsets(data: Encoded) -> list[int]:
@@ -97,7 +97,7 @@ def directory_offsets(data: Encoded) -> list[int]:
     Raises:
         struct.error: the header is truncated.
     """
-    return list(islice(_chain(data), MOST_DIRECTORIES))
+    return list(islice(_chain(data), MAX_DIRECTORIES))
 
 
 def _chain(data: Encoded) -> Iterator[int]:
@@ -129,7 +129,7 @@ def text(number: int, value: str) -> Tag:
 def numbers(order: str, number: int, type: int, values: Iterable[int]) -> Tag:
     """A tag of SHORT, LONG or LONG8 values."""
     items = tuple(values)
-    return Tag(number, type, struct.pack(f"{order}{len(items)}{_FORMS[type]}", *items))
+    return Tag(number, type, struct.pack(f"{order}{len(items)}{_STRUCT_CODES[type]}", *items))
 
 
 def encoded(layout: Layout, tags: Iterable[Tag], start: int) -> tuple[bytes, int]:
@@ -178,7 +178,7 @@ def _tag(data: Encoded, start: int, layout: Layout, budget: Budget, depth: int) 
         return
     if size > layout.offset.size:
         place = offset
-    if size > 0 and place + size <= len(data) and (layout.is_big or type_ not in _ONLY_BIG):
+    if size > 0 and place + size <= len(data) and (layout.is_big or type_ not in _BIGTIFF_TYPES):
         budget.take(0, size)
         yield Tag(number, type_, data[place : place + size])
 

@@ -13,7 +13,7 @@ _EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:
 _BEGIN = b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 _END = b'<?xpacket end="w"?>'
 _PADDING = b"\0 \t\r\n"
-_MOST_BYTES, _MOST_ELEMENTS, _DEEPEST = 16 << 20, 200_000, 100  # an element takes about a kilobyte in memory
+_MAX_BYTES, _MAX_ELEMENTS, _MAX_DEPTH = 16 << 20, 200_000, 100  # an element takes about a kilobyte in memory
 
 
 class Name(NamedTuple):
@@ -64,7 +64,7 @@ class Packet:
             for child in [c for c in _elements(description) if c.namespaceURI == namespace]:
                 if str(child.localName).startswith(start):
                     description.removeChild(child)
-            if _says_nothing(description):
+            if _is_empty(description):
                 self._rdf.removeChild(description)
 
     def add(self, values: Mapping[Name, str]) -> None:
@@ -83,7 +83,7 @@ class Packet:
         for description in other._descriptions():
             self._rdf.appendChild(self._document.importNode(_self_contained(description), deep=True))
 
-    def divided(self) -> tuple[Packet, bytes]:
+    def split(self) -> tuple[Packet, bytes]:
         """The last description, added by `add`, as a packet, and the others as an extension without a wrapper."""
         last = self._descriptions()[-1]
         main = Packet(None)
@@ -95,7 +95,7 @@ class Packet:
 
     def encoded(self) -> bytes | None:
         """The packet as bytes; None if it is empty."""
-        if all(_says_nothing(d) for d in self._descriptions()):
+        if all(_is_empty(d) for d in self._descriptions()):
             return None
         root = self._document.documentElement
         return _BEGIN + root.toxml().encode() + _END if root else None
@@ -109,11 +109,11 @@ class Packet:
 
 
 def _parsed(data: bytes | None) -> minidom.Document | None:
-    if not data or len(data) > _MOST_BYTES:
+    if not data or len(data) > _MAX_BYTES:
         return None
     packet = data if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else data.strip(_PADDING)
     try:
-        _require_modest(packet)
+        _check_limits(packet)
         document = minidom.parseString(packet)
         _find_rdf(document)
     except (ExpatError, ValueError, LookupError):
@@ -121,7 +121,7 @@ def _parsed(data: bytes | None) -> minidom.Document | None:
     return document
 
 
-def _require_modest(packet: bytes) -> None:
+def _check_limits(packet: bytes) -> None:
     """Checks a packet in any encoding, before a tree of objects is built from it.
 
     Raises ValueError for a document type, whose entities may expand exponentially and which XMP does not have, and for
@@ -132,7 +132,7 @@ def _require_modest(packet: bytes) -> None:
     def start(name: str, attributes: Mapping[str, str]) -> None:
         nonlocal depth, elements
         depth, elements = depth + 1, elements + 1 + len(attributes)
-        if depth > _DEEPEST or elements > _MOST_ELEMENTS:
+        if depth > _MAX_DEPTH or elements > _MAX_ELEMENTS:
             raise ValueError("XMP of too many elements")
 
     def end(name: str) -> None:
@@ -161,9 +161,11 @@ def _is(element: minidom.Element, name: Name) -> bool:
     return (element.namespaceURI, element.localName) == (name.namespace, name.local)
 
 
-def _says_nothing(description: minidom.Element) -> bool:
-    said = [a for a in dict(description.attributes.items()) if a.split(":")[0] != "xmlns" and not a.endswith(":about")]
-    return not said and not any(_elements(description))
+def _is_empty(description: minidom.Element) -> bool:
+    attributes = [
+        a for a in dict(description.attributes.items()) if a.split(":")[0] != "xmlns" and not a.endswith(":about")
+    ]
+    return not attributes and not any(_elements(description))
 
 
 def _self_contained(description: minidom.Element) -> minidom.Element:
