@@ -19,7 +19,6 @@ from colorize.bulk.settings import TriageSettings
 from colorize.bulk.telemetry import add_work_seconds
 from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import task_attempt
-from colorize.cluster.priority import yield_to_predictors
 from colorize.datasets.hints import NO_HINTS, Hints
 from colorize.datasets.readers import Raw, Reader
 from colorize.errors import one_line
@@ -83,7 +82,6 @@ class Loader:
 
 def load(units: pa.Table, loader: Loader) -> Iterator[pa.Table]:
     """Loads the units of a table (`UNIT_SCHEMA`); yields tables of a few rows (`LOADED_SCHEMA`)."""
-    yield_to_predictors()
     load_row, is_heavy = partial(_load_row, loader=loader), partial(_is_heavy, loader=loader)
     with Guarded(load_row, loader.limits, isolated=task_attempt() > 0, is_heavy=is_heavy) as guarded:
         for raws, waited in _timed(loader.reader.fetch(units)):

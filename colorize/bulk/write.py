@@ -19,7 +19,6 @@ from colorize.bulk.sinks import ImageResult, Sink
 from colorize.bulk.telemetry import add_work_seconds, count_completed
 from colorize.bulk.worker_stats import note
 from colorize.cluster.attempts import task_attempt
-from colorize.cluster.priority import yield_to_predictors
 from colorize.errors import one_line
 from colorize.imaging.formats import (
     Encoded,
@@ -63,7 +62,6 @@ class Writer:
 
 def write(batch: pa.Table, writer: Writer) -> pa.Table:
     """Stores a batch of predicted rows and their manifest part; returns one row of `SUMMARY_SCHEMA`."""
-    yield_to_predictors()
     started = time.perf_counter()
     rows = _rows(batch)
     finish, is_heavy = partial(_finish, writer=writer), partial(_is_heavy, limits=writer.limits)
