@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE  # otherwise every process compiles the tests a
 
 help:
 	@echo "make demo    install, color real photographs, print where they are (about 3 minutes, plus a 5 GB download)"
-	@echo "make test    install, run all tests (21 minutes on two cores)"
+	@echo "make test    install, run all tests (19 minutes on two cores)"
 	@echo "make quick   run the tests without Ray that take less than a second each (90 seconds on two cores)"
 	@echo "make check   lint, check types and import rules"
 
