@@ -104,6 +104,25 @@ def test_a_copied_page_that_lacks_a_strip_is_truncated() -> None:
     assert failed.value.code == "truncated"
 
 
+@pytest.mark.parametrize("offset", [1, 8], ids=["in the header", "elsewhere"])
+def test_a_page_with_a_damaged_interpretation_does_not_spoil_the_others(offset: int) -> None:
+    """As 40 values from this offset on; tifffile ignores those in the header, which have another offset in a copy."""
+    out = io.BytesIO()
+    with tifffile.TiffWriter(out) as writer:
+        for seed in (1, 2):
+            writer.write(samples(1, 8, SIZE) // seed, photometric="minisblack")
+    data = bytearray(out.getvalue())
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff_file:
+        page = tiff_file.pages[1].aspage()
+        tag = page.tags["PhotometricInterpretation"]
+    struct.pack_into("<HHII", data, tag.offset, tag.code, 3, 40, offset)
+
+    made = render(bytes(data), {0: smooth_ab()}, PROVENANCE, max_pixels=LIMIT)
+    before, after = (decode(file, max_pixels=LIMIT).luma for file in (bytes(data), made.data))
+    assert made.luma_exact
+    np.testing.assert_array_equal(np.asarray(after), np.asarray(before))
+
+
 def test_scans_are_restored_page_by_page() -> None:
     source = document()
     made = render(source, {0: smooth_ab(), 2: smooth_ab()}, PROVENANCE, max_pixels=LIMIT)

@@ -49,7 +49,11 @@ def stored_rows(data: Encoded, page: tifffile.TiffPage) -> Rows:
 
 
 def require_integers(page: tifffile.TiffPage) -> None:
-    """Raises ImageDecodeError, `unsupported`, if samples have no defined white, or different depths."""
+    """Raises ImageDecodeError, `unsupported`, if samples have no defined white, or differ in kind or depth."""
+    if not isinstance(page.photometric, int):
+        raise ImageDecodeError(
+            "unsupported", "TIFF with several photometric interpretations in one page: its directory is damaged"
+        )
     bits, format = page.bitspersample, int(page.sampleformat)
     if not isinstance(bits, int):
         raise ImageDecodeError(

@@ -22,6 +22,7 @@ _STRUCT_CODES = {SHORT: "H", LONG: "I", LONG8: "Q"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 _BIGTIFF_TYPES = (16, 17, 18)
 _NESTED = (34665, 34853, 40965)  # EXIF, GPS and interoperability directories
+_LEAST_OFFSET = 8  # of a value: the header is before it, and libraries ignore a value that begins there
 MAX_DIRECTORIES = 100_000  # maximum number of directories that are counted
 
 
@@ -178,7 +179,12 @@ def _tag(data: Encoded, start: int, layout: Layout, budget: Budget, depth: int) 
         return
     if size > layout.offset.size:
         place = offset
-    if size > 0 and place + size <= len(data) and (layout.is_big or type_ not in _BIGTIFF_TYPES):
+    if (
+        size > 0
+        and place >= _LEAST_OFFSET
+        and place + size <= len(data)
+        and (layout.is_big or type_ not in _BIGTIFF_TYPES)
+    ):
         budget.take(0, size)
         yield Tag(number, type_, data[place : place + size])
 
