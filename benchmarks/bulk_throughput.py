@@ -86,12 +86,16 @@ def make_scans(folder: Path, count: int, pixels: int = 1152) -> None:
 
 def run_job(scans: Path, colored: Path, overrides: list[str]) -> tuple[dict[str, Any], float]:
     """Runs `colorize bulk` in its own process; returns its record and wall time."""
-    options = [word for override in overrides for word in ("--set", override)]
-    command = [sys.executable, "-m", "colorize", "bulk", "--input", str(scans), "--output", str(colored), *options]
     started = time.perf_counter()
-    subprocess.run(command, check=True)
+    subprocess.run(job_command(scans, colored, overrides), check=True)
     seconds = time.perf_counter() - started
     return json.loads((colored / "_colorize/run.json").read_text()), seconds
+
+
+def job_command(scans: Path, colored: Path, overrides: list[str]) -> list[str]:
+    """The `colorize bulk` command with these settings."""
+    options = [word for override in overrides for word in ("--set", override)]
+    return [sys.executable, "-m", "colorize", "bulk", "--input", str(scans), "--output", str(colored), *options]
 
 
 def run_plain(files: list[Path], target: Path) -> float:

@@ -10,7 +10,6 @@ and counts what was spent between 40 and 95 % of the outputs.
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -22,7 +21,7 @@ from typing import Annotated
 import psutil
 import typer
 
-from benchmarks.bulk_throughput import make_scans
+from benchmarks.bulk_throughput import job_command, make_scans
 
 INTERVAL = 0.5  # seconds
 FROM, TO = 0.40, 0.95  # of the outputs
@@ -58,9 +57,8 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         scans, colored = Path(folder, "scans"), Path(folder, "colored")
         make_scans(scans, images, width)
-        options = [word for override in overrides or [] for word in ("--set", override)]
-        words = [sys.executable, "-m", "colorize", "bulk", "--input", str(scans), "--output", str(colored), *options]
-        with subprocess.Popen(words, stderr=subprocess.DEVNULL) as job:
+        command = job_command(scans, colored, overrides or [])
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as job:
             usage, moments = watch(job, colored)
     inside = [(at, outputs) for at, outputs in moments if FROM * images <= outputs <= TO * images]
     (start, first), (end, last) = inside[0], inside[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from colorize.imaging.sandbox.child import START_SECONDS
 from colorize.imaging.sandbox.faults import Fault, fault_of, known_fault
-from colorize.imaging.sandbox.guarded import Guarded, Sandbox, watchdog
+from colorize.imaging.sandbox.guarded import Guarded, Sandbox
 from colorize.imaging.sandbox.memory import decoding_may_exceed, is_plain, may_exceed
 
 __all__ = [
@@ -17,5 +17,4 @@ __all__ = [
     "is_plain",
     "known_fault",
     "may_exceed",
-    "watchdog",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import pickle
 import resource
@@ -16,6 +15,7 @@ from typing import Any
 
 from colorize.imaging.sandbox.faults import Fault, fault_of
 from colorize.imaging.sandbox.memory import memory_limit
+from colorize.imaging.sandbox.watchdog import watchdog
 from colorize.imaging.settings import LimitSettings
 
 START_SECONDS = 240.0  # for the child's imports, and for loading a network, on a busy machine
@@ -91,9 +91,8 @@ def serve(connection: Connection) -> None:
     connection.send("ready")
     while True:
         item = connection.recv_bytes()
-        faulthandler.dump_traceback_later(2 * limits.seconds, exit=True)  # in case the parent has died
-        connection.send(_answer(function, item, limits))
-        faulthandler.cancel_dump_traceback_later()
+        with watchdog(2 * limits.seconds):  # in case the parent has died
+            connection.send(_answer(function, item, limits))
 
 
 def _answer(function: Callable[[Any], Any], item: bytes, limits: LimitSettings) -> Any:

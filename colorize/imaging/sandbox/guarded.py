@@ -8,11 +8,8 @@ image whose child dies becomes a `Fault`; the others continue.
 
 from __future__ import annotations
 
-import faulthandler
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache, partial
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -20,35 +17,12 @@ from colorize.imaging.formats import ImageDecodeError
 from colorize.imaging.sandbox.child import Child
 from colorize.imaging.sandbox.faults import Fault, fault_of
 from colorize.imaging.sandbox.memory import memory_limit
+from colorize.imaging.sandbox.watchdog import watchdog
 from colorize.imaging.settings import LimitSettings
 
 T = TypeVar("T")
 R = TypeVar("R")
 P = ParamSpec("P")
-
-
-@contextmanager
-def watchdog(seconds: float) -> Iterator[None]:
-    """Kills the process if the block takes longer, by a signal, which does not need the GIL.
-
-    The process has one such timer: one that was running is suspended for the block.
-    """
-    _dump_on_alarm()
-    suspended, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, suspended)
-
-
-@cache
-def _dump_on_alarm() -> None:
-    """Call once per process: SIGALRM then prints the traceback of each thread and ends the process, its default action.
-
-    `faulthandler.dump_traceback_later` does the same by a thread that it starts and joins for each block: 0.1 ms, and
-    1 ms on a busy machine.
-    """
-    faulthandler.register(signal.SIGALRM, file=2, chain=True)
 
 
 class Guarded(Generic[T, R]):
