@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -121,7 +121,7 @@ class _Weights(NamedTuple):
     stops: list[int]
 
 
-@lru_cache(maxsize=16)  # an image needs eight; images of one size share them
+@lru_cache(maxsize=24)  # an image needs twelve; images of one size share them
 def _weights(cells: int, pixels: int, resampling: Image.Resampling) -> _Weights:
     identity = Image.fromarray(np.eye(cells, dtype=np.float32))
     matrix = np.asarray(identity.resize((cells, pixels), resampling))
@@ -134,26 +134,25 @@ def guided_color(ab: Float, luma: Pixels) -> GuidedColor:
     """Prepares ab (2, h, w) for an image with `luma` (H, W), uint8 or uint16, in the same layout."""
     height, width = luma.shape
     grid = min(ab.shape[1], height), min(ab.shape[2], width)
-    ab = np.stack([_resized(plane, grid) for plane in ab])
+    ab = _averaged(ab, grid)
     shape = _back_projection_shape(grid, (height, width))
     fine = _reduced(luma, shape)
-    grey = _resized(fine, grid)
+    grey = _averaged(fine[None], grid)
     initial = _fit(ab, grey, shape).rows(slice(0, shape[0]), fine)
-    residual = ab - np.stack([_resized(plane, grid) for plane in initial])
-    return _fit(ab + residual, grey, (height, width))
+    return _fit(ab + (ab - _averaged(initial, grid)), grey, (height, width))
 
 
 def _fit(ab: Float, grey: Float, shape: tuple[int, int]) -> GuidedColor:
-    mean, mean_ab = _mean(grey), _filtered(_mean, ab)
-    variance = np.maximum(_mean(grey * grey) - mean * mean, 0)
-    variance_ab = np.maximum(_filtered(_mean, ab * ab) - mean_ab * mean_ab, 0)
-    covariance = _filtered(_mean, ab * grey) - mean_ab * mean
-    r_squared = covariance**2 / ((variance + np.float32(1e-8)) * (variance_ab + np.float32(AB_VARIANCE)))
-    slope = covariance / (variance + np.float32(LUMA_VARIANCE)) * np.minimum(r_squared, 1)
+    planes = np.concatenate((ab, grey))  # (3, h, w)
+    means = _filtered(_mean, np.concatenate((planes, planes * planes, ab * grey)))
+    mean, mean_of_square, mean_of_product = means[:3], means[3:6], means[6:]
+    variance = np.maximum(mean_of_square - mean * mean, 0)
+    covariance = mean_of_product - mean[:2] * mean[2]
+    r_squared = covariance**2 / ((variance[2] + np.float32(1e-8)) * (variance[:2] + np.float32(AB_VARIANCE)))
+    slope = covariance / (variance[2] + np.float32(LUMA_VARIANCE)) * np.minimum(r_squared, 1)
     bilinear: Float = np.concatenate((slope, _filtered(_minimum, ab), _filtered(_maximum, ab)))
-    bicubic = np.concatenate((ab, grey[None]))
     height, width = shape
-    return GuidedColor(width, Upsampler(bicubic, height, _BICUBIC), Upsampler(bilinear, height, _BILINEAR))
+    return GuidedColor(width, Upsampler(planes, height, _BICUBIC), Upsampler(bilinear, height, _BILINEAR))
 
 
 def _back_projection_shape(grid: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
@@ -161,21 +160,22 @@ def _back_projection_shape(grid: tuple[int, int], shape: tuple[int, int]) -> tup
     return min(grid[0] * factor, shape[0]), min(grid[1] * factor, shape[1])
 
 
-def _filtered(apply: Callable[[Float], Float], planes: Float) -> Float:
-    """Applies a filter of 3 x 3 windows to each plane: (n, h, w) -> (n, h, w)."""
-    return np.stack([apply(plane) for plane in planes])
+def _filtered(apply: Callable[[Float], Any], planes: Float) -> Float:
+    """Applies a filter of 3 x 3 windows to planes (n, h, w); in one call, because tiny images consist of calls."""
+    channels_last = np.ascontiguousarray(planes.transpose(1, 2, 0))
+    return np.ascontiguousarray(apply(channels_last).transpose(2, 0, 1))
 
 
-def _mean(plane: Float) -> Float:
-    return np.asarray(cv2.blur(plane, (3, 3), borderType=cv2.BORDER_REPLICATE), np.float32)
+def _mean(pixels: Float) -> Any:
+    return cv2.blur(pixels, (3, 3), borderType=cv2.BORDER_REPLICATE)
 
 
-def _minimum(plane: Float) -> Float:
-    return np.asarray(cv2.erode(plane, _WINDOW), np.float32)
+def _minimum(pixels: Float) -> Any:
+    return cv2.erode(pixels, _WINDOW)
 
 
-def _maximum(plane: Float) -> Float:
-    return np.asarray(cv2.dilate(plane, _WINDOW), np.float32)
+def _maximum(pixels: Float) -> Any:
+    return cv2.dilate(pixels, _WINDOW)
 
 
 def _reduced(luma: Pixels, shape: tuple[int, int]) -> Float:
@@ -200,7 +200,9 @@ def _subsampled(luma: Pixels, step: int) -> Plane:
     return np.concatenate([rows[::step, ::step].copy() for rows in bands])  # a view would keep its whole band in memory
 
 
-def _resized(plane: Float, shape: tuple[int, int]) -> Float:
-    if plane.shape == shape:
-        return plane
-    return np.array(Image.fromarray(np.ascontiguousarray(plane)).resize(shape[::-1], _BOX), np.float32)
+def _averaged(planes: Float, shape: tuple[int, int]) -> Float:
+    """Planes (n, h, w), averaged over the cells of a grid."""
+    if planes.shape[1:] == shape:
+        return planes
+    vertical, horizontal = (_weights(*sizes, _BOX).matrix for sizes in zip(planes.shape[1:], shape, strict=True))
+    return np.asarray(vertical @ planes @ horizontal.T, np.float32)
