@@ -91,6 +91,12 @@ def test_the_provenance_is_well_formed_xml_for_any_source_name() -> None:
     ElementTree.fromstring(PROVENANCE.xmp(XMP))
 
 
+def test_a_new_packet_is_what_an_empty_one_becomes() -> None:
+    odd = Provenance("m", "0" * 64, "a\x00b\udcff\"'<&>\t\n.png", "1" * 64)
+    for provenance in (odd, PROVENANCE):
+        assert provenance.xmp(None) == provenance.xmp(b"not a packet")
+
+
 def test_readable_provenance_is_in_the_fields_that_viewers_show() -> None:
     _, jpeg = colored(saved(photograph(), "JPEG", comment="box 12"))
     comments = [s.payload for s in segments(jpeg) if s.marker == 0xFE]

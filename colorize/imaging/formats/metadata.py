@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from colorize import __version__
 from colorize.errors import printable
 from colorize.imaging.formats.stale import remove_stale
-from colorize.imaging.formats.xmp import Name, Packet
+from colorize.imaging.formats.xmp import Name, Packet, new_packet
 
 NAMESPACE = "urn:colorize:provenance:1.0/"
 CREATOR_TOOL = f"colorize {__version__}"
@@ -91,9 +91,12 @@ class Provenance:
 
     def xmp(self, existing: bytes | None = None) -> bytes:
         """The XMP packet with an additional description, or a new packet."""
-        packet = Packet(ProvenanceRemoval().xmp(existing))  # replace the provenance of an earlier coloring
-        remove_stale(packet, was_rgb=self.source_mode.startswith("RGB"))
         values = {_property(name): value for name, value in self._properties().items()}
+        kept = ProvenanceRemoval().xmp(existing)  # the provenance of an earlier coloring is replaced
+        if kept is None:
+            return new_packet(values | {_TYPE: SOURCE_TYPES + self.digital_source_type, _TOOL: CREATOR_TOOL})
+        packet = Packet(kept)
+        remove_stale(packet, was_rgb=self.source_mode.startswith("RGB"))
         original_type = packet.get(_TYPE)
         if original_type is not None:
             packet.remove(_TYPE)

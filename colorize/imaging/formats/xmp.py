@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from xml.dom import minidom
 from xml.parsers.expat import ExpatError, ParserCreate
+from xml.sax.saxutils import escape
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'.encode()
+_PACKET = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}">%s</rdf:RDF></x:xmpmeta>'
 _BEGIN = b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 _END = b'<?xpacket end="w"?>'
+_QUOTE = {'"': "&quot;"}
 _PADDING = b"\0 \t\r\n"
 _MAX_BYTES, _MAX_ELEMENTS, _MAX_DEPTH = 16 << 20, 200_000, 100  # an element takes about a kilobyte in memory
 
@@ -28,7 +30,7 @@ class Packet:
     """A mutable XMP packet. A damaged, missing or malicious packet is treated as empty."""
 
     def __init__(self, data: bytes | None) -> None:
-        self._document = _parsed(data) or minidom.parseString(_EMPTY)
+        self._document = _parsed(data) or minidom.parseString(_PACKET % "")
         self._rdf = _find_rdf(self._document)
 
     def get(self, name: Name) -> str | None:
@@ -106,6 +108,15 @@ class Packet:
     def _about(self) -> str:
         """The `rdf:about` of the packet's descriptions, which must be the same for all."""
         return next((str(d.getAttributeNS(_RDF, "about")) for d in self._descriptions()), "")
+
+
+def new_packet(values: Mapping[Name, str]) -> bytes:
+    """A packet of only these properties, as `Packet.add` writes it, without building a tree: most scans have no XMP."""
+    attributes = {"rdf:about": ""}
+    for name, value in values.items():
+        attributes |= {f"xmlns:{name.prefix}": name.namespace, f"{name.prefix}:{name.local}": _printable(value)}
+    written = "".join(f' {key}="{escape(value, _QUOTE)}"' for key, value in attributes.items())
+    return _BEGIN + (_PACKET % f"<rdf:Description{written}/>").encode() + _END
 
 
 def _parsed(data: bytes | None) -> minidom.Document | None:
