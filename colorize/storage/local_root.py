@@ -41,15 +41,16 @@ class LocalRoot:
             with self._named(name):  # but not errors of the block
                 folder = opened.enter_context(self._folder(above, make=True))
                 file, draft = _new_file(folder)
-            with ExitStack() as undo:
-                undo.callback(_remove, draft, folder)
+            try:
                 with file, naming(f"{self.path}/{name}"):
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
                 with self._named(name):
                     os.replace(draft, base, src_dir_fd=folder, dst_dir_fd=folder)
-                undo.pop_all()
+            except BaseException:
+                _remove(draft, folder)
+                raise
 
     def draft(self, name: str) -> Draft:
         """Creates an empty temporary file in the folder of `name`, for any process to write."""
@@ -149,15 +150,25 @@ class LocalRoot:
     @contextmanager
     def _folder(self, name: str, *, make: bool = False) -> Iterator[int]:
         """The descriptor of a folder, opened without following links below the root."""
-        if make:
-            Path(self.path).mkdir(parents=True, exist_ok=True)
-        with ExitStack() as opened:
-            folder = os.open(self.path, _FOLDER)
-            opened.callback(os.close, folder)
+        folder = self._opened(make)
+        try:
             for depth, part in enumerate(parts := name.split("/") if name else []):
-                folder = _enter(part, folder, make, f"{self.path}/{'/'.join(parts[: depth + 1])}")
-                opened.callback(os.close, folder)
+                above = folder
+                folder = _enter(part, above, make, f"{self.path}/{'/'.join(parts[: depth + 1])}")
+                os.close(above)
             yield folder
+        finally:
+            os.close(folder)
+
+    def _opened(self, make: bool) -> int:
+        """The descriptor of the root."""
+        try:
+            return os.open(self.path, _FOLDER)
+        except FileNotFoundError:
+            if not make:
+                raise
+        Path(self.path).mkdir(parents=True, exist_ok=True)
+        return os.open(self.path, _FOLDER)
 
     @contextmanager
     def _named(self, name: str) -> Iterator[None]:

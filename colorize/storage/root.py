@@ -165,7 +165,7 @@ class Storage:
     def write(self, name: str, data: bytes) -> None:
         """Writes `name` atomically, creating folders as needed."""
         if self.is_local:
-            with self.build(name) as file:
+            with self.local.build(self._checked(name)) as file:
                 file.write(data)
         else:
             self.fs.pipe_file(self.path(self._checked(name)), data)
