@@ -61,12 +61,12 @@ def triage(grey: Image.Image, color: Image.Image | None, toned: Toning) -> Kind:
         color: a small copy with its color channels; None if the file has only one channel.
         toned: `toning_of` of `color`.
     """
-    reduced = _reduced(grey)
-    if _percentile(np.asarray(reduced), 99.5) - _percentile(np.asarray(reduced), 0.5) < BLANK:
+    levels = np.asarray(_reduced(grey))
+    if _percentile(levels, 99.5) - _percentile(levels, 0.5) < BLANK:
         return "blank"
     if color is not None and toned.colorfulness > COLOR:
         return "negative" if _has_orange_mask(color) else "color"
-    if _is_text(reduced):
+    if _is_text(levels):
         return "text"
     if color is None:
         return "grey"
@@ -82,15 +82,14 @@ def toning_of(color: Image.Image, pixels: int, rounding: ChromaRounding) -> Toni
     return toning(np.asarray(reduced.convert("RGB"), np.float32), pixels_each, scaled)
 
 
-def _is_text(grey: Image.Image) -> bool:
+def _is_text(grey: Grey) -> bool:
     """Whether the image is even, light paper with enough strokes, which are removed by morphological closing."""
-    closed = Image.fromarray(close_strokes(np.asarray(grey)))
-    if _percentile(np.asarray(closed), 50) <= PAPER:
+    page = close_strokes(grey)
+    if _percentile(page, 50) <= PAPER or float((page - grey.astype(np.float32)).mean()) <= STROKES:
         return False
-    light = closed.resize((8, 8), Image.Resampling.BOX).resize(grey.size, Image.Resampling.BICUBIC)
-    page, paper = np.asarray(closed, np.float32), np.asarray(light, np.float32)
-    strokes = float((page - np.asarray(grey, np.float32)).mean())
-    return strokes > STROKES and float((page - paper).std()) < UNEVEN
+    closed, (height, width) = Image.fromarray(page), page.shape
+    paper = closed.resize((8, 8), Image.Resampling.BOX).resize((width, height), Image.Resampling.BICUBIC)
+    return float((page.astype(np.float32) - np.asarray(paper)).std()) < UNEVEN
 
 
 def _percentile(levels: Grey, percent: float) -> float:
