@@ -250,7 +250,8 @@ def _consume(prepared: Prepared, report: RunReport, work: Work, assembly: Assemb
     assert plan is not None
     loader, writer = prepared.loader(work.run), prepared.writer(prepared.sink())
     checkpoint = partial(prepared.target.read, MODEL_FILE)
-    windows = (stream(part, loader, writer, plan, settings, checkpoint) for part in work.remaining.windows())
+    remaining = replace(work.remaining, least_tasks=plan.least_tasks)
+    windows = (stream(part, loader, writer, plan, settings, checkpoint) for part in remaining.windows())
     summaries = chain.from_iterable(windows)
     with Display(report.totals, settings.run.log_seconds, bar=prepared.job.verbosity == "normal") as display:
         for summary in summaries:

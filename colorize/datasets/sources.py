@@ -49,6 +49,7 @@ class Source:
     units: pa.Table = field(repr=False)  # of UNIT_SCHEMA
     parts: dict[str, int] | None = None  # number of rows that each archive waits for; None without archives
     versions: dict[str, str] = field(default_factory=dict)  # the identity of each archive
+    least_tasks: int = 256  # of a large source, so that all CPUs are busy until the end
 
     @property
     def storage(self) -> Storage:
@@ -62,7 +63,7 @@ class Source:
     @property
     def rows_per_task(self) -> int:
         """Images per task: from the settings, or by the number and size of the images."""
-        return self.reader.settings.rows_per_task or rows_per_task(self.units)
+        return self.reader.settings.rows_per_task or rows_per_task(self.units, self.least_tasks)
 
     def names(self) -> Iterator[str]:
         """Each unit's name, in order, converted to Python chunk by chunk."""

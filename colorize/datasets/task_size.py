@@ -1,7 +1,8 @@
 """Chooses the number of images per task.
 
-Ray's driver needs about 9 ms of CPU per task, and each image passes three tasks: with 16 images per task, a cluster
-cannot exceed 600 images per second. But a lost task starts over, so it should not take much longer than a minute.
+Ray needs about 20 ms of CPU per task, 9 of them on the driver, and each image passes three tasks: with 16 images per
+task, a cluster cannot exceed 600 images per second. But a lost task starts over, so it should not take much longer than
+a minute, and there should be enough tasks to keep all CPUs busy until the end.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ LEAST, MOST = 16, 512
 TASK_SECONDS = 60.0
 IMAGE_SECONDS = 0.1  # of a CPU, for any image: mostly the network's
 BYTE_SECONDS = 3e-7  # decoding, composing and encoding: about 1.2 s for a JPEG of 12 megapixels and 4 MB
-TASKS = 256  # minimum, to keep all nodes busy until the end
 UNKNOWN_BYTES = 1 << 20
 
 
-def rows_per_task(units: pa.Table) -> int:
+def rows_per_task(units: pa.Table, least_tasks: int) -> int:
     """For a table of `UNIT_SCHEMA`, files before archives: `LEAST` to `MOST`, by number and size of the images."""
     images = pc.sum(units["count"]).as_py() or 0
     seconds = IMAGE_SECONDS + BYTE_SECONDS * _bytes_each(units, images)
-    return max(LEAST, min(MOST, int(TASK_SECONDS / seconds), images // TASKS))
+    return max(LEAST, min(MOST, int(TASK_SECONDS / seconds), images // least_tasks))
 
 
 def _bytes_each(units: pa.Table, images: int) -> float:

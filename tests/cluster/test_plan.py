@@ -31,6 +31,13 @@ def test_the_pool_grows_to_the_maximum_or_to_what_fits(given: int | None, expect
     assert plan_stages(PoolSettings(max=given), 6, 0).max_actors == expected
 
 
+@pytest.mark.parametrize(
+    ("cpus", "may_grow", "expected"), [(0.5, False, 8), (2, False, 32), (2, True, 256), (64, True, 1024)]
+)
+def test_large_jobs_have_tasks_for_all_cpus_until_the_end(cpus: float, may_grow: bool, expected: int) -> None:
+    assert plan_stages(PoolSettings(), cpus, 0, may_grow=may_grow).least_tasks == expected
+
+
 def test_gpus_determine_the_pool() -> None:
     assert plan_stages(PoolSettings(), 96, 8).max_actors == 8
     assert plan_stages(PoolSettings(gpus_per_actor=0.5), 96, 8).max_actors == 16
