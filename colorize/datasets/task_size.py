@@ -1,8 +1,8 @@
 """Chooses the number of images per task.
 
 Ray needs about 20 ms of CPU per task, 9 of them on the driver, and each image passes three tasks: with 16 images per
-task, a cluster cannot exceed 600 images per second. But a lost task starts over, so it should not take much longer than
-a minute, and there should be enough tasks to keep all CPUs busy until the end.
+task, a cluster cannot exceed 600 images per second. But a lost task starts over, so it should take less than a minute,
+and there should be enough tasks to keep all CPUs busy until the end.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 LEAST, MOST = 16, 512
-TASK_SECONDS = 60.0
-IMAGE_SECONDS = 0.1  # of a CPU, for any image: mostly the network's
+TASK_SECONDS = 30.0
+IMAGE_SECONDS = 0.03  # of a CPU, for any image: mostly the default network's
 BYTE_SECONDS = 3e-7  # decoding, composing and encoding: about 1.2 s for a JPEG of 12 megapixels and 4 MB
 UNKNOWN_BYTES = 1 << 20
 
