@@ -14,7 +14,7 @@ class SourceSettings(Settings):
     include: tuple[str, ...] = Field((), description="glob patterns; files and archives that match none are skipped")
     exclude: tuple[str, ...] = Field((), description="glob patterns; files and archives that match one are skipped")
     follow_links: bool = Field(False, description="follow links that lead out of the input; otherwise they fail")
-    rows_per_task: int = Field(0, ge=0, le=4096, description="images per task; 0: 16 to 512, by their number and size and the CPUs")
+    rows_per_task: int = Field(0, ge=0, le=4096, description="images per task; 0: 16 to 512, by number, size and CPUs")
     fetch_threads: int = Field(16, ge=1, le=256, description="concurrent reads within one load task")
     inline_bytes: int = Field(
         16 << 20,
