@@ -17,7 +17,7 @@ from colorize.imaging.formats.encoded import Encoded, whole
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import ImageInfo, check_pixels, decode_errors, describe, open_image
 from colorize.imaging.formats.jp2 import write_jp2
-from colorize.imaging.formats.jpeg import has_luma_plane, write_grey_jpeg, write_jpeg
+from colorize.imaging.formats.jpeg import has_luma_plane, quantization_tables, write_grey_jpeg, write_jpeg
 from colorize.imaging.formats.jpeg_end import completed
 from colorize.imaging.formats.metadata import (
     Metadata,
@@ -150,7 +150,8 @@ def _decode(data: Encoded, max_pixels: int, halved: bool) -> DecodedImage:
             if luma.shape != expected:
                 raise ImageDecodeError("unreadable", f"decoded to {luma.shape}, but its header says {expected}")
             header = _header(image, info, data)
-            return DecodedImage(info, luma, alpha, header.luma_exact, header.metadata, data)
+            tables = quantization_tables(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else None
+            return DecodedImage(info, luma, alpha, header.luma_exact, header.metadata, data, tables=tables)
 
 
 def decode_header(data: Encoded) -> Header:
@@ -205,8 +206,9 @@ def encode_into(out: IO[bytes], image: DecodedImage, color: Color, provenance: P
     """
     update = provenance.for_image(image.info.mode, image.luma_exact)
     if isinstance(color, Chroma):
+        assert image.tables is not None  # only JPEGs have chroma planes
         luma = None if image.luma_exact else np.asarray(image.luma, np.uint8)
-        out.write(write_jpeg(whole(image.source), luma, color.cb, color.cr, update))
+        out.write(write_jpeg(whole(image.source), image.tables, luma, color.cb, color.cr, update))
     else:
         _write_lossless(out, image, color, update)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -79,6 +79,13 @@ class SmallGrey:
     kind: Kind = "grey"
 
 
+class JpegTables(NamedTuple):
+    """The quantization tables of a JPEG's copy: 64 values in rows."""
+
+    luma: Sequence[int]
+    chroma: Sequence[int]
+
+
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
     """An image at full size, in the layout of the file (EXIF orientation not applied).
@@ -93,6 +100,7 @@ class DecodedImage:
         source: the encoded file.
         further: extra channels of a TIFF (H, W, n) that are neither color nor alpha.
         directory: offset of the page's directory in a TIFF.
+        tables: of a JPEG only.
     """
 
     info: ImageInfo
@@ -103,6 +111,7 @@ class DecodedImage:
     source: Encoded
     further: Pixels | None = None
     directory: int = 0
+    tables: JpegTables | None = None
 
 
 class Header(NamedTuple):

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
+from colorize.imaging.formats.decoded_image import JpegTables
 from colorize.imaging.formats.errors import ImageDecodeError
 from colorize.imaging.formats.formats import decode_errors
 from colorize.imaging.formats.jpeg_luma import grey_jpeg
@@ -45,14 +47,29 @@ def has_luma_plane(image: JpegImagePlugin.JpegImageFile) -> bool:
     return full and [layer[0] for layer in layers] != [ord("R"), ord("G"), ord("B")]
 
 
+def quantization_tables(image: JpegImagePlugin.JpegImageFile) -> JpegTables:
+    """The tables of a copy: the source's, or the standard table for chroma at the source's quality."""
+    tables, layers = image.quantization, image.layer
+    luma = tables[layers[0][3]]
+    if len(layers) == 3 and layers[1][3] != layers[0][3]:
+        return JpegTables(luma, tables[layers[1][3]])
+    return JpegTables(luma, _standard_chroma(sum(luma)))
+
+
 def write_jpeg(
-    source: bytes, luma: NDArray[np.uint8] | None, cb: NDArray[np.uint8], cr: NDArray[np.uint8], update: MetadataUpdate
+    source: bytes,
+    tables: JpegTables,
+    luma: NDArray[np.uint8] | None,
+    cb: NDArray[np.uint8],
+    cr: NDArray[np.uint8],
+    update: MetadataUpdate,
 ) -> bytes:
     """A colored copy of the JPEG `source`.
 
     Args:
         source: the encoded source.
-        luma: (H, W), encoded with the source's tables; None copies the source's luma coefficients.
+        tables: see `quantization_tables`.
+        luma: (H, W), encoded with the source's table; None copies the source's luma coefficients.
         cb: chroma of the image's size (4:4:4), or half of it, rounded up (4:2:0).
         cr: likewise.
         update: of the copy's metadata.
@@ -60,10 +77,8 @@ def write_jpeg(
     Raises:
         ImageDecodeError: `unreadable`, for a damaged source with coefficients that cannot be encoded.
     """
-    with JpegImagePlugin.JpegImageFile(io.BytesIO(source)) as image:
-        luma_table, chroma_table = _tables(image)
-    y = luma_plane(source) if luma is None else _encoded(luma, luma_table, progressive=False)
-    planes = (y, *(_encoded(plane, chroma_table, y.progressive) for plane in (cb, cr)))
+    y = luma_plane(source) if luma is None else _encoded(luma, tables.luma, progressive=False)
+    planes = (y, *(_encoded(plane, tables.chroma, y.progressive) for plane in (cb, cr)))
     factors = 1 if cb.shape == (y.height, y.width) else 2
     return assemble(planes, copied_segments(segments(source), update, (y.width, y.height), components=3), factors)
 
@@ -105,15 +120,12 @@ def _transcoded(source: bytes) -> bytes:
     return grey_jpeg(source, size)
 
 
-def _tables(image: JpegImagePlugin.JpegImageFile) -> tuple[Sequence[int], Sequence[int]]:
-    """Quantization tables for luma and chroma: the source's, or the standard chroma table at the source's quality.
+@lru_cache(maxsize=16)
+def _standard_chroma(luma_sum: int) -> Sequence[int]:
+    """The table at the quality of a luma table with this sum.
 
-    The chroma's quality is at least 50, below which blocks would be visible in the color before they are in the luma.
+    The quality is at least 50, below which blocks would be visible in the color before they are in the luma.
     """
-    tables, layers = image.quantization, image.layer
-    luma = tables[layers[0][3]]
-    if len(layers) == 3 and layers[1][3] != layers[0][3]:
-        return luma, tables[layers[1][3]]
-    scale = min(1.0, sum(luma) / _STANDARD_LUMA_SUM)
-    chroma = np.clip(np.rint(_STANDARD_CHROMA * scale), 1, 255).astype(int)
-    return luma, chroma.flatten().tolist()
+    scale = min(1.0, luma_sum / _STANDARD_LUMA_SUM)
+    scaled: list[int] = np.clip(np.rint(_STANDARD_CHROMA * scale), 1, 255).astype(int).flatten().tolist()
+    return scaled

@@ -22,6 +22,7 @@ NewsCodes term ("algorithmically enhanced" by default).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -86,8 +87,7 @@ class Provenance:
     @property
     def _model(self) -> str:
         """`default`, `unet` for `runs/unet/`, `siggraph17=weights.pth` for `siggraph17=/home/me/weights.pth`."""
-        architecture, equals, file = self.model.rpartition("=")
-        return f"{architecture}{equals}{PurePath(file).name or file}"
+        return _without_folders(self.model)
 
     def xmp(self, existing: bytes | None = None) -> bytes:
         """The XMP packet with an additional description, or a new packet."""
@@ -196,6 +196,12 @@ def read_metadata(info: dict[Any, Any]) -> Metadata:
         dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
         text={"Comment": _text(comment)} if comment else {},
     )
+
+
+@lru_cache(maxsize=1)
+def _without_folders(model: str) -> str:
+    architecture, equals, file = model.rpartition("=")
+    return f"{architecture}{equals}{PurePath(file).name or file}"
 
 
 def _property(name: str) -> Name:
