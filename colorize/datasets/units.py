@@ -157,7 +157,7 @@ class UnitTable:
         self._flush()
         if self._spooled is None:
             return pa.concat_tables([UNIT_SCHEMA.empty_table(), *self._chunks])
-        return self._spooled.mapped().read_all()
+        return self._spooled.mapped()
 
     def _flush(self) -> None:
         chunk = pa.concat_tables([UNIT_SCHEMA.empty_table(), *self._pending]).combine_chunks()

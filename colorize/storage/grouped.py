@@ -39,11 +39,9 @@ class Grouped:
         self._by = by
         self._pending: list[pa.Table] = []
         self._rows = self._bytes = 0
-        self._batches: list[list[int]] = [[] for _ in range(groups)]  # indices of each group's batches in the file
-        self._count = 0
+        self._edges: list[NDArray[np.int64]] = []  # of each batch: where its groups begin, and its end
         self._spooled: SpooledTables | None = None
-        self._reader: pa.RecordBatchFileReader | None = None
-        self._rest: list[pa.Table] | None = None  # rows that are not in the file, by group
+        self._batches: list[pa.RecordBatch] | None = None  # those in the file, and the rest
 
     def __enter__(self) -> Grouped:
         return self
@@ -68,34 +66,28 @@ class Grouped:
 
     def group(self, number: int) -> pa.Table:
         """One group; afterwards no rows can be added."""
-        if self._rest is None:
-            self._rest = list(self._parted())
-            self._reader = self._spooled and self._spooled.mapped()
-        written = [self._reader.get_batch(index) for index in self._batches[number]] if self._reader else []
-        return pa.concat_tables([pa.Table.from_batches(written, self.schema), self._rest[number]])
+        if self._batches is None:
+            rest = self._sorted()
+            self._batches = [*(self._spooled.mapped().to_batches() if self._spooled else []), rest]
+        runs = [
+            batch.slice(edges[number], edges[number + 1] - edges[number])
+            for batch, edges in zip(self._batches, self._edges, strict=True)
+        ]
+        return pa.Table.from_batches(runs, self.schema)
 
     def _spill(self) -> None:
         self._spooled = self._spooled or SpooledTables(self.schema)
-        for number, rows in enumerate(self._parted()):
-            for batch in rows.to_batches():
-                self._spooled.write(batch)
-                self._batches[number].append(self._count)
-                self._count += 1
+        self._spooled.write(self._sorted())
         pa.default_memory_pool().release_unused()  # return freed memory to the system
 
-    def _parted(self) -> Iterator[pa.Table]:
-        """The pending rows, by group."""
+    def _sorted(self) -> pa.RecordBatch:
+        """The pending rows as a batch, sorted by group."""
         rows = pa.concat_tables([self.schema.empty_table(), *self._pending])
         self._pending, self._rows, self._bytes = [], 0, 0
-        if self.groups == 1:
-            yield rows.combine_chunks()
-            return
         own = _groups(rows[self._by], self.groups)
-        order = np.argsort(own, kind="stable")
-        edges = np.searchsorted(own[order], np.arange(self.groups + 1))
-        rows = rows.combine_chunks().take(pa.array(order))
-        for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            yield rows.slice(start, stop - start)
+        self._edges.append(np.append(0, np.bincount(own, minlength=self.groups).cumsum()))
+        batch = pa.RecordBatch.from_arrays([flat(column) for column in rows.columns], schema=self.schema)
+        return batch.take(pa.array(np.argsort(own, kind="stable")))
 
 
 def _groups(names: pa.ChunkedArray, groups: int) -> NDArray[np.uint32]:

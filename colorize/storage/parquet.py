@@ -178,7 +178,7 @@ class Archive:
 
     def _wanted(self, group: int, columns: Sequence[str]) -> list[tuple[Chunk, pq.ColumnSchema]]:
         """The column chunks of a row group for these columns, with their schemas."""
-        schema, chunks = self._metadata.schema, self._chunks[group]
+        schema, chunks = pq.ParquetSchema(self._metadata), self._chunks[group]  # `.schema` makes a reference cycle
         if len(chunks) != len(schema):
             raise ParquetError(f"row group {group} has {len(chunks)} columns, the schema {len(schema)}")
         leaves = [schema.column(index) for index in range(len(schema))]

@@ -18,11 +18,11 @@ class SpooledTables:
         """Appends rows."""
         self._writer.write(rows)
 
-    def mapped(self) -> pa.RecordBatchFileReader:
-        """The memory-mapped batches; afterwards nothing can be written."""
+    def mapped(self) -> pa.Table:
+        """The memory-mapped table, in the batches that were written; afterwards nothing can be written."""
         self._writer.close()
         self._file.flush()
-        return pa.ipc.open_file(pa.memory_map(f"/proc/self/fd/{self._file.fileno()}"))
+        return pa.ipc.open_file(pa.memory_map(f"/proc/self/fd/{self._file.fileno()}")).read_all()
 
     def close(self) -> None:
         """Frees the disk space when nothing is mapped any more."""

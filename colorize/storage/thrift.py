@@ -22,19 +22,6 @@ class CompactReader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.position = self._parts = 0
-        self._readers: dict[int, Callable[[int], Any]] = {
-            1: lambda _: True,
-            2: lambda _: False,
-            3: lambda _: self._bytes(1)[0],
-            4: lambda _: self._zigzag(),
-            5: lambda _: self._zigzag(),
-            6: lambda _: self._zigzag(),
-            7: lambda _: self._bytes(8),
-            8: lambda _: self._bytes(self._varint()),
-            9: self._list,
-            10: self._list,
-            12: self.struct,
-        }
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
         """The values of a struct by field id.
@@ -58,9 +45,9 @@ class CompactReader:
         self._parts += 1
         if self._parts > PARTS:
             raise ThriftError(f"it has more than {PARTS} values")
-        if (reader := self._readers.get(kind)) is None:
+        if (read := _READERS.get(kind)) is None:
             raise ThriftError(f"a field has the unknown type {kind}")
-        return reader(depth)
+        return read(self, depth)
 
     def _list(self, depth: int) -> list[Any]:
         head = self._bytes(1)[0]
@@ -89,3 +76,18 @@ class CompactReader:
     def _zigzag(self) -> int:
         value = self._varint()
         return (value >> 1) ^ -(value & 1)
+
+
+_READERS: dict[int, Callable[[CompactReader, int], Any]] = {  # by type
+    1: lambda reader, _: True,
+    2: lambda reader, _: False,
+    3: lambda reader, _: reader._bytes(1)[0],
+    4: lambda reader, _: reader._zigzag(),
+    5: lambda reader, _: reader._zigzag(),
+    6: lambda reader, _: reader._zigzag(),
+    7: lambda reader, _: reader._bytes(8),
+    8: lambda reader, _: reader._bytes(reader._varint()),
+    9: CompactReader._list,
+    10: CompactReader._list,
+    12: CompactReader.struct,
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import decimal
+import gc
 import io
 import multiprocessing
 import random
@@ -69,6 +70,14 @@ def test_a_dictionary_extension_type_is_read_as_a_dictionary(tmp_path: Path) -> 
 
     assert archive.schema.field("bad").type == field.type
     assert read_all(archive).to_pylist() == [{"bad": b"1"}] * 2
+
+
+def test_a_file_is_freed_without_the_garbage_collector() -> None:
+    """Which comes late: it does not count the bytes of a footer or of page headers."""
+    file = parquet(pa.table({"text": ["a", "b"]}))
+    gc.collect()
+    read_table(file, pa.schema([("text", pa.string())]))
+    assert gc.collect() == 0
 
 
 class Own(pa.ExtensionType):  # type: ignore[misc]

@@ -101,15 +101,14 @@ def _surviving_rows(
     storage: Storage, parts: Sequence[Entry], superseded: pa.Array, found: Compacted
 ) -> Iterator[pa.Table]:
     masks = newest_rows(storage, parts)
-    replaced = len(superseded) > 0 or not all(mask.all() for mask in masks)
-    with Grouped(_OUTPUTS, "output", groups_of(rows_about(parts)) if replaced else 1) as outputs:
+    if not len(superseded) and all(mask.all() for mask in masks):
+        yield from (table for _, table in row_tables(storage, parts))
+        return
+    with Grouped(_OUTPUTS, "output", groups_of(rows_about(parts))) as outputs:
         for table, mask in masked(row_tables(storage, parts), masks):
-            keep = pa.array(mask)
-            if len(superseded):
-                keep = pc.and_not(keep, pc.is_in(table["path"], value_set=superseded))
+            keep = pc.and_not(pa.array(mask), pc.is_in(table["path"], value_set=superseded))
             yield table.filter(keep)
-            if replaced:
-                outputs.add(pa.table([table["output"], keep], schema=_OUTPUTS))
+            outputs.add(pa.table([table["output"], keep], schema=_OUTPUTS))
         found.orphans = [name for group in outputs for name in _orphans(group)]
 
 
@@ -135,7 +134,7 @@ def _without_archives(table: pa.Table, run: int, lost: Mapping[str, Lost], found
 
 
 def _count(table: pa.Table, run: int, found: Compacted) -> pa.Table:
-    now = table.filter(pc.equal(table["run"], run))
+    now = table.select(["status", "error"]).filter(pc.equal(table["run"], run))
     for counter, values in (
         (found.states, now["status"]),
         (found.errors, now["error"].filter(pc.not_equal(now["status"], "ok"))),
@@ -168,6 +167,7 @@ def _chunks(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     for table in tables:
         buffer = pa.concat_tables([buffer, table])
         del table
+        pa.default_memory_pool().release_unused()  # return what reading it took
         while buffer.num_rows >= rows:
             yield buffer.slice(0, rows)
             buffer = buffer.slice(rows)
