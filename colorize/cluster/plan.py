@@ -15,8 +15,7 @@ from colorize.errors import UsageError
 CPU_BATCH, GPU_BATCH = 8, 64
 PREDICT_SHARE = 0.5  # of the CPUs, for predictors without a GPU: measured, see docs/performance.md
 TASK_CPUS = 0.5  # loading and writing wait for I/O half of the time
-TASKS_PER_CPU = 16  # of a large job, to keep all CPUs busy until the end
-MANY_TASKS = 256  # the same for a cluster that may grow
+TASKS_PER_CPU, MOST_TASKS = 16, 256  # of a stage, for all CPUs to be busy until the end; more would busy the driver
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class StagePlan:
     batch_size: int
     task_cpus: float  # of one load or write task
     follows_cluster: bool = False
-    least_tasks: int = MANY_TASKS  # of a large job
+    least_tasks: int = MOST_TASKS  # of a stage, if there are enough images
 
     @property
     def pool_limit(self) -> int | None:
@@ -74,7 +73,7 @@ def plan_stages(pool: PoolSettings, cpus: float, gpus: float, *, may_grow: bool 
         batch_size=pool.batch_size or (GPU_BATCH if device == "cuda" else CPU_BATCH),
         task_cpus=task_cpus,
         follows_cluster=may_grow and pool.max is None,
-        least_tasks=max(MANY_TASKS if may_grow else 1, math.ceil(cpus * TASKS_PER_CPU)),
+        least_tasks=MOST_TASKS if may_grow else min(MOST_TASKS, math.ceil(cpus * TASKS_PER_CPU)),
     )
     _require_room(plan, room, cpus, gpus)
     return plan

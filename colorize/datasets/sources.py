@@ -49,7 +49,7 @@ class Source:
     units: pa.Table = field(repr=False)  # of UNIT_SCHEMA
     parts: dict[str, int] | None = None  # number of rows that each archive waits for; None without archives
     versions: dict[str, str] = field(default_factory=dict)  # the identity of each archive
-    least_tasks: int = 256  # of a large source, so that all CPUs are busy until the end
+    least_tasks: int = 1  # for all CPUs to be busy until the end, if there are enough images
 
     @property
     def storage(self) -> Storage:

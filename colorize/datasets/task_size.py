@@ -1,8 +1,8 @@
 """Chooses the number of images per task.
 
 Ray needs about 20 ms of CPU per task, 9 of them on the driver, and each image passes three tasks: with 16 images per
-task, a cluster cannot exceed 600 images per second. But a lost task starts over, so it should take less than a minute,
-and there should be enough tasks to keep all CPUs busy until the end.
+task, a cluster cannot exceed 600 images per second. But a lost task starts over, so it should take less than a minute
+with the default network, and there should be enough tasks to keep all CPUs busy until the end.
 """
 
 from __future__ import annotations

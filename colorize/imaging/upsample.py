@@ -44,8 +44,8 @@ class GuidedColor:
     """Color on the network's grid, to be read at full size strip by strip."""
 
     width: int  # of the full-size image
-    bicubic: Upsampler  # (3, h, w): a, b and the luma in [0, 1]
-    bilinear: Upsampler  # (6, h, w): slopes of a and b with luma, and their minima and maxima in 3 x 3 cells
+    bicubic: Resampler  # (3, h, w): a, b and the luma in [0, 1]
+    bilinear: Resampler  # (6, h, w): slopes of a and b with luma, and their minima and maxima in 3 x 3 cells
 
     @property
     def max_abs(self) -> float:
@@ -62,8 +62,8 @@ class GuidedColor:
         return np.minimum(color, high, out=color)
 
 
-class Upsampler:
-    """Upsamples planes of a small grid, (n, h, w), strip by strip without seams; pixel areas are aligned.
+class Resampler:
+    """Resamples planes of a grid, (n, h, w), strip by strip without seams; pixel areas are aligned.
 
     Uses small matrix products, which are several times faster than Pillow's two passes.
     """
@@ -74,17 +74,17 @@ class Upsampler:
         self._cached = 0, np.empty((0, 0, 0), np.float32)  # index of the first cached row, and the rows at full width
 
     def rows(self, rows: slice, width: int) -> Float:
-        """A strip of the upsampled planes, (n, rows, width)."""
+        """A strip of the resampled planes, (n, rows, width)."""
         weights, starts, stops = self.vertical
         first = starts[rows.start]
         wide = self._full_width_rows(first, stops[rows.stop - 1], width)
-        enlarged = np.empty((len(self.planes), rows.stop - rows.start, width), np.float32)
+        resampled = np.empty((len(self.planes), rows.stop - rows.start, width), np.float32)
         for top in range(rows.start, rows.stop, _BLOCK_ROWS):
             end = min(top + _BLOCK_ROWS, rows.stop)
             low, high = starts[top], stops[end - 1]
-            block = enlarged[:, top - rows.start : end - rows.start]
+            block = resampled[:, top - rows.start : end - rows.start]
             np.matmul(weights[top:end, low:high], wide[:, low - first : high - first], out=block)
-        return enlarged
+        return resampled
 
     def _full_width_rows(self, first: int, last: int, width: int) -> Float:
         """Rows of the grid at full width, (n, last - first, width); caches some more for the following strips."""
@@ -111,7 +111,7 @@ class _Weights(NamedTuple):
     """The weights of the grid's cells in one dimension.
 
     Attributes:
-        each: (pixels, cells).
+        matrix: (pixels, cells).
         starts: for each pixel, the first cell with a weight for it or a later pixel.
         stops: for each pixel, the cell after the last one with a weight for it or an earlier pixel.
     """
@@ -121,7 +121,7 @@ class _Weights(NamedTuple):
     stops: list[int]
 
 
-@lru_cache(maxsize=24)  # an image needs twelve; images of one size share them
+@lru_cache(maxsize=16)  # an image needs at most ten; images of one size share them
 def _weights(cells: int, pixels: int, resampling: Image.Resampling) -> _Weights:
     identity = Image.fromarray(np.eye(cells, dtype=np.float32))
     matrix = np.asarray(identity.resize((cells, pixels), resampling))
@@ -152,7 +152,7 @@ def _fit(ab: Float, grey: Float, shape: tuple[int, int]) -> GuidedColor:
     slope = covariance / (variance[2] + np.float32(LUMA_VARIANCE)) * np.minimum(r_squared, 1)
     bilinear: Float = np.concatenate((slope, _filtered(_minimum, ab), _filtered(_maximum, ab)))
     height, width = shape
-    return GuidedColor(width, Upsampler(planes, height, _BICUBIC), Upsampler(bilinear, height, _BILINEAR))
+    return GuidedColor(width, Resampler(planes, height, _BICUBIC), Resampler(bilinear, height, _BILINEAR))
 
 
 def _back_projection_shape(grid: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
@@ -161,7 +161,7 @@ def _back_projection_shape(grid: tuple[int, int], shape: tuple[int, int]) -> tup
 
 
 def _filtered(apply: Callable[[Float], Any], planes: Float) -> Float:
-    """Applies a filter of 3 x 3 windows to planes (n, h, w); in one call, because tiny images consist of calls."""
+    """Applies a filter of 3 x 3 windows to all planes (n, h, w) in one call: in tiny images the calls are the cost."""
     channels_last = np.ascontiguousarray(planes.transpose(1, 2, 0))
     return np.ascontiguousarray(apply(channels_last).transpose(2, 0, 1))
 
@@ -204,5 +204,4 @@ def _averaged(planes: Float, shape: tuple[int, int]) -> Float:
     """Planes (n, h, w), averaged over the cells of a grid."""
     if planes.shape[1:] == shape:
         return planes
-    vertical, horizontal = (_weights(*sizes, _BOX).matrix for sizes in zip(planes.shape[1:], shape, strict=True))
-    return np.asarray(vertical @ planes @ horizontal.T, np.float32)
+    return Resampler(planes, shape[0], _BOX).rows(slice(0, shape[0]), shape[1])

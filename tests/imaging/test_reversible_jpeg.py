@@ -103,6 +103,16 @@ def test_16_bit_quantization_tables(mode: str) -> None:
     check_reversible(source)
 
 
+def test_a_chroma_table_after_the_scan_of_the_luma(tmp_path: Path) -> None:
+    (tmp_path / "scans").write_text("0;\n1;\n2;\n")
+    source = cjpeg(photograph("RGB"), "-quality", "80", "-scans", str(tmp_path / "scans"))
+    start = source.index(b"\xff\xdb", source.index(b"\xff\xdb") + 2)
+    end = start + 2 + int.from_bytes(source[start + 2 : start + 4], "big")
+    table, rest = source[start:end], source[:start] + source[end:]
+    second_scan = rest.index(b"\xff\xda", rest.index(b"\xff\xda") + 2)
+    check_reversible(rest[:second_scan] + table + rest[second_scan:])
+
+
 @pytest.mark.parametrize("size", [(65_000, 3), (3, 65_000)])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])

@@ -85,6 +85,7 @@ def test_a_file_is_freed_without_the_garbage_collector() -> None:
     gc.disable()
     try:
         read_table(file, pa.schema([("text", pa.string())]))
+        Archive(file, canonical=True)
         assert alive() == before
     finally:
         gc.enable()

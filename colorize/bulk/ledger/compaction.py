@@ -167,7 +167,7 @@ def _chunks(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     for table in tables:
         buffer = pa.concat_tables([buffer, table])
         del table
-        pa.default_memory_pool().release_unused()  # return what reading it took
+        pa.default_memory_pool().release_unused()  # of the reader
         while buffer.num_rows >= rows:
             yield buffer.slice(0, rows)
             buffer = buffer.slice(rows)

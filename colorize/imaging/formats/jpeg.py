@@ -51,7 +51,7 @@ def quantization_tables(image: JpegImagePlugin.JpegImageFile) -> JpegTables:
     """The tables of a copy: the source's, or the standard table for chroma at the source's quality."""
     tables, layers = image.quantization, image.layer
     luma = tables[layers[0][3]]
-    if len(layers) == 3 and layers[1][3] != layers[0][3]:
+    if len(layers) == 3 and layers[1][3] != layers[0][3] and layers[1][3] in tables:  # it may follow the luma's scan
         return JpegTables(luma, tables[layers[1][3]])
     return JpegTables(luma, _standard_chroma(sum(luma)))
 

@@ -198,7 +198,7 @@ def read_metadata(info: dict[Any, Any]) -> Metadata:
     )
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # a process has one model
 def _without_folders(model: str) -> str:
     architecture, equals, file = model.rpartition("=")
     return f"{architecture}{equals}{PurePath(file).name or file}"
