@@ -5,8 +5,8 @@
 No images and no Ray: the bucket's listings (`made_up_bucket`) and the manifest's rows are generated. Each step runs in
 its own process: the compaction of the parts that a run of this size leaves; planning from the listing; and a second
 start (`colorize bulk`) that lists input and output, compares both with the manifest, and finds nothing to do. Memory
-is the peak of the private memory (RssAnon) of the process and its children; mapped files are excluded, since the
-system can drop them. The CPU time of the server is printed separately.
+is the peak of the private memory (RssAnon) of the process and its children together, and of the largest of them alone;
+mapped files are excluded, since the system can drop them. The CPU time of the server is printed separately.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def _cpu_seconds(process: int) -> float:
 def _print(count: int, step: str, found: dict[str, float]) -> None:
     print(
         f"{count:>11,} {step:>8}: {found['wall']:7.1f} s, {found['cpu']:7.1f} s CPU, "
-        f"{1e6 * found['cpu'] / count:7.1f} us each, {found['before']:.0f} -> {found['peak']:.0f} MB",
+        f"{1e6 * found['cpu'] / count:7.1f} us each, {found['before']:.0f} -> {found['peak']:.0f} MB, "
+        f"of one process {found['own']:.0f} MB",
         flush=True,
     )
 
@@ -86,7 +87,7 @@ def _measured(step: str, count: int, folder: Path) -> dict[str, float]:
 def step(name: str, count: int, folder: Path) -> None:
     """One step, in this process."""
     model = find_model("default")
-    before, peak = anonymous_mb([os.getpid()]), [0.0]
+    before, peak = anonymous_mb([os.getpid()]), [0.0, 0.0]
     threading.Thread(target=_watch, args=(peak,), daemon=True).start()
     started, cpu = time.perf_counter(), _own_cpu_seconds()
     if name == "plan":
@@ -97,9 +98,8 @@ def step(name: str, count: int, folder: Path) -> None:
     else:
         start_again(count)
     wall, cpu = time.perf_counter() - started, _own_cpu_seconds() - cpu
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     del model
-    print(json.dumps({"wall": wall, "cpu": cpu, "before": before, "peak": peak[0], "resident": highest}))
+    print(json.dumps({"wall": wall, "cpu": cpu, "before": before, "peak": peak[0], "own": peak[1]}))
 
 
 def _own_cpu_seconds() -> float:
@@ -185,7 +185,8 @@ def _watch(peak: list[float]) -> None:
     for turn in count_up():
         if turn % SAMPLES_A_LOOK == 0:
             own = [process.pid for process in (Process(), *Process().children())]
-        peak[0] = max(peak[0], anonymous_mb(own))
+        sizes = [anonymous_mb([process]) for process in own]
+        peak[:] = max(peak[0], sum(sizes)), max(peak[1], *sizes)
         time.sleep(SAMPLE_SECONDS)
 
 

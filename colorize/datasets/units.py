@@ -21,7 +21,7 @@ from colorize.storage.listing import Entry, Page
 from colorize.storage.root import escapes
 from colorize.storage.spooled import SpooledTables
 
-CHUNK_ROWS = 10_000
+CHUNK_ROWS = 20_000
 IN_MEMORY = 100_000
 
 Unit = dict[str, Any]  # one row of UNIT_SCHEMA
@@ -147,7 +147,8 @@ class UnitTable:
 
     def append(self, units: pa.Table) -> None:
         """Appends units."""
-        self._pending.append(units)
+        if units.num_rows:
+            self._pending.append(units)
         self._held += units.num_rows
         if self._held >= CHUNK_ROWS:
             self._flush()

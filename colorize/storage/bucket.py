@@ -165,7 +165,9 @@ class _Parallel:
         while more and not self.stopped.is_set():
             page = self.list_after(own.after, self.page)
             with self.changed:
-                mine = page if own.last is None else page.filter(pc.less_equal(page.names, own.last))
+                mine = page
+                if own.last is not None and not pc.all(inside := pc.less_equal(page.names, own.last)).as_py():
+                    mine = page.filter(inside)
                 last = mine.names[-1].as_py() if mine else own.after
                 more = bool(mine) and len(mine) == len(page) and last != own.last
                 own.after = last

@@ -62,7 +62,9 @@ class Grouped:
 
     def __iter__(self) -> Iterator[pa.Table]:
         """The groups, in order; afterwards no rows can be added."""
-        return (self.group(number) for number in range(self.groups))
+        for number in range(self.groups):
+            yield self.group(number)
+            pa.default_memory_pool().release_unused()
 
     def group(self, number: int) -> pa.Table:
         """One group; afterwards no rows can be added."""

@@ -52,6 +52,7 @@ def compare_all(
         for table in inputs.planned_files():
             planned.add(table)
         for some, files in zip(rows, planned, strict=True):
-            newest = some.filter(pa.array(newest_of(some)))
-            found.completed.add(compare(newest, files, outputs, inputs, target, criteria, verify))
+            some = some.filter(pa.array(newest_of(some)))
+            found.completed.add(compare(some, files, outputs, inputs, target, criteria, verify))
+            del some  # before the next group is read
     return found

@@ -30,7 +30,7 @@ COLUMNS = ("path", "output", "status", "error", "message", "width", "height", "b
            "sha256_out", "identity", "triage", "model_sha256", "settings_sha256", "run", "finished")  # fmt: skip
 HASHES = ("bytes_out", "sha256_in", "sha256_out")  # only needed to compare contents
 HASHED_ROWS = 1000  # images read and hashed per task
-COUNTED = 1 << 20  # outcomes counted at a time
+COUNTED = 1 << 18  # outcomes counted at a time
 PENDING = -1  # in an array of outcomes: there is no valid row of an earlier run
 
 Outcome = tuple[str, str]  # status and error code
