@@ -16,10 +16,10 @@ import typer
 class Model:
     """Constants. Those of the first block are measured (see docs/scale.md), the others are assumptions."""
 
-    load_ms: float = 4.5  # CPU time of an image of one megapixel, without the download
-    write_ms: float = 9.7
+    load_ms: float = 4.4  # CPU time of an image of one megapixel, without the download
+    write_ms: float = 9.5
     predict_ms: float = 22.4  # of one CPU core, if there is no GPU
-    other_ms: float = 19.0  # overhead of the whole job beyond its stages: Ray, its agents, its object store
+    other_ms: float = 15.0  # overhead of the whole job beyond its stages: Ray, its agents, its object store
     driver_ms: float = 0.2  # CPU time per input on the driver, which is one process, with 256 inputs per task
     start_seconds: float = 8.0  # from the command to the first output
     bytes_out: float = 118_000.0
@@ -27,7 +27,7 @@ class Model:
     compact_ms: float = 0.0028  # for one row at the end
     bytes_disk: float = 370.0  # of the driver's temporary folder per input, during the comparison at a second start
     bytes_row: float = 128.0  # of the manifest
-    efficiency: float = 0.99  # of several nodes relative to one
+    efficiency: float = 0.97  # of several nodes relative to one
 
     gpu_rate: float = 1500.0  # images per second of one GPU
     cpus: int = 16  # per CPU node; a GPU node's are left to its predictor
