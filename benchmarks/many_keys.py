@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count as count_up
 from pathlib import Path
@@ -87,7 +87,7 @@ def _measured(step: str, count: int, folder: Path) -> dict[str, float]:
 def step(name: str, count: int, folder: Path) -> None:
     """One step, in this process."""
     model = find_model("default")
-    before, peak = anonymous_mb([os.getpid()]), [0.0, 0.0]
+    before, peak = anonymous_mb(os.getpid()), [0.0, 0.0]
     threading.Thread(target=_watch, args=(peak,), daemon=True).start()
     started, cpu = time.perf_counter(), _own_cpu_seconds()
     if name == "plan":
@@ -168,16 +168,12 @@ def made_up_bucket(count: int, folder: Path) -> Iterator[int]:
             server.terminate()
 
 
-def anonymous_mb(processes: Iterable[int]) -> float:
-    """The private memory of some processes."""
-    return sum(map(_anonymous_kb, processes)) / 1024
-
-
-def _anonymous_kb(process: int) -> int:
+def anonymous_mb(process: int) -> float:
+    """The private memory of a process."""
     with suppress(OSError):  # it has ended
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("RssAnon"):
-                return int(line.split()[1])
+                return int(line.split()[1]) / 1024
     return 0
 
 
@@ -185,7 +181,7 @@ def _watch(peak: list[float]) -> None:
     for turn in count_up():
         if turn % SAMPLES_A_LOOK == 0:
             own = [process.pid for process in (Process(), *Process().children())]
-        sizes = [anonymous_mb([process]) for process in own]
+        sizes = [anonymous_mb(process) for process in own]
         peak[:] = max(peak[0], sum(sizes)), max(peak[1], *sizes)
         time.sleep(SAMPLE_SECONDS)
 

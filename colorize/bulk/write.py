@@ -37,7 +37,8 @@ from colorize.predict.render import Provenance, render_into
 from colorize.predict.upstream import Upstream
 from colorize.storage.faults import storage_exhausted
 from colorize.storage.local_root import Draft
-from colorize.storage.root import Storage, on_failure
+from colorize.storage.root import Storage
+from colorize.storage.undo import on_failure
 
 LARGE_COLUMNS = ["data", "ab", "more_ab"]
 IN_MEMORY_PIXELS = 1 << 24  # larger copies are encoded to a file instead of to memory, except JPEGs

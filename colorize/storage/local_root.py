@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from colorize.storage.faults import naming
+from colorize.storage.undo import on_failure
 
 TEMPORARY_PREFIX = ".colorize-"  # for temporary files, which are renamed when complete
 
@@ -41,15 +42,13 @@ class LocalRoot:
             with self._named(name):  # but not errors of the block
                 folder = opened.enter_context(self._folder(above, make=True))
                 file, draft = _new_file(folder)
-            undo = opened.enter_context(ExitStack())
-            undo.callback(_remove, draft, folder)
-            with file, naming(f"{self.path}/{name}"):
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            with self._named(name):
-                os.replace(draft, base, src_dir_fd=folder, dst_dir_fd=folder)
-            undo.pop_all()
+            with on_failure(_remove, draft, folder):
+                with file, naming(f"{self.path}/{name}"):
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                with self._named(name):
+                    os.replace(draft, base, src_dir_fd=folder, dst_dir_fd=folder)
 
     def draft(self, name: str) -> Draft:
         """Creates an empty temporary file in the folder of `name`, for any process to write."""

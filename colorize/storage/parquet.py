@@ -257,5 +257,6 @@ def _row_counts(metadata: pq.FileMetaData, size: int) -> list[int]:
 
 def _knows_geometry(metadata: pq.FileMetaData) -> bool:
     """Whether a column has a logical type that Arrow maps to an extension type of another package."""
-    leaves = (pq.ParquetSchema(metadata).column(index) for index in range(metadata.num_columns))
+    schema = pq.ParquetSchema(metadata)
+    leaves = (schema.column(index) for index in range(metadata.num_columns))
     return any(leaf.logical_type.type in ("GEOMETRY", "GEOGRAPHY") for leaf in leaves)

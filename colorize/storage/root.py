@@ -13,11 +13,11 @@ import posixpath
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, ParamSpec, TypeVar
+from typing import IO, Any, TypeVar
 
 import fsspec
 
@@ -29,9 +29,9 @@ from colorize.storage.listing import Entry, Page, identity_of, local_entry, walk
 from colorize.storage.local_files import is_linked_folder, known_status, real_file
 from colorize.storage.local_root import TEMPORARY_PREFIX, Draft, LocalRoot, temporary_draft
 from colorize.storage.timeout import with_timeout
+from colorize.storage.undo import on_failure
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 # Only file storage: wrappers such as `generic::` or `simplecache::` could access any address.
 PROTOCOLS = frozenset(
@@ -165,7 +165,7 @@ class Storage:
     def write(self, name: str, data: bytes) -> None:
         """Writes `name` atomically, creating folders as needed."""
         if self.is_local:
-            with self.local.build(self._checked(name)) as file:
+            with self.build(name) as file:
                 file.write(data)
         else:
             self.fs.pipe_file(self.path(self._checked(name)), data)
@@ -370,15 +370,6 @@ def read_file(uri: str | os.PathLike[str], most: int | None = None) -> bytes:
         raise
     except Exception as error:  # botocore's errors are not OSErrors
         raise OSError(why_unusable(error)) from error
-
-
-@contextmanager
-def on_failure(undo: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[None]:
-    """Calls `undo` if the block raises any exception."""
-    with ExitStack() as stack:
-        stack.callback(undo, *args, **kwargs)
-        yield
-        stack.pop_all()
 
 
 def overlap(source: Storage, target: Storage) -> bool:
